@@ -1,0 +1,284 @@
+package wspush
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// marker is the segment before the ID in the path form of an address, as API Gateway has it.
+const marker = "@connections"
+
+// base is where publishers reach a worker, under one of its names: "http://" and "10.0.0.5:48775", for example.
+type base struct {
+	scheme string // with "://"
+	rest   string // host, port if any, and a path prefix if any, which does not end in a slash
+}
+
+// userinfo is the form of an address that names the ID as its user: what the greeting holds.
+func (b base) userinfo(path, id string) string { return b.scheme + id + "@" + b.rest + path }
+
+// url is the form of an address that names the ID in its path.
+func (b base) url(path, id string) string {
+	return b.scheme + b.rest + strings.TrimSuffix(path, "/") + "/" + marker + "/" + id
+}
+
+// bases finds out where publishers reach the worker: advertise says it, or else the listener, whose address is nil where
+// there is none.
+func bases(advertise []string, listener net.Addr, tls bool) ([]base, error) {
+	scheme, port := "http://", ""
+	if tls {
+		scheme = "https://"
+	}
+	tcp, _ := listener.(*net.TCPAddr)
+	if tcp != nil {
+		port = strconv.Itoa(tcp.Port)
+	}
+	var all []base
+	if len(advertise) == 0 {
+		if tcp == nil {
+			return nil, fmt.Errorf("wspush: Advertise is required: a %s listener does not say where publishers reach it", listener.Network())
+		}
+		hosts, err := listenerHosts(tcp.IP)
+		if err != nil {
+			return nil, err
+		}
+		for _, host := range hosts {
+			all = append(all, base{scheme, net.JoinHostPort(host.String(), port)})
+		}
+	}
+	for _, s := range advertise {
+		b, err := parseBase(s, scheme, port)
+		if err != nil {
+			return nil, fmt.Errorf("wspush: Advertise: %q: %w", s, err)
+		}
+		all = append(all, b)
+	}
+	return dedupe(all), nil
+}
+
+// parseBase reads one element of WorkerOptions.Advertise.
+func parseBase(s, scheme, port string) (base, error) {
+	hostport := s
+	prefix := ""
+	if strings.Contains(s, "://") {
+		u, err := url.Parse(s)
+		switch {
+		case err != nil:
+			return base{}, errors.Unwrap(err)
+		case u.Scheme != "http" && u.Scheme != "https":
+			return base{}, errors.New("the scheme must be http or https")
+		case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+			return base{}, errors.New("a base URL has no user, query or fragment")
+		}
+		scheme, hostport, port = u.Scheme+"://", u.Host, ""
+		prefix = strings.TrimRight(escapeComma(u.EscapedPath()), "/")
+	}
+	host, err := hostPort(hostport, port)
+	return base{scheme, host + prefix}, err
+}
+
+// hostPort checks a host with or without a port, and adds the default port, if there is one, where it has none.
+func hostPort(s, port string) (string, error) {
+	host := s
+	if h, p, err := net.SplitHostPort(s); err == nil {
+		if n, err := strconv.ParseUint(p, 10, 16); err != nil || n == 0 {
+			return "", fmt.Errorf("%q is not a port", p)
+		}
+		host, port = h, p
+	} else if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
+		host = s[1 : len(s)-1]
+	}
+	if strings.Contains(host, ":") {
+		ip, err := netip.ParseAddr(host)
+		if err != nil || ip.Zone() != "" {
+			return "", fmt.Errorf("%q is not an IPv6 address without a zone", host)
+		}
+	} else if !isHostName(host) {
+		return "", fmt.Errorf("%q is not a host", host)
+	}
+	if port == "" {
+		return strings.TrimSuffix(net.JoinHostPort(host, ""), ":"), nil
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+func isHostName(s string) bool {
+	for _, c := range s {
+		if c > 0x7f || !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-._", c)) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// listenerHosts are the addresses at which a listener bound to ip is reached. The unspecified IPv6 address is how a
+// listener for both families shows itself.
+func listenerHosts(ip net.IP) ([]netip.Addr, error) {
+	bound, _ := netip.AddrFromSlice(ip)
+	bound = bound.Unmap()
+	if bound.IsValid() && !bound.IsUnspecified() {
+		return []netip.Addr{bound}, nil
+	}
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return nil, fmt.Errorf("wspush: finding the addresses to advertise: %w", err)
+	}
+	var up []netip.Addr
+	for _, i := range interfaces {
+		if i.Flags&net.FlagUp == 0 {
+			continue
+		}
+		addrs, err := i.Addrs()
+		if err != nil {
+			continue // an interface that has just gone
+		}
+		for _, a := range addrs {
+			if prefix, err := netip.ParsePrefix(a.String()); err == nil {
+				up = append(up, prefix.Addr().Unmap())
+			}
+		}
+	}
+	return selectHosts(up, !bound.Is4()), nil
+}
+
+// selectHosts picks from the addresses of the machine those that a wildcard listener advertises.
+func selectHosts(up []netip.Addr, ipv6 bool) []netip.Addr {
+	var hosts, loopback []netip.Addr
+	for _, a := range up {
+		a = a.WithZone("")
+		switch {
+		case a.Is6() && !ipv6:
+		case a.IsLoopback():
+			loopback = append(loopback, a)
+		case a.IsGlobalUnicast(): // which private addresses are, too; link-local ones are not
+			hosts = append(hosts, a)
+		}
+	}
+	if len(hosts) == 0 {
+		hosts = loopback
+	}
+	if len(hosts) == 0 {
+		hosts = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
+	}
+	return dedupe(hosts)
+}
+
+func dedupe[T comparable](s []T) []T {
+	seen := make(map[T]bool, len(s))
+	var once []T
+	for _, v := range s {
+		if !seen[v] {
+			seen[v] = true
+			once = append(once, v)
+		}
+	}
+	return once
+}
+
+// requestPath is the path in the request line, escaped, without query: what the client asked for, whatever handlers such
+// as http.StripPrefix have made of it since.
+func requestPath(r *http.Request) string {
+	path := r.URL.EscapedPath()
+	if u, err := url.ParseRequestURI(r.RequestURI); err == nil {
+		path = u.EscapedPath()
+	}
+	return addressPath(path)
+}
+
+// addressPath is a path as it stands in an address.
+func addressPath(escaped string) string {
+	if escaped == "" {
+		return "/"
+	}
+	return escapeComma(escaped)
+}
+
+// escapeComma keeps the comma free to separate addresses in the greeting.
+func escapeComma(path string) string { return strings.ReplaceAll(path, ",", "%2C") }
+
+// target is the connection that a push request names.
+type target struct {
+	id   string
+	path string // at which it must live
+	form form
+}
+
+type form int
+
+const (
+	formUserinfo form = iota
+	formPath
+)
+
+// lives reports whether the target may be a connection that the client made at path. The path form cannot tell a path
+// that ends in a slash from the one that does not.
+func (t target) lives(path string) bool {
+	if t.form == formPath {
+		return strings.TrimSuffix(t.path, "/") == strings.TrimSuffix(path, "/")
+	}
+	return t.path == path
+}
+
+// Errors of readTarget, which are the details of the answers.
+var (
+	errNoID      = errors.New("the request names no connection: send its ID as the user of Basic authorization (http://ID@HOST:PORT/PATH), or in the path (http://HOST:PORT/PATH/@connections/ID)")
+	errNoForm    = errors.New("the path is neither PATH nor PATH/@connections/ID")
+	errInvalidID = errors.New("the ID is not a UUID")
+)
+
+// readTarget finds out which connection a push request names. The path form wins over the userinfo form.
+func readTarget(r *http.Request) (target, error) {
+	path := addressPath(r.URL.EscapedPath())
+	t := target{path: path}
+	rest, last := cutLast(path)
+	mount, mark := cutLast(rest)
+	user, _, _ := r.BasicAuth() // RFC 7617; the password is no part of the ID
+	switch {
+	case isMarker(mark) && last != "":
+		t = target{id: last, path: addressPath(mount), form: formPath}
+	case user != "":
+		t.id = user
+	case hasMarker(path):
+		return t, errNoForm
+	default:
+		return t, errNoID
+	}
+	if !isUUID(t.id) {
+		return t, errInvalidID
+	}
+	return t, nil
+}
+
+// cutLast cuts off the last segment of a path, and the slash before it.
+func cutLast(path string) (rest, segment string) {
+	i := strings.LastIndexByte(path, '/')
+	if i < 0 {
+		return "", path
+	}
+	return path[:i], path[i+1:]
+}
+
+// isMarker also takes the marker with its @ escaped, as some clients send it.
+func isMarker(segment string) bool {
+	return segment == marker || len(segment) == len(marker)+2 && segment[:3] == "%40" && segment[3:] == marker[1:]
+}
+
+func hasMarker(path string) bool {
+	for segment := range strings.SplitSeq(path, "/") {
+		if isMarker(segment) {
+			return true
+		}
+	}
+	return false
+}
+
+// isUUID reports whether s has the form of a UUID, in any letter case. uuid.Validate alone would take other forms as well.
+func isUUID(s string) bool { return len(s) == 36 && uuid.Validate(s) == nil }

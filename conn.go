@@ -1,0 +1,292 @@
+package wspush
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"github.com/wspush/wspush/internal/socket"
+)
+
+// A Conn is one client's WebSocket, from its greeting to its end. It is safe for concurrent use. Once it has ended, Push
+// and Close return ErrGone, and everything else still answers.
+type Conn struct {
+	id          string
+	shared      *shared
+	value       any
+	remoteAddr  string
+	userAgent   string
+	path        string
+	connectedAt time.Time
+	ctx         context.Context
+	cancel      context.CancelCauseFunc
+	released    chan struct{}                 // closed when nothing of the connection is left but OnDisconnect
+	calling     atomic.Bool                   // a callback of the application runs, which nobody can end
+	cutting     atomic.Pointer[chan struct{}] // set by cut: closed when a callback begins all the same
+
+	socket *socket.Socket // set by attach, before anyone but Shutdown knows the connection
+
+	mu     sync.Mutex  // guards reason, and socket while it is being set
+	reason *CloseError // the first reason to end; nil while the connection lives
+}
+
+// shared is what a worker's connections have in common. They know nothing else of the worker.
+type shared struct {
+	registry     *registry
+	bases        []base
+	maxPushBytes int64
+	log          *slog.Logger
+	count        counters
+}
+
+// ID returns the connection's ID: a random version 4 UUID in canonical lower-case text (RFC 9562), never used again.
+// Whoever knows it can push to the client, so it belongs in no log.
+func (c *Conn) ID() string { return c.id }
+
+// Addresses returns the connection's addresses in the form that names the ID as the URL's user, one for each host that the
+// worker advertises: http://ID@10.0.0.5:48775/ws. The default greeting holds them.
+func (c *Conn) Addresses() []string {
+	all := make([]string, len(c.shared.bases))
+	for i, b := range c.shared.bases {
+		all[i] = b.userinfo(c.path, c.id)
+	}
+	return all
+}
+
+// URLs returns the connection's addresses in the form that names the ID in the path: http://10.0.0.5:48775/ws/@connections/ID.
+// Every HTTP client can use it; several, browsers among them, refuse or drop a user in a URL.
+func (c *Conn) URLs() []string {
+	all := make([]string, len(c.shared.bases))
+	for i, b := range c.shared.bases {
+		all[i] = b.url(c.path, c.id)
+	}
+	return all
+}
+
+// Push sends data to the client as one message, and returns nil once every byte of it is written to the socket. The
+// messages of one connection are written in the order in which Push was called, each of them whole.
+//
+// An error that matches ErrUnknown means that part of the message may have been written. Every other means that nothing
+// was and nothing will be: ErrGone, ErrBusy, ErrTooLarge, ErrInvalidUTF8, ErrShutdown, or ctx's error. ctx bounds only the
+// wait: if it ends before the message has begun, the message is withdrawn; after that the connection finishes it, and
+// Push returns ErrUnknown. The connection is unharmed either way. An empty message is a message. data is not kept.
+func (c *Conn) Push(ctx context.Context, typ MessageType, data []byte) error {
+	err := checkMessage(typ, data, c.shared.maxPushBytes)
+	if err == nil {
+		err = c.send(ctx, typ, data)
+	}
+	c.shared.count.push(err)
+	return err
+}
+
+// send is Push with a message that has been checked.
+func (c *Conn) send(ctx context.Context, typ MessageType, data []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	settled := make(chan error, 1)
+	m, pending, err := c.start(typ, data, func(err error) { settled <- err })
+	if !pending {
+		return err
+	}
+	select {
+	case err = <-settled:
+		return c.outcome(err)
+	case <-ctx.Done():
+	}
+	err, decided := c.socket.Abandon(m, ctx.Err())
+	if !decided {
+		err = <-settled
+	}
+	return c.outcome(err)
+}
+
+// start begins to send a message. If it is pending, settled is called with what is yet to be put through outcome, under a
+// lock: it must not wait or call anything of the connection. Otherwise err is the result.
+func (c *Conn) start(typ MessageType, data []byte, settled func(error)) (m *socket.Message, pending bool, err error) {
+	m, err = c.socket.NewMessage(typ == Binary, data, settled)
+	if err != nil {
+		return nil, false, err
+	}
+	pending, err = c.socket.Start(m)
+	return m, pending, c.outcome(err)
+}
+
+// outcome turns what became of a message into what Push returns.
+func (c *Conn) outcome(err error) error {
+	switch err {
+	case socket.ErrFull:
+		return ErrBusy
+	case socket.ErrClosed:
+		if reason := c.endReason(); reason != nil && reason.Cause == CauseShutdown {
+			return ErrShutdown
+		}
+		return ErrGone
+	case socket.ErrBroken:
+		return errUnknownGone
+	case socket.ErrLeft:
+		if c.endReason() != nil {
+			return errUnknownGone
+		}
+		return errUnknownOpen
+	}
+	return err // nil, or a context's
+}
+
+// checkMessage refuses what must not be sent to any client.
+func checkMessage(typ MessageType, data []byte, limit int64) error {
+	switch {
+	case typ != Text && typ != Binary:
+		return errMessageType
+	case limit >= 0 && int64(len(data)) > limit:
+		return ErrTooLarge
+	case typ == Text && !utf8.Valid(data):
+		return ErrInvalidUTF8
+	}
+	return nil
+}
+
+// Close ends the connection with a close frame (RFC 6455 section 5.5.1), and returns without waiting for it to be written:
+// messages that have not begun are withdrawn, with ErrGone for those who push them. The client gets 2 s from the close
+// frame to answer it. code is 1000 to 1003, 1007 to 1014 or 3000 to 4999, and reason valid UTF-8 of at most 123 bytes;
+// otherwise nothing happens but the error. If the connection has ended already, Close returns ErrGone.
+func (c *Conn) Close(code int, reason string) error {
+	if err := checkClose(code, reason); err != nil {
+		return err
+	}
+	if !c.end(&CloseError{Cause: CauseClosed, Code: code, Reason: reason}) {
+		return ErrGone
+	}
+	return nil
+}
+
+// Context returns a context that ends when the connection does; its cause is the *CloseError that OnDisconnect gets. It
+// carries no values, and is not the context of the request that became the connection, which ended with the handshake.
+func (c *Conn) Context() context.Context { return c.ctx }
+
+// Value returns what Options.Accept returned for this client.
+func (c *Conn) Value() any { return c.value }
+
+// RemoteAddr returns the client's network address as the handshake request had it: http.Request.RemoteAddr, which a
+// middleware in front of the Handler may have set.
+func (c *Conn) RemoteAddr() string { return c.remoteAddr }
+
+// UserAgent returns the User-Agent header of the handshake request.
+func (c *Conn) UserAgent() string { return c.userAgent }
+
+// Path returns the path in the connection's addresses: the one in the request line of the handshake, escaped, without
+// query, with a comma as %2C.
+func (c *Conn) Path() string { return c.path }
+
+// Subprotocol returns the negotiated subprotocol, or "".
+func (c *Conn) Subprotocol() string { return c.socket.Subprotocol() }
+
+// ConnectedAt returns when the handshake was done.
+func (c *Conn) ConnectedAt() time.Time { return c.connectedAt }
+
+// LastActive returns when the last byte came in from the client, or the last message went out to it.
+func (c *Conn) LastActive() time.Time {
+	return c.connectedAt.Add(max(c.socket.Received(), c.socket.Sent()))
+}
+
+// newConn makes the connection that the request asks for; attach completes it.
+func newConn(shared *shared, r *http.Request) *Conn {
+	c := &Conn{
+		id:         uuid.NewString(),
+		shared:     shared,
+		remoteAddr: r.RemoteAddr,
+		userAgent:  r.UserAgent(),
+		path:       requestPath(r),
+		released:   make(chan struct{}),
+	}
+	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	return c
+}
+
+// attach gives the connection its socket, once the handshake is done.
+func (c *Conn) attach(s *socket.Socket) {
+	c.connectedAt = time.Now().Add(-s.Now())
+	c.mu.Lock()
+	c.socket = s
+	reason := c.reason
+	c.mu.Unlock()
+	if reason != nil { // Shutdown was faster than the handshake
+		s.Close(reason.Code, reason.Reason)
+	}
+}
+
+// register lets publishers find the connection, unless it has ended already: then they never will.
+func (c *Conn) register() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.reason == nil {
+		c.shared.registry.add(c.id, c)
+	}
+}
+
+// end ends the connection, for the first reason that anyone has; false means that there was one before. It does not wait.
+func (c *Conn) end(reason *CloseError) bool {
+	c.mu.Lock()
+	if c.reason != nil {
+		c.mu.Unlock()
+		return false
+	}
+	c.reason = reason
+	s := c.socket
+	c.mu.Unlock()
+	c.shared.registry.remove(c.id)
+	c.cancel(reason)
+	switch {
+	case s == nil: // attach will see the reason
+	case reason.Code == codeAbnormal: // which is no code to send
+		s.Cut()
+	default:
+		s.Close(reason.Code, reason.Reason)
+	}
+	return true
+}
+
+// endReason is nil while the connection lives.
+func (c *Conn) endReason() *CloseError {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.reason
+}
+
+// cut ends what end has left, at once, and waits until nothing is left of the connection. It returns false if a callback
+// of the application, or of the server that does the handshake, keeps the connection's goroutine from getting there.
+func (c *Conn) cut() bool {
+	called := make(chan struct{})
+	c.cutting.Store(&called)
+	c.mu.Lock()
+	s := c.socket
+	c.mu.Unlock()
+	if s == nil {
+		return false
+	}
+	s.Cut()
+	if c.calling.Load() {
+		return false
+	}
+	select {
+	case <-c.released:
+		return true
+	case <-called:
+		return false
+	}
+}
+
+func (c *Conn) enterCallback() {
+	c.calling.Store(true)
+	if called := c.cutting.Swap(nil); called != nil { // cut looked before, and waits
+		close(*called)
+	}
+}
+
+func (c *Conn) leaveCallback() { c.calling.Store(false) }

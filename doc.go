@@ -1,0 +1,2 @@
+// Package wspush pushes.
+package wspush

@@ -1,0 +1,125 @@
+// Command quickstart serves a page that holds one WebSocket, shows its address, and shows what is pushed to it.
+package main
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"flag"
+	"fmt"
+	"html"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/wspush/wspush"
+)
+
+//go:embed page.html
+var page string
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	switch err := run(ctx, os.Args[1:]); {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "quickstart:", err)
+		os.Exit(1)
+	}
+}
+
+// run serves until ctx ends.
+func run(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("quickstart", flag.ContinueOnError)
+	var (
+		listen  = flags.String("listen", "127.0.0.1:8080", "`address` of the page and the WebSocket")
+		push    = flags.String("push", "127.0.0.1:0", "`address` of the worker's push listener")
+		path    = flags.String("path", "/ws", "`path` of the WebSocket")
+		ping    = flags.Duration("ping", 0, "ping a client after this much silence; 0 is the library's default")
+		idle    = flags.Duration("idle", 0, "close a client after this much silence; 0 is the library's default")
+		echo    = flags.Bool("echo", false, "send messages from a client back to it")
+		verbose = flags.Bool("v", false, "log at debug level")
+	)
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if !strings.HasPrefix(*path, "/") || *path == "/" {
+		return fmt.Errorf("-path %q: it must begin with a slash, and the page is at / itself", *path)
+	}
+	level := slog.LevelInfo
+	if *verbose {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+
+	worker, err := wspush.NewWorker(&wspush.WorkerOptions{Listen: *push, Logger: log})
+	if err != nil {
+		return err
+	}
+	defer shutdown(worker.Shutdown, log) // where what follows fails; otherwise it is done by then
+
+	options := &wspush.Options{PingInterval: *ping, IdleTimeout: *idle}
+	if *echo {
+		options.OnMessage = func(c *wspush.Conn, typ wspush.MessageType, data []byte) {
+			if err := c.Push(c.Context(), typ, data); err != nil {
+				log.Debug("echo", "error", err)
+			}
+		}
+	}
+	handler, err := wspush.NewHandler(worker, options)
+	if err != nil {
+		return err
+	}
+
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", servePage(*path))
+	mux.Handle(*path, handler)
+	listener, err := net.Listen("tcp", *listen)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	fmt.Printf("Open http://%s/\n", listener.Addr())
+
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	// The worker first: http.Server.Shutdown does not know the WebSockets.
+	shutdown(worker.Shutdown, log)
+	shutdown(server.Shutdown, log)
+	return nil
+}
+
+func shutdown(stop func(context.Context) error, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := stop(ctx); err != nil {
+		log.Warn("shutdown", "error", err)
+	}
+}
+
+// servePage serves the page, which connects to path on the server that it came from.
+func servePage(path string) http.HandlerFunc {
+	body := strings.Replace(page, "{{PATH}}", html.EscapeString(path), 1)
+	return func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Type", "text/html; charset=utf-8")
+		h.Set("Cache-Control", "no-store")
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "+
+			"img-src blob: data:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
+		fmt.Fprint(w, body)
+	}
+}

@@ -1,0 +1,170 @@
+package socket
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// readBuffer is how many bytes of a client's are read ahead, per connection, for as long as it lives.
+const readBuffer = 1024
+
+// Options are finished values: nothing in them is defaulted.
+type Options struct {
+	Shared         *Shared
+	OriginPatterns []string
+	Subprotocols   []string
+	Compression    bool
+	ReadLimit      int64         // of one message, in bytes; negative: none
+	MaxPending     int           // in bytes; negative: no limit
+	WriteTimeout   time.Duration // for each write of at most 16 KiB; negative: none
+
+	// Admit is asked when nothing else is left that could refuse the handshake; its error is returned as it is.
+	Admit func() error
+	// Failed is called, at most once, when the connection ends by a write that failed: from any goroutine, no lock held.
+	Failed func(error)
+}
+
+// HandshakeError is a handshake that was refused. Nothing has been written: the caller answers.
+type HandshakeError struct {
+	Status int
+	Header http.Header // to be sent along
+	Detail string
+}
+
+func (e *HandshakeError) Error() string { return e.Detail }
+
+// Accept does the server's half of the opening handshake (RFC 6455 section 4.2). On success the connection is hijacked,
+// and the handler may return; messages are taken after Hold. On an error, which is a *HandshakeError or Admit's own,
+// nothing has been written to w.
+func Accept(w http.ResponseWriter, r *http.Request, opts Options) (*Socket, error) {
+	s := &Socket{
+		shared:       opts.Shared,
+		failed:       opts.Failed,
+		writeTimeout: opts.WriteTimeout,
+		over:         make(chan struct{}),
+		unopened:     true,
+		queue:        queue{max: opts.MaxPending},
+	}
+	mode := websocket.CompressionDisabled
+	if opts.Compression {
+		mode = websocket.CompressionNoContextTakeover
+	}
+	up := &upgrader{real: w, header: http.Header{}, socket: s, admit: opts.Admit}
+	ws, err := websocket.Accept(up, r, &websocket.AcceptOptions{
+		OriginPatterns:  opts.OriginPatterns,
+		Subprotocols:    opts.Subprotocols,
+		CompressionMode: mode,
+		OnPingReceived: func(_ context.Context, payload []byte) bool {
+			s.gotPing(payload)
+			return false
+		},
+		OnPongReceived: func(_ context.Context, payload []byte) { s.gotPong(payload) },
+	})
+	switch {
+	case up.refused != nil:
+		return nil, up.refused
+	case err != nil:
+		return nil, up.refusal(err)
+	}
+	ws.SetReadLimit(opts.ReadLimit)
+	s.ws = ws
+	s.subprotocol = ws.Subprotocol()
+	s.compress = up.header.Get("Sec-WebSocket-Extensions") != ""
+	s.in.Reset(wire{s}) // drops the reader that Accept has put around it
+	return s, nil
+}
+
+// upgrader is the http.ResponseWriter that coder/websocket sees. It keeps a refusal from being written, so that the caller
+// can answer in its own form, and asks Admit at the last moment: after all checks, before the answer that cannot be taken
+// back.
+type upgrader struct {
+	real    http.ResponseWriter
+	header  http.Header
+	status  int
+	body    bytes.Buffer
+	socket  *Socket
+	admit   func() error
+	refused error
+}
+
+func (u *upgrader) Header() http.Header { return u.header }
+
+func (u *upgrader) WriteHeader(status int) { u.status = status }
+
+func (u *upgrader) Write(p []byte) (int, error) { return u.body.Write(p) }
+
+// Hijack is called when the handshake is found to be right. The error that it returns is not seen by anyone.
+func (u *upgrader) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	if u.refused = u.hijack(); u.refused != nil {
+		return nil, nil, u.refused
+	}
+	s := u.socket
+	s.in = bufio.NewReaderSize(wire{s}, readBuffer)
+	return wire{s}, bufio.NewReadWriter(s.in, bufio.NewWriterSize(wire{s}, 16)), nil
+}
+
+func (u *upgrader) hijack() error {
+	inner, ok := hijacker(u.real)
+	if !ok {
+		return &HandshakeError{Status: http.StatusNotImplemented, Detail: fmt.Sprintf(
+			"%T cannot be hijacked: a middleware hides http.Hijacker, and has no Unwrap method", u.real)}
+	}
+	if u.admit != nil {
+		if err := u.admit(); err != nil {
+			return err
+		}
+	}
+	for name, values := range u.header {
+		u.real.Header()[name] = values
+	}
+	u.real.WriteHeader(u.status)
+	// gin only notes the status, and hijacks without writing it.
+	if w, ok := u.real.(interface{ WriteHeaderNow() }); ok {
+		w.WriteHeaderNow()
+	}
+	conn, rw, err := inner.Hijack()
+	if err != nil {
+		return fmt.Errorf("hijacking the connection: %w", err)
+	}
+	s := u.socket
+	s.start = time.Now()
+	s.conn = conn
+	s.raw = rawConn(conn)
+	// The server's buffers are 8 KiB; what it has read ahead is kept, and they go.
+	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
+	s.early = bytes.Clone(early)
+	return nil
+}
+
+// refusal turns what coder/websocket wanted to answer into an error.
+func (u *upgrader) refusal(err error) error {
+	detail := strings.TrimSpace(u.body.String())
+	if detail == "" {
+		detail = err.Error()
+	}
+	u.header.Del("Content-Type")
+	u.header.Del("X-Content-Type-Options")
+	return &HandshakeError{Status: u.status, Header: u.header, Detail: detail}
+}
+
+// hijacker finds the http.Hijacker in a chain of wrapped ResponseWriters, as http.ResponseController does.
+func hijacker(w http.ResponseWriter) (http.Hijacker, bool) {
+	for {
+		switch t := w.(type) {
+		case http.Hijacker:
+			return t, true
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = t.Unwrap()
+		default:
+			return nil, false
+		}
+	}
+}

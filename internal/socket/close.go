@@ -1,0 +1,160 @@
+package socket
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+)
+
+// Linger is how long the connection outlives the close frame, whatever the peer does.
+const Linger = 2 * time.Second
+
+// defaultCloseTimeout bounds the writing of a close frame where writes are not bounded: a closed socket must be released.
+const defaultCloseTimeout = 10 * time.Second
+
+// Close queues the close frame and returns. The message under way is finished first; those that wait behind it are
+// withdrawn with ErrClosed. All of that may take WriteTimeout, and the connection then lasts at most Linger. Code 1005
+// sends a frame without a code. Only the first call has an effect.
+func (s *Socket) Close(code int, reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return
+	}
+	s.closing = true
+	s.sortOut()
+	s.closeFrame = controlFrame(opClose, closePayload(code, reason))
+	s.queue.add(s.closeFrame)
+	timeout := s.writeTimeout
+	if timeout <= 0 {
+		timeout = defaultCloseTimeout
+	}
+	s.setTimer(timeout, s.Cut)
+	s.writeSoon()
+}
+
+// Cut ends the connection at once, with nothing said to the client. Who is writing finds out, and settles what waits.
+func (s *Socket) Cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cut()
+}
+
+// cut is Cut with mu held. The connection is reset: a peer that does not read is not to cost the kernel's memory as well.
+func (s *Socket) cut() {
+	s.closing = true
+	plain := plainConn(s.conn)
+	if tcp, ok := plain.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = plain.Close()
+	if !s.turn {
+		s.setOver()
+	}
+}
+
+// fail ends the connection because a write failed: what has begun is settled with ErrBroken, everything else with
+// ErrClosed. Only who has the write turn may call it, with mu held. The result is for report.
+func (s *Socket) fail(err error) error {
+	first := !s.closing
+	s.cut()
+	s.queue.drop(func(m *Message) error {
+		if m.started() {
+			return ErrBroken
+		}
+		return ErrClosed
+	})
+	s.setOver()
+	switch {
+	case !first:
+		return nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return ErrTimeout
+	}
+	return err
+}
+
+// report says why the connection failed by itself; mu is not held.
+func (s *Socket) report(failure error) {
+	if failure != nil && s.failed != nil {
+		s.failed(failure)
+	}
+}
+
+// closeWritten starts the wait for the peer's half of the closing handshake; mu is held.
+func (s *Socket) closeWritten() {
+	if s.setOver() {
+		s.setTimer(Linger, func() { _ = plainConn(s.conn).Close() })
+	}
+}
+
+// setOver says that the close frame is written or never will be, and that no other write will begin; mu is held.
+func (s *Socket) setOver() bool {
+	if s.isOver {
+		return false
+	}
+	s.isOver = true
+	close(s.over)
+	return true
+}
+
+// setTimer has f run after d, in place of what the timer would have done; mu is held.
+func (s *Socket) setTimer(d time.Duration, f func()) {
+	s.stopTimer()
+	s.running.Add(1)
+	s.timer = time.AfterFunc(d, func() {
+		defer s.running.Done()
+		f()
+	})
+}
+
+// stopTimer stops the timer, or leaves what is running already to running; mu is held.
+func (s *Socket) stopTimer() {
+	if s.timer != nil && s.timer.Stop() {
+		s.running.Done()
+	}
+	s.timer = nil
+}
+
+// Finish releases everything, after Read has returned an error and either Close or Cut was called. It takes at most
+// WriteTimeout and Linger together.
+func (s *Socket) Finish() {
+	if s.ended == endLost {
+		s.Cut()
+	}
+	<-s.over
+	if s.ended == endViolation {
+		s.drain()
+	}
+	// Over TLS this waits for a peer that does not read; the timer is still there to end that.
+	_ = s.conn.Close()
+	s.mu.Lock()
+	s.stopTimer()
+	s.mu.Unlock()
+	s.running.Wait()
+	// Its finalizer never runs, since it refers to itself; without this call it is never freed.
+	_ = s.ws.CloseNow()
+}
+
+// drain reads on after a close frame that answers a violation, until the peer has closed, too: to close with bytes unread
+// would reset the connection, and the peer might never see the close frame. The timer bounds it.
+func (s *Socket) drain() {
+	if half, ok := s.conn.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+	_ = s.conn.SetReadDeadline(time.Time{})
+	_, _ = io.Copy(io.Discard, s.conn)
+}
+
+// plainConn is the connection under TLS, whose Close does not wait to say goodbye.
+func plainConn(conn net.Conn) net.Conn {
+	for {
+		c, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			return conn
+		}
+		conn = c.NetConn()
+	}
+}

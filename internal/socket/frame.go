@@ -1,0 +1,49 @@
+package socket
+
+import "encoding/binary"
+
+// The opcodes of RFC 6455 section 5.2 that a server sends.
+const (
+	opText   = 0x1
+	opBinary = 0x2
+	opClose  = 0x8
+	opPing   = 0x9
+	opPong   = 0xA
+)
+
+const (
+	finBit  = 0x80
+	rsv1Bit = 0x40 // "compressed" in RFC 7692 section 6
+
+	maxHeader = 10 // a server's frames are not masked (RFC 6455 section 5.1)
+
+	// MaxCloseReason is how many bytes a close reason may have: a control frame holds 125 (RFC 6455 section 5.5), two of
+	// which are the code.
+	MaxCloseReason = 123
+)
+
+// putHeader writes the header of a final frame into h and returns its length.
+func putHeader(h *[maxHeader]byte, first byte, payload int) int {
+	h[0] = finBit | first
+	switch {
+	case payload < 126:
+		h[1] = byte(payload)
+		return 2
+	case payload <= 0xFFFF:
+		h[1] = 126
+		binary.BigEndian.PutUint16(h[2:], uint16(payload))
+		return 4
+	default:
+		h[1] = 127
+		binary.BigEndian.PutUint64(h[2:], uint64(payload))
+		return 10
+	}
+}
+
+// closePayload is the body of a close frame; code 1005 stands for "no code", which has an empty one (RFC 6455 section 7.1.5).
+func closePayload(code int, reason string) []byte {
+	if code == codeNoStatus {
+		return nil
+	}
+	return append(binary.BigEndian.AppendUint16(nil, uint16(code)), reason...)
+}

@@ -1,0 +1,88 @@
+package socket
+
+import "bytes"
+
+// A Message is one frame on its way to the client: a message of the application's, or a control frame of the socket's own.
+// From Start until it is settled it belongs to the Socket, and Socket.mu guards it.
+type Message struct {
+	header  [maxHeader]byte
+	head    int    // length of the header
+	data    []byte // the caller's own, until the caller leaves
+	cost    int    // what it counts against MaxPending while it waits; 0 for a control frame
+	control bool
+
+	written int // bytes of header and data that the connection has taken
+	taken   int // bytes after those that the write under way was given
+	marked  int // written, when the write timeout last began anew
+
+	left    error // the caller left while a write was under way that does not wait: decide when that is over
+	done    bool
+	err     error       // the outcome, once done
+	settled func(error) // tells the caller; nil when there is none to tell
+}
+
+// messageOverhead is what a message counts against MaxPending beyond its own bytes, so that empty ones are bounded, too.
+const messageOverhead = 256
+
+// NewMessage makes a message. If Start then says that it is pending, settled is called once with the outcome; it must not
+// block, nor call the Socket. data is read until the message is settled or abandoned, and not changed.
+func (s *Socket) NewMessage(binary bool, data []byte, settled func(error)) (*Message, error) {
+	first := byte(opText)
+	if binary {
+		first = opBinary
+	}
+	if s.compress && len(data) >= compressFrom {
+		var err error
+		if data, err = s.shared.deflate(data); err != nil {
+			return nil, err
+		}
+		first |= rsv1Bit
+	}
+	m := &Message{data: data, cost: len(data) + messageOverhead, settled: settled}
+	m.head = putHeader(&m.header, first, len(data))
+	return m, nil
+}
+
+func controlFrame(op byte, payload []byte) *Message {
+	m := &Message{control: true}
+	m.setControl(op, payload)
+	return m
+}
+
+func (m *Message) setControl(op byte, payload []byte) {
+	m.data = payload
+	m.head = putHeader(&m.header, op, len(payload))
+}
+
+func (m *Message) size() int { return m.head + len(m.data) }
+
+// take copies what the connection has not got yet into dst, as far as it fits, and notes how much that was.
+func (m *Message) take(dst []byte) int {
+	n, at := 0, m.written
+	if at < m.head {
+		n = copy(dst, m.header[at:m.head])
+		at += n
+	}
+	if at >= m.head {
+		n += copy(dst[n:], m.data[at-m.head:])
+	}
+	m.taken = n
+	return n
+}
+
+// started reports whether a byte of the message is out, or may be.
+func (m *Message) started() bool { return m.written+m.taken > 0 }
+
+// detach makes the message independent of its caller, who leaves without learning the outcome.
+func (m *Message) detach() {
+	m.data = bytes.Clone(m.data)
+	m.settled = nil
+}
+
+// settle ends the message with its outcome.
+func (m *Message) settle(err error) {
+	m.done, m.err = true, err
+	if m.settled != nil {
+		m.settled(err)
+	}
+}

@@ -1,0 +1,119 @@
+// Package socket is one client's WebSocket: accept, messages in, messages out, ping, close, cut. It is the only place that
+// knows coder/websocket and the hijacked connection.
+//
+// coder/websocket does the handshake and reads. Writing is done here: its Write closes the connection when the context of
+// one publisher ends, and allows one writer at a time. So nothing that it writes of its own reaches the connection.
+package socket
+
+import (
+	"bufio"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// Outcomes of a message other than nil, which means written.
+var (
+	ErrFull   = errors.New("too much is waiting for the client")         // nothing was written
+	ErrClosed = errors.New("the connection is closed")                   // nothing was written
+	ErrLeft   = errors.New("the caller left when the message had begun") // the rest of it goes out
+	ErrBroken = errors.New("the connection broke within the message")    // or after all of it was written
+)
+
+// ErrTimeout is why a connection failed whose client did not take a write in its time.
+var ErrTimeout = errors.New("write timeout")
+
+// Shared is what the sockets of one worker share: buffers. The zero value is ready; it must not be copied.
+type Shared struct {
+	buffers   sync.Pool // of *[]byte, each chunkSize long
+	deflaters sync.Pool // of *flate.Writer
+}
+
+func (s *Shared) buffer() *[]byte {
+	if b, ok := s.buffers.Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, chunkSize)
+	return &b
+}
+
+func (s *Shared) release(b *[]byte) { s.buffers.Put(b) }
+
+// A Socket is one client's connection after the handshake. One goroutine reads; everything else may be called at any
+// time, from anywhere. That one goroutine ends it, too: with Finish, once Read has returned an error.
+type Socket struct {
+	conn         net.Conn
+	raw          syscall.RawConn // nil when only conn itself can write
+	ws           *websocket.Conn // reads from in, and writes to nowhere
+	in           *bufio.Reader
+	early        []byte // arrived together with the handshake
+	readErr      error  // why conn could not be read any further; the reading goroutine's, like early and ended
+	ended        ending // how Read ended
+	shared       *Shared
+	failed       func(error)
+	compress     bool
+	subprotocol  string
+	writeTimeout time.Duration
+
+	start    time.Time
+	received atomic.Int64 // when the last byte came in, as a Duration since start
+	sent     atomic.Int64 // when the last message was written
+
+	running sync.WaitGroup // flush, and the timer while it is set
+	over    chan struct{}  // closed when the close frame is written or never will be
+
+	mu         sync.Mutex // guards what follows
+	queue      queue
+	turn       bool     // somebody is writing
+	unopened   bool     // nothing may be sent yet: the first message comes from Open
+	closing    bool     // no message is taken any more
+	leaving    int      // messages whose callers wait to hear whether they began
+	pong, ping *Message // the last of each
+	pings      uint64   // the payload of ping
+	awaited    bool     // ping has not been answered
+	closeFrame *Message
+	isOver     bool
+	timer      *time.Timer // cuts the connection, once it is closing
+}
+
+// Now is the time since the handshake, the scale of Received and Sent.
+func (s *Socket) Now() time.Duration { return time.Since(s.start) }
+
+// Received is when the last byte came in, of whatever kind; the handshake counts as one.
+func (s *Socket) Received() time.Duration { return time.Duration(s.received.Load()) }
+
+// Sent is when the last message was written; control frames do not count.
+func (s *Socket) Sent() time.Duration { return time.Duration(s.sent.Load()) }
+
+// Subprotocol is what was negotiated, or "".
+func (s *Socket) Subprotocol() string { return s.subprotocol }
+
+// RemoteAddr is the client's end of the connection.
+func (s *Socket) RemoteAddr() net.Addr { return s.conn.RemoteAddr() }
+
+// Hold lets messages in, behind first, which nobody can overtake; none of them is written before Release. Until Hold, every
+// message is refused with ErrFull. A nil first holds up nothing.
+func (s *Socket) Hold(first *Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unopened = false
+	if first != nil {
+		s.turn = true
+		s.queue.add(first)
+	}
+}
+
+// Release ends Hold.
+func (s *Socket) Release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.turn = false
+	if len(s.queue.messages) > 0 {
+		s.writeSoon()
+	}
+}

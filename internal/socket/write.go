@@ -1,0 +1,268 @@
+package socket
+
+import (
+	"math"
+	"time"
+)
+
+// chunkSize is how much one write hands to the connection, and how much of a message must go out per WriteTimeout.
+const chunkSize = 16 << 10
+
+// Start writes m, or queues it behind what waits. If it is then pending, m.settled gets the outcome; otherwise err is the
+// outcome: nil when every byte is written; ErrFull or ErrClosed when none is and none will be; ErrBroken.
+//
+// A caller that finds nobody writing writes its own message, as far as that goes without waiting. What remains is left to
+// a goroutine that lives only while something waits: a caller that wrote for others, or was stuck in a write of its own,
+// could not leave when its context ends.
+func (s *Socket) Start(m *Message) (pending bool, err error) {
+	s.mu.Lock()
+	switch {
+	case s.unopened:
+		err = ErrFull
+	case s.closing:
+		err = ErrClosed
+	case !s.queue.admits(m):
+		err = ErrFull
+	}
+	if err != nil {
+		s.mu.Unlock()
+		return false, err
+	}
+	s.queue.add(m)
+	if s.turn || s.raw == nil {
+		s.writeSoon()
+		s.mu.Unlock()
+		return true, nil
+	}
+	s.turn = true
+	settled := m.settled
+	m.settled = nil
+	failure := s.writeOwn(m)
+	if pending = !m.done; pending {
+		m.settled = settled
+	}
+	err = m.err
+	s.turn = false
+	if len(s.queue.messages) > 0 {
+		s.writeSoon()
+	}
+	s.mu.Unlock()
+	if failure != nil {
+		s.report(failure)
+	}
+	return pending, err
+}
+
+// writeOwn writes m, which is the only message in the queue that has begun, as far as the connection takes it at once. It
+// returns why the connection failed, if it did. mu is held on entry and on return, and not while writing.
+func (s *Socket) writeOwn(m *Message) (failure error) {
+	buf := s.shared.buffer()
+	defer s.shared.release(buf)
+	for !m.done {
+		chunk := s.queue.fill(*buf, 1)
+		s.mu.Unlock()
+		n, err := s.tryWrite(chunk)
+		s.mu.Lock()
+		s.wrote(n)
+		if err != nil {
+			return s.fail(err)
+		}
+		if n < len(chunk) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// tryWrite writes without waiting.
+func (s *Socket) tryWrite(p []byte) (n int, err error) {
+	rawErr := s.raw.Write(func(fd uintptr) bool {
+		n, err = writeNonblock(fd, p)
+		return true
+	})
+	if err == nil {
+		err = rawErr
+	}
+	return n, err
+}
+
+// Abandon gives m up because its caller leaves for the given cause. The outcome is cause if not one byte of m was written,
+// for then it is withdrawn, and ErrLeft if it has begun; the Socket then goes on with a copy. If not decided, the
+// outcome goes to m.settled, which has it already or will in a moment.
+func (s *Socket) Abandon(m *Message, cause error) (outcome error, decided bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case m.done:
+		return nil, false
+	case m.written == 0 && m.taken > 0 && s.raw != nil:
+		m.left = cause // that write does not wait: better to know than to guess
+		s.leaving++
+		return nil, false
+	case m.started():
+		m.detach()
+		return ErrLeft, true
+	}
+	m.settled = nil
+	s.queue.drop(func(other *Message) error {
+		if other == m {
+			return cause
+		}
+		return nil
+	})
+	return cause, true
+}
+
+// writeSoon sees to it that what is in the queue gets written; mu is held.
+func (s *Socket) writeSoon() {
+	if s.turn {
+		return
+	}
+	s.turn = true
+	s.running.Go(s.flush)
+}
+
+// flush writes until the queue is empty, and then gives up the write turn, which it holds from the start.
+func (s *Socket) flush() {
+	buf := s.shared.buffer()
+	defer s.shared.release(buf)
+	var err error
+	if s.raw != nil {
+		err = s.flushRaw(*buf)
+	} else {
+		err = s.flushConn(*buf)
+	}
+	if err == nil {
+		return
+	}
+	s.mu.Lock()
+	err = s.fail(err)
+	s.mu.Unlock()
+	s.report(err)
+}
+
+// flushConn is flush for any connection. A write to it may wait, with no word on how far it got, so each is given the
+// bytes of one message only: the others can still be withdrawn.
+func (s *Socket) flushConn(buf []byte) error {
+	for {
+		s.mu.Lock()
+		chunk := s.queue.fill(buf, 1)
+		if len(chunk) == 0 {
+			s.endTurn(true)
+			s.mu.Unlock()
+			return nil
+		}
+		s.mu.Unlock()
+		s.setWriteDeadline()
+		n, err := s.conn.Write(chunk)
+		s.mu.Lock()
+		s.wrote(n)
+		s.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// flushRaw is flush for a connection with a descriptor: everything that waits goes out in one write that does not wait,
+// and only when the kernel takes nothing more does it wait, with nothing in hand.
+func (s *Socket) flushRaw(buf []byte) error {
+	var failure error
+	armed, set := false, false // a deadline counts for the chunk under way; a deadline is set at all
+	err := s.raw.Write(func(fd uintptr) bool {
+		for {
+			s.mu.Lock()
+			chunk := s.queue.fill(buf, math.MaxInt)
+			if len(chunk) == 0 {
+				s.endTurn(set)
+				s.mu.Unlock()
+				return true
+			}
+			s.mu.Unlock()
+			n, err := writeNonblock(fd, chunk)
+			s.mu.Lock()
+			progress := s.wrote(n)
+			s.mu.Unlock()
+			if err != nil {
+				failure = err
+				return true
+			}
+			if progress {
+				armed = false
+			}
+			if n > 0 {
+				continue
+			}
+			if !armed {
+				armed, set = true, true
+				s.setWriteDeadline()
+			}
+			return false
+		}
+	})
+	if failure == nil {
+		failure = err
+	}
+	return failure
+}
+
+func (s *Socket) setWriteDeadline() {
+	if s.writeTimeout > 0 {
+		// An error means that the connection is closed, which the write will say.
+		_ = s.conn.SetWriteDeadline(time.Now().Add(s.writeTimeout))
+	}
+}
+
+// endTurn gives up the write turn; mu is held. A deadline that stayed set would fail the next write after a silence.
+func (s *Socket) endTurn(deadlineSet bool) {
+	if deadlineSet {
+		_ = s.conn.SetWriteDeadline(time.Time{})
+	}
+	s.turn = false
+}
+
+// wrote does what follows when n bytes of the last fill are out; mu is held.
+func (s *Socket) wrote(n int) (progress bool) {
+	completed, progress := s.queue.wrote(n)
+	if completed > 0 {
+		s.sent.Store(int64(s.Now()))
+	}
+	if s.leaving > 0 || s.closing {
+		s.sortOut()
+		s.leaving = 0
+	}
+	if s.closeFrame != nil && s.closeFrame.done {
+		s.closeWritten()
+	}
+	return progress
+}
+
+// sortOut settles what has not begun and never will, and those whose callers wait to hear whether it has; mu is held.
+func (s *Socket) sortOut() {
+	s.queue.drop(func(m *Message) error {
+		switch {
+		case m.control || m.started():
+			return nil
+		case m.left != nil:
+			return m.left
+		case s.closing:
+			return ErrClosed
+		}
+		return nil
+	})
+	for _, m := range s.queue.messages {
+		if m.left != nil && m.taken == 0 {
+			m.left = nil
+			m.settled(ErrLeft)
+			m.detach()
+		}
+	}
+}
+
+// Admits reports whether a message of n bytes would be taken now. It says so before there is a message: what others send
+// meanwhile may change that.
+func (s *Socket) Admits(n int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.queue.admits(&Message{cost: n + messageOverhead})
+}

@@ -1,0 +1,124 @@
+package wspush
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+)
+
+// problem is an answer that is an error, in the form of RFC 9457.
+type problem struct {
+	Type       string `json:"type"`
+	Title      string `json:"title"`
+	Status     int    `json:"status"`
+	Detail     string `json:"detail,omitempty"`
+	Connection string `json:"connection,omitempty"` // "open" or "gone", where the outcome of a push is unknown
+
+	header http.Header
+}
+
+// retryAfter is what publishers and clients that may come again are told to wait, in seconds.
+const retryAfter = "1"
+
+func newProblem(status int, detail string) *problem {
+	kind, amazon := kindOf(status)
+	p := &problem{Type: "urn:wspush:" + kind, Title: http.StatusText(status), Status: status, Detail: detail, header: http.Header{}}
+	if amazon != "" {
+		p.header.Set("x-amzn-ErrorType", amazon)
+	}
+	switch status {
+	case http.StatusUnauthorized: // required by RFC 9110 section 11.6.1
+		p.header.Set("WWW-Authenticate", `Basic realm="wspush"`)
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		p.header.Set("Retry-After", retryAfter)
+	}
+	return p
+}
+
+// kindOf names an error: for the type of the problem, and as API Gateway calls it, so that its SDKs raise what their users
+// catch.
+func kindOf(status int) (kind, amazon string) {
+	switch status {
+	case http.StatusBadRequest:
+		return "bad-request", ""
+	case http.StatusUnauthorized:
+		return "unauthorized", ""
+	case http.StatusForbidden:
+		return "forbidden", "ForbiddenException"
+	case http.StatusNotFound:
+		return "not-found", ""
+	case http.StatusMethodNotAllowed:
+		return "method-not-allowed", ""
+	case http.StatusRequestTimeout:
+		return "timeout", ""
+	case http.StatusGone:
+		return "gone", "GoneException"
+	case http.StatusRequestEntityTooLarge:
+		return "too-large", "PayloadTooLargeException"
+	case http.StatusUpgradeRequired:
+		return "upgrade-required", ""
+	case http.StatusTooManyRequests:
+		return "busy", "LimitExceededException"
+	case http.StatusServiceUnavailable:
+		return "shutdown", ""
+	case http.StatusGatewayTimeout:
+		return "unknown", ""
+	}
+	return "internal", ""
+}
+
+// problemOf maps the error of a push to its answer.
+func problemOf(err error) *problem {
+	status := http.StatusInternalServerError
+	detail := err.Error()
+	switch {
+	case errors.Is(err, ErrUnknown):
+		status = http.StatusGatewayTimeout
+	case errors.Is(err, ErrGone):
+		status = http.StatusGone
+		detail = "there is no such connection: it has closed, or never was"
+	case errors.Is(err, ErrBusy):
+		status = http.StatusTooManyRequests
+	case errors.Is(err, ErrTooLarge):
+		status = http.StatusRequestEntityTooLarge
+	case errors.Is(err, ErrInvalidUTF8):
+		status = http.StatusBadRequest
+		detail = "a text message must be valid UTF-8; send other bytes with ?type=binary or a binary content type"
+	case errors.Is(err, ErrShutdown):
+		status = http.StatusServiceUnavailable
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		status = http.StatusTooManyRequests
+		detail = "the client did not take the message in time; it was withdrawn"
+	}
+	p := newProblem(status, detail)
+	switch {
+	case errors.Is(err, errUnknownGone):
+		p.Connection = "gone"
+	case errors.Is(err, errUnknownOpen):
+		p.Connection = "open"
+	}
+	return p
+}
+
+func methodNotAllowed(allow string) *problem {
+	p := newProblem(http.StatusMethodNotAllowed, "the methods here are "+allow)
+	p.header.Set("Allow", allow)
+	return p
+}
+
+func (p *problem) write(w http.ResponseWriter) {
+	body, err := json.Marshal(p)
+	if err != nil {
+		panic(err) // strings and an int
+	}
+	h := w.Header()
+	for name, values := range p.header {
+		h[name] = values
+	}
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(p.Status)
+	_, _ = w.Write(body) // a publisher that has gone does not want it
+}

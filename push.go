@@ -1,0 +1,308 @@
+package wspush
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// pushMethods are the methods of the push endpoint.
+const pushMethods = "DELETE, GET, HEAD, OPTIONS, POST"
+
+// ServeHTTP is the push endpoint: POST pushes the body to the connection that the request names, GET and HEAD look at it,
+// DELETE closes it. The push listener serves it; mount it on another server, also under a prefix with http.StripPrefix,
+// to have pushes there as well. Whoever can reach it and knows an ID can push, unless AuthorizePush says otherwise.
+func (w *Worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) { w.answer(rw, r, w.authorize) }
+
+func (w *Worker) answer(rw http.ResponseWriter, r *http.Request, authorize func(*http.Request) *problem) {
+	if p := w.handle(rw, r, authorize); p != nil {
+		w.shared.log.Debug("wspush: push request refused", "method", r.Method, "status", p.Status, "detail", p.Detail)
+		p.write(rw)
+	}
+}
+
+// handle answers the request, or returns the error to answer with. The order of its checks is part of the contract.
+func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize func(*http.Request) *problem) *problem {
+	var method func(http.ResponseWriter, *http.Request, *Conn) *problem
+	switch r.Method {
+	case http.MethodOptions:
+		rw.Header().Set("Allow", pushMethods)
+		rw.WriteHeader(http.StatusNoContent)
+		return nil
+	case http.MethodPost:
+		method = w.post
+	case http.MethodGet, http.MethodHead:
+		method = w.get
+	case http.MethodDelete:
+		method = w.delete
+	default:
+		return methodNotAllowed(pushMethods)
+	}
+	if w.opts.AuthorizePush != nil {
+		if p := authorize(r); p != nil {
+			return p
+		}
+	}
+	t, err := readTarget(r)
+	switch {
+	case errors.Is(err, errNoID):
+		return newProblem(http.StatusUnauthorized, err.Error())
+	case errors.Is(err, errNoForm):
+		return newProblem(http.StatusNotFound, err.Error())
+	case err != nil:
+		return newProblem(http.StatusBadRequest, err.Error())
+	}
+	c, ok := w.Conn(t.id)
+	switch {
+	case !ok:
+		return problemOf(w.gone())
+	case !t.lives(c.path):
+		return newProblem(http.StatusNotFound, "the connection lives at another path")
+	}
+	return method(rw, r, c)
+}
+
+// authorize asks the application, whose panic is an answer, too.
+func (w *Worker) authorize(r *http.Request) (p *problem) {
+	defer func() {
+		if e := recover(); e != nil {
+			w.shared.log.Error("wspush: panic in a callback", "callback", "AuthorizePush", "panic", e, "stack", string(debug.Stack()))
+			p = newProblem(http.StatusInternalServerError, "the request could not be authorized")
+		}
+	}()
+	err := w.opts.AuthorizePush(r)
+	if err == nil {
+		return nil
+	}
+	w.shared.log.Debug("wspush: refused by AuthorizePush", "remote", r.RemoteAddr, "error", err)
+	if errors.Is(err, ErrForbidden) {
+		return newProblem(http.StatusForbidden, "pushing is forbidden")
+	}
+	return newProblem(http.StatusUnauthorized, "pushing needs authorization")
+}
+
+// authorizeCounted is authorize for a request that Shutdown waits for: not while the application holds it up.
+func (w *Worker) authorizeCounted(r *http.Request) *problem {
+	w.requests.add(-1)
+	defer w.requests.add(1)
+	return w.authorize(r)
+}
+
+// post pushes the body as one message.
+func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) *problem {
+	asked, p := askedType(r)
+	if p != nil {
+		return p
+	}
+	if limit := w.opts.MaxPushBytes; limit >= 0 && r.ContentLength > limit {
+		return w.refuse(ErrTooLarge)
+	}
+	if !c.socket.Admits(int(max(r.ContentLength, 0))) {
+		return w.refuse(ErrBusy)
+	}
+	body, _ := w.bodies.Get().(*bytes.Buffer)
+	if body == nil {
+		body = new(bytes.Buffer)
+	}
+	defer func() {
+		if body.Cap() <= maxPooledBody {
+			body.Reset()
+			w.bodies.Put(body)
+		}
+	}()
+	if p := w.readBody(rw, r, c, body); p != nil {
+		return p
+	}
+	ctx := r.Context()
+	if w.opts.PushTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, w.opts.PushTimeout)
+		defer cancel()
+	}
+	if err := c.Push(ctx, messageType(r, asked, body.Bytes()), body.Bytes()); err != nil {
+		return problemOf(err)
+	}
+	rw.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// maxPooledBody is the largest buffer that is kept for the next request.
+const maxPooledBody = 64 << 10
+
+// refuse counts a push that does not come to Conn.Push.
+func (w *Worker) refuse(err error) *problem {
+	w.shared.count.push(err)
+	return problemOf(err)
+}
+
+// readBody reads the whole body, within the limits of size and time.
+func (w *Worker) readBody(rw http.ResponseWriter, r *http.Request, c *Conn, into *bytes.Buffer) *problem {
+	if r.ContentLength > 0 {
+		into.Grow(int(min(r.ContentLength, maxPooledBody-bytes.MinRead)) + bytes.MinRead)
+	}
+	src := r.Body
+	if w.opts.MaxPushBytes >= 0 {
+		src = http.MaxBytesReader(rw, r.Body, w.opts.MaxPushBytes)
+	}
+	// A deadline that stayed set, also one of the server's own, would later end the request's context: net/http goes on
+	// reading, to notice a publisher that leaves. Where there is none to set, the server's ReadTimeout has to do.
+	deadline := http.NewResponseController(rw)
+	_ = deadline.SetReadDeadline(time.Now().Add(bodyTimeout))
+	_, err := into.ReadFrom(src)
+	var tooLarge *http.MaxBytesError
+	switch {
+	case err == nil:
+		_ = deadline.SetReadDeadline(time.Time{})
+		return nil
+	case errors.As(err, &tooLarge):
+		return w.refuse(ErrTooLarge)
+	case c.endReason() != nil:
+		return w.refuse(w.gone())
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return newProblem(http.StatusRequestTimeout, fmt.Sprintf("the body did not arrive in %v", bodyTimeout))
+	}
+	return newProblem(http.StatusBadRequest, "the body could not be read to its end")
+}
+
+// askedType reads the query of a push: the message type, or 0 where it names none.
+func askedType(r *http.Request) (MessageType, *problem) {
+	if r.URL.RawQuery == "" {
+		return 0, nil
+	}
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return 0, newProblem(http.StatusBadRequest, "the query is malformed")
+	}
+	if q.Has("confirm") {
+		return 0, newProblem(http.StatusBadRequest, "confirm is not supported by this version: a push is answered once it is written")
+	}
+	switch types := slices.Compact(q["type"]); {
+	case len(types) == 0:
+		return 0, nil
+	case len(types) > 1:
+	case types[0] == "text":
+		return Text, nil
+	case types[0] == "binary":
+		return Binary, nil
+	}
+	return 0, newProblem(http.StatusBadRequest, "type must be text or binary")
+}
+
+// messageType decides between text and binary by what the request says, with one exception that looks at the body.
+func messageType(r *http.Request, asked MessageType, body []byte) MessageType {
+	if asked != 0 {
+		return asked
+	}
+	// SDKs of API Gateway call every body octet-stream, and API Gateway delivers it as text.
+	if strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256") {
+		if utf8.Valid(body) {
+			return Text
+		}
+		return Binary
+	}
+	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	if isBinary(strings.ToLower(strings.TrimSpace(media))) {
+		return Binary
+	}
+	return Text
+}
+
+// isBinary reports whether a media type, in lower case and without parameters, means a binary message.
+func isBinary(media string) bool {
+	kind, sub, _ := strings.Cut(media, "/")
+	switch kind {
+	case "image", "audio", "video", "font":
+		return true
+	case "application":
+		switch sub {
+		case "octet-stream", "protobuf", "x-protobuf", "msgpack", "x-msgpack", "cbor", "zip", "gzip", "pdf", "wasm":
+			return true
+		}
+	}
+	return false
+}
+
+// info is what GET tells of a connection: API Gateway's fields, and two more.
+type info struct {
+	ConnectionID string   `json:"connectionId"`
+	ConnectedAt  string   `json:"connectedAt"`
+	LastActiveAt string   `json:"lastActiveAt"`
+	Identity     identity `json:"identity"`
+	Path         string   `json:"path"`
+	Subprotocol  string   `json:"subprotocol"`
+}
+
+type identity struct {
+	SourceIP  string `json:"sourceIp"`
+	UserAgent string `json:"userAgent"`
+}
+
+func (w *Worker) get(rw http.ResponseWriter, _ *http.Request, c *Conn) *problem {
+	ip, _, err := net.SplitHostPort(c.RemoteAddr())
+	if err != nil {
+		ip = c.RemoteAddr()
+	}
+	body, err := json.Marshal(info{
+		ConnectionID: c.ID(),
+		ConnectedAt:  c.ConnectedAt().UTC().Format(time.RFC3339Nano),
+		LastActiveAt: c.LastActive().UTC().Format(time.RFC3339Nano),
+		Identity:     identity{ip, c.UserAgent()},
+		Path:         c.Path(),
+		Subprotocol:  c.Subprotocol(),
+	})
+	if err != nil {
+		panic(err) // strings
+	}
+	h := rw.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	h.Set("Cache-Control", "no-store")
+	_, _ = rw.Write(body)
+	return nil
+}
+
+// delete closes the connection, with the code and the reason of the query.
+func (w *Worker) delete(rw http.ResponseWriter, r *http.Request, c *Conn) *problem {
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return newProblem(http.StatusBadRequest, "the query is malformed")
+	}
+	code := codeNormal
+	if q.Has("code") {
+		code, err = strconv.Atoi(q.Get("code"))
+		if err != nil || !publisherMay(code) {
+			return newProblem(http.StatusBadRequest, "code must be 1000, 1001, 1008, 1011 to 1013, or 3000 to 4999")
+		}
+	}
+	reason := q.Get("reason")
+	if err := checkClose(code, reason); err != nil {
+		return newProblem(http.StatusBadRequest, err.Error())
+	}
+	if err := c.Close(code, reason); err != nil {
+		return problemOf(err)
+	}
+	rw.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// publisherMay reports whether a publisher may close a connection with this code: not with those that say what the
+// WebSocket itself has found wrong.
+func publisherMay(code int) bool {
+	switch {
+	case code == 1000, code == 1001, code == 1008, code >= 1011 && code <= 1013, code >= 3000 && code <= 4999:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,258 @@
+package wspush
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/wspush/wspush/internal/socket"
+)
+
+// A Worker is the push side of a process: the live connections by ID, and a push listener of its own, through which
+// publishers reach exactly these. It is safe for concurrent use. A process may have several.
+type Worker struct {
+	opts     WorkerOptions // every value final
+	shared   *shared
+	roster   *roster
+	sockets  socket.Shared
+	bodies   sync.Pool // of *bytes.Buffer
+	listener net.Listener
+	server   *http.Server  // nil with NoListen
+	served   chan struct{} // closed when the server has stopped accepting
+	requests tally         // at the server, but for those that are waiting for AuthorizePush
+	cutting  sync.Mutex    // guards the end of a Shutdown whose context has ended
+}
+
+// Limits of the push listener. A publisher sends a short request and a body of at most MaxPushBytes; whoever is slower
+// than this is not one.
+const (
+	headerTimeout  = 10 * time.Second // for the request's header
+	bodyTimeout    = 30 * time.Second // for its body
+	answerTimeout  = 10 * time.Second // for taking the answer
+	idleTimeout    = 2 * time.Minute  // between two requests
+	maxHeaderBytes = 16 << 10
+	stopTimeout    = 500 * time.Millisecond // for connections that have just sent a request when the listener closes
+)
+
+// NewWorker binds the push listener and serves the push endpoint on it, in goroutines that Shutdown stops. It returns an
+// error if an option makes no sense, or the address cannot be bound; a Listener that was passed in is then still open.
+func NewWorker(opts *WorkerOptions) (*Worker, error) {
+	o, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	w := &Worker{opts: o, roster: newRoster(), listener: o.Listener}
+	if !o.NoListen && w.listener == nil {
+		if w.listener, err = net.Listen(network(o.Listen), o.Listen); err != nil {
+			return nil, fmt.Errorf("wspush: push listener: %w", err)
+		}
+	}
+	b, err := bases(o.Advertise, w.Addr(), o.TLS != nil)
+	if err != nil {
+		if o.Listener == nil && w.listener != nil {
+			w.listener.Close()
+		}
+		return nil, err
+	}
+	w.shared = &shared{registry: newRegistry(), bases: b, maxPushBytes: o.MaxPushBytes, log: o.Logger}
+	names := make([]string, len(b))
+	for i := range b {
+		names[i] = b[i].scheme + b[i].rest
+	}
+	o.Logger.Info("wspush: worker started", "addr", w.Addr(), "advertises", names)
+	if w.listener != nil {
+		w.serve()
+	}
+	return w, nil
+}
+
+// network is the network to listen on: one family where the host is an address of that family, since "tcp" would bind
+// both for 0.0.0.0.
+func network(listen string) string {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "tcp" // net.Listen will say what is wrong
+	}
+	host, _, _ = strings.Cut(host, "%")
+	switch ip := net.ParseIP(host); {
+	case ip == nil:
+		return "tcp"
+	case ip.To4() != nil && !strings.Contains(host, ":"):
+		return "tcp4"
+	}
+	return "tcp6"
+}
+
+// serve starts the push server.
+func (w *Worker) serve() {
+	w.server = &http.Server{
+		Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			w.requests.add(1)
+			defer w.requests.add(-1)
+			w.answer(rw, r, w.authorizeCounted)
+		}),
+		TLSConfig:         w.opts.TLS,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(w.shared.log.Handler(), slog.LevelDebug),
+	}
+	if w.opts.PushTimeout > 0 {
+		w.server.WriteTimeout = headerTimeout + bodyTimeout + w.opts.PushTimeout + answerTimeout
+	}
+	w.served = make(chan struct{})
+	go func() {
+		defer close(w.served)
+		var err error
+		if w.opts.TLS != nil {
+			err = w.server.ServeTLS(w.listener, "", "")
+		} else {
+			err = w.server.Serve(w.listener)
+		}
+		if !w.roster.isClosed() { // Shutdown closes the listener itself
+			w.shared.log.Error("wspush: the push listener has failed: connections of this worker cannot be pushed to from outside", "error", err)
+		}
+	}()
+}
+
+// Addr returns the address of the push listener, or nil with NoListen.
+func (w *Worker) Addr() net.Addr {
+	if w.listener == nil {
+		return nil
+	}
+	return w.listener.Addr()
+}
+
+// Push sends data to the connection with the given ID, as Conn.Push does. An ID that this worker does not have, for
+// whatever reason, is ErrGone, and ErrShutdown after Shutdown.
+func (w *Worker) Push(ctx context.Context, id string, typ MessageType, data []byte) error {
+	c, ok := w.Conn(id)
+	if !ok {
+		err := w.gone()
+		w.shared.count.push(err)
+		return err
+	}
+	return c.Push(ctx, typ, data)
+}
+
+// gone is the error for a connection that is not there.
+func (w *Worker) gone() error {
+	select {
+	case <-w.roster.empty: // which it is only after the beginning of a Shutdown
+		return ErrShutdown
+	default:
+		return ErrGone
+	}
+}
+
+// Conn returns the live connection with the given ID: its canonical text, compared as a whole.
+func (w *Worker) Conn(id string) (*Conn, bool) { return w.shared.registry.get(id) }
+
+// Conns returns the connections that are live when the iteration begins, in no order. They may end while it goes on.
+func (w *Worker) Conns() iter.Seq[*Conn] { return w.shared.registry.all() }
+
+// Len returns how many connections are live.
+func (w *Worker) Len() int { return w.shared.registry.len() }
+
+// Stats returns what the worker has done so far. The numbers are not all of the same instant.
+func (w *Worker) Stats() Stats {
+	c := &w.shared.count
+	return Stats{
+		Connections: w.Len(),
+		Accepted:    c.accepted.Load(),
+		Received:    c.received.Load(),
+		Written:     c.written.Load(),
+		Refused:     c.refused.Load(),
+		Unknown:     c.unknown.Load(),
+	}
+}
+
+// Shutdown ends the worker. Its Handlers refuse new connections with 503; clients are closed, all at once, with 1012
+// (service restart), and pushes are delivered until then; when no connection is left, the push listener is closed, and requests that are
+// being answered get their answer. Then Shutdown returns nil.
+//
+// When ctx ends first, Shutdown cuts what is left, and returns ctx's error. Nothing is then left running but callbacks of
+// the application that have not returned. Call it before http.Server.Shutdown, which closes neither these connections nor
+// waits for them. Calling it again, also at the same time, waits for the same end. It must not be called from a callback.
+func (w *Worker) Shutdown(ctx context.Context) error {
+	w.roster.close()
+	for _, c := range w.roster.all() {
+		c.end(&CloseError{Cause: CauseShutdown, Code: codeServiceRestart, Reason: "service restart"})
+	}
+	select {
+	case <-w.roster.empty:
+	case <-ctx.Done():
+		w.cutting.Lock()
+		for _, c := range w.roster.all() {
+			c.cut()
+		}
+		w.cutting.Unlock()
+	}
+	w.stopServer(ctx)
+	select {
+	case <-w.roster.empty:
+		return nil
+	default:
+		return ctx.Err()
+	}
+}
+
+// stopServer closes the push listener, and waits for the requests under way until ctx ends.
+func (w *Worker) stopServer(ctx context.Context) {
+	if w.server == nil {
+		return
+	}
+	// http.Server.Shutdown waits 5 s for connections that have not sent anything yet, so it does not get to wait for
+	// requests: it closes the listener, and catches those that have just come in.
+	w.server.SetKeepAlivesEnabled(false)
+	w.listener.Close()
+	<-w.served
+	select {
+	case <-w.requests.none():
+	case <-ctx.Done():
+	}
+	brief, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	if w.server.Shutdown(brief) != nil {
+		w.server.Close()
+	}
+	<-w.requests.none()
+}
+
+// tally counts what is under way.
+type tally struct {
+	mu   sync.Mutex // guards what follows
+	n    int
+	zero chan struct{} // closed when n gets to 0; nil while nobody waits
+}
+
+func (t *tally) add(n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.n += n
+	if t.n == 0 && t.zero != nil {
+		close(t.zero)
+		t.zero = nil
+	}
+}
+
+// none returns a channel that is closed once nothing is under way.
+func (t *tally) none() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.zero == nil {
+		t.zero = make(chan struct{})
+	}
+	zero := t.zero
+	if t.n == 0 {
+		close(zero)
+		t.zero = nil
+	}
+	return zero
+}

@@ -1,0 +1,145 @@
+package wspush
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/wspush/wspush/internal/socket"
+)
+
+// MessageType is the type of a WebSocket message (RFC 6455 section 5.6).
+type MessageType int
+
+const (
+	Text   MessageType = iota + 1 // valid UTF-8
+	Binary                        // any bytes
+)
+
+// String returns "text" or "binary".
+func (t MessageType) String() string {
+	switch t {
+	case Text:
+		return "text"
+	case Binary:
+		return "binary"
+	}
+	return fmt.Sprintf("MessageType(%d)", int(t))
+}
+
+// A Handler is one mount on the application's mux: it upgrades requests to WebSockets, and registers them with a Worker,
+// where they can be pushed to. Several Handlers may share a Worker. It is safe for concurrent use.
+//
+// It answers what is no handshake itself: 426 for other GET requests, 405 for other methods (to have pushes on the public
+// server, mount the Worker there), 403 when Accept or the check of the Origin says no, and 503 with Retry-After once the
+// Worker's Shutdown has begun. It returns as soon as the handshake is done: the connection outlives the request, and
+// http.Server.Shutdown does not know of it.
+type Handler struct {
+	worker *Worker
+	opts   Options // every value final
+}
+
+// NewHandler makes a Handler whose connections belong to w. It returns an error if an option makes no sense.
+func NewHandler(w *Worker, opts *Options) (*Handler, error) {
+	if w == nil {
+		return nil, errors.New("wspush: NewHandler needs a Worker")
+	}
+	o, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	return &Handler{worker: w, opts: o}, nil
+}
+
+// mountMethods are the methods that a Handler answers.
+const mountMethods = "GET, OPTIONS"
+
+// ServeHTTP does the server's half of the handshake (RFC 6455 section 4.2), and leaves the connection to a goroutine of
+// its own.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch r.Method {
+	case http.MethodGet:
+		if err := h.upgrade(w, r); err != nil {
+			h.refusal(r, err).write(w)
+		}
+	case http.MethodOptions:
+		w.Header().Set("Allow", mountMethods)
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		methodNotAllowed(mountMethods).write(w)
+	}
+}
+
+// upgrade makes a connection of the request, or returns why not, having written nothing.
+func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) error {
+	c := newConn(h.worker.shared, r)
+	if hasMarker(c.path) {
+		return &socket.HandshakeError{Status: http.StatusNotFound, Detail: "a path with " + marker + " in it has no address that could be pushed to"}
+	}
+	entered := false
+	s, err := socket.Accept(w, r, socket.Options{
+		Shared:         &h.worker.sockets,
+		OriginPatterns: h.opts.OriginPatterns,
+		Subprotocols:   h.opts.Subprotocols,
+		Compression:    h.opts.Compression,
+		ReadLimit:      h.opts.ReadLimit,
+		MaxPending:     h.worker.opts.MaxPending,
+		WriteTimeout:   h.worker.opts.WriteTimeout,
+		Admit: func() (err error) {
+			entered, err = h.admit(c, r)
+			return err
+		},
+		Failed: func(err error) { c.end(writeReason(err)) },
+	})
+	if err != nil {
+		if entered {
+			h.worker.roster.leave(c)
+		}
+		return err
+	}
+	c.attach(s)
+	go live(c, h.worker.roster, &h.opts)
+	return nil
+}
+
+// admit asks the application whether the client may connect, and enters the connection among those that Shutdown ends.
+func (h *Handler) admit(c *Conn, r *http.Request) (entered bool, err error) {
+	if h.worker.roster.isClosed() {
+		return false, ErrShutdown
+	}
+	if h.opts.Accept != nil {
+		if c.value, err = h.opts.Accept(r); err != nil {
+			return false, refusedError{err}
+		}
+	}
+	if !h.worker.roster.enter(c) {
+		return false, ErrShutdown
+	}
+	return true, nil
+}
+
+// refusedError is the error of Options.Accept.
+type refusedError struct{ error }
+
+// refusal is the answer to a request that could not be upgraded.
+func (h *Handler) refusal(r *http.Request, err error) *problem {
+	var refused refusedError
+	var handshake *socket.HandshakeError
+	log := h.worker.shared.log.With("remote", r.RemoteAddr)
+	switch {
+	case errors.Is(err, ErrShutdown):
+		return problemOf(ErrShutdown)
+	case errors.As(err, &refused):
+		log.Debug("wspush: refused by Accept", "error", refused.error)
+		return newProblem(http.StatusForbidden, "the application does not let this client connect")
+	case errors.As(err, &handshake):
+		log.Debug("wspush: handshake refused", "status", handshake.Status, "detail", handshake.Detail)
+		p := newProblem(handshake.Status, handshake.Detail)
+		for name, values := range handshake.Header {
+			p.header[name] = values
+		}
+		return p
+	}
+	log.Error("wspush: handshake failed", "error", err)
+	return newProblem(http.StatusInternalServerError, "the connection could not be taken over")
+}
