@@ -270,7 +270,7 @@ func (c *Conn) cut() bool {
 	if s == nil {
 		return false
 	}
-	s.Cut()
+	s.Reset()
 	if c.calling.Load() {
 		return false
 	}

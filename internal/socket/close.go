@@ -31,35 +31,50 @@ func (s *Socket) Close(code int, reason string) {
 	if timeout <= 0 {
 		timeout = defaultCloseTimeout
 	}
-	s.setTimer(timeout, s.Cut)
+	s.setTimer(timeout, s.Reset)
 	s.writeSoon()
 }
 
 // Cut ends the connection at once, with nothing said to the client. Who is writing finds out, and settles what waits.
+// What the kernel has taken already may still arrive.
 func (s *Socket) Cut() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.cut()
+	s.refuse()
+	s.closeConn()
 }
 
-// cut is Cut with mu held. The connection is reset: a peer that does not read is not to cost the kernel's memory as well.
-func (s *Socket) cut() {
+// Reset is Cut for a peer that does not read: it is not to cost the kernel's memory any longer, either.
+func (s *Socket) Reset() {
+	s.refuse()
+	s.dropUnsent()
+	s.closeConn()
+}
+
+// refuse takes no message any more.
+func (s *Socket) refuse() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.closing = true
-	plain := plainConn(s.conn)
-	if tcp, ok := plain.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0)
-	}
-	_ = plain.Close()
 	if !s.turn {
 		s.setOver()
 	}
 }
 
-// fail ends the connection because a write failed: what has begun is settled with ErrBroken, everything else with
-// ErrClosed. Only who has the write turn may call it, with mu held. The result is for report.
-func (s *Socket) fail(err error) error {
-	first := !s.closing
-	s.cut()
+// closeConn closes the connection under everything. It waits for whoever is just writing to it to notice, who may need mu
+// for that: mu must not be held.
+func (s *Socket) closeConn() { _ = plainConn(s.conn).Close() }
+
+// dropUnsent has closeConn reset the connection rather than send what the kernel still holds.
+func (s *Socket) dropUnsent() {
+	if tcp, ok := plainConn(s.conn).(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+}
+
+// fail settles what waits because a write has failed: what has begun with ErrBroken, everything else with ErrClosed. Only
+// who has the write turn may call it, with mu held, and must then call broken without it.
+func (s *Socket) fail() (first bool) {
+	first = !s.closing
+	s.closing = true
 	s.queue.drop(func(m *Message) error {
 		if m.started() {
 			return ErrBroken
@@ -67,26 +82,25 @@ func (s *Socket) fail(err error) error {
 		return ErrClosed
 	})
 	s.setOver()
-	switch {
-	case !first:
-		return nil
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return ErrTimeout
-	}
-	return err
+	return first
 }
 
-// report says why the connection failed by itself; mu is not held.
-func (s *Socket) report(failure error) {
-	if failure != nil && s.failed != nil {
-		s.failed(failure)
+// broken ends the connection that has failed, and says why unless it was ending anyway.
+func (s *Socket) broken(err error, first bool) {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = ErrTimeout
 	}
+	if first && s.failed != nil {
+		s.failed(err) // before Read fails for a reason that is only the consequence
+	}
+	s.dropUnsent()
+	s.closeConn()
 }
 
 // closeWritten starts the wait for the peer's half of the closing handshake; mu is held.
 func (s *Socket) closeWritten() {
 	if s.setOver() {
-		s.setTimer(Linger, func() { _ = plainConn(s.conn).Close() })
+		s.setTimer(Linger, s.closeConn)
 	}
 }
 

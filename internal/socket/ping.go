@@ -11,7 +11,7 @@ import (
 func (s *Socket) Ping() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing || s.ping != nil && !s.ping.done {
+	if s.closing || s.unopened || s.ping != nil && !s.ping.done {
 		return
 	}
 	if !s.awaited {

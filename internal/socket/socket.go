@@ -70,7 +70,8 @@ type Socket struct {
 	mu         sync.Mutex // guards what follows
 	queue      queue
 	turn       bool     // somebody is writing
-	unopened   bool     // nothing may be sent yet: the first message comes from Open
+	unopened   bool     // nothing may be sent yet, but a close frame: Hold is to come
+	held       bool     // the turn is Hold's
 	closing    bool     // no message is taken any more
 	leaving    int      // messages whose callers wait to hear whether they began
 	pong, ping *Message // the last of each
@@ -96,24 +97,25 @@ func (s *Socket) Subprotocol() string { return s.subprotocol }
 // RemoteAddr is the client's end of the connection.
 func (s *Socket) RemoteAddr() net.Addr { return s.conn.RemoteAddr() }
 
-// Hold lets messages in, behind first, which nobody can overtake; none of them is written before Release. Until Hold, every
-// message is refused with ErrFull. A nil first holds up nothing.
+// Hold lets messages in, behind first, which nothing can overtake; none of them is written before Release. Until Hold,
+// every message is refused with ErrFull, and no ping is sent. A nil first holds up nothing.
 func (s *Socket) Hold(first *Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.unopened = false
-	if first != nil {
-		s.turn = true
-		s.queue.add(first)
+	if first == nil || s.closing {
+		return
 	}
+	s.turn, s.held = true, true
+	s.queue.add(first)
 }
 
 // Release ends Hold.
 func (s *Socket) Release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.turn = false
-	if len(s.queue.messages) > 0 {
+	if s.held {
+		s.turn, s.held = false, false
 		s.writeSoon()
 	}
 }

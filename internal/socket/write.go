@@ -38,6 +38,7 @@ func (s *Socket) Start(m *Message) (pending bool, err error) {
 	settled := m.settled
 	m.settled = nil
 	failure := s.writeOwn(m)
+	first := failure != nil && s.fail()
 	if pending = !m.done; pending {
 		m.settled = settled
 	}
@@ -48,13 +49,12 @@ func (s *Socket) Start(m *Message) (pending bool, err error) {
 	}
 	s.mu.Unlock()
 	if failure != nil {
-		s.report(failure)
+		s.broken(failure, first)
 	}
 	return pending, err
 }
 
-// writeOwn writes m, which is the only message in the queue that has begun, as far as the connection takes it at once. It
-// returns why the connection failed, if it did. mu is held on entry and on return, and not while writing.
+// writeOwn writes m, which is the only message in the queue that has begun, as far as the connection takes it at once. mu is held on entry and on return, and not while writing.
 func (s *Socket) writeOwn(m *Message) (failure error) {
 	buf := s.shared.buffer()
 	defer s.shared.release(buf)
@@ -65,7 +65,7 @@ func (s *Socket) writeOwn(m *Message) (failure error) {
 		s.mu.Lock()
 		s.wrote(n)
 		if err != nil {
-			return s.fail(err)
+			return err
 		}
 		if n < len(chunk) {
 			return nil
@@ -136,9 +136,10 @@ func (s *Socket) flush() {
 		return
 	}
 	s.mu.Lock()
-	err = s.fail(err)
+	first := s.fail()
+	s.turn = false
 	s.mu.Unlock()
-	s.report(err)
+	s.broken(err, first)
 }
 
 // flushConn is flush for any connection. A write to it may wait, with no word on how far it got, so each is given the
@@ -252,9 +253,10 @@ func (s *Socket) sortOut() {
 	})
 	for _, m := range s.queue.messages {
 		if m.left != nil && m.taken == 0 {
+			settled := m.settled
 			m.left = nil
-			m.settled(ErrLeft)
-			m.detach()
+			m.detach() // before the caller hears of it: then its data is its own again
+			settled(ErrLeft)
 		}
 	}
 }

@@ -1,0 +1,37 @@
+// Result lines and deadlines, for the programs that e2e/run starts.
+
+// check runs one step and prints its result line. A step that fails ends the program: the next ones build on it.
+export async function check(what, step) {
+  try {
+    await step();
+    console.log(`ok - ${what}`);
+  } catch (err) {
+    console.log(`not ok - ${what}`);
+    console.log(err.message);
+    process.exit(0); // the line above says it
+  }
+}
+
+// within is promise, or an error when it is not settled in time.
+export async function within(seconds, what, promise) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no ${what} within ${seconds} s`)), seconds * 1000);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+export const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+
+// pathForm is an address in its other form: fetch refuses URLs with userinfo.
+export function pathForm(address) {
+  const { protocol, host, pathname, username } = new URL(address);
+  return `${protocol}//${host}${pathname}/@connections/${username}`;
+}
+
+// push is the status that a push is answered with.
+export async function push(address, body, type) {
+  const headers = { 'Content-Type': type };
+  const answer = await fetch(pathForm(address), { method: 'POST', body, headers, signal: AbortSignal.timeout(10_000) });
+  return answer.status;
+}

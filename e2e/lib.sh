@@ -1,0 +1,152 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # variables that e2e/run or transcript.sh sets or reads
+# Helpers for e2e/run, which sources this file: results, servers, listeners. Expects $tmp, a folder of the run's own.
+
+passed=0 failed=0 skipped=0
+started=0        # numbers the servers and listeners, for the names of their files
+program_running= # pid of what program is waiting for
+
+# Debian's, which has Debian's python3-websockets: another python3 may stand before it on PATH.
+python=/usr/bin/python3
+
+ok() { passed=$((passed + 1)); echo "ok - $1"; }
+not_ok() { failed=$((failed + 1)); echo "not ok - $1"; }
+skip() { skipped=$((skipped + 1)); echo "skip - $1"; }
+
+# check WHAT COMMAND...: one result, by the command's status. What the command prints explains a failure.
+check() {
+  local what=$1
+  shift
+  if "$@" >"$tmp/said" 2>&1; then ok "$what"; else
+    not_ok "$what"
+    sed 's/^/    /' "$tmp/said"
+  fi
+}
+
+# program WHAT SECONDS COMMAND...: runs a program that prints result lines of its own, and counts them.
+program() {
+  local what=$1 seconds=$2 status=0 line out
+  shift 2
+  exec {out}< <(exec timeout --kill-after=5 "$seconds" "$@" 2>&1)
+  program_running=$!
+  while IFS= read -r line <&"$out"; do
+    case $line in
+    'ok - '*) ok "$what: ${line#ok - }" ;;
+    'not ok - '*) not_ok "$what: ${line#not ok - }" ;;
+    *) echo "    $line" ;;
+    esac
+  done
+  exec {out}<&-
+  wait "$program_running" || status=$?
+  program_running=
+  case $status in
+  0) ;;
+  124 | 137) not_ok "$what: stopped after $seconds s" ;;
+  *) not_ok "$what: exit status $status" ;;
+  esac
+}
+
+# wait_for SECONDS COMMAND...: until the command succeeds; fails when it has not in that time.
+wait_for() {
+  local end=$((${EPOCHREALTIME/./} + $1 * 1000000))
+  shift
+  until "$@"; do
+    [ "${EPOCHREALTIME/./}" -lt "$end" ] || { echo "gave up waiting for: $*"; return 1; }
+    sleep 0.05
+  done
+}
+
+# start_server FLAGS...: a quickstart on a port that the system chooses. Sets $server (its pid) and $ws (its URL).
+start_server() {
+  local out=$tmp/server$((started += 1)) page
+  "$quickstart" -listen 127.0.0.1:0 -v "$@" >"$out.out" 2>"$out.log" </dev/null &
+  server=$!
+  wait_for 10 grep -qsE 'http://127\.0\.0\.1:[0-9]+/' "$out.out" || fatal "quickstart $* prints its URL"
+  page=$(grep -oE -m 1 'http://127\.0\.0\.1:[0-9]+/' "$out.out")
+  ws=${page/http:/ws:}ws
+}
+
+# stop_server: whether the server, told to stop, exits with status 0 within 5 s.
+stop_server() {
+  local status=0
+  kill -TERM "$server" && wait_for 5 has_ended "$server" || return 1
+  wait "$server" || status=$?
+  [ $status = 0 ] || { echo "exit status $status"; return 1; }
+}
+
+has_ended() { ! kill -0 "$1" 2>/dev/null; }
+
+# listen: a client that keeps what it is sent. Sets $listener (its pid), $inbox, and from the greeting $address,
+# $path_address (the other form) and $id.
+listen() {
+  inbox=$tmp/listener$((started += 1))
+  mkdir "$inbox"
+  "$python" clients/listen.py "$ws" "$inbox" >"$inbox.log" 2>&1 </dev/null &
+  listener=$!
+  wait_for 10 test -e "$inbox/0.text" || fatal "a client of $ws is greeted"
+  received_so_far=0
+  address=$(cat "$inbox/0.text")
+  id=${address#http://} id=${id%%@*}
+  path_address=${address/$id@/}/@connections/$id
+}
+
+# received TYPE FILE: whether the listener's next message is of that type and equal to the file, byte for byte.
+received() {
+  local message=$inbox/$((received_so_far += 1)).$1
+  wait_for 10 test -e "$message" || { ls "$inbox"; return 1; }
+  cmp "$message" "$2"
+}
+
+# closed_with PATTERN: whether the listener has been sent a close frame with such a code and reason.
+closed_with() {
+  wait_for 10 test -e "$inbox/close" || return 1
+  # shellcheck disable=SC2053 # it is a pattern
+  [[ $(cat "$inbox/close") == $1 ]] || { echo "closed with: $(cat "$inbox/close")"; return 1; }
+}
+
+install_missing() {
+  local missing=()
+  command -v curl >/dev/null || missing+=(curl)
+  command -v http >/dev/null || missing+=(httpie)
+  command -v chromium >/dev/null || missing+=(chromium fonts-liberation)
+  command -v node >/dev/null || missing+=(nodejs)
+  command -v npm >/dev/null || missing+=(npm)
+  "$python" -c 'import websockets' 2>/dev/null || missing+=(python3-websockets)
+  [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates) # for Go's modules
+  [ ${#missing[@]} != 0 ] || return 0
+  echo "installing ${missing[*]}"
+  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"; } \
+    >"$tmp/apt" 2>&1 </dev/null || { tail -n 20 "$tmp/apt"; exit 1; }
+}
+
+# What follows is on loopback, must not depend on how this user has set up curl, httpie or a proxy, and leaves nothing
+# behind: Chromium drops files of its own.
+no_personal_settings() {
+  unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
+  export CURL_HOME=$tmp HTTPIE_CONFIG_DIR=$tmp NETRC=/dev/null TMPDIR=$tmp
+}
+
+# fatal WHAT: a failure after which nothing more can be tested.
+fatal() {
+  not_ok "$1"
+  summary || exit 1
+}
+
+summary() {
+  local log
+  if [ $failed != 0 ]; then
+    for log in "$tmp"/*.log; do
+      [ -s "$log" ] && echo "--- the end of ${log##*/}:" && tail -n 40 "$log"
+    done
+  fi
+  echo "$passed passed, $failed failed, $skipped skipped"
+  [ $failed = 0 ]
+}
+
+# clean_up ends what is still running of what was started here, and nothing else.
+clean_up() {
+  local pid pids IFS=$' \n' # the trap may come while read has another
+  pids="$(jobs -rp) $program_running"
+  for pid in $pids; do kill -TERM "$pid" 2>/dev/null || true; done
+  for pid in $pids; do wait_for 6 has_ended "$pid" >/dev/null || kill -KILL "$pid" 2>/dev/null || true; done
+  rm -rf "$tmp"
+}

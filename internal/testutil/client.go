@@ -1,0 +1,292 @@
+package testutil
+
+import (
+	"bufio"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+	"unicode/utf8"
+)
+
+// Client is a WebSocket client that shows each frame and sends whatever it is told to, valid or not. It judges
+// the server as strictly as a browser does.
+//
+// One goroutine may read while others write. Methods without an error result are for the test's own goroutine
+// only, since they end the test. After an error from a read the stream is not to be read on.
+type Client struct {
+	tb       testing.TB
+	conn     net.Conn
+	br       *bufio.Reader
+	response *http.Response
+	timeout  time.Duration // 0: none
+	silent   bool
+
+	// turn is held while writing. It is no sync.Mutex because waiting for one stops fake time in a
+	// testing/synctest bubble, and with it the deadline that would free it.
+	turn      chan struct{}
+	closeSent atomic.Bool
+}
+
+// CloseError is the close frame that a read came upon.
+type CloseError struct {
+	Code   int // 1005 if the frame had none
+	Reason string
+}
+
+// Error describes the close frame.
+func (e *CloseError) Error() string {
+	return fmt.Sprintf("closed by the server: %d %q", e.Code, e.Reason)
+}
+
+// Conn returns the connection, for its addresses, half-closing and the like. Bytes that the client has
+// buffered cannot be read from it any more.
+func (c *Client) Conn() net.Conn { return c.conn }
+
+// Response returns the server's 101 response.
+func (c *Client) Response() *http.Response { return c.response }
+
+// Close closes the connection without a close frame. It may be called more than once, from any goroutine.
+func (c *Client) Close() { _ = c.conn.Close() }
+
+// ReadFrame reads one frame and does nothing about it: no ping and no close is answered. The error is io.EOF
+// only if the stream ended between two frames. A frame no server may send is an error.
+func (c *Client) ReadFrame() (Frame, error) {
+	c.setReadDeadline()
+	f, err := readFrame(c.br)
+	if err == nil && f.Masked {
+		err = fmt.Errorf("masked frame from the server: %v", f)
+	}
+	return f, err
+}
+
+// NextFrame is [Client.ReadFrame] and ends the test on an error.
+func (c *Client) NextFrame() Frame {
+	c.tb.Helper()
+	f, err := c.ReadFrame()
+	if err != nil {
+		c.tb.Fatalf("reading a frame: %v", err)
+	}
+	return f
+}
+
+// Message reads up to the end of the next message and returns it in one piece, inflated if it was compressed
+// (see [Inflate]; offer permessage-deflate with server_no_context_takeover). On the way pings are answered and
+// pongs skipped. A close frame is answered with its own code, unless one has been sent already, and returned as a
+// [*CloseError].
+func (c *Client) Message() (Opcode, []byte, error) {
+	first, err := c.dataFrame()
+	if err != nil {
+		return 0, nil, err
+	}
+	if first.Op == Continuation {
+		return 0, nil, fmt.Errorf("nothing to continue: %v", first)
+	}
+	message := first.Payload
+	for fin := first.Fin; !fin; {
+		f, err := c.dataFrame()
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return 0, nil, err
+		}
+		if f.Op != Continuation || f.Rsv != 0 {
+			return 0, nil, fmt.Errorf("in the middle of a message: %v", f)
+		}
+		message, fin = append(message, f.Payload...), f.Fin
+	}
+	if first.Rsv != 0 {
+		if first.Rsv != 4 || len(tokens(c.response.Header, "Sec-WebSocket-Extensions")) == 0 {
+			return 0, nil, fmt.Errorf("reserved bits that no extension allows: %v", first)
+		}
+		if message, err = Inflate(message); err != nil {
+			return 0, nil, err
+		}
+	}
+	if first.Op == Text && !utf8.Valid(message) {
+		return 0, nil, fmt.Errorf("text message that is not UTF-8: %s", quote(message))
+	}
+	return first.Op, message, nil
+}
+
+// dataFrame reads the next frame of a message and deals with the control frames before it.
+func (c *Client) dataFrame() (Frame, error) {
+	for {
+		f, err := c.ReadFrame()
+		if err != nil || !f.Op.control() {
+			return f, err
+		}
+		if f.Rsv != 0 {
+			return f, fmt.Errorf("reserved bits in a control frame: %v", f)
+		}
+		switch f.Op {
+		case Ping:
+			// If the answer cannot be sent, reading on tells why, and what came before it.
+			if !c.silent {
+				_ = c.WriteFrame(Frame{Fin: true, Op: Pong, Masked: true, Payload: f.Payload})
+			}
+		case Close:
+			closed, err := parseClose(f.Payload)
+			if err != nil {
+				return f, err
+			}
+			if !c.silent && !c.closeSent.Load() {
+				_ = c.WriteFrame(Frame{Fin: true, Op: Close, Masked: true, Payload: f.Payload[:min(2, len(f.Payload))]})
+			}
+			return f, closed
+		}
+	}
+}
+
+// parseClose reads a close frame's payload (RFC 6455, sections 5.5.1 and 7.4).
+func parseClose(p []byte) (*CloseError, error) {
+	if len(p) == 0 {
+		return &CloseError{Code: 1005}, nil
+	}
+	if len(p) == 1 {
+		return nil, fmt.Errorf("close frame with half a code: %#x", p)
+	}
+	code, reason := int(binary.BigEndian.Uint16(p)), string(p[2:])
+	defined := code >= 1000 && code <= 1014 && code != 1004 && code != 1005 && code != 1006
+	if !defined && (code < 3000 || code > 4999) {
+		return nil, fmt.Errorf("close frame with code %d, which must not be sent", code)
+	}
+	if !utf8.ValidString(reason) {
+		return nil, fmt.Errorf("close frame with a reason that is not UTF-8: %q", reason)
+	}
+	return &CloseError{Code: code, Reason: reason}, nil
+}
+
+// Text returns the next message, and ends the test unless it is a text message.
+func (c *Client) Text() string {
+	c.tb.Helper()
+	op, message, err := c.Message()
+	if err != nil {
+		c.tb.Fatalf("reading a text message: %v", err)
+	}
+	if op != Text {
+		c.tb.Fatalf("got a %v message of %s, want a text message", op, quote(message))
+	}
+	return string(message)
+}
+
+// Expect ends the test unless the next message (see [Client.Message]) or, if op is of a control frame, the very
+// next frame (see [Client.NextFrame]) is this one.
+func (c *Client) Expect(op Opcode, payload string) {
+	c.tb.Helper()
+	var got Frame
+	var err error
+	if op.control() {
+		got, err = c.ReadFrame()
+	} else {
+		got.Op, got.Payload, err = c.Message()
+	}
+	if err != nil {
+		c.tb.Fatalf("want a %v of %s: %v", op, quote([]byte(payload)), err)
+	}
+	if got.Op != op || string(got.Payload) != payload {
+		c.tb.Fatalf("got a %v of %s, want a %v of %s", got.Op, quote(got.Payload), op, quote([]byte(payload)))
+	}
+}
+
+// AwaitClose reads until the close frame, skipping messages, and answers what [Client.Message] answers. It ends
+// the test if anything else ends the stream. The code is 1005 if the frame had none.
+func (c *Client) AwaitClose() (code int, reason string) {
+	c.tb.Helper()
+	for {
+		_, err := c.dataFrame()
+		if closed := (*CloseError)(nil); errors.As(err, &closed) {
+			return closed.Code, closed.Reason
+		}
+		if err != nil {
+			c.tb.Fatalf("waiting for a close frame: %v", err)
+		}
+	}
+}
+
+// AwaitEOF waits for the server to end the stream (a FIN, if it is TCP), and ends the test if anything else
+// comes: another frame, a reset, a timeout.
+func (c *Client) AwaitEOF() {
+	c.tb.Helper()
+	f, err := c.ReadFrame()
+	switch {
+	case errors.Is(err, io.EOF):
+	case errors.Is(err, syscall.ECONNRESET):
+		c.tb.Fatalf("waiting for the end: the server reset the connection (RST) instead of ending it (FIN)")
+	case err != nil:
+		c.tb.Fatalf("waiting for the end: %v", err)
+	default:
+		c.tb.Fatalf("waiting for the end: got a %v", f)
+	}
+}
+
+// Send sends a message or a control frame in one masked frame, and ends the test on an error.
+func (c *Client) Send(op Opcode, payload []byte) {
+	c.tb.Helper()
+	c.SendFrame(Frame{Fin: true, Op: op, Masked: true, Payload: payload})
+}
+
+// SendClose sends a close frame, whatever the code; 0 sends one without code and reason. It does not wait for
+// the answer.
+func (c *Client) SendClose(code int, reason string) {
+	c.tb.Helper()
+	var payload []byte
+	if code != 0 {
+		payload = append(binary.BigEndian.AppendUint16(nil, uint16(code)), reason...)
+	}
+	c.Send(Close, payload)
+}
+
+// SendFrame is [Client.WriteFrame] and ends the test on an error.
+func (c *Client) SendFrame(f Frame) {
+	c.tb.Helper()
+	if err := c.WriteFrame(f); err != nil {
+		c.tb.Fatalf("sending a %v: %v", f, err)
+	}
+}
+
+// Write sends raw bytes, such as those of [AppendFrame], in one write, and ends the test on an error.
+func (c *Client) Write(raw []byte) {
+	c.tb.Helper()
+	if err := c.write(raw); err != nil {
+		c.tb.Fatalf("sending %d raw bytes: %v", len(raw), err)
+	}
+}
+
+// WriteFrame sends f as it is, masked with a random key if f.Masked. It may be called from any goroutine.
+func (c *Client) WriteFrame(f Frame) error {
+	var mask [4]byte
+	_, _ = rand.Read(mask[:]) // never fails
+	if f.Op == Close {
+		c.closeSent.Store(true)
+	}
+	return c.write(AppendFrame(nil, f, mask))
+}
+
+// write sends all of raw in its turn.
+func (c *Client) write(raw []byte) error {
+	c.turn <- struct{}{}
+	defer func() { <-c.turn }()
+	if c.timeout > 0 {
+		if err := c.conn.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
+			return err
+		}
+	}
+	_, err := c.conn.Write(raw)
+	return err
+}
+
+// setReadDeadline gives the next read its time. On a closed connection it fails, and so does the read.
+func (c *Client) setReadDeadline() {
+	if c.timeout > 0 {
+		_ = c.conn.SetReadDeadline(time.Now().Add(c.timeout))
+	}
+}

@@ -1,0 +1,97 @@
+package testutil
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"math/rand/v2"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// The examples of RFC 6455, section 5.7.
+func TestAppendFrameRFC(t *testing.T) {
+	for _, test := range []struct {
+		frame Frame
+		want  string
+	}{
+		{whole(Text, "Hello"), "\x81\x05Hello"},
+		{Frame{Fin: true, Op: Text, Masked: true, Payload: []byte("Hello")}, "\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"},
+		{Frame{Op: Text, Payload: []byte("Hel")}, "\x01\x03Hel"},
+		{whole(Continuation, "lo"), "\x80\x02lo"},
+		{whole(Ping, "Hello"), "\x89\x05Hello"},
+		{whole(Binary, strings.Repeat("x", 256)), "\x82\x7e\x01\x00" + strings.Repeat("x", 256)},
+		{whole(Binary, strings.Repeat("x", 65536)), "\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00" + strings.Repeat("x", 65536)},
+		{Frame{Rsv: 5, Op: Pong}, "\x5a\x00"},
+	} {
+		if got := AppendFrame(nil, test.frame, [4]byte{0x37, 0xfa, 0x21, 0x3d}); string(got) != test.want {
+			t.Errorf("%v: got %s, want %s", test.frame, quote(got), quote([]byte(test.want)))
+		}
+	}
+}
+
+func TestFrameRoundTrip(t *testing.T) {
+	var raw []byte
+	var want []Frame
+	for _, n := range []int{0, 1, 125, 126, 127, 65535, 65536, 1 << 20} {
+		for _, masked := range []bool{false, true} {
+			f := Frame{Fin: n%2 == 0, Rsv: byte(n % 8), Op: Opcode(n % 3), Masked: masked, Payload: make([]byte, n)}
+			for i := range f.Payload {
+				f.Payload[i] = byte(rand.IntN(256))
+			}
+			want = append(want, f)
+			raw = AppendFrame(raw, f, [4]byte{0xde, 0xad, 0xbe, 0xef})
+		}
+	}
+	r := bufio.NewReader(bytes.NewReader(raw))
+	for _, w := range want {
+		got, err := readFrame(r)
+		if err != nil || !reflect.DeepEqual(got, w) {
+			t.Fatalf("got a %v, %v, want a %v", got, err, w)
+		}
+	}
+	if _, err := readFrame(r); err != io.EOF {
+		t.Errorf("at the end: %v, want io.EOF", err)
+	}
+}
+
+func TestReadFrameRefuses(t *testing.T) {
+	for name, test := range map[string]struct{ raw, want string }{
+		"reserved data opcode":    {"\x83\x00", "reserved opcode 0x3"},
+		"reserved control opcode": {"\x8b\x00", "reserved opcode 0xb"},
+		"fragmented ping":         {"\x09\x00", "a control frame is whole"},
+		"long pong":               {"\x8a\x7e\x00\x7e", "a control frame is whole"},
+		"16 bits for 125":         {"\x81\x7e\x00\x7d", "as few as possible"},
+		"64 bits for 65535":       {"\x81\x7f\x00\x00\x00\x00\x00\x00\xff\xff", "as few as possible"},
+		"too long":                {"\x81\x7f\x00\x00\x00\x00\x04\x00\x00\x01", "limit"},
+		"top bit of the length":   {"\x81\x7f\x80\x00\x00\x00\x00\x00\x00\x00", "limit"},
+		"cut after a byte":        {"\x81", io.ErrUnexpectedEOF.Error()},
+		"cut in the length":       {"\x81\x7e\x01", io.ErrUnexpectedEOF.Error()},
+		"cut before the mask":     {"\x81\x81", io.ErrUnexpectedEOF.Error()},
+		"cut before the payload":  {"\x81\x01", io.ErrUnexpectedEOF.Error()},
+		"cut in the payload":      {"\x81\x02a", io.ErrUnexpectedEOF.Error()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := readFrame(bufio.NewReader(strings.NewReader(test.raw)))
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+func FuzzReadFrame(f *testing.F) {
+	f.Add([]byte("\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"))
+	f.Add([]byte("\x82\x7e\x01\x00"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		frame, err := readFrame(bufio.NewReader(bytes.NewReader(raw)))
+		if err != nil {
+			return
+		}
+		again, err := readFrame(bufio.NewReader(bytes.NewReader(AppendFrame(nil, frame, [4]byte{9, 8, 7, 6}))))
+		if err != nil || !reflect.DeepEqual(again, frame) {
+			t.Errorf("a %v came back as a %v, %v", frame, again, err)
+		}
+	})
+}

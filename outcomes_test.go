@@ -1,0 +1,650 @@
+package wspush_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/internal/testutil"
+)
+
+// A stage is a kind of connection to a client; on each of them a client that does not read is soon felt.
+var stages = map[string]func(testing.TB, http.Handler) net.Conn{
+	"tcp": func(t testing.TB, h http.Handler) net.Conn { return dialSmall(t, serveSmall(t, h, nil)) },
+	"tls": func(t testing.TB, h http.Handler) net.Conn {
+		cert, pool := testutil.NewCertificate(t)
+		conn := dialSmall(t, serveSmall(t, h, &tls.Config{Certificates: []tls.Certificate{cert}}))
+		return tls.Client(conn, &tls.Config{RootCAs: pool, ServerName: "localhost"})
+	},
+	"pipe": testutil.Pipe,
+}
+
+// smallBuffers makes the kernel hold little for a connection.
+type smallBuffers struct{ net.Listener }
+
+func (l smallBuffers) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err == nil {
+		err = conn.(*net.TCPConn).SetWriteBuffer(32 << 10)
+	}
+	return conn, err
+}
+
+// serveSmall serves h on connections with small buffers and returns its address.
+func serveSmall(t testing.TB, h http.Handler, config *tls.Config) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: h, TLSConfig: config}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		if config != nil {
+			server.ServeTLS(smallBuffers{listener}, "", "")
+		} else {
+			server.Serve(smallBuffers{listener})
+		}
+	}()
+	t.Cleanup(func() {
+		server.Close()
+		<-served
+	})
+	return listener.Addr().String()
+}
+
+func dialSmall(t testing.TB, address string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if err := conn.(*net.TCPConn).SetReadBuffer(32 << 10); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// staged connects a client on each stage.
+func staged(t *testing.T, wopts *wspush.WorkerOptions, test func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client)) {
+	for name, connect := range stages {
+		t.Run(name, func(t *testing.T) {
+			w := newWorker(t, wopts)
+			client := testutil.Handshake(t, connect(t, newHandler(t, w, nil)), testutil.Options{})
+			conn, _ := greeted(t, w, client)
+			test(t, w, conn, client)
+		})
+	}
+}
+
+// big is more than any stage's buffers hold, in several writes.
+var big = strings.Repeat("0123456789abcdef", 64<<10/16*8)
+
+// stall pushes data in a goroutine, and returns when a part of it but not all is written: the connection is in the midst
+// of it until the client reads. The result of the push comes from the channel.
+func stall(t testing.TB, ctx context.Context, conn *wspush.Conn, client *testutil.Client, data []byte) <-chan error {
+	t.Helper()
+	result := make(chan error, 1)
+	go func() { result <- conn.Push(ctx, wspush.Text, data) }()
+	testutil.Eventually(t, "the connection to stall", func() bool {
+		brief, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		defer cancel()
+		switch err := conn.Push(brief, wspush.Text, []byte("probe")); {
+		case errors.Is(err, context.DeadlineExceeded):
+			return true // it has waited behind data
+		case err != nil && !errors.Is(err, wspush.ErrUnknown):
+			t.Fatal(err)
+		}
+		client.Expect(testutil.Text, "probe") // it was faster than data
+		return false
+	})
+	return result
+}
+
+// nil means written: every byte of the message has been handed to the connection, so the client can read it although
+// nothing more is done for it.
+func TestPushWritten(t *testing.T) {
+	staged(t, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		result := make(chan error, 1)
+		for _, size := range []int{0, 1, 125, 126, 65535, 65536, len(big)} {
+			go func() { result <- w.Push(context.Background(), conn.ID(), wspush.Binary, []byte(big[:size])) }()
+			client.Expect(testutil.Binary, big[:size])
+			if err := <-result; err != nil {
+				t.Errorf("%d bytes: %v", size, err)
+			}
+		}
+		if s := w.Stats(); s.Written != 7 || s.Refused != 0 || s.Unknown != 0 || s.Accepted != 1 || s.Connections != 1 {
+			t.Errorf("Stats: %+v", s)
+		}
+	})
+}
+
+// A context that has ended before the call: nothing is sent, nothing is harmed.
+func TestPushCancelledBefore(t *testing.T) {
+	staged(t, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		for range 200 {
+			if err := conn.Push(ctx, wspush.Text, []byte("never")); !errors.Is(err, context.Canceled) {
+				t.Fatalf("got %v", err)
+			}
+		}
+		go conn.Push(context.Background(), wspush.Text, []byte("fine"))
+		client.Expect(testutil.Text, "fine")
+	})
+}
+
+// A message that waits behind another is withdrawn when its context ends, and never sent.
+func TestPushWithdrawn(t *testing.T) {
+	staged(t, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		first := stall(t, context.Background(), conn, client, []byte(big))
+		ctx, cancel := context.WithCancel(context.Background())
+		waiting := make(chan error, 100)
+		for range cap(waiting) {
+			go func() { waiting <- conn.Push(ctx, wspush.Text, []byte("never")) }()
+		}
+		cancel()
+		for range cap(waiting) {
+			if err := <-waiting; !errors.Is(err, context.Canceled) || errors.Is(err, wspush.ErrUnknown) {
+				t.Errorf("waiting behind a stalled message: %v", err)
+			}
+		}
+		client.Expect(testutil.Text, big)
+		if err := <-first; err != nil {
+			t.Error(err)
+		}
+		go conn.Push(context.Background(), wspush.Text, []byte("next"))
+		client.Expect(testutil.Text, "next")
+	})
+}
+
+// A message that has begun is finished when its context ends: the caller does not know, the connection is unharmed, and
+// the caller's buffer is its own again.
+func TestPushUnknown(t *testing.T) {
+	staged(t, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		ctx, cancel := context.WithCancel(context.Background())
+		data := []byte(big)
+		first := stall(t, ctx, conn, client, data)
+		before := w.Stats().Unknown
+		cancel()
+		err := <-first
+		if !errors.Is(err, wspush.ErrUnknown) || errors.Is(err, context.Canceled) || errors.Is(err, wspush.ErrGone) {
+			t.Errorf("got %v", err)
+		}
+		if !strings.Contains(err.Error(), "open") {
+			t.Errorf("%q does not say that the connection is open", err)
+		}
+		clear(data)
+		client.Expect(testutil.Text, big)
+		go conn.Push(context.Background(), wspush.Text, []byte("next"))
+		client.Expect(testutil.Text, "next")
+		if s := w.Stats(); s.Unknown != before+1 {
+			t.Errorf("Stats: %+v", s)
+		}
+	})
+}
+
+// A hundred callers at once, whose contexts end at any moment: what was nil arrives once, what was withdrawn never does,
+// and the connection lives.
+func TestPushCancelledDuring(t *testing.T) {
+	staged(t, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		const callers, each = 100, 20
+		var wg sync.WaitGroup
+		outcome := make([]error, callers*each)
+		for caller := range callers {
+			wg.Go(func() {
+				for n := range each {
+					i := caller*each + n
+					ctx, cancel := context.WithTimeout(context.Background(), time.Duration(rand.IntN(2000))*time.Microsecond)
+					data := fmt.Appendf(nil, "%d:%s", i, big[:rand.IntN(20_000)])
+					outcome[i] = conn.Push(ctx, wspush.Text, data)
+					clear(data)
+					cancel()
+				}
+			})
+		}
+		go func() {
+			wg.Wait()
+			conn.Push(context.Background(), wspush.Text, []byte("end"))
+		}()
+		arrived := make([]int, len(outcome))
+		for {
+			message := client.Text()
+			if message == "end" {
+				break
+			}
+			var i int
+			if _, err := fmt.Sscanf(message, "%d:", &i); err != nil {
+				t.Fatalf("%.40q: %v", message, err)
+			}
+			arrived[i]++
+			if _, rest, _ := strings.Cut(message, ":"); rest != big[:len(rest)] {
+				t.Errorf("message %d is not what was pushed", i)
+			}
+		}
+		count := map[string]int{}
+		for i, err := range outcome {
+			switch {
+			case err == nil && arrived[i] == 1:
+				count["written"]++
+			case errors.Is(err, wspush.ErrUnknown) && arrived[i] == 1: // the connection went on, so it has to come
+				count["unknown"]++
+			case errors.Is(err, context.DeadlineExceeded) && arrived[i] == 0,
+				errors.Is(err, wspush.ErrBusy) && arrived[i] == 0:
+				count["withdrawn"]++
+			default:
+				t.Errorf("message %d arrived %d times; Push said %v", i, arrived[i], err)
+			}
+		}
+		t.Log(count)
+	})
+}
+
+// bubble runs a test over a net.Pipe in a bubble of fake time, where nothing is buffered and synctest.Wait knows that
+// everyone waits.
+func bubble(t *testing.T, wopts wspush.WorkerOptions, opts *wspush.Options, test func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client)) {
+	synctest.Test(t, func(t *testing.T) {
+		wopts.NoListen = true
+		wopts.Advertise = []string{"127.0.0.1:1"}
+		w := newWorker(t, &wopts)
+		client := testutil.Handshake(t, testutil.Pipe(t, newHandler(t, w, opts)), testutil.Options{Timeout: -1})
+		conn, _ := greeted(t, w, client)
+		test(t, w, conn, client)
+	})
+}
+
+// start calls Push in a goroutine, and returns when it waits, or has returned.
+func start(ctx context.Context, conn *wspush.Conn, data string) <-chan error {
+	result := make(chan error, 1)
+	go func() { result <- conn.Push(ctx, wspush.Text, []byte(data)) }()
+	synctest.Wait()
+	return result
+}
+
+// returned is the result of a Push that must have returned.
+func returned(t *testing.T, result <-chan error) error {
+	t.Helper()
+	synctest.Wait()
+	select {
+	case err := <-result:
+		return err
+	default:
+		t.Fatal("Push has not returned")
+		return nil
+	}
+}
+
+// Messages are written in the order in which Push was called.
+func TestPushOrder(t *testing.T) {
+	bubble(t, wspush.WorkerOptions{}, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		var results []<-chan error
+		for i := range 200 {
+			results = append(results, start(context.Background(), conn, fmt.Sprint(i)))
+		}
+		for i := range results {
+			client.Expect(testutil.Text, fmt.Sprint(i))
+			if err := returned(t, results[i]); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// A push is admitted when nothing waits, whatever its size; otherwise if it fits into MaxPending with what waits, each
+// message counting 256 bytes more than it has. The rest is ErrBusy, at once.
+func TestPushBusy(t *testing.T) {
+	bubble(t, wspush.WorkerOptions{MaxPending: 10_000}, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		oversized := start(context.Background(), conn, big)
+		if err := returned(t, start(context.Background(), conn, "")); !errors.Is(err, wspush.ErrBusy) {
+			t.Errorf("behind more than MaxPending: %v", err)
+		}
+		client.Expect(testutil.Text, big)
+		if err := returned(t, oversized); err != nil {
+			t.Errorf("more than MaxPending, with nothing waiting: %v", err)
+		}
+
+		fits := []<-chan error{start(context.Background(), conn, big[:16])}
+		for range 38 { // 16 + 39 × 256 = 10,000
+			fits = append(fits, start(context.Background(), conn, ""))
+		}
+		if err := returned(t, start(context.Background(), conn, "")); !errors.Is(err, wspush.ErrBusy) {
+			t.Errorf("an empty message too many: %v", err)
+		}
+		for i, result := range fits {
+			if _, _, err := client.Message(); err != nil {
+				t.Fatal(err)
+			}
+			if err := returned(t, result); err != nil {
+				t.Errorf("message %d fits: %v", i, err)
+			}
+		}
+		// What has been written or withdrawn counts no more.
+		ctx, cancel := context.WithCancel(context.Background())
+		last := start(context.Background(), conn, "a")
+		waiting := start(ctx, conn, big[:9000])
+		cancel()
+		if err := returned(t, waiting); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		again := start(context.Background(), conn, big[:9000])
+		client.Expect(testutil.Text, "a")
+		client.Expect(testutil.Text, big[:9000])
+		if err := errors.Join(returned(t, last), returned(t, again)); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A negative MaxPending is no limit.
+func TestPushUnlimited(t *testing.T) {
+	bubble(t, wspush.WorkerOptions{MaxPending: -1, MaxPushBytes: -1}, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		var results []<-chan error
+		for range 10 {
+			results = append(results, start(context.Background(), conn, big))
+		}
+		for _, result := range results {
+			client.Expect(testutil.Text, big)
+			if err := returned(t, result); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// A client that does not take 16 KiB in WriteTimeout is cut off: what has begun is unknown, what waits was not written.
+func TestWriteTimeout(t *testing.T) {
+	bubble(t, wspush.WorkerOptions{WriteTimeout: 7 * time.Second}, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		begin := time.Now()
+		first := start(context.Background(), conn, big)
+		second := start(context.Background(), conn, "second")
+		<-conn.Context().Done()
+		reason := context.Cause(conn.Context())
+		if took := time.Since(begin); took != 7*time.Second {
+			t.Errorf("ended after %v", took)
+		}
+		var closed *wspush.CloseError
+		if !errors.As(reason, &closed) || closed.Cause != wspush.CauseWriteTimeout || closed.Code != 1006 {
+			t.Errorf("reason: %v", reason)
+		}
+		if err := returned(t, second); !errors.Is(err, wspush.ErrGone) {
+			t.Errorf("a message that waited: %v", err)
+		}
+		// Over a net.Pipe not one byte of the first is read, and the pipe says so.
+		if err := returned(t, first); !errors.Is(err, wspush.ErrGone) {
+			t.Errorf("a message of which nothing was taken: %v", err)
+		}
+		if err := w.Push(context.Background(), conn.ID(), wspush.Text, nil); !errors.Is(err, wspush.ErrGone) {
+			t.Errorf("a message to the connection that has ended: %v", err)
+		}
+	})
+}
+
+// The same over TCP, where the kernel has taken a part; and Push says that the connection is gone.
+func TestWriteTimeoutWithin(t *testing.T) {
+	for _, stage := range []string{"tcp", "tls"} {
+		t.Run(stage, func(t *testing.T) {
+			ended := make(chan error, 1)
+			w := newWorker(t, &wspush.WorkerOptions{WriteTimeout: 300 * time.Millisecond})
+			h := newHandler(t, w, &wspush.Options{OnDisconnect: func(_ *wspush.Conn, reason error) { ended <- reason }})
+			client := testutil.Handshake(t, stages[stage](t, h), testutil.Options{})
+			conn, _ := greeted(t, w, client)
+			err := conn.Push(context.Background(), wspush.Text, []byte(big))
+			if !errors.Is(err, wspush.ErrUnknown) || !strings.Contains(err.Error(), "gone") {
+				t.Errorf("got %v", err)
+			}
+			var closed *wspush.CloseError
+			if reason := <-ended; !errors.As(reason, &closed) || closed.Cause != wspush.CauseWriteTimeout {
+				t.Errorf("reason: %v", reason)
+			}
+		})
+	}
+}
+
+// A client that takes 16 KiB in each WriteTimeout is slow, but alive: one deadline over the whole message would end it. And
+// none stays set after it.
+func TestSlowClientLives(t *testing.T) {
+	bubble(t, wspush.WorkerOptions{WriteTimeout: 10 * time.Second}, &wspush.Options{IdleTimeout: -1, PingInterval: -1}, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		result := start(context.Background(), conn, big)
+		var got []byte
+		for buf := make([]byte, 16<<10); len(got) < 10+len(big); { // the header is 10 bytes
+			<-time.After(9 * time.Second)
+			n, err := client.Conn().Read(buf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, buf[:n]...)
+		}
+		if err := returned(t, result); err != nil {
+			t.Error(err)
+		}
+		<-time.After(time.Hour)
+		result = start(context.Background(), conn, "after a silence")
+		client.Expect(testutil.Text, "after a silence")
+		if err := returned(t, result); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Over TCP, too, a deadline that was set for a stalled message is not left for the next.
+func TestDeadlineNotLeft(t *testing.T) {
+	staged(t, &wspush.WorkerOptions{WriteTimeout: 400 * time.Millisecond}, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		result := make(chan error, 1)
+		go func() { result <- conn.Push(context.Background(), wspush.Text, []byte(big)) }()
+		client.Expect(testutil.Text, big)
+		if err := <-result; err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(500 * time.Millisecond) // longer than the deadline; nothing to wait for happens
+		go func() { result <- conn.Push(context.Background(), wspush.Text, []byte("next")) }()
+		client.Expect(testutil.Text, "next")
+		if err := <-result; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// What cannot be sent to anyone is refused before it touches the connection.
+func TestPushRefused(t *testing.T) {
+	staged(t, &wspush.WorkerOptions{MaxPushBytes: 10}, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		ctx := context.Background()
+		for _, push := range map[string]func(wspush.MessageType, string) error{
+			"Conn.Push":   func(typ wspush.MessageType, data string) error { return conn.Push(ctx, typ, []byte(data)) },
+			"Worker.Push": func(typ wspush.MessageType, data string) error { return w.Push(ctx, conn.ID(), typ, []byte(data)) },
+			"PushEach": func(typ wspush.MessageType, data string) (err error) {
+				for _, err = range w.PushEach(ctx, w.Conns(), typ, []byte(data)) {
+				}
+				return err
+			},
+		} {
+			if err := push(wspush.Text, "\xff"); !errors.Is(err, wspush.ErrInvalidUTF8) {
+				t.Errorf("invalid UTF-8: %v", err)
+			}
+			if err := push(wspush.Binary, "0123456789a"); !errors.Is(err, wspush.ErrTooLarge) {
+				t.Errorf("11 bytes: %v", err)
+			}
+			if err := push(0, ""); err == nil {
+				t.Error("a message of no type was pushed")
+			}
+		}
+		go conn.Push(ctx, wspush.Binary, []byte("012345678\xff"))
+		client.Expect(testutil.Binary, "012345678\xff")
+		if err := w.Push(ctx, strings.ToUpper(conn.ID()), wspush.Text, nil); !errors.Is(err, wspush.ErrGone) {
+			t.Errorf("the ID in another letter case: %v", err)
+		}
+	})
+}
+
+// The endpoint says the same in statuses: 429 for what was withdrawn or not admitted, 504 for what is unknown.
+func TestPushStatuses(t *testing.T) {
+	t.Run("withdrawn and unknown", func(t *testing.T) {
+		w := newWorker(t, &wspush.WorkerOptions{PushTimeout: 200 * time.Millisecond})
+		client := testutil.Handshake(t, stages["tcp"](t, newHandler(t, w, nil)), testutil.Options{})
+		conn, address := greeted(t, w, client)
+		problem(t, post(t, address, "", []byte(big)), 504, "unknown", `"connection":"open"`)
+		problem(t, post(t, address, "", []byte("behind it")), 429, "busy", "withdrawn")
+		client.Expect(testutil.Text, big)
+		go conn.Push(context.Background(), wspush.Text, []byte("next"))
+		client.Expect(testutil.Text, "next")
+	})
+	t.Run("not admitted", func(t *testing.T) {
+		w := newWorker(t, &wspush.WorkerOptions{MaxPending: 1000})
+		client := testutil.Handshake(t, stages["tcp"](t, newHandler(t, w, nil)), testutil.Options{})
+		conn, address := greeted(t, w, client)
+		go conn.Push(conn.Context(), wspush.Text, []byte(big))
+		testutil.Eventually(t, "the client to be busy", func() bool {
+			return errors.Is(conn.Push(context.Background(), wspush.Text, nil), wspush.ErrBusy)
+		})
+		problem(t, post(t, address, "", []byte("x")), 429, "busy", "")
+		client.Close()
+	})
+	t.Run("gone", func(t *testing.T) {
+		w := newWorker(t, &wspush.WorkerOptions{WriteTimeout: 200 * time.Millisecond})
+		client := testutil.Handshake(t, stages["tcp"](t, newHandler(t, w, nil)), testutil.Options{})
+		_, address := greeted(t, w, client)
+		problem(t, post(t, address, "", []byte(big)), 504, "unknown", `"connection":"gone"`)
+		problem(t, post(t, address, "", []byte("x")), 410, "gone", "")
+	})
+}
+
+func problem(t *testing.T, resp *http.Response, status int, kind, contains string) {
+	t.Helper()
+	body := text(t, resp)
+	if resp.StatusCode != status || !strings.Contains(body, `"urn:wspush:`+kind+`"`) || !strings.Contains(body, contains) {
+		t.Errorf("got %d %s; want %d, %s, %s", resp.StatusCode, body, status, kind, contains)
+	}
+	if retry := resp.Header.Get("Retry-After") != ""; retry != (status == 429 || status == 503) {
+		t.Errorf("%d with Retry-After: %v", status, retry)
+	}
+}
+
+// One slow client holds back nobody else: of 1,000 clients 10 do not read, and the others have their message before any
+// of those has an outcome.
+func TestPushEachStalled(t *testing.T) {
+	const clients, stalled = 1000, 10
+	w := newWorker(t, nil)
+	address := serveSmall(t, newHandler(t, w, nil), nil)
+	message := []byte(big[:200<<10])
+	slow := map[string]bool{}
+	var readers sync.WaitGroup
+	for i := range clients {
+		c := testutil.Handshake(t, dialSmall(t, address), testutil.Options{})
+		conn, _ := greeted(t, w, c)
+		if i%(clients/stalled) == 0 {
+			slow[conn.ID()] = true
+			continue
+		}
+		readers.Go(func() {
+			if _, data, err := c.Message(); err != nil || !bytes.Equal(data, message) {
+				t.Errorf("client %d: %d bytes, %v", i, len(data), err)
+			}
+		})
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	written, unknown := 0, 0
+	for conn, err := range w.PushEach(ctx, w.Conns(), wspush.Text, message) {
+		switch {
+		case err == nil && !slow[conn.ID()]:
+			if written++; written == clients-stalled {
+				cancel() // the rest would wait for WriteTimeout
+			}
+		case errors.Is(err, wspush.ErrUnknown) && slow[conn.ID()] && written == clients-stalled:
+			unknown++
+		default:
+			t.Errorf("slow: %v, written: %d, error: %v", slow[conn.ID()], written, err)
+		}
+	}
+	if written != clients-stalled || unknown != stalled {
+		t.Errorf("%d written, %d unknown", written, unknown)
+	}
+	readers.Wait()
+}
+
+// PushEach gives each target one outcome, whatever becomes of it.
+func TestPushEach(t *testing.T) {
+	bubble(t, wspush.WorkerOptions{}, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		go func() {
+			for _, _, err := client.Message(); err == nil; _, _, err = client.Message() {
+			}
+		}()
+		push := func(ctx context.Context, to ...*wspush.Conn) (errs []error) {
+			for c, err := range w.PushEach(ctx, slices.Values(to), wspush.Text, []byte("x")) {
+				if c != conn {
+					t.Error("another connection")
+				}
+				errs = append(errs, err)
+			}
+			return errs
+		}
+		cancelled, cancel := context.WithCancel(context.Background())
+		cancel()
+		if errs := push(context.Background()); len(errs) != 0 {
+			t.Error(errs)
+		}
+		if errs := push(context.Background(), conn, conn, conn); len(errs) != 3 || errors.Join(errs...) != nil {
+			t.Error(errs)
+		}
+		if errs := push(cancelled, conn, conn); len(errs) != 2 || errs[0] != context.Canceled || errs[1] != context.Canceled {
+			t.Error(errs)
+		}
+		conn.Close(1000, "")
+		if errs := push(context.Background(), conn); len(errs) != 1 || errs[0] != wspush.ErrGone {
+			t.Error(errs)
+		}
+	})
+}
+
+// Leaving the range, or a panic in it, withdraws what has not begun, and leaves nothing of data in use.
+func TestPushEachLeft(t *testing.T) {
+	bubble(t, wspush.WorkerOptions{}, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		first := start(context.Background(), conn, "first")
+		data := []byte("never")
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		for leave := range 2 {
+			func() {
+				defer func() {
+					if r := recover(); (r != nil) != (leave == 1) {
+						t.Errorf("recovered %v", r)
+					}
+				}()
+				to := func(yield func(*wspush.Conn) bool) {
+					for yield(conn) {
+						cancel() // so that the second target has an outcome, while the first waits
+					}
+				}
+				for range w.PushEach(ctx, to, wspush.Text, data) {
+					if leave == 1 {
+						panic("leaving")
+					}
+					break
+				}
+			}()
+		}
+		clear(data)
+		client.Expect(testutil.Text, "first")
+		if err := returned(t, first); err != nil {
+			t.Error(err)
+		}
+		next := start(context.Background(), conn, "next")
+		client.Expect(testutil.Text, "next")
+		if err := returned(t, next); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -1,0 +1,195 @@
+package wspush
+
+import (
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// connection is what the timers see of one, in a bubble of fake time.
+type connection struct {
+	start          time.Time
+	received, sent atomic.Int64
+	events         []string
+	*timers
+}
+
+func startConnection(ping, idle time.Duration) *connection {
+	c := &connection{start: time.Now()}
+	c.timers = startTimers(ping, idle,
+		func() (now, received, sent time.Duration) {
+			return c.now(), time.Duration(c.received.Load()), time.Duration(c.sent.Load())
+		},
+		func() { c.note("ping") },
+		func(reason *CloseError) { c.note(fmt.Sprintf("%d %s", reason.Code, reason.Reason)) })
+	return c
+}
+
+func (c *connection) now() time.Duration { return time.Since(c.start) }
+
+func (c *connection) note(what string) { c.events = append(c.events, fmt.Sprint(c.now(), " ", what)) }
+
+// wait lets time pass, which in a bubble takes none.
+func (c *connection) wait(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
+func (c *connection) receive() { c.received.Store(int64(c.now())) }
+func (c *connection) send()    { c.sent.Store(int64(c.now())) }
+
+func TestTimers(t *testing.T) {
+	every := func(d, until time.Duration, do func(*connection)) func(*connection) {
+		return func(c *connection) {
+			for c.now() < until {
+				c.wait(d)
+				do(c)
+			}
+		}
+	}
+	silent := func(d time.Duration) func(*connection) { return func(c *connection) { c.wait(d) } }
+	tests := []struct {
+		name       string
+		ping, idle time.Duration
+		script     func(*connection)
+		want       []string
+	}{
+		{"silence: a ping each interval, then the close", time.Second, 3500 * time.Millisecond, silent(time.Minute),
+			[]string{"1s ping", "2s ping", "3s ping", "3.5s 1001 idle timeout"}},
+		{"a ping and the close together: only the close", time.Second, 3 * time.Second, silent(time.Minute),
+			[]string{"1s ping", "2s ping", "3s 1001 idle timeout"}},
+		{"a byte begins the silence anew, from when it came", time.Second, 10 * time.Second,
+			func(c *connection) { c.wait(2300 * time.Millisecond); c.receive(); c.wait(2 * time.Second) },
+			[]string{"1s ping", "2s ping", "3.3s ping", "4.3s ping"}},
+		{"so does a message sent", time.Second, 10 * time.Second,
+			func(c *connection) { c.wait(2300 * time.Millisecond); c.send(); c.wait(2 * time.Second) },
+			[]string{"1s ping", "2s ping", "3.3s ping", "4.3s ping"}},
+		{"a client that talks is not pinged", 2 * time.Second, 3 * time.Second,
+			every(time.Second, time.Hour, (*connection).receive), nil},
+		{"no drift", time.Second, time.Hour, silent(59 * time.Minute), func() (all []string) {
+			for d := time.Second; d <= 59*time.Minute; d += time.Second {
+				all = append(all, fmt.Sprint(d, " ping"))
+			}
+			return all
+		}()},
+		{"a dead peer under constant pushing is pinged once, and closed", 2 * time.Second, 10 * time.Second,
+			every(time.Second, time.Minute, (*connection).send),
+			[]string{"10s ping", "20s 1001 no answer"}},
+		{"unless it answers", 2 * time.Second, 10 * time.Second,
+			func(c *connection) {
+				for c.now() < 33*time.Second {
+					c.wait(time.Second)
+					c.send()
+					if c.now() == 11*time.Second || c.now() == 22*time.Second {
+						c.receive()
+					}
+				}
+			},
+			[]string{"10s ping", "21s ping", "32s ping"}},
+		{"no second ping when one has gone out since the last byte", 2 * time.Second, 10 * time.Second,
+			func(c *connection) {
+				c.wait(2 * time.Second) // the silence is pinged
+				every(time.Second, time.Minute, (*connection).send)(c)
+			},
+			[]string{"2s ping", "20s 1001 no answer"}},
+		{"a pong in the very moment of the ping is after it", 2 * time.Second, 10 * time.Second,
+			func(c *connection) {
+				c.wait(2 * time.Second)
+				c.receive()
+				every(time.Second, time.Minute, (*connection).send)(c)
+			},
+			[]string{"2s ping", "12s ping", "22s 1001 no answer"}},
+		{"a callback that holds up reading stops that clock", 2 * time.Second, 10 * time.Second,
+			func(c *connection) {
+				every(time.Second, 5*time.Second, (*connection).send)(c)
+				c.hold()
+				every(time.Second, 55*time.Second, (*connection).send)(c)
+				c.release()
+				every(time.Second, 80*time.Second, (*connection).send)(c)
+			},
+			[]string{"1m0s ping", "1m10s 1001 no answer"}},
+		{"and a byte ends the excuse", 2 * time.Second, 10 * time.Second,
+			func(c *connection) {
+				c.hold()
+				every(time.Second, 50*time.Second, (*connection).send)(c)
+				c.release()
+				c.receive()
+				every(time.Second, 80*time.Second, (*connection).send)(c)
+			},
+			[]string{"1m0s ping", "1m10s 1001 no answer"}},
+		{"it does not stop the idle clock", time.Second, 3 * time.Second,
+			func(c *connection) { c.hold(); c.wait(time.Minute) },
+			[]string{"1s ping", "2s ping", "3s 1001 idle timeout"}},
+		{"no pings, no dead-peer rule", -1, 10 * time.Second,
+			func(c *connection) {
+				every(time.Second, time.Minute, (*connection).send)(c)
+				c.wait(time.Minute)
+			},
+			[]string{"1m10s 1001 idle timeout"}},
+		{"no idle timeout, no dead-peer rule", 20 * time.Second, -1,
+			func(c *connection) {
+				every(time.Second, time.Minute, (*connection).send)(c)
+				c.wait(50 * time.Second)
+			},
+			[]string{"1m20s ping", "1m40s ping"}},
+		{"neither", -1, -1, silent(24 * time.Hour), nil},
+		{"durations beyond any life do not overflow", 1 << 61, 1 << 62, silent(24 * time.Hour), nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := startConnection(tt.ping, tt.idle)
+				defer c.stop()
+				tt.script(c)
+				if !slices.Equal(c.events, tt.want) {
+					t.Errorf("got  %v\nwant %v", brief(c.events), brief(tt.want))
+				}
+			})
+		})
+	}
+}
+
+func brief(events []string) []string {
+	if len(events) > 10 {
+		return append(slices.Clone(events[:10]), fmt.Sprint("… ", len(events), " in all"))
+	}
+	return events
+}
+
+// Nothing happens after stop, and it waits for what is happening.
+func TestTimersStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := startConnection(time.Second, 3*time.Second)
+		c.wait(time.Second)
+		c.stop()
+		c.wait(time.Hour)
+		if want := []string{"1s ping"}; !slices.Equal(c.events, want) {
+			t.Errorf("got %v, want %v", c.events, want)
+		}
+	})
+}
+
+func TestIntervalDefaults(t *testing.T) {
+	tests := []struct{ ping, idle, wantPing, wantIdle time.Duration }{
+		{0, 0, 5 * time.Minute, 6 * time.Minute},
+		{25 * time.Second, 0, 25 * time.Second, 6 * time.Minute},
+		{10 * time.Minute, 0, 10 * time.Minute, 12 * time.Minute},
+		{0, time.Minute, 50 * time.Second, time.Minute},
+		{0, time.Hour, 5 * time.Minute, time.Hour},
+		{-1, 0, -1, 6 * time.Minute},
+		{0, -1, 5 * time.Minute, -1},
+		{-1, -1, -1, -1},
+		{time.Hour, -1, time.Hour, -1},
+		{-1, time.Second, -1, time.Second},
+	}
+	for _, tt := range tests {
+		o, err := (&Options{PingInterval: tt.ping, IdleTimeout: tt.idle}).withDefaults()
+		if err != nil || o.PingInterval != tt.wantPing || o.IdleTimeout != tt.wantIdle {
+			t.Errorf("PingInterval %v, IdleTimeout %v: got %v, %v, %v; want %v, %v",
+				tt.ping, tt.idle, o.PingInterval, o.IdleTimeout, err, tt.wantPing, tt.wantIdle)
+		}
+	}
+}
