@@ -1,0 +1,451 @@
+package wspush_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/internal/testutil"
+)
+
+// journal is what the callbacks of a connection saw, in order.
+type journal struct {
+	mu      sync.Mutex // guards entries
+	entries []string
+	ended   chan *wspush.CloseError
+}
+
+func newJournal() *journal { return &journal{ended: make(chan *wspush.CloseError, 10)} }
+
+func (j *journal) add(format string, args ...any) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.entries = append(j.entries, fmt.Sprintf(format, args...))
+}
+
+// options are callbacks that write the journal.
+func (j *journal) options() *wspush.Options {
+	return &wspush.Options{
+		OnConnect: func(c *wspush.Conn) { j.add("connect") },
+		OnMessage: func(c *wspush.Conn, typ wspush.MessageType, data []byte) { j.add("%s %q", typ, data) },
+		OnDisconnect: func(c *wspush.Conn, reason error) {
+			j.add("disconnect")
+			var closed *wspush.CloseError
+			errors.As(reason, &closed)
+			j.ended <- closed
+		},
+	}
+}
+
+func (j *journal) expect(t *testing.T, want ...string) {
+	t.Helper()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !slices.Equal(j.entries, want) {
+		t.Errorf("callbacks:\n got %q\nwant %q", j.entries, want)
+	}
+}
+
+// The callbacks come one after the other: OnConnect, the messages in order, OnDisconnect once.
+func TestCallbackOrder(t *testing.T) {
+	j := newJournal()
+	w := newWorker(t, nil)
+	server := serve(t, w, j.options())
+	early := testutil.AppendFrame(nil, testutil.Frame{Fin: true, Op: testutil.Text, Masked: true, Payload: []byte("early")}, [4]byte{1, 2, 3, 4})
+	c, _, _ := dial(t, w, server, testutil.Options{Early: early})
+	c.Send(testutil.Binary, []byte{0xff})
+	c.Send(testutil.Text, nil)
+	c.SendClose(3999, "bye")
+	if code, reason := c.AwaitClose(); code != 3999 || reason != "bye" {
+		t.Errorf("the close frame was answered with %d %q", code, reason)
+	}
+	c.AwaitEOF()
+	if got := <-j.ended; got.Cause != wspush.CauseClient || got.Code != 3999 || got.Reason != "bye" {
+		t.Errorf("reason: %v", got)
+	}
+	j.expect(t, "connect", `text "early"`, `binary "\xff"`, `text ""`, "disconnect")
+	if s := w.Stats(); s.Received != 3 {
+		t.Errorf("Stats: %+v", s)
+	}
+}
+
+// OnDisconnect gets who ended the connection, and how.
+func TestReasons(t *testing.T) {
+	tests := []struct {
+		name string
+		end  func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, c *testutil.Client)
+		want wspush.CloseError
+		sees int // the code of the close frame that the client gets; 0 for none
+	}{
+		{"client, with a code", func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, c *testutil.Client) { c.SendClose(1001, "away") },
+			wspush.CloseError{Cause: wspush.CauseClient, Code: 1001, Reason: "away"}, 1001},
+		{"client, without one", func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, c *testutil.Client) { c.SendClose(0, "") },
+			wspush.CloseError{Cause: wspush.CauseClient, Code: 1005}, 1005},
+		{"lost", func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, c *testutil.Client) { c.Close() },
+			wspush.CloseError{Cause: wspush.CauseLost, Code: 1006}, 0},
+		{"Conn.Close", func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, c *testutil.Client) {
+			if err := conn.Close(4000, "enough"); err != nil {
+				t.Error(err)
+			}
+			if err := conn.Close(4001, "again"); !errors.Is(err, wspush.ErrGone) {
+				t.Errorf("the second Close: %v", err)
+			}
+		}, wspush.CloseError{Cause: wspush.CauseClosed, Code: 4000, Reason: "enough"}, 4000},
+		{"shutdown", func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, c *testutil.Client) {
+			go w.Shutdown(context.Background())
+		}, wspush.CloseError{Cause: wspush.CauseShutdown, Code: 1012, Reason: "service restart"}, 1012},
+		{"protocol", func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, c *testutil.Client) {
+			c.SendFrame(testutil.Frame{Fin: true, Op: 0x3, Masked: true})
+		}, wspush.CloseError{Cause: wspush.CauseProtocol, Code: 1002, Reason: "protocol error"}, 1002},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			j := newJournal()
+			w := newWorker(t, nil)
+			c, conn, address := dial(t, w, serve(t, w, j.options()), testutil.Options{})
+			tt.end(t, w, conn, c)
+			if tt.sees != 0 {
+				if code, _ := c.AwaitClose(); code != tt.sees {
+					t.Errorf("the client got code %d, want %d", code, tt.sees)
+				}
+				c.AwaitEOF()
+			}
+			got := <-j.ended
+			if got.Cause != tt.want.Cause || got.Code != tt.want.Code || got.Reason != tt.want.Reason {
+				t.Errorf("got %v, want %v", got, &tt.want)
+			}
+			if context.Cause(conn.Context()) != error(got) {
+				t.Errorf("the context's cause is %v", context.Cause(conn.Context()))
+			}
+			if _, ok := w.Conn(conn.ID()); ok || w.Len() != 0 {
+				t.Error("the connection has not left the registry")
+			}
+			if tt.want.Cause != wspush.CauseShutdown {
+				problem(t, post(t, address, "", nil), 410, "gone", "")
+			}
+			j.expect(t, "connect", "disconnect")
+		})
+	}
+}
+
+// The timers, on a connection: -ping 1s -idle 3s of the quickstart. A silent client gets pings at 1 s and 2 s, a close frame
+// at 3 s, and the end of the connection 2 s after that; one that answers stays.
+func TestTimersOnConn(t *testing.T) {
+	opts := &wspush.Options{PingInterval: time.Second, IdleTimeout: 3 * time.Second}
+	connect := func(t *testing.T, silent bool) (*testutil.Client, *wspush.Conn) {
+		w := newWorker(t, &wspush.WorkerOptions{NoListen: true, Advertise: []string{"127.0.0.1:1"}})
+		c := testutil.Handshake(t, testutil.Pipe(t, newHandler(t, w, opts)), testutil.Options{Timeout: -1, Silent: silent})
+		conn, _ := greeted(t, w, c)
+		return c, conn
+	}
+	t.Run("silent", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c, conn := connect(t, true)
+			begin := time.Now()
+			at := func(want time.Duration, what string) {
+				t.Helper()
+				if got := time.Since(begin); got != want {
+					t.Errorf("%s after %v, want %v", what, got, want)
+				}
+			}
+			for i := 1; i <= 2; i++ {
+				if f := c.NextFrame(); f.Op != testutil.Ping || string(f.Payload) != "1" {
+					t.Errorf("ping %d: %v", i, f) // the same number until it is answered
+				}
+				at(time.Duration(i)*time.Second, "ping")
+			}
+			f := c.NextFrame()
+			at(3*time.Second, "close")
+			if f.Op != testutil.Close || string(f.Payload) != "\x03\xe9idle timeout" {
+				t.Errorf("close: %v", f)
+			}
+			if reason := context.Cause(conn.Context()).(*wspush.CloseError); reason.Cause != wspush.CauseIdle {
+				t.Error(reason)
+			}
+			c.AwaitEOF()
+			at(5*time.Second, "end")
+		})
+	})
+	t.Run("answering", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c, conn := connect(t, true)
+			for i := 1; i <= 3600; i++ {
+				f := c.NextFrame()
+				if f.Op != testutil.Ping || string(f.Payload) != fmt.Sprint(i) {
+					t.Fatalf("ping %d: %v", i, f)
+				}
+				c.Send(testutil.Pong, f.Payload)
+			}
+			if since := time.Since(conn.ConnectedAt()); since != time.Hour || conn.Context().Err() != nil {
+				t.Errorf("after %v: %v", since, conn.Context().Err())
+			}
+			if active := time.Since(conn.LastActive()); active != 0 {
+				t.Errorf("last active %v ago", active)
+			}
+		})
+	})
+	t.Run("pushed to, but dead", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c, conn := connect(t, true)
+			begin := time.Now()
+			go func() {
+				for conn.Push(conn.Context(), wspush.Text, []byte("x")) == nil {
+					<-time.After(500 * time.Millisecond)
+				}
+			}()
+			var saw []string
+			for {
+				f, err := c.ReadFrame()
+				if err != nil {
+					break
+				}
+				if f.Op != testutil.Text {
+					saw = append(saw, fmt.Sprintf("%v %v %q", time.Since(begin), f.Op, f.Payload))
+				}
+			}
+			if want := []string{`3s ping "1"`, `6s close "\x03\xe9no answer"`}; !slices.Equal(saw, want) {
+				t.Errorf("got %q, want %q", saw, want)
+			}
+			if reason := context.Cause(conn.Context()).(*wspush.CloseError); reason.Cause != wspush.CauseNoAnswer {
+				t.Error(reason)
+			}
+		})
+	})
+}
+
+// A panic in a callback ends that connection with 1011, is logged, and harms nothing else. A greeting that cannot be sent
+// does the same.
+func TestCallbackFailure(t *testing.T) {
+	boom := func(c *wspush.Conn) { panic("boom") }
+	tests := map[string]wspush.Options{
+		"OnConnect":                  {OnConnect: boom},
+		"OnMessage":                  {OnMessage: func(c *wspush.Conn, _ wspush.MessageType, _ []byte) { boom(c) }},
+		"Greeting":                   {Greeting: func(c *wspush.Conn) (wspush.MessageType, []byte) { boom(c); return 0, nil }},
+		"greeting that is not UTF-8": {Greeting: func(c *wspush.Conn) (wspush.MessageType, []byte) { return wspush.Text, []byte{0xff} }},
+		"greeting of no type":        {Greeting: func(c *wspush.Conn) (wspush.MessageType, []byte) { return 0, []byte("x") }},
+	}
+	for name, opts := range tests {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			j := newJournal()
+			opts.OnDisconnect = j.options().OnDisconnect
+			w := newWorker(t, &wspush.WorkerOptions{Logger: slog.New(slog.NewTextHandler(&syncWriter{w: &log}, nil))})
+			other, conn, _ := dial(t, w, serve(t, w, nil), testutil.Options{})
+			c := testutil.Dial(t, serve(t, w, &opts), testutil.Options{})
+			c.Send(testutil.Text, []byte("hello"))
+			if code, reason := c.AwaitClose(); code != 1011 || reason != "internal error" {
+				t.Errorf("closed with %d %q", code, reason)
+			}
+			c.AwaitEOF()
+			if reason := <-j.ended; reason.Cause != wspush.CauseCallback || reason.Err == nil {
+				t.Errorf("reason: %v", reason)
+			}
+			if !strings.Contains(log.String(), "level=ERROR") {
+				t.Errorf("log: %s", &log)
+			}
+			go conn.Push(context.Background(), wspush.Text, []byte("unharmed"))
+			other.Expect(testutil.Text, "unharmed")
+		})
+	}
+	t.Run("OnDisconnect", func(t *testing.T) {
+		done := make(chan bool, 1)
+		w := newWorker(t, &wspush.WorkerOptions{Logger: slog.New(slog.DiscardHandler)})
+		c, _, _ := dial(t, w, serve(t, w, &wspush.Options{OnDisconnect: func(*wspush.Conn, error) { done <- true; panic("boom") }}), testutil.Options{})
+		c.SendClose(1000, "")
+		c.AwaitClose()
+		<-done
+	})
+}
+
+// syncWriter is a writer for several goroutines.
+type syncWriter struct {
+	mu sync.Mutex // guards w
+	w  *bytes.Buffer
+}
+
+func (s *syncWriter) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.w.Write(p)
+}
+
+// Callbacks may call any method but Shutdown, of their own connection and of the worker.
+func TestCallbackCallsBack(t *testing.T) {
+	w := newWorker(t, nil)
+	ctx := context.Background()
+	opts := &wspush.Options{
+		Accept: func(*http.Request) (any, error) { return "ada", nil },
+		Greeting: func(c *wspush.Conn) (wspush.MessageType, []byte) {
+			if err := c.Push(ctx, wspush.Text, []byte("before the greeting")); !errors.Is(err, wspush.ErrBusy) {
+				t.Errorf("Push from Greeting: %v", err)
+			}
+			if _, ok := w.Conn(c.ID()); ok {
+				t.Error("the connection can be found before its greeting is in line")
+			}
+			return wspush.Text, []byte("greeting " + c.Value().(string))
+		},
+		OnConnect: func(c *wspush.Conn) {
+			if found, ok := w.Conn(c.ID()); !ok || found != c || w.Len() != 1 {
+				t.Error("the connection cannot be found from OnConnect")
+			}
+			if err := w.Push(ctx, c.ID(), wspush.Text, []byte("from OnConnect")); err != nil {
+				t.Error(err)
+			}
+		},
+		OnMessage: func(c *wspush.Conn, typ wspush.MessageType, data []byte) {
+			for _, err := range w.PushEach(ctx, w.Conns(), typ, data) {
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			if err := c.Close(4242, string(data)); err != nil {
+				t.Error(err)
+			}
+		},
+		OnDisconnect: func(c *wspush.Conn, _ error) {
+			if err := c.Push(ctx, wspush.Text, nil); !errors.Is(err, wspush.ErrGone) {
+				t.Errorf("Push from OnDisconnect: %v", err)
+			}
+			if _, ok := w.Conn(c.ID()); ok || w.Len() != 0 {
+				t.Error("the connection has not left the registry")
+			}
+			c.Close(1000, "")
+		},
+	}
+	c := testutil.Dial(t, serve(t, w, opts), testutil.Options{})
+	c.Expect(testutil.Text, "greeting ada")
+	c.Expect(testutil.Text, "from OnConnect")
+	c.Send(testutil.Binary, []byte("message"))
+	c.Expect(testutil.Binary, "message")
+	if code, reason := c.AwaitClose(); code != 4242 || reason != "message" {
+		t.Errorf("closed with %d %q", code, reason)
+	}
+	c.AwaitEOF()
+}
+
+// No greeting at all, and a binary one.
+func TestGreetings(t *testing.T) {
+	for _, greeting := range []string{"", "\x00\xff"} {
+		w := newWorker(t, nil)
+		connected := make(chan *wspush.Conn, 1)
+		c := testutil.Dial(t, serve(t, w, &wspush.Options{
+			Greeting:  func(*wspush.Conn) (wspush.MessageType, []byte) { return wspush.Binary, []byte(greeting) },
+			OnConnect: func(c *wspush.Conn) { connected <- c },
+		}), testutil.Options{})
+		if greeting != "" {
+			c.Expect(testutil.Binary, greeting)
+		}
+		if err := (<-connected).Push(context.Background(), wspush.Text, []byte("next")); err != nil {
+			t.Error(err)
+		}
+		c.Expect(testutil.Text, "next")
+	}
+}
+
+// The greeting is the first frame although publishers push to the connection from the moment it can be found.
+func TestNothingOvertakesGreeting(t *testing.T) {
+	w := newWorker(t, nil)
+	server := serve(t, w, nil)
+	stop := make(chan struct{})
+	var publishers sync.WaitGroup
+	publishers.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				for range w.PushEach(context.Background(), w.Conns(), wspush.Text, []byte("too soon?")) {
+				}
+			}
+		}
+	})
+	for range 100 {
+		c := testutil.Dial(t, server, testutil.Options{})
+		if first := c.Text(); !strings.HasPrefix(first, "http://") {
+			t.Errorf("the first message is %q", first)
+		}
+		c.Close()
+	}
+	close(stop)
+	publishers.Wait()
+}
+
+// Messages that wait are withdrawn when the connection is closed; the one under way is finished before the close frame.
+func TestCloseWithMessagesWaiting(t *testing.T) {
+	staged(t, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		first := stall(t, context.Background(), conn, client, []byte(big))
+		waiting := make(chan error, 1)
+		go func() { waiting <- conn.Push(context.Background(), wspush.Text, []byte("waits")) }()
+		conn.Close(1000, "done")
+		if err := <-waiting; !errors.Is(err, wspush.ErrGone) {
+			t.Errorf("a message that waited: %v", err)
+		}
+		client.Expect(testutil.Text, big)
+		if err := <-first; err != nil {
+			t.Errorf("the message under way: %v", err)
+		}
+		if code, reason := client.AwaitClose(); code != 1000 || reason != "done" {
+			t.Errorf("closed with %d %q", code, reason)
+		}
+		client.AwaitEOF()
+	})
+}
+
+// Conn.Close takes what RFC 6455 lets an endpoint send, and does nothing otherwise.
+func TestCloseArguments(t *testing.T) {
+	w := newWorker(t, nil)
+	c, conn, _ := dial(t, w, serve(t, w, nil), testutil.Options{})
+	for _, code := range []int{-1, 0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000} {
+		if err := conn.Close(code, ""); err == nil || errors.Is(err, wspush.ErrGone) {
+			t.Errorf("code %d: %v", code, err)
+		}
+	}
+	for _, reason := range []string{strings.Repeat("x", 124), "\xff"} {
+		if err := conn.Close(1000, reason); err == nil || errors.Is(err, wspush.ErrGone) {
+			t.Errorf("reason %q: %v", reason, err)
+		}
+	}
+	if conn.Context().Err() != nil {
+		t.Fatal("a Close that was refused has closed")
+	}
+	if err := conn.Close(1003, strings.Repeat("é", 61)+"x"); err != nil {
+		t.Error(err)
+	}
+	if code, reason := c.AwaitClose(); code != 1003 || len(reason) != 123 {
+		t.Errorf("closed with %d %q", code, reason)
+	}
+}
+
+// A client that does not answer the close frame keeps nothing: the connection ends 2 s after it, and one that does not even
+// read it within WriteTimeout.
+func TestSilentPeerIsReleased(t *testing.T) {
+	for name, reads := range map[string]bool{"reads": true, "reads nothing": false} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, wspush.WorkerOptions{WriteTimeout: 5 * time.Second}, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+				begin := time.Now()
+				conn.Close(1000, "")
+				want := 5 * time.Second
+				if reads {
+					client.NextFrame()
+					want = 2 * time.Second
+				}
+				if err := w.Shutdown(context.Background()); err != nil {
+					t.Error(err)
+				}
+				if took := time.Since(begin); took != want {
+					t.Errorf("released after %v, want %v", took, want)
+				}
+			})
+		})
+	}
+}
