@@ -1,2 +1,92 @@
-// Package wspush pushes.
+// Package wspush pushes a message to one particular browser with one HTTP POST, with no broker in between.
+//
+// A server that runs as several workers (processes, pods, machines) behind one public address has a problem: a client's
+// WebSocket lives in one worker, and a request to push to it arrives at another. Here every worker also listens on a port
+// of its own, and each connection gets an address that names it:
+//
+//	http://1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed@10.0.0.5:48775/ws
+//
+// Whoever has the address reaches the process that holds the connection, and nobody else:
+//
+//	curl -d 'Your order has shipped' http://1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed@10.0.0.5:48775/ws
+//
+// An application makes a [Worker], which binds the push listener, and mounts a [Handler] for clients to connect to. The
+// first message to each client is its greeting: its addresses, separated by commas. What the client does with them (as a
+// rule, send them to the backend along with its session) is the application's business. A complete program:
+//
+//	package main
+//
+//	import (
+//		"log"
+//		"net/http"
+//		"time"
+//
+//		"github.com/wspush/wspush"
+//	)
+//
+//	func main() {
+//		worker, err := wspush.NewWorker(nil)
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		handler, err := wspush.NewHandler(worker, &wspush.Options{PingInterval: 25 * time.Second})
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		http.Handle("/ws", handler)
+//		log.Fatal(http.ListenAndServe("127.0.0.1:8080", nil))
+//	}
+//
+// Code in the same process pushes with [Worker.Push], [Worker.PushEach] and [Conn.Push]: two doors, one path.
+//
+// # Outcomes
+//
+// A push has one of these outcomes, and the publisher always learns which:
+//
+//   - Written: nil, or 204. Every byte of the message has been written to the client's socket, and not a moment before.
+//   - Not written: [ErrGone] (410), [ErrBusy] (429), [ErrTooLarge] (413), [ErrInvalidUTF8] (400), [ErrShutdown] (503), or
+//     the context's error. Not one byte has been written, and none will be: it is safe to send the message elsewhere.
+//   - Unknown: [ErrUnknown], or 504. Some of it may have been written when the connection ended, or the wait did.
+//
+// Written means that the kernel has it, not that the client has read it: no WebSocket server knows more without an answer
+// from the client.
+//
+// # Concurrency
+//
+// All methods of Worker, Handler and Conn may be called from any goroutine. The messages of one connection are written in
+// the order in which Push was called, whole, one at a time. A context bounds only the wait of its caller, and never harms
+// the connection. A client that does not read holds up nobody but those who push to it.
+//
+// The callbacks of one connection ([Options].Greeting, OnConnect, OnMessage, OnDisconnect) run on a goroutine of its own,
+// one after the other, with no lock held. They may call anything but [Worker.Shutdown]. While one runs, its connection is
+// not read. Accept runs in ServeHTTP; AuthorizePush in the goroutine of each push request.
+//
+// # Lifecycle
+//
+// A Worker runs from [NewWorker] to [Worker.Shutdown]. A connection runs from its handshake until the client leaves or is
+// lost, [Conn.Close] or a DELETE closes it, a timer ends it ([Options].PingInterval, IdleTimeout,
+// [WorkerOptions].WriteTimeout), or Shutdown does. It ends once, for one reason, a [*CloseError], which OnDisconnect gets.
+// Once a connection is closing, it is released in bounded time whatever its peer does.
+//
+// When the process is to stop, call Worker.Shutdown first and then http.Server.Shutdown, which knows nothing of connections
+// that have become WebSockets:
+//
+//	worker.Shutdown(ctx) // closes clients with 1012, then the push listener
+//	server.Shutdown(ctx)
+//
+// # Security
+//
+// The ID in an address is a random version 4 UUID with 122 bits that nobody can guess, and it is the right to push. Treat
+// an address like a session cookie. Logs and errors hold only the first 8 digits of an ID.
+//
+// The push listener is on loopback unless told otherwise. When it is opened to a network, everyone there who learns an ID
+// can push, look at the connection and close it; [WorkerOptions].AuthorizePush asks for more than the ID, and TLS keeps
+// it from being read on the way. A port can come to belong to another process: a push to the address of a worker that has
+// ended may reach whoever listens there now. Another worker answers 410; anything else sees the message. With TLS, the
+// publisher finds out first.
+//
+// A page of another origin cannot connect ([Options].OriginPatterns), pushes are not served at the mount, and every size
+// and every wait has a limit. An address that comes from a client is not to be trusted: a backend that posts to whatever URL a
+// browser sends it can be made to post anywhere. Compare its host with those of the workers first; in-process, Push takes
+// an ID and dials nothing.
 package wspush
