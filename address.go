@@ -31,8 +31,8 @@ func (b base) url(path, id string) string {
 }
 
 // bases finds out where publishers reach the worker: advertise says it, or else the listener, whose address is nil where
-// there is none.
-func bases(advertise []string, listener net.Addr, tls bool) ([]base, error) {
+// there is none, and whose network is "tcp6" where it is known to serve IPv6 only.
+func bases(advertise []string, network string, listener net.Addr, tls bool) ([]base, error) {
 	scheme, port := "http://", ""
 	if tls {
 		scheme = "https://"
@@ -46,7 +46,7 @@ func bases(advertise []string, listener net.Addr, tls bool) ([]base, error) {
 		if tcp == nil {
 			return nil, fmt.Errorf("wspush: Advertise is required: a %s listener does not say where publishers reach it", listener.Network())
 		}
-		hosts, err := listenerHosts(tcp.IP)
+		hosts, err := listenerHosts(network, tcp.IP)
 		if err != nil {
 			return nil, err
 		}
@@ -96,7 +96,7 @@ func hostPort(s, port string) (string, error) {
 	} else if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
 		host = s[1 : len(s)-1]
 	}
-	if strings.Contains(host, ":") {
+	if strings.Contains(host, ":") || strings.HasPrefix(s, "[") {
 		ip, err := netip.ParseAddr(host)
 		if err != nil || ip.Zone() != "" {
 			return "", fmt.Errorf("%q is not an IPv6 address without a zone", host)
@@ -119,9 +119,9 @@ func isHostName(s string) bool {
 	return s != ""
 }
 
-// listenerHosts are the addresses at which a listener bound to ip is reached. The unspecified IPv6 address is how a
+// listenerHosts are the addresses at which a listener bound to ip is reached. The unspecified IPv6 address is also how a
 // listener for both families shows itself.
-func listenerHosts(ip net.IP) ([]netip.Addr, error) {
+func listenerHosts(network string, ip net.IP) ([]netip.Addr, error) {
 	bound, _ := netip.AddrFromSlice(ip)
 	bound = bound.Unmap()
 	if bound.IsValid() && !bound.IsUnspecified() {
@@ -146,16 +146,16 @@ func listenerHosts(ip net.IP) ([]netip.Addr, error) {
 			}
 		}
 	}
-	return selectHosts(up, !bound.Is4()), nil
+	return selectHosts(up, network != "tcp6", !bound.Is4()), nil
 }
 
-// selectHosts picks from the addresses of the machine those that a wildcard listener advertises.
-func selectHosts(up []netip.Addr, ipv6 bool) []netip.Addr {
+// selectHosts picks from the addresses of the machine those that a wildcard listener of these families advertises.
+func selectHosts(up []netip.Addr, ipv4, ipv6 bool) []netip.Addr {
 	var hosts, loopback []netip.Addr
 	for _, a := range up {
 		a = a.WithZone("")
 		switch {
-		case a.Is6() && !ipv6:
+		case a.Is4() && !ipv4, a.Is6() && !ipv6:
 		case a.IsLoopback():
 			loopback = append(loopback, a)
 		case a.IsGlobalUnicast(): // which private addresses are, too; link-local ones are not
@@ -165,8 +165,11 @@ func selectHosts(up []netip.Addr, ipv6 bool) []netip.Addr {
 	if len(hosts) == 0 {
 		hosts = loopback
 	}
-	if len(hosts) == 0 {
+	if len(hosts) == 0 && ipv4 {
 		hosts = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
+	}
+	if len(hosts) == 0 {
+		hosts = []netip.Addr{netip.IPv6Loopback()}
 	}
 	return dedupe(hosts)
 }
@@ -195,7 +198,7 @@ func requestPath(r *http.Request) string {
 
 // addressPath is a path as it stands in an address.
 func addressPath(escaped string) string {
-	if escaped == "" {
+	if !strings.HasPrefix(escaped, "/") { // "", and "*"
 		return "/"
 	}
 	return escapeComma(escaped)

@@ -49,6 +49,9 @@ type shared struct {
 // Whoever knows it can push to the client, so it belongs in no log.
 func (c *Conn) ID() string { return c.id }
 
+// String returns as much of the ID as may stand in a log.
+func (c *Conn) String() string { return short(c.id) }
+
 // Addresses returns the connection's addresses in the form that names the ID as the URL's user, one for each host that the
 // worker advertises: http://ID@10.0.0.5:48775/ws. The default greeting holds them.
 func (c *Conn) Addresses() []string {
@@ -75,7 +78,8 @@ func (c *Conn) URLs() []string {
 // An error that matches ErrUnknown means that part of the message may have been written. Every other means that nothing
 // was and nothing will be: ErrGone, ErrBusy, ErrTooLarge, ErrInvalidUTF8, ErrShutdown, or ctx's error. ctx bounds only the
 // wait: if it ends before the message has begun, the message is withdrawn; after that the connection finishes it, and
-// Push returns ErrUnknown. The connection is unharmed either way. An empty message is a message. data is not kept.
+// Push returns ErrUnknown. The connection is unharmed either way, and its own end ends the wait as well. An empty message
+// is a message. data is not kept.
 func (c *Conn) Push(ctx context.Context, typ MessageType, data []byte) error {
 	err := checkMessage(typ, data, c.shared.maxPushBytes)
 	if err == nil {

@@ -89,9 +89,6 @@ const (
 // reasonInternal tells a client no more than that it is not to blame.
 const reasonInternal = "internal error"
 
-// sayNothing reports whether the client gets no close frame.
-func (e *CloseError) sayNothing() bool { return e.Code == codeAbnormal }
-
 // checkClose refuses a close frame that an endpoint may not send.
 func checkClose(code int, reason string) error {
 	switch {

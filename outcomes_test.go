@@ -505,7 +505,10 @@ func TestPushStatuses(t *testing.T) {
 		w := newWorker(t, &wspush.WorkerOptions{MaxPending: 1000})
 		client := testutil.Handshake(t, stages["tcp"](t, newHandler(t, w, nil)), testutil.Options{})
 		conn, address := greeted(t, w, client)
-		go conn.Push(conn.Context(), wspush.Text, []byte(big))
+		go func() {
+			for errors.Is(conn.Push(conn.Context(), wspush.Text, []byte(big)), wspush.ErrBusy) { // of the probe below
+			}
+		}()
 		testutil.Eventually(t, "the client to be busy", func() bool {
 			return errors.Is(conn.Push(context.Background(), wspush.Text, nil), wspush.ErrBusy)
 		})

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"strconv"
+	"time"
 )
 
 // problem is an answer that is an error, in the form of RFC 9457.
@@ -121,4 +123,38 @@ func (p *problem) write(w http.ResponseWriter) {
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(body) // a publisher that has gone does not want it
+}
+
+// Limits of what is still read of a request that has been refused.
+const (
+	briefly     = 50 * time.Millisecond // for a body that is there already, as most are
+	lingerTime  = 5 * time.Second       // for one that is still on its way
+	lingerBytes = 8 << 20
+)
+
+// answer writes the problem to a publisher that may not have sent its body yet. Over HTTP/1, net/http would read a short one
+// before it lets the answer out, however long that takes, and close the connection on a long one, so that the
+// publisher finds it reset and never sees the answer. So, what is not there at once is read after the answer.
+func (p *problem) answer(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor != 1 || r.ContentLength == 0 {
+		p.write(w)
+		return
+	}
+	control := http.NewResponseController(w)
+	// To ask for the body would have the server send "100 Continue"; and a chunked one cannot be read on after a timeout.
+	if r.ContentLength > 0 && r.Header.Get("Expect") == "" {
+		_ = control.SetReadDeadline(time.Now().Add(briefly))
+		if _, err := io.CopyN(io.Discard, r.Body, lingerBytes); err == io.EOF {
+			p.write(w)
+			return
+		}
+	}
+	p.header.Set("Connection", "close") // what is left of the body must not be taken for the next request
+	_ = control.EnableFullDuplex()
+	_ = control.SetReadDeadline(time.Now().Add(lingerTime))
+	p.write(w)
+	_ = control.Flush()
+	if p.Status != http.StatusRequestTimeout {
+		_, _ = io.CopyN(io.Discard, r.Body, lingerBytes)
+	}
 }

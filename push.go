@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -27,9 +28,13 @@ const pushMethods = "DELETE, GET, HEAD, OPTIONS, POST"
 func (w *Worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) { w.answer(rw, r, w.authorize) }
 
 func (w *Worker) answer(rw http.ResponseWriter, r *http.Request, authorize func(*http.Request) *problem) {
+	if r.ContentLength != 0 {
+		// Whoever reads the body: net/http does so, too, when nobody else has.
+		_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout))
+	}
 	if p := w.handle(rw, r, authorize); p != nil {
 		w.shared.log.Debug("wspush: push request refused", "method", r.Method, "status", p.Status, "detail", p.Detail)
-		p.write(rw)
+		p.answer(rw, r)
 	}
 }
 
@@ -122,9 +127,12 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) *problem
 			w.bodies.Put(body)
 		}
 	}()
-	if p := w.readBody(rw, r, c, body); p != nil {
+	if p := w.readBody(r, c, body); p != nil {
 		return p
 	}
+	// A deadline that stayed set, also one of the server's own, would end the request's context while the push waits:
+	// net/http goes on reading, to notice a publisher that leaves.
+	_ = http.NewResponseController(rw).SetReadDeadline(time.Time{})
 	ctx := r.Context()
 	if w.opts.PushTimeout > 0 {
 		var cancel context.CancelFunc
@@ -148,26 +156,21 @@ func (w *Worker) refuse(err error) *problem {
 }
 
 // readBody reads the whole body, within the limits of size and time.
-func (w *Worker) readBody(rw http.ResponseWriter, r *http.Request, c *Conn, into *bytes.Buffer) *problem {
+func (w *Worker) readBody(r *http.Request, c *Conn, into *bytes.Buffer) *problem {
 	if r.ContentLength > 0 {
 		into.Grow(int(min(r.ContentLength, maxPooledBody-bytes.MinRead)) + bytes.MinRead)
 	}
-	src := r.Body
-	if w.opts.MaxPushBytes >= 0 {
-		src = http.MaxBytesReader(rw, r.Body, w.opts.MaxPushBytes)
+	var src io.Reader = r.Body
+	limit := w.opts.MaxPushBytes
+	if limit >= 0 {
+		src = io.LimitReader(r.Body, limit+1)
 	}
-	// A deadline that stayed set, also one of the server's own, would later end the request's context: net/http goes on
-	// reading, to notice a publisher that leaves. Where there is none to set, the server's ReadTimeout has to do.
-	deadline := http.NewResponseController(rw)
-	_ = deadline.SetReadDeadline(time.Now().Add(bodyTimeout))
-	_, err := into.ReadFrom(src)
-	var tooLarge *http.MaxBytesError
+	n, err := into.ReadFrom(src)
 	switch {
-	case err == nil:
-		_ = deadline.SetReadDeadline(time.Time{})
-		return nil
-	case errors.As(err, &tooLarge):
+	case err == nil && limit >= 0 && n > limit:
 		return w.refuse(ErrTooLarge)
+	case err == nil:
+		return nil
 	case c.endReason() != nil:
 		return w.refuse(w.gone())
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -224,7 +227,7 @@ func isBinary(media string) bool {
 	kind, sub, _ := strings.Cut(media, "/")
 	switch kind {
 	case "image", "audio", "video", "font":
-		return true
+		return sub != ""
 	case "application":
 		switch sub {
 		case "octet-stream", "protobuf", "x-protobuf", "msgpack", "x-msgpack", "cbor", "zip", "gzip", "pdf", "wasm":

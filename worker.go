@@ -48,12 +48,14 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 		return nil, err
 	}
 	w := &Worker{opts: o, roster: newRoster(), listener: o.Listener}
+	network := "tcp"
 	if !o.NoListen && w.listener == nil {
-		if w.listener, err = net.Listen(network(o.Listen), o.Listen); err != nil {
+		network = networkOf(o.Listen)
+		if w.listener, err = net.Listen(network, o.Listen); err != nil {
 			return nil, fmt.Errorf("wspush: push listener: %w", err)
 		}
 	}
-	b, err := bases(o.Advertise, w.Addr(), o.TLS != nil)
+	b, err := bases(o.Advertise, network, w.Addr(), o.TLS != nil)
 	if err != nil {
 		if o.Listener == nil && w.listener != nil {
 			w.listener.Close()
@@ -72,9 +74,9 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 	return w, nil
 }
 
-// network is the network to listen on: one family where the host is an address of that family, since "tcp" would bind
+// networkOf is the network to listen on: one family where the host is an address of that family, since "tcp" would bind
 // both for 0.0.0.0.
-func network(listen string) string {
+func networkOf(listen string) string {
 	host, _, err := net.SplitHostPort(listen)
 	if err != nil {
 		return "tcp" // net.Listen will say what is wrong
@@ -185,9 +187,11 @@ func (w *Worker) Shutdown(ctx context.Context) error {
 	for _, c := range w.roster.all() {
 		c.end(&CloseError{Cause: CauseShutdown, Code: codeServiceRestart, Reason: "service restart"})
 	}
+	var err error
 	select {
 	case <-w.roster.empty:
 	case <-ctx.Done():
+		err = ctx.Err()
 		w.cutting.Lock()
 		for _, c := range w.roster.all() {
 			c.cut()
@@ -195,12 +199,7 @@ func (w *Worker) Shutdown(ctx context.Context) error {
 		w.cutting.Unlock()
 	}
 	w.stopServer(ctx)
-	select {
-	case <-w.roster.empty:
-		return nil
-	default:
-		return ctx.Err()
-	}
+	return err
 }
 
 // stopServer closes the push listener, and waits for the requests under way until ctx ends.

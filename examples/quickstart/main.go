@@ -8,11 +8,14 @@ import (
 	"flag"
 	"fmt"
 	"html"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
+	slashpath "path"
 	"strings"
 	"syscall"
 	"time"
@@ -26,7 +29,7 @@ var page string
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	switch err := run(ctx, os.Args[1:]); {
+	switch err := run(ctx, os.Args[1:], os.Stdout); {
 	case errors.Is(err, flag.ErrHelp):
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "quickstart:", err)
@@ -35,7 +38,7 @@ func main() {
 }
 
 // run serves until ctx ends.
-func run(ctx context.Context, args []string) error {
+func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("quickstart", flag.ContinueOnError)
 	var (
 		listen  = flags.String("listen", "127.0.0.1:8080", "`address` of the page and the WebSocket")
@@ -52,8 +55,8 @@ func run(ctx context.Context, args []string) error {
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	if !strings.HasPrefix(*path, "/") || *path == "/" {
-		return fmt.Errorf("-path %q: it must begin with a slash, and the page is at / itself", *path)
+	if err := checkPath(*path); err != nil {
+		return fmt.Errorf("-path %q: %w", *path, err)
 	}
 	level := slog.LevelInfo
 	if *verbose {
@@ -90,7 +93,7 @@ func run(ctx context.Context, args []string) error {
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	fmt.Printf("Open http://%s/\n", listener.Addr())
+	fmt.Fprintf(stdout, "Open http://%s/\n", listener.Addr())
 
 	select {
 	case err := <-served:
@@ -100,6 +103,22 @@ func run(ctx context.Context, args []string) error {
 	// The worker first: http.Server.Shutdown does not know the WebSockets.
 	shutdown(worker.Shutdown, log)
 	shutdown(server.Shutdown, log)
+	return nil
+}
+
+// checkPath refuses what would not be one fixed path: http.ServeMux takes what it is given for a pattern, in which
+// spaces, braces and a slash at the end mean something.
+func checkPath(path string) error {
+	if !strings.HasPrefix(path, "/") || path == "/" {
+		return errors.New("it must begin with a slash, and the page is at / itself")
+	}
+	u, err := url.ParseRequestURI(path)
+	if err != nil || u.EscapedPath() != path {
+		return errors.New("it must be written as in a URL, without a query: other characters escaped, such as %20 for a space")
+	}
+	if slashpath.Clean(u.Path) != u.Path {
+		return errors.New("it must not end with a slash, nor have empty segments, . or .. in it")
+	}
 	return nil
 }
 

@@ -35,8 +35,8 @@ func (s *Socket) Close(code int, reason string) {
 	s.writeSoon()
 }
 
-// Cut ends the connection at once, with nothing said to the client. Who is writing finds out, and settles what waits.
-// What the kernel has taken already may still arrive.
+// Cut ends the connection at once, with nothing said to the client. Who is writing
+// finds out, and settles what waits. What the kernel has taken already may still arrive.
 func (s *Socket) Cut() {
 	s.refuse()
 	s.closeConn()
@@ -53,7 +53,7 @@ func (s *Socket) Reset() {
 func (s *Socket) refuse() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closing = true
+	s.closing, s.isCut = true, true
 	if !s.turn {
 		s.setOver()
 	}

@@ -73,6 +73,7 @@ type Socket struct {
 	unopened   bool     // nothing may be sent yet, but a close frame: Hold is to come
 	held       bool     // the turn is Hold's
 	closing    bool     // no message is taken any more
+	isCut      bool     // Cut or Reset has been called
 	leaving    int      // messages whose callers wait to hear whether they began
 	pong, ping *Message // the last of each
 	pings      uint64   // the payload of ping
@@ -115,7 +116,7 @@ func (s *Socket) Release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.held {
-		s.turn, s.held = false, false
-		s.writeSoon()
+		s.held = false
+		s.endTurn(false)
 	}
 }

@@ -43,10 +43,7 @@ func (s *Socket) Start(m *Message) (pending bool, err error) {
 		m.settled = settled
 	}
 	err = m.err
-	s.turn = false
-	if len(s.queue.messages) > 0 {
-		s.writeSoon()
-	}
+	s.endTurn(false)
 	s.mu.Unlock()
 	if failure != nil {
 		s.broken(failure, first)
@@ -214,12 +211,19 @@ func (s *Socket) setWriteDeadline() {
 	}
 }
 
-// endTurn gives up the write turn; mu is held. A deadline that stayed set would fail the next write after a silence.
+// endTurn gives up the write turn, to flush if something waits; mu is held. A deadline that stayed set would fail the next
+// write after a silence.
 func (s *Socket) endTurn(deadlineSet bool) {
 	if deadlineSet {
 		_ = s.conn.SetWriteDeadline(time.Time{})
 	}
 	s.turn = false
+	switch {
+	case len(s.queue.messages) > 0:
+		s.writeSoon()
+	case s.isCut: // while this was being written, which went well all the same
+		s.setOver()
+	}
 }
 
 // wrote does what follows when n bytes of the last fill are out; mu is held.

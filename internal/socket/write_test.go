@@ -1,0 +1,145 @@
+package socket
+
+import (
+	"errors"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/wspush/wspush/internal/testutil"
+)
+
+func TestMain(m *testing.M) { testutil.Main(m) }
+
+// scripted is a connection whose writes do what the test wants.
+type scripted struct {
+	net.Conn
+	write func(p []byte) (int, error)
+}
+
+func (c scripted) Write(p []byte) (int, error)      { return c.write(p) }
+func (c scripted) SetWriteDeadline(time.Time) error { return nil }
+func (c scripted) Close() error                     { return nil }
+
+// newSocket is a Socket that has been opened, over a connection of the test's.
+func newSocket(write func(p []byte) (int, error)) *Socket {
+	return &Socket{
+		conn: scripted{write: write}, shared: new(Shared), start: time.Now(), over: make(chan struct{}),
+		writeTimeout: time.Minute, queue: queue{max: 1 << 20},
+	}
+}
+
+// push starts a message and returns its outcome.
+func push(t *testing.T, s *Socket, data string) error {
+	t.Helper()
+	settled := make(chan error, 1)
+	m, err := s.NewMessage(false, []byte(data), func(err error) { settled <- err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	pending, err := s.Start(m)
+	if pending {
+		err = <-settled
+	}
+	return err
+}
+
+func awaitOver(t *testing.T, s *Socket) {
+	t.Helper()
+	select {
+	case <-s.over:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the socket is never over")
+	}
+	s.running.Wait()
+}
+
+// A connection that is cut in the midst of a write which goes well all the same is over when that write is: no other will
+// be there to fail and say so.
+func TestCutWithinWrite(t *testing.T) {
+	for name, cut := range map[string]func(*Socket){"Cut": (*Socket).Cut, "Reset": (*Socket).Reset} {
+		var s *Socket
+		s = newSocket(func(p []byte) (int, error) {
+			cut(s)
+			return len(p), nil
+		})
+		if err := push(t, s, "last"); err != nil {
+			t.Errorf("%s: a message that was written: %v", name, err)
+		}
+		awaitOver(t, s)
+		if err := push(t, s, "late"); err != ErrClosed {
+			t.Errorf("%s: a message after that: %v", name, err)
+		}
+		if s.queue.waiting != 0 {
+			t.Errorf("%s: %d bytes still count as waiting", name, s.queue.waiting)
+		}
+	}
+}
+
+// A write that fails settles everything, and is reported once: what has begun may have arrived, the rest has not.
+func TestWriteFails(t *testing.T) {
+	broken := errors.New("broken")
+	writes, reports := 0, 0
+	s := newSocket(nil)
+	s.failed = func(err error) {
+		if err != broken {
+			t.Errorf("reported: %v", err)
+		}
+		reports++
+	}
+	var second error
+	s.conn = scripted{write: func(p []byte) (int, error) {
+		if writes++; writes == 1 {
+			m, _ := s.NewMessage(false, []byte("second"), func(err error) { second = err })
+			if pending, err := s.Start(m); !pending || err != nil {
+				t.Errorf("Start: %v, %v", pending, err)
+			}
+			return len(p), nil
+		}
+		return 1, broken
+	}}
+	if err := push(t, s, string(make([]byte, 2*chunkSize))); err != ErrBroken {
+		t.Errorf("a message that was broken off: %v", err)
+	}
+	awaitOver(t, s)
+	if second != ErrClosed || reports != 1 || s.queue.waiting != 0 {
+		t.Errorf("the message behind it: %v; %d reports; %d bytes waiting", second, reports, s.queue.waiting)
+	}
+}
+
+// Pings and pongs do not pile up, and pass the messages that have not begun.
+func TestControlFrames(t *testing.T) {
+	s := newSocket(nil)
+	var out []byte
+	s.conn = scripted{write: func(p []byte) (int, error) {
+		if len(out) == 0 { // within the first message
+			m, _ := s.NewMessage(false, []byte("second"), nil)
+			s.Start(m)
+			for range 3 {
+				s.Ping()
+				s.gotPing([]byte("old"))
+			}
+			s.gotPing([]byte("new"))
+		}
+		out = append(out, p...)
+		return len(p), nil
+	}}
+	if err := push(t, s, "first"); err != nil {
+		t.Fatal(err)
+	}
+	s.running.Wait()
+	want := "\x81\x05first" + "\x89\x011" + "\x8a\x03new" + "\x81\x06second"
+	if string(out) != want {
+		t.Errorf("got %q, want %q", out, want)
+	}
+	// The number stays the same until it is answered.
+	for _, tt := range []struct{ pong, want string }{{"", "1"}, {"0", "1"}, {"1", "2"}, {"1", "2"}, {"2", "3"}} {
+		s.gotPong([]byte(tt.pong))
+		out = append([]byte{}, "x"...)
+		s.Ping()
+		s.running.Wait()
+		if got := string(out); got != "x\x89\x01"+tt.want {
+			t.Errorf("after the pong %q: %q, want %q", tt.pong, got, tt.want)
+		}
+	}
+}
