@@ -101,6 +101,11 @@ func hostPort(s, port string) (string, error) {
 		if err != nil || ip.Zone() != "" {
 			return "", fmt.Errorf("%q is not an IPv6 address without a zone", host)
 		}
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		if ip.IsUnspecified() {
+			return "", fmt.Errorf("nobody can reach %s", ip)
+		}
 	} else if !isHostName(host) {
 		return "", fmt.Errorf("%q is not a host", host)
 	}
@@ -221,13 +226,13 @@ const (
 	formPath
 )
 
-// lives reports whether the target may be a connection that the client made at path. The path form cannot tell a path
-// that ends in a slash from the one that does not.
+// lives reports whether the target may be a connection that the client made at path. In the path form, a slash at the end
+// of the path makes no difference: addresses in that form do not repeat it, and clients that join paths may add one.
 func (t target) lives(path string) bool {
-	if t.form == formPath {
-		return strings.TrimSuffix(t.path, "/") == strings.TrimSuffix(path, "/")
+	if t.path == path {
+		return true
 	}
-	return t.path == path
+	return t.form == formPath && (t.path == strings.TrimSuffix(path, "/") || strings.TrimSuffix(t.path, "/") == path)
 }
 
 // Errors of readTarget, which are the details of the answers.

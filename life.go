@@ -2,7 +2,6 @@ package wspush
 
 import (
 	"fmt"
-	"runtime/debug"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -105,7 +104,7 @@ func (l life) call(name string, callback func()) (ok bool) {
 	l.timers.hold()
 	defer func() {
 		if r := recover(); r != nil {
-			l.shared.log.Error("wspush: panic in a callback", "callback", name, "conn", short(l.id), "panic", r, "stack", string(debug.Stack()))
+			logPanic(l.shared.log, name, r, "conn", short(l.id))
 			l.end(&CloseError{Cause: CauseCallback, Code: codeInternal, Reason: reasonInternal, Err: fmt.Errorf("panic in %s: %v", name, r)})
 		}
 		l.timers.release()

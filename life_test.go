@@ -257,6 +257,17 @@ func TestCallbackFailure(t *testing.T) {
 			other.Expect(testutil.Text, "unharmed")
 		})
 	}
+	t.Run("Accept", func(t *testing.T) {
+		var log bytes.Buffer
+		w := newWorker(t, &wspush.WorkerOptions{Logger: slog.New(slog.NewTextHandler(&syncWriter{w: &log}, nil))})
+		server := serve(t, w, &wspush.Options{Accept: func(*http.Request) (any, error) { panic("boom") }})
+		if _, resp, err := testutil.TryDial(t, server, testutil.Options{}); err == nil || resp == nil || resp.StatusCode != 500 {
+			t.Errorf("%v, %v", resp, err)
+		}
+		if !strings.Contains(log.String(), "level=ERROR") || strings.Count(log.String(), "boom") != 1 {
+			t.Errorf("log: %s", &log)
+		}
+	})
 	t.Run("OnDisconnect", func(t *testing.T) {
 		done := make(chan bool, 1)
 		w := newWorker(t, &wspush.WorkerOptions{Logger: slog.New(slog.DiscardHandler)})

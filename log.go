@@ -3,6 +3,7 @@ package wspush
 import (
 	"context"
 	"log/slog"
+	"runtime/debug"
 )
 
 // warnings lets records from Warn upwards through: what reaches an application that asked for no log.
@@ -20,3 +21,8 @@ func (h warnings) WithGroup(name string) slog.Handler { return warnings{h.Handle
 
 // short is as much of an ID as logs and errors show: enough to tell connections apart, and no right to push.
 func short(id string) string { return id[:min(len(id), 8)] }
+
+// logPanic records what a deferred call has recovered from a callback of the application.
+func logPanic(log *slog.Logger, callback string, recovered any, attrs ...any) {
+	log.With(attrs...).Error("wspush: panic in a callback", "callback", callback, "panic", recovered, "stack", string(debug.Stack()))
+}

@@ -145,6 +145,7 @@ func (p *problem) answer(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength > 0 && r.Header.Get("Expect") == "" {
 		_ = control.SetReadDeadline(time.Now().Add(briefly))
 		if _, err := io.CopyN(io.Discard, r.Body, lingerBytes); err == io.EOF {
+			_ = control.SetReadDeadline(time.Time{})
 			p.write(w)
 			return
 		}

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -83,7 +82,7 @@ func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize func(
 func (w *Worker) authorize(r *http.Request) (p *problem) {
 	defer func() {
 		if e := recover(); e != nil {
-			w.shared.log.Error("wspush: panic in a callback", "callback", "AuthorizePush", "panic", e, "stack", string(debug.Stack()))
+			logPanic(w.shared.log, "AuthorizePush", e)
 			p = newProblem(http.StatusInternalServerError, "the request could not be authorized")
 		}
 	}()

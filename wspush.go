@@ -108,14 +108,28 @@ func (h *Handler) admit(c *Conn, r *http.Request) (entered bool, err error) {
 		return false, ErrShutdown
 	}
 	if h.opts.Accept != nil {
-		if c.value, err = h.opts.Accept(r); err != nil {
-			return false, refusedError{err}
+		if c.value, err = h.accept(r); err != nil {
+			return false, err
 		}
 	}
 	if !h.worker.roster.enter(c) {
 		return false, ErrShutdown
 	}
 	return true, nil
+}
+
+// accept asks the application, whose panic refuses the client.
+func (h *Handler) accept(r *http.Request) (value any, err error) {
+	defer func() {
+		if e := recover(); e != nil {
+			logPanic(h.worker.shared.log, "Accept", e)
+			err = errors.New("panic in Accept")
+		}
+	}()
+	if value, err = h.opts.Accept(r); err != nil {
+		err = refusedError{err}
+	}
+	return value, err
 }
 
 // refusedError is the error of Options.Accept.
@@ -140,6 +154,6 @@ func (h *Handler) refusal(r *http.Request, err error) *problem {
 		}
 		return p
 	}
-	log.Error("wspush: handshake failed", "error", err)
+	log.Warn("wspush: handshake failed", "error", err)
 	return newProblem(http.StatusInternalServerError, "the connection could not be taken over")
 }

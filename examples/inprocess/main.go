@@ -136,7 +136,7 @@ func (a *app) startJob(w http.ResponseWriter, r *http.Request) {
 // job does a job and reports its progress to conn. It ends with conn: without its client nobody would ever see the result.
 // A job that is worth something by itself would have a context of its own, and a place to leave its result.
 func (a *app) job(conn *wspush.Conn) {
-	log := a.log.With("conn", conn.ID()[:8]) // the whole ID is the right to push
+	log := a.log.With("conn", conn.String()) // which is not the whole ID: that is the right to push
 	log.Info("job started")
 	err := a.work(conn)
 	conn.Value().(*client).busy.Store(false) // before the last report: whoever has that may start the next job

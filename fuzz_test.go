@@ -1,0 +1,209 @@
+package wspush
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wspush/wspush/internal/testutil"
+)
+
+// FuzzReadTarget reads an address out of whatever request net/http lets through: it never panics, and takes no ID that is
+// not a UUID. A client that connects with the same request gets addresses that lead back to it.
+func FuzzReadTarget(f *testing.F) {
+	const id = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
+	for _, target := range []string{
+		"/", "/ws", "/ws/", "/ws?x=1", "/ws/@connections/" + id, "/@connections/" + id, "//@connections/" + id, "/ws/%40connections/" + id,
+		"/ws/@connections/" + id + "/", "/ws/@connections/", "/a,b", "/a%2Cb", "/a%2cb/%2F", "/%", "/%zz", "/ü", "//a//b", "//", "///", "/../a/./b",
+		"http://host/ws", "http://host", "http:ws", "*", "ws", "/a;b", "/[a]", "/a\"b", "/a@b", "/%00", "/ws#x", "/?", "/ws/%3F%23", "http://u@h/",
+	} {
+		f.Add(target, "")
+		f.Add(target, "Basic MWI5ZDZiY2QtYmJmZC00YjJkLTliNWQtYWI4ZGZiYmQ0YmVkOg==")
+	}
+	for _, authorization := range []string{"Basic", "Basic ", "Basic Og==", "basic MTI6", "Basic MTI", "Bearer x", "Basic MWI5ZDZiY2Q=:", "AWS4-HMAC-SHA256 x"} {
+		f.Add("/ws", authorization)
+	}
+	uuid := regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+	b, err := bases([]string{"h.test:1", "http://[fd00::5]/a,b/"}, "tcp", nil, true)
+	if err != nil {
+		f.Fatal(err)
+	}
+	w := &shared{bases: b}
+	f.Fuzz(func(t *testing.T, target, authorization string) {
+		read := func(target, authorization string) *http.Request {
+			request := "GET " + target + " HTTP/1.1\r\nHost: h.test\r\nAuthorization: " + authorization + "\r\n\r\n"
+			r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(request)))
+			if err != nil {
+				return nil
+			}
+			return r
+		}
+		r := read(target, authorization)
+		if r == nil {
+			return
+		}
+		if got, err := readTarget(r); err == nil && !uuid.MatchString(got.id) {
+			t.Errorf("%q with %q: took %q for an ID", target, authorization, got.id)
+		}
+
+		c := newConn(w, r)
+		if hasMarker(c.path) {
+			return // such a handshake is refused
+		}
+		if greeting := strings.Join(c.Addresses(), ","); strings.Count(greeting, ",") != len(b)-1 {
+			t.Errorf("%q: there is a comma in an address of %q", target, greeting)
+		}
+		for _, address := range append(c.Addresses(), c.URLs()...) {
+			u, err := url.Parse(address)
+			if err != nil {
+				t.Fatalf("%q: the address %q is no URL: %v", target, address, err)
+			}
+			var prefix string
+			if strings.HasPrefix(u.Host, "[") {
+				prefix = "/a%2Cb" // which a proxy takes off
+			}
+			basic := ""
+			if u.User != nil {
+				push := &http.Request{Header: http.Header{}}
+				push.SetBasicAuth(u.User.Username(), "")
+				basic = push.Header.Get("Authorization")
+			}
+			push := read(strings.TrimPrefix(u.RequestURI(), prefix), basic)
+			if push == nil {
+				t.Fatalf("%q: the address %q makes no request", target, address)
+			}
+			if got, err := readTarget(push); err != nil || got.id != c.id || !got.lives(c.path) {
+				t.Errorf("%q: connected at %q, and a push to %q goes to %+v, %v", target, c.path, address, got, err)
+			}
+		}
+	})
+}
+
+// FuzzHandshake sends a handshake, and frames that arrive together with it and after it, to a real server, which must not
+// panic, must answer with HTTP or with frames that a server may send, and must end the connection once the client has: all
+// of it in bounded time, and with nothing left running.
+func FuzzHandshake(f *testing.F) {
+	const correct = "GET /ws HTTP/1.1\r\nHost: h.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+	frame := func(first byte, payload string) []byte {
+		return testutil.AppendFrame(nil, testutil.Frame{
+			Fin: first&0x80 != 0, Rsv: first >> 4 & 7, Op: testutil.Opcode(first & 15), Masked: true, Payload: []byte(payload),
+		}, [4]byte{1, 2, 3, 4})
+	}
+	for _, head := range []string{
+		"", correct + "\r\n", correct + "Origin: http://evil.test\r\n\r\n", correct + "Origin: http://h.test\r\n\r\n",
+		correct + "Sec-WebSocket-Protocol: v2, v1\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n",
+		correct + "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=8; client_max_window_bits; x=\"y\"\r\n\r\n",
+		correct + "Content-Length: 5\r\n\r\n12345", correct + "Transfer-Encoding: chunked\r\n\r\n", correct + "Sec-WebSocket-Key: x\r\n\r\n", correct,
+		strings.Replace(correct, "13", "8", 1) + "\r\n", strings.Replace(correct, "1.1", "1.0", 1) + "\r\n", strings.Replace(correct, "/ws", "*", 1) + "\r\n",
+		strings.Replace(correct, "/ws", "/a,b/%zz?\"", 1) + "\r\n", strings.Replace(correct, "GET", "POST", 1) + "\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n", "OPTIONS * HTTP/1.1\r\n\r\n", "\x00\xff", "GET", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+	} {
+		f.Add(head, frame(0x81, "hello"), uint16(3))
+	}
+	for _, frames := range [][]byte{
+		frame(0x81, ""), frame(0x82, "\xff"), frame(0x81, "\xff"), append(frame(0x01, "a"), frame(0x80, "b")...), frame(0x89, "ping"), frame(0x8a, "1"),
+		frame(0x88, ""), frame(0x88, "\x03"), frame(0x88, "\x03\xe8bye"), frame(0x88, "\x03\xed"), frame(0xc1, string(testutil.Deflate([]byte("hello")))),
+		frame(0xc1, "\xff"), frame(0x83, ""), frame(0x80, ""), frame(0x09, ""), frame(0x82, strings.Repeat("x", 300)), {0x81, 1, 'x'},
+		{0x82, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0}, {0x82, 0xfe, 0, 1, 0, 0, 0, 0, 'x'}, append(frame(0x88, "\x03\xe8"), frame(0x81, "late")...),
+	} {
+		f.Add("", frames, uint16(len(frames)))
+		f.Add("", frames, uint16(1))
+	}
+	f.Fuzz(func(t *testing.T, head string, frames []byte, early uint16) {
+		w, err := NewWorker(&WorkerOptions{NoListen: true, Advertise: []string{"push.test"}, Logger: slog.New(slog.DiscardHandler), WriteTimeout: time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		connected, disconnected := make(chan struct{}, 1), make(chan error, 2)
+		h, err := NewHandler(w, &Options{
+			ReadLimit: 200, Compression: true, Subprotocols: []string{"v1"},
+			OnConnect:    func(*Conn) { connected <- struct{}{} },
+			OnMessage:    func(c *Conn, typ MessageType, data []byte) { _ = c.Push(c.Context(), typ, data) },
+			OnDisconnect: func(_ *Conn, reason error) { disconnected <- reason },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := strings.TrimPrefix(testutil.Serve(t, h), "http://")
+		at := min(int(early), len(frames))
+		if head == "" {
+			shakeHands(t, server, frames[:at], frames[at:])
+		} else {
+			talk(t, server, []byte(head), frames[:at], frames[at:])
+		}
+		testutil.Eventually(t, "the connection to end by itself", func() bool { return len(w.roster.all()) == 0 })
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if err := w.Shutdown(ctx); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+		if len(connected) != len(disconnected) {
+			t.Errorf("%d times connected, %d times disconnected", len(connected), len(disconnected))
+		}
+	})
+}
+
+// shakeHands sends frames behind a correct handshake, and checks every frame that comes back.
+func shakeHands(t *testing.T, server string, early, late []byte) {
+	header := http.Header{"Sec-WebSocket-Extensions": {"permessage-deflate; server_no_context_takeover; client_no_context_takeover"}}
+	c := testutil.Dial(t, "http://"+server, testutil.Options{Header: header, Early: early})
+	if len(late) > 0 {
+		_, _ = c.Conn().Write(late) // which the server may have ended
+	}
+	_ = c.Conn().(*net.TCPConn).CloseWrite()
+	for closed := false; ; {
+		frame, err := c.ReadFrame()
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			t.Fatal("the server does not end the connection")
+		case isEnd(err):
+			return
+		case err != nil:
+			t.Fatal(err)
+		case closed:
+			t.Fatalf("after the close frame: %v", frame)
+		}
+		closed = frame.Op == testutil.Close
+	}
+}
+
+// talk sends bytes, and waits for the server to end the connection.
+func talk(t *testing.T, server string, pieces ...[]byte) {
+	c, err := net.Dial("tcp", server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range pieces {
+		_, _ = c.Write(p)
+	}
+	_ = c.(*net.TCPConn).CloseWrite()
+	answer, err := io.ReadAll(c)
+	if err != nil && !isEnd(err) {
+		t.Fatalf("the server does not end the connection: %v", err)
+	}
+	if len(answer) > 0 && !bytes.HasPrefix(answer, []byte("HTTP/1.")) {
+		t.Errorf("the server answers %q", answer)
+	}
+}
+
+// isEnd reports whether err is the end of a connection, in order or not: who sends nonsense may be reset.
+func isEnd(err error) bool {
+	var op *net.OpError
+	return errors.Is(err, io.EOF) || errors.As(err, &op) && !op.Timeout()
+}
