@@ -116,12 +116,17 @@ func hostPort(s, port string) (string, error) {
 }
 
 func isHostName(s string) bool {
-	for _, c := range s {
-		if c > 0x7f || !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-._", c)) {
+	for _, c := range []byte(s) {
+		if c == '~' || !isUnreserved(c) {
 			return false
 		}
 	}
 	return s != ""
+}
+
+// isUnreserved reports whether c never needs an escape in a URL (RFC 3986 section 2.3).
+func isUnreserved(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-._~", c) >= 0
 }
 
 // listenerHosts are the addresses at which a listener bound to ip is reached. The unspecified IPv6 address is also how a
@@ -229,10 +234,34 @@ const (
 // lives reports whether the target may be a connection that the client made at path. In the path form, a slash at the end
 // of the path makes no difference: addresses in that form do not repeat it, and clients that join paths may add one.
 func (t target) lives(path string) bool {
-	if t.path == path {
+	at, path := normalize(t.path), normalize(path)
+	if at == path {
 		return true
 	}
-	return t.form == formPath && (t.path == strings.TrimSuffix(path, "/") || strings.TrimSuffix(t.path, "/") == path)
+	return t.form == formPath && (at == strings.TrimSuffix(path, "/") || strings.TrimSuffix(at, "/") == path)
+}
+
+// normalize makes paths the same that differ only in escapes which clients add or take away at will: of characters that need
+// none, and in the case of hex digits (RFC 3986 section 6.2.2).
+func normalize(path string) string {
+	if !strings.Contains(path, "%") {
+		return path
+	}
+	var b strings.Builder
+	for i := 0; i < len(path); i++ {
+		if path[i] != '%' || i+2 >= len(path) {
+			b.WriteByte(path[i])
+			continue
+		}
+		escape := strings.ToUpper(path[i : i+3])
+		plain, err := url.PathUnescape(escape)
+		if err == nil && isUnreserved(plain[0]) {
+			escape = plain
+		}
+		b.WriteString(escape)
+		i += 2
+	}
+	return b.String()
 }
 
 // Errors of readTarget, which are the details of the answers.

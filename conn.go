@@ -26,14 +26,13 @@ type Conn struct {
 	connectedAt time.Time
 	ctx         context.Context
 	cancel      context.CancelCauseFunc
-	released    chan struct{}                 // closed when nothing of the connection is left but OnDisconnect
-	calling     atomic.Bool                   // a callback of the application runs, which nobody can end
-	cutting     atomic.Pointer[chan struct{}] // set by cut: closed when a callback begins all the same
+	calling     atomic.Bool // a callback of the application runs; see roster
 
 	socket *socket.Socket // set by attach, before anyone but Shutdown knows the connection
 
-	mu     sync.Mutex  // guards reason, and socket while it is being set
+	mu     sync.Mutex  // guards reason, isCut, and socket while it is being set; registry.mu may be locked within
 	reason *CloseError // the first reason to end; nil while the connection lives
+	isCut  bool
 }
 
 // shared is what a worker's connections have in common. They know nothing else of the worker.
@@ -49,8 +48,8 @@ type shared struct {
 // Whoever knows it can push to the client, so it belongs in no log.
 func (c *Conn) ID() string { return c.id }
 
-// String returns as much of the ID as may stand in a log.
-func (c *Conn) String() string { return short(c.id) }
+// String returns the first 8 digits of the ID, which are enough to tell connections apart in a log, and no right to push.
+func (c *Conn) String() string { return c.id[:8] }
 
 // Addresses returns the connection's addresses in the form that names the ID as the URL's user, one for each host that the
 // worker advertises: http://ID@10.0.0.5:48775/ws. The default greeting holds them.
@@ -207,7 +206,6 @@ func newConn(shared *shared, r *http.Request) *Conn {
 		remoteAddr: r.RemoteAddr,
 		userAgent:  r.UserAgent(),
 		path:       requestPath(r),
-		released:   make(chan struct{}),
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	return c
@@ -218,11 +216,21 @@ func (c *Conn) attach(s *socket.Socket) {
 	c.connectedAt = time.Now().Add(-s.Now())
 	c.mu.Lock()
 	c.socket = s
-	reason := c.reason
+	reason, isCut := c.reason, c.isCut
 	c.mu.Unlock()
-	if reason != nil { // Shutdown was faster than the handshake
+	switch { // Shutdown was faster than the handshake
+	case isCut:
+		s.Reset()
+	case reason != nil:
 		s.Close(reason.Code, reason.Reason)
 	}
+}
+
+// isUpgrading reports whether the handshake is not done.
+func (c *Conn) isUpgrading() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.socket == nil
 }
 
 // register lets publishers find the connection, unless it has ended already: then they never will.
@@ -242,10 +250,11 @@ func (c *Conn) end(reason *CloseError) bool {
 		return false
 	}
 	c.reason = reason
-	s := c.socket
-	c.mu.Unlock()
+	// In one step, so that whoever knows the reason, OnDisconnect above all, finds the connection nowhere.
 	c.shared.registry.remove(c.id)
 	c.cancel(reason)
+	s := c.socket
+	c.mu.Unlock()
 	switch {
 	case s == nil: // attach will see the reason
 	case reason.Code == codeAbnormal: // which is no code to send
@@ -263,34 +272,13 @@ func (c *Conn) endReason() *CloseError {
 	return c.reason
 }
 
-// cut ends what end has left, at once, and waits until nothing is left of the connection. It returns false if a callback
-// of the application, or of the server that does the handshake, keeps the connection's goroutine from getting there.
-func (c *Conn) cut() bool {
-	called := make(chan struct{})
-	c.cutting.Store(&called)
+// cut ends at once what end has left.
+func (c *Conn) cut() {
 	c.mu.Lock()
+	c.isCut = true
 	s := c.socket
 	c.mu.Unlock()
-	if s == nil {
-		return false
-	}
-	s.Reset()
-	if c.calling.Load() {
-		return false
-	}
-	select {
-	case <-c.released:
-		return true
-	case <-called:
-		return false
+	if s != nil {
+		s.Reset()
 	}
 }
-
-func (c *Conn) enterCallback() {
-	c.calling.Store(true)
-	if called := c.cutting.Swap(nil); called != nil { // cut looked before, and waits
-		close(*called)
-	}
-}
-
-func (c *Conn) leaveCallback() { c.calling.Store(false) }

@@ -12,35 +12,38 @@ import (
 // life is what becomes of a connection after the handshake: greeting, messages, end.
 type life struct {
 	*Conn
+	roster *roster
 	opts   *Options
 	timers *timers
 }
 
 // live lives it, on the connection's own goroutine, which Worker.Shutdown waits for.
 func live(c *Conn, roster *roster, opts *Options) {
-	defer roster.leave(c)
 	s := c.socket
-	l := life{c, opts, startTimers(opts.PingInterval, opts.IdleTimeout,
+	l := life{c, roster, opts, startTimers(opts.PingInterval, opts.IdleTimeout,
 		func() (now, received, sent time.Duration) { return s.Now(), s.Received(), s.Sent() },
 		s.Ping,
 		func(reason *CloseError) { c.end(reason) })}
-	log := c.shared.log
-	log.Debug("wspush: connected", "conn", short(c.id), "remote", c.remoteAddr, "path", c.path)
+	c.shared.log.Debug("wspush: connected", "conn", c.String(), "remote", c.remoteAddr, "path", c.path)
 	c.shared.count.accepted.Add(1)
+	defer roster.leave(c)
+	defer l.finish() // also when a callback ends the goroutine, with runtime.Goexit
 
 	l.open()
 	if opts.OnConnect != nil {
 		l.call("OnConnect", func() { opts.OnConnect(c) })
 	}
 	l.read()
-	l.timers.stop()
-	s.Finish()
-	close(c.released)
+}
 
-	reason := c.endReason()
-	log.Debug("wspush: disconnected", "conn", short(c.id), "cause", reason.Cause, "code", reason.Code, "reason", reason.Reason, "error", reason.Err)
-	if opts.OnDisconnect != nil {
-		l.call("OnDisconnect", func() { opts.OnDisconnect(c, reason) })
+// finish releases everything, and tells the application.
+func (l life) finish() {
+	l.timers.stop()
+	l.socket.Finish()
+	reason := l.endReason()
+	l.shared.log.Debug("wspush: disconnected", "conn", l.String(), "cause", reason.Cause, "code", reason.Code, "reason", reason.Reason, "error", reason.Err)
+	if l.opts.OnDisconnect != nil {
+		l.call("OnDisconnect", func() { l.opts.OnDisconnect(l.Conn, reason) })
 	}
 }
 
@@ -100,15 +103,19 @@ func (l life) read() {
 
 // call runs a callback of the application. A panic in it, which is reported by false, ends the connection and nothing else.
 func (l life) call(name string, callback func()) (ok bool) {
-	l.enterCallback()
+	l.roster.callback(l.Conn, true)
 	l.timers.hold()
 	defer func() {
-		if r := recover(); r != nil {
-			logPanic(l.shared.log, name, r, "conn", short(l.id))
-			l.end(&CloseError{Cause: CauseCallback, Code: codeInternal, Reason: reasonInternal, Err: fmt.Errorf("panic in %s: %v", name, r)})
+		if !ok {
+			err := fmt.Errorf("%s did not return: runtime.Goexit", name)
+			if r := recover(); r != nil {
+				logPanic(l.shared.log, name, r, "conn", l.String())
+				err = fmt.Errorf("panic in %s: %v", name, r)
+			}
+			l.end(&CloseError{Cause: CauseCallback, Code: codeInternal, Reason: reasonInternal, Err: err})
 		}
 		l.timers.release()
-		l.leaveCallback()
+		l.roster.callback(l.Conn, false)
 	}()
 	callback()
 	return true
@@ -116,6 +123,6 @@ func (l life) call(name string, callback func()) (ok bool) {
 
 // fail ends the connection for a mistake of the application's.
 func (l life) fail(err error) {
-	l.shared.log.Error("wspush: connection given up", "conn", short(l.id), "error", err)
+	l.shared.log.Error("wspush: connection given up", "conn", l.String(), "error", err)
 	l.end(&CloseError{Cause: CauseCallback, Code: codeInternal, Reason: reasonInternal, Err: err})
 }

@@ -3,10 +3,12 @@ package wspush_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -276,6 +278,70 @@ func TestCallbackFailure(t *testing.T) {
 		c.AwaitClose()
 		<-done
 	})
+}
+
+// A callback that ends its goroutine (as t.Fatal does) ends its connection, and nothing of it is left.
+func TestCallbackExits(t *testing.T) {
+	for _, name := range []string{"OnMessage", "OnDisconnect"} {
+		t.Run(name, func(t *testing.T) {
+			j := newJournal()
+			opts := j.options()
+			exit := func(callback string) {
+				if callback == name {
+					runtime.Goexit()
+				}
+			}
+			opts.OnMessage = func(*wspush.Conn, wspush.MessageType, []byte) { exit("OnMessage") }
+			record := opts.OnDisconnect
+			opts.OnDisconnect = func(c *wspush.Conn, reason error) { record(c, reason); exit("OnDisconnect") }
+			w := newWorker(t, nil)
+			c, conn, _ := dial(t, w, serve(t, w, opts), testutil.Options{})
+			c.Send(testutil.Text, nil)
+			if name == "OnDisconnect" {
+				c.SendClose(1000, "")
+			}
+			if reason := <-j.ended; name != "OnDisconnect" && reason.Cause != wspush.CauseCallback {
+				t.Errorf("reason: %v", reason)
+			}
+			if err := conn.Push(context.Background(), wspush.Text, nil); !errors.Is(err, wspush.ErrGone) || w.Len() != 0 {
+				t.Errorf("Push: %v; %d connections", err, w.Len())
+			}
+		})
+	}
+}
+
+// Messages that arrive together with the end of the connection are not lost, over TLS 1.2 either, which reports both at once.
+func TestLastMessages(t *testing.T) {
+	for name, config := range map[string]*tls.Config{"tcp": nil, "TLS 1.2": {MaxVersion: tls.VersionTLS12}, "TLS 1.3": {}} {
+		t.Run(name, func(t *testing.T) {
+			j := newJournal()
+			opts := j.options()
+			proceed := make(chan struct{})
+			opts.OnConnect = func(*wspush.Conn) { <-proceed }
+			w := newWorker(t, nil)
+			var c *testutil.Client
+			if config == nil {
+				c = testutil.Dial(t, testutil.Serve(t, newHandler(t, w, opts)), testutil.Options{})
+			} else {
+				config.InsecureSkipVerify = true
+				server, _ := testutil.ServeTLS(t, newHandler(t, w, opts))
+				c = testutil.Dial(t, server, testutil.Options{TLS: config})
+			}
+			var raw []byte
+			for _, payload := range []string{"first", "second"} {
+				raw = testutil.AppendFrame(raw, testutil.Frame{Fin: true, Masked: true, Op: testutil.Text, Payload: []byte(payload)}, [4]byte{1, 2, 3, 4})
+			}
+			c.Write(raw)
+			if err := c.Conn().(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			close(proceed)
+			if reason := <-j.ended; reason.Cause != wspush.CauseLost {
+				t.Errorf("reason: %v", reason)
+			}
+			j.expect(t, `text "first"`, `text "second"`, "disconnect")
+		})
+	}
 }
 
 // syncWriter is a writer for several goroutines.

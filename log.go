@@ -19,9 +19,6 @@ func (h warnings) WithAttrs(attrs []slog.Attr) slog.Handler {
 
 func (h warnings) WithGroup(name string) slog.Handler { return warnings{h.Handler.WithGroup(name)} }
 
-// short is as much of an ID as logs and errors show: enough to tell connections apart, and no right to push.
-func short(id string) string { return id[:min(len(id), 8)] }
-
 // logPanic records what a deferred call has recovered from a callback of the application.
 func logPanic(log *slog.Logger, callback string, recovered any, attrs ...any) {
 	log.With(attrs...).Error("wspush: panic in a callback", "callback", callback, "panic", recovered, "stack", string(debug.Stack()))

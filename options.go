@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"path"
@@ -60,9 +61,10 @@ type Options struct {
 	// The default is a text message with Conn.Addresses, separated by commas.
 	Greeting func(c *Conn) (MessageType, []byte)
 
-	// OnConnect is called when the connection can be pushed to, its greeting being first in line; OnMessage with each
-	// whole message from the client, which the callback may keep; OnDisconnect once, with the reason, when the connection has ended
-	// and nobody can push to it any more.
+	// OnConnect is called once, when the connection can be pushed to, its greeting being first in line; OnMessage with each
+	// whole message from the client, which the callback may keep; OnDisconnect once, with the reason, when the connection
+	// has ended and nobody can push to it any more. There is no OnDisconnect without an OnConnect before it, even if the
+	// connection ends before anyone could push to it.
 	//
 	// They run on the connection's own goroutine, one after the other, with no lock held, and may call anything but
 	// Worker.Shutdown. While one runs, the connection is not read, and the client's next message waits. A panic ends the
@@ -91,7 +93,8 @@ type Options struct {
 
 	// Compression lets clients negotiate permessage-deflate without context takeover (RFC 7692). Messages from 512 bytes
 	// are then compressed, one by one, at a cost in time and memory that short messages seldom repay. Secrets and text of
-	// an attacker's choice in the same message must not be compressed together. The default is off.
+	// an attacker's choice in the same message must not be compressed together. A client that ends a message with a final
+	// block of deflate, which RFC 7692 section 7.2.3.4 allows and browsers do not do, is closed with 1002. The default is off.
 	Compression bool
 }
 
@@ -104,7 +107,8 @@ type WorkerOptions struct {
 	// AuthorizePush and TLS.
 	Listen string
 
-	// Listener is used in place of Listen. The Worker closes it. If it is not a TCP listener, Advertise is required.
+	// Listener is used in place of Listen. The Worker closes it. If it is not a TCP listener, Advertise is required; also if
+	// it serves TLS by itself, since the addresses would be http.
 	Listener net.Listener
 
 	// NoListen means that there is no push listener: the application mounts the Worker on a server of its own. Advertise
@@ -169,7 +173,7 @@ func (o *Options) withDefaults() (Options, error) {
 	case ping == 0:
 		c.PingInterval = defaultPingInterval
 	case idle == 0 && ping > 0:
-		c.IdleTimeout = max(defaultIdleTimeout, ping+ping/5)
+		c.IdleTimeout = max(defaultIdleTimeout, ping+min(ping/5, math.MaxInt64-ping))
 	case idle == 0:
 		c.IdleTimeout = defaultIdleTimeout
 	}

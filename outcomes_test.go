@@ -6,12 +6,15 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -410,6 +413,14 @@ func TestWriteTimeoutWithin(t *testing.T) {
 			if reason := <-ended; !errors.As(reason, &closed) || closed.Cause != wspush.CauseWriteTimeout {
 				t.Errorf("reason: %v", reason)
 			}
+			// Reset, so that the kernel does not go on holding what the client does not read.
+			raw := client.Conn()
+			if c, ok := raw.(*tls.Conn); ok {
+				raw = c.NetConn()
+			}
+			if _, err := io.Copy(io.Discard, raw); !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("the client's connection ended with %v", err)
+			}
 		})
 	}
 }
@@ -532,6 +543,29 @@ func problem(t *testing.T, resp *http.Response, status int, kind, contains strin
 	}
 	if retry := resp.Header.Get("Retry-After") != ""; retry != (status == 429 || status == 503) {
 		t.Errorf("%d with Retry-After: %v", status, retry)
+	}
+}
+
+// The largest limit there is, is one.
+func TestMaxPushBytesMax(t *testing.T) {
+	w := newWorker(t, &wspush.WorkerOptions{MaxPushBytes: math.MaxInt64})
+	client, _, address := dial(t, w, serve(t, w, nil), testutil.Options{})
+	if resp := post(t, address, "", []byte("hello")); resp.StatusCode != 204 {
+		t.Error(resp.Status)
+	}
+	client.Expect(testutil.Text, "hello")
+}
+
+// Both doors count the same.
+func TestRefusalsAreCounted(t *testing.T) {
+	w := newWorker(t, nil)
+	const id = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
+	if err := w.Push(context.Background(), id, wspush.Text, nil); !errors.Is(err, wspush.ErrGone) {
+		t.Error(err)
+	}
+	problem(t, post(t, "http://"+id+"@"+w.Addr().String()+"/ws", "", nil), 410, "gone", "")
+	if s := w.Stats(); s.Refused != 2 {
+		t.Errorf("Stats: %+v", s)
 	}
 }
 

@@ -18,7 +18,8 @@ type problem struct {
 	Detail     string `json:"detail,omitempty"`
 	Connection string `json:"connection,omitempty"` // "open" or "gone", where the outcome of a push is unknown
 
-	header http.Header
+	header   http.Header
+	bodyRead bool // nothing of the request's body is left
 }
 
 // retryAfter is what publishers and clients that may come again are told to wait, in seconds.
@@ -136,7 +137,7 @@ const (
 // before it lets the answer out, however long that takes, and close the connection on a long one, so that the
 // publisher finds it reset and never sees the answer. So, what is not there at once is read after the answer.
 func (p *problem) answer(w http.ResponseWriter, r *http.Request) {
-	if r.ProtoMajor != 1 || r.ContentLength == 0 {
+	if r.ProtoMajor != 1 || r.ContentLength == 0 || p.bodyRead {
 		p.write(w)
 		return
 	}

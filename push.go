@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -70,6 +71,8 @@ func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize func(
 	}
 	c, ok := w.Conn(t.id)
 	switch {
+	case !ok && r.Method == http.MethodPost:
+		return w.refuse(w.gone())
 	case !ok:
 		return problemOf(w.gone())
 	case !t.lives(c.path):
@@ -139,7 +142,9 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) *problem
 		defer cancel()
 	}
 	if err := c.Push(ctx, messageType(r, asked, body.Bytes()), body.Bytes()); err != nil {
-		return problemOf(err)
+		p := problemOf(err)
+		p.bodyRead = true
+		return p
 	}
 	rw.WriteHeader(http.StatusNoContent)
 	return nil
@@ -159,14 +164,13 @@ func (w *Worker) readBody(r *http.Request, c *Conn, into *bytes.Buffer) *problem
 	if r.ContentLength > 0 {
 		into.Grow(int(min(r.ContentLength, maxPooledBody-bytes.MinRead)) + bytes.MinRead)
 	}
-	var src io.Reader = r.Body
 	limit := w.opts.MaxPushBytes
-	if limit >= 0 {
-		src = io.LimitReader(r.Body, limit+1)
+	if limit < 0 || limit == math.MaxInt64 {
+		limit = math.MaxInt64 - 1
 	}
-	n, err := into.ReadFrom(src)
+	n, err := into.ReadFrom(io.LimitReader(r.Body, limit+1))
 	switch {
-	case err == nil && limit >= 0 && n > limit:
+	case err == nil && n > limit:
 		return w.refuse(ErrTooLarge)
 	case err == nil:
 		return nil

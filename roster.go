@@ -1,10 +1,16 @@
 package wspush
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // roster is every connection of a worker whose goroutine has not ended, in the registry or not: those that Shutdown ends
 // and waits for.
 type roster struct {
+	cutting atomic.Bool   // cut wants to hear of every change
+	changed chan struct{} // has an element when there may be one
+
 	mu     sync.Mutex // guards what follows
 	closed bool
 	conns  map[*Conn]struct{}
@@ -12,7 +18,7 @@ type roster struct {
 }
 
 func newRoster() *roster {
-	return &roster{conns: make(map[*Conn]struct{}), empty: make(chan struct{})}
+	return &roster{changed: make(chan struct{}, 1), conns: make(map[*Conn]struct{}), empty: make(chan struct{})}
 }
 
 // enter adds c, unless the roster is closed.
@@ -33,6 +39,7 @@ func (r *roster) leave(c *Conn) {
 	if r.closed && len(r.conns) == 0 {
 		close(r.empty)
 	}
+	r.change()
 }
 
 // close lets nobody in any more. Closing again has no effect.
@@ -51,6 +58,16 @@ func (r *roster) isClosed() bool {
 	return r.closed
 }
 
+// isEmpty reports whether the roster is closed and has nobody left.
+func (r *roster) isEmpty() bool {
+	select {
+	case <-r.empty:
+		return true
+	default:
+		return false
+	}
+}
+
 // all returns who is in it now.
 func (r *roster) all() []*Conn {
 	r.mu.Lock()
@@ -60,4 +77,39 @@ func (r *roster) all() []*Conn {
 		conns = append(conns, c)
 	}
 	return conns
+}
+
+// callback notes that a callback of the application has begun or returned on c's goroutine: nobody can end it.
+func (r *roster) callback(c *Conn, running bool) {
+	c.calling.Store(running)
+	r.change()
+}
+
+func (r *roster) change() {
+	if !r.cutting.Load() {
+		return
+	}
+	select {
+	case r.changed <- struct{}{}:
+	default:
+	}
+}
+
+// cut cuts everyone who is left, and returns when those who still are cannot leave: their goroutines are in a callback, or
+// not begun because a server has not finished the handshake. Only one goroutine may call it at a time.
+func (r *roster) cut() {
+	r.cutting.Store(true)
+	for _, c := range r.all() {
+		c.cut()
+	}
+	for {
+		stuck := true
+		for _, c := range r.all() {
+			stuck = stuck && (c.calling.Load() || c.isUpgrading())
+		}
+		if stuck {
+			return
+		}
+		<-r.changed
+	}
 }

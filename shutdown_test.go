@@ -1,8 +1,10 @@
 package wspush_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -233,6 +235,73 @@ func TestShutdownWithSlowPublishers(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A request that is cut, too, makes Shutdown return its context's error; one that has nothing left to do does not, even
+// with a context that has ended.
+func TestShutdownResult(t *testing.T) {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	w := newWorker(t, nil)
+	client, conn, _ := dial(t, w, serve(t, w, nil), testutil.Options{})
+	go client.Message() // answers the close
+	c, err := net.Dial("tcp", w.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte("POST /ws/@connections/" + conn.ID() + " HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(make([]byte, 1)); err != nil { // the worker asks for the body
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	if err := w.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("with a request under way: %v", err)
+	}
+	for range 20 {
+		if err := w.Shutdown(ended); err != nil {
+			t.Fatalf("with nothing left to do: %v", err)
+		}
+	}
+}
+
+// A Shutdown that cuts returns when nothing but callbacks can be left, and what is left ends by itself.
+func TestShutdownCuts(t *testing.T) {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	for range 50 {
+		w := newWorker(t, &wspush.WorkerOptions{NoListen: true, Advertise: []string{"h"}, Logger: slog.New(slog.DiscardHandler)})
+		j := newJournal()
+		_, conn, _ := dial(t, w, serve(t, w, j.options()), testutil.Options{})
+		if err := w.Shutdown(ended); err != nil && !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		if err := conn.Push(context.Background(), wspush.Text, nil); !errors.Is(err, wspush.ErrShutdown) {
+			t.Errorf("Push: %v", err)
+		}
+		<-j.ended
+		j.expect(t, "connect", "disconnect")
+	}
+}
+
+// A ResponseWriter that panics in the midst of the handshake leaves nothing for Shutdown to wait for.
+func TestShutdownAfterPanickingHijack(t *testing.T) {
+	w := newWorker(t, nil) // whose cleanup would run into its timeout
+	h := newHandler(t, w, nil)
+	server := testutil.Serve(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		defer func() { _ = recover() }()
+		h.ServeHTTP(panicking{rw}, r)
+	}))
+	if c, _, err := testutil.TryDial(t, server, testutil.Options{}); err == nil { // it may have been told 101 already
+		c.Close()
+	}
+}
+
+type panicking struct{ http.ResponseWriter }
+
+func (panicking) Hijack() (net.Conn, *bufio.ReadWriter, error) { panic("a mistake in a middleware") }
 
 // Clients that connect while Shutdown begins are refused, or closed; none is left, and none is forgotten.
 func TestShutdownWhileConnecting(t *testing.T) {

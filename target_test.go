@@ -22,6 +22,7 @@ func TestReadTarget(t *testing.T) {
 		{target: "/ws?x=/@connections/" + other, user: id, id: id, lives: "/ws"},
 		{target: "/ws/", user: id, id: id, lives: "/ws/"},
 		{target: "/", user: id, id: id, lives: "/", not: "/ws //"},
+		{target: "/%7ejoe/%2f", user: id, id: id, lives: "/~joe/%2F", not: "/~joe//"},
 		{target: "/a,b%2Fc", user: id, id: id, lives: "/a%2Cb%2Fc", not: "/a%2Cb/c"},
 		{target: "/ws/@connections/" + id, id: id, lives: "/ws /ws/", not: "/ /w /ws/x"},
 		{target: "/ws/%40connections/" + id, id: id, lives: "/ws /ws/"},

@@ -145,12 +145,10 @@ func (w *Worker) Push(ctx context.Context, id string, typ MessageType, data []by
 
 // gone is the error for a connection that is not there.
 func (w *Worker) gone() error {
-	select {
-	case <-w.roster.empty: // which it is only after the beginning of a Shutdown
+	if w.roster.isEmpty() { // which it is only at the end of a Shutdown
 		return ErrShutdown
-	default:
-		return ErrGone
 	}
+	return ErrGone
 }
 
 // Conn returns the live connection with the given ID: its canonical text, compared as a whole.
@@ -175,46 +173,54 @@ func (w *Worker) Stats() Stats {
 	}
 }
 
-// Shutdown ends the worker. Its Handlers refuse new connections with 503; clients are closed, all at once, with 1012
-// (service restart), and pushes are delivered until then; when no connection is left, the push listener is closed, and requests that are
-// being answered get their answer. Then Shutdown returns nil.
+// Shutdown ends the worker. Its Handlers refuse new connections with 503. Clients are closed, all at once, with 1012 (service
+// restart); until then, pushes to them are delivered. When no connection is left, the push listener is closed, and
+// requests that are being answered get their answer. Then Shutdown returns nil.
 //
 // When ctx ends first, Shutdown cuts what is left, and returns ctx's error. Nothing is then left running but callbacks of
-// the application that have not returned. Call it before http.Server.Shutdown, which closes neither these connections nor
+// the application that have not returned. Call it before http.Server.Shutdown, which neither closes these connections nor
 // waits for them. Calling it again, also at the same time, waits for the same end. It must not be called from a callback.
 func (w *Worker) Shutdown(ctx context.Context) error {
 	w.roster.close()
 	for _, c := range w.roster.all() {
 		c.end(&CloseError{Cause: CauseShutdown, Code: codeServiceRestart, Reason: "service restart"})
 	}
-	var err error
 	select {
 	case <-w.roster.empty:
 	case <-ctx.Done():
-		err = ctx.Err()
+	}
+	cut := !w.roster.isEmpty()
+	if cut {
 		w.cutting.Lock()
-		for _, c := range w.roster.all() {
-			c.cut()
-		}
+		w.roster.cut()
 		w.cutting.Unlock()
 	}
-	w.stopServer(ctx)
-	return err
+	if stopped := w.stopServer(ctx); cut || !stopped {
+		return ctx.Err()
+	}
+	return nil
 }
 
-// stopServer closes the push listener, and waits for the requests under way until ctx ends.
-func (w *Worker) stopServer(ctx context.Context) {
+// stopServer closes the push listener, and waits for the requests under way. When ctx ends first, it cuts them and returns
+// false.
+func (w *Worker) stopServer(ctx context.Context) (stopped bool) {
 	if w.server == nil {
-		return
+		return true
 	}
 	// http.Server.Shutdown waits 5 s for connections that have not sent anything yet, so it does not get to wait for
 	// requests: it closes the listener, and catches those that have just come in.
 	w.server.SetKeepAlivesEnabled(false)
 	w.listener.Close()
 	<-w.served
+	none := w.requests.none()
 	select {
-	case <-w.requests.none():
+	case <-none:
 	case <-ctx.Done():
+	}
+	select {
+	case <-none:
+		stopped = true
+	default:
 	}
 	brief, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
@@ -222,6 +228,7 @@ func (w *Worker) stopServer(ctx context.Context) {
 		w.server.Close()
 	}
 	<-w.requests.none()
+	return stopped
 }
 
 // tally counts what is under way.

@@ -76,7 +76,12 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) error {
 	if hasMarker(c.path) {
 		return &socket.HandshakeError{Status: http.StatusNotFound, Detail: "a path with " + marker + " in it has no address that could be pushed to"}
 	}
-	entered := false
+	entered, attached := false, false
+	defer func() { // also when a ResponseWriter of the application's panics
+		if entered && !attached {
+			h.worker.roster.leave(c)
+		}
+	}()
 	s, err := socket.Accept(w, r, socket.Options{
 		Shared:         &h.worker.sockets,
 		OriginPatterns: h.opts.OriginPatterns,
@@ -92,11 +97,9 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) error {
 		Failed: func(err error) { c.end(writeReason(err)) },
 	})
 	if err != nil {
-		if entered {
-			h.worker.roster.leave(c)
-		}
 		return err
 	}
+	attached = true
 	c.attach(s)
 	go live(c, h.worker.roster, &h.opts)
 	return nil

@@ -42,8 +42,8 @@ type HandshakeError struct {
 func (e *HandshakeError) Error() string { return e.Detail }
 
 // Accept does the server's half of the opening handshake (RFC 6455 section 4.2). On success the connection is hijacked,
-// and the handler may return; messages are taken after Hold. On an error, which is a *HandshakeError or Admit's own,
-// nothing has been written to w.
+// and the handler may return; messages are taken after Hold. If the error is a *HandshakeError or Admit's own, nothing has
+// been written to w; otherwise the server could not hand over the connection.
 func Accept(w http.ResponseWriter, r *http.Request, opts Options) (*Socket, error) {
 	s := &Socket{
 		shared:       opts.Shared,

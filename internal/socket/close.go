@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Linger is how long the connection outlives the close frame, whatever the peer does.
+// Linger is how long the connection outlives the close frame, whatever the peer does. What a slow one has not taken by then
+// is left to the kernel, rather than dropped: it includes the close frame, and messages that have been reported as written.
 const Linger = 2 * time.Second
 
 // defaultCloseTimeout bounds the writing of a close frame where writes are not bounded: a closed socket must be released.
@@ -90,10 +91,10 @@ func (s *Socket) broken(err error, first bool) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = ErrTimeout
 	}
+	s.dropUnsent() // while it is open: who hears of the failure will close it
 	if first && s.failed != nil {
 		s.failed(err) // before Read fails for a reason that is only the consequence
 	}
-	s.dropUnsent()
 	s.closeConn()
 }
 

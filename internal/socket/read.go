@@ -145,14 +145,17 @@ func (w wire) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	s.early = nil
-	n, err := s.conn.Read(p)
+	n, err := 0, s.nextErr
+	if err == nil {
+		n, err = s.conn.Read(p)
+	}
 	if n > 0 {
 		s.received.Store(int64(s.Now()))
+		s.nextErr = err // TLS, for one, may have both: the bytes come first
+		return n, nil
 	}
-	if err != nil {
-		s.readErr = err
-	}
-	return n, err
+	s.readErr = err
+	return 0, err
 }
 
 func (w wire) Write(p []byte) (int, error) { return len(p), nil }

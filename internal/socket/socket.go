@@ -52,6 +52,7 @@ type Socket struct {
 	ws           *websocket.Conn // reads from in, and writes to nowhere
 	in           *bufio.Reader
 	early        []byte // arrived together with the handshake
+	nextErr      error  // what the next read of conn returns, because it came with bytes
 	readErr      error  // why conn could not be read any further; the reading goroutine's, like early and ended
 	ended        ending // how Read ended
 	shared       *Shared
