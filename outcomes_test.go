@@ -453,20 +453,20 @@ func TestSlowClientLives(t *testing.T) {
 
 // Over TCP, too, a deadline that was set for a stalled message is not left for the next.
 func TestDeadlineNotLeft(t *testing.T) {
-	staged(t, &wspush.WorkerOptions{WriteTimeout: 400 * time.Millisecond}, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
-		result := make(chan error, 1)
-		go func() { result <- conn.Push(context.Background(), wspush.Text, []byte(big)) }()
-		client.Expect(testutil.Text, big)
-		if err := <-result; err != nil {
-			t.Fatal(err)
-		}
-		<-time.After(500 * time.Millisecond) // longer than the deadline; nothing to wait for happens
-		go func() { result <- conn.Push(context.Background(), wspush.Text, []byte("next")) }()
-		client.Expect(testutil.Text, "next")
-		if err := <-result; err != nil {
-			t.Error(err)
-		}
-	})
+	w := newWorker(t, &wspush.WorkerOptions{WriteTimeout: 400 * time.Millisecond})
+	client := testutil.Handshake(t, stages["tcp"](t, newHandler(t, w, nil)), testutil.Options{})
+	conn, _ := greeted(t, w, client)
+	result := make(chan error, 1)
+	go func() { result <- conn.Push(context.Background(), wspush.Text, []byte(big)) }()
+	client.Expect(testutil.Text, big)
+	if err := <-result; err != nil {
+		t.Fatal(err)
+	}
+	<-time.After(500 * time.Millisecond) // the kernel knows no fake time: the deadline has to pass
+	if err := conn.Push(context.Background(), wspush.Text, []byte("next")); err != nil {
+		t.Error(err)
+	}
+	client.Expect(testutil.Text, "next")
 }
 
 // What cannot be sent to anyone is refused before it touches the connection.

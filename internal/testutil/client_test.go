@@ -240,7 +240,7 @@ func TestNoTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := upgrade(t, "", func(p *peer) {
 			for range 12 {
-				time.Sleep(5 * time.Minute)
+				<-time.After(5 * time.Minute)
 				p.send(whole(Ping, "still there?"))
 				p.want(Pong, "still there?")
 			}

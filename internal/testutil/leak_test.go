@@ -25,7 +25,7 @@ func TestMainExitCode(t *testing.T) {
 		"fails":            {func() int { return 2 }, 2, ""},
 		"fails and leaks":  {func() int { go stray(stop); return 2 }, 2, ""},
 		"leaks":            {func() int { go stray(stop); return 0 }, 1, "testutil.stray"},
-		"leaks for a bit":  {func() int { go time.Sleep(time.Millisecond); return 0 }, 0, ""},
+		"leaks for a bit":  {func() int { go func() { <-time.After(time.Millisecond) }(); return 0 }, 0, ""},
 		"runs into others": {func() int { go func() {}(); return 0 }, 0, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
