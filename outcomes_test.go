@@ -266,6 +266,7 @@ func bubble(t *testing.T, wopts wspush.WorkerOptions, opts *wspush.Options, test
 		w := newWorker(t, &wopts)
 		client := testutil.Handshake(t, testutil.Pipe(t, newHandler(t, w, opts)), testutil.Options{Timeout: -1})
 		conn, _ := greeted(t, w, client)
+		synctest.Wait() // the client has the greeting; the server has to notice that it is written
 		test(t, w, conn, client)
 	})
 }
