@@ -6,7 +6,7 @@
 //
 //	http://1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed@10.0.0.5:48775/ws
 //
-// Whoever has the address reaches the process that holds the connection, and nobody else:
+// Whoever has the address reaches exactly the process that holds the connection:
 //
 //	curl -d 'Your order has shipped' http://1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed@10.0.0.5:48775/ws
 //
@@ -37,7 +37,7 @@
 //		log.Fatal(http.ListenAndServe("127.0.0.1:8080", nil))
 //	}
 //
-// Code in the same process pushes with [Worker.Push], [Worker.PushEach] and [Conn.Push]: two doors, one path.
+// Code in the same process pushes with [Worker.Push], [Worker.PushEach] and [Conn.Push]; a push by HTTP takes the same path.
 //
 // # Outcomes
 //

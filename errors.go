@@ -48,7 +48,7 @@ const (
 	CauseNoAnswer     Cause = "no-answer"     // pushed to, but not heard of for twice Options.IdleTimeout
 	CauseWriteTimeout Cause = "write-timeout" // the client did not read for WorkerOptions.WriteTimeout
 	CauseProtocol     Cause = "protocol"      // the client broke RFC 6455, or exceeded Options.ReadLimit
-	CauseCallback     Cause = "callback"      // a callback of the application panicked, or made a greeting that cannot be sent
+	CauseCallback     Cause = "callback"      // a callback of the application panicked or exited, or made a greeting that cannot be sent
 )
 
 // CloseError is why a connection ended. OnDisconnect gets one, and it is the cause of Conn.Context.

@@ -27,13 +27,19 @@ func live(c *Conn, roster *roster, opts *Options) {
 	c.shared.log.Debug("wspush: connected", "conn", c.String(), "remote", c.remoteAddr, "path", c.path)
 	c.shared.count.accepted.Add(1)
 	defer roster.leave(c)
-	defer l.finish() // also when a callback ends the goroutine, with runtime.Goexit
-
+	defer l.finish()
+	reading := true
+	defer func() {
+		if reading { // a callback has ended the goroutine with runtime.Goexit: the close frame wants its answer all the same
+			l.read()
+		}
+	}()
 	l.open()
 	if opts.OnConnect != nil {
 		l.call("OnConnect", func() { opts.OnConnect(c) })
 	}
 	l.read()
+	reading = false
 }
 
 // finish releases everything, and tells the application.

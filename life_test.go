@@ -300,6 +300,10 @@ func TestCallbackExits(t *testing.T) {
 			if name == "OnDisconnect" {
 				c.SendClose(1000, "")
 			}
+			want := map[string]int{"OnMessage": 1011, "OnDisconnect": 1000}[name]
+			if code, _ := c.AwaitClose(); code != want {
+				t.Errorf("closed with %d, want %d", code, want)
+			}
 			if reason := <-j.ended; name != "OnDisconnect" && reason.Cause != wspush.CauseCallback {
 				t.Errorf("reason: %v", reason)
 			}

@@ -63,8 +63,8 @@ type Options struct {
 
 	// OnConnect is called once, when the connection can be pushed to, its greeting being first in line; OnMessage with each
 	// whole message from the client, which the callback may keep; OnDisconnect once, with the reason, when the connection
-	// has ended and nobody can push to it any more. There is no OnDisconnect without an OnConnect before it, even if the
-	// connection ends before anyone could push to it.
+	// has ended and nobody can push to it any more. OnConnect comes before OnDisconnect even if the connection
+	// ends before anyone could push to it.
 	//
 	// They run on the connection's own goroutine, one after the other, with no lock held, and may call anything but
 	// Worker.Shutdown. While one runs, the connection is not read, and the client's next message waits. A panic ends the
@@ -107,8 +107,8 @@ type WorkerOptions struct {
 	// AuthorizePush and TLS.
 	Listen string
 
-	// Listener is used in place of Listen. The Worker closes it. If it is not a TCP listener, Advertise is required; also if
-	// it serves TLS by itself, since the addresses would be http.
+	// Listener is used in place of Listen. The Worker closes it. If it is not a TCP listener, Advertise is required. Set
+	// it, too, if the listener serves TLS by itself: the addresses would say http.
 	Listener net.Listener
 
 	// NoListen means that there is no push listener: the application mounts the Worker on a server of its own. Advertise
@@ -129,8 +129,8 @@ type WorkerOptions struct {
 	// and the IDs in them.
 	TLS *tls.Config
 
-	// AuthorizePush is asked before every request to the push endpoint but OPTIONS, before its body is read, and before it is known
-	// whether the connection exists. ErrForbidden refuses it with 403, any other error with 401; the error goes to the log,
+	// AuthorizePush is asked before every GET, HEAD, POST and DELETE at the push endpoint, before its body is read, and before it is
+	// known whether the connection exists. ErrForbidden refuses it with 403, any other error with 401; the error goes to the log,
 	// not to the publisher. It may be called from many goroutines at once. It is not asked for pushes in-process.
 	//
 	// By default, to know the ID of a connection is to have the right to push to it.
@@ -155,7 +155,8 @@ type WorkerOptions struct {
 	PushTimeout time.Duration
 
 	// Logger gets one record per event; Debug for the ordinary ones, which name a connection by the first 8 digits of its
-	// ID. The default is slog.Default(), from Warn upwards.
+	// ID. Its handler must not block: Shutdown waits for it. The default is what slog.Default() is in NewWorker, from Warn
+	// upwards.
 	Logger *slog.Logger
 }
 

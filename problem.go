@@ -135,28 +135,37 @@ const (
 
 // answer writes the problem to a publisher that may not have sent its body yet. Over HTTP/1, net/http would read a short one
 // before it lets the answer out, however long that takes, and close the connection on a long one, so that the
-// publisher finds it reset and never sees the answer. So, what is not there at once is read after the answer.
-func (p *problem) answer(w http.ResponseWriter, r *http.Request) {
+// publisher finds it reset and never sees the answer. So, what is not there at once is read after the answer: that is what
+// linger does, if it is not nil.
+func (p *problem) answer(w http.ResponseWriter, r *http.Request) (linger func()) {
 	if r.ProtoMajor != 1 || r.ContentLength == 0 || p.bodyRead {
 		p.write(w)
-		return
+		return nil
 	}
 	control := http.NewResponseController(w)
+	if control.SetReadDeadline(time.Now().Add(lingerTime)) != nil { // a middleware hides it: there is no bound to reading
+		p.header.Set("Connection", "close")
+		p.write(w)
+		return nil
+	}
 	// To ask for the body would have the server send "100 Continue"; and a chunked one cannot be read on after a timeout.
 	if r.ContentLength > 0 && r.Header.Get("Expect") == "" {
 		_ = control.SetReadDeadline(time.Now().Add(briefly))
 		if _, err := io.CopyN(io.Discard, r.Body, lingerBytes); err == io.EOF {
 			_ = control.SetReadDeadline(time.Time{})
 			p.write(w)
-			return
+			return nil
 		}
 	}
 	p.header.Set("Connection", "close") // what is left of the body must not be taken for the next request
 	_ = control.EnableFullDuplex()
-	_ = control.SetReadDeadline(time.Now().Add(lingerTime))
 	p.write(w)
 	_ = control.Flush()
-	if p.Status != http.StatusRequestTimeout {
+	if p.Status == http.StatusRequestTimeout {
+		return nil
+	}
+	return func() {
+		_ = control.SetReadDeadline(time.Now().Add(lingerTime))
 		_, _ = io.CopyN(io.Discard, r.Body, lingerBytes)
 	}
 }

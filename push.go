@@ -25,21 +25,34 @@ const pushMethods = "DELETE, GET, HEAD, OPTIONS, POST"
 // ServeHTTP is the push endpoint: POST pushes the body to the connection that the request names, GET and HEAD look at it,
 // DELETE closes it. The push listener serves it; mount it on another server, also under a prefix with http.StripPrefix,
 // to have pushes there as well. Whoever can reach it and knows an ID can push, unless AuthorizePush says otherwise.
-func (w *Worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) { w.answer(rw, r, w.authorize) }
+//
+// A middleware in between that wraps the ResponseWriter must have an Unwrap method (see http.ResponseController): otherwise
+// only the server's ReadTimeout bounds how long a body may take.
+func (w *Worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	if linger := w.answer(rw, r, w.authorize); linger != nil {
+		linger()
+	}
+}
 
-func (w *Worker) answer(rw http.ResponseWriter, r *http.Request, authorize func(*http.Request) *problem) {
+// answer answers the request; linger, if it is not nil, reads what a publisher that has its answer still sends.
+func (w *Worker) answer(rw http.ResponseWriter, r *http.Request, authorize func(*http.Request) *problem) (linger func()) {
 	if r.ContentLength != 0 {
-		// Whoever reads the body: net/http does so, too, when nobody else has.
+		// For net/http, which reads what nobody else has read before it goes on.
 		_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout))
 	}
-	if p := w.handle(rw, r, authorize); p != nil {
-		w.shared.log.Debug("wspush: push request refused", "method", r.Method, "status", p.Status, "detail", p.Detail)
-		p.answer(rw, r)
+	p := w.handle(rw, r, authorize)
+	if p == nil {
+		return nil
 	}
+	w.shared.log.Debug("wspush: push request refused", "method", r.Method, "status", p.Status, "detail", p.Detail)
+	return p.answer(rw, r)
 }
 
 // handle answers the request, or returns the error to answer with. The order of its checks is part of the contract.
 func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize func(*http.Request) *problem) *problem {
+	if r.Method != http.MethodPost && r.ContentLength != 0 && r.ProtoMajor == 1 {
+		rw.Header().Set("Connection", "close") // or net/http would wait for a body that nobody wants
+	}
 	var method func(http.ResponseWriter, *http.Request, *Conn) *problem
 	switch r.Method {
 	case http.MethodOptions:
@@ -102,7 +115,9 @@ func (w *Worker) authorize(r *http.Request) (p *problem) {
 
 // authorizeCounted is authorize for a request that Shutdown waits for: not while the application holds it up.
 func (w *Worker) authorizeCounted(r *http.Request) *problem {
+	w.handlers.add(-1)
 	w.requests.add(-1)
+	defer w.handlers.add(1)
 	defer w.requests.add(1)
 	return w.authorize(r)
 }
@@ -116,7 +131,7 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) *problem
 	if limit := w.opts.MaxPushBytes; limit >= 0 && r.ContentLength > limit {
 		return w.refuse(ErrTooLarge)
 	}
-	if !c.socket.Admits(int(max(r.ContentLength, 0))) {
+	if !c.socket.Admits(int(min(max(r.ContentLength, 0), math.MaxInt32/2))) {
 		return w.refuse(ErrBusy)
 	}
 	body, _ := w.bodies.Get().(*bytes.Buffer)
@@ -129,12 +144,14 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) *problem
 			w.bodies.Put(body)
 		}
 	}()
+	// A deadline that stayed set, also one of the server's own, would end the request's context while the push waits:
+	// net/http goes on reading, to notice a publisher that leaves.
+	control := http.NewResponseController(rw)
+	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
 	if p := w.readBody(r, c, body); p != nil {
 		return p
 	}
-	// A deadline that stayed set, also one of the server's own, would end the request's context while the push waits:
-	// net/http goes on reading, to notice a publisher that leaves.
-	_ = http.NewResponseController(rw).SetReadDeadline(time.Time{})
+	_ = control.SetReadDeadline(time.Time{})
 	ctx := r.Context()
 	if w.opts.PushTimeout > 0 {
 		var cancel context.CancelFunc

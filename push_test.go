@@ -472,6 +472,26 @@ func answer(t *testing.T, r *bufio.Reader) *http.Response {
 	return resp
 }
 
+// opaque is a middleware's ResponseWriter without Unwrap.
+type opaque struct{ http.ResponseWriter }
+
+// TestRefusedBehindOpaqueMiddleware: where no deadline can be set, a refusal does not wait for the body either.
+func TestRefusedBehindOpaqueMiddleware(t *testing.T) {
+	w := newWorker(t, nil)
+	server := testutil.Serve(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.ServeHTTP(opaque{rw}, r) }))
+	c, err := net.Dial("tcp", strings.TrimPrefix(server, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(5 * time.Second))
+	io.WriteString(c, "POST /ws HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
+	answer := make([]byte, 12)
+	if _, err := io.ReadFull(c, answer); err != nil || string(answer) != "HTTP/1.1 401" {
+		t.Errorf("answered %q, %v", answer, err)
+	}
+}
+
 // TestDecidedBeforeTheBody: what the head of a request decides is answered without its body, which may never come.
 func TestDecidedBeforeTheBody(t *testing.T) {
 	e := newPushEnd(t, wspush.WorkerOptions{MaxPushBytes: 100})

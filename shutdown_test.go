@@ -267,6 +267,28 @@ func TestShutdownResult(t *testing.T) {
 	}
 }
 
+// A publisher that has its answer, and goes on neither to send its body nor to leave, is not waited for.
+func TestShutdownAfterRefusal(t *testing.T) {
+	w := newWorker(t, nil)
+	c, err := net.Dial("tcp", w.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte("POST /ws HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil || !strings.Contains(answer, "401") {
+		t.Fatalf("answered %q, %v", answer, err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second) // less than it would linger
+	defer cancel()
+	if err := w.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
 // A Shutdown that cuts returns when nothing but callbacks can be left, and what is left ends by itself.
 func TestShutdownCuts(t *testing.T) {
 	ended, cancel := context.WithCancel(context.Background())

@@ -25,7 +25,8 @@ type Worker struct {
 	listener net.Listener
 	server   *http.Server  // nil with NoListen
 	served   chan struct{} // closed when the server has stopped accepting
-	requests tally         // at the server, but for those that are waiting for AuthorizePush
+	handlers tally         // of the server's that are running, but for those that are in AuthorizePush
+	requests tally         // the same, until they have answered
 	cutting  sync.Mutex    // guards the end of a Shutdown whose context has ended
 }
 
@@ -37,7 +38,7 @@ const (
 	answerTimeout  = 10 * time.Second // for taking the answer
 	idleTimeout    = 2 * time.Minute  // between two requests
 	maxHeaderBytes = 16 << 10
-	stopTimeout    = 500 * time.Millisecond // for connections that have just sent a request when the listener closes
+	stopTimeout    = 500 * time.Millisecond // for what is left of requests when the listener has closed and all have their answer
 )
 
 // NewWorker binds the push listener and serves the push endpoint on it, in goroutines that Shutdown stops. It returns an
@@ -95,9 +96,14 @@ func networkOf(listen string) string {
 func (w *Worker) serve() {
 	w.server = &http.Server{
 		Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			w.handlers.add(1)
+			defer w.handlers.add(-1)
 			w.requests.add(1)
-			defer w.requests.add(-1)
-			w.answer(rw, r, w.authorizeCounted)
+			linger := w.answer(rw, r, w.authorizeCounted)
+			w.requests.add(-1)
+			if linger != nil {
+				linger()
+			}
 		}),
 		TLSConfig:         w.opts.TLS,
 		ReadHeaderTimeout: headerTimeout,
@@ -227,7 +233,7 @@ func (w *Worker) stopServer(ctx context.Context) (stopped bool) {
 	if w.server.Shutdown(brief) != nil {
 		w.server.Close()
 	}
-	<-w.requests.none()
+	<-w.handlers.none()
 	return stopped
 }
 

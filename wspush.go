@@ -30,9 +30,9 @@ func (t MessageType) String() string {
 // A Handler is one mount on the application's mux: it upgrades requests to WebSockets, and registers them with a Worker,
 // where they can be pushed to. Several Handlers may share a Worker. It is safe for concurrent use.
 //
-// It answers what is no handshake itself: 426 for other GET requests, 405 for other methods (to have pushes on the public
-// server, mount the Worker there), 403 when Accept or the check of the Origin says no, and 503 with Retry-After once the
-// Worker's Shutdown has begun. It returns as soon as the handshake is done: the connection outlives the request, and
+// It answers itself what does not become a connection: 426 for GET requests that are no handshake, 400 for broken handshakes,
+// 405 for other methods (to have pushes on the public server, mount the Worker there), 403 when Accept or the check of the
+// Origin says no, and 503 with Retry-After once the Worker's Shutdown has begun. It returns as soon as the handshake is done: the connection outlives the request, and
 // http.Server.Shutdown does not know of it.
 type Handler struct {
 	worker *Worker
