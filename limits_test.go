@@ -98,6 +98,54 @@ func TestPublisherTimeouts(t *testing.T) {
 	}
 }
 
+// TestSlowAuthorizePush: the time that AuthorizePush takes is not the publisher's. Its body has 30 s from then on, and it
+// gets its answer.
+func TestSlowAuthorizePush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
+		w := newWorker(t, &wspush.WorkerOptions{Listener: l, Advertise: []string{"http://push.test"}, AuthorizePush: func(*http.Request) error {
+			<-time.After(2 * time.Minute)
+			return nil
+		}})
+		c := testutil.Handshake(t, testutil.Pipe(t, newHandler(t, w, nil)), testutil.Options{Timeout: -1})
+		conn, _ := greeted(t, w, c)
+		publisher, server := net.Pipe()
+		defer publisher.Close()
+		l.conns <- server
+		go func() {
+			io.WriteString(publisher, "POST /ws/@connections/"+conn.ID()+" HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+			<-time.After(2*time.Minute + 25*time.Second)
+			io.WriteString(publisher, "hello")
+		}()
+		go c.Message()
+		resp, err := http.ReadResponse(bufio.NewReader(publisher), nil)
+		if err != nil || resp.StatusCode != 204 {
+			t.Errorf("%v, %v", resp, err)
+		}
+	})
+}
+
+// TestRefusedAtTheMount: a refusal there does not wait for a body either.
+func TestRefusedAtTheMount(t *testing.T) {
+	for head, want := range map[string]string{
+		"POST /ws HTTP/1.1\r\nContent-Length: 10": "HTTP/1.1 405",
+		"GET /ws HTTP/1.1\r\nContent-Length: 10":  "HTTP/1.1 426",
+	} {
+		w := newWorker(t, nil)
+		c, err := net.Dial("tcp", strings.TrimPrefix(serve(t, w, nil), "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(3 * time.Second))
+		io.WriteString(c, head+"\r\nHost: x\r\n\r\n")
+		answer := make([]byte, len(want))
+		if _, err := io.ReadFull(c, answer); err != nil || string(answer) != want {
+			t.Errorf("%q is answered %q, %v", head, answer, err)
+		}
+	}
+}
+
 // TestHeaderLimit: a publisher's header is no way to use memory.
 func TestHeaderLimit(t *testing.T) {
 	w := newWorker(t, nil)

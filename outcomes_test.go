@@ -1,7 +1,6 @@
 package wspush_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -556,24 +555,6 @@ func TestMaxPushBytesMax(t *testing.T) {
 		t.Error(resp.Status)
 	}
 	client.Expect(testutil.Text, "hello")
-}
-
-// The time that AuthorizePush takes is not the publisher's: its body has 30 s from then on.
-func TestSlowAuthorizePush(t *testing.T) {
-	wopts := wspush.WorkerOptions{AuthorizePush: func(*http.Request) error { <-time.After(time.Minute); return nil }}
-	bubble(t, wopts, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
-		p := testutil.Pipe(t, w)
-		go client.Message()
-		go func() {
-			fmt.Fprintf(p, "POST /ws/@connections/%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 5\r\n\r\n", conn.ID())
-			<-time.After(85 * time.Second)
-			io.WriteString(p, "hello")
-		}()
-		resp, err := http.ReadResponse(bufio.NewReader(p), nil)
-		if err != nil || resp.StatusCode != 204 {
-			t.Errorf("%v, %v", resp, err)
-		}
-	})
 }
 
 // Both doors count the same.

@@ -169,3 +169,10 @@ func (p *problem) answer(w http.ResponseWriter, r *http.Request) (linger func())
 		_, _ = io.CopyN(io.Discard, r.Body, lingerBytes)
 	}
 }
+
+// answerAndLinger is answer and what follows it.
+func (p *problem) answerAndLinger(w http.ResponseWriter, r *http.Request) {
+	if linger := p.answer(w, r); linger != nil {
+		linger()
+	}
+}

@@ -35,7 +35,7 @@ func (w *Worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 }
 
 // answer answers the request; linger, if it is not nil, reads what a publisher that has its answer still sends.
-func (w *Worker) answer(rw http.ResponseWriter, r *http.Request, authorize func(*http.Request) *problem) (linger func()) {
+func (w *Worker) answer(rw http.ResponseWriter, r *http.Request, authorize func(http.ResponseWriter, *http.Request) *problem) (linger func()) {
 	if r.ContentLength != 0 {
 		// For net/http, which reads what nobody else has read before it goes on.
 		_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout))
@@ -49,7 +49,7 @@ func (w *Worker) answer(rw http.ResponseWriter, r *http.Request, authorize func(
 }
 
 // handle answers the request, or returns the error to answer with. The order of its checks is part of the contract.
-func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize func(*http.Request) *problem) *problem {
+func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize func(http.ResponseWriter, *http.Request) *problem) *problem {
 	if r.Method != http.MethodPost && r.ContentLength != 0 && r.ProtoMajor == 1 {
 		rw.Header().Set("Connection", "close") // or net/http would wait for a body that nobody wants
 	}
@@ -69,7 +69,7 @@ func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize func(
 		return methodNotAllowed(pushMethods)
 	}
 	if w.opts.AuthorizePush != nil {
-		if p := authorize(r); p != nil {
+		if p := authorize(rw, r); p != nil {
 			return p
 		}
 	}
@@ -95,7 +95,7 @@ func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize func(
 }
 
 // authorize asks the application, whose panic is an answer, too.
-func (w *Worker) authorize(r *http.Request) (p *problem) {
+func (w *Worker) authorize(_ http.ResponseWriter, r *http.Request) (p *problem) {
 	defer func() {
 		if e := recover(); e != nil {
 			logPanic(w.shared.log, "AuthorizePush", e)
@@ -113,13 +113,18 @@ func (w *Worker) authorize(r *http.Request) (p *problem) {
 	return newProblem(http.StatusUnauthorized, "pushing needs authorization")
 }
 
-// authorizeCounted is authorize for a request that Shutdown waits for: not while the application holds it up.
-func (w *Worker) authorizeCounted(r *http.Request) *problem {
+// authorizeCounted is authorize on the push listener. Shutdown waits for a request there, but not while the application holds
+// it up; and the application's time is not the publisher's, who is to get an answer after it, too.
+func (w *Worker) authorizeCounted(rw http.ResponseWriter, r *http.Request) *problem {
 	w.handlers.add(-1)
 	w.requests.add(-1)
 	defer w.handlers.add(1)
 	defer w.requests.add(1)
-	return w.authorize(r)
+	p := w.authorize(rw, r)
+	if t := w.server.WriteTimeout; t > 0 {
+		_ = http.NewResponseController(rw).SetWriteDeadline(time.Now().Add(t))
+	}
+	return p
 }
 
 // post pushes the body as one message.

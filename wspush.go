@@ -60,13 +60,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.Method {
 	case http.MethodGet:
 		if err := h.upgrade(w, r); err != nil {
-			h.refusal(r, err).write(w)
+			h.refusal(r, err).answerAndLinger(w, r)
 		}
 	case http.MethodOptions:
 		w.Header().Set("Allow", mountMethods)
 		w.WriteHeader(http.StatusNoContent)
 	default:
-		methodNotAllowed(mountMethods).write(w)
+		methodNotAllowed(mountMethods).answerAndLinger(w, r)
 	}
 }
 
