@@ -1,0 +1,166 @@
+package wspush_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/internal/testutil"
+)
+
+// The parts of a push, for benchstat to compare two commits; bench/ compares with other libraries.
+
+// quiet is a log of nothing, for what is repeated a million times.
+func quiet() *wspush.WorkerOptions {
+	return &wspush.WorkerOptions{Logger: slog.New(slog.DiscardHandler)}
+}
+
+// readers connects n clients that read and drop whatever comes.
+func readers(b *testing.B, w *wspush.Worker, server string, n int) []*wspush.Conn {
+	var wg sync.WaitGroup
+	conns := make([]*wspush.Conn, n)
+	for i := range conns {
+		client, conn, _ := dial(b, w, server+"/ws", testutil.Options{})
+		conns[i] = conn
+		wg.Go(func() { _, _ = io.Copy(io.Discard, client.Conn()) })
+	}
+	b.Cleanup(wg.Wait) // when the worker's own cleanup, which was registered earlier… has yet to run: see drop
+	b.Cleanup(func() {
+		for _, c := range conns {
+			_ = c.Close(1000, "")
+		}
+	})
+	return conns
+}
+
+var payload = []byte(strings.Repeat("x", 100))
+
+// One connection, and one to many publishers in the same process.
+func BenchmarkPush(b *testing.B) {
+	for _, publishers := range []int{1, 8, 64} {
+		b.Run(fmt.Sprintf("publishers=%d", publishers), func(b *testing.B) {
+			w := newWorker(b, quiet())
+			c := readers(b, w, serve(b, w, nil), 1)[0]
+			ctx := context.Background()
+			b.ReportAllocs()
+			b.ResetTimer()
+			var wg sync.WaitGroup
+			for i := range publishers {
+				n := b.N / publishers
+				if i < b.N%publishers {
+					n++
+				}
+				wg.Go(func() {
+					for range n {
+						if err := w.Push(ctx, c.ID(), wspush.Text, payload); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+}
+
+// A connection chosen at random for each push, by its ID; write(2) is a bare write of the same bytes to the same sockets.
+func BenchmarkPushRandom(b *testing.B) {
+	const clients = 500
+	recorder := &recordingListener{}
+	w := newWorker(b, quiet())
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	recorder.Listener = l
+	server := &http.Server{Handler: newHandler(b, w, nil)}
+	go server.Serve(recorder)
+	b.Cleanup(func() { server.Close() })
+	conns := readers(b, w, "http://"+l.Addr().String(), clients)
+	order := make([]int, 1<<16)
+	for i := range order {
+		order[i] = rand.IntN(clients)
+	}
+	ids := make([]string, clients)
+	for i, c := range conns {
+		ids[i] = c.ID()
+	}
+	b.Run("Push", func(b *testing.B) {
+		ctx := context.Background()
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			if err := w.Push(ctx, ids[order[i%len(order)]], wspush.Text, payload); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("write", func(b *testing.B) {
+		frame := append([]byte{0x81, byte(len(payload))}, payload...)
+		for i := 0; b.Loop(); i++ {
+			if _, err := recorder.conns[order[i%len(order)]].Write(frame); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// recordingListener keeps the connections that it accepts, and hands them on as they are.
+type recordingListener struct {
+	net.Listener
+	mu    sync.Mutex // guards conns
+	conns []net.Conn
+}
+
+func (l *recordingListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		l.mu.Lock()
+		l.conns = append(l.conns, c)
+		l.mu.Unlock()
+	}
+	return c, err
+}
+
+// One push by HTTP, with the request's way through net/http on both sides.
+func BenchmarkPost(b *testing.B) {
+	w := newWorker(b, quiet())
+	c := readers(b, w, serve(b, w, nil), 1)[0]
+	url := c.URLs()[0]
+	transport := &http.Transport{MaxIdleConnsPerHost: 16}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	b.ReportAllocs()
+	for b.Loop() {
+		resp, err := client.Post(url, "text/plain", strings.NewReader(string(payload)))
+		if err != nil {
+			b.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusNoContent {
+			b.Fatal(resp.Status)
+		}
+	}
+}
+
+// From the handshake to the close frame's answer.
+func BenchmarkConnect(b *testing.B) {
+	w := newWorker(b, quiet())
+	server := serve(b, w, nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		client := testutil.Dial(b, server+"/ws", testutil.Options{})
+		client.Text()
+		client.SendClose(1000, "")
+		client.AwaitClose()
+		client.Close()
+	}
+}
