@@ -24,15 +24,15 @@ type Conn struct {
 	userAgent   string
 	path        string
 	connectedAt time.Time
-	ctx         context.Context
-	cancel      context.CancelCauseFunc
-	calling     atomic.Bool // a callback of the application runs; see roster
 
 	socket *socket.Socket // set by attach, before anyone but Shutdown knows the connection
 
-	mu     sync.Mutex  // guards reason, isCut, and socket while it is being set; registry.mu may be locked within
-	reason *CloseError // the first reason to end; nil while the connection lives
-	isCut  bool
+	mu      sync.Mutex  // guards what follows but calling, and socket while it is being set; the registry's may be locked within
+	reason  *CloseError // the first reason to end; nil while the connection lives
+	isCut   bool
+	calling atomic.Bool     // a callback of the application runs; see roster
+	ctx     context.Context // nil until somebody asks for it
+	cancel  context.CancelCauseFunc
 }
 
 // shared is what a worker's connections have in common. They know nothing else of the worker.
@@ -42,6 +42,7 @@ type shared struct {
 	maxPushBytes int64
 	log          *slog.Logger
 	count        counters
+	sendings     sync.Pool // of *sending
 }
 
 // ID returns the connection's ID: a random version 4 UUID in canonical lower-case text (RFC 9562), never used again.
@@ -93,32 +94,50 @@ func (c *Conn) send(ctx context.Context, typ MessageType, data []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	settled := make(chan error, 1)
-	m, pending, err := c.start(typ, data, func(err error) { settled <- err })
+	s, _ := c.shared.sendings.Get().(*sending)
+	if s == nil {
+		s = newSending()
+	}
+	pending, err := c.start(&s.message, typ, data, s.settle)
 	if !pending {
+		c.shared.sendings.Put(s)
 		return err
 	}
 	select {
-	case err = <-settled:
+	case err = <-s.settled:
+		c.shared.sendings.Put(s)
 		return c.outcome(err)
 	case <-ctx.Done():
 	}
-	err, decided := c.socket.Abandon(m, ctx.Err())
+	// From here on the message may be the socket's for longer than the caller waits, so it is not used again.
+	err, decided := c.socket.Abandon(&s.message, ctx.Err())
 	if !decided {
-		err = <-settled
+		err = <-s.settled
 	}
 	return c.outcome(err)
 }
 
-// start begins to send a message. If it is pending, settled is called with what is yet to be put through outcome, under a
-// lock: it must not wait or call anything of the connection. Otherwise err is the result.
-func (c *Conn) start(typ MessageType, data []byte, settled func(error)) (m *socket.Message, pending bool, err error) {
-	m, err = c.socket.NewMessage(typ == Binary, data, settled)
-	if err != nil {
-		return nil, false, err
+// sending is a message whose sender waits for its outcome.
+type sending struct {
+	message socket.Message
+	settled chan error
+	settle  func(error)
+}
+
+func newSending() *sending {
+	s := &sending{settled: make(chan error, 1)}
+	s.settle = func(err error) { s.settled <- err }
+	return s
+}
+
+// start begins to send a message as m. If it is pending, settled is called with what is yet to be put through outcome,
+// under a lock: it must not wait or call anything of the connection. Otherwise err is the result.
+func (c *Conn) start(m *socket.Message, typ MessageType, data []byte, settled func(error)) (pending bool, err error) {
+	if err := c.socket.Prepare(m, typ == Binary, data, settled); err != nil {
+		return false, err
 	}
 	pending, err = c.socket.Start(m)
-	return m, pending, c.outcome(err)
+	return pending, c.outcome(err)
 }
 
 // outcome turns what became of a message into what Push returns.
@@ -171,7 +190,17 @@ func (c *Conn) Close(code int, reason string) error {
 
 // Context returns a context that ends when the connection does; its cause is the *CloseError that OnDisconnect gets. It
 // carries no values, and is not the context of the request that became the connection, which ended with the handshake.
-func (c *Conn) Context() context.Context { return c.ctx }
+func (c *Conn) Context() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx == nil {
+		c.ctx, c.cancel = context.WithCancelCause(context.Background())
+		if c.reason != nil {
+			c.cancel(c.reason)
+		}
+	}
+	return c.ctx
+}
 
 // Value returns what Options.Accept returned for this client.
 func (c *Conn) Value() any { return c.value }
@@ -200,15 +229,13 @@ func (c *Conn) LastActive() time.Time {
 
 // newConn makes the connection that the request asks for; attach completes it.
 func newConn(shared *shared, r *http.Request) *Conn {
-	c := &Conn{
+	return &Conn{
 		id:         uuid.NewString(),
 		shared:     shared,
 		remoteAddr: r.RemoteAddr,
 		userAgent:  r.UserAgent(),
 		path:       requestPath(r),
 	}
-	c.ctx, c.cancel = context.WithCancelCause(context.Background())
-	return c
 }
 
 // attach gives the connection its socket, once the handshake is done.
@@ -252,7 +279,9 @@ func (c *Conn) end(reason *CloseError) bool {
 	c.reason = reason
 	// In one step, so that whoever knows the reason, OnDisconnect above all, finds the connection nowhere.
 	c.shared.registry.remove(c.id)
-	c.cancel(reason)
+	if c.cancel != nil {
+		c.cancel(reason)
+	}
 	s := c.socket
 	c.mu.Unlock()
 	switch {

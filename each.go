@@ -55,7 +55,7 @@ type each struct {
 // delivery is the message on its way to one connection.
 type delivery struct {
 	conn    *Conn
-	message *socket.Message
+	message socket.Message
 	err     error // the outcome, once it is among the finished
 }
 
@@ -68,12 +68,11 @@ func (e *each) start(ctx context.Context, c *Conn, typ MessageType, data []byte,
 		return
 	}
 	d := &delivery{conn: c}
-	m, pending, err := c.start(typ, data, func(err error) { e.finish(d, err) })
+	pending, err := c.start(&d.message, typ, data, func(err error) { e.finish(d, err) })
 	if !pending {
 		e.emit(c, err)
 		return
 	}
-	d.message = m
 	e.pending[d] = true
 }
 
@@ -104,7 +103,7 @@ func (e *each) collect() {
 // abandon gives up everything that is pending, and waits for what is just being decided.
 func (e *each) abandon(cause error) {
 	for d := range e.pending {
-		if err, decided := d.conn.socket.Abandon(d.message, cause); decided {
+		if err, decided := d.conn.socket.Abandon(&d.message, cause); decided {
 			delete(e.pending, d)
 			e.emit(d.conn, d.conn.outcome(err))
 		}

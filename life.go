@@ -10,40 +10,57 @@ import (
 )
 
 // life is what becomes of a connection after the handshake: greeting, messages, end.
+//
+// At any time one goroutine of its own lives it, which Worker.Shutdown waits for through the roster. While the client is
+// silent that is one that does nothing but wait, on the smallest stack there is: when something comes in it starts another
+// to see to it, and ends; and the same the other way round.
 type life struct {
 	*Conn
-	roster *roster
+	worker *Worker
 	opts   *Options
-	timers *timers
+	timers timers
+	ended  bool // nothing is left to be read
 }
 
-// live lives it, on the connection's own goroutine, which Worker.Shutdown waits for.
-func live(c *Conn, roster *roster, opts *Options) {
-	s := c.socket
-	l := life{c, roster, opts, startTimers(opts.PingInterval, opts.IdleTimeout,
-		func() (now, received, sent time.Duration) { return s.Now(), s.Received(), s.Sent() },
-		s.Ping,
-		func(reason *CloseError) { c.end(reason) })}
-	c.shared.log.Debug("wspush: connected", "conn", c.String(), "remote", c.remoteAddr, "path", c.path)
-	c.shared.count.accepted.Add(1)
-	defer roster.leave(c)
-	defer l.finish()
-	reading := true
-	defer func() {
-		if reading { // a callback has ended the goroutine with runtime.Goexit: the close frame wants its answer all the same
-			l.read()
-		}
-	}()
+// begin is the first goroutine's.
+func (l *life) begin() {
+	defer l.goOn()
+	l.timers.begin(l.worker.alarms, l.opts.PingInterval, l.opts.IdleTimeout, l)
+	l.shared.log.Debug("wspush: connected", "conn", l.String(), "remote", l.remoteAddr, "path", l.path)
+	l.shared.count.accepted.Add(1)
 	l.open()
-	if opts.OnConnect != nil {
-		l.call("OnConnect", func() { opts.OnConnect(c) })
+	if l.opts.OnConnect != nil {
+		l.call("OnConnect", func() { l.opts.OnConnect(l.Conn) })
 	}
-	l.read()
-	reading = false
+}
+
+// await is the goroutine of a connection whose client is silent.
+func (l *life) await() {
+	l.socket.Await()
+	go l.read()
+}
+
+// read is the goroutine of a connection whose client says something.
+func (l *life) read() {
+	defer l.goOn()
+	for !l.ended && !l.socket.Idle() {
+		l.readMessage()
+	}
+}
+
+// goOn is the last thing that a goroutine does, also one that a callback has ended with runtime.Goexit: the close frame wants
+// its answer all the same.
+func (l *life) goOn() {
+	if l.ended {
+		l.finish()
+	} else {
+		go l.await()
+	}
 }
 
 // finish releases everything, and tells the application.
-func (l life) finish() {
+func (l *life) finish() {
+	defer l.worker.roster.leave(l.Conn)
 	l.timers.stop()
 	l.socket.Finish()
 	reason := l.endReason()
@@ -53,9 +70,24 @@ func (l life) finish() {
 	}
 }
 
+// What the timers ask of a connection.
+
+func (l *life) stamps() (now, received, sent time.Duration) {
+	s := l.socket
+	return s.Now(), s.Received(), s.Sent()
+}
+
+func (l *life) ping()                     { l.socket.Ping() }
+func (l *life) expire(reason *CloseError) { l.end(reason) }
+
+// Failed and Answered are for the socket to call.
+
+func (l *life) Failed(err error) { l.end(writeReason(err)) }
+func (l *life) Answered()        { l.timers.fire() }
+
 // open greets the client and lets publishers in, in an order that has nothing overtake the greeting and that has whoever
 // reads the greeting find the connection.
-func (l life) open() {
+func (l *life) open() {
 	greeting, err := l.greeting()
 	if err != nil {
 		l.fail(err)
@@ -67,7 +99,7 @@ func (l life) open() {
 }
 
 // greeting makes the first message; nil if there is none.
-func (l life) greeting() (m *socket.Message, err error) {
+func (l *life) greeting() (m *socket.Message, err error) {
 	typ, data := Text, []byte(nil)
 	if l.opts.Greeting == nil {
 		data = []byte(strings.Join(l.Addresses(), ","))
@@ -85,31 +117,31 @@ func (l life) greeting() (m *socket.Message, err error) {
 	return l.socket.NewMessage(typ == Binary, data, nil)
 }
 
-// read reads until the connection ends. What the client says after its end is dropped: nobody expects it any more.
-func (l life) read() {
-	for {
-		binary, data, err := l.socket.Read(l.opts.OnMessage != nil)
-		if err != nil {
-			l.end(readReason(err))
-			return
+// readMessage reads one message, or the end of the connection. What the client says after its end is dropped: nobody
+// expects it any more.
+func (l *life) readMessage() {
+	binary, data, err := l.socket.Read(l.opts.OnMessage != nil)
+	if err != nil {
+		l.ended = true
+		l.end(readReason(err))
+		return
+	}
+	if l.endReason() != nil {
+		return
+	}
+	l.shared.count.received.Add(1)
+	if l.opts.OnMessage != nil {
+		typ := Text
+		if binary {
+			typ = Binary
 		}
-		if l.endReason() != nil {
-			continue
-		}
-		l.shared.count.received.Add(1)
-		if l.opts.OnMessage != nil {
-			typ := Text
-			if binary {
-				typ = Binary
-			}
-			l.call("OnMessage", func() { l.opts.OnMessage(l.Conn, typ, data) })
-		}
+		l.call("OnMessage", func() { l.opts.OnMessage(l.Conn, typ, data) })
 	}
 }
 
 // call runs a callback of the application. A panic in it, which is reported by false, ends the connection and nothing else.
-func (l life) call(name string, callback func()) (ok bool) {
-	l.roster.callback(l.Conn, true)
+func (l *life) call(name string, callback func()) (ok bool) {
+	l.worker.roster.callback(l.Conn, true)
 	l.timers.hold()
 	defer func() {
 		if !ok {
@@ -121,14 +153,14 @@ func (l life) call(name string, callback func()) (ok bool) {
 			l.end(&CloseError{Cause: CauseCallback, Code: codeInternal, Reason: reasonInternal, Err: err})
 		}
 		l.timers.release()
-		l.roster.callback(l.Conn, false)
+		l.worker.roster.callback(l.Conn, false)
 	}()
 	callback()
 	return true
 }
 
 // fail ends the connection for a mistake of the application's.
-func (l life) fail(err error) {
+func (l *life) fail(err error) {
 	l.shared.log.Error("wspush: connection given up", "conn", l.String(), "error", err)
 	l.end(&CloseError{Cause: CauseCallback, Code: codeInternal, Reason: reasonInternal, Err: err})
 }

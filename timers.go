@@ -6,66 +6,69 @@ import (
 	"time"
 )
 
-// stamps tells what the timers judge by, all on one scale: the time now, when the last byte came in, and when the last
-// message went out.
-type stamps func() (now, received, sent time.Duration)
+// timed is a connection as the timers see it. Neither ping nor expire may wait, or call the timers.
+type timed interface {
+	// stamps tells what the timers judge by, all on one scale: the time now, when the last byte came in, and when the last
+	// message went out.
+	stamps() (now, received, sent time.Duration)
+	ping()
+	expire(*CloseError)
+}
 
-// timers pings a silent connection and ends a dead one. Activity only moves a stamp; the one time.Timer looks at the
-// stamps when the earliest thing that could be due would be, and sets itself anew.
+// timers pings a silent connection and ends a dead one. Activity only moves a stamp; the alarm looks at the stamps when the
+// earliest thing that could be due would be, and is set anew.
 type timers struct {
 	pingInterval time.Duration // negative: off
 	idleTimeout  time.Duration // negative: off
-	stamps       stamps
-	ping         func()
-	end          func(*CloseError)
+	alarms       *alarms
+	timed        timed
 
-	mu       sync.Mutex    // guards what follows
+	alarm alarm // guarded by alarms
+
+	mu       sync.Mutex    // guards what follows; alarms.mu may be locked within
 	since    time.Duration // the last activity, from which pings are counted
 	pings    int64         // how many have come due since then
 	lastPing time.Duration // when the last one was; negative before the first
 	held     time.Duration // since when a callback has held up reading; negative: none does
 	excused  time.Duration // how long callbacks have held up reading since the last byte came in
 	excuses  time.Duration // which last byte that was
-	timer    *time.Timer
-	stopped  bool
+	running  bool
 }
 
-// startTimers starts the timers; stop ends them. Neither ping nor end may wait, or call stop.
-func startTimers(pingInterval, idleTimeout time.Duration, st stamps, ping func(), end func(*CloseError)) *timers {
-	t := &timers{
-		pingInterval: pingInterval, idleTimeout: idleTimeout, stamps: st, ping: ping, end: end,
-		lastPing: -1, held: -1,
-	}
-	if pingInterval < 0 && idleTimeout < 0 {
-		return t
-	}
+// begin starts the timers of c; stop ends them.
+func (t *timers) begin(a *alarms, pingInterval, idleTimeout time.Duration, c timed) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.timer = time.AfterFunc(t.next(), t.fire)
-	return t
+	t.alarms, t.pingInterval, t.idleTimeout, t.timed = a, pingInterval, idleTimeout, c
+	t.lastPing, t.held = -1, -1
+	t.running = true
+	t.set()
 }
 
 // stop ends the timers, and waits for what they are just doing.
 func (t *timers) stop() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.stopped = true
-	if t.timer != nil {
-		t.timer.Stop()
-	}
+	t.halt()
+}
+
+// halt is stop; mu is held.
+func (t *timers) halt() {
+	t.running = false
+	t.alarms.drop(t)
 }
 
 // hold says that a callback of the application keeps the connection from being read, until release: the silence is ours.
 func (t *timers) hold() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.held, _, _ = t.stamps()
+	t.held, _, _ = t.timed.stamps()
 }
 
 func (t *timers) release() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	now, received, _ := t.stamps()
+	now, received, _ := t.timed.stamps()
 	t.excuse(received)
 	t.excused += now - t.held
 	t.held = -1
@@ -78,21 +81,26 @@ func (t *timers) excuse(received time.Duration) {
 	}
 }
 
-// fire does what is due, and sets the timer for what will be.
+// fire does what is due, and sets the alarm for what will be. It may be called early: when a ping has been answered, so that
+// the next alarm is one of which something can come.
 func (t *timers) fire() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.stopped {
-		return
+	if t.running {
+		t.set()
 	}
-	if d := t.next(); d > 0 {
-		t.timer.Reset(d)
+}
+
+// set is fire; mu is held.
+func (t *timers) set() {
+	if wait := t.next(); wait > 0 {
+		t.alarms.set(t, wait)
 	}
 }
 
 // next does what is due now, and returns how long nothing else can be; 0 when the connection has been ended. mu is held.
 func (t *timers) next() time.Duration {
-	now, received, sent := t.stamps()
+	now, received, sent := t.timed.stamps()
 	activity := max(received, sent)
 	if activity != t.since {
 		t.since, t.pings = activity, 0
@@ -131,15 +139,15 @@ func (t *timers) next() time.Duration {
 	}
 	if ping {
 		t.lastPing = now
-		t.ping()
+		t.timed.ping()
 	}
 	return wait
 }
 
 // finish ends the connection; mu is held.
 func (t *timers) finish(cause Cause, reason string) time.Duration {
-	t.stopped = true
-	t.end(&CloseError{Cause: cause, Code: codeGoingAway, Reason: reason})
+	t.halt()
+	t.timed.expire(&CloseError{Cause: cause, Code: codeGoingAway, Reason: reason})
 	return 0
 }
 

@@ -14,18 +14,22 @@ type connection struct {
 	start          time.Time
 	received, sent atomic.Int64
 	events         []string
-	*timers
+	timers
 }
 
 func startConnection(ping, idle time.Duration) *connection {
 	c := &connection{start: time.Now()}
-	c.timers = startTimers(ping, idle,
-		func() (now, received, sent time.Duration) {
-			return c.now(), time.Duration(c.received.Load()), time.Duration(c.sent.Load())
-		},
-		func() { c.note("ping") },
-		func(reason *CloseError) { c.note(fmt.Sprintf("%d %s", reason.Code, reason.Reason)) })
+	c.begin(newAlarms(), ping, idle, c)
 	return c
+}
+
+func (c *connection) stamps() (now, received, sent time.Duration) {
+	return c.now(), time.Duration(c.received.Load()), time.Duration(c.sent.Load())
+}
+
+func (c *connection) ping() { c.note("ping") }
+func (c *connection) expire(reason *CloseError) {
+	c.note(fmt.Sprintf("%d %s", reason.Code, reason.Reason))
 }
 
 func (c *connection) now() time.Duration { return time.Since(c.start) }

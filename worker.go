@@ -20,6 +20,7 @@ type Worker struct {
 	opts     WorkerOptions // every value final
 	shared   *shared
 	roster   *roster
+	alarms   *alarms
 	sockets  socket.Shared
 	bodies   sync.Pool // of *bytes.Buffer
 	listener net.Listener
@@ -48,7 +49,7 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{opts: o, roster: newRoster(), listener: o.Listener}
+	w := &Worker{opts: o, roster: newRoster(), alarms: newAlarms(), listener: o.Listener}
 	network := "tcp"
 	if !o.NoListen && w.listener == nil {
 		network = networkOf(o.Listen)

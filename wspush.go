@@ -72,7 +72,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // upgrade makes a connection of the request, or returns why not, having written nothing.
 func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) error {
-	c := newConn(h.worker.shared, r)
+	l := &life{Conn: newConn(h.worker.shared, r), worker: h.worker, opts: &h.opts}
+	c := l.Conn
 	if hasMarker(c.path) {
 		return &socket.HandshakeError{Status: http.StatusNotFound, Detail: "a path with " + marker + " in it has no address that could be pushed to"}
 	}
@@ -94,14 +95,14 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) error {
 			entered, err = h.admit(c, r)
 			return err
 		},
-		Failed: func(err error) { c.end(writeReason(err)) },
+		Owner: l,
 	})
 	if err != nil {
 		return err
 	}
 	attached = true
 	c.attach(s)
-	go live(c, h.worker.roster, &h.opts)
+	go l.begin()
 	return nil
 }
 

@@ -3,7 +3,6 @@ package socket
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -12,9 +11,6 @@ import (
 
 	"github.com/coder/websocket"
 )
-
-// readBuffer is how many bytes of a client's are read ahead, per connection, for as long as it lives.
-const readBuffer = 1024
 
 // Options are finished values: nothing in them is defaulted.
 type Options struct {
@@ -28,8 +24,7 @@ type Options struct {
 
 	// Admit is asked when nothing else is left that could refuse the handshake; its error is returned as it is.
 	Admit func() error
-	// Failed is called, at most once, when the connection ends by a write that failed: from any goroutine, no lock held.
-	Failed func(error)
+	Owner Owner
 }
 
 // HandshakeError is a handshake that was refused. Nothing has been written: the caller answers.
@@ -47,9 +42,9 @@ func (e *HandshakeError) Error() string { return e.Detail }
 func Accept(w http.ResponseWriter, r *http.Request, opts Options) (*Socket, error) {
 	s := &Socket{
 		shared:       opts.Shared,
-		failed:       opts.Failed,
+		owner:        opts.Owner,
 		writeTimeout: opts.WriteTimeout,
-		over:         make(chan struct{}),
+		readLimit:    opts.ReadLimit,
 		unopened:     true,
 		queue:        queue{max: opts.MaxPending},
 	}
@@ -57,16 +52,11 @@ func Accept(w http.ResponseWriter, r *http.Request, opts Options) (*Socket, erro
 	if opts.Compression {
 		mode = websocket.CompressionNoContextTakeover
 	}
-	up := &upgrader{real: w, header: http.Header{}, socket: s, admit: opts.Admit}
-	ws, err := websocket.Accept(up, r, &websocket.AcceptOptions{
+	up := &upgrader{real: w, header: http.Header{}, socket: s, reader: &reader{socket: s}, admit: opts.Admit}
+	err := up.reader.accept(up, r, websocket.AcceptOptions{
 		OriginPatterns:  opts.OriginPatterns,
 		Subprotocols:    opts.Subprotocols,
 		CompressionMode: mode,
-		OnPingReceived: func(_ context.Context, payload []byte) bool {
-			s.gotPing(payload)
-			return false
-		},
-		OnPongReceived: func(_ context.Context, payload []byte) { s.gotPong(payload) },
 	})
 	switch {
 	case up.refused != nil:
@@ -74,11 +64,13 @@ func Accept(w http.ResponseWriter, r *http.Request, opts Options) (*Socket, erro
 	case err != nil:
 		return nil, up.refusal(err)
 	}
-	ws.SetReadLimit(opts.ReadLimit)
-	s.ws = ws
-	s.subprotocol = ws.Subprotocol()
+	s.subprotocol = up.reader.ws.Subprotocol()
 	s.compress = up.header.Get("Sec-WebSocket-Extensions") != ""
-	s.in.Reset(wire{s}) // drops the reader that Accept has put around it
+	if s.compress {
+		s.reader = up.reader
+	} else {
+		s.shared.takeBack(up.reader)
+	}
 	return s, nil
 }
 
@@ -91,6 +83,7 @@ type upgrader struct {
 	status  int
 	body    bytes.Buffer
 	socket  *Socket
+	reader  *reader
 	admit   func() error
 	refused error
 }
@@ -106,9 +99,7 @@ func (u *upgrader) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if u.refused = u.hijack(); u.refused != nil {
 		return nil, nil, u.refused
 	}
-	s := u.socket
-	s.in = bufio.NewReaderSize(wire{s}, readBuffer)
-	return wire{s}, bufio.NewReadWriter(s.in, bufio.NewWriterSize(wire{s}, 16)), nil
+	return u.reader.handOver()
 }
 
 func (u *upgrader) hijack() error {
@@ -137,10 +128,10 @@ func (u *upgrader) hijack() error {
 	s := u.socket
 	s.start = time.Now()
 	s.conn = conn
-	s.raw = rawConn(conn)
+	s.raw = newDirect(conn)
 	// The server's buffers are 8 KiB; what it has read ahead is kept, and they go.
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
-	s.early = bytes.Clone(early)
+	s.input.bytes = bytes.Clone(early)
 	return nil
 }
 

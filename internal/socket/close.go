@@ -92,8 +92,8 @@ func (s *Socket) broken(err error, first bool) {
 		err = ErrTimeout
 	}
 	s.dropUnsent() // while it is open: who hears of the failure will close it
-	if first && s.failed != nil {
-		s.failed(err) // before Read fails for a reason that is only the consequence
+	if first {
+		s.owner.Failed(err) // before Read fails for a reason that is only the consequence
 	}
 	s.closeConn()
 }
@@ -111,8 +111,22 @@ func (s *Socket) setOver() bool {
 		return false
 	}
 	s.isOver = true
-	close(s.over)
+	if s.over != nil {
+		close(s.over)
+	}
 	return true
+}
+
+// awaitOver waits until the close frame is written or never will be, and no other write will begin.
+func (s *Socket) awaitOver() {
+	s.mu.Lock()
+	if s.isOver {
+		s.mu.Unlock()
+		return
+	}
+	s.over = make(chan struct{})
+	s.mu.Unlock()
+	<-s.over
 }
 
 // setTimer has f run after d, in place of what the timer would have done; mu is held.
@@ -139,7 +153,7 @@ func (s *Socket) Finish() {
 	if s.ended == endLost {
 		s.Cut()
 	}
-	<-s.over
+	s.awaitOver()
 	if s.ended == endViolation {
 		s.drain()
 	}
@@ -149,8 +163,6 @@ func (s *Socket) Finish() {
 	s.stopTimer()
 	s.mu.Unlock()
 	s.running.Wait()
-	// Its finalizer never runs, since it refers to itself; without this call it is never freed.
-	_ = s.ws.CloseNow()
 }
 
 // drain reads on after a close frame that answers a violation, until the peer has closed, too: to close with bytes unread

@@ -13,6 +13,7 @@ const (
 
 const (
 	finBit  = 0x80
+	maskBit = 0x80 // in the second byte
 	rsv1Bit = 0x40 // "compressed" in RFC 7692 section 6
 
 	maxHeader = 10 // a server's frames are not masked (RFC 6455 section 5.1)

@@ -24,9 +24,18 @@ type Message struct {
 // messageOverhead is what a message counts against MaxPending beyond its own bytes, so that empty ones are bounded, too.
 const messageOverhead = 256
 
-// NewMessage makes a message. If Start then says that it is pending, settled is called once with the outcome; it must not
-// block, nor call the Socket. data is read until the message is settled or abandoned, and not changed.
+// NewMessage makes a message; see Prepare.
 func (s *Socket) NewMessage(binary bool, data []byte, settled func(error)) (*Message, error) {
+	m := new(Message)
+	if err := s.Prepare(m, binary, data, settled); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// Prepare makes m, which may have been another message until that was settled, a new one. If Start then says that it is
+// pending, settled is called once with the outcome; it must not block, nor call the Socket. data is read until the message is settled or abandoned, and not changed.
+func (s *Socket) Prepare(m *Message, binary bool, data []byte, settled func(error)) error {
 	first := byte(opText)
 	if binary {
 		first = opBinary
@@ -34,13 +43,13 @@ func (s *Socket) NewMessage(binary bool, data []byte, settled func(error)) (*Mes
 	if s.compress && len(data) >= compressFrom {
 		var err error
 		if data, err = s.shared.deflate(data); err != nil {
-			return nil, err
+			return err
 		}
 		first |= rsv1Bit
 	}
-	m := &Message{data: data, cost: len(data) + messageOverhead, settled: settled}
+	*m = Message{data: data, cost: len(data) + messageOverhead, settled: settled}
 	m.head = putHeader(&m.header, first, len(data))
-	return m, nil
+	return nil
 }
 
 func controlFrame(op byte, payload []byte) *Message {
@@ -79,7 +88,7 @@ func (m *Message) detach() {
 	m.settled = nil
 }
 
-// settle ends the message with its outcome.
+// settle ends the message with its outcome. When settled has been told, the message is the caller's again.
 func (m *Message) settle(err error) {
 	m.done, m.err = true, err
 	if m.settled != nil {

@@ -10,27 +10,32 @@ import (
 // a server that has many different ones open.
 func (s *Socket) Ping() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing || s.unopened || s.ping != nil && !s.ping.done {
+	if s.closing || s.unopened || s.ping != nil {
+		s.mu.Unlock()
 		return
 	}
 	if !s.awaited {
 		s.awaited = true
 		s.pings++
 	}
-	s.ping = controlFrame(opPing, s.pingPayload())
-	s.queue.addControl(s.ping)
-	s.writeSoon()
+	s.ping = controlFrame(opPing, s.appendPing(nil))
+	s.writeControl(s.ping)
 }
 
-func (s *Socket) pingPayload() []byte { return strconv.AppendUint(nil, s.pings, 10) }
+// appendPing appends the payload of the latest ping.
+func (s *Socket) appendPing(b []byte) []byte { return strconv.AppendUint(b, s.pings, 10) }
 
 // gotPong takes note of an answer. A pong that answers nothing is allowed, and means no more than any other byte.
 func (s *Socket) gotPong(payload []byte) {
+	var digits [20]byte
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if bytes.Equal(payload, s.pingPayload()) {
+	answered := s.awaited && bytes.Equal(payload, s.appendPing(digits[:0]))
+	if answered {
 		s.awaited = false
+	}
+	s.mu.Unlock()
+	if answered {
+		s.owner.Answered()
 	}
 }
 
@@ -38,16 +43,22 @@ func (s *Socket) gotPong(payload []byte) {
 // 5.5.3), so they cannot pile up. coder/websocket would close the connection if its pong were not out in 5 s.
 func (s *Socket) gotPing(payload []byte) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.closing {
+		s.mu.Unlock()
 		return
 	}
 	payload = bytes.Clone(payload) // the reader's, who needs it again
-	if s.pong != nil && !s.pong.done && !s.pong.started() {
+	if s.pong != nil && !s.pong.started() {
 		s.pong.setControl(opPong, payload)
+		s.mu.Unlock()
 		return
 	}
 	s.pong = controlFrame(opPong, payload)
-	s.queue.addControl(s.pong)
-	s.writeSoon()
+	s.writeControl(s.pong)
+}
+
+// writeControl sends a control frame. mu is held on entry, and not on return.
+func (s *Socket) writeControl(m *Message) {
+	s.queue.addControl(m)
+	s.write(m)
 }

@@ -10,6 +10,9 @@ type queue struct {
 	max      int // MaxPending; negative: no limit
 }
 
+// keptQueue is how long a list of messages an idle connection may keep: what many publishers at once have made longer goes.
+const keptQueue = 16
+
 // admits reports whether a message may join: whatever its size when nothing waits, else only within the limit.
 func (q *queue) admits(m *Message) bool {
 	return q.waiting == 0 || q.max < 0 || q.waiting+m.cost <= q.max
@@ -56,16 +59,17 @@ func (q *queue) wrote(n int) (completed int, progress bool) {
 			if !m.control {
 				completed++
 			}
-			m.settle(nil)
+			q.waiting -= m.cost
+			m.settle(nil) // and it is no longer ours
 		case m.written-m.marked >= chunkSize:
 			m.marked = m.written
 			progress = true
 		}
 	}
-	for _, m := range q.messages[:out] {
-		q.waiting -= m.cost
-	}
 	q.messages = slices.Delete(q.messages, 0, out)
+	if len(q.messages) == 0 && cap(q.messages) > keptQueue {
+		q.messages = nil
+	}
 	return completed, progress || out > 0
 }
 

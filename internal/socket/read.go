@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
-	"time"
 	"unicode/utf8"
 
 	"github.com/coder/websocket"
@@ -54,21 +52,43 @@ const (
 // and pongs noted on the way. The error is a *PeerClosed, a *Violation, or the connection's own; after one, call Close or
 // Cut, and then Finish. Only one goroutine may read.
 func (s *Socket) Read(keep bool) (binary bool, data []byte, err error) {
-	typ, r, err := s.ws.Reader(context.Background())
-	if err != nil {
-		return false, nil, s.readFailed(err)
+	lent := s.Now()
+	r := s.reader
+	if r == nil {
+		r = s.shared.lend(s)
 	}
-	binary = typ == websocket.MessageBinary
-	data, err = s.readAll(r, keep, !binary)
+	r.ws.SetReadLimit(s.readLimit)
+	binary, data, err = s.readMessage(r, keep)
+	s.input.read -= r.in.Buffered() // which has just come from there
+	r.in.Reset(r)
+	s.dropBuffer()
+	switch {
+	case err != nil:
+		r.retire()
+	case s.reader == nil && s.Now()-lent < lendable:
+		s.shared.takeBack(r)
+	case s.reader == nil:
+		r.retire()
+	}
 	if err != nil {
 		return false, nil, s.readFailed(err)
 	}
 	return binary, data, nil
 }
 
+func (s *Socket) readMessage(r *reader, keep bool) (binary bool, data []byte, err error) {
+	typ, message, err := r.ws.Reader(context.Background())
+	if err != nil {
+		return false, nil, err
+	}
+	binary = typ == websocket.MessageBinary
+	data, err = s.readAll(r, message, keep, !binary)
+	return binary, data, err
+}
+
 var errNotUTF8 = errors.New("text that is not valid UTF-8")
 
-func (s *Socket) readAll(r io.Reader, keep, text bool) ([]byte, error) {
+func (s *Socket) readAll(r *reader, message io.Reader, keep, text bool) ([]byte, error) {
 	var (
 		check textCheck
 		data  []byte
@@ -76,7 +96,7 @@ func (s *Socket) readAll(r io.Reader, keep, text bool) ([]byte, error) {
 	)
 	defer s.shared.release(buf)
 	for {
-		n, err := r.Read((*buf)[:s.readable()])
+		n, err := message.Read((*buf)[:s.readable(r)])
 		if text && !check.add((*buf)[:n]) {
 			return nil, errNotUTF8
 		}
@@ -84,9 +104,9 @@ func (s *Socket) readAll(r io.Reader, keep, text bool) ([]byte, error) {
 			data = append(data, (*buf)[:n]...)
 		}
 		switch {
-		case err == io.EOF && s.readErr != nil:
+		case err == io.EOF && s.input.failed != nil:
 			// coder/websocket takes a compressed message that is cut off by the end of the connection for a whole one.
-			return nil, s.readErr
+			return nil, s.input.failed
 		case err == io.EOF && text && !check.complete():
 			return nil, errNotUTF8
 		case err == io.EOF:
@@ -99,11 +119,11 @@ func (s *Socket) readAll(r io.Reader, keep, text bool) ([]byte, error) {
 
 // readable is how much to ask coder/websocket for. It reads until it has all that it was asked for, so what is there
 // already is the most that does not wait, and one byte is what is worth waiting for.
-func (s *Socket) readable() int {
+func (s *Socket) readable(r *reader) int {
 	if s.compress {
 		return chunkSize // an inflater in between returns what it has
 	}
-	return min(max(1, s.in.Buffered()), chunkSize)
+	return min(max(1, r.in.Buffered()+len(s.input.ahead())), chunkSize)
 }
 
 // readFailed finds out what an error of coder/websocket means; it has no types for most of them.
@@ -122,50 +142,13 @@ func (s *Socket) readFailed(err error) error {
 	case errors.Is(err, websocket.ErrMessageTooBig):
 		s.ended = endViolation
 		return &Violation{codeTooBig, "message too big", err}
-	case errors.Is(s.readErr, os.ErrDeadlineExceeded):
+	case errors.Is(s.input.failed, os.ErrDeadlineExceeded):
 		s.ended = endViolation
 		return &Violation{codeProtocol, "protocol error", errors.New("a control frame took more than 5 s to arrive")}
-	case s.readErr != nil:
+	case s.input.failed != nil:
 		s.ended = endLost
-		return s.readErr
+		return s.input.failed
 	}
 	s.ended = endViolation
 	return &Violation{codeProtocol, "protocol error", err}
 }
-
-// wire is the connection as coder/websocket sees it: it reads through it, but what it writes (its own pongs and close
-// frames, past everyone's turn) goes nowhere, and it cannot close it.
-type wire struct{ *Socket }
-
-func (w wire) Read(p []byte) (int, error) {
-	s := w.Socket
-	if len(s.early) > 0 {
-		n := copy(p, s.early)
-		s.early = s.early[n:]
-		return n, nil
-	}
-	s.early = nil
-	n, err := 0, s.nextErr
-	if err == nil {
-		n, err = s.conn.Read(p)
-	}
-	if n > 0 {
-		s.received.Store(int64(s.Now()))
-		s.nextErr = err // TLS, for one, may have both: the bytes come first
-		return n, nil
-	}
-	s.readErr = err
-	return 0, err
-}
-
-func (w wire) Write(p []byte) (int, error) { return len(p), nil }
-
-// Close is called when a control frame does not arrive in coder/websocket's 5 s, and must end the Read that waits for it.
-// After a close frame, and from Finish, it has nothing more to do.
-func (w wire) Close() error { return w.conn.SetReadDeadline(time.Unix(1, 0)) }
-
-func (w wire) LocalAddr() net.Addr              { return w.conn.LocalAddr() }
-func (w wire) RemoteAddr() net.Addr             { return w.conn.RemoteAddr() }
-func (w wire) SetDeadline(time.Time) error      { return nil }
-func (w wire) SetReadDeadline(time.Time) error  { return nil }
-func (w wire) SetWriteDeadline(time.Time) error { return nil }

@@ -6,15 +6,11 @@
 package socket
 
 import (
-	"bufio"
 	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
-
-	"github.com/coder/websocket"
 )
 
 // Outcomes of a message other than nil, which means written.
@@ -28,10 +24,13 @@ var (
 // ErrTimeout is why a connection failed whose client did not take a write in its time.
 var ErrTimeout = errors.New("write timeout")
 
-// Shared is what the sockets of one worker share: buffers. The zero value is ready; it must not be copied.
+// Shared is what the sockets of one worker share: buffers and readers. The zero value is ready; it must not be copied.
 type Shared struct {
 	buffers   sync.Pool // of *[]byte, each chunkSize long
 	deflaters sync.Pool // of *flate.Writer
+
+	mu      sync.Mutex // guards readers
+	readers []*reader  // that nobody has
 }
 
 func (s *Shared) buffer() *[]byte {
@@ -48,40 +47,46 @@ func (s *Shared) release(b *[]byte) { s.buffers.Put(b) }
 // time, from anywhere. That one goroutine ends it, too: with Finish, once Read has returned an error.
 type Socket struct {
 	conn         net.Conn
-	raw          syscall.RawConn // nil when only conn itself can write
-	ws           *websocket.Conn // reads from in, and writes to nowhere
-	in           *bufio.Reader
-	early        []byte // arrived together with the handshake
-	nextErr      error  // what the next read of conn returns, because it came with bytes
-	readErr      error  // why conn could not be read any further; the reading goroutine's, like early and ended
-	ended        ending // how Read ended
+	raw          *direct // nil when only conn itself can write
 	shared       *Shared
-	failed       func(error)
-	compress     bool
-	subprotocol  string
+	owner        Owner
 	writeTimeout time.Duration
+	readLimit    int64
+	subprotocol  string
+	compress     bool
+	reader       *reader // with compression the socket's own: an inflater may keep something of one message for the next
+	input        input
+	ended        ending // how Read ended
 
 	start    time.Time
 	received atomic.Int64 // when the last byte came in, as a Duration since start
 	sent     atomic.Int64 // when the last message was written
 
-	running sync.WaitGroup // flush, and the timer while it is set
-	over    chan struct{}  // closed when the close frame is written or never will be
-
 	mu         sync.Mutex // guards what follows
+	turn       bool       // somebody is writing
+	unopened   bool       // nothing may be sent yet, but a close frame: Hold is to come
+	held       bool       // the turn is Hold's
+	closing    bool       // no message is taken any more
+	isCut      bool       // Cut or Reset has been called
+	isOver     bool       // the close frame is written or never will be
+	awaited    bool       // ping has not been answered
+	leaving    int        // messages whose callers wait to hear whether they began
 	queue      queue
-	turn       bool     // somebody is writing
-	unopened   bool     // nothing may be sent yet, but a close frame: Hold is to come
-	held       bool     // the turn is Hold's
-	closing    bool     // no message is taken any more
-	isCut      bool     // Cut or Reset has been called
-	leaving    int      // messages whose callers wait to hear whether they began
-	pong, ping *Message // the last of each
 	pings      uint64   // the payload of ping
-	awaited    bool     // ping has not been answered
+	ping, pong *Message // that wait to go out; nil when none does
 	closeFrame *Message
-	isOver     bool
-	timer      *time.Timer // cuts the connection, once it is closing
+	over       chan struct{} // closed when isOver; nil while nobody waits for that
+	timer      *time.Timer   // cuts the connection, once it is closing
+
+	running sync.WaitGroup // flush, and the timer while it is set
+}
+
+// An Owner is who a socket tells of what happens to it, with no lock held.
+type Owner interface {
+	// Failed is called, at most once, when the connection ends by a write that failed: from any goroutine.
+	Failed(err error)
+	// Answered is called when the client has answered the latest ping, on the goroutine that reads.
+	Answered()
 }
 
 // Now is the time since the handshake, the scale of Received and Sent.

@@ -2,6 +2,7 @@ package socket
 
 import (
 	"math"
+	"runtime"
 	"time"
 )
 
@@ -29,6 +30,11 @@ func (s *Socket) Start(m *Message) (pending bool, err error) {
 		return false, err
 	}
 	s.queue.add(m)
+	return s.write(m)
+}
+
+// write sees to it that m, which is in the queue, gets written, at once if it can be. mu is held on entry, and not on return.
+func (s *Socket) write(m *Message) (pending bool, err error) {
 	if s.turn || s.raw == nil {
 		s.writeSoon()
 		s.mu.Unlock()
@@ -58,7 +64,7 @@ func (s *Socket) writeOwn(m *Message) (failure error) {
 	for !m.done {
 		chunk := s.queue.fill(*buf, 1)
 		s.mu.Unlock()
-		n, err := s.tryWrite(chunk)
+		n, err := s.raw.tryWrite(chunk)
 		s.mu.Lock()
 		s.wrote(n)
 		if err != nil {
@@ -69,18 +75,6 @@ func (s *Socket) writeOwn(m *Message) (failure error) {
 		}
 	}
 	return nil
-}
-
-// tryWrite writes without waiting.
-func (s *Socket) tryWrite(p []byte) (n int, err error) {
-	rawErr := s.raw.Write(func(fd uintptr) bool {
-		n, err = writeNonblock(fd, p)
-		return true
-	})
-	if err == nil {
-		err = rawErr
-	}
-	return n, err
 }
 
 // Abandon gives m up because its caller leaves for the given cause. The outcome is cause if not one byte of m was written,
@@ -167,15 +161,24 @@ func (s *Socket) flushConn(buf []byte) error {
 func (s *Socket) flushRaw(buf []byte) error {
 	var failure error
 	armed, set := false, false // a deadline counts for the chunk under way; a deadline is set at all
-	err := s.raw.Write(func(fd uintptr) bool {
+	yielded := false
+	err := s.raw.conn.Write(func(fd uintptr) bool {
 		for {
 			s.mu.Lock()
 			chunk := s.queue.fill(buf, math.MaxInt)
+			if len(chunk) == 0 && !yielded {
+				// Those who have just heard that their message is out may have another: together they cost one write.
+				s.mu.Unlock()
+				yielded = true
+				runtime.Gosched()
+				continue
+			}
 			if len(chunk) == 0 {
 				s.endTurn(set)
 				s.mu.Unlock()
 				return true
 			}
+			yielded = false
 			s.mu.Unlock()
 			n, err := writeNonblock(fd, chunk)
 			s.mu.Lock()
@@ -238,6 +241,12 @@ func (s *Socket) wrote(n int) (progress bool) {
 	}
 	if s.closeFrame != nil && s.closeFrame.done {
 		s.closeWritten()
+	}
+	if s.ping != nil && s.ping.done {
+		s.ping = nil
+	}
+	if s.pong != nil && s.pong.done {
+		s.pong = nil
 	}
 	return progress
 }

@@ -25,9 +25,15 @@ func (c scripted) Close() error                     { return nil }
 func newSocket(write func(p []byte) (int, error)) *Socket {
 	return &Socket{
 		conn: scripted{write: write}, shared: new(Shared), start: time.Now(), over: make(chan struct{}),
-		writeTimeout: time.Minute, queue: queue{max: 1 << 20},
+		writeTimeout: time.Minute, queue: queue{max: 1 << 20}, owner: owner(func(error) {}),
 	}
 }
+
+// owner is told of a failure, and does not care for answers.
+type owner func(error)
+
+func (o owner) Failed(err error) { o(err) }
+func (o owner) Answered()        {}
 
 // push starts a message and returns its outcome.
 func push(t *testing.T, s *Socket, data string) error {
@@ -81,12 +87,12 @@ func TestWriteFails(t *testing.T) {
 	broken := errors.New("broken")
 	writes, reports := 0, 0
 	s := newSocket(nil)
-	s.failed = func(err error) {
+	s.owner = owner(func(err error) {
 		if err != broken {
 			t.Errorf("reported: %v", err)
 		}
 		reports++
-	}
+	})
 	var second error
 	s.conn = scripted{write: func(p []byte) (int, error) {
 		if writes++; writes == 1 {
