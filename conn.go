@@ -18,6 +18,7 @@ import (
 // and Close return ErrGone, and everything else still answers.
 type Conn struct {
 	id          string
+	next        *Conn // the registry's
 	shared      *shared
 	value       any
 	remoteAddr  string
@@ -265,7 +266,7 @@ func (c *Conn) register() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.reason == nil {
-		c.shared.registry.add(c.id, c)
+		c.shared.registry.add(c)
 	}
 }
 
@@ -278,7 +279,7 @@ func (c *Conn) end(reason *CloseError) bool {
 	}
 	c.reason = reason
 	// In one step, so that whoever knows the reason, OnDisconnect above all, finds the connection nowhere.
-	c.shared.registry.remove(c.id)
+	c.shared.registry.remove(c)
 	if c.cancel != nil {
 		c.cancel(reason)
 	}

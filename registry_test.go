@@ -1,19 +1,75 @@
 package wspush
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
 )
 
+func TestRegistry(t *testing.T) {
+	// The first three have the digits in common by which the registry looks first, the fourth only the shard.
+	ids := []string{
+		"1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed",
+		"1b9d6bcd-0000-4000-8000-0000fbbd4bed",
+		"1b9d6bcd-bbfd-4b2d-9b5d-ab8efbbd4bed",
+		"10000000-bbfd-4b2d-9b5d-ab8df0000000",
+	}
+	for _, order := range [][]int{{0, 1, 2, 3}, {3, 2, 1, 0}, {1, 0, 3, 2}, {2, 0, 1, 3}} {
+		r := newRegistry()
+		conns := make([]*Conn, len(ids))
+		for i, id := range ids {
+			conns[i] = &Conn{id: id}
+			r.add(conns[i])
+		}
+		stray := &Conn{id: ids[0]} // never entered, nor is one that has been removed
+		left := slices.Clone(order)
+		for {
+			r.remove(stray)
+			for i, id := range ids {
+				c, ok := r.get(strings.Clone(id))
+				if want := slices.Contains(left, i); ok != want || ok && c != conns[i] {
+					t.Fatalf("order %v, %v left: get(%d) = %v, %v", order, left, i, c, ok)
+				}
+			}
+			if all := slices.Collect(r.all()); r.len() != len(left) || len(all) != len(left) {
+				t.Fatalf("order %v, %v left: len %d, all %v", order, left, r.len(), all)
+			}
+			if len(left) == 0 {
+				break
+			}
+			r.remove(conns[left[0]])
+			r.remove(conns[left[0]])
+			left = left[1:]
+		}
+	}
+}
+
+func TestRegistryExactText(t *testing.T) {
+	const id = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
+	r := newRegistry()
+	r.add(&Conn{id: id})
+	for _, other := range []string{
+		"", id[:35], id + "0", strings.ToUpper(id), "{" + id + "}", "urn:uuid:" + id, strings.ReplaceAll(id, "-", ""),
+		"1B9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed", "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4be\xed", strings.Repeat("\xff", 36),
+		strings.ReplaceAll(id, "-", "_"), strings.ReplaceAll(id, "b", "\x0b"), strings.ReplaceAll(id, "1", "A"),
+	} {
+		if _, ok := r.get(other); ok {
+			t.Errorf("found as %q", other)
+		}
+	}
+}
+
 func BenchmarkRegistry(b *testing.B) {
 	const entries = 1 << 20
 	r := newRegistry()
+	conns := make([]Conn, entries)
 	ids := make([]string, entries)
-	c := new(Conn)
-	for i := range ids {
-		ids[i] = uuid.NewString()
-		r.add(ids[i], c)
+	for i := range conns {
+		conns[i].id = uuid.NewString()
+		ids[i] = strings.Clone(conns[i].id) // as in a request: the same text, but not the same string
+		r.add(&conns[i])
 	}
 	b.Run("lookup", func(b *testing.B) {
 		b.ReportAllocs()
@@ -34,16 +90,16 @@ func BenchmarkRegistry(b *testing.B) {
 			}
 		})
 	})
-	more := make([]string, 1<<16)
+	more := make([]Conn, 1<<16)
 	for i := range more {
-		more[i] = uuid.NewString()
+		more[i].id = uuid.NewString()
 	}
-	b.Run("add+remove", func(b *testing.B) {
+	b.Run("add and remove", func(b *testing.B) {
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
-			id := more[i%len(more)]
-			r.add(id, c)
-			r.remove(id)
+			c := &more[i%len(more)]
+			r.add(c)
+			r.remove(c)
 		}
 	})
 }
