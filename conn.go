@@ -95,15 +95,29 @@ func (c *Conn) send(ctx context.Context, typ MessageType, data []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	s, err := c.begin(typ, data)
+	if s == nil {
+		return err
+	}
+	return c.await(ctx, s)
+}
+
+// begin sends a message, and returns the outcome if that is known at once; otherwise it returns what await is to wait for.
+func (c *Conn) begin(typ MessageType, data []byte) (pending *sending, err error) {
 	s, _ := c.shared.sendings.Get().(*sending)
 	if s == nil {
 		s = newSending()
 	}
-	pending, err := c.start(&s.message, typ, data, s.settle)
-	if !pending {
-		c.shared.sendings.Put(s)
-		return err
+	waiting, err := c.start(&s.message, typ, data, s.settle)
+	if waiting {
+		return s, nil
 	}
+	c.shared.sendings.Put(s)
+	return nil, err
+}
+
+// await returns the outcome of what begin has left pending, or gives it up when ctx ends.
+func (c *Conn) await(ctx context.Context, s *sending) (err error) {
 	select {
 	case err = <-s.settled:
 		c.shared.sendings.Put(s)

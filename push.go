@@ -36,11 +36,11 @@ func (w *Worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 
 // answer answers the request; linger, if it is not nil, reads what a publisher that has its answer still sends.
 func (w *Worker) answer(rw http.ResponseWriter, r *http.Request, authorize func(http.ResponseWriter, *http.Request) *problem) (linger func()) {
-	if r.ContentLength != 0 {
+	p := w.handle(rw, r, authorize)
+	if r.ContentLength != 0 && (p != nil || r.Method != http.MethodPost) {
 		// For net/http, which reads what nobody else has read before it goes on.
 		_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout))
 	}
-	p := w.handle(rw, r, authorize)
 	if p == nil {
 		return nil
 	}
@@ -149,27 +149,45 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) *problem
 			w.bodies.Put(body)
 		}
 	}()
-	// A deadline that stayed set, also one of the server's own, would end the request's context while the push waits:
-	// net/http goes on reading, to notice a publisher that leaves.
 	control := http.NewResponseController(rw)
 	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
 	if p := w.readBody(r, c, body); p != nil {
 		return p
 	}
-	_ = control.SetReadDeadline(time.Time{})
-	ctx := r.Context()
-	if w.opts.PushTimeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, w.opts.PushTimeout)
-		defer cancel()
-	}
-	if err := c.Push(ctx, messageType(r, asked, body.Bytes()), body.Bytes()); err != nil {
+	err := w.pushBody(control, r, c, messageType(r, asked, body.Bytes()), body.Bytes())
+	w.shared.count.push(err)
+	if err != nil {
 		p := problemOf(err)
 		p.bodyRead = true
 		return p
 	}
 	rw.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// pushBody is Conn.Push within PushTimeout. What it takes to wait is made ready only when there is a wait: timers and
+// deadlines are a good part of what a push that is written at once would cost.
+func (w *Worker) pushBody(control *http.ResponseController, r *http.Request, c *Conn, typ MessageType, data []byte) error {
+	if err := checkMessage(typ, data, w.shared.maxPushBytes); err != nil {
+		return err
+	}
+	ctx := r.Context()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	pending, err := c.begin(typ, data)
+	if pending == nil {
+		return err
+	}
+	// A deadline that stayed set, also one of the server's own, would end the request's context while the push waits:
+	// net/http goes on reading, to notice a publisher that leaves.
+	_ = control.SetReadDeadline(time.Time{})
+	if w.opts.PushTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, w.opts.PushTimeout)
+		defer cancel()
+	}
+	return c.await(ctx, pending)
 }
 
 // maxPooledBody is the largest buffer that is kept for the next request.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/wspush/wspush/internal/socket"
@@ -238,20 +239,20 @@ func (w *Worker) stopServer(ctx context.Context) (stopped bool) {
 	return stopped
 }
 
-// tally counts what is under way.
+// tally counts what is under way. Whoever comes and goes while nobody waits takes no lock.
 type tally struct {
-	mu   sync.Mutex // guards what follows
-	n    int
+	n       atomic.Int64
+	waiting atomic.Bool // zero is not nil
+
+	mu   sync.Mutex    // guards zero
 	zero chan struct{} // closed when n gets to 0; nil while nobody waits
 }
 
-func (t *tally) add(n int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.n += n
-	if t.n == 0 && t.zero != nil {
-		close(t.zero)
-		t.zero = nil
+func (t *tally) add(n int64) {
+	if t.n.Add(n) == 0 && t.waiting.Load() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.tell()
 	}
 }
 
@@ -261,11 +262,18 @@ func (t *tally) none() <-chan struct{} {
 	defer t.mu.Unlock()
 	if t.zero == nil {
 		t.zero = make(chan struct{})
+		t.waiting.Store(true) // before n is looked at, as add does in the other order
 	}
 	zero := t.zero
-	if t.n == 0 {
-		close(zero)
-		t.zero = nil
-	}
+	t.tell()
 	return zero
+}
+
+// tell lets those go who wait, if nothing is under way; mu is held.
+func (t *tally) tell() {
+	if t.zero != nil && t.n.Load() == 0 {
+		close(t.zero)
+		t.zero = nil
+		t.waiting.Store(false)
+	}
 }
