@@ -118,11 +118,17 @@ func (c *Conn) begin(typ MessageType, data []byte) (pending *sending, err error)
 
 // await returns the outcome of what begin has left pending, or gives it up when ctx ends.
 func (c *Conn) await(ctx context.Context, s *sending) (err error) {
+	done := ctx.Done()
+	if done == nil { // context.Background, most of the time; a select costs twice as much
+		err = <-s.settled
+		c.shared.sendings.Put(s)
+		return c.outcome(err)
+	}
 	select {
 	case err = <-s.settled:
 		c.shared.sendings.Put(s)
 		return c.outcome(err)
-	case <-ctx.Done():
+	case <-done:
 	}
 	// From here on the message may be the socket's for longer than the caller waits, so it is not used again.
 	err, decided := c.socket.Abandon(&s.message, ctx.Err())

@@ -149,12 +149,11 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) *problem
 			w.bodies.Put(body)
 		}
 	}()
-	control := http.NewResponseController(rw)
-	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
+	_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout))
 	if p := w.readBody(r, c, body); p != nil {
 		return p
 	}
-	err := w.pushBody(control, r, c, messageType(r, asked, body.Bytes()), body.Bytes())
+	err := w.pushBody(rw, r, c, messageType(r, asked, body.Bytes()), body.Bytes())
 	w.shared.count.push(err)
 	if err != nil {
 		p := problemOf(err)
@@ -167,7 +166,7 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) *problem
 
 // pushBody is Conn.Push within PushTimeout. What it takes to wait is made ready only when there is a wait: timers and
 // deadlines are a good part of what a push that is written at once would cost.
-func (w *Worker) pushBody(control *http.ResponseController, r *http.Request, c *Conn, typ MessageType, data []byte) error {
+func (w *Worker) pushBody(rw http.ResponseWriter, r *http.Request, c *Conn, typ MessageType, data []byte) error {
 	if err := checkMessage(typ, data, w.shared.maxPushBytes); err != nil {
 		return err
 	}
@@ -179,9 +178,15 @@ func (w *Worker) pushBody(control *http.ResponseController, r *http.Request, c *
 	if pending == nil {
 		return err
 	}
-	// A deadline that stayed set, also one of the server's own, would end the request's context while the push waits:
-	// net/http goes on reading, to notice a publisher that leaves.
-	_ = control.SetReadDeadline(time.Time{})
+	if plain, ok := rw.(*response); ok {
+		var stop func()
+		ctx, stop = plain.watch(ctx)
+		defer stop()
+	} else {
+		// A deadline that stayed set, also one of the server's own, would end the request's context while the push waits:
+		// net/http goes on reading, to notice a publisher that leaves.
+		_ = http.NewResponseController(rw).SetReadDeadline(time.Time{})
+	}
 	if w.opts.PushTimeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, w.opts.PushTimeout)

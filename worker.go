@@ -26,6 +26,7 @@ type Worker struct {
 	bodies   sync.Pool // of *bytes.Buffer
 	listener net.Listener
 	server   *http.Server  // nil with NoListen
+	express  *express      // in front of it; nil where every request is for net/http
 	served   chan struct{} // closed when the server has stopped accepting
 	handlers tally         // of the server's that are running, but for those that are in AuthorizePush
 	requests tally         // the same, until they have answered
@@ -96,17 +97,18 @@ func networkOf(listen string) string {
 
 // serve starts the push server.
 func (w *Worker) serve() {
+	handler := func(rw http.ResponseWriter, r *http.Request) {
+		w.handlers.add(1)
+		defer w.handlers.add(-1)
+		w.requests.add(1)
+		linger := w.answer(rw, r, w.authorizeCounted)
+		w.requests.add(-1)
+		if linger != nil {
+			linger()
+		}
+	}
 	w.server = &http.Server{
-		Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-			w.handlers.add(1)
-			defer w.handlers.add(-1)
-			w.requests.add(1)
-			linger := w.answer(rw, r, w.authorizeCounted)
-			w.requests.add(-1)
-			if linger != nil {
-				linger()
-			}
-		}),
+		Handler:           http.HandlerFunc(handler),
 		TLSConfig:         w.opts.TLS,
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
@@ -116,14 +118,20 @@ func (w *Worker) serve() {
 	if w.opts.PushTimeout > 0 {
 		w.server.WriteTimeout = headerTimeout + bodyTimeout + w.opts.PushTimeout + answerTimeout
 	}
+	listener := w.listener
+	if w.opts.TLS == nil && w.opts.AuthorizePush == nil { // which gets requests as net/http makes them
+		w.express = newExpress(listener, handler, w.shared.log)
+		listener = w.express
+	}
 	w.served = make(chan struct{})
 	go func() {
 		defer close(w.served)
+		defer listener.Close()
 		var err error
 		if w.opts.TLS != nil {
-			err = w.server.ServeTLS(w.listener, "", "")
+			err = w.server.ServeTLS(listener, "", "")
 		} else {
-			err = w.server.Serve(w.listener)
+			err = w.server.Serve(listener)
 		}
 		if !w.roster.isClosed() { // Shutdown closes the listener itself
 			w.shared.log.Error("wspush: the push listener has failed: connections of this worker cannot be pushed to from outside", "error", err)
@@ -218,8 +226,12 @@ func (w *Worker) stopServer(ctx context.Context) (stopped bool) {
 	// http.Server.Shutdown waits 5 s for connections that have not sent anything yet, so it does not get to wait for
 	// requests: it closes the listener, and catches those that have just come in.
 	w.server.SetKeepAlivesEnabled(false)
-	w.listener.Close()
-	<-w.served
+	if w.express != nil {
+		w.express.drain()
+	} else {
+		w.listener.Close()
+		<-w.served
+	}
 	none := w.requests.none()
 	select {
 	case <-none:
@@ -232,9 +244,13 @@ func (w *Worker) stopServer(ctx context.Context) (stopped bool) {
 	}
 	brief, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
+	if w.express != nil {
+		w.express.wait(brief)
+	}
 	if w.server.Shutdown(brief) != nil {
 		w.server.Close()
 	}
+	<-w.served
 	<-w.handlers.none()
 	return stopped
 }

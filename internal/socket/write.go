@@ -156,33 +156,36 @@ func (s *Socket) flushConn(buf []byte) error {
 	}
 }
 
+// maxYields is how often flushRaw lets others run before it writes what there is.
+const maxYields = 4
+
 // flushRaw is flush for a connection with a descriptor: everything that waits goes out in one write that does not wait,
 // and only when the kernel takes nothing more does it wait, with nothing in hand.
 func (s *Socket) flushRaw(buf []byte) error {
 	var failure error
 	armed, set := false, false // a deadline counts for the chunk under way; a deadline is set at all
-	yielded := false
+	expected, yields := 0, 0 // messages that may soon be waiting; how often others have had their turn since the last write
 	err := s.raw.conn.Write(func(fd uintptr) bool {
 		for {
 			s.mu.Lock()
-			chunk := s.queue.fill(buf, math.MaxInt)
-			if len(chunk) == 0 && !yielded {
+			if len(s.queue.messages) < expected && yields < maxYields {
 				// Those who have just heard that their message is out may have another: together they cost one write.
 				s.mu.Unlock()
-				yielded = true
+				yields++
 				runtime.Gosched()
 				continue
 			}
+			chunk := s.queue.fill(buf, math.MaxInt)
 			if len(chunk) == 0 {
 				s.endTurn(set)
 				s.mu.Unlock()
 				return true
 			}
-			yielded = false
 			s.mu.Unlock()
 			n, err := writeNonblock(fd, chunk)
 			s.mu.Lock()
-			progress := s.wrote(n)
+			completed, progress := s.wrote(n)
+			expected, yields = completed+len(s.queue.messages), 0
 			s.mu.Unlock()
 			if err != nil {
 				failure = err
@@ -230,8 +233,8 @@ func (s *Socket) endTurn(deadlineSet bool) {
 }
 
 // wrote does what follows when n bytes of the last fill are out; mu is held.
-func (s *Socket) wrote(n int) (progress bool) {
-	completed, progress := s.queue.wrote(n)
+func (s *Socket) wrote(n int) (completed int, progress bool) {
+	completed, progress = s.queue.wrote(n)
 	if completed > 0 {
 		s.sent.Store(int64(s.Now()))
 	}
@@ -248,7 +251,7 @@ func (s *Socket) wrote(n int) (progress bool) {
 	if s.pong != nil && s.pong.done {
 		s.pong = nil
 	}
-	return progress
+	return completed, progress
 }
 
 // sortOut settles what has not begun and never will, and those whose callers wait to hear whether it has; mu is held.
