@@ -166,17 +166,32 @@ func (l *lane) serve() {
 			return
 		}
 		raw, _ := l.in.Peek(l.in.Buffered())
-		size := plainPush(raw)
-		if size == 0 {
+		r, body := l.readPlainPush(raw)
+		if r == nil {
 			l.handOver(raw)
 			return
 		}
-		if !l.begin() || !l.answer(size) || !l.end() {
+		if !l.begin() || !l.answer(r, body) || !l.end() {
 			l.conn.Close()
 			return
 		}
 		timeout = idleTimeout
 	}
+}
+
+// readPlainPush reads the header of the plain push that raw, which is all that has come in, begins with, and returns the
+// length of its body. If there is none, raw is as it was.
+func (l *lane) readPlainPush(raw []byte) (r *http.Request, body int) {
+	size := plainPush(raw)
+	if size == 0 {
+		return nil, 0
+	}
+	r, err := http.ReadRequest(l.in)
+	if err != nil { // the path, for one, has not been looked at
+		return nil, 0
+	}
+	r.RemoteAddr = l.remote
+	return r, size - (len(raw) - l.in.Buffered())
 }
 
 // begin notes that a request is under way; false means that the connection has been closed.
@@ -229,21 +244,15 @@ func (c *handedOver) CloseWrite() error {
 	return nil
 }
 
-// answer answers the plain push of that size which is next in l.in. False means that it has been the last.
-func (l *lane) answer(size int) (more bool) {
+// answer answers a plain push, of whose body that many bytes are in l.in. False means that it has been the last.
+func (l *lane) answer(r *http.Request, body int) (more bool) {
 	defer func() {
 		if e := recover(); e != nil { // as net/http does
 			logPanic(l.log, "the push endpoint", e)
 			more = false
 		}
 	}()
-	left := l.in.Buffered() - size
-	r, err := http.ReadRequest(l.in)
-	if err != nil { // plainPush has let through what it should not have
-		l.log.Debug("wspush: push request refused", "error", err)
-		return false
-	}
-	r.RemoteAddr = l.remote
+	left := l.in.Buffered() - body
 	w := response{lane: l}
 	l.handler(&w, r)
 	if _, err := l.in.Discard(l.in.Buffered() - left); err != nil {
@@ -357,15 +366,14 @@ func plainPush(raw []byte) (size int) {
 	hosts, lengths := 0, 0
 	for len(lines) > 0 {
 		line, lines, _ = bytes.Cut(lines, []byte("\r\n"))
-		name, value, _ := bytes.Cut(line, []byte(":"))
+		name, value, colon := bytes.Cut(line, []byte(":"))
 		value = bytes.Trim(value, " ")
 		switch {
-		case !isPrintable(line) || !isHostName(string(name)): // whose letters are fewer than those of a header's name
+		case !colon || !isPrintable(line) || !isHostName(string(name)): // fewer letters than the name of a header may have
 			return 0
 		case is(name, "Host"):
-			host := bytes.Trim(value, "[]")
 			hosts++
-			if !isHostName(string(bytes.ReplaceAll(host, []byte(":"), nil))) {
+			if !isHost(value) {
 				return 0
 			}
 		case is(name, "Content-Length"):
@@ -387,6 +395,16 @@ func plainPush(raw []byte) (size int) {
 		return 0
 	}
 	return size
+}
+
+// isHost reports whether p has nothing in it but what is in a host with its port.
+func isHost(p []byte) bool {
+	for _, c := range p {
+		if c == '~' || !isUnreserved(c) && strings.IndexByte("[:]", c) < 0 {
+			return false
+		}
+	}
+	return len(p) > 0
 }
 
 // is compares what HTTP compares without regard to case.

@@ -97,18 +97,8 @@ func networkOf(listen string) string {
 
 // serve starts the push server.
 func (w *Worker) serve() {
-	handler := func(rw http.ResponseWriter, r *http.Request) {
-		w.handlers.add(1)
-		defer w.handlers.add(-1)
-		w.requests.add(1)
-		linger := w.answer(rw, r, w.authorizeCounted)
-		w.requests.add(-1)
-		if linger != nil {
-			linger()
-		}
-	}
 	w.server = &http.Server{
-		Handler:           http.HandlerFunc(handler),
+		Handler:           http.HandlerFunc(w.serveCounted),
 		TLSConfig:         w.opts.TLS,
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
@@ -120,7 +110,7 @@ func (w *Worker) serve() {
 	}
 	listener := w.listener
 	if w.opts.TLS == nil && w.opts.AuthorizePush == nil { // which gets requests as net/http makes them
-		w.express = newExpress(listener, handler, w.shared.log)
+		w.express = newExpress(listener, w.serveCounted, w.shared.log)
 		listener = w.express
 	}
 	w.served = make(chan struct{})
@@ -137,6 +127,21 @@ func (w *Worker) serve() {
 			w.shared.log.Error("wspush: the push listener has failed: connections of this worker cannot be pushed to from outside", "error", err)
 		}
 	}()
+}
+
+// serveCounted is ServeHTTP on the push listener, where Shutdown waits for it.
+func (w *Worker) serveCounted(rw http.ResponseWriter, r *http.Request) {
+	w.handlers.add(1)
+	defer w.handlers.add(-1)
+	if linger := w.answerCounted(rw, r); linger != nil {
+		linger()
+	}
+}
+
+func (w *Worker) answerCounted(rw http.ResponseWriter, r *http.Request) (linger func()) {
+	w.requests.add(1)
+	defer w.requests.add(-1) // also when the application's Logger panics
+	return w.answer(rw, r, w.authorizeCounted)
 }
 
 // Addr returns the address of the push listener, or nil with NoListen.

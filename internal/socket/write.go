@@ -164,7 +164,7 @@ const maxYields = 4
 func (s *Socket) flushRaw(buf []byte) error {
 	var failure error
 	armed, set := false, false // a deadline counts for the chunk under way; a deadline is set at all
-	expected, yields := 0, 0 // messages that may soon be waiting; how often others have had their turn since the last write
+	expected, yields := 0, 0   // messages that may soon be waiting; how often others have had their turn since the last write
 	err := s.raw.conn.Write(func(fd uintptr) bool {
 		for {
 			s.mu.Lock()

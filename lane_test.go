@@ -1,0 +1,220 @@
+package wspush_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/internal/testutil"
+)
+
+// exchange sends raw requests on one connection, in pieces, and returns the answers until the server closes it, or there are n.
+func exchange(t *testing.T, addr string, n int, pieces ...string) (answers []string) {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	r := bufio.NewReader(c)
+	for i, piece := range pieces {
+		if _, err := io.WriteString(c, piece); err != nil {
+			break // it has been closed
+		}
+		if i < len(pieces)-1 {
+			continue
+		}
+		for len(answers) < n {
+			resp, err := http.ReadResponse(r, &http.Request{Method: strings.SplitN(piece, " ", 2)[0]})
+			if err != nil {
+				return append(answers, "end")
+			}
+			body, err := io.ReadAll(resp.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if resp.Header.Get("Date") == "" && resp.Header.Get("Content-Type") != "text/plain; charset=utf-8" { // net/http's own
+				t.Errorf("an answer without a date: %v", resp)
+			}
+			resp.Header.Del("Date")
+			var names []string
+			for name, values := range resp.Header {
+				names = append(names, fmt.Sprint(name, values))
+			}
+			slices.Sort(names)
+			answers = append(answers, fmt.Sprint(resp.Status, names, resp.ContentLength, resp.Close, string(body)))
+		}
+	}
+	return answers
+}
+
+// TestLane: whatever a publisher sends, and in whatever pieces it arrives, the push listener with its lane for plain pushes
+// answers as net/http alone does, and the client gets the same.
+func TestLane(t *testing.T) {
+	w := newWorker(t, &wspush.WorkerOptions{MaxPushBytes: 2000})
+	server := serve(t, w, nil)
+	alone := strings.TrimPrefix(testutil.Serve(t, w), "http://") // net/http alone
+	lane := w.Addr().String()
+
+	push := func(path, header, body string) string {
+		return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n%s", path, header, len(body), body)
+	}
+	const here, stranger = "/ws/@connections/ID", "/ws/@connections/" + unknownID
+	for _, tc := range []struct {
+		name   string
+		n      int // answers
+		pieces []string
+		want   string // messages to the client
+	}{
+		{"one", 1, []string{push(here, "", "one")}, "one"},
+		{"by its user", 1, []string{push("/ws", "Authorization: Basic USER\r\n", "two")}, "two"},
+		{"empty", 1, []string{push(here, "", "")}, ""},
+		{"several in one segment", 3, []string{push(here, "", "a") + push(here, "", "b") + push(here, "", "c")}, "a|b|c"},
+		{"then one that is not there in full", 2, []string{push(here, "", "a") + push(here, "", "bc")[:50], push(here, "", "bc")[50:]}, "a|bc"},
+		{"header and body apart", 1, []string{strings.TrimSuffix(push(here, "", "apart"), "apart"), "apart"}, "apart"},
+		{"then another method", 3, []string{push(here, "", "a") + "OPTIONS " + here + " HTTP/1.1\r\nHost: x\r\n\r\n" + push(here, "", "b")}, "a|b"},
+		{"chunked", 2, []string{"POST " + here + " HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n" + push(here, "", "b")}, "hi|b"},
+		{"refused, then not", 3, []string{push(stranger, "", "a") + push(here, "", "b") + push(stranger, "", "c")}, "b"},
+		{"at another path", 1, []string{push("/other/@connections/ID", "", "x")}, ""},
+		{"no ID", 1, []string{push("/ws", "", "x")}, ""},
+		{"no UUID", 1, []string{push("/ws/@connections/12", "", "x")}, ""},
+		{"not UTF-8", 2, []string{push(here, "", "\xff") + push(here+"?type=text", "", "text")}, "text"},
+		{"a bad query", 2, []string{push(here+"?type=neither", "", "a") + push(here+"?confirm=received", "", "a")}, ""},
+		{"too large", 1, []string{push(here, "", strings.Repeat("x", 2001))}, ""},
+		{"as large as may be", 1, []string{push(here, "", strings.Repeat("x", 2000))}, strings.Repeat("x", 2000)},
+		{"larger than the lane", 2, []string{push(here, "X: "+strings.Repeat("x", 4096)+"\r\n", "large") + push(here, "", "b")}, "large|b"},
+		{"last", 2, []string{push(here, "Connection: close\r\n", "last") + push(here, "", "too late")}, "last"},
+		{"HTTP/1.0", 2, []string{strings.Replace(push(here, "", "old"), "1.1", "1.0", 1)}, "old"},
+		{"broken", 1, []string{"POST " + here + " HTTP/1.1\r\nHost: x\r\nHost: y\r\nContent-Length: 1\r\n\r\nx"}, ""},
+		{"a broken path", 2, []string{push("/%zz", "", "x")}, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			client, conn, _ := dial(t, w, server+"/ws", testutil.Options{})
+			user := basic(conn.ID())
+			var pieces []string
+			for _, p := range tc.pieces {
+				pieces = append(pieces, strings.ReplaceAll(strings.ReplaceAll(p, "@connections/ID", "@connections/"+conn.ID()), "USER", user))
+			}
+			fast, plain := exchange(t, lane, tc.n, pieces...), exchange(t, alone, tc.n, pieces...)
+			if !slices.Equal(fast, plain) {
+				t.Errorf("on the lane  %q\nby net/http  %q", fast, plain)
+			}
+			if err := conn.Close(1000, ""); err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for {
+				_, data, err := client.Message()
+				if err != nil {
+					break
+				}
+				got = append(got, string(data))
+			}
+			want := []string{}
+			if tc.want != "" || tc.name == "empty" {
+				want = strings.Split(tc.want, "|")
+			}
+			if want = append(want, want...); !slices.Equal(got, want) {
+				t.Errorf("the client got %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+func basic(user string) string {
+	r, _ := http.NewRequest("GET", "http://x/", nil)
+	r.SetBasicAuth(user, "")
+	return strings.TrimPrefix(r.Header.Get("Authorization"), "Basic ")
+}
+
+// A plain push waits like any other for a client that does not read, and is withdrawn when its publisher leaves; one that
+// has sent its next request has not left.
+func TestLaneWaits(t *testing.T) {
+	w := newWorker(t, &wspush.WorkerOptions{PushTimeout: -1, WriteTimeout: -1, MaxPending: -1})
+	client, conn, _ := dial(t, w, serve(t, w, nil)+"/ws", testutil.Options{})
+	big := make([]byte, 1<<20)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	stalled := make(chan error, 1)
+	go func() { // fills every buffer on the way
+		for {
+			if err := conn.Push(ctx, wspush.Binary, big); err != nil {
+				stalled <- err
+				return
+			}
+		}
+	}()
+	before := w.Stats().Refused
+	send := func(body string) net.Conn {
+		c, err := net.Dial("tcp", w.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(c, "POST /ws/@connections/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", conn.ID(), len(body), body)
+		return c
+	}
+	// Until one waits, and then for another that is withdrawn, too.
+	for range 2 {
+		testutil.Eventually(t, "a push is withdrawn", func() bool {
+			send("gone").Close()
+			return w.Stats().Refused > before
+		})
+		before = w.Stats().Refused
+	}
+	stays := send("stays")
+	defer stays.Close()
+	fmt.Fprintf(stays, "GET /ws/@connections/%s HTTP/1.1\r\nHost: x\r\n\r\n", conn.ID())
+	cancel()
+	if err := <-stalled; err == nil {
+		t.Error("the client was to be stalled")
+	}
+	go func() {
+		for {
+			if _, _, err := client.Message(); err != nil {
+				return
+			}
+		}
+	}()
+	stays.SetDeadline(time.Now().Add(10 * time.Second))
+	r := bufio.NewReader(stays)
+	for _, want := range []int{204, 200} {
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil || resp.StatusCode != want {
+			t.Fatalf("%v, %v; want %d", resp, err, want)
+		}
+		io.Copy(io.Discard, resp.Body)
+	}
+}
+
+// angry is a slog.Handler that panics, which is the application's fault, and no reason for the process to end.
+type angry struct{ slog.Handler }
+
+func (angry) Enabled(context.Context, slog.Level) bool { return true }
+func (h angry) Handle(ctx context.Context, r slog.Record) error {
+	if strings.Contains(r.Message, "refused") {
+		panic("angry")
+	}
+	return nil
+}
+
+func TestLanePanic(t *testing.T) {
+	w := newWorker(t, &wspush.WorkerOptions{Logger: slog.New(angry{slog.DiscardHandler})})
+	request := "POST /ws/@connections/" + unknownID + " HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+	for range 2 {
+		if got := exchange(t, w.Addr().String(), 1, request); !slices.Equal(got, []string{"end"}) {
+			t.Errorf("got %q", got)
+		}
+	}
+}
