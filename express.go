@@ -166,12 +166,12 @@ func (l *lane) serve() {
 			return
 		}
 		raw, _ := l.in.Peek(l.in.Buffered())
-		r, body := l.readPlainPush(raw)
+		r := l.readPlainPush(raw)
 		if r == nil {
 			l.handOver(raw)
 			return
 		}
-		if !l.begin() || !l.answer(r, body) || !l.end() {
+		if !l.begin() || !l.answer(r) || !l.end() {
 			l.conn.Close()
 			return
 		}
@@ -179,19 +179,18 @@ func (l *lane) serve() {
 	}
 }
 
-// readPlainPush reads the header of the plain push that raw, which is all that has come in, begins with, and returns the
-// length of its body. If there is none, raw is as it was.
-func (l *lane) readPlainPush(raw []byte) (r *http.Request, body int) {
-	size := plainPush(raw)
-	if size == 0 {
-		return nil, 0
+// readPlainPush reads the header of the plain push that raw, which is all that has come in, begins with. If it does not
+// begin with one, raw is as it was.
+func (l *lane) readPlainPush(raw []byte) *http.Request {
+	if plainPush(raw) == 0 {
+		return nil
 	}
 	r, err := http.ReadRequest(l.in)
 	if err != nil { // the path, for one, has not been looked at
-		return nil, 0
+		return nil
 	}
 	r.RemoteAddr = l.remote
-	return r, size - (len(raw) - l.in.Buffered())
+	return r
 }
 
 // begin notes that a request is under way; false means that the connection has been closed.
@@ -244,18 +243,17 @@ func (c *handedOver) CloseWrite() error {
 	return nil
 }
 
-// answer answers a plain push, of whose body that many bytes are in l.in. False means that it has been the last.
-func (l *lane) answer(r *http.Request, body int) (more bool) {
+// answer answers a plain push. False means that it has been the last.
+func (l *lane) answer(r *http.Request) (more bool) {
 	defer func() {
 		if e := recover(); e != nil { // as net/http does
 			logPanic(l.log, "the push endpoint", e)
 			more = false
 		}
 	}()
-	left := l.in.Buffered() - body
 	w := response{lane: l}
 	l.handler(&w, r)
-	if _, err := l.in.Discard(l.in.Buffered() - left); err != nil {
+	if _, err := io.Copy(io.Discard, r.Body); err != nil { // what is left of it is in l.in, before the next request
 		return false
 	}
 	return w.send(l.isDraining())
@@ -330,6 +328,7 @@ func (w *response) watch(ctx context.Context) (watched context.Context, stop fun
 // send sends the response, and reports whether another may follow.
 func (w *response) send(last bool) (more bool) {
 	var out []byte
+	w.WriteHeader(http.StatusOK)
 	if w.status == http.StatusNoContent && len(w.header) == 0 && !last {
 		out = append(out, "HTTP/1.1 204 No Content\r\nDate: "...)
 		out = append(time.Now().UTC().AppendFormat(out, http.TimeFormat), "\r\n\r\n"...)

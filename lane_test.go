@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/wspush/wspush"
@@ -142,60 +143,43 @@ func basic(user string) string {
 // A plain push waits like any other for a client that does not read, and is withdrawn when its publisher leaves; one that
 // has sent its next request has not left.
 func TestLaneWaits(t *testing.T) {
-	w := newWorker(t, &wspush.WorkerOptions{PushTimeout: -1, WriteTimeout: -1, MaxPending: -1})
-	client, conn, _ := dial(t, w, serve(t, w, nil)+"/ws", testutil.Options{})
-	big := make([]byte, 1<<20)
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	stalled := make(chan error, 1)
-	go func() { // fills every buffer on the way
-		for {
-			if err := conn.Push(ctx, wspush.Binary, big); err != nil {
-				stalled <- err
-				return
+	synctest.Test(t, func(t *testing.T) {
+		l := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
+		w := newWorker(t, &wspush.WorkerOptions{Listener: l, Advertise: []string{"http://push.test"}})
+		client := testutil.Handshake(t, testutil.Pipe(t, newHandler(t, w, nil)), testutil.Options{Timeout: -1})
+		conn, _ := greeted(t, w, client)
+		synctest.Wait() // until the greeting is accounted for
+		send := func(body string) net.Conn {
+			publisher, server := net.Pipe()
+			l.conns <- server
+			fmt.Fprintf(publisher, "POST /ws/@connections/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", conn.ID(), len(body), body)
+			synctest.Wait()
+			return publisher
+		}
+		first, leaves, stays := send("first"), send("leaves"), send("stays")
+		defer first.Close()
+		defer stays.Close()
+		leaves.Close()
+		synctest.Wait()
+		if s := w.Stats(); s.Refused != 1 || s.Written != 0 || s.Unknown != 0 {
+			t.Errorf("one has left, two wait: %+v", s)
+		}
+		fmt.Fprintf(stays, "GET /ws/@connections/%s HTTP/1.1\r\nHost: x\r\n\r\n", conn.ID())
+		synctest.Wait()
+		client.Expect(testutil.Text, "first")
+		client.Expect(testutil.Text, "stays")
+		r := bufio.NewReader(stays)
+		for _, want := range []int{204, 200} {
+			resp, err := http.ReadResponse(r, nil)
+			if err != nil || resp.StatusCode != want {
+				t.Fatalf("%v, %v; want %d", resp, err, want)
 			}
+			io.Copy(io.Discard, resp.Body)
 		}
-	}()
-	before := w.Stats().Refused
-	send := func(body string) net.Conn {
-		c, err := net.Dial("tcp", w.Addr().String())
-		if err != nil {
-			t.Fatal(err)
+		if resp, err := http.ReadResponse(bufio.NewReader(first), nil); err != nil || resp.StatusCode != 204 {
+			t.Errorf("%v, %v", resp, err)
 		}
-		fmt.Fprintf(c, "POST /ws/@connections/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", conn.ID(), len(body), body)
-		return c
-	}
-	// Until one waits, and then for another that is withdrawn, too.
-	for range 2 {
-		testutil.Eventually(t, "a push is withdrawn", func() bool {
-			send("gone").Close()
-			return w.Stats().Refused > before
-		})
-		before = w.Stats().Refused
-	}
-	stays := send("stays")
-	defer stays.Close()
-	fmt.Fprintf(stays, "GET /ws/@connections/%s HTTP/1.1\r\nHost: x\r\n\r\n", conn.ID())
-	cancel()
-	if err := <-stalled; err == nil {
-		t.Error("the client was to be stalled")
-	}
-	go func() {
-		for {
-			if _, _, err := client.Message(); err != nil {
-				return
-			}
-		}
-	}()
-	stays.SetDeadline(time.Now().Add(10 * time.Second))
-	r := bufio.NewReader(stays)
-	for _, want := range []int{204, 200} {
-		resp, err := http.ReadResponse(r, nil)
-		if err != nil || resp.StatusCode != want {
-			t.Fatalf("%v, %v; want %d", resp, err, want)
-		}
-		io.Copy(io.Discard, resp.Body)
-	}
+	})
 }
 
 // angry is a slog.Handler that panics, which is the application's fault, and no reason for the process to end.
