@@ -58,8 +58,8 @@
 // the connection. A client that does not read holds up nobody but those who push to it.
 //
 // The callbacks of one connection ([Options].Greeting, OnConnect, OnMessage, OnDisconnect) run on a goroutine of its own,
-// one after the other, with no lock held. They may call anything but [Worker.Shutdown]. While one runs, its connection is
-// not read. Accept runs in ServeHTTP; AuthorizePush in the goroutine of each push request.
+// though not always the same, one after the other, with no lock held. They may call anything but [Worker.Shutdown]. While
+// one runs, its connection is not read. Accept runs in ServeHTTP; AuthorizePush in the goroutine of each push request.
 //
 // # Lifecycle
 //

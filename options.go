@@ -55,7 +55,7 @@ type Options struct {
 	// The default admits everyone whose Origin is allowed.
 	Accept func(r *http.Request) (value any, err error)
 
-	// Greeting makes the first message to a client. It is called on the connection's own goroutine, before anyone can
+	// Greeting makes the first message to a client. It is called on a goroutine of the connection's own, before anyone can
 	// push to the connection: Conn.Push returns ErrBusy until it has returned. No bytes mean no greeting.
 	//
 	// The default is a text message with Conn.Addresses, separated by commas.
@@ -66,8 +66,8 @@ type Options struct {
 	// has ended and nobody can push to it any more. OnConnect comes before OnDisconnect even if the connection
 	// ends before anyone could push to it.
 	//
-	// They run on the connection's own goroutine, one after the other, with no lock held, and may call anything but
-	// Worker.Shutdown. While one runs, the connection is not read, and the client's next message waits. A panic ends the
+	// They run on a goroutine of the connection's own, one after the other, with no lock held, and may call anything but
+	// Worker.Shutdown. It need not be the same goroutine each time: a silent connection has a smaller one. While one runs, the connection is not read, and the client's next message waits. A panic ends the
 	// connection with 1011 and is logged.
 	//
 	// Without OnMessage, messages from the client are read and dropped.

@@ -1,0 +1,20 @@
+module github.com/wspush/wspush/bench
+
+go 1.25.0
+
+replace github.com/wspush/wspush => ../
+
+require (
+	github.com/coder/websocket v1.8.15
+	github.com/gorilla/websocket v1.5.3
+	github.com/lxzan/gws v1.8.9
+	github.com/olahol/melody v1.1.4
+	github.com/wspush/wspush v0.0.0-00010101000000-000000000000
+	golang.org/x/sys v0.38.0
+)
+
+require (
+	github.com/dolthub/maphash v0.1.0 // indirect
+	github.com/google/uuid v1.6.0 // indirect
+	github.com/klauspost/compress v1.17.9 // indirect
+)

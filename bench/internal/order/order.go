@@ -1,0 +1,68 @@
+// Package order is what the benchmark and its load generator say to each other: one Order per line of the generator's
+// standard input, and for each of them one Report on its standard output, both JSON.
+package order
+
+import "time"
+
+// What an Order asks for.
+const (
+	Connect = "connect" // open N connections more, and keep them
+	Storm   = "storm"   // open N connections and close each of them after its greeting
+	Push    = "push"    // POST messages to connections, and watch them arrive
+	Count   = "count"   // tell what has arrived
+)
+
+// Size is the length of every message, in bytes.
+const Size = 100
+
+// Order is one thing for the generator to do; what it does not name does not matter to it.
+type Order struct {
+	Do string `json:"do"`
+
+	// Connect and Storm.
+	Addr string `json:"addr,omitempty"` // host:port of the server
+	Path string `json:"path,omitempty"` // of the WebSocket; %d stands for the number of the client
+	Push string `json:"push,omitempty"` // where to push to a client, if the server does not greet it with that; with %d
+	N    int    `json:"n,omitempty"`
+
+	// Push.
+	Publishers int           `json:"publishers,omitempty"`
+	Rate       float64       `json:"rate,omitempty"` // pushes per second; 0: each publisher pushes again as soon as it is answered
+	Warm       time.Duration `json:"warm,omitempty"` // comes before For, and is not measured
+	For        time.Duration `json:"for,omitempty"`
+	Clients    int           `json:"clients,omitempty"` // push to the first so many; 0: to all
+	PID        int           `json:"pid,omitempty"`     // the server, whose CPU time is measured
+	Target     string        `json:"target,omitempty"`  // in place of clients: a URL where nothing comes of a push
+
+	// Count.
+	Reset bool `json:"reset,omitempty"` // begin to count anew afterwards
+}
+
+// Report is what came of an order.
+type Report struct {
+	Error string `json:"error,omitempty"`
+
+	URL    string `json:"url,omitempty"` // where to push to the first client
+	Closed int    `json:"closed"`        // how many connections have ended that should not have
+	Why    string `json:"why,omitempty"` // the first of them
+
+	// Push; the pushes and the CPU are those within For, the messages all that there were.
+	Pushes   int           `json:"pushes,omitempty"`
+	Elapsed  time.Duration `json:"elapsed,omitempty"`
+	CPU      time.Duration `json:"cpu,omitempty"`
+	P50      time.Duration `json:"p50,omitempty"` // from the publisher to the client
+	P99      time.Duration `json:"p99,omitempty"`
+	Samples  int           `json:"samples,omitempty"`
+	Refused  map[int]int   `json:"refused,omitempty"` // answers other than 2xx, by status
+	Accepted int           `json:"accepted,omitempty"`
+	Received int           `json:"received,omitempty"`
+	Twice    int           `json:"twice,omitempty"` // messages that came a second time
+	Stray    int           `json:"stray,omitempty"` // messages that came to another client
+
+	// Count.
+	Messages int `json:"messages,omitempty"` // that came to any client, without greetings
+	First    int `json:"first,omitempty"`    // that came to the first client
+	Pings    int `json:"pings,omitempty"`
+	MinPings int `json:"minPings,omitempty"` // of one client
+	MaxPings int `json:"maxPings,omitempty"`
+}

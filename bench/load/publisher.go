@@ -1,0 +1,314 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/wspush/wspush/bench/internal/order"
+	"github.com/wspush/wspush/bench/internal/proc"
+)
+
+// pushing POSTs messages and watches them arrive.
+type pushing struct {
+	order      order.Order
+	target     []byte // the head of every request, if none of them is to reach a client
+	clients    int
+	publishers []publisher
+	idle       []int // publishers that wait for a push
+	random     *rand.Rand
+	request    []byte // scratch
+
+	start, end time.Duration // of the time that is measured
+	phase      phase
+	cpu        time.Duration // when it began
+	due        time.Duration // when the next push is, at a given rate
+	gap        time.Duration
+	progress   time.Duration // when something was last answered or received
+
+	sent      int
+	answered  int
+	seen      []uint64 // one bit for each message that has arrived
+	latencies []time.Duration
+	report    order.Report
+	err       error
+}
+
+type phase int8
+
+const (
+	warming phase = iota
+	measuring
+	draining // nothing is sent any more; answers and messages are awaited
+)
+
+// publisher is one keep-alive connection, with at most one request under way.
+type publisher struct {
+	fd   int
+	rest []byte
+}
+
+// quiet is how long after the last arrival a message counts as lost.
+const quiet = time.Second
+
+func (l *loop) newPushing(o order.Order) (*pushing, error) {
+	t := &pushing{order: o, clients: o.Clients, random: rand.New(rand.NewPCG(1, 2))}
+	if t.clients == 0 {
+		t.clients = len(l.clients)
+	}
+	address := o.Target
+	switch {
+	case address != "":
+		var err error
+		if t.target, err = requestHead(address); err != nil {
+			return nil, err
+		}
+	case t.clients == 0 || t.clients > len(l.clients):
+		return nil, errors.New("there are not so many clients to push to")
+	default:
+		address = l.clients[0].url
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, err
+	}
+	t.publishers = make([]publisher, o.Publishers)
+	for i := range t.publishers {
+		fd, err := dial(u.Host, [4]byte{127, 0, 0, 1})
+		if err != nil {
+			return nil, err
+		}
+		t.publishers[i].fd = fd
+		if err := l.watch(fd, isPublisher, i); err != nil {
+			return nil, err
+		}
+		t.idle = append(t.idle, i)
+	}
+	t.latencies = make([]time.Duration, 0, int(o.For.Seconds()*50_000)+1000)
+	t.report.Refused = map[int]int{}
+	now := l.now()
+	t.progress = now
+	t.start = now + o.Warm
+	t.end = t.start + o.For
+	t.due = now
+	if o.Rate > 0 {
+		t.gap = time.Duration(float64(time.Second) / o.Rate)
+	}
+	return t, nil
+}
+
+func (t *pushing) step(l *loop) (*order.Report, error) {
+	if t.err == nil {
+		t.err = t.advance(l)
+	}
+	finished := t.phase == draining && len(t.idle) == len(t.publishers) &&
+		(t.report.Received >= t.report.Accepted || t.target != nil || l.now()-t.progress > quiet)
+	if t.err == nil && !finished {
+		if l.now()-t.progress > stall {
+			t.err = fmt.Errorf("nothing has been answered for %v", stall)
+		} else {
+			return nil, nil
+		}
+	}
+	for _, p := range t.publishers {
+		unix.Close(p.fd)
+	}
+	if t.err != nil {
+		return nil, t.err
+	}
+	r := &t.report
+	slices.Sort(t.latencies)
+	if r.Samples = len(t.latencies); r.Samples > 0 {
+		r.P50 = t.latencies[r.Samples/2]
+		r.P99 = t.latencies[r.Samples*99/100]
+	}
+	return r, nil
+}
+
+// advance goes to the next phase when it is time, and sends what is due.
+func (t *pushing) advance(l *loop) error {
+	now := l.now()
+	switch {
+	case t.phase == warming && now >= t.start:
+		t.phase, t.start = measuring, now
+		t.end = now + t.order.For
+		cpu, err := t.serverCPU()
+		if err != nil {
+			return err
+		}
+		t.cpu, t.answered = cpu, 0
+	case t.phase == measuring && now >= t.end:
+		t.phase = draining
+		cpu, err := t.serverCPU()
+		if err != nil {
+			return err
+		}
+		t.report.CPU, t.report.Elapsed, t.report.Pushes = cpu-t.cpu, now-t.start, t.answered
+	}
+	if t.phase == draining {
+		return nil
+	}
+	for len(t.idle) > 0 {
+		from := l.now()
+		if t.gap > 0 {
+			if from < t.due {
+				return t.alarm(l, t.due-from)
+			}
+			from = t.due // not when it is sent: what has to wait for a publisher has waited
+			t.due += t.gap
+		}
+		p := t.idle[len(t.idle)-1]
+		t.idle = t.idle[:len(t.idle)-1]
+		if err := t.push(l, &t.publishers[p], from); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *pushing) serverCPU() (time.Duration, error) {
+	if t.order.PID == 0 {
+		return 0, nil
+	}
+	return proc.CPU(t.order.PID)
+}
+
+// alarm wakes the loop when the next push is due.
+func (t *pushing) alarm(l *loop, in time.Duration) error {
+	return unix.TimerfdSettime(l.timer, 0, &unix.ItimerSpec{Value: unix.NsecToTimespec(int64(in))}, nil)
+}
+
+// push sends one request, whose message begins with when it began, for whom it is, and its number.
+func (t *pushing) push(l *loop, p *publisher, from time.Duration) error {
+	index := 0
+	head := t.target
+	if head == nil {
+		index = t.random.IntN(t.clients)
+		head = l.clients[index].request
+	}
+	b := append(t.request[:0], head...)
+	b = appendHex(b, uint64(from), 16)
+	b = append(b, ' ')
+	b = appendHex(b, uint64(index), 8)
+	b = append(b, ' ')
+	b = appendHex(b, uint64(t.sent), 8)
+	b = append(b, ' ')
+	for len(b) < len(head)+order.Size {
+		b = append(b, 'x')
+	}
+	t.request = b
+	if t.sent%64 == 0 {
+		t.seen = append(t.seen, 0)
+	}
+	t.sent++
+	return writeAll(p.fd, b)
+}
+
+func appendHex(b []byte, v uint64, digits int) []byte {
+	for i := digits - 1; i >= 0; i-- {
+		b = append(b, "0123456789abcdef"[v>>(4*i)&15])
+	}
+	return b
+}
+
+// parseHex reads what appendHex has written.
+func parseHex(b []byte) (v uint64) {
+	for _, c := range b {
+		d := c - '0'
+		if c >= 'a' {
+			d = c - 'a' + 10
+		}
+		v = v<<4 | uint64(d)
+	}
+	return v
+}
+
+// arrived takes a message that has come to a client.
+func (t *pushing) arrived(l *loop, index int, message []byte) {
+	now := l.now()
+	t.progress = now
+	if len(message) != order.Size {
+		t.report.Stray++
+		return
+	}
+	from, to, number := time.Duration(parseHex(message[:16])), parseHex(message[17:25]), parseHex(message[26:34])
+	switch {
+	case int(to) != index || number >= uint64(t.sent):
+		t.report.Stray++
+		return
+	case t.seen[number/64]>>(number%64)&1 != 0:
+		t.report.Twice++
+		return
+	}
+	t.seen[number/64] |= 1 << (number % 64)
+	t.report.Received++
+	if from >= t.start && from < t.end && t.phase != warming {
+		t.latencies = append(t.latencies, now-from)
+	}
+}
+
+// readPublisher takes an answer.
+func (t *pushing) readPublisher(l *loop, index int) {
+	p := &t.publishers[index]
+	n := copy(l.buf, p.rest)
+	m, err := unix.Read(p.fd, l.buf[n:])
+	switch {
+	case err == unix.EAGAIN || err == unix.EINTR:
+		return
+	case err != nil || m == 0:
+		t.err = errors.New("the server closed a publisher's connection")
+		return
+	}
+	status, ok, err := answer(l.buf[:n+m])
+	switch {
+	case err != nil:
+		t.err = err
+		return
+	case !ok:
+		p.rest = append(p.rest[:0], l.buf[:n+m]...)
+		return
+	}
+	p.rest = p.rest[:0]
+	t.progress = l.now()
+	t.answered++
+	if status/100 == 2 {
+		t.report.Accepted++
+	} else {
+		t.report.Refused[status]++
+	}
+	t.idle = append(t.idle, index)
+}
+
+// answer reads a whole answer, whose body does not matter.
+func answer(b []byte) (status int, ok bool, err error) {
+	end := bytes.Index(b, []byte("\r\n\r\n"))
+	if end < 0 {
+		return 0, false, nil
+	}
+	head, body := b[:end], b[end+4:]
+	if len(head) < 12 {
+		return 0, false, fmt.Errorf("not an answer: %q", head)
+	}
+	status, err = strconv.Atoi(string(head[9:12]))
+	if err != nil {
+		return 0, false, fmt.Errorf("not an answer: %q", head)
+	}
+	length := 0
+	const name = "Content-Length: "
+	if i := bytes.Index(head, []byte(name)); i >= 0 {
+		value, _, _ := bytes.Cut(head[i+len(name):], []byte("\r"))
+		if length, err = strconv.Atoi(string(value)); err != nil {
+			return 0, false, err
+		}
+	} else if status != 204 {
+		return 0, false, fmt.Errorf("an answer of unknown length: %q", head)
+	}
+	return status, len(body) >= length, nil
+}

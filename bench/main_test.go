@@ -1,0 +1,81 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestSmoke runs the whole benchmark with tiny numbers, and looks that every metric is there.
+func TestSmoke(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts servers, and takes some seconds")
+	}
+	dir := t.TempDir()
+	var table strings.Builder
+	if err := bench(t.Context(), []string{"-smoke", "-servers", strings.Join(goAll, ","), "-out", dir}, &table); err != nil {
+		t.Fatal(err)
+	}
+	if table.Len() == 0 {
+		t.Error("there is no table")
+	}
+	content, err := os.ReadFile(filepath.Join(dir, "results.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r Results
+	if err := json.Unmarshal(content, &r); err != nil {
+		t.Fatal(err)
+	}
+	for _, sc := range scenarios {
+		for _, metric := range sc.metrics {
+			for _, name := range sc.servers {
+				if name == "nchan" {
+					continue
+				}
+				names := []string{name}
+				switch metric {
+				case "storm", "storm-again":
+					names = []string{name + " before", name + " after"}
+				case "inprocess":
+					names = append(names, "write(2)")
+				}
+				for _, name := range names {
+					checkSeries(t, &r, metric, name)
+				}
+			}
+		}
+	}
+}
+
+// checkSeries looks that there are figures, and that they can be true.
+func checkSeries(t *testing.T, r *Results, metric, name string) {
+	t.Helper()
+	s, ok := r.Find(metric, name, 0)
+	if !ok || len(s.Samples) == 0 {
+		t.Errorf("%s of %s was not measured", metric, name)
+		return
+	}
+	// What is all but nothing may be nothing in so short a time; a difference of two small figures may even be less.
+	atLeast := map[string]bool{"idle-cpu": true, "inprocess-allocs": true, "ping-cpu": true}[metric]
+	for _, v := range s.Samples {
+		if v < 0 && metric != "ping-cpu" || v == 0 && !atLeast {
+			t.Errorf("%s of %s is %v", metric, name, v)
+		}
+	}
+}
+
+func TestUnknownNames(t *testing.T) {
+	for _, args := range [][]string{
+		{"-smoke", "-only", "speed"},
+		{"-smoke", "-servers", "apache"},
+		{"-smoke", "rest"},
+		{"-nonsense"},
+	} {
+		if err := bench(t.Context(), args, t.Output()); err == nil {
+			t.Errorf("%q: no error", args)
+		}
+	}
+}

@@ -1,0 +1,154 @@
+package main
+
+// metric is a row of the table.
+type metric struct {
+	name      string
+	says      string
+	unit      string // empty for a plain count
+	more      bool   // more is better; of the other metrics less is
+	ours      string // the series that is wspush's in this row; empty: "wspush"
+	reference string // the series of no peer that the row is held against, if there is one
+	spread    bool   // the lowest and the highest round are shown too: a p99 differs much between rounds
+	scale     bool   // is also measured with other numbers of connections
+}
+
+// target is what a figure of wspush is to reach.
+type target struct {
+	metric string
+	limit  float64
+	of     []string // limit is a multiple of the best of these; none: limit is in the unit of the metric
+	allow  float64  // what still meets the target, if that is not the limit itself
+}
+
+var (
+	goPeers = []string{"coder", "gorilla", "gws", "melody"}
+	peers   = append(goPeers[:len(goPeers):len(goPeers)], "nchan")
+)
+
+var metrics = []metric{
+	{name: "memory", says: "memory of an idle connection", unit: "KB", scale: true},
+	{name: "memory-whole", says: "RSS of the process / connections", unit: "KB"},
+	{name: "goroutines", says: "goroutines of an idle connection"},
+	{name: "inprocess", says: "push in process", unit: "µs", reference: "write(2)", scale: true},
+	{name: "inprocess-allocs", says: "allocations of a push in process"},
+	{name: "hot-1", says: "messages to one connection, 1 publisher", unit: "1/s", more: true},
+	{name: "hot-8", says: "messages to one connection, 8 publishers", unit: "1/s", more: true, scale: true},
+	{name: "hot-64", says: "messages to one connection, 64 publishers", unit: "1/s", more: true},
+	{name: "post-cpu", says: "server CPU of a POST push", unit: "µs", scale: true},
+	{name: "floor", says: "server CPU of a POST, doing nothing", unit: "µs", reference: "net/http"},
+	{name: "post-rate", says: "POST pushes at saturation", unit: "1/s", more: true},
+	{name: "post-p50", says: "publisher to client at saturation, p50", unit: "µs"},
+	{name: "post-p99", says: "publisher to client at saturation, p99", unit: "µs", spread: true},
+	{name: "half-p50", says: "publisher to client at half saturation, p50", unit: "µs"},
+	{name: "half-p99", says: "publisher to client at half saturation, p99", unit: "µs", spread: true, scale: true},
+	{name: "even-p50", says: "publisher to client at an even rate, p50", unit: "µs"},
+	{name: "even-p99", says: "publisher to client at an even rate, p99", unit: "µs", spread: true},
+	{name: "accept-cpu", says: "server CPU of an accepted connection", unit: "µs", scale: true},
+	{name: "ping-cpu", says: "server CPU of a ping and its pong", unit: "µs", scale: true},
+	{name: "quiet-p99", says: "publisher to client without pings, p99", unit: "µs", spread: true},
+	{name: "ping-p99", says: "publisher to client amid pings, p99", unit: "µs", spread: true},
+	{name: "idle-cpu", says: "server CPU of 10 idle seconds", unit: "ms"},
+	{name: "storm", says: "memory after a storm", unit: "KB", ours: "wspush after", reference: "wspush before"},
+	{name: "storm-again", says: "memory after another storm", unit: "KB", ours: "wspush after", reference: "wspush before"},
+}
+
+var targets = []target{
+	{metric: "memory", limit: 8},
+	{metric: "memory", limit: 0.33, of: []string{"coder"}},
+	{metric: "memory", limit: 0.33, of: []string{"melody"}},
+	{metric: "memory", limit: 1, of: []string{"gws"}},
+	{metric: "goroutines", limit: 1, allow: 1.01}, // a few goroutines belong to no connection
+	{metric: "inprocess", limit: 1.1, of: []string{"write(2)"}},
+	{metric: "inprocess-allocs", limit: 0, allow: 0.01}, // the runtime allocates a little at the same time
+	{metric: "hot-1", limit: 1, of: peers},
+	{metric: "hot-8", limit: 5, of: []string{"gorilla"}},
+	{metric: "hot-8", limit: 8, of: []string{"coder"}},
+	{metric: "post-cpu", limit: 0.85, of: []string{"coder"}},
+	{metric: "post-cpu", limit: 1, of: []string{"gorilla"}},
+	{metric: "post-cpu", limit: 1.35, of: []string{"nchan"}},
+	{metric: "half-p99", limit: 1.1, of: goPeers},
+	{metric: "even-p99", limit: 1.1, of: goPeers},
+	{metric: "accept-cpu", limit: 1, of: []string{"coder"}},
+	{metric: "ping-cpu", limit: 0.5, of: []string{"coder"}},
+	{metric: "storm", limit: 1.1, of: []string{"wspush before"}},
+	{metric: "storm-again", limit: 1.1, of: []string{"wspush before"}},
+}
+
+// metricNamed returns the metric of that name.
+func metricNamed(name string) (metric, bool) {
+	for _, m := range metrics {
+		if m.name == name {
+			return m, true
+		}
+	}
+	return metric{}, false
+}
+
+// figures returns the series of a metric and a server, "wspush" meaning wspush's in this row, if it has samples.
+func (r *Results) figures(m metric, server string) (Series, bool) {
+	if server == "wspush" && m.ours != "" {
+		server = m.ours
+	}
+	s, ok := r.Find(m.name, server, 0)
+	return s, ok && len(s.Samples) > 0
+}
+
+// best returns which of the servers has the best figure of a metric.
+func (r *Results) best(m metric, servers []string) (best Series, ok bool) {
+	for _, server := range servers {
+		s, found := r.figures(m, server)
+		if found && (!ok || m.better(s.Median(), best.Median())) {
+			best, ok = s, true
+		}
+	}
+	return best, ok
+}
+
+// better reports whether the figure a is better than the figure b.
+func (m metric) better(a, b float64) bool {
+	if m.more {
+		return a > b
+	}
+	return a < b
+}
+
+// ahead is how many times better than the other figure wspush's is: above 1, wspush is ahead, whether less or more is better.
+// Of a figure that is not positive there is no telling.
+func (m metric) ahead(wspush, other float64) (times float64, ok bool) {
+	if !(wspush > 0 && other > 0) {
+		return 0, false
+	}
+	if m.more {
+		return wspush / other, true
+	}
+	return other / wspush, true
+}
+
+// measure returns the figure that the target limits, and whose figure it is a multiple of, if it is one.
+func (t target) measure(r *Results) (measured float64, of string, ok bool) {
+	m, known := metricNamed(t.metric)
+	ours, found := r.figures(m, "wspush")
+	if !known || !found {
+		return 0, "", false
+	}
+	if len(t.of) == 0 {
+		return ours.Median(), "", true
+	}
+	other, found := r.best(m, t.of)
+	if !found || !(other.Median() > 0) {
+		return 0, "", false
+	}
+	return ours.Median() / other.Median(), other.Server, true
+}
+
+// met reports whether what was measured meets the target.
+func (t target) met(measured float64) bool {
+	limit := t.limit
+	if t.allow != 0 {
+		limit = t.allow
+	}
+	if m, _ := metricNamed(t.metric); m.more {
+		return measured >= limit
+	}
+	return measured <= limit
+}

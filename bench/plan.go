@@ -1,0 +1,80 @@
+package main
+
+import (
+	"slices"
+	"time"
+)
+
+// plan is how much is measured, and for how long.
+type plan struct {
+	rounds int
+
+	idle   int           // connections: memory, and what an idle connection costs
+	settle time.Duration // until memory is what it will be
+	rest   time.Duration // of idleness, for its CPU
+
+	posted int // connections: POST, and pushes in-process
+	warm   time.Duration
+	push   time.Duration
+
+	inProcess int // pushes
+
+	hot time.Duration
+
+	pinged      int           // connections
+	pingSpacing time.Duration // the interval of pings, for each connection there is; see interval
+	minInterval time.Duration
+	rate        float64 // of the pushes amid the pings
+	targets     int     // connections that get them
+
+	stay  int // connections, while others storm
+	storm int // connections
+
+	scale []int // other numbers of connections
+}
+
+// interval is the interval of pings with so many connections. They are pinged one after the other, as they were opened,
+// and between two such rounds there must be as much time without pings.
+func (p plan) interval(conns int) time.Duration {
+	return max(time.Duration(conns)*p.pingSpacing, p.minInterval)
+}
+
+// most is the greatest number of connections at a time.
+func (p plan) most() int {
+	return slices.Max(append([]int{p.idle, p.posted, p.pinged, p.stay}, p.scale...))
+}
+
+// publishers are how many POST at the same time.
+const publishers = 16
+
+var full = plan{
+	rounds: 5,
+	idle:   10_000, settle: 3 * time.Second, rest: 5 * time.Second,
+	posted: 1000, warm: 500 * time.Millisecond, push: 2 * time.Second,
+	inProcess: 100_000,
+	hot:       2 * time.Second,
+	pinged:    10_000, pingSpacing: 600 * time.Microsecond, minInterval: 2 * time.Second, rate: 1000, targets: 200,
+	stay: 5000, storm: 20_000,
+	scale: []int{1000, 5000, 15_000},
+}
+
+var quick = plan{
+	rounds: 1,
+	idle:   2000, settle: 1500 * time.Millisecond, rest: time.Second,
+	posted: 1000, warm: 200 * time.Millisecond, push: 700 * time.Millisecond,
+	inProcess: 20_000,
+	hot:       500 * time.Millisecond,
+	pinged:    1000, minInterval: 1500 * time.Millisecond, rate: 1000, targets: 100,
+	stay: 1000, storm: 4000,
+}
+
+var smoke = plan{
+	rounds: 1,
+	idle:   200, settle: 50 * time.Millisecond, rest: 50 * time.Millisecond,
+	posted: 50, warm: 10 * time.Millisecond, push: 50 * time.Millisecond,
+	inProcess: 4000,
+	hot:       30 * time.Millisecond,
+	pinged:    100, minInterval: 300 * time.Millisecond, rate: 500, targets: 10,
+	stay: 100, storm: 200,
+	scale: []int{20},
+}

@@ -1,0 +1,377 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// missing stands for what was not measured.
+const missing = "–"
+
+const legend = "Medians of the rounds. In parentheses, how many times better wspush is: above 1× wspush is ahead, below 1× the other is, " +
+	"whether less or more is better. The reference is no peer: write(2) is the system call alone, net/http answers a POST " +
+	"without doing anything, before is wspush itself before the storm. Saturation is each server's own greatest rate of POSTs; " +
+	"an even rate is the same for all of them."
+
+// Table writes the results for a terminal.
+func (r *Results) Table(w io.Writer) { r.write(w, grid.text) }
+
+// Markdown writes the results for the README.
+func (r *Results) Markdown(w io.Writer) { r.write(w, grid.markdown) }
+
+// write writes the results with the tables in the given form.
+func (r *Results) write(w io.Writer, form func(grid, io.Writer)) {
+	var b bytes.Buffer // so that only one write can fail, whose error nobody could use: what is lost is a display
+	for _, line := range r.origin() {
+		fmt.Fprintf(&b, "%s\n\n", line)
+	}
+	form(r.table(), &b)
+	fmt.Fprintf(&b, "\n%s\n", legend)
+	if scale := r.scaleTable(); len(scale.rows) > 0 {
+		fmt.Fprint(&b, "\nThe same of wspush with other numbers of connections:\n\n")
+		form(scale, &b)
+	}
+	fmt.Fprint(&b, "\nThe targets, and how they were met:\n\n")
+	form(r.targetTable(), &b)
+	for _, note := range r.Notes {
+		fmt.Fprintf(&b, "\nNote: %s\n", note)
+	}
+	w.Write(b.Bytes())
+}
+
+// WriteFiles writes the results into a directory, as JSON first, which everything else can be made of again.
+func (r *Results) WriteFiles(dir string) error {
+	content, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "results.json"), append(content, '\n'), 0o666); err != nil {
+		return err
+	}
+	return r.writeViews(dir)
+}
+
+// writeViews writes the table and the charts.
+func (r *Results) writeViews(dir string) error {
+	var table bytes.Buffer
+	r.Markdown(&table)
+	return errors.Join(
+		os.WriteFile(filepath.Join(dir, "table.md"), table.Bytes(), 0o666),
+		os.WriteFile(filepath.Join(dir, "chart-light.svg"), r.chart(light), 0o666),
+		os.WriteFile(filepath.Join(dir, "chart-dark.svg"), r.chart(dark), 0o666),
+	)
+}
+
+// readResults reads what WriteFiles has written into a directory.
+func readResults(dir string) (*Results, error) {
+	file := filepath.Join(dir, "results.json")
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	r := new(Results)
+	if err := json.Unmarshal(content, r); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return r, nil
+}
+
+// reportFrom makes the table and the charts of a directory again from its results.json, and writes the table to w too.
+func reportFrom(dir string, w io.Writer) error {
+	r, err := readResults(dir)
+	if err != nil {
+		return err
+	}
+	r.Table(w)
+	return r.writeViews(dir)
+}
+
+// origin says where the results come from, in paragraphs.
+func (r *Results) origin() []string {
+	m := r.Machine
+	lines := []string{
+		fmt.Sprintf("%s, %d cores, %s, %s, %s.", m.CPU, m.Cores, m.Memory, m.Kernel, m.Go),
+		fmt.Sprintf("Measured %s in %s by `%s`.", r.Date.Format("2006-01-02"), r.Took, r.Command),
+	}
+	if len(r.Versions) > 0 {
+		servers := append([]string{"wspush"}, peers...)
+		rank := func(server string) int {
+			if i := slices.Index(servers, server); i >= 0 {
+				return i
+			}
+			return len(servers)
+		}
+		var versions []string
+		for _, server := range slices.SortedFunc(maps.Keys(r.Versions), func(a, b string) int {
+			return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b))
+		}) {
+			versions = append(versions, server+" "+r.Versions[server])
+		}
+		lines = append(lines, strings.Join(versions, ", ")+".")
+	}
+	if r.Quick {
+		lines = append(lines, "A quick run: its figures are rough.")
+	}
+	return lines
+}
+
+// table has a row for each metric, and a column for each server.
+func (r *Results) table() grid {
+	g := grid{head: append([]string{"", "better", "conns", "wspush", "reference"}, peers...)}
+	for _, m := range metrics {
+		servers := append([]string{"wspush", m.reference}, peers...)
+		better, conns := "less", ""
+		if m.more {
+			better = "more"
+		}
+		if s, ok := r.figures(m, "wspush"); ok {
+			conns = thousands(s.Conns)
+		}
+		row := []string{m.label(), better, conns}
+		spread := []string{"– lowest to highest round", "", ""}
+		varies := false
+		for _, server := range servers {
+			row = append(row, r.cell(m, server))
+			s, ok := r.figures(m, server)
+			if !ok {
+				spread = append(spread, "")
+				continue
+			}
+			spread = append(spread, number(slices.Min(s.Samples))+"–"+number(slices.Max(s.Samples)))
+			varies = varies || len(s.Samples) > 1
+		}
+		g.rows = append(g.rows, row)
+		if m.spread && varies {
+			g.rows = append(g.rows, spread)
+		}
+	}
+	return g
+}
+
+// cell is a server's figure of a metric, with how far ahead of it wspush is.
+func (r *Results) cell(m metric, server string) string {
+	if server == "" {
+		return "" // a metric without a reference
+	}
+	s, ok := r.figures(m, server)
+	if !ok {
+		return missing
+	}
+	text := number(s.Median())
+	if server == m.reference {
+		text = short(server) + " " + text
+	}
+	if server == "wspush" {
+		return text
+	}
+	ours, _ := r.figures(m, "wspush")
+	if times, ok := m.ahead(ours.Median(), s.Median()); ok {
+		text += " (" + ratio(times) + ")"
+	}
+	return text
+}
+
+// scaleTable has a row for each metric of wspush that was measured with several numbers of connections.
+func (r *Results) scaleTable() grid {
+	var all []int
+	for _, m := range metrics {
+		if conns := r.sizes(m); m.scale && len(conns) > 1 {
+			all = append(all, conns...)
+		}
+	}
+	slices.Sort(all)
+	all = slices.Compact(all)
+	g := grid{head: []string{"connections"}}
+	for _, conns := range all {
+		g.head = append(g.head, thousands(conns))
+	}
+	for _, m := range metrics {
+		if !m.scale || len(r.sizes(m)) < 2 {
+			continue
+		}
+		row := []string{m.label()}
+		for _, conns := range all {
+			text := missing
+			if s, ok := r.Find(m.name, "wspush", conns); ok && len(s.Samples) > 0 {
+				text = number(s.Median())
+			}
+			row = append(row, text)
+		}
+		g.rows = append(g.rows, row)
+	}
+	return g
+}
+
+// sizes are the numbers of connections that a metric of wspush was measured with.
+func (r *Results) sizes(m metric) (conns []int) {
+	for _, s := range r.Series {
+		if s.Metric == m.name && s.Server == "wspush" && len(s.Samples) > 0 {
+			conns = append(conns, s.Conns)
+		}
+	}
+	slices.Sort(conns)
+	return slices.Compact(conns)
+}
+
+// targetTable has a row for each target.
+func (r *Results) targetTable() grid {
+	g := grid{head: []string{"target", "measured", ""}}
+	for _, t := range targets {
+		m, _ := metricNamed(t.metric)
+		measured, of, ok := t.measure(r)
+		text, verdict := "", "not measured"
+		if ok {
+			// Not rounded like the other figures, so that 1.104 does not look as if it met 1.1.
+			text, verdict = strconv.FormatFloat(measured, 'f', 3, 64)+m.measure(of), "not met"
+			if t.met(measured) {
+				verdict = "met"
+			}
+		}
+		g.rows = append(g.rows, []string{t.label(m), text, verdict})
+	}
+	return g
+}
+
+func (t target) label(m metric) string {
+	sign := "≤"
+	if m.more {
+		sign = "≥"
+	}
+	of := ""
+	switch len(t.of) {
+	case 0:
+	case 1:
+		of = t.of[0]
+	case len(goPeers):
+		of = "the best Go peer"
+	default:
+		of = "the best peer"
+	}
+	text := fmt.Sprintf("%s %s %v%s", m.says, sign, t.limit, m.measure(of))
+	if t.allow != 0 {
+		text += fmt.Sprintf(" (%v will do)", t.allow)
+	}
+	return text
+}
+
+// measure is what follows a figure of a target: the unit of the metric, or whose figure it is a multiple of.
+func (m metric) measure(of string) string {
+	switch {
+	case of != "":
+		return " times " + short(of)
+	case m.unit != "":
+		return " " + m.unit
+	}
+	return ""
+}
+
+func (m metric) label() string {
+	if m.unit == "" {
+		return m.says
+	}
+	return m.says + ", " + m.unit
+}
+
+// short is a server's name where the row says already that it is wspush's.
+func short(server string) string { return strings.TrimPrefix(server, "wspush ") }
+
+// number writes a figure with about three digits, which is more than two runs agree on.
+func number(v float64) string {
+	abs := math.Abs(v)
+	switch {
+	case math.IsNaN(v) || math.IsInf(v, 0):
+		return missing
+	case abs < 0.0005:
+		return "0"
+	case abs < 1:
+		return strconv.FormatFloat(v, 'f', 3, 64)
+	case abs >= 999_500:
+		return digits(v/1e6) + "M"
+	case abs >= 9_999.5:
+		return digits(v/1e3) + "k"
+	}
+	return digits(v)
+}
+
+func ratio(times float64) string { return digits(times) + "×" }
+
+func digits(v float64) string {
+	decimals := 0
+	switch abs := math.Abs(v); {
+	case abs < 9.995:
+		decimals = 2
+	case abs < 99.95:
+		decimals = 1
+	}
+	return strconv.FormatFloat(v, 'f', decimals, 64)
+}
+
+// thousands writes a number of connections.
+func thousands(n int) string {
+	if n >= 1000 && n%1000 == 0 {
+		return strconv.Itoa(n/1000) + "k"
+	}
+	return strconv.Itoa(n)
+}
+
+// grid is a table of text.
+type grid struct {
+	head []string
+	rows [][]string
+}
+
+// text writes the table for a terminal, with figures at the right of their columns.
+func (g grid) text(w io.Writer) {
+	widths := make([]int, len(g.head))
+	for _, row := range append([][]string{g.head}, g.rows...) {
+		for i, cell := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	line := func(cells []string) {
+		var b strings.Builder
+		for i, cell := range cells {
+			space := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+			if i == 0 {
+				b.WriteString(cell + space)
+			} else {
+				b.WriteString("  " + space + cell)
+			}
+		}
+		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
+	}
+	line(g.head)
+	rule := make([]string, len(g.head))
+	for i, width := range widths {
+		rule[i] = strings.Repeat("─", width)
+	}
+	line(rule)
+	for _, row := range g.rows {
+		line(row)
+	}
+}
+
+// markdown writes the table as GitHub's Markdown has it.
+func (g grid) markdown(w io.Writer) {
+	line := func(cells []string) { fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | ")) }
+	line(g.head)
+	fmt.Fprintf(w, "|---%s|\n", strings.Repeat("|---:", len(g.head)-1))
+	for _, row := range g.rows {
+		line(row)
+	}
+}

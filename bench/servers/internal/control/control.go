@@ -1,0 +1,168 @@
+// Package control is what the benchmark's servers have in common: their flags, the register of their connections, the
+// push endpoint, and the means to measure them. What differs between them, the WebSocket library and how its README has
+// one use it, is in their own packages.
+package control
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/wspush/wspush/bench/internal/order"
+)
+
+// Server is a server under way.
+type Server struct {
+	Ping time.Duration // the interval of pings
+	Mux  *http.ServeMux
+
+	listener net.Listener
+}
+
+// New reads the flags and opens the listener.
+func New() *Server {
+	listen := flag.String("listen", "127.0.0.1:0", "`address` to listen on")
+	ping := flag.Duration("ping", 5*time.Minute, "interval of pings")
+	flag.Parse()
+	l, err := net.Listen("tcp", *listen)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return &Server{Ping: *ping, Mux: http.NewServeMux(), listener: l}
+}
+
+// URL is where to push to a connection of a server that uses HandlePush; servers greet their clients with it.
+func (s *Server) URL(id string) string { return "http://" + s.listener.Addr().String() + "/push/" + id }
+
+// Serve says on standard output that the server is ready, and serves for ever. The benchmark pushes with push in-process.
+func (s *Server) Serve(push func(id string, data []byte) error) {
+	s.Mux.HandleFunc("GET /bench/goroutines", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, runtime.NumGoroutine())
+	})
+	s.Mux.HandleFunc("POST /bench/hot", func(w http.ResponseWriter, r *http.Request) {
+		publishers, err1 := strconv.Atoi(r.FormValue("publishers"))
+		ms, err2 := strconv.Atoi(r.FormValue("ms"))
+		if err := errors.Join(err1, err2); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		h, err := hot(push, r.FormValue("id"), publishers, time.Duration(ms)*time.Millisecond)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(h)
+	})
+	fmt.Println("ready", s.listener.Addr())
+	log.Fatal(http.Serve(s.listener, s.Mux))
+}
+
+// Hot is what came of many pushes to one connection.
+type Hot struct {
+	Pushes  int64         `json:"pushes"`
+	Elapsed time.Duration `json:"elapsed"`
+}
+
+// hot has publishers push to one connection, each of them again and again.
+func hot(push func(id string, data []byte) error, id string, publishers int, d time.Duration) (Hot, error) {
+	data := []byte(strings.Repeat("H", order.Size))
+	var stop atomic.Bool
+	var pushes atomic.Int64
+	failed := make(chan error, publishers)
+	var all sync.WaitGroup
+	begin := time.Now()
+	for range publishers {
+		all.Go(func() {
+			n := int64(0)
+			for !stop.Load() {
+				if err := push(id, data); err != nil {
+					failed <- err
+					break
+				}
+				n++
+			}
+			pushes.Add(n)
+		})
+	}
+	time.Sleep(d)
+	stop.Store(true)
+	all.Wait()
+	h := Hot{Pushes: pushes.Load(), Elapsed: time.Since(begin)}
+	select {
+	case err := <-failed:
+		return h, err
+	default:
+		return h, nil
+	}
+}
+
+// ErrGone says that there is no such connection.
+var ErrGone = errors.New("no such connection")
+
+// HandlePush serves POST /push/ID with push: the body becomes one message.
+func (s *Server) HandlePush(push func(id string, data []byte) error) {
+	s.Mux.HandleFunc("POST /push/{id}", func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		switch err := push(r.PathValue("id"), body); {
+		case errors.Is(err, ErrGone):
+			http.Error(w, err.Error(), http.StatusGone)
+		case err != nil:
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		default:
+			w.WriteHeader(http.StatusNoContent)
+		}
+	})
+}
+
+// Conns are the connections of a server by ID. The zero value is none.
+type Conns[C any] struct {
+	mu   sync.RWMutex
+	byID map[string]C
+}
+
+// NewID makes an ID that nobody can guess.
+func NewID() string { return rand.Text() }
+
+// Add adds a connection.
+func (cs *Conns[C]) Add(id string, c C) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.byID == nil {
+		cs.byID = map[string]C{}
+	}
+	cs.byID[id] = c
+}
+
+// Remove removes a connection.
+func (cs *Conns[C]) Remove(id string) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	delete(cs.byID, id)
+}
+
+// Get returns a connection.
+func (cs *Conns[C]) Get(id string) (C, error) {
+	cs.mu.RLock()
+	defer cs.mu.RUnlock()
+	c, ok := cs.byID[id]
+	if !ok {
+		return c, ErrGone
+	}
+	return c, nil
+}
