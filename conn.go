@@ -112,7 +112,7 @@ func (c *Conn) begin(typ MessageType, data []byte) (pending *sending, err error)
 	if waiting {
 		return s, nil
 	}
-	c.shared.sendings.Put(s)
+	c.shared.release(s)
 	return nil, err
 }
 
@@ -121,12 +121,12 @@ func (c *Conn) await(ctx context.Context, s *sending) (err error) {
 	done := ctx.Done()
 	if done == nil { // context.Background, most of the time; a select costs twice as much
 		err = <-s.settled
-		c.shared.sendings.Put(s)
+		c.shared.release(s)
 		return c.outcome(err)
 	}
 	select {
 	case err = <-s.settled:
-		c.shared.sendings.Put(s)
+		c.shared.release(s)
 		return c.outcome(err)
 	case <-done:
 	}
@@ -149,6 +149,12 @@ func newSending() *sending {
 	s := &sending{settled: make(chan error, 1)}
 	s.settle = func(err error) { s.settled <- err }
 	return s
+}
+
+// release takes back what nobody uses any more, without the data of the caller's.
+func (sh *shared) release(s *sending) {
+	s.message = socket.Message{}
+	sh.sendings.Put(s)
 }
 
 // start begins to send a message as m. If it is pending, settled is called with what is yet to be put through outcome,

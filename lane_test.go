@@ -3,13 +3,17 @@ package wspush_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -83,6 +87,8 @@ func TestLane(t *testing.T) {
 		{"by its user", 1, []string{push("/ws", "Authorization: Basic USER\r\n", "two")}, "two"},
 		{"empty", 1, []string{push(here, "", "")}, ""},
 		{"several in one segment", 3, []string{push(here, "", "a") + push(here, "", "b") + push(here, "", "c")}, "a|b|c"},
+		{"with a line break between", 3, []string{push(here, "", "a") + "\r\n" + push(here, "", "b") + "\r\n", "\n\n" + push(here, "", "c")}, "a|b|c"},
+		{"with too many line breaks", 2, []string{push(here, "", "a") + "\r\n\r\n\r\n" + push(here, "", "b")}, "a"},
 		{"then one that is not there in full", 2, []string{push(here, "", "a") + push(here, "", "bc")[:50], push(here, "", "bc")[50:]}, "a|bc"},
 		{"header and body apart", 1, []string{strings.TrimSuffix(push(here, "", "apart"), "apart"), "apart"}, "apart"},
 		{"then another method", 3, []string{push(here, "", "a") + "OPTIONS " + here + " HTTP/1.1\r\nHost: x\r\n\r\n" + push(here, "", "b")}, "a|b"},
@@ -182,23 +188,193 @@ func TestLaneWaits(t *testing.T) {
 	})
 }
 
-// angry is a slog.Handler that panics, which is the application's fault, and no reason for the process to end.
-type angry struct{ slog.Handler }
+// angry is a slog.Handler that panics, or ends the goroutine, which is the application's fault, and no reason for the process
+// to end, or to leave the connection open.
+type angry struct {
+	slog.Handler
+	do func()
+}
 
 func (angry) Enabled(context.Context, slog.Level) bool { return true }
 func (h angry) Handle(ctx context.Context, r slog.Record) error {
 	if strings.Contains(r.Message, "refused") {
-		panic("angry")
+		h.do()
 	}
 	return nil
 }
 
 func TestLanePanic(t *testing.T) {
-	w := newWorker(t, &wspush.WorkerOptions{Logger: slog.New(angry{slog.DiscardHandler})})
+	for _, do := range []func(){func() { panic("angry") }, runtime.Goexit} {
+		testLanePanic(t, do)
+	}
+}
+
+func testLanePanic(t *testing.T, do func()) {
+	w := newWorker(t, &wspush.WorkerOptions{Logger: slog.New(angry{slog.DiscardHandler, do})})
 	request := "POST /ws/@connections/" + unknownID + " HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
 	for range 2 {
 		if got := exchange(t, w.Addr().String(), 1, request); !slices.Equal(got, []string{"end"}) {
 			t.Errorf("got %q", got)
 		}
 	}
+}
+
+// foreign is a listener of an application's, whose connections are not what net makes.
+type foreign struct {
+	net.Listener
+	wrap func(net.Conn) net.Conn
+}
+
+func (l foreign) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return l.wrap(c), nil
+}
+
+// shy has no address until its other end has said something, as behind a proxy that announces its clients.
+type shy struct{ net.Conn }
+
+func (c shy) RemoteAddr() net.Addr {
+	_, _ = c.Conn.Read(make([]byte, 1))
+	return nil
+}
+
+// A connection whose address makes one wait holds up nobody, least of all Shutdown.
+func TestLaneForeignConn(t *testing.T) {
+	l := foreign{listenTCP(t), func(c net.Conn) net.Conn { return shy{c} }}
+	w := newWorker(t, &wspush.WorkerOptions{Listener: l, Advertise: []string{"http://push.test"}})
+	silent, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	request := "POST /ws/@connections/" + unknownID + " HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+	for range 2 {
+		if got := exchange(t, l.Addr().String(), 1, request); !strings.HasPrefix(got[0], "410") {
+			t.Errorf("got %q", got)
+		}
+	}
+	if err := w.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A listener that serves TLS by itself may have agreed on HTTP/2.
+func TestLaneForeignTLS(t *testing.T) {
+	certificate, pool := testutil.NewCertificate(t)
+	l := tls.NewListener(listenTCP(t), &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: []string{"h2", "http/1.1"}})
+	newWorker(t, &wspush.WorkerOptions{Listener: l, Advertise: []string{"https://push.test"}})
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	for range 2 {
+		resp, err := client.Post("https://127.0.0.1:"+port+"/ws/@connections/"+unknownID, "", strings.NewReader("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.ProtoMajor != 2 || resp.StatusCode != http.StatusGone {
+			t.Errorf("got %s %s", resp.Proto, resp.Status)
+		}
+	}
+}
+
+// failing is a listener that fails when it is told to.
+type failing struct {
+	net.Listener
+	err chan error
+}
+
+func (l failing) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	select {
+	case err := <-l.err:
+		if c != nil {
+			c.Close()
+		}
+		return nil, err
+	default:
+		return c, err
+	}
+}
+
+// exhausted is what the system says when there are too many files.
+type exhausted struct{ error }
+
+func (exhausted) Timeout() bool   { return false }
+func (exhausted) Temporary() bool { return true }
+
+// The listener may fail for a moment, or for good: those who are connected get their answers, and Shutdown does not wait
+// for it.
+func TestLaneListenerFails(t *testing.T) {
+	l := failing{listenTCP(t), make(chan error, 1)}
+	records := &recorder{}
+	w := newWorker(t, &wspush.WorkerOptions{Listener: l, Advertise: []string{"http://push.test"}, Logger: slog.New(records)})
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		c.SetDeadline(time.Now().Add(10 * time.Second))
+		return c
+	}
+	ask := func(c net.Conn, method string) {
+		t.Helper()
+		fmt.Fprintf(c, "%s /ws/@connections/%s HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", method, unknownID)
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil || resp.StatusCode != 410 {
+			t.Errorf("%s: %v, %v", method, resp, err)
+		}
+	}
+	first := dial()
+	ask(first, "POST")
+	l.err <- exhausted{errors.New("too many open files")}
+	dial()
+	testutil.Eventually(t, "a warning", func() bool { return records.has("does not accept for a moment") })
+	second := dial() // which works again
+	ask(second, "POST")
+	l.err <- errors.New("broken")
+	dial()
+	testutil.Eventually(t, "an error", func() bool { return records.has("the push listener has failed") })
+	ask(first, "POST")
+	ask(first, "GET") // which is net/http's
+	ask(second, "DELETE")
+	if err := w.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
+// recorder keeps what is logged.
+type recorder struct {
+	slog.Handler
+	mu  sync.Mutex // guards all
+	all []string
+}
+
+func (*recorder) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h *recorder) Handle(_ context.Context, r slog.Record) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.all = append(h.all, r.Message)
+	return nil
+}
+
+func (h *recorder) has(text string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.ContainsFunc(h.all, func(s string) bool { return strings.Contains(s, text) })
+}
+
+func listenTCP(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }

@@ -43,7 +43,11 @@ func (l *life) await() {
 // read is the goroutine of a connection whose client says something.
 func (l *life) read() {
 	defer l.goOn()
-	for !l.ended && !l.socket.Idle() {
+	for !l.ended {
+		l.socket.TakePings()
+		if l.socket.Idle() {
+			return
+		}
 		l.readMessage()
 	}
 }

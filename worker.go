@@ -116,7 +116,6 @@ func (w *Worker) serve() {
 	w.served = make(chan struct{})
 	go func() {
 		defer close(w.served)
-		defer listener.Close()
 		var err error
 		if w.opts.TLS != nil {
 			err = w.server.ServeTLS(listener, "", "")

@@ -16,7 +16,10 @@ const (
 	maskBit = 0x80 // in the second byte
 	rsv1Bit = 0x40 // "compressed" in RFC 7692 section 6
 
-	maxHeader = 10 // a server's frames are not masked (RFC 6455 section 5.1)
+	maxHeader   = 10 // a server's frames are not masked (RFC 6455 section 5.1)
+	shortHeader = 6  // a client's, with a mask, but no extended length
+
+	maxControl = 125 // bytes of a control frame's payload (RFC 6455 section 5.5)
 
 	// MaxCloseReason is how many bytes a close reason may have: a control frame holds 125 (RFC 6455 section 5.5), two of
 	// which are the code.

@@ -1,5 +1,7 @@
 package socket
 
+import "time"
+
 // input is what has come in from the client and has not been read yet. It is the reading goroutine's.
 //
 // A connection that waits for its client keeps nothing but first: a buffer for as long as it lives would be most of what it
@@ -66,7 +68,7 @@ func (s *Socket) dropBuffer() {
 func (s *Socket) Idle() bool { return len(s.input.ahead()) == 0 && s.input.next == nil }
 
 // Await waits until there is something for Read to do; when it is Idle, that is when something comes in, or the connection
-// ends. Pongs are noted here: in a connection that is otherwise silent, nothing else comes.
+// ends. Pongs are noted here: they are all that comes in on most connections that are silent otherwise.
 //
 // It is for a goroutine that does nothing else: the stack of one that has been in Read is several times as large, and would
 // be kept for as long as the client is silent.
@@ -77,24 +79,84 @@ func (s *Socket) Await() {
 	}
 }
 
-// takePongs takes the pongs at the head of what has come in, if they are whole and right (RFC 6455 section 5.5.3); Read
-// sees to everything else. Nothing has come in of a message.
+// takePongs notes the pongs at the head of what has come in.
 func (s *Socket) takePongs() {
-	const short = 6 // the length of a header with a mask, but without an extended length
-	for in := &s.input; ; {
-		b := in.ahead()
-		if len(b) < short || b[0] != finBit|opPong || b[1]&maskBit == 0 {
+	for {
+		payload, ok := s.takeControl(opPong)
+		if !ok {
 			return
 		}
-		end := short + int(b[1]&^maskBit)
-		if end > len(b) { // too long for a control frame, maybe
-			return
-		}
-		payload, mask := b[short:end], b[2:short]
-		for i := range payload {
-			payload[i] ^= mask[i%4]
-		}
-		in.read += end
 		s.gotPong(payload)
 	}
+}
+
+// controlTimeout is how long the payload of a ping or pong may take to arrive; coder/websocket has the same.
+const controlTimeout = 5 * time.Second
+
+// TakePings answers the pings, and notes the pongs, at the head of what has come in, so that a client which sends nothing
+// else costs neither reader nor buffer: Read would keep them until the next message. It waits for the rest of one that has
+// not come in full. It is for the goroutine that goes on to Read.
+func (s *Socket) TakePings() {
+	var by time.Time
+	for {
+		s.takePongs()
+		if payload, ok := s.takeControl(opPing); ok {
+			s.gotPing(payload)
+			continue
+		}
+		if !s.input.cutControl() || s.input.next != nil {
+			break
+		}
+		if by.IsZero() && len(s.input.ahead()) >= shortHeader {
+			by = time.Now().Add(controlTimeout)
+			_ = s.conn.SetReadDeadline(by) // an error means that the connection is closed, which the read will say
+		}
+		s.receiveMore()
+	}
+	if !by.IsZero() {
+		_ = s.conn.SetReadDeadline(time.Time{})
+	}
+	s.dropBuffer()
+}
+
+// cutControl reports whether what is ahead may be the beginning of a ping or pong, and no more than that.
+func (in *input) cutControl() bool {
+	b := in.ahead()
+	switch {
+	case len(b) == 0 || b[0] != finBit|opPing && b[0] != finBit|opPong:
+		return false
+	case len(b) == 1:
+		return true // as far as one can tell
+	}
+	return b[1]&maskBit != 0 && b[1]&^maskBit <= maxControl && len(b) < shortHeader+int(b[1]&^maskBit)
+}
+
+// receiveMore is receive behind what is ahead.
+func (s *Socket) receiveMore() {
+	in := &s.input
+	if in.buffer == nil {
+		in.buffer = s.shared.buffer()
+	}
+	ahead := copy(*in.buffer, in.ahead())
+	s.receive((*in.buffer)[ahead:])
+	in.bytes = (*in.buffer)[:ahead+len(in.bytes)]
+}
+
+// takeControl takes a control frame at the head of what has come in, if it is whole and right (RFC 6455 section 5.5) and
+// has that opcode; Read sees to everything else. Nothing has come in of a message.
+func (s *Socket) takeControl(op byte) (payload []byte, ok bool) {
+	b := s.input.ahead()
+	if len(b) < shortHeader || b[0] != finBit|op || b[1]&maskBit == 0 {
+		return nil, false
+	}
+	end := shortHeader + int(b[1]&^maskBit)
+	if end > len(b) || end > shortHeader+maxControl {
+		return nil, false
+	}
+	payload = b[shortHeader:end]
+	for i := range payload {
+		payload[i] ^= b[2+i%4]
+	}
+	s.input.read += end
+	return payload, true
 }

@@ -44,7 +44,8 @@ func (sh *Shared) lend(s *Socket) *reader {
 	return r
 }
 
-// takeBack takes a reader that is between two messages, and has been lent for no longer than lendable.
+// takeBack takes a reader that is between two messages, and has been lent for no longer than lendable. Each connection
+// brings one, and at its end, which a Read finds, retires one: so none is left when the last connection of a worker has ended.
 func (sh *Shared) takeBack(r *reader) {
 	r.socket = nil
 	sh.mu.Lock()

@@ -1,0 +1,52 @@
+package wspush_test
+
+import (
+	"context"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/internal/testutil"
+)
+
+// A push in the same process to a client that takes it costs no allocation, by whatever door, nor does looking for a
+// connection; with a context that can end, too, and for a message of several writes.
+func TestAllocations(t *testing.T) {
+	if raced {
+		t.Skip("the race detector allocates")
+	}
+	w := newWorker(t, quiet())
+	client, conn, _ := dial(t, w, serve(t, w, nil), testutil.Options{})
+	var reading sync.WaitGroup
+	reading.Go(func() { _, _ = io.Copy(io.Discard, client.Conn()) })
+	defer reading.Wait()
+	defer client.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	id, unknown := strings.Clone(conn.ID()), "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
+	message, long := []byte("hello"), []byte(big[:40_000])
+	check := func(t *testing.T, err error) {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	for name, call := range map[string]func(t *testing.T){
+		"Worker.Push":        func(t *testing.T) { check(t, w.Push(context.Background(), id, wspush.Text, message)) },
+		"Conn.Push":          func(t *testing.T) { check(t, conn.Push(context.Background(), wspush.Binary, message)) },
+		"an empty message":   func(t *testing.T) { check(t, conn.Push(context.Background(), wspush.Text, nil)) },
+		"a long message":     func(t *testing.T) { check(t, conn.Push(context.Background(), wspush.Text, long)) },
+		"with a context":     func(t *testing.T) { check(t, w.Push(ctx, id, wspush.Text, message)) },
+		"a lookup":           func(t *testing.T) { w.Conn(id) },
+		"a lookup in vain":   func(t *testing.T) { w.Conn(unknown) },
+		"to nobody":          func(t *testing.T) { _ = w.Push(context.Background(), unknown, wspush.Text, message) },
+		"how many there are": func(t *testing.T) { w.Len(); w.Stats() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			if n := testing.AllocsPerRun(500, func() { call(t) }); n >= 1 {
+				t.Errorf("%v allocations", n)
+			}
+		})
+	}
+}

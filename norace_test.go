@@ -1,0 +1,5 @@
+//go:build !race
+
+package wspush_test
+
+const raced = false

@@ -1,0 +1,237 @@
+package wspush_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/internal/testutil"
+)
+
+// A client need answer only the latest of several pings, and may take its time; whatever else it says in pongs is a sign of
+// life and no more. The times are those since the connection began.
+func TestPongs(t *testing.T) {
+	type step struct {
+		at      time.Duration
+		payload string // of a pong
+	}
+	const s = time.Second
+	tests := map[string]struct {
+		pongs []step
+		want  []string // what the server sends until 10 s are over, with pings each second and the end after 3.5 s
+	}{
+		"only the latest of two": {[]step{{2 * s, "1"}, {4 * s, "2"}}, []string{"1s 1", "2s 1", "3s 2", "4s 2", "5s 3", "6s 3", "7s 3", "7.5s close"}},
+		"late": {[]step{{2500 * time.Millisecond, "1"}, {5700 * time.Millisecond, "2"}},
+			[]string{"1s 1", "2s 1", "3.5s 2", "4.5s 2", "5.5s 2", "6.7s 3", "7.7s 3", "8.7s 3", "9.2s close"}},
+		"twice":              {[]step{{time.Second, "1"}, {1500 * time.Millisecond, "1"}, {2 * s, "1"}}, []string{"1s 1", "3s 2", "4s 2", "5s 2", "5.5s close"}},
+		"something else":     {[]step{{500 * time.Millisecond, "1"}, {2 * s, ""}, {2500 * time.Millisecond, "2"}, {3 * s, "01"}}, []string{"1.5s 1", "4s 1", "5s 1", "6s 1", "6.5s close"}},
+		"each for two":       {[]step{{s, "1"}, {3 * s, "2"}, {5 * s, "3"}, {7 * s, "4"}, {9 * s, "5"}}, []string{"1s 1", "2s 2", "3s 2", "4s 3", "5s 3", "6s 4", "7s 4", "8s 5", "9s 5", "10s 6"}},
+		"before it is asked": {[]step{{s - 1, "1"}}, []string{"1.999999999s 1", "2.999999999s 1", "3.999999999s 1", "4.499999999s close"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			opts := &wspush.Options{PingInterval: time.Second, IdleTimeout: 3500 * time.Millisecond}
+			bubble(t, wspush.WorkerOptions{}, opts, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+				begin := time.Now()
+				var got []string
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					for {
+						f, err := client.ReadFrame()
+						if err != nil {
+							return
+						}
+						what := string(f.Payload)
+						if f.Op != testutil.Ping {
+							what = f.Op.String()
+						}
+						got = append(got, fmt.Sprint(time.Since(begin), " ", what))
+					}
+				}()
+				for _, step := range tt.pongs {
+					<-time.After(step.at - time.Since(begin))
+					synctest.Wait() // for a ping of the same moment, which is then answered
+					client.Send(testutil.Pong, []byte(step.payload))
+				}
+				<-time.After(10*s - time.Since(begin))
+				synctest.Wait()
+				client.Close()
+				<-done
+				if !slices.Equal(got, tt.want) {
+					t.Errorf("the server sent\n%q, want\n%q", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// Pongs that nobody has asked for are allowed, wherever they come (RFC 6455 section 5.5.3), however they come, and do no
+// harm to the messages around them: on a silent connection and on one that is being read.
+func TestPongsUnasked(t *testing.T) {
+	pong := func(payload string) []byte { return wire(frame(true, testutil.Pong, payload)) }
+	hello := wire(frame(true, testutil.Text, "hello"))
+	pieces := func(raw []byte, size int) [][]byte { return slices.Collect(slices.Chunk(raw, size)) }
+	full := strings.Repeat("\xff", 125)
+	var lengths, lengthsTogether [][]byte
+	for n := range 126 {
+		lengths = append(lengths, pong(full[:n]))
+	}
+	lengthsTogether = [][]byte{bytes.Join(lengths, nil)}
+	halves := slices.Concat(wire(frame(false, testutil.Text, "he")), pong("?"), pong(full), pong(""), wire(frame(true, testutil.Continuation, "llo")))
+	tests := map[string]struct {
+		writes [][]byte
+		want   int // messages
+	}{
+		"of each length":                 {lengths, 0},
+		"of each length, at once":        {lengthsTogether, 0},
+		"of each length, in pieces of 7": {pieces(lengthsTogether[0], 7), 0},
+		"byte by byte":                   {pieces(slices.Concat(pong("1"), pong(""), pong("12345")), 1), 0},
+		"the longest, byte by byte":      {pieces(pong(full), 1), 0},
+		"before a message":               {[][]byte{slices.Concat(pong("1"), hello)}, 1},
+		"before each byte of a message":  {pieces(slices.Concat(pong("1"), hello), len(pong("1"))+1), 1},
+		"before half a message":          {[][]byte{slices.Concat(pong("1"), hello[:8]), hello[8:]}, 1},
+		"before a byte of a message":     {[][]byte{slices.Concat(pong("1"), hello[:1]), hello[1:]}, 1},
+		"behind a message":               {[][]byte{slices.Concat(hello, pong("1"))}, 1},
+		"around messages":                {[][]byte{slices.Concat(pong(""), hello, pong("1"), pong("2"), hello, pong(full), hello, pong("1"))}, 3},
+		"between fragments, at once":     {[][]byte{halves}, 1},
+		"between fragments, in pieces":   {pieces(halves, 5), 1},
+		"between fragments, by bytes":    {pieces(halves, 1), 1},
+		"of messages and pongs, in 32s":  {pieces(bytes.Repeat(slices.Concat(pong("1"), hello), 20), 32), 20},
+		"of messages and pongs, in 31s":  {pieces(bytes.Repeat(slices.Concat(pong("1"), hello), 20), 31), 20},
+	}
+	for name, connect := range stages {
+		w := newWorker(t, quiet())
+		messages := make(chan string, 100)
+		h := newHandler(t, w, &wspush.Options{OnMessage: func(_ *wspush.Conn, _ wspush.MessageType, data []byte) { messages <- string(data) }})
+		for what, tt := range tests {
+			t.Run(name+", "+what, func(t *testing.T) {
+				client := testutil.Handshake(t, connect(t, h), testutil.Options{})
+				conn, _ := greeted(t, w, client)
+				defer client.Close()
+				for range 2 { // from a connection that has been silent so far, and one that has not
+					for _, raw := range tt.writes {
+						client.Write(raw)
+					}
+					client.Send(testutil.Text, []byte("end"))
+					for n := 0; ; n++ {
+						got := receive(t, "OnMessage", messages)
+						if got == "end" && n == tt.want {
+							break
+						}
+						if got != "hello" || n >= tt.want {
+							t.Fatalf("message %d of %d: %.100q", n, tt.want, got)
+						}
+					}
+				}
+				go conn.Push(context.Background(), wspush.Text, []byte("alive"))
+				client.Expect(testutil.Text, "alive")
+			})
+		}
+	}
+}
+
+// Pongs while a callback runs wait with everything else, and the one among them that answers a ping counts afterwards.
+func TestPongsDuringCallback(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls, proceed := make(chan string), make(chan struct{})
+		_, client, _ := overPipe(t, wspush.WorkerOptions{}, &wspush.Options{
+			PingInterval: time.Second, IdleTimeout: time.Minute,
+			OnMessage: func(_ *wspush.Conn, _ wspush.MessageType, data []byte) {
+				calls <- string(data)
+				<-proceed
+			},
+		})
+		begin := time.Now()
+		pongs := wire(frame(true, testutil.Pong, "0"), frame(true, testutil.Pong, "1"), frame(true, testutil.Pong, "?"))
+		wrote := make(chan error)
+		go func() {
+			_, err := client.Conn().Write(slices.Concat(wire(frame(true, testutil.Text, "first")), pongs, wire(frame(true, testutil.Text, "second")), pongs))
+			wrote <- err
+		}()
+		if got := <-calls; got != "first" {
+			t.Fatalf("got %q", got)
+		}
+		for i := range 3 {
+			client.Expect(testutil.Ping, "1")
+			if at := time.Since(begin); at != time.Duration(i+1)*time.Second {
+				t.Errorf("ping %d after %v", i, at)
+			}
+		}
+		proceed <- struct{}{}
+		if got := <-calls; got != "second" {
+			t.Fatalf("got %q", got)
+		}
+		proceed <- struct{}{}
+		if err := <-wrote; err != nil {
+			t.Fatal(err)
+		}
+		client.Expect(testutil.Ping, "2")
+		if at := time.Since(begin); at != 4*time.Second {
+			t.Errorf("the ping after that came after %v", at)
+		}
+	})
+}
+
+// A pong that is wrong is a violation like any other, whether it comes to a silent connection or behind what is right, at
+// once or byte by byte.
+func TestPongsWrong(t *testing.T) {
+	good := frame(true, testutil.Pong, "1")
+	wrong := map[string][]byte{
+		"RSV1":                wire(testutil.Frame{Fin: true, Rsv: 4, Op: testutil.Pong, Masked: true, Payload: []byte("1")}),
+		"RSV2":                wire(testutil.Frame{Fin: true, Rsv: 2, Op: testutil.Pong, Masked: true, Payload: []byte("1")}),
+		"RSV3":                wire(testutil.Frame{Fin: true, Rsv: 1, Op: testutil.Pong, Masked: true, Payload: []byte("1")}),
+		"unmasked":            wire(testutil.Frame{Fin: true, Op: testutil.Pong, Payload: []byte("123456")}),
+		"unmasked, as if not": append(wire(testutil.Frame{Fin: true, Op: testutil.Pong, Payload: []byte("12345")}), "mask"...),
+		"no FIN":              wire(frame(false, testutil.Pong, "1")),
+		"126 bytes":           wire(frame(true, testutil.Pong, strings.Repeat("x", 126))),
+		"64 KiB":              wire(frame(true, testutil.Pong, strings.Repeat("x", 1<<16))),
+	}
+	before := map[string][]byte{
+		"":                  nil,
+		" behind a pong":    wire(good),
+		" behind a message": wire(frame(true, testutil.Text, "hello")),
+		" in a message":     wire(frame(false, testutil.Text, "hello")),
+	}
+	for name, connect := range stages {
+		j := newJournal()
+		w := newWorker(t, quiet())
+		h := newHandler(t, w, j.options())
+		for what, raw := range wrong {
+			for where, first := range before {
+				for _, size := range []int{1, len(first) + len(raw)} {
+					if size == 1 && len(raw) > 200 {
+						continue
+					}
+					t.Run(fmt.Sprintf("%s, %s%s, %d at a time", name, what, where, size), func(t *testing.T) {
+						client := testutil.Handshake(t, connect(t, h), testutil.Options{})
+						greeted(t, w, client)
+						defer client.Close()
+						go func() { // until the server has had enough
+							for piece := range slices.Chunk(slices.Concat(first, raw), size) {
+								if _, err := client.Conn().Write(piece); err != nil {
+									return
+								}
+							}
+						}()
+						f := client.NextFrame()
+						if f.Op != testutil.Close || len(f.Payload) < 2 || binary.BigEndian.Uint16(f.Payload) != 1002 {
+							t.Errorf("got a %v, want a close frame with 1002", f)
+						}
+						client.Close()
+						if reason := receive(t, "OnDisconnect", j.ended); reason.Cause != wspush.CauseProtocol || reason.Code != 1002 {
+							t.Errorf("reason: %v", reason)
+						}
+					})
+				}
+			}
+		}
+	}
+}
