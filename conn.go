@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -118,17 +119,20 @@ func (c *Conn) begin(typ MessageType, data []byte) (pending *sending, err error)
 
 // await returns the outcome of what begin has left pending, or gives it up when ctx ends.
 func (c *Conn) await(ctx context.Context, s *sending) (err error) {
-	done := ctx.Done()
-	if done == nil { // context.Background, most of the time; a select costs twice as much
-		err = <-s.settled
+	// Most often others are about to push, too, and whoever writes for all of them to do so. To have let them goes faster
+	// than to sleep and be woken.
+	runtime.Gosched()
+	select {
+	case err = <-s.settled:
 		c.shared.release(s)
 		return c.outcome(err)
+	default:
 	}
 	select {
 	case err = <-s.settled:
 		c.shared.release(s)
 		return c.outcome(err)
-	case <-done:
+	case <-ctx.Done():
 	}
 	// From here on the message may be the socket's for longer than the caller waits, so it is not used again.
 	err, decided := c.socket.Abandon(&s.message, ctx.Err())
