@@ -49,7 +49,7 @@ const publishers = 16
 
 var full = plan{
 	rounds: 5,
-	idle:   10_000, settle: 3 * time.Second, rest: 5 * time.Second,
+	idle:   10_000, settle: 3 * time.Second, rest: 2 * time.Second,
 	posted: 1000, warm: 500 * time.Millisecond, push: 2 * time.Second,
 	inProcess: 100_000,
 	hot:       2 * time.Second,
