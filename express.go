@@ -13,7 +13,7 @@ import (
 
 // express is the push listener's way for plain pushes: small POSTs that come in whole, with nothing in their header that
 // takes an HTTP server to understand. They are most of what a push listener gets, and without a goroutine that watches the
-// publisher, a context and half a dozen deadlines for each they cost a fifth less.
+// publisher, a context and half a dozen deadlines for each they cost a tenth to a fifth less.
 //
 // It knows what a plain push is, and no more of HTTP than that. On anything else it hands the connection over to net/http,
 // for good, with all that it has read, as if it had never been here: to net/http it is a listener. What a push means is
