@@ -32,7 +32,7 @@ func readers(b *testing.B, w *wspush.Worker, server string, n int) []*wspush.Con
 		conns[i] = conn
 		wg.Go(func() { _, _ = io.Copy(io.Discard, client.Conn()) })
 	}
-	b.Cleanup(wg.Wait) // when the worker's own cleanup, which was registered earlier… has yet to run: see drop
+	b.Cleanup(wg.Wait) // after the Close that is registered next, since the last comes first
 	b.Cleanup(func() {
 		for _, c := range conns {
 			_ = c.Close(1000, "")

@@ -197,3 +197,30 @@ func TestIntervalDefaults(t *testing.T) {
 		}
 	}
 }
+
+// unmoved is a connection on which nothing ever happens.
+type unmoved struct{ start time.Time }
+
+func (u unmoved) stamps() (now, received, sent time.Duration) { return time.Since(u.start), 0, 0 }
+func (unmoved) ping()                                         {}
+func (unmoved) expire(*CloseError)                            {}
+
+// What an alarm costs among those of many connections: to look at the stamps, and to be set anew.
+func BenchmarkTimers(b *testing.B) {
+	for _, n := range []int{1000, 10_000, 100_000} {
+		b.Run(fmt.Sprintf("connections=%d", n), func(b *testing.B) {
+			a, u := newAlarms(), unmoved{time.Now()}
+			all := make([]timers, n)
+			for i := range all {
+				all[i].begin(a, time.Hour, 2*time.Hour, u)
+			}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				all[i%n].fire()
+			}
+			for i := range all {
+				all[i].stop()
+			}
+		})
+	}
+}

@@ -129,7 +129,7 @@ func (r *Results) caption() []string {
 	second := fmt.Sprintf("%s, %s; medians", m.Go, r.Date.Format("2006-01-02"))
 	memory, _ := metricNamed("memory")
 	if s, ok := r.figures(memory, "wspush"); ok {
-		second += fmt.Sprintf(" of %d rounds with %s connections", len(s.Samples), thousands(s.Conns))
+		second += fmt.Sprintf(" of %d rounds", len(s.Samples))
 	}
 	if r.Quick {
 		second += "; a quick run, its figures are rough"

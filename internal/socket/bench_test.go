@@ -1,0 +1,26 @@
+package socket
+
+import (
+	"fmt"
+	"testing"
+)
+
+// One message on its way through the queue: its frame made, copied to be written, and accounted for.
+func BenchmarkFrame(b *testing.B) {
+	for _, size := range []int{100, 1000, 16_000} {
+		b.Run(fmt.Sprintf("bytes=%d", size), func(b *testing.B) {
+			s, m, data, buf := newSocket(nil), new(Message), make([]byte, size), make([]byte, 2*chunkSize)
+			b.ReportAllocs()
+			b.SetBytes(int64(size))
+			for b.Loop() {
+				if err := s.Prepare(m, true, data, nil); err != nil {
+					b.Fatal(err)
+				}
+				s.queue.add(m)
+				if s.queue.wrote(len(s.queue.fill(buf, 1))); !m.done {
+					b.Fatal("not all of it")
+				}
+			}
+		})
+	}
+}
