@@ -14,7 +14,7 @@ import (
 type alarms struct {
 	start time.Time
 
-	mu      sync.Mutex // guards what follows, and alarm in every timers; never held while anything is due
+	mu      sync.Mutex // guards what follows, and alarm in every timers; not held while one is woken, which may write
 	queue   alarmQueue
 	timer   *time.Timer // set for the first of the queue; nil before the first alarm
 	running bool        // run is, and will look at the queue before it ends

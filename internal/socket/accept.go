@@ -24,6 +24,7 @@ type Options struct {
 
 	// Admit is asked when nothing else is left that could refuse the handshake; its error is returned as it is.
 	Admit func() error
+	// Owner is told what happens to the socket afterwards.
 	Owner Owner
 }
 
