@@ -197,13 +197,13 @@ func dedupe[T comparable](s []T) []T {
 }
 
 // requestPath is the path in the request line, escaped, without query: what the client asked for, whatever handlers such
-// as http.StripPrefix have made of it since.
+// as http.StripPrefix have made of it since. It is a copy: a connection keeps it, but not the query.
 func requestPath(r *http.Request) string {
 	path := r.URL.EscapedPath()
 	if u, err := url.ParseRequestURI(r.RequestURI); err == nil {
 		path = u.EscapedPath()
 	}
-	return addressPath(path)
+	return strings.Clone(addressPath(path))
 }
 
 // addressPath is a path as it stands in an address.

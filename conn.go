@@ -32,7 +32,7 @@ type Conn struct {
 	mu      sync.Mutex  // guards what follows but calling, and socket while it is being set; the registry's may be locked within
 	reason  *CloseError // the first reason to end; nil while the connection lives
 	isCut   bool
-	calling atomic.Bool     // a callback of the application runs; see roster
+	calling atomic.Uint64   // which goroutine runs a callback of the application; see callback.go
 	ctx     context.Context // nil until somebody asks for it
 	cancel  context.CancelCauseFunc
 }
@@ -44,7 +44,8 @@ type shared struct {
 	maxPushBytes int64
 	log          *slog.Logger
 	count        counters
-	sendings     sync.Pool // of *sending
+	sendings     sync.Pool   // of *sending
+	confirms     atomic.Bool // PushConfirmed has been called in-process
 }
 
 // ID returns the connection's ID: a random version 4 UUID in canonical lower-case text (RFC 9562), never used again.
@@ -91,55 +92,104 @@ func (c *Conn) Push(ctx context.Context, typ MessageType, data []byte) error {
 	return err
 }
 
+// PushConfirmed is Push, but returns nil only when the client's WebSocket endpoint has read the message: a ping goes out
+// after it (RFC 6455 section 5.5.2), and frames are read in order, so the pong to it proves that. It needs no code in the
+// client. roundTrip is the time from the writing of the message to the pong.
+//
+// It does not mean that the client's application has handled the message: a browser answers pings while a page's script is
+// busy. A proxy that terminates the WebSocket, rather than passing it through, answers in its client's stead.
+//
+// Errors are those of Push. Of them, ErrUnknown means here that the message may have been written, in part or in full, and
+// was not confirmed when the connection ended, or ctx did. A ctx that never ends has PushConfirmed wait for as long as the
+// connection lives. In a callback of the same connection it fails at once: nobody would read the pong.
+func (c *Conn) PushConfirmed(ctx context.Context, typ MessageType, data []byte) (roundTrip time.Duration, err error) {
+	c.shared.confirms.Store(true)
+	switch err = checkMessage(typ, data, c.shared.maxPushBytes); {
+	case err != nil:
+	case c.endReason() == nil && c.inCallback():
+		err = errInCallback
+	default:
+		roundTrip, err = c.sendConfirmed(ctx, typ, data)
+	}
+	c.shared.count.pushConfirmed(err)
+	return roundTrip, err
+}
+
 // send is Push with a message that has been checked.
 func (c *Conn) send(ctx context.Context, typ MessageType, data []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	s, err := c.begin(typ, data)
+	s, err := c.begin(typ, data, false)
 	if s == nil {
 		return err
+	}
+	_, err = c.await(ctx, s)
+	return err
+}
+
+// sendConfirmed is PushConfirmed with a message that has been checked, and not in a callback.
+func (c *Conn) sendConfirmed(ctx context.Context, typ MessageType, data []byte) (roundTrip time.Duration, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	s, err := c.begin(typ, data, true)
+	if s == nil {
+		return 0, err
 	}
 	return c.await(ctx, s)
 }
 
-// begin sends a message, and returns the outcome if that is known at once; otherwise it returns what await is to wait for.
-func (c *Conn) begin(typ MessageType, data []byte) (pending *sending, err error) {
+// begin sends a message, and returns the outcome if that is known at once; otherwise it returns what await is to wait for. A
+// message that is to be confirmed is pending unless it fails.
+func (c *Conn) begin(typ MessageType, data []byte, confirm bool) (pending *sending, err error) {
 	s, _ := c.shared.sendings.Get().(*sending)
 	if s == nil {
 		s = newSending()
 	}
-	waiting, err := c.start(&s.message, typ, data, s.settle)
+	waiting, err := c.start(&s.message, typ, data, confirm, s.settle)
 	if waiting {
+		return s, nil
+	}
+	if confirm && err == nil { // faster than Start could say so
+		s.settle(nil)
 		return s, nil
 	}
 	c.shared.release(s)
 	return nil, err
 }
 
-// await returns the outcome of what begin has left pending, or gives it up when ctx ends.
-func (c *Conn) await(ctx context.Context, s *sending) (err error) {
+// await returns the outcome of what begin has left pending, or gives it up when ctx ends. The round trip is that of a
+// message which has been confirmed.
+func (c *Conn) await(ctx context.Context, s *sending) (roundTrip time.Duration, err error) {
 	// Most often others are about to push, too, and whoever writes for all of them to do so. To have let them goes faster
 	// than to sleep and be woken.
 	runtime.Gosched()
 	select {
 	case err = <-s.settled:
-		c.shared.release(s)
-		return c.outcome(err)
+		return c.settled(s, err)
 	default:
 	}
 	select {
 	case err = <-s.settled:
-		c.shared.release(s)
-		return c.outcome(err)
+		return c.settled(s, err)
 	case <-ctx.Done():
 	}
 	// From here on the message may be the socket's for longer than the caller waits, so it is not used again.
 	err, decided := c.socket.Abandon(&s.message, ctx.Err())
 	if !decided {
-		err = <-s.settled
+		if err = <-s.settled; err == nil {
+			roundTrip = s.message.RoundTrip()
+		}
 	}
-	return c.outcome(err)
+	return roundTrip, c.outcome(err)
+}
+
+// settled returns the outcome of a message that nobody uses any more.
+func (c *Conn) settled(s *sending, err error) (roundTrip time.Duration, _ error) {
+	roundTrip = s.message.RoundTrip()
+	c.shared.release(s)
+	return roundTrip, c.outcome(err)
 }
 
 // sending is a message whose sender waits for its outcome.
@@ -161,11 +211,14 @@ func (sh *shared) release(s *sending) {
 	sh.sendings.Put(s)
 }
 
-// start begins to send a message as m. If it is pending, settled is called with what is yet to be put through outcome,
+// start begins to send a message as m, to be confirmed or not. If it is pending, settled is called with what is yet to be put through outcome,
 // under a lock: it must not wait or call anything of the connection. Otherwise err is the result.
-func (c *Conn) start(m *socket.Message, typ MessageType, data []byte, settled func(error)) (pending bool, err error) {
+func (c *Conn) start(m *socket.Message, typ MessageType, data []byte, confirm bool, settled func(error)) (pending bool, err error) {
 	if err := c.socket.Prepare(m, typ == Binary, data, settled); err != nil {
 		return false, err
+	}
+	if confirm {
+		m.Confirm()
 	}
 	pending, err = c.socket.Start(m)
 	return pending, c.outcome(err)
@@ -188,6 +241,11 @@ func (c *Conn) outcome(err error) error {
 			return errUnknownGone
 		}
 		return errUnknownOpen
+	case socket.ErrUnconfirmed:
+		if c.endReason() != nil {
+			return errUnknownGone
+		}
+		return errUnconfirmed
 	}
 	return err // nil, or a context's
 }
@@ -257,6 +315,10 @@ func (c *Conn) ConnectedAt() time.Time { return c.connectedAt }
 func (c *Conn) LastActive() time.Time {
 	return c.connectedAt.Add(max(c.socket.Received(), c.socket.Sent()))
 }
+
+// RoundTrip returns how long the client took to answer the latest ping that it has answered, of the timers' or of
+// PushConfirmed's: from the writing of the ping to the pong. It is 0 before the first.
+func (c *Conn) RoundTrip() time.Duration { return c.socket.RoundTrip() }
 
 // newConn makes the connection that the request asks for; attach completes it.
 func newConn(shared *shared, r *http.Request) *Conn {

@@ -47,9 +47,12 @@
 //   - Not written: [ErrGone] (410), [ErrBusy] (429), [ErrTooLarge] (413), [ErrInvalidUTF8] (400), [ErrShutdown] (503), or
 //     the context's error. Not one byte has been written, and none will be: it is safe to send the message elsewhere.
 //   - Unknown: [ErrUnknown], or 504. Some of it may have been written when the connection ended, or the wait did.
+//   - Received: nil from [Worker.PushConfirmed], or 204 for a POST with ?confirm=received. The client's WebSocket endpoint has
+//     read it, which it proves by answering a ping that goes out after the message; its application need not have.
 //
-// Written means that the kernel has it, not that the client has read it: no WebSocket server knows more without an answer
-// from the client.
+// Written means that the kernel has it, not that the client has read it: nobody knows more without an answer from the client.
+// That answer takes no code there: every WebSocket client answers pings. But a proxy that terminates the WebSocket, rather
+// than passing it through, answers in its client's stead.
 //
 // # Concurrency
 //
@@ -71,7 +74,7 @@
 // When the process is to stop, call Worker.Shutdown first and then http.Server.Shutdown, which knows nothing of connections
 // that have become WebSockets:
 //
-//	worker.Shutdown(ctx) // closes clients with 1012, then the push listener
+//	worker.Shutdown(ctx) // closes clients with 1012, over DrainOver, then the push listener
 //	server.Shutdown(ctx)
 //
 // # Security
@@ -80,12 +83,12 @@
 // an address like a session cookie. Logs and errors hold only the first 8 digits of an ID.
 //
 // The push listener is on loopback unless told otherwise. When it is opened to a network, everyone there who learns an ID
-// can push, look at the connection and close it; [WorkerOptions].AuthorizePush asks for more than the ID, and TLS keeps
-// it from being read on the way. A port can come to belong to another process: a push to the address of a worker that has
+// can push, look at the connection and close it; [WorkerOptions].AuthorizePush asks for more than the ID, such as
+// [BearerTokens], and TLS keeps it from being read on the way. A port can come to belong to another process: a push to the address of a worker that has
 // ended may reach whoever listens there now. Another worker answers 410; anything else sees the message. With TLS, the
 // publisher finds out first.
 //
-// A page of another origin cannot connect ([Options].OriginPatterns), pushes are not served at the mount, and every size
+// A page of another origin can neither connect ([Options].OriginPatterns) nor push ([WorkerOptions].PushOrigins), pushes are not served at the mount, and every size
 // and every wait has a limit. An address that comes from a client is not to be trusted: a backend that posts to whatever URL a
 // browser sends it can be made to post anywhere. Compare its host with those of the workers first; in-process, Push takes
 // an ID and dials nothing.

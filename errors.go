@@ -33,6 +33,8 @@ var ErrForbidden = errors.New("wspush: forbidden")
 var (
 	errUnknownOpen = fmt.Errorf("%w in part, and the rest will be: the caller's context ended; the connection is open", ErrUnknown)
 	errUnknownGone = fmt.Errorf("%w in part or in full: the connection is gone", ErrUnknown)
+	errUnconfirmed = fmt.Errorf("%w in full: the client has not confirmed it before the caller's context ended; the connection is open", ErrUnknown)
+	errInCallback  = errors.New("wspush: PushConfirmed in a callback of the same connection: nobody would read the client's answer")
 	errMessageType = errors.New("wspush: the message type is neither Text nor Binary")
 )
 

@@ -23,6 +23,8 @@ type express struct {
 	handler  http.HandlerFunc
 	log      *slog.Logger
 
+	publishers *publishers
+
 	handed   chan net.Conn  // what Accept returns
 	done     chan struct{}  // closed by Close
 	once     sync.Once      // closes done
@@ -35,11 +37,12 @@ type express struct {
 	lanes map[*lane]struct{}
 }
 
-// newExpress accepts connections of listener, until drain, and answers plain pushes with handler. Accept and Close are for
-// net/http; drain and then wait end it.
-func newExpress(listener net.Listener, handler http.HandlerFunc, log *slog.Logger) *express {
+// newExpress accepts connections of listener, as far as publishers lets them in, until drain, and answers plain pushes with
+// handler. Accept and Close are for net/http, which is to say when a connection that it got has ended; drain and then wait
+// end it.
+func newExpress(listener net.Listener, publishers *publishers, handler http.HandlerFunc, log *slog.Logger) *express {
 	x := &express{
-		listener: listener, handler: handler, log: log,
+		listener: listener, publishers: publishers, handler: handler, log: log,
 		handed: make(chan net.Conn), done: make(chan struct{}), stopping: make(chan struct{}), lanes: make(map[*lane]struct{}),
 	}
 	x.running.Go(x.accept)
@@ -56,7 +59,9 @@ func (x *express) accept() {
 		conn, err := x.listener.Accept()
 		if err == nil {
 			pause = 0
-			x.running.Go(func() { x.serve(conn) })
+			if x.publishers.enter(conn) {
+				x.running.Go(func() { x.serve(conn) })
+			}
 			continue
 		}
 		if x.draining.Load() {
@@ -93,10 +98,16 @@ func (x *express) serve(conn net.Conn) {
 		x.mu.Unlock()
 	}()
 	if x.ended.Load() { // and wait may not have seen this one
-		conn.Close()
+		x.close(conn)
 		return
 	}
 	l.serve()
+}
+
+// close ends a connection that net/http has not got.
+func (x *express) close(conn net.Conn) {
+	conn.Close()
+	x.publishers.leave()
 }
 
 // handOver gives a connection to net/http.
@@ -104,7 +115,7 @@ func (x *express) handOver(conn net.Conn) {
 	select {
 	case x.handed <- conn:
 	case <-x.done:
-		conn.Close()
+		x.close(conn)
 	}
 }
 

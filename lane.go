@@ -32,7 +32,7 @@ func (l *lane) serve() {
 	handedOver := false
 	defer func() { // also when the application's Logger ends the goroutine
 		if !handedOver {
-			l.conn.Close()
+			l.express.close(l.conn)
 		}
 	}()
 	for timeout := headerTimeout; l.next(timeout); timeout = idleTimeout {

@@ -98,7 +98,7 @@ func TestLane(t *testing.T) {
 		{"no ID", 1, []string{push("/ws", "", "x")}, ""},
 		{"no UUID", 1, []string{push("/ws/@connections/12", "", "x")}, ""},
 		{"not UTF-8", 2, []string{push(here, "", "\xff") + push(here+"?type=text", "", "text")}, "text"},
-		{"a bad query", 2, []string{push(here+"?type=neither", "", "a") + push(here+"?confirm=received", "", "a")}, ""},
+		{"a bad query", 3, []string{push(here+"?type=neither", "", "a") + push(here+"?confirm=read", "", "a") + push(here+"?confirm=received&timeout=soon", "", "a")}, ""},
 		{"too large", 1, []string{push(here, "", strings.Repeat("x", 2001))}, ""},
 		{"as large as may be", 1, []string{push(here, "", strings.Repeat("x", 2000))}, strings.Repeat("x", 2000)},
 		{"larger than the lane", 2, []string{push(here, "X: "+strings.Repeat("x", 4096)+"\r\n", "large") + push(here, "", "b")}, "large|b"},

@@ -20,6 +20,8 @@ type life struct {
 	opts   *Options
 	timers timers
 	ended  bool // nothing is left to be read
+
+	goroutine uint64 // the one that lives it now, once somebody wants to know
 }
 
 // begin is the first goroutine's.
@@ -42,6 +44,7 @@ func (l *life) await() {
 
 // read is the goroutine of a connection whose client says something.
 func (l *life) read() {
+	l.goroutine = 0
 	defer l.goOn()
 	for !l.ended {
 		l.socket.TakePings()
@@ -145,7 +148,8 @@ func (l *life) readMessage() {
 
 // call runs a callback of the application. A panic in it, which is reported by false, ends the connection and nothing else.
 func (l *life) call(name string, callback func()) (ok bool) {
-	l.worker.roster.callback(l.Conn, true)
+	l.calling.Store(l.self())
+	l.worker.roster.change()
 	l.timers.hold()
 	defer func() {
 		if !ok {
@@ -157,7 +161,8 @@ func (l *life) call(name string, callback func()) (ok bool) {
 			l.end(&CloseError{Cause: CauseCallback, Code: codeInternal, Reason: reasonInternal, Err: err})
 		}
 		l.timers.release()
-		l.worker.roster.callback(l.Conn, false)
+		l.calling.Store(0)
+		l.worker.roster.change()
 	}()
 	callback()
 	return true

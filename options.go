@@ -9,20 +9,23 @@ import (
 	"net"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"time"
 )
 
 // The defaults of Options and WorkerOptions.
 const (
-	defaultPingInterval = 5 * time.Minute
-	defaultIdleTimeout  = 6 * time.Minute
-	defaultReadLimit    = 64 << 10
-	defaultListen       = "127.0.0.1:0"
-	defaultMaxPushBytes = 1 << 20
-	defaultMaxPending   = 1 << 20
-	defaultWriteTimeout = 10 * time.Second
-	defaultPushTimeout  = 30 * time.Second
+	defaultPingInterval  = 5 * time.Minute
+	defaultIdleTimeout   = 6 * time.Minute
+	defaultReadLimit     = 64 << 10
+	defaultListen        = "127.0.0.1:0"
+	defaultMaxPushBytes  = 1 << 20
+	defaultMaxPending    = 1 << 20
+	defaultWriteTimeout  = 10 * time.Second
+	defaultPushTimeout   = 30 * time.Second
+	defaultMaxPendingAll = 256 << 20
+	defaultMaxPushConns  = 4096
 )
 
 // Options are the settings of one Handler: one mount on the application's mux. The zero value of each field, and a nil
@@ -88,13 +91,13 @@ type Options struct {
 	Subprotocols []string
 
 	// ReadLimit is the size in bytes of the longest message that a client may send; a longer one closes the connection
-	// with 1009. The default is 64 KiB. Negative means no limit: any client can then make the process use any amount of memory.
+	// with 1009, as soon as a frame's header says that it will be longer. The default is 64 KiB. Negative means no limit: any client can then make the process use any amount of memory.
 	ReadLimit int64
 
 	// Compression lets clients negotiate permessage-deflate without context takeover (RFC 7692). Messages from 512 bytes
 	// are then compressed, one by one, at a cost in time and memory that short messages seldom repay. Secrets and text of
-	// an attacker's choice in the same message must not be compressed together. A client that ends a message with a final
-	// block of deflate, which RFC 7692 section 7.2.3.4 allows and browsers do not do, is closed with 1002. The default is off.
+	// an attacker's choice in the same message must not be compressed together. ReadLimit is that of a message when it is
+	// inflated. The default is off.
 	Compression bool
 }
 
@@ -136,6 +139,13 @@ type WorkerOptions struct {
 	// By default, to know the ID of a connection is to have the right to push to it.
 	AuthorizePush func(r *http.Request) error
 
+	// PushOrigins are the foreign origins whose pages may push, each as a browser names it: "https://admin.example.com",
+	// with a port unless it is the scheme's own. They may read the answers, too (CORS).
+	//
+	// By default a POST or DELETE that a browser sends for a page of another origin is refused with 403, so that no page can
+	// push by accident. Programs that are not browsers send no Origin, and are not affected.
+	PushOrigins []string
+
 	// MaxPushBytes is the size in bytes of the longest message that may be pushed, by HTTP and in-process; a longer one gets
 	// ErrTooLarge. The default is 1 MiB. Negative means no limit: any publisher can then make the process use any amount
 	// of memory.
@@ -146,13 +156,34 @@ type WorkerOptions struct {
 	// its size. The default is 1 MiB. Negative means no limit: a client that does not read can then use any amount of memory.
 	MaxPending int
 
+	// MaxPendingAll bounds how many bytes may wait for all clients together, counted as for MaxPending. When it is reached, a
+	// client for which nothing waits is still pushed to; a message that would have to wait behind others is refused with
+	// ErrBusy. The default is 256 MiB. Negative means no limit.
+	MaxPendingAll int64
+
+	// MaxConns bounds how many clients the worker's Handlers let connect, including those whose connection is just ending;
+	// a handshake beyond it is refused with 503 and Retry-After. The default is no limit other than the system's: a process
+	// that has run out of descriptors can accept neither clients nor publishers.
+	MaxConns int
+
+	// MaxPushConns bounds how many connections the push listener has at a time, so that publishers cannot use up the
+	// descriptors that clients need. One beyond it is told 503 with Retry-After, and closed; with TLS, it is closed.
+	// The default is 4096. Negative means no limit.
+	MaxPushConns int
+
 	// WriteTimeout is how long a write of at most 16 KiB to a client may take. A client that does not take it is cut
 	// off. The default is 10 s. Negative means no limit: such a client is then found only by its silence.
 	WriteTimeout time.Duration
 
 	// PushTimeout is how long a push by HTTP waits to be written, before it is withdrawn (429) or, if it has begun, given
-	// up as unknown (504). The default is 30 s. Negative means no limit. For pushes in-process, their context does this.
+	// up as unknown (504). The default is 30 s. Negative means no limit. For pushes in-process, their context does this. A
+	// push that is to be confirmed waits as long as it asks for, at most 30 s.
 	PushTimeout time.Duration
+
+	// DrainOver is the time over which Shutdown spreads the closing of connections, evenly, so that not all clients connect
+	// elsewhere in the same second. If Shutdown's context has a deadline that comes too early for it, they are closed
+	// over what leaves the last of them 3 s. The default, and anything negative, is none: all are closed at once.
+	DrainOver time.Duration
 
 	// Logger gets one record per event; Debug for the ordinary ones, which name a connection by the first 8 digits of its
 	// ID. Its handler must not block: Shutdown waits for it. The default is what slog.Default() is in NewWorker, from Warn
@@ -227,17 +258,30 @@ func (o *WorkerOptions) withDefaults() (WorkerOptions, error) {
 		if len(c.TLS.Certificates) == 0 && c.TLS.GetCertificate == nil && c.TLS.GetConfigForClient == nil {
 			return c, errors.New("wspush: TLS has neither Certificates nor GetCertificate")
 		}
+		if !allowsHTTP2(c.TLS) {
+			return c, errors.New("wspush: TLS.CipherSuites has neither of those that HTTP/2 requires, TLS_ECDHE_(RSA, ECDSA)_WITH_AES_128_GCM_SHA256")
+		}
 		c.TLS = c.TLS.Clone()
 	}
 	c.Advertise = append([]string(nil), c.Advertise...)
 	setDefault(&c.MaxPushBytes, defaultMaxPushBytes)
 	setDefault(&c.MaxPending, defaultMaxPending)
+	setDefault(&c.MaxPendingAll, defaultMaxPendingAll)
+	setDefault(&c.MaxPushConns, defaultMaxPushConns)
 	setDefault(&c.WriteTimeout, defaultWriteTimeout)
 	setDefault(&c.PushTimeout, defaultPushTimeout)
+	c.PushOrigins = append([]string(nil), c.PushOrigins...)
 	if c.Logger == nil {
 		c.Logger = slog.New(warnings{slog.Default().Handler()})
 	}
 	return c, nil
+}
+
+// allowsHTTP2 reports whether http.Server will speak HTTP/2 with this configuration. If not, it refuses to serve.
+func allowsHTTP2(c *tls.Config) bool {
+	return c.CipherSuites == nil || c.MinVersion >= tls.VersionTLS13 ||
+		slices.Contains(c.CipherSuites, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256) ||
+		slices.Contains(c.CipherSuites, tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256)
 }
 
 func setDefault[T int | int64 | time.Duration](v *T, def T) {

@@ -22,6 +22,9 @@ type problem struct {
 	bodyRead bool // nothing of the request's body is left
 }
 
+// typeFull is the type of a refusal for a limit on how many may connect.
+const typeFull = "urn:wspush:full"
+
 // retryAfter is what publishers and clients that may come again are told to wait, in seconds.
 const retryAfter = "1"
 
@@ -99,7 +102,7 @@ func problemOf(err error) *problem {
 	switch {
 	case errors.Is(err, errUnknownGone):
 		p.Connection = "gone"
-	case errors.Is(err, errUnknownOpen):
+	case errors.Is(err, errUnknownOpen), errors.Is(err, errUnconfirmed):
 		p.Connection = "open"
 	}
 	return p
@@ -161,7 +164,8 @@ func (p *problem) answer(w http.ResponseWriter, r *http.Request) (linger func())
 	_ = control.EnableFullDuplex()
 	p.write(w)
 	_ = control.Flush()
-	if p.Status == http.StatusRequestTimeout {
+	if p.Status == http.StatusRequestTimeout { // it has been waited for; net/http is not to wait again
+		_ = control.SetReadDeadline(time.Now().Add(briefly))
 		return nil
 	}
 	return func() {

@@ -54,6 +54,7 @@ func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize func(
 		rw.Header().Set("Connection", "close") // or net/http would wait for a body that nobody wants
 	}
 	var method func(http.ResponseWriter, *http.Request, *Conn) *problem
+	foreign := w.origins.check(rw.Header(), r)
 	switch r.Method {
 	case http.MethodOptions:
 		rw.Header().Set("Allow", pushMethods)
@@ -67,6 +68,9 @@ func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize func(
 		method = w.delete
 	default:
 		return methodNotAllowed(pushMethods)
+	}
+	if foreign != nil {
+		return foreign
 	}
 	if w.opts.AuthorizePush != nil {
 		if p := authorize(rw, r); p != nil {
@@ -116,6 +120,7 @@ func (w *Worker) authorize(_ http.ResponseWriter, r *http.Request) (p *problem) 
 // authorizeCounted is authorize on the push listener. Shutdown waits for a request there, but not while the application holds
 // it up; and the application's time is not the publisher's, who is to get an answer after it, too.
 func (w *Worker) authorizeCounted(rw http.ResponseWriter, r *http.Request) *problem {
+	_ = http.NewResponseController(rw).SetReadDeadline(time.Time{}) // which would end the request's context
 	w.handlers.add(-1)
 	w.requests.add(-1)
 	defer w.handlers.add(1)
@@ -129,7 +134,7 @@ func (w *Worker) authorizeCounted(rw http.ResponseWriter, r *http.Request) *prob
 
 // post pushes the body as one message.
 func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) *problem {
-	asked, p := askedType(r)
+	q, p := readPushQuery(r.URL.RawQuery)
 	if p != nil {
 		return p
 	}
@@ -153,30 +158,42 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) *problem
 	if p := w.readBody(r, c, body); p != nil {
 		return p
 	}
-	err := w.pushBody(rw, r, c, messageType(r, asked, body.Bytes()), body.Bytes())
-	w.shared.count.push(err)
+	roundTrip, err := w.pushBody(rw, r, c, q, messageType(r, q.typ, body.Bytes()), body.Bytes())
+	if q.confirm {
+		w.shared.count.pushConfirmed(err)
+	} else {
+		w.shared.count.push(err)
+	}
 	if err != nil {
 		p := problemOf(err)
 		p.bodyRead = true
+		if q.confirm && p.Status == http.StatusGatewayTimeout {
+			p.Type = "urn:wspush:unconfirmed"
+		}
 		return p
+	}
+	if q.confirm {
+		rw.Header().Set("Wspush-Rtt", strconv.FormatFloat(milliseconds(roundTrip), 'f', 3, 64))
 	}
 	rw.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-// pushBody is Conn.Push within PushTimeout. What it takes to wait is made ready only when there is a wait: timers and
-// deadlines are a good part of what a push that is written at once would cost.
-func (w *Worker) pushBody(rw http.ResponseWriter, r *http.Request, c *Conn, typ MessageType, data []byte) error {
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// pushBody is Conn.Push or Conn.PushConfirmed, within its timeout. What it takes to wait is made ready only when there is a
+// wait: timers and deadlines are a good part of what a push that is written at once would cost.
+func (w *Worker) pushBody(rw http.ResponseWriter, r *http.Request, c *Conn, q pushQuery, typ MessageType, data []byte) (roundTrip time.Duration, err error) {
 	if err := checkMessage(typ, data, w.shared.maxPushBytes); err != nil {
-		return err
+		return 0, err
 	}
 	ctx := r.Context()
 	if err := ctx.Err(); err != nil {
-		return err
+		return 0, err
 	}
-	pending, err := c.begin(typ, data)
+	pending, err := c.begin(typ, data, q.confirm)
 	if pending == nil {
-		return err
+		return 0, err
 	}
 	if plain, ok := rw.(*response); ok {
 		var stop func()
@@ -187,12 +204,26 @@ func (w *Worker) pushBody(rw http.ResponseWriter, r *http.Request, c *Conn, typ 
 		// net/http goes on reading, to notice a publisher that leaves.
 		_ = http.NewResponseController(rw).SetReadDeadline(time.Time{})
 	}
-	if w.opts.PushTimeout > 0 {
+	if timeout := w.pushTimeout(q); timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, w.opts.PushTimeout)
+		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
 	return c.await(ctx, pending)
+}
+
+// pushTimeout is how long a push may wait; 0 or less is for ever.
+func (w *Worker) pushTimeout(q pushQuery) time.Duration {
+	switch limit := w.opts.PushTimeout; {
+	case q.confirm && q.timeout == 0:
+		return defaultConfirmTimeout
+	case q.confirm || q.timeout > 0 && limit <= 0:
+		return q.timeout
+	case q.timeout > 0:
+		return min(q.timeout, limit)
+	default:
+		return limit
+	}
 }
 
 // maxPooledBody is the largest buffer that is kept for the next request.
@@ -227,28 +258,50 @@ func (w *Worker) readBody(r *http.Request, c *Conn, into *bytes.Buffer) *problem
 	return newProblem(http.StatusBadRequest, "the body could not be read to its end")
 }
 
-// askedType reads the query of a push: the message type, or 0 where it names none.
-func askedType(r *http.Request) (MessageType, *problem) {
-	if r.URL.RawQuery == "" {
-		return 0, nil
+// pushQuery is what the query of a push asks for.
+type pushQuery struct {
+	typ     MessageType // 0: the content type decides
+	confirm bool
+	timeout time.Duration // 0: the default
+}
+
+const (
+	defaultConfirmTimeout = 5 * time.Second
+	maxTimeout            = 30 * time.Second // that a publisher can ask for
+)
+
+// readPushQuery reads the query of a push. A parameter that is there twice must say the same twice.
+func readPushQuery(raw string) (q pushQuery, _ *problem) {
+	if raw == "" {
+		return q, nil
 	}
-	q, err := url.ParseQuery(r.URL.RawQuery)
+	values, err := url.ParseQuery(raw)
 	if err != nil {
-		return 0, newProblem(http.StatusBadRequest, "the query is malformed")
+		return q, newProblem(http.StatusBadRequest, "the query is malformed")
 	}
-	if q.Has("confirm") {
-		return 0, newProblem(http.StatusBadRequest, "confirm is not supported by this version: a push is answered once it is written")
+	if asked := slices.Compact(values["type"]); len(asked) > 0 {
+		switch {
+		case len(asked) == 1 && asked[0] == "text":
+			q.typ = Text
+		case len(asked) == 1 && asked[0] == "binary":
+			q.typ = Binary
+		default:
+			return q, newProblem(http.StatusBadRequest, "type must be text or binary")
+		}
 	}
-	switch types := slices.Compact(q["type"]); {
-	case len(types) == 0:
-		return 0, nil
-	case len(types) > 1:
-	case types[0] == "text":
-		return Text, nil
-	case types[0] == "binary":
-		return Binary, nil
+	if asked := slices.Compact(values["confirm"]); len(asked) > 0 {
+		if q.confirm = len(asked) == 1 && asked[0] == "received"; !q.confirm {
+			return q, newProblem(http.StatusBadRequest, "confirm must be received")
+		}
 	}
-	return 0, newProblem(http.StatusBadRequest, "type must be text or binary")
+	if asked := slices.Compact(values["timeout"]); len(asked) > 0 {
+		timeout, err := time.ParseDuration(asked[0])
+		if len(asked) > 1 || err != nil || timeout <= 0 {
+			return q, newProblem(http.StatusBadRequest, `timeout must be a positive duration, such as "5s" or "1500ms"`)
+		}
+		q.timeout = min(timeout, maxTimeout)
+	}
+	return q, nil
 }
 
 // messageType decides between text and binary by what the request says, with one exception that looks at the body.
@@ -285,7 +338,7 @@ func isBinary(media string) bool {
 	return false
 }
 
-// info is what GET tells of a connection: API Gateway's fields, and two more.
+// info is what GET tells of a connection: API Gateway's fields, and three more.
 type info struct {
 	ConnectionID string   `json:"connectionId"`
 	ConnectedAt  string   `json:"connectedAt"`
@@ -293,6 +346,7 @@ type info struct {
 	Identity     identity `json:"identity"`
 	Path         string   `json:"path"`
 	Subprotocol  string   `json:"subprotocol"`
+	RttMs        float64  `json:"rttMs,omitempty"` // once a ping has been answered
 }
 
 type identity struct {
@@ -312,6 +366,7 @@ func (w *Worker) get(rw http.ResponseWriter, _ *http.Request, c *Conn) *problem 
 		Identity:     identity{ip, c.UserAgent()},
 		Path:         c.Path(),
 		Subprotocol:  c.Subprotocol(),
+		RttMs:        math.Round(1000*milliseconds(c.RoundTrip())) / 1000,
 	})
 	if err != nil {
 		panic(err) // strings

@@ -61,26 +61,26 @@ func (w *response) watch(ctx context.Context) (watched context.Context, stop fun
 
 // send sends the response, and reports whether another may follow.
 func (w *response) send(last bool) (more bool) {
-	var out []byte
+	last = last || w.Header().Get("Connection") == "close"
+	w.lane.writeWithin(answerTimeout)
+	_, err := w.lane.conn.Write(w.render(last))
+	return err == nil && !last
+}
+
+// render makes the bytes of the response.
+func (w *response) render(last bool) (out []byte) {
 	w.WriteHeader(http.StatusOK)
 	if w.status == http.StatusNoContent && len(w.header) == 0 && !last {
 		out = append(out, "HTTP/1.1 204 No Content\r\nDate: "...)
-		out = append(time.Now().UTC().AppendFormat(out, http.TimeFormat), "\r\n\r\n"...)
-	} else {
-		last = last || w.Header().Get("Connection") == "close"
-		w.header.Del("Connection")
-		w.header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
-		resp := http.Response{
-			StatusCode: w.status, ProtoMajor: 1, ProtoMinor: 1, Header: w.header, Close: last,
-			Body: io.NopCloser(&w.body), ContentLength: int64(w.body.Len()),
-		}
-		var buf bytes.Buffer
-		if resp.Write(&buf) != nil {
-			return false
-		}
-		out = buf.Bytes()
+		return append(time.Now().UTC().AppendFormat(out, http.TimeFormat), "\r\n\r\n"...)
 	}
-	w.lane.writeWithin(answerTimeout)
-	_, err := w.lane.conn.Write(out)
-	return err == nil && !last
+	w.Header().Del("Connection")
+	w.header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	resp := http.Response{
+		StatusCode: w.status, ProtoMajor: 1, ProtoMinor: 1, Header: w.header, Close: last,
+		Body: io.NopCloser(&w.body), ContentLength: int64(w.body.Len()),
+	}
+	var buf bytes.Buffer
+	_ = resp.Write(&buf) // neither buffer fails
+	return buf.Bytes()
 }

@@ -1,6 +1,7 @@
 package wspush
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 )
@@ -11,25 +12,48 @@ type roster struct {
 	cutting atomic.Bool   // cut wants to hear of every change
 	changed chan struct{} // has an element when there may be one
 
+	max int // connections; 0 or less: no limit
+
 	mu     sync.Mutex // guards what follows
 	closed bool
 	conns  map[*Conn]struct{}
 	empty  chan struct{} // closed when the roster is closed and has nobody left
 }
 
-func newRoster() *roster {
-	return &roster{changed: make(chan struct{}, 1), conns: make(map[*Conn]struct{}), empty: make(chan struct{})}
+func newRoster(max int) *roster {
+	return &roster{max: max, changed: make(chan struct{}, 1), conns: make(map[*Conn]struct{}), empty: make(chan struct{})}
 }
 
-// enter adds c, unless the roster is closed.
-func (r *roster) enter(c *Conn) bool {
+// errFull refuses a client that is one too many.
+var errFull = errors.New("wspush: as many clients are connected as WorkerOptions.MaxConns allows")
+
+// admits returns why enter would fail now.
+func (r *roster) admits() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed {
-		return false
+	return r.refusal()
+}
+
+// refusal is admits; mu is held.
+func (r *roster) refusal() error {
+	switch {
+	case r.closed:
+		return ErrShutdown
+	case r.max > 0 && len(r.conns) >= r.max:
+		return errFull
+	}
+	return nil
+}
+
+// enter adds c, unless the roster is closed or full.
+func (r *roster) enter(c *Conn) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.refusal(); err != nil {
+		return err
 	}
 	r.conns[c] = struct{}{}
-	return true
+	return nil
 }
 
 func (r *roster) leave(c *Conn) {
@@ -79,12 +103,8 @@ func (r *roster) all() []*Conn {
 	return conns
 }
 
-// callback notes that a callback of the application has begun or returned on c's goroutine: nobody can end it.
-func (r *roster) callback(c *Conn, running bool) {
-	c.calling.Store(running)
-	r.change()
-}
-
+// change is called, too, when a callback of the application has begun or returned on a connection's goroutine: nobody can
+// end it.
 func (r *roster) change() {
 	if !r.cutting.Load() {
 		return
@@ -105,7 +125,7 @@ func (r *roster) cut() {
 	for {
 		stuck := true
 		for _, c := range r.all() {
-			stuck = stuck && (c.calling.Load() || c.isUpgrading())
+			stuck = stuck && (c.calling.Load() != 0 || c.isUpgrading())
 		}
 		if stuck {
 			return

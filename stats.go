@@ -12,14 +12,23 @@ type Stats struct {
 	Received    uint64 // messages from clients
 
 	// Pushes by outcome, whichever way they came.
-	Written uint64 // every byte written to the socket
-	Refused uint64 // nothing written: gone, busy, too large, not UTF-8, shutting down, or withdrawn
-	Unknown uint64 // perhaps written, in part or in full
+	Written   uint64 // every byte written to the socket
+	Confirmed uint64 // of those, how many the client has been asked to confirm, and has
+	Refused   uint64 // nothing written: gone, busy, too large, not UTF-8, shutting down, or withdrawn
+	Unknown   uint64 // perhaps written, in part or in full
 }
 
 // counters are the counting side of Stats.
 type counters struct {
-	accepted, received, written, refused, unknown atomic.Uint64
+	accepted, received, written, confirmed, refused, unknown atomic.Uint64
+}
+
+// pushConfirmed counts a push that was to be confirmed by its outcome.
+func (c *counters) pushConfirmed(err error) {
+	if err == nil {
+		c.confirmed.Add(1)
+	}
+	c.push(err)
 }
 
 // push counts a push by its outcome.

@@ -3,8 +3,6 @@ package wspush_test
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -210,108 +208,5 @@ func TestClientVanishes(t *testing.T) {
 	}
 	if len(u.messages) > 0 {
 		t.Errorf("OnMessage got %q, which has no end", (<-u.messages).data)
-	}
-}
-
-// TestViolations: a client that breaks RFC 6455 is told how, then the stream ends; not by a reset, which could overtake
-// the close frame; and at once, whether the client goes on or not.
-func TestViolations(t *testing.T) {
-	masked := func(first byte, payload string) []byte {
-		return append([]byte{first, 0x80 | byte(len(payload)), 0, 0, 0, 0}, payload...)
-	}
-	closing := func(code uint16, reason string) []byte {
-		return masked(0x88, string(binary.BigEndian.AppendUint16(nil, code))+reason)
-	}
-	type test struct {
-		name  string
-		raw   []byte
-		codes []int
-	}
-	tests := []test{
-		{"unmasked", []byte{0x81, 1, 'x'}, []int{1002}},
-		{"unmasked ping", []byte{0x89, 0}, []int{1002}},
-		{"unmasked close", []byte{0x88, 2, 3, 0xe8}, []int{1002}},
-		{"RSV1", masked(0xc1, "x"), []int{1002}},
-		{"RSV2", masked(0xa1, "x"), []int{1002}},
-		{"RSV3", masked(0x91, "x"), []int{1002}},
-		{"RSV1 in a ping", masked(0xc9, "x"), []int{1002}},
-		{"opcode 3", masked(0x83, "x"), []int{1002}},
-		{"opcode 7", masked(0x87, "x"), []int{1002}},
-		{"opcode 11", masked(0x8b, "x"), []int{1002}},
-		{"opcode 15", masked(0x8f, "x"), []int{1002}},
-		{"ping in pieces", masked(0x09, "x"), []int{1002}},
-		{"close in pieces", masked(0x08, "\x03\xe8"), []int{1002}},
-		{"long ping", testutil.AppendFrame(nil, frame(true, testutil.Ping, strings.Repeat("x", 126)), [4]byte{}), []int{1002}},
-		{"long pong", testutil.AppendFrame(nil, frame(true, testutil.Pong, strings.Repeat("x", 126)), [4]byte{}), []int{1002}},
-		{"long close", testutil.AppendFrame(nil, frame(true, testutil.Close, "\x03\xe8"+strings.Repeat("x", 124)), [4]byte{}), []int{1002}},
-		{"stray continuation", masked(0x80, "x"), []int{1002}},
-		{"stray continuation, not the last", masked(0x00, "x"), []int{1002}},
-		{"text within text", append(masked(0x01, "x"), masked(0x81, "y")...), []int{1002}},
-		{"binary within text", append(masked(0x01, "x"), masked(0x02, "y")...), []int{1002}},
-		{"negative length", []byte{0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0}, []int{1002, 1009}},
-		{"close with half a code", masked(0x88, "\x03"), []int{1002}},
-		{"close reason not UTF-8", closing(1000, "\xff"), []int{1007, 1002}},
-		{"close reason cut", closing(1000, "\xc3"), []int{1007, 1002}},
-		{"HTTP", []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), []int{1002}},
-	}
-	for _, code := range []uint16{0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535} {
-		tests = append(tests, test{fmt.Sprintf("close code %d", code), closing(code, ""), []int{1002}})
-	}
-	for text, at := range map[string]string{
-		"a\xffb": "in the middle", "\xc3": "cut", "\xed\xa0\x80": "surrogate", "\xc0\xaf": "overlong", "\xf4\x90\x80\x80": "too high", "\xe2\x82": "cut later",
-	} {
-		tests = append(tests, test{"invalid UTF-8, " + at, masked(0x81, text), []int{1007}})
-	}
-	tests = append(tests,
-		test{"invalid UTF-8, over frames", append(masked(0x01, "a\xe2\x82"), masked(0x80, "b")...), []int{1007}},
-		test{"invalid UTF-8, cut over frames", append(masked(0x01, "a\xe2"), masked(0x80, "\x82")...), []int{1007}},
-		test{"invalid UTF-8, cut before nothing", append(masked(0x01, "\xc3"), masked(0x80, "")...), []int{1007}},
-		test{"invalid UTF-8, message not at its end", masked(0x01, "a\xff"), []int{1007}},
-		test{"invalid UTF-8, frame not at its end", []byte{0x81, 0x80 | 100, 0, 0, 0, 0, 'a', 0xff}, []int{1007}},
-		test{"invalid UTF-8, behind a long text", testutil.AppendFrame(nil, frame(true, testutil.Text, strings.Repeat("ü", 30_000)+"\xff"), [4]byte{5, 6, 7, 8}), []int{1007}},
-	)
-	for _, read := range []bool{true, false} {
-		for _, tc := range tests {
-			for _, more := range []int{0, 100_000} {
-				t.Run(fmt.Sprintf("%s, OnMessage %t, more %d", tc.name, read, more), func(t *testing.T) {
-					u := newUpstream(t, read)
-					c := u.connect(t)
-					start := time.Now()
-					c.Write(append(bytes.Clone(tc.raw), make([]byte, more)...))
-					f, err := c.ReadFrame()
-					if err != nil {
-						t.Fatalf("no close frame: %v", err)
-					}
-					code := 0
-					if f.Op == testutil.Close && len(f.Payload) >= 2 {
-						code = int(binary.BigEndian.Uint16(f.Payload))
-					}
-					ok := false
-					for _, want := range tc.codes {
-						ok = ok || code == want
-					}
-					if !ok {
-						t.Errorf("got a %v, want a close frame with %d", f, tc.codes)
-					}
-					if f, err := c.ReadFrame(); err == nil || strings.Contains(err.Error(), "reset") {
-						t.Errorf("after the close frame: %v, %v", f, err)
-					}
-					if took := time.Since(start); took > 1500*time.Millisecond {
-						t.Errorf("the end took %v", took)
-					}
-					c.Close()
-					end := u.end(t)
-					if end.Cause != wspush.CauseProtocol || end.Code != code {
-						t.Errorf("OnDisconnect got %v", end)
-					}
-					if !errors.Is(end, end.Err) || end.Err == nil {
-						t.Errorf("OnDisconnect is not told what was wrong: %v", end)
-					}
-					if len(u.messages) > 0 {
-						t.Errorf("OnMessage got %q", (<-u.messages).data)
-					}
-				})
-			}
-		}
 	}
 }

@@ -20,6 +20,7 @@ import (
 type Worker struct {
 	opts     WorkerOptions // every value final
 	shared   *shared
+	origins  *origins
 	roster   *roster
 	alarms   *alarms
 	sockets  socket.Shared
@@ -27,10 +28,13 @@ type Worker struct {
 	listener net.Listener
 	server   *http.Server  // nil with NoListen
 	express  *express      // in front of it; nil where every request is for net/http
+	pushers  *publishers   // its connections
 	served   chan struct{} // closed when the server has stopped accepting
+	stopping atomic.Bool   // the listener is about to be closed
 	handlers tally         // of the server's that are running, but for those that are in AuthorizePush
 	requests tally         // the same, until they have answered
 	cutting  sync.Mutex    // guards the end of a Shutdown whose context has ended
+	plan     drainPlan     // of Shutdown
 }
 
 // Limits of the push listener. A publisher sends a short request and a body of at most MaxPushBytes; whoever is slower
@@ -51,7 +55,11 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{opts: o, roster: newRoster(), alarms: newAlarms(), listener: o.Listener}
+	origins, err := newOrigins(o.PushOrigins)
+	if err != nil {
+		return nil, err
+	}
+	w := &Worker{opts: o, origins: origins, roster: newRoster(o.MaxConns), alarms: newAlarms(), listener: o.Listener}
 	network := "tcp"
 	if !o.NoListen && w.listener == nil {
 		network = networkOf(o.Listen)
@@ -66,6 +74,7 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 		}
 		return nil, err
 	}
+	w.sockets.SetMaxPending(o.MaxPendingAll)
 	w.shared = &shared{registry: newRegistry(), bases: b, maxPushBytes: o.MaxPushBytes, log: o.Logger}
 	names := make([]string, len(b))
 	for i := range b {
@@ -98,19 +107,29 @@ func networkOf(listen string) string {
 // serve starts the push server.
 func (w *Worker) serve() {
 	w.server = &http.Server{
-		Handler:           http.HandlerFunc(w.serveCounted),
-		TLSConfig:         w.opts.TLS,
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(w.shared.log.Handler(), slog.LevelDebug),
+		Handler:                      http.HandlerFunc(w.serveCounted),
+		TLSConfig:                    w.opts.TLS,
+		ReadHeaderTimeout:            headerTimeout,
+		ReadTimeout:                  headerTimeout + bodyTimeout, // for what never comes to the handler; there, it is set anew
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               maxHeaderBytes,
+		HTTP2:                        &http.HTTP2Config{WriteByteTimeout: answerTimeout},
+		DisableGeneralOptionsHandler: true, // it waits for bodies without limit
+
+		ErrorLog: slog.NewLogLogger(w.shared.log.Handler(), slog.LevelDebug),
 	}
 	if w.opts.PushTimeout > 0 {
-		w.server.WriteTimeout = headerTimeout + bodyTimeout + w.opts.PushTimeout + answerTimeout
+		w.server.WriteTimeout = headerTimeout + bodyTimeout + max(w.opts.PushTimeout, maxTimeout) + answerTimeout
 	}
-	listener := w.listener
+	w.pushers = newPublishers(w.opts.MaxPushConns, w.opts.TLS != nil)
+	w.server.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			w.pushers.leave()
+		}
+	}
+	var listener net.Listener = limitedListener{w.listener, w.pushers}
 	if w.opts.TLS == nil && w.opts.AuthorizePush == nil { // which gets requests as net/http makes them
-		w.express = newExpress(listener, w.serveCounted, w.shared.log)
+		w.express = newExpress(w.listener, w.pushers, w.serveCounted, w.shared.log)
 		listener = w.express
 	}
 	w.served = make(chan struct{})
@@ -122,7 +141,7 @@ func (w *Worker) serve() {
 		} else {
 			err = w.server.Serve(listener)
 		}
-		if !w.roster.isClosed() { // Shutdown closes the listener itself
+		if !w.stopping.Load() { // by Shutdown, which closes the listener itself
 			w.shared.log.Error("wspush: the push listener has failed: connections of this worker cannot be pushed to from outside", "error", err)
 		}
 	}()
@@ -132,6 +151,11 @@ func (w *Worker) serve() {
 func (w *Worker) serveCounted(rw http.ResponseWriter, r *http.Request) {
 	w.handlers.add(1)
 	defer w.handlers.add(-1)
+	if w.server.WriteTimeout == 0 { // a push may wait for ever, but not its answer
+		control := http.NewResponseController(rw)
+		_ = control.SetWriteDeadline(time.Time{})
+		defer func() { _ = control.SetWriteDeadline(time.Now().Add(answerTimeout)) }()
+	}
 	if linger := w.answerCounted(rw, r); linger != nil {
 		linger()
 	}
@@ -163,6 +187,18 @@ func (w *Worker) Push(ctx context.Context, id string, typ MessageType, data []by
 	return c.Push(ctx, typ, data)
 }
 
+// PushConfirmed sends data to the connection with the given ID, as Conn.PushConfirmed does. An ID that this worker does not
+// have is ErrGone, and ErrShutdown after Shutdown.
+func (w *Worker) PushConfirmed(ctx context.Context, id string, typ MessageType, data []byte) (roundTrip time.Duration, err error) {
+	c, ok := w.Conn(id)
+	if !ok {
+		err := w.gone()
+		w.shared.count.push(err)
+		return 0, err
+	}
+	return c.PushConfirmed(ctx, typ, data)
+}
+
 // gone is the error for a connection that is not there.
 func (w *Worker) gone() error {
 	if w.roster.isEmpty() { // which it is only at the end of a Shutdown
@@ -188,23 +224,22 @@ func (w *Worker) Stats() Stats {
 		Accepted:    c.accepted.Load(),
 		Received:    c.received.Load(),
 		Written:     c.written.Load(),
+		Confirmed:   c.confirmed.Load(),
 		Refused:     c.refused.Load(),
 		Unknown:     c.unknown.Load(),
 	}
 }
 
-// Shutdown ends the worker. Its Handlers refuse new connections with 503. Clients are closed, all at once, with 1012 (service
-// restart); until then, pushes to them are delivered. When no connection is left, the push listener is closed, and
-// requests that are being answered get their answer. Then Shutdown returns nil.
+// Shutdown ends the worker. Its Handlers refuse new connections with 503. Clients are closed with 1012 (service restart), all
+// at once or spread over WorkerOptions.DrainOver; until then, pushes to them are delivered. When no connection is left, the
+// push listener is closed, and requests that are being answered get their answer. Then Shutdown returns nil.
 //
 // When ctx ends first, Shutdown cuts what is left, and returns ctx's error. Nothing is then left running but callbacks of
 // the application that have not returned. Call it before http.Server.Shutdown, which neither closes these connections nor
 // waits for them. Calling it again, also at the same time, waits for the same end. It must not be called from a callback.
 func (w *Worker) Shutdown(ctx context.Context) error {
 	w.roster.close()
-	for _, c := range w.roster.all() {
-		c.end(&CloseError{Cause: CauseShutdown, Code: codeServiceRestart, Reason: "service restart"})
-	}
+	w.drain(ctx)
 	select {
 	case <-w.roster.empty:
 	case <-ctx.Done():
@@ -229,6 +264,7 @@ func (w *Worker) stopServer(ctx context.Context) (stopped bool) {
 	}
 	// http.Server.Shutdown waits 5 s for connections that have not sent anything yet, so it does not get to wait for
 	// requests: it closes the listener, and catches those that have just come in.
+	w.stopping.Store(true)
 	w.server.SetKeepAlivesEnabled(false)
 	if w.express != nil {
 		w.express.drain()
@@ -256,6 +292,7 @@ func (w *Worker) stopServer(ctx context.Context) (stopped bool) {
 	}
 	<-w.served
 	<-w.handlers.none()
+	w.pushers.running.Wait()
 	return stopped
 }
 

@@ -32,8 +32,9 @@ func (t MessageType) String() string {
 //
 // It answers itself what does not become a connection: 426 for GET requests that are no handshake, 400 for broken handshakes,
 // 405 for other methods (to have pushes on the public server, mount the Worker there), 403 when Accept or the check of the
-// Origin says no, and 503 with Retry-After once the Worker's Shutdown has begun. It returns as soon as the handshake is done: the connection outlives the request, and
-// http.Server.Shutdown does not know of it.
+// Origin says no, and 503 with Retry-After when WorkerOptions.MaxConns is reached, and once the Worker's Shutdown has begun.
+// It returns as soon as the handshake is done: the connection outlives the request, and http.Server.Shutdown does not know
+// of it.
 type Handler struct {
 	worker *Worker
 	opts   Options // every value final
@@ -108,18 +109,16 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) error {
 
 // admit asks the application whether the client may connect, and enters the connection among those that Shutdown ends.
 func (h *Handler) admit(c *Conn, r *http.Request) (entered bool, err error) {
-	if h.worker.roster.isClosed() {
-		return false, ErrShutdown
+	if err := h.worker.roster.admits(); err != nil {
+		return false, err
 	}
 	if h.opts.Accept != nil {
 		if c.value, err = h.accept(r); err != nil {
 			return false, err
 		}
 	}
-	if !h.worker.roster.enter(c) {
-		return false, ErrShutdown
-	}
-	return true, nil
+	err = h.worker.roster.enter(c)
+	return err == nil, err
 }
 
 // accept asks the application, whose panic refuses the client.
@@ -147,6 +146,11 @@ func (h *Handler) refusal(r *http.Request, err error) *problem {
 	switch {
 	case errors.Is(err, ErrShutdown):
 		return problemOf(ErrShutdown)
+	case errors.Is(err, errFull):
+		log.Debug("wspush: handshake refused: MaxConns is reached")
+		p := newProblem(http.StatusServiceUnavailable, "as many clients are connected as may be")
+		p.Type = typeFull
+		return p
 	case errors.As(err, &refused):
 		log.Debug("wspush: refused by Accept", "error", refused.error)
 		return newProblem(http.StatusForbidden, "the application does not let this client connect")

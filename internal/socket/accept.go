@@ -47,13 +47,13 @@ func Accept(w http.ResponseWriter, r *http.Request, opts Options) (*Socket, erro
 		writeTimeout: opts.WriteTimeout,
 		readLimit:    opts.ReadLimit,
 		unopened:     true,
-		queue:        queue{max: opts.MaxPending},
+		queue:        queue{max: opts.MaxPending, all: &opts.Shared.pending},
 	}
 	mode := websocket.CompressionDisabled
 	if opts.Compression {
 		mode = websocket.CompressionNoContextTakeover
 	}
-	up := &upgrader{real: w, header: http.Header{}, socket: s, reader: &reader{socket: s}, admit: opts.Admit}
+	up := &upgrader{real: w, request: r, header: http.Header{}, socket: s, reader: &reader{socket: s}, admit: opts.Admit}
 	err := up.reader.accept(up, r, websocket.AcceptOptions{
 		OriginPatterns:  opts.OriginPatterns,
 		Subprotocols:    opts.Subprotocols,
@@ -67,11 +67,7 @@ func Accept(w http.ResponseWriter, r *http.Request, opts Options) (*Socket, erro
 	}
 	s.subprotocol = up.reader.ws.Subprotocol()
 	s.compress = up.header.Get("Sec-WebSocket-Extensions") != ""
-	if s.compress {
-		s.reader = up.reader
-	} else {
-		s.shared.takeBack(up.reader)
-	}
+	s.shared.takeBack(up.reader)
 	return s, nil
 }
 
@@ -80,6 +76,7 @@ func Accept(w http.ResponseWriter, r *http.Request, opts Options) (*Socket, erro
 // back.
 type upgrader struct {
 	real    http.ResponseWriter
+	request *http.Request
 	header  http.Header
 	status  int
 	body    bytes.Buffer
@@ -109,12 +106,18 @@ func (u *upgrader) hijack() error {
 		return &HandshakeError{Status: http.StatusNotImplemented, Detail: fmt.Sprintf(
 			"%T cannot be hijacked: a middleware hides http.Hijacker, and has no Unwrap method", u.real)}
 	}
+	if err := u.check(); err != nil {
+		return err
+	}
 	if u.admit != nil {
 		if err := u.admit(); err != nil {
 			return err
 		}
 	}
 	for name, values := range u.header {
+		for i := range values {
+			values[i] = strings.Clone(values[i]) // of the subprotocol, which is kept, and the header that it stood in is not to be
+		}
 		u.real.Header()[name] = values
 	}
 	u.real.WriteHeader(u.status)
@@ -136,6 +139,24 @@ func (u *upgrader) hijack() error {
 	return nil
 }
 
+// check refuses what coder/websocket lets pass.
+func (u *upgrader) check() error {
+	wrong := func(detail string) error {
+		return &HandshakeError{Status: http.StatusBadRequest, Header: http.Header{"Sec-Websocket-Version": {"13"}}, Detail: detail}
+	}
+	// Whoever comes before us may have looked at another of several (RFC 6455 section 11.3.5, RFC 6454 section 7.3).
+	for _, name := range []string{"Sec-WebSocket-Version", "Origin"} {
+		if len(u.request.Header.Values(name)) > 1 {
+			return wrong("WebSocket protocol violation: multiple " + name + " headers")
+		}
+	}
+	// Frames begin behind the request (RFC 9110 section 7.8), and a body would be read as frames.
+	if u.request.ContentLength != 0 {
+		return wrong("WebSocket protocol violation: the handshake has a body")
+	}
+	return nil
+}
+
 // refusal turns what coder/websocket wanted to answer into an error.
 func (u *upgrader) refusal(err error) error {
 	detail := strings.TrimSpace(u.body.String())
@@ -144,6 +165,10 @@ func (u *upgrader) refusal(err error) error {
 	}
 	u.header.Del("Content-Type")
 	u.header.Del("X-Content-Type-Options")
+	if u.status == http.StatusUpgradeRequired && u.request.ProtoMajor == 1 { // RFC 9110 section 15.5.22
+		u.header.Set("Upgrade", "websocket")
+		u.header.Set("Connection", "Upgrade")
+	}
 	return &HandshakeError{Status: u.status, Header: u.header, Detail: detail}
 }
 

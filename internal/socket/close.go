@@ -26,6 +26,7 @@ func (s *Socket) Close(code int, reason string) {
 	}
 	s.closing = true
 	s.sortOut()
+	s.confirmLast()
 	s.closeFrame = controlFrame(opClose, closePayload(code, reason))
 	s.queue.add(s.closeFrame)
 	timeout := s.writeTimeout
@@ -55,9 +56,18 @@ func (s *Socket) refuse() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closing, s.isCut = true, true
+	s.deafen()
 	if !s.turn {
 		s.setOver()
 	}
+}
+
+// giveUp ends the wait for the peer: it has had its time.
+func (s *Socket) giveUp() {
+	s.mu.Lock()
+	s.deafen() // also when a callback keeps Read from hearing of it
+	s.mu.Unlock()
+	s.closeConn()
 }
 
 // closeConn closes the connection under everything. It waits for whoever is just writing to it to notice, who may need mu
@@ -82,6 +92,7 @@ func (s *Socket) fail() (first bool) {
 		}
 		return ErrClosed
 	})
+	s.deafen()
 	s.setOver()
 	return first
 }
@@ -101,7 +112,7 @@ func (s *Socket) broken(err error, first bool) {
 // closeWritten starts the wait for the peer's half of the closing handshake; mu is held.
 func (s *Socket) closeWritten() {
 	if s.setOver() {
-		s.setTimer(Linger, s.closeConn)
+		s.setTimer(Linger, s.giveUp)
 	}
 }
 
@@ -150,6 +161,9 @@ func (s *Socket) stopTimer() {
 // Finish releases everything, after Read has returned an error and either Close or Cut was called. It takes at most
 // WriteTimeout and Linger together.
 func (s *Socket) Finish() {
+	s.mu.Lock()
+	s.deafen()
+	s.mu.Unlock()
 	if s.ended == endLost {
 		s.Cut()
 	}

@@ -2,22 +2,27 @@ package socket
 
 import "encoding/binary"
 
-// The opcodes of RFC 6455 section 5.2 that a server sends.
+// The opcodes of RFC 6455 section 5.2. All others are reserved.
 const (
-	opText   = 0x1
-	opBinary = 0x2
-	opClose  = 0x8
-	opPing   = 0x9
-	opPong   = 0xA
+	opContinuation = 0x0
+	opText         = 0x1
+	opBinary       = 0x2
+	opClose        = 0x8
+	opPing         = 0x9
+	opPong         = 0xA
 )
 
 const (
 	finBit  = 0x80
-	maskBit = 0x80 // in the second byte
 	rsv1Bit = 0x40 // "compressed" in RFC 7692 section 6
+	rsv2Bit = 0x20
+	rsv3Bit = 0x10
+	opBits  = 0x0F
+	maskBit = 0x80 // in the second byte
 
 	maxHeader   = 10 // a server's frames are not masked (RFC 6455 section 5.1)
-	shortHeader = 6  // a client's, with a mask, but no extended length
+	maskSize    = 4
+	shortHeader = 2 + maskSize // a client's without an extended length
 
 	maxControl = 125 // bytes of a control frame's payload (RFC 6455 section 5.5)
 

@@ -1,6 +1,9 @@
 package socket
 
-import "bytes"
+import (
+	"bytes"
+	"time"
+)
 
 // A Message is one frame on its way to the client: a message of the application's, or a control frame of the socket's own.
 // From Start until it is settled it belongs to the Socket, and Socket.mu guards it.
@@ -10,6 +13,9 @@ type Message struct {
 	data    []byte // the caller's own, until the caller leaves
 	cost    int    // what it counts against MaxPending while it waits; 0 for a control frame
 	control bool
+	counted bool   // in what waits for all clients together
+	confirm bool   // its outcome is not known before a pong has come
+	ping    uint64 // which ping: of one, its number; of a message to be confirmed, the one that goes out after it
 
 	written int // bytes of header and data that the connection has taken
 	taken   int // bytes after those that the write under way was given
@@ -19,6 +25,9 @@ type Message struct {
 	done    bool
 	err     error       // the outcome, once done
 	settled func(error) // tells the caller; nil when there is none to tell
+
+	sent      time.Duration // when the last of it was written, by the socket's clock, if it is to be confirmed
+	roundTrip time.Duration // from then until it was confirmed
 }
 
 // messageOverhead is what a message counts against MaxPending beyond its own bytes, so that empty ones are bounded, too.
@@ -51,6 +60,13 @@ func (s *Socket) Prepare(m *Message, binary bool, data []byte, settled func(erro
 	m.head = putHeader(&m.header, first, len(data))
 	return nil
 }
+
+// Confirm has m, which has just been prepared, settled with nil only when the client has answered a ping that went out after
+// it; once it is written, an outcome other than that is ErrBroken or ErrUnconfirmed.
+func (m *Message) Confirm() { m.confirm = true }
+
+// RoundTrip is the time from the writing of m, which has been confirmed, to the answer.
+func (m *Message) RoundTrip() time.Duration { return m.roundTrip }
 
 func controlFrame(op byte, payload []byte) *Message {
 	m := &Message{control: true}
@@ -86,6 +102,7 @@ func (m *Message) started() bool { return m.written+m.taken > 0 }
 func (m *Message) detach() {
 	m.data = bytes.Clone(m.data)
 	m.settled = nil
+	m.confirm = false
 }
 
 // settle ends the message with its outcome. When settled has been told, the message is the caller's again.

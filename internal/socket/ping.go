@@ -14,27 +14,48 @@ func (s *Socket) Ping() {
 		s.mu.Unlock()
 		return
 	}
-	if !s.awaited {
-		s.awaited = true
+	if !s.awaitsPong() {
 		s.pings++
 	}
-	s.ping = controlFrame(opPing, s.appendPing(nil))
+	s.isTimers = true
+	s.ping = pingFrame(s.pings)
 	s.writeControl(s.ping)
 }
 
-// appendPing appends the payload of the latest ping.
-func (s *Socket) appendPing(b []byte) []byte { return strconv.AppendUint(b, s.pings, 10) }
+func pingFrame(number uint64) *Message {
+	m := controlFrame(opPing, strconv.AppendUint(nil, number, 10))
+	m.ping = number
+	return m
+}
+
+// awaitsPong reports whether a ping is on its way, there or back; mu is held.
+func (s *Socket) awaitsPong() bool { return s.answered < s.pings }
 
 // gotPong takes note of an answer. A pong that answers nothing is allowed, and means no more than any other byte.
 func (s *Socket) gotPong(payload []byte) {
-	var digits [20]byte
-	s.mu.Lock()
-	answered := s.awaited && bytes.Equal(payload, s.appendPing(digits[:0]))
-	if answered {
-		s.awaited = false
+	number, err := strconv.ParseUint(string(payload), 10, 64)
+	if err != nil || !bytes.Equal(payload, strconv.AppendUint(nil, number, 10)) {
+		return
 	}
-	s.mu.Unlock()
-	if answered {
+	s.mu.Lock()
+	if number <= s.answered || number > s.pings {
+		s.mu.Unlock()
+		return
+	}
+	isTimers := s.isTimers
+	s.isTimers = false
+	if number > s.queue.pinged {
+		// As far as is known the ping is not out. It may be in the write under way, whose end will tell.
+		s.early = number
+	} else {
+		s.answer(number, s.Now())
+	}
+	if s.ping != nil && !s.turn { // which answer has made
+		s.write(s.ping)
+	} else {
+		s.mu.Unlock()
+	}
+	if isTimers {
 		s.owner.Answered()
 	}
 }

@@ -1,6 +1,15 @@
 package socket
 
-import "slices"
+import (
+	"slices"
+	"sync/atomic"
+)
+
+// pending is what waits for all clients of a worker together.
+type pending struct {
+	cost atomic.Int64
+	max  int64 // MaxPendingAll; 0 or less: no limit
+}
 
 // queue is what waits to be written to one client, in order. It knows no connection: Socket writes the chunks it makes,
 // and tells it how much of each went out. Socket.mu guards it.
@@ -8,14 +17,38 @@ type queue struct {
 	messages []*Message
 	waiting  int // the cost of all messages in it
 	max      int // MaxPending; negative: no limit
+	all      *pending
+
+	unconfirmed []*Message // that are written in full, and are to be confirmed
+	pinged      uint64     // the last ping that is written in full
 }
 
 // keptQueue is how long a list of messages an idle connection may keep: what many publishers at once have made longer goes.
 const keptQueue = 16
 
-// admits reports whether a message may join: whatever its size when nothing waits, else only within the limit.
+// admits reports whether a message may join: whatever its size when nothing waits, else only within the limits.
 func (q *queue) admits(m *Message) bool {
-	return q.waiting == 0 || q.max < 0 || q.waiting+m.cost <= q.max
+	if q.waiting == 0 {
+		return true
+	}
+	return (q.max < 0 || q.waiting+m.cost <= q.max) && (q.all.max <= 0 || q.all.cost.Load()+int64(m.cost) <= q.all.max)
+}
+
+// count counts a message that has to wait. What is written at once does not, and need not touch what all sockets share.
+func (q *queue) count(m *Message) {
+	if q.all.max > 0 && m.cost > 0 && !m.counted && !m.done && m.written < m.size() {
+		m.counted = true
+		q.all.cost.Add(int64(m.cost))
+	}
+}
+
+// uncount takes note that a message waits no more.
+func (q *queue) uncount(m *Message) {
+	q.waiting -= m.cost
+	if m.counted {
+		m.counted = false
+		q.all.cost.Add(-int64(m.cost))
+	}
 }
 
 func (q *queue) add(m *Message) {
@@ -32,6 +65,32 @@ func (q *queue) addControl(m *Message) {
 	q.messages = slices.Insert(q.messages, i, m)
 }
 
+// addPing puts a ping behind the last message that is to be confirmed.
+func (q *queue) addPing(m *Message) {
+	i := len(q.messages)
+	for i > 0 && !q.messages[i-1].started() && !q.messages[i-1].confirm {
+		i--
+	}
+	q.messages = slices.Insert(q.messages, i, m)
+}
+
+// wants reports whether a message is to be confirmed by a ping after this one.
+func (q *queue) wants(ping uint64) bool {
+	after := func(m *Message) bool { return m.confirm && m.ping > ping }
+	return slices.ContainsFunc(q.unconfirmed, after) || slices.ContainsFunc(q.messages, after)
+}
+
+// confirm takes out of those that are unconfirmed what settle has settled.
+func (q *queue) confirm(settle func(*Message) bool) {
+	if len(q.unconfirmed) == 0 {
+		return
+	}
+	q.unconfirmed = slices.DeleteFunc(q.unconfirmed, settle)
+	if len(q.unconfirmed) == 0 && cap(q.unconfirmed) > keptQueue {
+		q.unconfirmed = nil
+	}
+}
+
 // fill copies what goes out next into buf, of at most limit messages, and returns that part of buf.
 func (q *queue) fill(buf []byte, limit int) []byte {
 	n := 0
@@ -41,10 +100,17 @@ func (q *queue) fill(buf []byte, limit int) []byte {
 	return buf[:n]
 }
 
-// wrote takes note that n bytes of the last fill went out, and settles what is complete. It returns how many messages of
-// the application's that are, and whether a whole write's worth is out: the end of a message, or another chunkSize of one.
-func (q *queue) wrote(n int) (completed int, progress bool) {
-	out := 0 // messages that are complete, all at the head of the queue
+// progress is what a write has come to.
+type progress struct {
+	frames   int  // that are out in full; all were at the head of the queue
+	messages int  // of the application's among them
+	settled  int  // of those, the ones whose senders have heard of it
+	chunk    bool // a whole write's worth is out: the end of a frame, or another chunkSize of one
+}
+
+// wrote takes note that n bytes of the last fill went out, and settles what is complete but for what is to be confirmed.
+func (q *queue) wrote(n int) progress {
+	var p progress
 	for _, m := range q.messages {
 		if m.taken == 0 {
 			break
@@ -55,22 +121,31 @@ func (q *queue) wrote(n int) (completed int, progress bool) {
 		m.taken = 0
 		switch {
 		case m.written == m.size():
-			out++
-			if !m.control {
-				completed++
+			p.frames++
+			q.uncount(m)
+			switch {
+			case m.control:
+				q.pinged = max(q.pinged, m.ping)
+				m.settle(nil)
+			case m.confirm:
+				p.messages++
+				q.unconfirmed = append(q.unconfirmed, m)
+			default:
+				p.messages++
+				p.settled++
+				m.settle(nil) // and it is no longer ours
 			}
-			q.waiting -= m.cost
-			m.settle(nil) // and it is no longer ours
 		case m.written-m.marked >= chunkSize:
 			m.marked = m.written
-			progress = true
+			p.chunk = true
 		}
 	}
-	q.messages = slices.Delete(q.messages, 0, out)
+	q.messages = slices.Delete(q.messages, 0, p.frames)
 	if len(q.messages) == 0 && cap(q.messages) > keptQueue {
 		q.messages = nil
 	}
-	return completed, progress || out > 0
+	p.chunk = p.chunk || p.frames > 0
+	return p
 }
 
 // drop takes the messages for which gone gives an error out of the queue and settles them with it.
@@ -80,7 +155,7 @@ func (q *queue) drop(gone func(*Message) error) {
 		if err == nil {
 			return false
 		}
-		q.waiting -= m.cost
+		q.uncount(m)
 		m.settle(err)
 		return true
 	})

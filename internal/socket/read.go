@@ -53,21 +53,13 @@ const (
 // Cut, and then Finish. Only one goroutine may read.
 func (s *Socket) Read(keep bool) (binary bool, data []byte, err error) {
 	lent := s.Now()
-	r := s.reader
-	if r == nil {
-		r = s.shared.lend(s)
-	}
-	r.ws.SetReadLimit(s.readLimit)
+	r := s.shared.lend(s)
 	binary, data, err = s.readMessage(r, keep)
-	s.input.read -= r.in.Buffered() // which has just come from there
 	r.in.Reset(r)
 	s.dropBuffer()
-	switch {
-	case err != nil:
-		r.retire()
-	case s.reader == nil && s.Now()-lent < lendable:
+	if err == nil && s.Now()-lent < lendable {
 		s.shared.takeBack(r)
-	case s.reader == nil:
+	} else {
 		r.retire()
 	}
 	if err != nil {
@@ -82,73 +74,76 @@ func (s *Socket) readMessage(r *reader, keep bool) (binary bool, data []byte, er
 		return false, nil, err
 	}
 	binary = typ == websocket.MessageBinary
-	data, err = s.readAll(r, message, keep, !binary)
-	return binary, data, err
+	c := content{text: !binary, keep: keep, limit: s.readLimit}
+	if err := s.readAll(r, message, &c); err != nil {
+		return false, nil, err
+	}
+	return binary, c.data, nil
 }
 
-var errNotUTF8 = errors.New("text that is not valid UTF-8")
-
-func (s *Socket) readAll(r *reader, message io.Reader, keep, text bool) ([]byte, error) {
-	var (
-		check textCheck
-		data  []byte
-		buf   = s.shared.buffer()
-	)
+func (s *Socket) readAll(r *reader, message io.Reader, c *content) error {
+	var from io.Reader = payload{s, r, message}
+	if r.guard.compressed {
+		from = r.inflate(from)
+	}
+	buf := s.shared.buffer()
 	defer s.shared.release(buf)
 	for {
-		n, err := message.Read((*buf)[:s.readable(r)])
-		if text && !check.add((*buf)[:n]) {
-			return nil, errNotUTF8
-		}
-		if keep {
-			data = append(data, (*buf)[:n]...)
+		n, err := from.Read(*buf)
+		if broken := c.add((*buf)[:n]); broken != nil {
+			return broken
 		}
 		switch {
-		case err == io.EOF && s.input.failed != nil:
-			// coder/websocket takes a compressed message that is cut off by the end of the connection for a whole one.
-			return nil, s.input.failed
-		case err == io.EOF && text && !check.complete():
-			return nil, errNotUTF8
-		case err == io.EOF:
-			return data, nil
-		case err != nil:
-			return nil, err
+		case err == nil:
+			continue
+		case err != io.EOF:
+			return err
 		}
+		if broken := c.end(); broken != nil {
+			return broken
+		}
+		return nil
 	}
 }
 
-// readable is how much to ask coder/websocket for. It reads until it has all that it was asked for, so what is there
-// already is the most that does not wait, and one byte is what is worth waiting for.
-func (s *Socket) readable(r *reader) int {
-	if s.compress {
-		return chunkSize // an inflater in between returns what it has
-	}
-	return min(max(1, r.in.Buffered()+len(s.input.ahead())), chunkSize)
+// payload is that of a message's frames, as it comes in.
+type payload struct {
+	socket  *Socket
+	reader  *reader
+	message io.Reader
 }
 
-// readFailed finds out what an error of coder/websocket means; it has no types for most of them.
+// Read does not wait for p to be full. coder/websocket does, so it is asked for no more than what is there already of the
+// frame, or for one byte, which is worth waiting for.
+func (m payload) Read(p []byte) (n int, err error) {
+	in := &m.socket.input
+	there := m.reader.in.Buffered() + int(min(m.reader.guard.left, uint64(len(in.ahead()))))
+	n, err = m.message.Read(p[:min(max(1, there), len(p))])
+	if err == io.EOF && in.failed != nil {
+		err = io.ErrUnexpectedEOF // coder/websocket takes a message that is cut off behind a frame's header for a whole one
+	}
+	return n, err
+}
+
+// readFailed finds out what an error of Read means; coder/websocket has no types for most of its own.
 func (s *Socket) readFailed(err error) error {
+	var broken *Violation
 	var closed websocket.CloseError
 	switch {
-	case errors.Is(err, errNotUTF8):
-		s.ended = endViolation
-		return &Violation{codeInvalid, "invalid UTF-8", err}
+	case errors.As(err, &broken):
 	case errors.As(err, &closed) && !utf8.ValidString(closed.Reason):
-		s.ended = endViolation
-		return &Violation{codeInvalid, "invalid UTF-8", errors.New("close reason that is not valid UTF-8")}
+		broken = notUTF8("a close reason")
 	case errors.As(err, &closed):
 		s.ended = endPeer
 		return &PeerClosed{int(closed.Code), closed.Reason}
-	case errors.Is(err, websocket.ErrMessageTooBig):
-		s.ended = endViolation
-		return &Violation{codeTooBig, "message too big", err}
 	case errors.Is(s.input.failed, os.ErrDeadlineExceeded):
-		s.ended = endViolation
-		return &Violation{codeProtocol, "protocol error", errors.New("a control frame took more than 5 s to arrive")}
+		broken = violation("a control frame took more than 5 s to arrive")
 	case s.input.failed != nil:
 		s.ended = endLost
 		return s.input.failed
+	default:
+		broken = &Violation{codeProtocol, "protocol error", err}
 	}
 	s.ended = endViolation
-	return &Violation{codeProtocol, "protocol error", err}
+	return broken
 }

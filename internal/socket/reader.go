@@ -3,6 +3,8 @@ package socket
 import (
 	"bufio"
 	"context"
+	"errors"
+	"io"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -15,10 +17,12 @@ import (
 // and what it writes (its own pongs and close frames, past everyone's turn) goes nowhere. It is half of what a connection
 // would cost, and between two messages it knows nothing of the connection, so silent ones have none.
 type reader struct {
-	ws      *websocket.Conn
-	in      *bufio.Reader // from the reader itself
-	socket  *Socket
-	retired atomic.Bool
+	ws       *websocket.Conn
+	in       *bufio.Reader // from the reader itself
+	socket   *Socket
+	guard    guard
+	inflater *inflater // nil until there is something to inflate
+	retired  atomic.Bool
 }
 
 // lendable is for how long a reader may have been lent to be lent again. coder/websocket gives a control frame 5 s to
@@ -41,13 +45,23 @@ func (sh *Shared) lend(s *Socket) *reader {
 		r = newReader()
 	}
 	r.socket = s
+	r.guard = guard{limit: s.readLimit, deflate: s.compress}
 	return r
+}
+
+// inflate returns an inflater of the message.
+func (r *reader) inflate(message io.Reader) *inflater {
+	if r.inflater == nil {
+		r.inflater = new(inflater)
+	}
+	r.inflater.reset(message)
+	return r.inflater
 }
 
 // takeBack takes a reader that is between two messages, and has been lent for no longer than lendable. Each connection
 // brings one, and at its end, which a Read finds, retires one: so none is left when the last connection of a worker has ended.
 func (sh *Shared) takeBack(r *reader) {
-	r.socket = nil
+	r.socket, r.guard = nil, guard{}
 	sh.mu.Lock()
 	if len(sh.readers) < keptReaders {
 		sh.readers = append(sh.readers, r)
@@ -98,7 +112,8 @@ func (r *reader) accept(w http.ResponseWriter, request *http.Request, opts webso
 	}
 	opts.OnPongReceived = func(_ context.Context, payload []byte) { r.socket.gotPong(payload) }
 	if r.ws, err = websocket.Accept(w, request, &opts); err == nil {
-		r.in.Reset(r) // drops the reader that Accept has put around it
+		r.in.Reset(r)         // drops the reader that Accept has put around it
+		r.ws.SetReadLimit(-1) // it would limit what is compressed, and only when too much has come in
 	}
 	return err
 }
@@ -110,8 +125,25 @@ func (r *reader) handOver() (net.Conn, *bufio.ReadWriter, error) {
 	return r, bufio.NewReadWriter(r.in, bufio.NewWriterSize(r, 16)), nil
 }
 
-// Read is how coder/websocket reads, on the reading goroutine of the socket.
-func (r *reader) Read(p []byte) (int, error) { return r.socket.readAhead(p) }
+// Read is how coder/websocket reads, on the reading goroutine of the socket. The error is a *Violation if what comes next
+// is one; first coder/websocket gets, and makes of it what is to be made, what comes before that.
+func (r *reader) Read(p []byte) (int, error) {
+	n, err := r.socket.readAhead(p)
+	passed, broken := r.guard.check(p[:n])
+	r.socket.input.read -= n - passed
+	switch {
+	case passed > 0:
+		return passed, nil
+	case broken != nil:
+		return 0, broken
+	case err == nil:
+		return 0, errBeyond
+	}
+	return 0, err
+}
+
+// errBeyond is for a coder/websocket that reads beyond the message, which it does not.
+var errBeyond = errors.New("beyond the message")
 
 func (r *reader) Write(p []byte) (int, error) { return len(p), nil }
 

@@ -30,7 +30,7 @@ func live(t *testing.T, sh *Shared) *lived {
 	client, server := net.Pipe()
 	l := &lived{client: client, reads: make(chan read, 100), Socket: &Socket{
 		conn: server, shared: sh, start: time.Now(), readLimit: 1 << 20, writeTimeout: time.Minute,
-		queue: queue{max: 1 << 20}, owner: owner(func(error) {}),
+		queue: queue{max: 1 << 20, all: new(pending)}, owner: owner(func(error) {}),
 	}}
 	done := make(chan struct{})
 	go func() {
@@ -120,8 +120,8 @@ func TestSilentSocketHasNothing(t *testing.T) {
 				if got := l.got(); !slices.Equal(got, tt.want) {
 					t.Errorf("read %.200q, want %.200q", got, tt.want)
 				}
-				if l.input.buffer != nil || l.reader != nil || len(sh.readers) != 1 {
-					t.Errorf("has a buffer: %t, a reader: %t", l.input.buffer != nil, l.reader != nil || len(sh.readers) == 0)
+				if l.input.buffer != nil || len(sh.readers) != 1 {
+					t.Errorf("has a buffer: %t, a reader: %t", l.input.buffer != nil, len(sh.readers) == 0)
 				}
 			})
 		})
@@ -259,7 +259,7 @@ func TestTakePongs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := new(asked)
 			s := newSocket(nil)
-			s.owner, s.pings, s.awaited = a, 1, true
+			s.owner, s.pings, s.queue.pinged, s.isTimers = a, 1, 1, true
 			copy(s.input.first[:], tt.ahead)
 			s.input.bytes = s.input.first[:len(tt.ahead)]
 			s.takePongs()

@@ -1,7 +1,7 @@
 // Package socket is one client's WebSocket: accept, messages in, messages out, ping, close, cut. It is the only place that
 // knows coder/websocket and the hijacked connection.
 //
-// coder/websocket does the handshake and reads. Writing is done here: its Write closes the connection when the context of
+// coder/websocket does the handshake and reads frames, which a guard has looked at before. Writing is done here: its Write closes the connection when the context of
 // one publisher ends, and allows one writer at a time. So nothing that it writes of its own reaches the connection.
 package socket
 
@@ -19,6 +19,9 @@ var (
 	ErrClosed = errors.New("the connection is closed")                   // nothing was written
 	ErrLeft   = errors.New("the caller left when the message had begun") // the rest of it goes out
 	ErrBroken = errors.New("the connection broke within the message")    // or after all of it was written
+
+	// ErrUnconfirmed is the outcome of a message that was to be confirmed: its caller left when all of it was written.
+	ErrUnconfirmed = errors.New("the client has not confirmed the message")
 )
 
 // ErrTimeout is why a connection failed whose client did not take a write in its time.
@@ -26,12 +29,19 @@ var ErrTimeout = errors.New("write timeout")
 
 // Shared is what the sockets of one worker share: buffers and readers. The zero value is ready; it must not be copied.
 type Shared struct {
+	pending   pending
 	buffers   sync.Pool // of *[]byte, each chunkSize long
 	deflaters sync.Pool // of *flate.Writer
 
 	mu      sync.Mutex // guards readers
 	readers []*reader  // that nobody has
 }
+
+// SetMaxPending bounds what may wait for all sockets together, in bytes; 0 or less is no limit. It comes before any use.
+func (s *Shared) SetMaxPending(max int64) { s.pending.max = max }
+
+// Pending is how many bytes wait for all sockets together, if that is bounded.
+func (s *Shared) Pending() int64 { return s.pending.cost.Load() }
 
 func (s *Shared) buffer() *[]byte {
 	if b, ok := s.buffers.Get().(*[]byte); ok {
@@ -54,7 +64,6 @@ type Socket struct {
 	readLimit    int64
 	subprotocol  string
 	compress     bool
-	reader       *reader // with compression the socket's own: an inflater may keep something of one message for the next
 	input        input
 	ended        ending // how Read ended
 
@@ -69,11 +78,20 @@ type Socket struct {
 	closing    bool       // no message is taken any more
 	isCut      bool       // Cut or Reset has been called
 	isOver     bool       // the close frame is written or never will be
-	awaited    bool       // ping has not been answered
+	isDeaf     bool       // no pong will be heard any more
+	isTimers   bool       // Ping has been called since the last pong
 	leaving    int        // messages whose callers wait to hear whether they began
 	queue      queue
-	pings      uint64   // the payload of ping
 	ping, pong *Message // that wait to go out; nil when none does
+
+	pings     uint64        // the payload of the latest ping
+	answered  uint64        // the latest that has been answered
+	wanted    uint64        // the latest that a message waits for
+	early     uint64        // that has been answered before its writer has said that it is out; 0: none
+	writing   time.Duration // when the write under way began; kept while a ping is to be answered
+	pinged    time.Duration // when the first writing of the latest ping that is out began
+	roundTrip time.Duration // from the latest ping that has been answered to its answer
+
 	closeFrame *Message
 	over       chan struct{} // closed when isOver; nil while nobody waits for that
 	timer      *time.Timer   // cuts the connection, once it is closing

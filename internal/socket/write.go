@@ -30,12 +30,17 @@ func (s *Socket) Start(m *Message) (pending bool, err error) {
 		return false, err
 	}
 	s.queue.add(m)
+	if m.confirm {
+		s.wantPing(m)
+	}
 	return s.write(m)
 }
 
-// write sees to it that m, which is in the queue, gets written, at once if it can be. mu is held on entry, and not on return.
+// write sees to it that m, which is in the queue, gets written, at once if it can be, and so does the ping that is to follow
+// it. mu is held on entry, and not on return.
 func (s *Socket) write(m *Message) (pending bool, err error) {
 	if s.turn || s.raw == nil {
+		s.queue.count(m)
 		s.writeSoon()
 		s.mu.Unlock()
 		return true, nil
@@ -43,9 +48,10 @@ func (s *Socket) write(m *Message) (pending bool, err error) {
 	s.turn = true
 	settled := m.settled
 	m.settled = nil
-	failure := s.writeOwn(m)
+	failure := s.writeOwn()
 	first := failure != nil && s.fail()
 	if pending = !m.done; pending {
+		s.queue.count(m)
 		m.settled = settled
 	}
 	err = m.err
@@ -57,16 +63,17 @@ func (s *Socket) write(m *Message) (pending bool, err error) {
 	return pending, err
 }
 
-// writeOwn writes m, which is the only message in the queue that has begun, as far as the connection takes it at once. mu is held on entry and on return, and not while writing.
-func (s *Socket) writeOwn(m *Message) (failure error) {
+// writeOwn writes what is in the queue now, which is the caller's, as far as the connection takes it at once. mu is held on
+// entry and on return, and not while writing.
+func (s *Socket) writeOwn() (failure error) {
 	buf := s.shared.buffer()
 	defer s.shared.release(buf)
-	for !m.done {
-		chunk := s.queue.fill(*buf, 1)
+	for frames := len(s.queue.messages); frames > 0; {
+		chunk := s.fill(*buf, frames)
 		s.mu.Unlock()
 		n, err := s.raw.tryWrite(chunk)
 		s.mu.Lock()
-		s.wrote(n)
+		frames -= s.wrote(n).frames
 		if err != nil {
 			return err
 		}
@@ -86,6 +93,9 @@ func (s *Socket) Abandon(m *Message, cause error) (outcome error, decided bool) 
 	switch {
 	case m.done:
 		return nil, false
+	case m.confirm && m.written == m.size():
+		s.queue.confirm(func(other *Message) bool { return other == m })
+		return ErrUnconfirmed, true
 	case m.written == 0 && m.taken > 0 && s.raw != nil:
 		m.left = cause // that write does not wait: better to know than to guess
 		s.leaving++
@@ -138,7 +148,7 @@ func (s *Socket) flush() {
 func (s *Socket) flushConn(buf []byte) error {
 	for {
 		s.mu.Lock()
-		chunk := s.queue.fill(buf, 1)
+		chunk := s.fill(buf, 1)
 		if len(chunk) == 0 {
 			s.endTurn(true)
 			s.mu.Unlock()
@@ -175,7 +185,7 @@ func (s *Socket) flushRaw(buf []byte) error {
 				runtime.Gosched()
 				continue
 			}
-			chunk := s.queue.fill(buf, math.MaxInt)
+			chunk := s.fill(buf, math.MaxInt)
 			if len(chunk) == 0 {
 				s.endTurn(set)
 				s.mu.Unlock()
@@ -184,14 +194,14 @@ func (s *Socket) flushRaw(buf []byte) error {
 			s.mu.Unlock()
 			n, err := writeNonblock(fd, chunk)
 			s.mu.Lock()
-			completed, progress := s.wrote(n)
-			expected, yields = completed+len(s.queue.messages), 0
+			p := s.wrote(n)
+			expected, yields = p.settled+len(s.queue.messages), 0
 			s.mu.Unlock()
 			if err != nil {
 				failure = err
 				return true
 			}
-			if progress {
+			if p.chunk {
 				armed = false
 			}
 			if n > 0 {
@@ -232,11 +242,23 @@ func (s *Socket) endTurn(deadlineSet bool) {
 	}
 }
 
+// fill copies what the next write is to have into buf, of at most limit frames; mu is held.
+func (s *Socket) fill(buf []byte, limit int) []byte {
+	if s.awaitsPong() {
+		s.writing = s.Now()
+	}
+	return s.queue.fill(buf, limit)
+}
+
 // wrote does what follows when n bytes of the last fill are out; mu is held.
-func (s *Socket) wrote(n int) (completed int, progress bool) {
-	completed, progress = s.queue.wrote(n)
-	if completed > 0 {
+func (s *Socket) wrote(n int) progress {
+	unconfirmed, pinged := len(s.queue.unconfirmed), s.queue.pinged
+	p := s.queue.wrote(n)
+	if p.messages > 0 {
 		s.sent.Store(int64(s.Now()))
+	}
+	if s.awaitsPong() {
+		s.confirmWritten(unconfirmed, pinged)
 	}
 	if s.leaving > 0 || s.closing {
 		s.sortOut()
@@ -251,7 +273,7 @@ func (s *Socket) wrote(n int) (completed int, progress bool) {
 	if s.pong != nil && s.pong.done {
 		s.pong = nil
 	}
-	return completed, progress
+	return p
 }
 
 // sortOut settles what has not begun and never will, and those whose callers wait to hear whether it has; mu is held.

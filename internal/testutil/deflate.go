@@ -33,3 +33,37 @@ func Inflate(payload []byte) ([]byte, error) {
 	}
 	return message, nil
 }
+
+// InflateRaw inflates what has come in of a deflate stream by compress/flate, and stops at the first error, or behind most
+// bytes. The error is nil if the input ends between two blocks and two bytes, [io.ErrUnexpectedEOF] if it ends elsewhere. A
+// block that is marked as the final one is followed by others, from the next byte on (RFC 7692, section 7.2.1).
+func InflateRaw(raw []byte, most int) ([]byte, error) {
+	message, err := inflateBlocks(raw, most)
+	if err != io.ErrUnexpectedEOF {
+		return message, err
+	}
+	// Between two blocks, an empty one that is the final one is the end.
+	whole, err := inflateBlocks(append(bytes.Clone(raw), 0x01, 0x00, 0x00, 0xFF, 0xFF), most)
+	if err == nil && len(whole) == len(message) {
+		return message, nil
+	}
+	return message, io.ErrUnexpectedEOF
+}
+
+func inflateBlocks(raw []byte, most int) (message []byte, err error) {
+	in := bytes.NewReader(raw) // a ByteReader, from which no byte too many is read
+	r := flate.NewReader(in)
+	var buf [4096]byte
+	for len(message) < most && err == nil {
+		var n int
+		n, err = r.Read(buf[:min(len(buf), most-len(message))])
+		message = append(message, buf[:n]...)
+		if err == io.EOF && in.Len() > 0 {
+			err = r.(flate.Resetter).Reset(in, nil)
+		}
+	}
+	if err == io.EOF {
+		err = nil
+	}
+	return message, err
+}

@@ -1,0 +1,652 @@
+package wspush_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/internal/testutil"
+)
+
+// receipt is what a PushConfirmed returns.
+type receipt struct {
+	roundTrip time.Duration
+	err       error
+}
+
+// confirm pushes in a goroutine.
+func confirm(ctx context.Context, conn *wspush.Conn, data string) <-chan receipt {
+	result := make(chan receipt, 1)
+	go func() {
+		roundTrip, err := conn.PushConfirmed(ctx, wspush.Text, []byte(data))
+		result <- receipt{roundTrip, err}
+	}()
+	return result
+}
+
+// expectFrame reads a frame, and fails the test if it is another one.
+func expectFrame(t testing.TB, client *testutil.Client, op testutil.Opcode, payload string) {
+	t.Helper()
+	if f := client.NextFrame(); f.Op != op || string(f.Payload) != payload || !f.Fin {
+		t.Fatalf("the client got %v, want %v %q", f, op, payload)
+	}
+}
+
+func pong(client *testutil.Client, number string) { client.Send(testutil.Pong, []byte(number)) }
+
+// pending fails the test if something comes from the channel although nothing else is going on.
+func pending(t testing.TB, result <-chan receipt) {
+	t.Helper()
+	synctest.Wait()
+	select {
+	case r := <-result:
+		t.Fatalf("the push has returned %+v", r)
+	default:
+	}
+}
+
+// The ping goes out right after the message, and only its pong confirms the message.
+func TestPushConfirmed(t *testing.T) {
+	staged(t, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		for i, size := range []int{0, 1, 125, 126, 65536, len(big)} {
+			result := make(chan receipt, 1)
+			go func() {
+				roundTrip, err := w.PushConfirmed(context.Background(), conn.ID(), wspush.Binary, []byte(big[:size]))
+				result <- receipt{roundTrip, err}
+			}()
+			number := strconv.Itoa(i + 1)
+			expectFrame(t, client, testutil.Binary, big[:size])
+			expectFrame(t, client, testutil.Ping, number)
+			select {
+			case r := <-result:
+				t.Fatalf("confirmed before the pong: %+v", r)
+			default:
+			}
+			pong(client, number)
+			if r := receive(t, "the confirmation", result); r.err != nil || r.roundTrip <= 0 || r.roundTrip > time.Minute {
+				t.Errorf("%d bytes: %+v", size, r)
+			}
+		}
+		if rtt := conn.RoundTrip(); rtt <= 0 || rtt > time.Minute {
+			t.Errorf("RoundTrip: %v", rtt)
+		}
+		if s := w.Stats(); s.Written != 6 || s.Confirmed != 6 || s.Refused != 0 || s.Unknown != 0 {
+			t.Errorf("Stats: %+v", s)
+		}
+	})
+}
+
+// One ping is on its way at a time. One pong confirms everything that went out before its ping, and nothing after it, however
+// often the timers have repeated it; only then comes the next ping, behind everything that wants it.
+func TestConfirmCumulative(t *testing.T) {
+	opts := &wspush.Options{PingInterval: 10 * time.Second, IdleTimeout: time.Minute}
+	bubble(t, wspush.WorkerOptions{}, opts, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		ctx := context.Background()
+		first := confirm(ctx, conn, "first")
+		expectFrame(t, client, testutil.Text, "first")
+		expectFrame(t, client, testutil.Ping, "1")
+		time.Sleep(time.Second)
+		var later []<-chan receipt
+		for i := range 3 {
+			later = append(later, confirm(ctx, conn, fmt.Sprint("later ", i)))
+			expectFrame(t, client, testutil.Text, fmt.Sprint("later ", i))
+		}
+		expectFrame(t, client, testutil.Ping, "1") // the timers', 10 s later
+		for _, n := range []string{"", "0", "01", "2", "18446744073709551617", "x"} {
+			pong(client, n)
+		}
+		pending(t, first)
+		pong(client, "1")
+		if r := <-first; r != (receipt{11 * time.Second, nil}) {
+			t.Errorf("first: %+v", r)
+		}
+		expectFrame(t, client, testutil.Ping, "2")
+		for _, l := range later {
+			pending(t, l)
+		}
+		if rtt := conn.RoundTrip(); rtt != 11*time.Second {
+			t.Errorf("RoundTrip: %v, want that of the first ping", rtt)
+		}
+		pong(client, "1") // the answer to the second of the same number
+		pending(t, later[0])
+		time.Sleep(time.Second)
+		pong(client, "2")
+		for _, l := range later {
+			if r := <-l; r != (receipt{11 * time.Second, nil}) {
+				t.Errorf("later: %+v", r)
+			}
+		}
+		if rtt := conn.RoundTrip(); rtt != time.Second {
+			t.Errorf("RoundTrip: %v, want that of the second ping", rtt)
+		}
+	})
+}
+
+// A ping does not part the messages of others, and does not wait for those behind it that want none.
+func TestConfirmAmongOthers(t *testing.T) {
+	bubble(t, wspush.WorkerOptions{}, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		ctx := context.Background()
+		var plain sync.WaitGroup
+		push := func(data string) {
+			plain.Go(func() {
+				if err := conn.Push(ctx, wspush.Text, []byte(data)); err != nil {
+					t.Errorf("%q: %v", data, err)
+				}
+			})
+			synctest.Wait() // on a pipe it waits until the client reads
+		}
+		push("a")
+		confirmed := confirm(ctx, conn, "b")
+		synctest.Wait()
+		push("c")
+		also := confirm(ctx, conn, "d")
+		synctest.Wait()
+		push("e")
+		expectFrame(t, client, testutil.Text, "a")
+		expectFrame(t, client, testutil.Text, "b")
+		expectFrame(t, client, testutil.Ping, "1")
+		pong(client, "1")
+		if r := <-confirmed; r.err != nil {
+			t.Errorf("b: %v", r.err)
+		}
+		expectFrame(t, client, testutil.Text, "c")
+		expectFrame(t, client, testutil.Text, "d")
+		expectFrame(t, client, testutil.Ping, "2")
+		expectFrame(t, client, testutil.Text, "e")
+		pong(client, "2")
+		if r := <-also; r.err != nil {
+			t.Errorf("d: %v", r.err)
+		}
+		plain.Wait()
+	})
+}
+
+// A context ends the wait: before the message has begun it is withdrawn; from then on the outcome is unknown, and the
+// connection unharmed.
+func TestConfirmTimeout(t *testing.T) {
+	staged(t, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		ctx, cancel := context.WithCancel(context.Background())
+		result := confirm(ctx, conn, "hello")
+		expectFrame(t, client, testutil.Text, "hello")
+		expectFrame(t, client, testutil.Ping, "1")
+		cancel()
+		if r := receive(t, "the push", result); !errors.Is(r.err, wspush.ErrUnknown) || !strings.Contains(r.err.Error(), "open") {
+			t.Errorf("written and not confirmed: %v", r.err)
+		}
+		if r := receive(t, "the push", confirm(ctx, conn, "never")); !errors.Is(r.err, context.Canceled) {
+			t.Errorf("with a context that has ended: %v", r.err)
+		}
+		pong(client, "1") // of which nobody is left to hear
+
+		ctx, cancel = context.WithCancel(context.Background())
+		stalled := stall(t, context.Background(), conn, client, []byte(big))
+		result = confirm(ctx, conn, "never")
+		cancel()
+		if r := receive(t, "the push", result); !errors.Is(r.err, context.Canceled) {
+			t.Errorf("not begun: %v", r.err)
+		}
+		client.Expect(testutil.Text, big)
+		if err := <-stalled; err != nil {
+			t.Error(err)
+		}
+		ctx, cancel = context.WithCancel(context.Background())
+		result = confirm(ctx, conn, big)
+		if op, _, err := peekMessage(client, 1000); err != nil || op != testutil.Text {
+			t.Fatalf("the beginning of a long message: %v %v", op, err)
+		}
+		cancel()
+		if r := receive(t, "the push", result); !errors.Is(r.err, wspush.ErrUnknown) {
+			t.Errorf("half written: %v", r.err)
+		}
+	})
+}
+
+// peekMessage reads the header and n bytes of a message of 65536 bytes or more.
+func peekMessage(client *testutil.Client, n int) (testutil.Opcode, []byte, error) {
+	buf := make([]byte, 10+n)
+	for { // pings come first
+		if _, err := io.ReadFull(client.Conn(), buf[:2]); err != nil {
+			return 0, nil, err
+		}
+		if buf[0]&0xf != byte(testutil.Ping) {
+			break
+		}
+		if _, err := io.ReadFull(client.Conn(), buf[:buf[1]]); err != nil {
+			return 0, nil, err
+		}
+	}
+	_, err := io.ReadFull(client.Conn(), buf[2:])
+	return testutil.Opcode(buf[0] & 0xf), buf[10:], err
+}
+
+// Whatever ends the connection between the message and its pong, the push returns at once: unknown, and gone. If the client
+// answers before it closes, the message has been received all the same.
+func TestConfirmEnds(t *testing.T) {
+	ends := map[string]struct {
+		end      func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client)
+		received bool
+		within   time.Duration
+	}{
+		"the client closes": {end: func(t *testing.T, _ *wspush.Worker, _ *wspush.Conn, client *testutil.Client) {
+			client.SendClose(1000, "")
+		}},
+		"the client is lost": {end: func(t *testing.T, _ *wspush.Worker, _ *wspush.Conn, client *testutil.Client) { client.Close() }},
+		"the client is wrong": {end: func(t *testing.T, _ *wspush.Worker, _ *wspush.Conn, client *testutil.Client) {
+			client.Write([]byte{0x81, 0x00})
+		}},
+		"the client says nothing": {within: 2 * time.Minute},
+		"closed, and no answer": {within: 2 * time.Second, end: func(t *testing.T, _ *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+			conn.Close(1000, "")
+			expectFrame(t, client, testutil.Close, "\x03\xe8")
+		}},
+		"closed, and answered": {received: true, end: func(t *testing.T, _ *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+			conn.Close(1000, "")
+			expectFrame(t, client, testutil.Close, "\x03\xe8")
+			pong(client, "1")
+			client.SendClose(1000, "")
+		}},
+		"shutdown, and answered": {received: true, end: func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+			go w.Shutdown(context.Background())
+			expectFrame(t, client, testutil.Close, "\x03\xf4service restart")
+			pong(client, "1")
+			client.SendClose(1012, "")
+		}},
+		"cut": {end: func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+			ended, cancel := context.WithCancel(context.Background())
+			cancel()
+			_ = w.Shutdown(ended)
+		}},
+	}
+	for name, tt := range ends {
+		t.Run(name, func(t *testing.T) {
+			opts := &wspush.Options{PingInterval: 50 * time.Second, IdleTimeout: time.Minute}
+			bubble(t, wspush.WorkerOptions{}, opts, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+				result := confirm(context.Background(), conn, "hello")
+				expectFrame(t, client, testutil.Text, "hello")
+				expectFrame(t, client, testutil.Ping, "1")
+				begin := time.Now()
+				var reading sync.WaitGroup
+				if tt.end != nil {
+					tt.end(t, w, conn, client)
+				}
+				reading.Go(func() { _, _ = io.Copy(io.Discard, client.Conn()) })
+				r := <-result
+				if took := time.Since(begin); took > tt.within {
+					t.Errorf("it took %v", took)
+				}
+				switch {
+				case tt.received && r.err != nil:
+					t.Errorf("received, but: %v", r.err)
+				case !tt.received && (!errors.Is(r.err, wspush.ErrUnknown) || !strings.Contains(r.err.Error(), "gone")):
+					t.Errorf("%+v", r)
+				}
+				client.Close()
+				reading.Wait()
+			})
+		})
+	}
+}
+
+// A message that waits for the second ping when its connection is closed gets that ping before the close frame.
+func TestConfirmBeforeClose(t *testing.T) {
+	bubble(t, wspush.WorkerOptions{}, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		ctx := context.Background()
+		first := confirm(ctx, conn, "first")
+		expectFrame(t, client, testutil.Text, "first")
+		expectFrame(t, client, testutil.Ping, "1")
+		second := confirm(ctx, conn, "second")
+		expectFrame(t, client, testutil.Text, "second")
+		third := confirm(ctx, conn, "third") // on a pipe, it is under way until the client reads it
+		synctest.Wait()
+		never := confirm(ctx, conn, "never")
+		synctest.Wait()
+		if err := conn.Close(1000, ""); err != nil {
+			t.Fatal(err)
+		}
+		if r := <-never; !errors.Is(r.err, wspush.ErrGone) {
+			t.Errorf("not begun: %v", r.err)
+		}
+		expectFrame(t, client, testutil.Text, "third")
+		expectFrame(t, client, testutil.Ping, "2")
+		expectFrame(t, client, testutil.Close, "\x03\xe8")
+		pong(client, "2") // the latest is enough (RFC 6455 section 5.5.3)
+		for i, result := range []<-chan receipt{first, second, third} {
+			if r := <-result; r.err != nil {
+				t.Errorf("%d: %v", i, r.err)
+			}
+		}
+		client.SendClose(1000, "")
+	})
+}
+
+// In a callback of the same connection nobody would read the pong, so PushConfirmed fails at once, also if it is the first in
+// the process; in another's it does what it should, even while one of the same runs.
+func TestConfirmInCallback(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorker(t, &wspush.WorkerOptions{NoListen: true, Advertise: []string{"http://push.test"}})
+		type result struct {
+			where string
+			err   error
+		}
+		results := make(chan result, 10)
+		release := make(chan bool)
+		confirmTo := func(where string, c *wspush.Conn) {
+			_, err := c.PushConfirmed(context.Background(), wspush.Text, []byte(where))
+			results <- result{where, err}
+		}
+		var other *wspush.Conn
+		h := newHandler(t, w, &wspush.Options{
+			OnConnect: func(c *wspush.Conn) { confirmTo("OnConnect", c) },
+			OnMessage: func(c *wspush.Conn, _ wspush.MessageType, data []byte) {
+				switch string(data) {
+				case "self":
+					confirmTo("OnMessage", c)
+				case "other":
+					confirmTo("another's OnMessage", other)
+				case "wait":
+					<-release
+				}
+			},
+			OnDisconnect: func(c *wspush.Conn, _ error) { confirmTo("OnDisconnect", c) },
+		})
+		a := testutil.Handshake(t, testutil.Pipe(t, h), testutil.Options{Timeout: -1})
+		greeted(t, w, a)
+		if r := <-results; r.where != "OnConnect" || r.err == nil || errors.Is(r.err, wspush.ErrUnknown) {
+			t.Errorf("%+v", r)
+		}
+		for range 2 {
+			a.Send(testutil.Text, []byte("self"))
+			if r := <-results; r.where != "OnMessage" || r.err == nil || errors.Is(r.err, wspush.ErrUnknown) {
+				t.Errorf("%+v", r)
+			}
+		}
+		b := testutil.Handshake(t, testutil.Pipe(t, h), testutil.Options{Timeout: -1})
+		other, _ = greeted(t, w, b)
+		<-results
+		b.Send(testutil.Text, []byte("wait"))
+		synctest.Wait()
+		a.Send(testutil.Text, []byte("other"))
+		expectFrame(t, b, testutil.Text, "another's OnMessage")
+		expectFrame(t, b, testutil.Ping, "1")
+		released := make(chan struct{})
+		go func() { defer close(released); pong(b, "1") }()
+		synctest.Wait()
+		select {
+		case r := <-results:
+			t.Errorf("%+v, although the pong cannot have been read", r)
+		default:
+		}
+		close(release)
+		<-released
+		if r := <-results; r.where != "another's OnMessage" || r.err != nil {
+			t.Errorf("%+v", r)
+		}
+		for _, client := range []*testutil.Client{a, b} {
+			client.SendClose(1000, "")
+			client.AwaitClose()
+			if r := <-results; r.where != "OnDisconnect" || !errors.Is(r.err, wspush.ErrGone) {
+				t.Errorf("%+v", r)
+			}
+		}
+	})
+}
+
+// Many publishers confirm on one connection with few pings: those that come while one is on its way share the next.
+func TestConfirmFewPings(t *testing.T) {
+	const publishers, each = 512, 100
+	w := newWorker(t, quiet())
+	client, conn, _ := dial(t, w, serve(t, w, nil), testutil.Options{Timeout: time.Minute})
+	pings, read := 0, 0
+	var reading, pushing sync.WaitGroup
+	reading.Go(func() {
+		for read < publishers*each {
+			f, err := client.ReadFrame()
+			switch {
+			case err != nil:
+				t.Error(err)
+				return
+			case f.Op == testutil.Ping:
+				pings++
+				if err := client.WriteFrame(testutil.Frame{Fin: true, Op: testutil.Pong, Masked: true, Payload: f.Payload}); err != nil {
+					t.Error(err)
+					return
+				}
+			default:
+				read++
+			}
+		}
+		for { // the last ping comes after the last message
+			f, err := client.ReadFrame()
+			if err != nil {
+				return
+			}
+			if f.Op == testutil.Ping {
+				pings++
+				_ = client.WriteFrame(testutil.Frame{Fin: true, Op: testutil.Pong, Masked: true, Payload: f.Payload})
+			}
+		}
+	})
+	for range publishers {
+		pushing.Go(func() {
+			for range each {
+				if _, err := conn.PushConfirmed(context.Background(), wspush.Text, []byte("hello")); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	pushing.Wait()
+	client.Close()
+	reading.Wait()
+	t.Logf("%d pings for %d confirmed pushes of %d publishers", pings, publishers*each, publishers)
+	if pings > publishers*each/10 {
+		t.Errorf("%d pings for %d pushes", pings, publishers*each)
+	}
+}
+
+// What is said to be received has been read by the client, whatever the client's pace, and whatever else is sent: a client
+// that answers late, only the latest, or twice.
+func TestConfirmedIsReceived(t *testing.T) {
+	staged(t, quiet(), func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		const publishers, each = 8, 50
+		var mu sync.Mutex // guards read
+		read := make(map[string]int)
+		var reading, pushing sync.WaitGroup
+		reading.Go(func() {
+			random := rand.New(rand.NewPCG(1, 2))
+			for {
+				f, err := client.ReadFrame()
+				if err != nil {
+					return
+				}
+				if f.Op != testutil.Ping {
+					mu.Lock()
+					read[string(f.Payload)]++
+					mu.Unlock()
+					continue
+				}
+				answer := testutil.Frame{Fin: true, Op: testutil.Pong, Masked: true, Payload: f.Payload}
+				for range 1 + random.IntN(2) {
+					_ = client.WriteFrame(answer)
+				}
+			}
+		})
+		for p := range publishers {
+			pushing.Go(func() {
+				random := rand.New(rand.NewPCG(3, uint64(p)))
+				for i := range each {
+					data := fmt.Sprintf("%d of %d%s", i, p, strings.Repeat(".", random.IntN(3)*random.IntN(3)*10_000))
+					ctx, cancel := context.WithCancel(context.Background())
+					var stop func() bool
+					if random.IntN(4) == 0 {
+						stop = context.AfterFunc(ctx, func() {})
+						time.AfterFunc(time.Duration(random.IntN(200))*time.Microsecond, cancel)
+					}
+					var err error
+					if random.IntN(3) == 0 {
+						err = conn.Push(ctx, wspush.Text, []byte(data))
+					} else if _, err = conn.PushConfirmed(ctx, wspush.Text, []byte(data)); err == nil {
+						mu.Lock()
+						if read[data] != 1 {
+							t.Errorf("confirmed, and read %d times", read[data])
+						}
+						mu.Unlock()
+					}
+					if stop == nil && err != nil || err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, wspush.ErrUnknown) {
+						t.Errorf("%v", err)
+					}
+					cancel()
+				}
+			})
+		}
+		pushing.Wait()
+		client.Close()
+		reading.Wait()
+	})
+}
+
+// The same by HTTP, with the plain requests that take the short way and those that do not.
+func TestConfirmHTTP(t *testing.T) {
+	for name, authorize := range map[string]func(*http.Request) error{"lane": nil, "net/http": func(*http.Request) error { return nil }} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorker(t, &wspush.WorkerOptions{AuthorizePush: authorize, PushTimeout: 200 * time.Millisecond})
+			client, conn, address := dial(t, w, serve(t, w, nil), testutil.Options{})
+			push := func(query string) <-chan *http.Response {
+				result := make(chan *http.Response, 1)
+				req := newRequest(t, http.MethodPost, address+query, strings.NewReader("hello"))
+				go func() {
+					resp, err := try(req)
+					if err != nil {
+						t.Error(err)
+					}
+					result <- resp
+				}()
+				return result
+			}
+			number := 0
+			pushed := func(query string) <-chan *http.Response {
+				t.Helper()
+				result := push(query)
+				number++
+				expectFrame(t, client, testutil.Text, "hello")
+				expectFrame(t, client, testutil.Ping, strconv.Itoa(number))
+				return result
+			}
+			if got := details(t, address); got["rttMs"] != nil {
+				t.Errorf("rttMs before the first pong: %v", got["rttMs"])
+			}
+			for _, query := range []string{"?confirm=received", "?timeout=99h&confirm=received", "?confirm=received&type=text&timeout=1m0.5s&confirm=received"} {
+				result := pushed(query)
+				pong(client, strconv.Itoa(number))
+				resp := receive(t, "the answer", result)
+				rtt, err := strconv.ParseFloat(resp.Header.Get("Wspush-Rtt"), 64)
+				whole, decimals, _ := strings.Cut(resp.Header.Get("Wspush-Rtt"), ".")
+				if resp.StatusCode != http.StatusNoContent || err != nil || rtt <= 0 || rtt > 10_000 || len(decimals) != 3 || whole == "" {
+					t.Errorf("%s: %s, Wspush-Rtt %q", query, resp.Status, resp.Header.Get("Wspush-Rtt"))
+				}
+			}
+			if rtt, ok := details(t, address)["rttMs"].(float64); !ok || rtt <= 0 || rtt > 10_000 {
+				t.Errorf("rttMs: %v", rtt)
+			}
+
+			// Longer than PushTimeout, and shorter than the default.
+			begin := time.Now()
+			checkUnconfirmed(t, receive(t, "the answer", pushed("?confirm=received&timeout=300ms")), "open")
+			if took := time.Since(begin); took < 300*time.Millisecond || took > 5*time.Second {
+				t.Errorf("it took %v", took)
+			}
+			pong(client, strconv.Itoa(number))
+
+			for _, query := range []string{
+				"?confirm=read", "?confirm=", "?confirm", "?confirm=received&confirm=written", "?confirm=received&timeout=5", "?confirm=received&timeout=",
+				"?timeout=0s", "?confirm=received&timeout=-1s", "?confirm=received&timeout=1s&timeout=2s", "?timeout=soon",
+			} {
+				if resp := <-push(query); resp.StatusCode != http.StatusBadRequest {
+					t.Errorf("%s: %s", query, resp.Status)
+				}
+			}
+
+			result := pushed("?confirm=received&timeout=30s")
+			client.Close()
+			checkUnconfirmed(t, receive(t, "the answer", result), "gone")
+			<-conn.Context().Done()
+			if resp := <-push("?confirm=received"); resp.StatusCode != http.StatusGone || resp.Header.Get("Wspush-Rtt") != "" {
+				t.Errorf("after the end: %s", resp.Status)
+			}
+			if s := w.Stats(); s.Confirmed != 3 || s.Unknown != 2 {
+				t.Errorf("Stats: %+v", s)
+			}
+		})
+	}
+}
+
+// details is what GET tells of a connection.
+func details(t *testing.T, address string) (got map[string]any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text(t, do(t, newRequest(t, http.MethodGet, address, nil)))), &got); err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func checkUnconfirmed(t *testing.T, resp *http.Response, connection string) {
+	t.Helper()
+	var p struct{ Type, Connection, Detail string }
+	if err := json.Unmarshal([]byte(text(t, resp)), &p); err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != http.StatusGatewayTimeout || p.Type != "urn:wspush:unconfirmed" || p.Connection != connection || p.Detail == "" {
+		t.Errorf("%s %+v, want connection %s", resp.Status, p, connection)
+	}
+}
+
+// The timeout of a push by HTTP bounds its wait exactly: 5 s unless it says something else, and 30 s at most, whatever
+// PushTimeout is. Without confirm it bounds the wait for the write.
+func TestConfirmTimeoutHTTP(t *testing.T) {
+	for query, want := range map[string]struct {
+		wait   time.Duration
+		status int
+	}{
+		"?confirm=received":                {5 * time.Second, 504},
+		"?confirm=received&timeout=1500ms": {1500 * time.Millisecond, 504},
+		"?confirm=received&timeout=30s":    {30 * time.Second, 504},
+		"?confirm=received&timeout=1h":     {30 * time.Second, 504},
+		"?timeout=1s":                      {time.Second, 429},
+		"?timeout=1h":                      {20 * time.Second, 429},
+	} {
+		t.Run(query, func(t *testing.T) {
+			wopts := wspush.WorkerOptions{PushTimeout: 20 * time.Second, WriteTimeout: time.Hour}
+			bubble(t, wopts, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+				if want.status == 504 {
+					go func() { // reads, and says nothing
+						_, _ = io.Copy(io.Discard, client.Conn())
+					}()
+				} else {
+					ahead, cancel := context.WithTimeout(context.Background(), time.Minute)
+					defer cancel()
+					go conn.Push(ahead, wspush.Text, []byte("ahead"))
+					synctest.Wait()
+				}
+				begin := time.Now()
+				resp := httptest.NewRecorder()
+				w.ServeHTTP(resp, httptest.NewRequest(http.MethodPost, conn.URLs()[0]+query, strings.NewReader("hello")))
+				if took := time.Since(begin); took != want.wait || resp.Code != want.status {
+					t.Errorf("%d after %v", resp.Code, took)
+				}
+				client.Close()
+			})
+		})
+	}
+}

@@ -1,0 +1,148 @@
+// Command graceful is an application that can be replaced while clients are connected: on SIGTERM it sends them elsewhere, a
+// few at a time, and exits with status 0 within its grace period, as Kubernetes and systemd want it. kubernetes.yaml and
+// graceful.service are for them.
+//
+// It stops in this order:
+//
+//  1. GET /healthz, the readiness probe, is answered 503. Everything else goes on for -delay, because load balancers take
+//     some seconds to notice, and send clients here until then.
+//  2. Worker.Shutdown closes the clients with 1012 (service restart), one after the other over -drain. Whoever connects now
+//     is refused with 503. Clients that are still connected are pushed to as ever.
+//  3. http.Server.Shutdown waits for the requests that are under way.
+//
+// That is over within -grace, whatever clients do; what runs the program must give it longer before it kills it. A second
+// signal ends it at once.
+//
+// Clients that are closed need somewhere to go: run at least two of these behind a load balancer, and replace one at a time.
+// Where there is only one, -delay 0 -drain 0 has it back soonest. Clients should wait for a moment of random length before
+// they connect again, as the page of examples/quickstart does.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/wspush/wspush"
+)
+
+// reserve is what the clients leave of -grace to the requests that are under way, and to the exit: half of it each.
+const reserve = 2 * time.Second
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // so that the next signal is not caught any more
+	switch err := run(ctx, os.Args[1:], os.Stdout); {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "graceful:", err)
+		os.Exit(1)
+	}
+}
+
+// settings are what the command line says.
+type settings struct {
+	listen, push, advertise string
+	delay, drain, grace     time.Duration
+}
+
+func parse(args []string) (s settings, err error) {
+	flags := flag.NewFlagSet("graceful", flag.ContinueOnError)
+	flags.StringVar(&s.listen, "listen", "127.0.0.1:8082", "`address` of the WebSocket and the readiness probe")
+	flags.StringVar(&s.push, "push", "127.0.0.1:0", "`address` of the worker's push listener")
+	flags.StringVar(&s.advertise, "advertise", os.Getenv("POD_IP"), "`host` under which publishers reach the push listener, "+
+		"if that is not the address it listens on; the default is the environment's POD_IP")
+	flags.DurationVar(&s.delay, "delay", 5*time.Second, "time from a signal to the drain, for load balancers to notice")
+	flags.DurationVar(&s.drain, "drain", 20*time.Second, "time over which clients are closed")
+	flags.DurationVar(&s.grace, "grace", 30*time.Second, "time from a signal to the exit, at most")
+	switch err = flags.Parse(args); {
+	case err != nil:
+		return s, err
+	case flags.NArg() > 0:
+		return s, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case s.delay < 0 || s.drain < 0:
+		return s, errors.New("-delay and -drain must not be negative")
+	case s.grace < s.delay+reserve:
+		// With too little time for -drain, Worker.Shutdown makes do; with none at all it would cut everyone.
+		return s, fmt.Errorf("-grace %v leaves no time after -delay %v and the %v that the exit takes", s.grace, s.delay, reserve)
+	}
+	return s, nil
+}
+
+// run serves until ctx ends, and then for as long as it takes to stop.
+func run(ctx context.Context, args []string, stdout io.Writer) error {
+	s, err := parse(args)
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	listener, err := net.Listen("tcp", s.listen)
+	if err != nil {
+		return err
+	}
+	defer listener.Close() // where what follows fails; otherwise the server has closed it
+	opts := &wspush.WorkerOptions{Listen: s.push, DrainOver: s.drain, Logger: log}
+	if s.advertise != "" {
+		opts.Advertise = []string{s.advertise}
+	}
+	worker, err := wspush.NewWorker(opts)
+	if err != nil {
+		return err
+	}
+	// Proxies and load balancers drop silent connections, many after 60 s: hence the pings.
+	clients, err := wspush.NewHandler(worker, &wspush.Options{PingInterval: 25 * time.Second})
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/ws", clients)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		// Draining alone would do if there were no -delay.
+		if ctx.Err() != nil || worker.Draining() {
+			http.Error(w, "stopping", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	})
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	fmt.Fprintf(stdout, "Serving http://%s/ws\n", listener.Addr())
+
+	select {
+	case err = <-served:
+		err = fmt.Errorf("serving: %w", err)
+		s.delay = 0 // nobody can connect any more
+	case <-ctx.Done():
+	}
+	begin := time.Now()
+	log.Info("stopping", "clients", worker.Len(), "delay", s.delay, "drain", s.drain)
+	time.Sleep(s.delay)
+	// The worker first: http.Server.Shutdown does not know the WebSockets, and /healthz is to be answered until they are
+	// closed. A client that does not even take its close frame is no failure of ours: it is cut, and that is that.
+	if err := before(begin.Add(s.grace-reserve), worker.Shutdown); err != nil {
+		log.Warn("clients or publishers had to be cut", "error", err)
+	}
+	if err := before(begin.Add(s.grace-reserve/2), server.Shutdown); err != nil {
+		log.Warn("requests had to be cut", "error", err)
+		server.Close()
+	}
+	log.Info("stopped", "after", time.Since(begin).Round(time.Millisecond))
+	return err
+}
+
+// before has stop do its work until the deadline.
+func before(deadline time.Time, stop func(context.Context) error) error {
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
+	return stop(ctx)
+}

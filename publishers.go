@@ -1,0 +1,99 @@
+package wspush
+
+import (
+	"crypto/tls"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// publishers counts the connections that the push listener has, and turns away those beyond its limit.
+type publishers struct {
+	max      int64 // negative: no limit
+	tls      bool  // the listener's connections are for TLS, and an answer in plain text is none
+	n        atomic.Int64
+	refusing chan struct{} // has an element for each connection that is being refused
+	running  sync.WaitGroup
+}
+
+const (
+	maxRefusing = 64                     // connections that are told why they are refused; more are just closed
+	refuseTime  = 500 * time.Millisecond // for telling one
+)
+
+func newPublishers(max int, tls bool) *publishers {
+	return &publishers{max: int64(max), tls: tls, refusing: make(chan struct{}, maxRefusing)}
+}
+
+// enter counts a connection, for which leave is to be called when it has ended. False means that it is one too many; it is
+// then seen to.
+func (p *publishers) enter(conn net.Conn) bool {
+	if p.n.Add(1) <= p.max || p.max < 0 {
+		return true
+	}
+	p.n.Add(-1)
+	p.refuse(conn)
+	return false
+}
+
+func (p *publishers) leave() { p.n.Add(-1) }
+
+// refuse ends a connection without anyone's waiting for it.
+func (p *publishers) refuse(conn net.Conn) {
+	c, ok := conn.(*tls.Conn)
+	if ok {
+		conn = c.NetConn() // whose Close does not wait to say goodbye
+	}
+	if ok || p.tls {
+		_ = conn.Close()
+		return
+	}
+	select {
+	case p.refusing <- struct{}{}:
+		p.running.Go(func() {
+			defer func() { <-p.refusing }()
+			refuse(conn)
+		})
+	default:
+		_ = conn.Close()
+	}
+}
+
+// refuse answers the request that comes, so that the publisher knows that it has not been carried out.
+func refuse(conn net.Conn) {
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(refuseTime))
+	var buf [4 << 10]byte
+	if _, err := conn.Read(buf[:]); err != nil {
+		return
+	}
+	p := newProblem(http.StatusServiceUnavailable, "too many publishers are connected; nothing was written")
+	p.Type = typeFull
+	var answer response
+	p.write(&answer)
+	_, err := conn.Write(answer.render(true))
+	// To close while the publisher still sends would reset the connection, and it might never see the answer.
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+	for err == nil {
+		_, err = conn.Read(buf[:])
+	}
+}
+
+// limitedListener accepts no more connections than publishers lets in.
+type limitedListener struct {
+	net.Listener
+	publishers *publishers
+}
+
+func (l limitedListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil || l.publishers.enter(conn) {
+			return conn, err
+		}
+	}
+}
