@@ -6,7 +6,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { chromium } from 'playwright-core';
-import { check, push, within } from './check.mjs';
+import { check, confirmed, push, within } from './check.mjs';
 
 const quickstart = process.argv[2];
 const shots = process.env.E2E_SHOTS;
@@ -75,6 +75,8 @@ await check('pushed text is shown as it is', async () => {
   await oneMore('text', async () => assert.equal(await push(first, text, 'text/plain'), 204));
   assert.equal(await messages('text').filter({ hasText: text }).count(), 1);
 });
+await check('a push is confirmed by the browser itself', () =>
+  oneMore('text', async () => assert.equal(await confirmed(first, 'confirm'), '204 rtt')));
 await check('a pushed binary message is shown', () =>
   oneMore('binary', async () => assert.equal(await push(first, Buffer.from([0, 0xff, 1]), 'image/png'), 204)));
 await check('Tab reaches the copy button, and Enter copies the command', async () => {

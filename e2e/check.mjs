@@ -31,7 +31,15 @@ export function pathForm(address) {
 
 // push is the status that a push is answered with.
 export async function push(address, body, type) {
-  const headers = { 'Content-Type': type };
-  const answer = await fetch(pathForm(address), { method: 'POST', body, headers, signal: AbortSignal.timeout(10_000) });
-  return answer.status;
+  return (await post(pathForm(address), body, type)).status;
+}
+
+// confirmed is the status that a push is answered with which is to be confirmed, and 'rtt' if the round trip is said.
+export async function confirmed(address, body) {
+  const answer = await post(`${pathForm(address)}?confirm=received`, body, 'text/plain');
+  return `${answer.status} ${/^\d+\.\d{3}$/.test(answer.headers.get('Wspush-Rtt')) ? 'rtt' : ''}`;
+}
+
+function post(url, body, type) {
+  return fetch(url, { method: 'POST', body, headers: { 'Content-Type': type }, signal: AbortSignal.timeout(10_000) });
 }

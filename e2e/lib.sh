@@ -4,6 +4,8 @@
 passed=0 failed=0 skipped=0
 started=0        # numbers the servers and listeners, for the names of their files
 program_running= # pid of what program is waiting for
+namespaces=()    # network namespaces that were made here
+enter=()         # what runs a program in the one where servers and listeners are to be
 
 # Debian's, which has Debian's python3-websockets: another python3 may stand before it on PATH.
 python=/usr/bin/python3
@@ -55,13 +57,15 @@ wait_for() {
   done
 }
 
-# start_server FLAGS...: a quickstart on a port that the system chooses. Sets $server (its pid) and $ws (its URL).
+# start_server FLAGS...: a quickstart on a port that the system chooses. Sets $server (its pid), $ws (its URL) and
+# $server_log.
 start_server() {
   local out=$tmp/server$((started += 1)) page
-  "$quickstart" -listen 127.0.0.1:0 -v "$@" >"$out.out" 2>"$out.log" </dev/null &
+  server_log=$out.log
+  "${enter[@]}" "$quickstart" -listen 127.0.0.1:0 -v "$@" >"$out.out" 2>"$server_log" </dev/null &
   server=$!
-  wait_for 10 grep -qsE 'http://127\.0\.0\.1:[0-9]+/' "$out.out" || fatal "quickstart $* prints its URL"
-  page=$(grep -oE -m 1 'http://127\.0\.0\.1:[0-9]+/' "$out.out")
+  wait_for 10 grep -qsE 'http://[^/]+:[0-9]+/' "$out.out" || fatal "quickstart $* prints its URL"
+  page=$(grep -oE -m 1 'http://[^/]+:[0-9]+/' "$out.out")
   ws=${page/http:/ws:}ws
 }
 
@@ -80,7 +84,7 @@ has_ended() { ! kill -0 "$1" 2>/dev/null; }
 listen() {
   inbox=$tmp/listener$((started += 1))
   mkdir "$inbox"
-  "$python" clients/listen.py "$ws" "$inbox" >"$inbox.log" 2>&1 </dev/null &
+  "${enter[@]}" "$python" clients/listen.py "$ws" "$inbox" >"$inbox.log" 2>&1 </dev/null &
   listener=$!
   wait_for 10 test -e "$inbox/0.text" || fatal "a client of $ws is greeted"
   received_so_far=0
@@ -110,6 +114,7 @@ install_missing() {
   command -v chromium >/dev/null || missing+=(chromium fonts-liberation)
   command -v node >/dev/null || missing+=(nodejs)
   command -v npm >/dev/null || missing+=(npm)
+  command -v ip >/dev/null || missing+=(iproute2)
   "$python" -c 'import websockets' 2>/dev/null || missing+=(python3-websockets)
   [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates) # for Go's modules
   [ ${#missing[@]} != 0 ] || return 0
@@ -144,9 +149,13 @@ summary() {
 
 # clean_up ends what is still running of what was started here, and nothing else.
 clean_up() {
-  local pid pids IFS=$' \n' # the trap may come while read has another
+  local pid pids name end=$((SECONDS + 6)) IFS=$' \n' # the trap may come while read has another
   pids="$(jobs -rp) $program_running"
   for pid in $pids; do kill -TERM "$pid" 2>/dev/null || true; done
-  for pid in $pids; do wait_for 6 has_ended "$pid" >/dev/null || kill -KILL "$pid" 2>/dev/null || true; done
+  for pid in $pids; do
+    wait_for $((end > SECONDS ? end - SECONDS : 0)) has_ended "$pid" >/dev/null && continue
+    { disown "$pid"; kill -KILL "$pid"; } 2>/dev/null || true # disowned: its end is no news
+  done
+  for name in "${namespaces[@]}"; do ip netns del "$name" 2>/dev/null || true; done
   rm -rf "$tmp"
 }

@@ -30,6 +30,8 @@ transcript() {
   check "$over: … chunked: 413" chunked 413 "$tmp/more"
   check "$over: … and the client gets the next message, not a part of that one" pushed text <(printf next) -d next "$address"
 
+  check "$over: ?confirm=received: 204 once the client has read it" pushed text <(printf 123) -d 123 "$address?confirm=received&timeout=5s"
+  check "$over: … with the round trip" grep -qiE '^wspush-rtt: [0-9]+\.[0-9]{3}' "$tmp/head"
   check "$over: GET: JSON that names the connection" gives_json
   check "$over: DELETE: 204" gives 204 -X DELETE "$path_address?code=3000&reason=enough"
   check "$over: … and the client is closed with that code and reason" closed_with '3000 enough'

@@ -1,7 +1,7 @@
 // A JavaScript client's whole life: client.mjs ws|builtin URL
 // Both have the browser's WebSocket interface. The server must have -echo, -ping 1s and -idle 3s.
 import assert from 'node:assert/strict';
-import { check, push, sleep, within } from '../check.mjs';
+import { check, confirmed, push, sleep, within } from '../check.mjs';
 
 const [kind, url] = process.argv.slice(2);
 const WebSocket = kind === 'ws' ? (await import('ws')).WebSocket : globalThis.WebSocket;
@@ -48,6 +48,21 @@ await check('its own text and binary messages come back, type kept', async () =>
   client.send(bytes);
   assert.deepEqual(await next(), bytes);
 });
+await check('confirms a push without knowing of it', async () => {
+  assert.equal(await confirmed(address, text), '204 rtt');
+  assert.equal(await next(), text);
+});
+if (kind === 'ws') {
+  await check('200 publishers at once confirm 2000 pushes with few pings', async () => {
+    const before = pings;
+    await Promise.all(Array.from({ length: 200 }, async () => {
+      for (let i = 0; i < 10; i++) assert.equal(await confirmed(address, text), '204 rtt');
+    }));
+    for (let i = 0; i < 2000; i++) assert.equal(await next(), text);
+    console.log(`${pings - before} pings`);
+    assert.ok(pings - before < 1000);
+  });
+}
 await check('answers pings: silent for longer than the idle timeout, it stays open', async () => {
   await sleep(4.5);
   assert.equal(client.readyState, WebSocket.OPEN);

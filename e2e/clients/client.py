@@ -12,13 +12,14 @@ TEXT = "zwölf Boxkämpfer ✓ 🥊"
 BYTES = bytes([0, 1, 0x80, 0xFF, 0xFE, 0xC3, 0x28, 10, 13])
 
 
-async def push(address, body, content_type):
+async def push(address, body, content_type, query=""):
     """Push in the path form: urllib, too, makes nothing of userinfo."""
     url = urllib.parse.urlsplit(address)
-    where = f"http://{url.hostname}:{url.port}{url.path}/@connections/{url.username}"
+    where = f"http://{url.hostname}:{url.port}{url.path}/@connections/{url.username}{query}"
     request = urllib.request.Request(where, body, {"Content-Type": content_type})
     answer = await asyncio.to_thread(urllib.request.urlopen, request, timeout=10)
     assert answer.status == 204, answer.status
+    return answer
 
 
 async def life():
@@ -43,6 +44,11 @@ async def life():
             await client.send(message)
             assert await receive() == message
         yield "its own text and binary messages come back, type kept"
+
+        answer = await push(address, TEXT.encode(), "text/plain", "?confirm=received")
+        assert re.fullmatch(r"\d+\.\d{3}", answer.headers["Wspush-Rtt"]), answer.headers
+        assert await receive() == TEXT
+        yield "confirms a push without knowing of it"
 
         await asyncio.sleep(4.5)
         await push(address, TEXT.encode(), "text/plain")
