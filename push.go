@@ -169,6 +169,10 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) *problem
 		p.bodyRead = true
 		if q.confirm && p.Status == http.StatusGatewayTimeout {
 			p.Type = "urn:wspush:unconfirmed"
+			p.Detail = "the client has not confirmed the message in time: it may have been received, and may still be"
+			if errors.Is(err, errUnknownGone) {
+				p.Detail = "the connection ended before the client confirmed the message: it may have been received"
+			}
 		}
 		return p
 	}

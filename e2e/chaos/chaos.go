@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// chaos makes happen what has been scheduled.
+type chaos struct {
+	*site
+	out     io.Writer
+	running sync.WaitGroup
+	losing  sync.Mutex // of whoever has cut the far clients off
+	done    map[eventKind]int
+	mu      sync.Mutex // guards done
+}
+
+// run lets everything happen until ctx ends, and then puts all right again.
+func (c *chaos) run(ctx context.Context, events []event) {
+	begin := time.Now()
+	for _, e := range events {
+		sleep(ctx, e.At-time.Since(begin))
+		if ctx.Err() != nil {
+			break
+		}
+		fmt.Fprintln(c.out, e)
+		c.running.Go(func() {
+			if c.happen(ctx, e) {
+				c.mu.Lock()
+				c.done[e.Kind]++
+				c.mu.Unlock()
+			}
+		})
+	}
+	<-ctx.Done()
+	c.running.Wait()
+}
+
+// happen reports whether the event has come to anything.
+func (c *chaos) happen(ctx context.Context, e event) bool {
+	switch e.Kind {
+	case kill:
+		return c.down(ctx, e, (*slot).kill)
+	case drain:
+		return c.down(ctx, e, func(s *slot, p *process) {
+			filling, stop := context.WithTimeout(ctx, drainOver)
+			defer stop()
+			var fillers sync.WaitGroup
+			fillers.Go(func() { c.fill(filling, c.pick(e.Count, func(t *target) bool { return t.worker == s.number })) })
+			sleep(ctx, 300*time.Millisecond)
+			s.drain(p)
+			fillers.Wait()
+		})
+	case stall:
+		ctx, cancel := context.WithTimeout(ctx, e.For)
+		defer cancel()
+		targets := c.pick(e.Count, func(*target) bool { return true })
+		<-ctx.Done()
+		resume(targets)
+		return len(targets) > 0
+	case fill:
+		ctx, cancel := context.WithTimeout(ctx, e.For)
+		defer cancel()
+		// Two of them are worker 0's, which is the one to show whatever is not given back.
+		targets := c.pick(2, func(t *target) bool { return t.route != remote && t.worker == 0 })
+		targets = append(targets, c.pick(e.Count-2, func(t *target) bool { return t.route != remote })...)
+		return c.fill(ctx, targets) && len(targets) > 0
+	case lose:
+		c.losing.Lock()
+		defer c.losing.Unlock()
+		if err := c.far.cut(e.OneWay); err != nil {
+			c.fault("%v", err)
+		}
+		sleep(ctx, e.For)
+		if err := c.far.mend(); err != nil {
+			c.fault("%v", err)
+		}
+		return true
+	}
+	return false
+}
+
+// down takes a worker down: the one that is meant, or if it is down already, another; but never worker 0.
+func (c *chaos) down(ctx context.Context, e event, stop func(*slot, *process)) bool {
+	mortal := c.slots[1:]
+	for i := range mortal {
+		s := mortal[(e.Worker-1+i)%len(mortal)]
+		if !s.turn.TryLock() {
+			continue
+		}
+		defer s.turn.Unlock()
+		s.down(func() { sleep(ctx, e.Pause) }, func(p *process) { stop(s, p) })
+		return true
+	}
+	return false
+}
+
+// pick stalls some clients, and returns those.
+func (c *chaos) pick(n int, want func(*target) bool) (stalled []*target) {
+	for _, t := range c.directory.some(c.random(), n, want) {
+		if t.valve.stall() {
+			stalled = append(stalled, t)
+		}
+	}
+	return stalled
+}
+
+func resume(targets []*target) {
+	for _, t := range targets {
+		t.valve.resume()
+	}
+}
+
+// fillers are how many publishers at a time fill one client's buffers: together they have more than may wait for it.
+const fillers = 8
+
+// fill pushes to clients that do not read as much as will be taken, until ctx ends; then they read on. It reports whether it
+// got too much for the worker.
+func (c *chaos) fill(ctx context.Context, targets []*target) bool {
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	full := false
+	for _, t := range targets {
+		for range fillers {
+			p := c.publisher()
+			all.Go(func() {
+				for ctx.Err() == nil {
+					switch p.push(t, p.large()).Status {
+					case http.StatusNoContent:
+					case http.StatusTooManyRequests:
+						mu.Lock()
+						full = true
+						mu.Unlock()
+						sleep(ctx, 100*time.Millisecond)
+					default:
+						return
+					}
+				}
+			})
+		}
+	}
+	<-ctx.Done()
+	resume(targets)
+	all.Wait()
+	return full
+}

@@ -1,0 +1,254 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// Promise is what is promised, and what has been found against it.
+type Promise struct {
+	Text  string
+	Count int      // violations
+	First []string // some of them
+}
+
+// mostDetails is how many violations of one promise are told in full.
+const mostDetails = 5
+
+func (p *Promise) broken(format string, args ...any) {
+	if p.Count++; p.Count <= mostDetails {
+		p.First = append(p.First, fmt.Sprintf(format, args...))
+	}
+}
+
+// How much more a worker may use at the end than before: what lives on its heap after a collection, and what is resident.
+const (
+	heapSlack           = 256 << 10
+	rssFactor, rssSlack = 1.25, 4 << 20
+)
+
+// restartGrace is how long after a worker's successor is ready a request may still meet a connection of the dead one's.
+const restartGrace = time.Second
+
+// The promises, in the order of Judge's results.
+const (
+	promiseAddressee = "no message reached a client it was not meant for"
+	promiseReceived  = "no push answered 204 with confirm=received was not received"
+	promiseBefore    = "no push was confirmed before it was received"
+	promiseNever     = "no push answered 410, 429 or 503, nor 400 or 413, nor one that found nobody, was received"
+	promiseOnce      = "no message arrived twice"
+	promiseOrder     = "each publisher's messages to one client arrived in order"
+	promiseFirst     = "what was answered before another push to the same client began arrived before that"
+	promiseWhole     = "every message arrived whole, and as it was sent"
+	promiseWritten   = "no message answered 204 was missing before one that was confirmed"
+	promiseClosed    = "no push after the answer to a DELETE found the connection"
+	promiseAnswer    = "every push was answered within its bound, but for those to a worker that was killed or stopped"
+	promiseCounts    = "a worker that was never stopped has counted the same outcomes"
+	promiseResources = "each worker's goroutines, descriptors and memory are back where they began"
+)
+
+// judge is one comparison of what publishers have been told with what clients have read.
+type judge struct {
+	*Ledger
+	promises []*Promise
+	byText   map[string]*Promise
+	received [][]int // how often, of each publisher's, by Seq
+}
+
+// Judge compares what publishers have been told with what clients have read.
+func Judge(l *Ledger) []*Promise {
+	j := &judge{Ledger: l, byText: map[string]*Promise{}}
+	for _, text := range []string{promiseAddressee, promiseReceived, promiseBefore, promiseNever, promiseOnce, promiseOrder,
+		promiseFirst, promiseWhole, promiseWritten, promiseClosed, promiseAnswer, promiseCounts, promiseResources} {
+		p := &Promise{Text: text}
+		j.promises = append(j.promises, p)
+		j.byText[text] = p
+	}
+	for _, pushes := range l.Pushes {
+		j.received = append(j.received, make([]int, len(pushes)))
+	}
+	for _, c := range l.Conns {
+		j.readings(c)
+	}
+	j.answers()
+	j.counts()
+	j.resources()
+	return j.promises
+}
+
+func (j *judge) broken(promise, format string, args ...any) {
+	j.byText[promise].broken(format, args...)
+}
+
+// readings judges what a client has read on one connection.
+func (j *judge) readings(c *Conn) {
+	last := map[int]int{} // Seq by publisher
+	var begun *Push       // of those that have been read, the one that began last
+	for i := range c.Receipts {
+		r := &c.Receipts[i]
+		if r.Fault != "" {
+			j.broken(promiseWhole, "%s at %v: %s", c.ID, r.At, r.Fault)
+		}
+		p := j.push(r)
+		switch {
+		case p == nil && r.Fault == "":
+			j.broken(promiseAddressee, "%s at %v: nobody has sent %+v", c.ID, r.At, r.Message)
+		case p == nil:
+			continue
+		case p.To != c.ID:
+			j.broken(promiseAddressee, "%s at %v: it got %v", c.ID, r.At, p)
+			continue
+		case p.Message != r.Message:
+			j.broken(promiseWhole, "%s at %v: %+v came as %+v", c.ID, r.At, p.Message, r.Message)
+		}
+		if p == nil {
+			continue
+		}
+		n := &j.received[p.Publisher][p.Seq]
+		if *n++; *n > 1 {
+			j.broken(promiseOnce, "%v: again at %v", p, r.At)
+			continue // which is no news for the order
+		}
+		if p.outcome() == Received && r.At > p.End {
+			j.broken(promiseBefore, "%v: read at %v", p, r.At)
+		}
+		if before, ok := last[p.Publisher]; ok && p.Seq < before {
+			j.broken(promiseOrder, "%v: read after number %d of the same publisher", p, before)
+		}
+		last[p.Publisher] = max(last[p.Publisher], p.Seq)
+		switch {
+		case begun == nil || p.Start > begun.Start:
+			begun = p
+		case p.End < begun.Start && p.Status != 0:
+			j.broken(promiseFirst, "%v: answered before this began, but read after it: %v", p, begun)
+		}
+	}
+}
+
+// answers judges what publishers have been told.
+func (j *judge) answers() {
+	confirmed := map[string]time.Duration{} // when the last push to a connection began that was confirmed
+	for _, pushes := range j.Pushes {
+		for i := range pushes {
+			if p := &pushes[i]; p.outcome() == Received {
+				confirmed[p.To] = max(confirmed[p.To], p.Start)
+			}
+		}
+	}
+	deleted := map[string]time.Duration{}
+	for _, d := range j.Deletes {
+		if at, ok := deleted[d.To]; !ok || d.End < at {
+			deleted[d.To] = d.End
+		}
+	}
+	for publisher, pushes := range j.Pushes {
+		for i := range pushes {
+			p, n := &pushes[i], j.received[publisher][i]
+			outcome := p.outcome()
+			switch {
+			case outcome == Received && n == 0:
+				j.broken(promiseReceived, "%v", p)
+			case outcome == Never && n > 0:
+				j.broken(promiseNever, "%v: received", p)
+			case outcome == Written && n == 0 && p.End < confirmed[p.To]:
+				j.broken(promiseWritten, "%v: a push that began at %v was confirmed", p, confirmed[p.To])
+			}
+			if at, ok := deleted[p.To]; ok && p.Start > at && (outcome == Received || outcome == Written || n > 0) {
+				j.broken(promiseClosed, "%v: closed at %v", p, at)
+			}
+			j.answer(p)
+		}
+	}
+}
+
+// answer judges one answer by itself.
+func (j *judge) answer(p *Push) {
+	switch {
+	case p.late()-j.paused(p) > j.Margin:
+		j.broken(promiseAnswer, "%v: %v late, of which the publisher did not run for %v", p, p.late(), j.paused(p))
+	case p.Status == 0 && !j.excused(p):
+		j.broken(promiseAnswer, "%v: no answer, and the worker was up", p)
+	case p.Status != 0 && p.Fault != "":
+		j.broken(promiseAnswer, "%v", p)
+	case p.Status != 0 && p.outcome() == Unknown && p.Status != http.StatusGatewayTimeout:
+		j.broken(promiseAnswer, "%v: not an answer to a push", p)
+	}
+}
+
+// paused is how long of a push its publisher did not run.
+func (j *judge) paused(p *Push) (total time.Duration) {
+	for _, w := range j.Pauses {
+		total += max(0, min(p.End, w.To)-max(p.Start, w.From))
+	}
+	return total
+}
+
+// excused reports whether the worker was not up for all of the time of a push.
+func (j *judge) excused(p *Push) bool {
+	for _, w := range j.Downs[p.Worker] {
+		if p.Start <= w.To+restartGrace && p.End >= w.From {
+			return true
+		}
+	}
+	return false
+}
+
+// counts compares the books of workers that had to answer everything with those of publishers.
+func (j *judge) counts() {
+	for worker, w := range j.Workers {
+		if len(j.Downs[worker]) > 0 {
+			continue
+		}
+		n := map[Outcome]uint64{}
+		for _, pushes := range j.Pushes {
+			for i := range pushes {
+				if p := &pushes[i]; p.Worker == worker {
+					n[p.outcome()]++
+				}
+			}
+		}
+		s := w.After.Stats
+		if s.Confirmed != n[Received] || s.Written != n[Received]+n[Written] || s.Refused != n[Never] || s.Unknown != n[Unknown] {
+			j.broken(promiseCounts, "%s: %+v, publishers were told %v", w.Worker, s, n)
+		}
+	}
+}
+
+// resources judges whether anything has leaked.
+func (j *judge) resources() {
+	for _, w := range j.Workers {
+		b, a := w.Before, w.After
+		if a.Goroutines != b.Goroutines {
+			j.broken(promiseResources, "%s: %d goroutines, before %d", w.Worker, a.Goroutines, b.Goroutines)
+		}
+		if a.Descriptors != b.Descriptors {
+			j.broken(promiseResources, "%s: %d descriptors, before %d", w.Worker, a.Descriptors, b.Descriptors)
+		}
+		if a.Heap > b.Heap+heapSlack {
+			j.broken(promiseResources, "%s: %d KB live on the heap, before %d KB", w.Worker, a.Heap>>10, b.Heap>>10)
+		}
+		if judgeResident && float64(a.RSS) > rssFactor*float64(b.RSS)+rssSlack {
+			j.broken(promiseResources, "%s: %d KB resident, before %d KB", w.Worker, a.RSS>>10, b.RSS>>10)
+		}
+	}
+}
+
+func (p *Push) String() string {
+	how := "push"
+	if p.Confirm {
+		how = "confirmed push"
+	}
+	answer := fmt.Sprint(p.Status)
+	switch {
+	case p.NotSent:
+		answer = "nobody listened"
+	case p.Status == 0:
+		answer = "no answer"
+	}
+	if p.Fault != "" {
+		answer += " (" + p.Fault + ")"
+	}
+	return fmt.Sprintf("%s %d/%d of %d bytes to %s at worker %d, %v to %v, timeout %v: %s",
+		how, p.Publisher, p.Seq, p.Size, p.To, p.Worker, p.Start, p.End, p.Timeout, answer)
+}

@@ -1,0 +1,172 @@
+// Command chaos proves what wspush promises while everything goes wrong: workers behind nginx are killed, drained and
+// started again, clients stop reading, packets get lost, buffers are full. Clients and publishers keep books, and in the end
+// they are compared. See ../README.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// setting is what the flags say.
+type setting struct {
+	duration   time.Duration
+	clients    int
+	workers    int
+	publishers int
+	seed       uint64
+	verbose    bool
+	json       string
+	loopback   bool
+}
+
+// errBroken says that a promise is broken; which has been printed.
+var errBroken = errors.New("a promise is broken")
+
+func main() {
+	args := os.Args[1:]
+	var err error
+	switch {
+	case len(args) > 0 && args[0] == "worker":
+		err = worker(args[1:])
+	case len(args) > 0 && args[0] == "enclosed":
+		err = test(args[1:], true, os.Stdout)
+	default:
+		err = test(args, false, os.Stdout)
+	}
+	var ended *exec.ExitError
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+	case errors.As(err, &ended): // it has said why
+		os.Exit(max(1, ended.ExitCode()))
+	default:
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+		os.Exit(1)
+	}
+}
+
+// test is the whole of it, in a network namespace of its own if possible.
+func test(args []string, enclosed bool, out io.Writer) error {
+	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
+	set := setting{seed: rand.Uint64N(1e6)}
+	flags.DurationVar(&set.duration, "duration", 3*time.Minute, "for how long things go wrong; at least 15s")
+	flags.IntVar(&set.clients, "clients", 2000, "how many `clients`")
+	flags.IntVar(&set.workers, "workers", 3, "how many `workers`")
+	flags.IntVar(&set.publishers, "publishers", 96, "how many `publishers`, each of which waits for one answer at a time")
+	flags.Uint64Var(&set.seed, "seed", set.seed, "of what goes wrong when; another one each time by default")
+	flags.StringVar(&set.json, "json", "", "write the figures to this `file`, too")
+	flags.BoolVar(&set.verbose, "v", false, "workers log at debug level")
+	flags.BoolVar(&set.loopback, "loopback", false, "make no network namespaces; far clients are behind a forwarder")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	switch {
+	case flags.NArg() > 0:
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case set.duration < 15*time.Second, set.clients < 100, set.workers < 2, set.publishers < 1:
+		return errors.New("that is too little for all to happen: at least 15s, 100 clients, 2 workers and a publisher")
+	}
+	if !enclosed && !set.loopback {
+		entered, err := enclose(append(args, fmt.Sprintf("-seed=%d", set.seed)))
+		if entered {
+			return err
+		}
+		fmt.Fprintf(out, "no network namespaces: %v\n", err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	dir, err := os.MkdirTemp("", "wspush-chaos-")
+	if err != nil {
+		return err
+	}
+	err = run(ctx, set, dir, enclosed, out)
+	if err != nil && ctx.Err() == nil {
+		fmt.Fprintln(out, "the logs are kept in", dir)
+		return err
+	}
+	os.RemoveAll(dir)
+	return err
+}
+
+// run is the test itself: a storm on each worker, to measure it after that; chaos; the end of it, and of all; the judgement.
+func run(ctx context.Context, set setting, dir string, enclosed bool, out io.Writer) error {
+	s, err := newSite(set, dir, enclosed)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	fmt.Fprintf(out, "seed %d: %v, %d workers behind nginx %s, %d clients, %d publishers\nfar clients are %v\n",
+		set.seed, set.duration, set.workers, s.balancer.version, set.clients, set.publishers, s.far)
+	resources, err := s.storms(ctx)
+	if err != nil {
+		return err
+	}
+
+	clients := s.gather(set.clients, 2*time.Second, s.routeOf)
+	defer clients.disperse()
+	cameAll := s.sweep(ctx, 20*time.Second)
+	mid, end := context.WithTimeout(ctx, set.duration)
+	defer end()
+	var publishers sync.WaitGroup
+	for range set.publishers {
+		p := s.publisher()
+		publishers.Go(func() { p.work(mid) })
+	}
+	c := &chaos{site: s, out: out, done: map[eventKind]int{}}
+	began := s.since()
+	c.run(mid, schedule(set.seed, set.duration, set.workers, set.clients))
+	publishers.Wait()
+	if ctx.Err() != nil {
+		return errors.New("interrupted")
+	}
+	took := s.since() - began
+
+	back := Promise{Text: "every client came back, and confirmed a last push"}
+	if !cameAll || !s.sweep(ctx, 20*time.Second) {
+		back.broken("of %d clients, %d are connected", set.clients, s.directory.len())
+	}
+	clients.disperse()
+	s.http.CloseIdleConnections()
+	s.settle(resources)
+	l := s.books.closed()
+	l.Workers, l.Pauses, l.Margin = resources, s.pulse.all(), answerMargin
+	for _, sl := range s.slots {
+		l.Downs = append(l.Downs, sl.downs)
+	}
+	s.stop()
+	f := newFigures(s, l, c.done, took)
+	f.print(out)
+	promises := append(Judge(l), &s.faults, &back, f.enough())
+	failed := verdict(out, promises)
+	if set.json != "" {
+		err = f.write(set.json, promises)
+	}
+	if failed {
+		return errors.Join(errBroken, err)
+	}
+	return err
+}
+
+// answerMargin is what an answer may take on top of its timeout, on a machine that is busy with all of this.
+const answerMargin = 3 * time.Second
+
+// routeOf spreads clients over the routes: of twenty, fourteen are behind nginx, and one far away.
+func (s *site) routeOf(i int) route {
+	switch n := i % 20; {
+	case n < 14:
+		return balanced
+	case n < 19:
+		return direct
+	}
+	return remote
+}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+)
+
+// Message is a message that says itself whom it is for and which one it is. Its first line has the fields below; filler that
+// is made from the nonce makes up the rest of its size, so that whoever reads it can tell that it is whole.
+type Message struct {
+	To        string // the ID of a connection
+	Publisher int
+	Seq       int // of the publisher's messages, to whomever: 0, 1, and so on
+	Nonce     uint64
+	Size      int
+	Binary    bool
+}
+
+// encode makes the message, which is never shorter than its first line.
+func (m Message) encode() []byte {
+	b := make([]byte, 0, max(m.Size, 128))
+	b = fmt.Appendf(b, "%s %d %d %016x %d %t\n", m.To, m.Publisher, m.Seq, m.Nonce, m.Size, m.Binary)
+	for filler := m.filler(); len(b) < m.Size; {
+		b = append(b, filler[:min(len(filler), m.Size-len(b))]...)
+	}
+	return b
+}
+
+func (m Message) filler() []byte { return strconv.AppendUint(make([]byte, 0, 16), m.Nonce|1<<63, 16) }
+
+// decode reads a message. A fault says what is wrong about it; as much of it as could be read is returned all the same.
+func decode(data []byte, binary bool) (m Message, fault string) {
+	line, rest, _ := bytes.Cut(data, []byte("\n"))
+	n, err := fmt.Sscanf(string(line), "%s %d %d %x %d %t", &m.To, &m.Publisher, &m.Seq, &m.Nonce, &m.Size, &m.Binary)
+	if n != 6 || err != nil {
+		return m, fmt.Sprintf("not a message: %.80q", data)
+	}
+	switch {
+	case binary != m.Binary:
+		fault = "text and binary were confused"
+	case len(data) != max(m.Size, len(line)+1):
+		fault = fmt.Sprintf("%d bytes of %d", len(data), m.Size)
+	default:
+		for filler := m.filler(); len(rest) > 0; rest = rest[min(len(filler), len(rest)):] {
+			if !bytes.HasPrefix(filler, rest[:min(len(filler), len(rest))]) {
+				return m, "its bytes are not those that were sent"
+			}
+		}
+	}
+	return m, fault
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// eventKind is a kind of what goes wrong.
+type eventKind string
+
+const (
+	kill  eventKind = "kill"  // a worker gets SIGKILL
+	drain eventKind = "drain" // a worker gets SIGTERM, while some of its clients do not read, and messages wait for them
+	stall eventKind = "stall" // clients stop reading
+	fill  eventKind = "fill"  // the same, and they are sent as much as will be taken
+	lose  eventKind = "lose"  // the far clients' packets are lost
+)
+
+var eventKinds = []eventKind{kill, drain, stall, fill, lose}
+
+// event is one thing that goes wrong.
+type event struct {
+	At     time.Duration // since chaos began
+	Kind   eventKind
+	Worker int           // killed or drained
+	Pause  time.Duration // until there is a worker again
+	Count  int           // clients
+	For    time.Duration // how long it lasts
+	OneWay bool          // what far clients are sent still arrives
+}
+
+func (e event) String() string {
+	s := fmt.Sprintf("%6.2fs  %-5s", e.At.Seconds(), e.Kind)
+	switch e.Kind {
+	case kill:
+		return s + fmt.Sprintf("  worker %d, started again after %v", e.Worker, e.Pause)
+	case drain:
+		return s + fmt.Sprintf("  worker %d, with %d of its clients full, started again after %v", e.Worker, e.Count, e.Pause)
+	case lose:
+		if e.OneWay {
+			return s + fmt.Sprintf("  what the far clients send, for %v", e.For)
+		}
+		return s + fmt.Sprintf("  what goes to and from the far clients, for %v", e.For)
+	}
+	return s + fmt.Sprintf("  %d clients, for %v", e.Count, e.For)
+}
+
+// How far apart events are, and how long before the end there are no more.
+const (
+	minGap, maxGap = 700 * time.Millisecond, 2200 * time.Millisecond
+	quiet          = 3 * time.Second
+)
+
+// schedule is what will go wrong, the same for the same seed. Kinds come in rounds, each once in any order, so that none is
+// missed. Worker 0 is never killed nor drained: it has to bear all the rest from the beginning to the end.
+func schedule(seed uint64, duration time.Duration, workers, clients int) (events []event) {
+	r := rand.New(rand.NewPCG(seed, 0))
+	var round []eventKind
+	n := map[eventKind]int{} // of each kind so far; every other one is so long that the worker has to do something about it
+	for at := time.Second; at < duration-quiet; at += between(r, minGap, maxGap) {
+		if len(round) == 0 {
+			round = append(round, eventKinds...)
+			r.Shuffle(len(round), func(i, j int) { round[i], round[j] = round[j], round[i] })
+		}
+		e := event{At: at, Kind: round[0]}
+		round = round[1:]
+		isLong := n[e.Kind]%2 == 0
+		n[e.Kind]++
+		switch e.Kind {
+		case kill:
+			e.Worker, e.Pause = 1+r.IntN(workers-1), between(r, 0, 1500*time.Millisecond)
+		case drain:
+			e.Worker, e.Pause, e.Count = 1+r.IntN(workers-1), between(r, 0, time.Second), 2
+		case stall:
+			e.Count, e.For = clients/100+r.IntN(clients/50+1)+1, between(r, 500*time.Millisecond, 3*time.Second)
+			if isLong {
+				e.For += idleTimeout
+			}
+		case fill:
+			e.Count, e.For = 3+r.IntN(3), between(r, time.Second, 2*time.Second)
+			if isLong {
+				e.For += writeTimeout
+			}
+		case lose:
+			e.For, e.OneWay = between(r, 300*time.Millisecond, 4*time.Second), n[lose]/2%2 == 0
+			if isLong {
+				e.For += idleTimeout
+			}
+		}
+		events = append(events, e)
+	}
+	return events
+}
+
+func between(r *rand.Rand, low, high time.Duration) time.Duration {
+	return (low + time.Duration(r.Int64N(int64(high-low)))).Round(time.Millisecond)
+}

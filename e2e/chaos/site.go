@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// site is all there is in one run: workers, nginx in front of them, and what clients and publishers share.
+type site struct {
+	setting
+	dir      string
+	begin    time.Time
+	slots    []*slot
+	balancer *balancer
+	far      far
+	http     *http.Client
+
+	pulse     *pulse
+	directory directory
+	books     Books
+	pushed    atomic.Int64 // pushes so far
+	streams   atomic.Uint64
+
+	mu     sync.Mutex // guards what follows
+	counts map[string]map[string]int
+	faults Promise // what failed that nobody had a hand in
+}
+
+const promiseOrderly = "workers started, stopped in order and in time, logged no error, and greeted every client first"
+
+// newSite starts everything. If this process is in a namespace of its own, it takes the ports that it likes.
+func newSite(set setting, dir string, enclosed bool) (_ *site, err error) {
+	s := &site{
+		setting: set, dir: dir, begin: time.Now(), counts: map[string]map[string]int{}, faults: Promise{Text: promiseOrderly},
+		http: &http.Client{
+			Transport:     &http.Transport{MaxIdleConnsPerHost: 1000, IdleConnTimeout: time.Minute, DisableCompression: true},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
+	s.pulse = newPulse(s.since)
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	host := "127.0.0.1"
+	if enclosed {
+		host = "" // for the far ones
+		if err := ip("link set lo up"); err != nil {
+			return nil, err
+		}
+	}
+	ports, err := choosePorts(2*set.workers+1, enclosed)
+	if err != nil {
+		return nil, err
+	}
+	var public, publicPorts []string
+	for i := range set.workers {
+		log, err := os.Create(filepath.Join(dir, fmt.Sprintf("worker%d.log", i)))
+		if err != nil {
+			return nil, err
+		}
+		sl := &slot{
+			number: i, push: "127.0.0.1:" + ports[2*i], public: net.JoinHostPort(host, ports[2*i+1]),
+			verbose: set.verbose, log: log, since: s.since, fault: s.fault,
+		}
+		s.slots = append(s.slots, sl)
+		if err := sl.start(); err != nil {
+			return nil, err
+		}
+		public, publicPorts = append(public, sl.local()), append(publicPorts, ports[2*i+1])
+	}
+	ended := func(err error) { s.fault("nginx ended of itself: %v", err) }
+	s.balancer, err = startBalancer(dir, "127.0.0.1:"+ports[2*set.workers], public, ended)
+	if err != nil {
+		return nil, err
+	}
+	if enclosed {
+		s.far, err = newLink(publicPorts)
+	} else {
+		s.far, err = newForwarder(public)
+	}
+	return s, err
+}
+
+// choosePorts returns ports of which the system gives none to connections: a worker must get its own again. Nobody listens
+// on them now.
+func choosePorts(n int, enclosed bool) (ports []string, err error) {
+	for port := 7000; len(ports) < n; port++ {
+		if !enclosed {
+			port = 15000 + rand.IntN(15000)
+		}
+		l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
+		if err != nil {
+			if port == 65535 {
+				return nil, err
+			}
+			continue
+		}
+		defer l.Close() // or it might be chosen again
+		ports = append(ports, strconv.Itoa(port))
+	}
+	return ports, nil
+}
+
+// local is where clients reach the worker without the balancer.
+func (s *slot) local() string {
+	_, port, _ := net.SplitHostPort(s.public)
+	return net.JoinHostPort("127.0.0.1", port)
+}
+
+// workerAt finds the worker whose push listener has an address; -1 if there is none.
+func (s *site) workerAt(push string) int {
+	return slices.IndexFunc(s.slots, func(sl *slot) bool { return sl.push == push })
+}
+
+// since is the time of the run.
+func (s *site) since() time.Duration { return time.Since(s.begin) }
+
+// random is a source of its own for whoever asks. Only what goes wrong when is the same for the same seed: see schedule.
+func (s *site) random() *rand.Rand { return rand.New(rand.NewPCG(s.seed, s.streams.Add(1))) }
+
+func (s *site) count(what, kind string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.counts[what] == nil {
+		s.counts[what] = map[string]int{}
+	}
+	s.counts[what][kind]++
+}
+
+func (s *site) fault(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults.broken(format, args...)
+}
+
+// sweep has every client confirm one message, at the latest when the time is over; false if one does not.
+func (s *site) sweep(ctx context.Context, within time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	for ; ctx.Err() == nil; sleep(ctx, 100*time.Millisecond) {
+		if s.directory.len() < s.clients {
+			continue
+		}
+		targets := make(chan *target, s.clients)
+		for _, t := range s.directory.all() {
+			targets <- t
+		}
+		close(targets)
+		var all sync.WaitGroup
+		var confirmed atomic.Int64
+		for range 16 {
+			p := s.publisher()
+			all.Go(func() {
+				for t := range targets {
+					if p.push(t, kind{size: 200, confirm: true, timeout: 5 * time.Second}).outcome() == Received {
+						confirmed.Add(1)
+					}
+				}
+			})
+		}
+		if all.Wait(); int(confirmed.Load()) >= s.clients {
+			return true
+		}
+	}
+	return false
+}
+
+// close ends what is still running.
+func (s *site) close() {
+	if s.far != nil {
+		s.far.close()
+	}
+	if s.balancer != nil {
+		s.balancer.stop()
+	}
+	for _, sl := range s.slots {
+		if sl.process != nil {
+			sl.kill(sl.process)
+		}
+		sl.log.Close()
+	}
+	s.pulse.close()
+}
+
+// sleep waits, but no longer than ctx lasts.
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

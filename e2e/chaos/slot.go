@@ -1,0 +1,154 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// slot is a worker's place: its ports, and one process after another that serves them.
+type slot struct {
+	number       int
+	push, public string // addresses to listen on
+	verbose      bool
+	log          *os.File
+	since        func() time.Duration
+	fault        func(format string, args ...any) // a worker did what it was not told to
+
+	turn     sync.Mutex // of whoever stops or starts it; guards what follows but downs
+	process  *process
+	in       io.Writer
+	out      *bufio.Reader
+	restarts int
+
+	mu    sync.Mutex // guards downs
+	downs []Window
+}
+
+const (
+	readyTimeout = 20 * time.Second
+	askTimeout   = 20 * time.Second
+	never        = time.Duration(1<<63 - 1 - 1<<40) // and something may be added to it
+)
+
+// start starts a process on the ports. turn is held.
+func (s *slot) start() error {
+	cmd := exec.Command("/proc/self/exe", "worker", "-push", s.push, "-public", s.public, fmt.Sprintf("-v=%t", s.verbose))
+	cmd.Stderr = s.log
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	p, err := spawn(cmd, syscall.SIGKILL, func(err error) { s.fault("worker %d ended of itself: %v", s.number, err) })
+	if err != nil {
+		return err
+	}
+	s.process, s.in, s.out = p, in, bufio.NewReader(out)
+	line, err := s.line(readyTimeout)
+	if err != nil || strings.TrimSpace(line) != "ready" {
+		_ = p.stop(syscall.SIGKILL, time.Second)
+		return fmt.Errorf("worker %d did not start: %q, %v", s.number, line, err)
+	}
+	return nil
+}
+
+// line reads what the worker says next. When that takes too long, the worker is ended.
+func (s *slot) line(within time.Duration) (string, error) {
+	timer := time.AfterFunc(within, func() { _ = s.process.cmd.Process.Kill() })
+	defer timer.Stop()
+	return s.out.ReadString('\n')
+}
+
+// down ends the process with stop, leaves the ports to nobody for a while, and starts another there.
+func (s *slot) down(pause func(), stop func(*process)) {
+	stop(s.process)
+	pause()
+	err := s.start()
+	s.mu.Lock()
+	s.downs[len(s.downs)-1].To = s.since()
+	s.mu.Unlock()
+	s.restarts++
+	if err != nil {
+		s.fault("%v", err)
+	}
+}
+
+// told notes that from now on, until another process is ready, requests may get no answer.
+func (s *slot) told() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.downs = append(s.downs, Window{s.since(), never})
+}
+
+// kill ends the process at once.
+func (s *slot) kill(p *process) {
+	s.told()
+	_ = p.stop(syscall.SIGKILL, time.Second)
+}
+
+// drain tells the process to end, which it must do in order and in time.
+func (s *slot) drain(p *process) {
+	s.told()
+	if err := p.stop(syscall.SIGTERM, drainTimeout+2*time.Second); err != nil {
+		s.fault("worker %d was told to stop: %v", s.number, err)
+	}
+}
+
+// ask asks the process what it uses.
+func (s *slot) ask() (r Report, err error) {
+	if _, err := io.WriteString(s.in, "report\n"); err != nil {
+		return r, err
+	}
+	line, err := s.line(askTimeout)
+	if err != nil {
+		return r, err
+	}
+	return r, json.Unmarshal([]byte(line), &r)
+}
+
+// settle asks the process until it uses no more goroutines and descriptors than it should; when the time is over, the
+// process logs what they are doing.
+func (s *slot) settle(want *Report, within time.Duration) (r Report, err error) {
+	for begin := time.Now(); ; time.Sleep(200 * time.Millisecond) {
+		if r, err = s.ask(); err != nil {
+			return r, fmt.Errorf("worker %d: %w", s.number, err)
+		}
+		isBack := r.Stats.Connections == 0 && r.Goroutines <= want.Goroutines && r.Descriptors <= want.Descriptors
+		if isBack {
+			return r, nil
+		}
+		if time.Since(begin) > within {
+			_, _ = io.WriteString(s.in, "stacks\n") // to its log
+			return r, nil
+		}
+	}
+}
+
+// rest asks the process until what it uses changes no more.
+func (s *slot) rest(within time.Duration) (last Report, err error) {
+	same := 0
+	for begin := time.Now(); time.Since(begin) < within; time.Sleep(200 * time.Millisecond) {
+		r, err := s.ask()
+		if err != nil {
+			return r, err
+		}
+		if same++; r.Stats.Connections > 0 || r.Goroutines != last.Goroutines || r.Descriptors != last.Descriptors {
+			same = 0
+		}
+		if last = r; same == 3 {
+			return r, nil
+		}
+	}
+	return last, fmt.Errorf("worker %d does not come to rest: %+v", s.number, last)
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/wspush/wspush"
+)
+
+// The settings of the workers: times short enough for each to run out within a minute, limits low enough to be reached.
+const (
+	maxPushBytes = 256 << 10
+	maxPending   = 512 << 10
+	writeTimeout = 3 * time.Second
+	pushTimeout  = 5 * time.Second
+	pingInterval = 2 * time.Second
+	idleTimeout  = 6 * time.Second
+	drainOver    = 2 * time.Second
+	drainTimeout = 10 * time.Second // of Shutdown
+	sendBuffer   = 64 << 10         // of the kernel's, for one client
+)
+
+// Report is what a worker says of itself, after a collection of garbage.
+type Report struct {
+	Goroutines  int
+	Descriptors int
+	Heap        uint64 // bytes that live on it
+	RSS         uint64 // bytes
+	Stats       wspush.Stats
+	Pauses      int           // how often it did not run when it wanted to
+	Longest     time.Duration // of those
+}
+
+// worker is a process that is being tested. It says on standard output when it is ready, answers what it is asked on
+// standard input, and ends in order at SIGTERM. The questions come through a pipe, and not over HTTP, so as to cost neither
+// a goroutine nor a descriptor that would then be counted.
+func worker(args []string) error {
+	flags := flag.NewFlagSet("worker", flag.ContinueOnError)
+	push := flags.String("push", "", "`address` of the push listener")
+	public := flags.String("public", "", "`address` for clients")
+	verbose := flags.Bool("v", false, "log at debug level")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	stretch()
+	terminated := make(chan os.Signal, 1)
+	signal.Notify(terminated, syscall.SIGTERM)
+	level := slog.LevelInfo
+	if *verbose {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+
+	w, err := wspush.NewWorker(&wspush.WorkerOptions{
+		Listen: *push, MaxPushBytes: maxPushBytes, MaxPending: maxPending, WriteTimeout: writeTimeout, PushTimeout: pushTimeout,
+		DrainOver: drainOver, Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	handler, err := wspush.NewHandler(w, &wspush.Options{PingInterval: pingInterval, IdleTimeout: idleTimeout})
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/ws", handler)
+	listener, err := listenWithSendBuffer(*public)
+	if err != nil {
+		return err
+	}
+	errorLog := slog.NewLogLogger(log.Handler(), slog.LevelError)
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ErrorLog: errorLog}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	fmt.Println("ready")
+
+	begin := time.Now()
+	pulse := newPulse(func() time.Duration { return time.Since(begin) })
+	defer pulse.close()
+	asked := make(chan string)
+	go func() { // ends with the process: nothing else ends a read from standard input
+		defer close(asked)
+		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+			asked <- in.Text()
+		}
+	}()
+	for {
+		select {
+		case err := <-served:
+			return err
+		case question, ok := <-asked:
+			if !ok {
+				return errors.New("whoever has started this has ended")
+			}
+			if question == "stacks" {
+				_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
+				continue
+			}
+			r, err := report(w, pulse.all())
+			if err != nil {
+				return err
+			}
+			if err := json.NewEncoder(os.Stdout).Encode(r); err != nil {
+				return err
+			}
+		case <-terminated:
+			ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+			defer cancel()
+			return errors.Join(w.Shutdown(ctx), server.Shutdown(ctx))
+		}
+	}
+}
+
+// mostGoroutines is more than a worker ever has here, with a second one for each client for a moment.
+const mostGoroutines = 8192
+
+// stretch has as many goroutines as there may ever be. The runtime keeps what describes one, about half a kilobyte, for the
+// next; so that from now on the heap does not grow only because more of them than ever before were there at once.
+func stretch() {
+	var all sync.WaitGroup
+	hold := make(chan struct{})
+	for range mostGoroutines {
+		all.Go(func() { <-hold })
+	}
+	close(hold)
+	all.Wait()
+}
+
+// listenWithSendBuffer listens, with a buffer for each client that is soon full. Connections inherit it from the listener.
+func listenWithSendBuffer(address string) (net.Listener, error) {
+	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		return setOption(c, unix.SO_SNDBUF, sendBuffer)
+	}}
+	return config.Listen(context.Background(), "tcp", address)
+}
+
+// setOption sets an option of a socket.
+func setOption(c syscall.RawConn, option, value int) error {
+	var err error
+	return errors.Join(c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, option, value) }), err)
+}
+
+func report(w *wspush.Worker, pauses []Window) (*Report, error) {
+	runtime.GC()
+	debug.FreeOSMemory() // the second collection, which empties the pools
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	descriptors, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return nil, err
+	}
+	rss, err := resident()
+	if err != nil {
+		return nil, err
+	}
+	return &Report{
+		Goroutines:  runtime.NumGoroutine(),
+		Descriptors: len(descriptors) - 1, // without that of the folder, while it was read
+		Heap:        m.HeapAlloc,
+		RSS:         rss,
+		Stats:       w.Stats(),
+		Pauses:      len(pauses),
+		Longest:     longest(pauses),
+	}, nil
+}
+
+// resident is how many bytes of this process are resident. smaps_rollup counts pages; the number in status may be off by
+// some hundred kilobytes.
+func resident() (uint64, error) {
+	data, err := os.ReadFile("/proc/self/smaps_rollup")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(data)) {
+		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "Rss:" {
+			kb, err := strconv.ParseUint(fields[1], 10, 64)
+			return kb << 10, err
+		}
+	}
+	return 0, errors.New("smaps_rollup has no Rss")
+}
