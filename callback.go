@@ -5,7 +5,6 @@ import (
 	"math"
 	"runtime"
 	"strconv"
-	"strings"
 )
 
 // Which goroutine runs a callback has to be known for one question: whether PushConfirmed is called by the goroutine that
@@ -26,17 +25,27 @@ func (l *life) self() uint64 {
 	return l.goroutine
 }
 
-// inCallback reports whether it is called in a callback of this connection. Of one that began before anyone wanted to know
-// whose it is, it takes every callback to be it.
+// inCallback reports whether it is called in a callback of this connection. Where that began before anyone wanted to know
+// whose goroutine it is, it is taken to be so by whoever is in a callback that is not known to be another's.
 func (c *Conn) inCallback() bool {
 	switch calling := c.calling.Load(); calling {
 	case 0:
 		return false
 	case somebody:
-		return isLife()
+		return isLife() && !c.shared.isCalling(goroutine())
 	default:
 		return calling == goroutine()
 	}
+}
+
+// isCalling reports whether a goroutine is known to run a callback of some connection.
+func (sh *shared) isCalling(goroutine uint64) bool {
+	for c := range sh.registry.all() {
+		if c.calling.Load() == goroutine {
+			return true
+		}
+	}
+	return false
 }
 
 // goroutine is the number of the goroutine that calls it. It is never used again.
@@ -47,6 +56,9 @@ func goroutine() uint64 {
 	return n
 }
 
+// lifeCall is what the runtime calls the method that runs callbacks.
+const lifeCall = "github.com/wspush/wspush.(*life).call"
+
 // isLife reports whether the goroutine that calls it is the own one of some connection.
 func isLife() bool {
 	callers := make([]uintptr, 64)
@@ -56,7 +68,7 @@ func isLife() bool {
 		for more := n > 0; more; {
 			var frame runtime.Frame
 			frame, more = frames.Next()
-			if strings.HasSuffix(frame.Function, ".(*life).call") {
+			if frame.Function == lifeCall {
 				return true
 			}
 		}

@@ -650,3 +650,177 @@ func TestConfirmTimeoutHTTP(t *testing.T) {
 		})
 	}
 }
+
+// The client's close frame comes within a message that is to be confirmed, and the client goes on to read that.
+func TestConfirmClosedWithin(t *testing.T) {
+	bubble(t, wspush.WorkerOptions{}, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		result := confirm(context.Background(), conn, big)
+		synctest.Wait()
+		client.SendClose(1000, "")
+		expectFrame(t, client, testutil.Text, big)
+		expectFrame(t, client, testutil.Ping, "1") // which was in line already
+		expectFrame(t, client, testutil.Close, "\x03\xe8")
+		if r := <-result; !errors.Is(r.err, wspush.ErrUnknown) {
+			t.Error(r)
+		}
+	})
+}
+
+// Nobody would hear the answer to a ping behind the client's close frame.
+func TestNoPingAfterClose(t *testing.T) {
+	bubble(t, wspush.WorkerOptions{}, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		first := confirm(context.Background(), conn, "first")
+		expectFrame(t, client, testutil.Text, "first")
+		expectFrame(t, client, testutil.Ping, "1")
+		second := confirm(context.Background(), conn, "second")
+		expectFrame(t, client, testutil.Text, "second")
+		client.SendClose(1000, "")
+		expectFrame(t, client, testutil.Close, "\x03\xe8")
+		for _, result := range []<-chan receipt{first, second} {
+			if r := <-result; !errors.Is(r.err, wspush.ErrUnknown) {
+				t.Error(r)
+			}
+		}
+	})
+}
+
+// A pong means nothing if it comes before its ping is out, or is one of long ago.
+func TestConfirmStrayPongs(t *testing.T) {
+	bubble(t, wspush.WorkerOptions{}, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		confirmed := confirm(context.Background(), conn, "to learn the numbers")
+		expectFrame(t, client, testutil.Text, "to learn the numbers")
+		expectFrame(t, client, testutil.Ping, "1")
+		pong(client, "1")
+		<-confirmed
+		first := start(context.Background(), conn, big)
+		confirmed = confirm(context.Background(), conn, "2")
+		synctest.Wait()
+		pong(client, "2")
+		expectFrame(t, client, testutil.Text, big)
+		if err := returned(t, first); err != nil {
+			t.Error(err)
+		}
+		for _, number := range []string{"2", "3", "4"} {
+			expectFrame(t, client, testutil.Text, number)
+			expectFrame(t, client, testutil.Ping, number)
+			pending(t, confirmed)
+			pong(client, "1")
+			pending(t, confirmed)
+			pong(client, number)
+			if r := <-confirmed; r.err != nil {
+				t.Error(r)
+			}
+			pong(client, "2")
+			synctest.Wait()
+			if number != "4" {
+				confirmed = confirm(context.Background(), conn, string(number[0]+1))
+			}
+		}
+	})
+}
+
+// Pongs of a client's own, which RFC 6455 section 5.5.3 allows, confirm nothing, whatever they count.
+func TestHeartbeatsConfirmNothing(t *testing.T) {
+	staged(t, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		ctx, cancel := context.WithCancel(context.Background())
+		result := confirm(ctx, conn, "hello")
+		for i := range 20 {
+			client.Write(wire(frame(true, testutil.Pong, strconv.Itoa(i))))
+		}
+		client.Write(wire(frame(true, testutil.Ping, "are you there?")))
+		expectFrame(t, client, testutil.Text, "hello")
+		if f := client.NextFrame(); f.Op != testutil.Ping {
+			t.Errorf("got %v", f)
+		}
+		expectFrame(t, client, testutil.Pong, "are you there?") // so the others have been read
+		select {
+		case r := <-result:
+			t.Errorf("the push has returned %+v", r)
+		default:
+		}
+		cancel()
+		<-result
+	})
+}
+
+// What the client has read is confirmed before what waits behind it is written.
+func TestConfirmAheadOfBacklog(t *testing.T) {
+	bubble(t, wspush.WorkerOptions{}, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		ctx := context.Background()
+		first := confirm(ctx, conn, "first")
+		expectFrame(t, client, testutil.Text, "first")
+		expectFrame(t, client, testutil.Ping, "1")
+		second := confirm(ctx, conn, "second")
+		expectFrame(t, client, testutil.Text, "second")
+		var later []<-chan receipt
+		for range 5 {
+			later = append(later, confirm(ctx, conn, "later"))
+			synctest.Wait()
+		}
+		pong(client, "1")
+		<-first
+		expectFrame(t, client, testutil.Text, "later") // has begun already
+		expectFrame(t, client, testutil.Ping, "2")
+		pong(client, "2")
+		for _, result := range []<-chan receipt{second, later[0]} {
+			if r := <-result; r.err != nil {
+				t.Error(r)
+			}
+		}
+		pending(t, later[1])
+		expectFrame(t, client, testutil.Text, "later")
+		expectFrame(t, client, testutil.Ping, "3")
+		for range 3 {
+			expectFrame(t, client, testutil.Text, "later")
+		}
+		pong(client, "3")
+		expectFrame(t, client, testutil.Ping, "4")
+		pong(client, "4")
+		for _, l := range later[1:] {
+			if r := <-l; r.err != nil {
+				t.Error(r)
+			}
+		}
+	})
+}
+
+// A callback that began before anyone confirmed anything is not taken for every other.
+func TestConfirmDuringEarlyCallback(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorker(t, &wspush.WorkerOptions{NoListen: true, Advertise: []string{"http://push.test"}})
+		var early *wspush.Conn
+		results := make(chan error, 1)
+		release := make(chan bool)
+		h := newHandler(t, w, &wspush.Options{OnMessage: func(c *wspush.Conn, _ wspush.MessageType, data []byte) {
+			if string(data) == "wait" {
+				<-release
+				return
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			_, err := early.PushConfirmed(ctx, wspush.Text, []byte("x"))
+			results <- err
+		}})
+		b := testutil.Handshake(t, testutil.Pipe(t, h), testutil.Options{Timeout: -1})
+		early, _ = greeted(t, w, b)
+		b.Send(testutil.Text, []byte("wait"))
+		synctest.Wait()
+		var reading sync.WaitGroup
+		reading.Go(func() { _, _ = io.Copy(io.Discard, b.Conn()) })
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if _, err := early.PushConfirmed(ctx, wspush.Text, nil); !errors.Is(err, wspush.ErrUnknown) {
+			t.Errorf("from no callback: %v", err)
+		}
+		a := testutil.Handshake(t, testutil.Pipe(t, h), testutil.Options{Timeout: -1})
+		greeted(t, w, a)
+		a.Send(testutil.Text, nil)
+		if err := <-results; !errors.Is(err, wspush.ErrUnknown) {
+			t.Errorf("from another's callback: %v", err)
+		}
+		close(release)
+		a.Close()
+		b.Close()
+		reading.Wait()
+	})
+}

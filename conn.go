@@ -86,7 +86,7 @@ func (c *Conn) URLs() []string {
 func (c *Conn) Push(ctx context.Context, typ MessageType, data []byte) error {
 	err := checkMessage(typ, data, c.shared.maxPushBytes)
 	if err == nil {
-		err = c.send(ctx, typ, data)
+		_, err = c.send(ctx, typ, data, false)
 	}
 	c.shared.count.push(err)
 	return err
@@ -103,37 +103,26 @@ func (c *Conn) Push(ctx context.Context, typ MessageType, data []byte) error {
 // was not confirmed when the connection ended, or ctx did. A ctx that never ends has PushConfirmed wait for as long as the
 // connection lives. In a callback of the same connection it fails at once: nobody would read the pong.
 func (c *Conn) PushConfirmed(ctx context.Context, typ MessageType, data []byte) (roundTrip time.Duration, err error) {
-	c.shared.confirms.Store(true)
+	if !c.shared.confirms.Load() { // a store would cost every other core its copy
+		c.shared.confirms.Store(true)
+	}
 	switch err = checkMessage(typ, data, c.shared.maxPushBytes); {
 	case err != nil:
 	case c.endReason() == nil && c.inCallback():
 		err = errInCallback
 	default:
-		roundTrip, err = c.sendConfirmed(ctx, typ, data)
+		roundTrip, err = c.send(ctx, typ, data, true)
 	}
 	c.shared.count.pushConfirmed(err)
 	return roundTrip, err
 }
 
-// send is Push with a message that has been checked.
-func (c *Conn) send(ctx context.Context, typ MessageType, data []byte) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	s, err := c.begin(typ, data, false)
-	if s == nil {
-		return err
-	}
-	_, err = c.await(ctx, s)
-	return err
-}
-
-// sendConfirmed is PushConfirmed with a message that has been checked, and not in a callback.
-func (c *Conn) sendConfirmed(ctx context.Context, typ MessageType, data []byte) (roundTrip time.Duration, err error) {
+// send is Push or PushConfirmed with a message that has been checked.
+func (c *Conn) send(ctx context.Context, typ MessageType, data []byte, confirm bool) (roundTrip time.Duration, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	s, err := c.begin(typ, data, true)
+	s, err := c.begin(typ, data, confirm)
 	if s == nil {
 		return 0, err
 	}

@@ -34,8 +34,8 @@ type Options struct {
 	// PingInterval is the silence, in both directions, after which the client is sent a ping, and then again after each
 	// further PingInterval of silence. Any byte from the client ends a silence, and any message to it; a ping does not.
 	//
-	// The default is 5 minutes, or 5/6 of IdleTimeout when that is shorter. Negative means no pings, and with them no
-	// detection of a client that has vanished while it is being pushed to. PingInterval must be less than IdleTimeout.
+	// The default is 5 minutes, or 5/6 of IdleTimeout when that is shorter. Negative means no pings but those that confirm
+	// pushes, and no detection of a client that has vanished while it is being pushed to. PingInterval must be less than IdleTimeout.
 	//
 	// Proxies and load balancers drop silent connections, many after 60 s: behind one, choose less, such as 25 s.
 	PingInterval time.Duration
@@ -177,7 +177,7 @@ type WorkerOptions struct {
 
 	// PushTimeout is how long a push by HTTP waits to be written, before it is withdrawn (429) or, if it has begun, given
 	// up as unknown (504). The default is 30 s. Negative means no limit. For pushes in-process, their context does this. A
-	// push that is to be confirmed waits as long as it asks for, at most 30 s.
+	// push that is to be confirmed waits for 5 s, or as long as it asks for, at most 30 s.
 	PushTimeout time.Duration
 
 	// DrainOver is the time over which Shutdown spreads the closing of connections, evenly, so that not all clients connect

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -150,12 +151,8 @@ func TestPongsDuringCallback(t *testing.T) {
 			},
 		})
 		begin := time.Now()
-		pongs := wire(frame(true, testutil.Pong, "0"), frame(true, testutil.Pong, "1"), frame(true, testutil.Pong, "?"))
-		wrote := make(chan error)
-		go func() {
-			_, err := client.Conn().Write(slices.Concat(wire(frame(true, testutil.Text, "first")), pongs, wire(frame(true, testutil.Text, "second")), pongs))
-			wrote <- err
-		}()
+		pongs := []testutil.Frame{frame(true, testutil.Pong, "0"), frame(true, testutil.Pong, "1"), frame(true, testutil.Pong, "?")}
+		client.Send(testutil.Text, []byte("first"))
 		if got := <-calls; got != "first" {
 			t.Fatalf("got %q", got)
 		}
@@ -165,6 +162,15 @@ func TestPongsDuringCallback(t *testing.T) {
 				t.Errorf("ping %d after %v", i, at)
 			}
 		}
+		wrote := make(chan error)
+		go func() {
+			var errs []error
+			for _, f := range slices.Concat(pongs, []testutil.Frame{frame(true, testutil.Text, "second")}, pongs) {
+				errs = append(errs, client.WriteFrame(f))
+			}
+			wrote <- errors.Join(errs...)
+		}()
+		synctest.Wait()
 		proceed <- struct{}{}
 		if got := <-calls; got != "second" {
 			t.Fatalf("got %q", got)

@@ -1,6 +1,7 @@
 package wspush
 
 import (
+	"context"
 	"crypto/tls"
 	"net"
 	"net/http"
@@ -16,6 +17,8 @@ type publishers struct {
 	n        atomic.Int64
 	refusing chan struct{} // has an element for each connection that is being refused
 	running  sync.WaitGroup
+	ctx      context.Context // ends when nobody is to be told any more
+	stop     context.CancelFunc
 }
 
 const (
@@ -24,7 +27,9 @@ const (
 )
 
 func newPublishers(max int, tls bool) *publishers {
-	return &publishers{max: int64(max), tls: tls, refusing: make(chan struct{}, maxRefusing)}
+	p := &publishers{max: int64(max), tls: tls, refusing: make(chan struct{}, maxRefusing)}
+	p.ctx, p.stop = context.WithCancel(context.Background())
+	return p
 }
 
 // enter counts a connection, for which leave is to be called when it has ended. False means that it is one too many; it is
@@ -54,6 +59,7 @@ func (p *publishers) refuse(conn net.Conn) {
 	case p.refusing <- struct{}{}:
 		p.running.Go(func() {
 			defer func() { <-p.refusing }()
+			defer context.AfterFunc(p.ctx, func() { conn.Close() })()
 			refuse(conn)
 		})
 	default:

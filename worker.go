@@ -292,7 +292,9 @@ func (w *Worker) stopServer(ctx context.Context) (stopped bool) {
 	}
 	<-w.served
 	<-w.handlers.none()
+	defer context.AfterFunc(brief, w.pushers.stop)()
 	w.pushers.running.Wait()
+	w.pushers.stop()
 	return stopped
 }
 

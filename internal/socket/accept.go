@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"math"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strings"
@@ -49,6 +51,9 @@ func Accept(w http.ResponseWriter, r *http.Request, opts Options) (*Socket, erro
 		unopened:     true,
 		queue:        queue{max: opts.MaxPending, all: &opts.Shared.pending},
 	}
+	// A pong that answers nothing (RFC 6455 section 5.5.3) may say any number, but not this one.
+	s.pings = rand.Uint64N(math.MaxInt64)
+	s.answered = s.pings
 	mode := websocket.CompressionDisabled
 	if opts.Compression {
 		mode = websocket.CompressionNoContextTakeover

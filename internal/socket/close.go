@@ -16,7 +16,7 @@ const Linger = 2 * time.Second
 const defaultCloseTimeout = 10 * time.Second
 
 // Close queues the close frame and returns. The message under way is finished first; those that wait behind it are
-// withdrawn with ErrClosed. All of that may take WriteTimeout, and the connection then lasts at most Linger. Code 1005
+// withdrawn with ErrClosed. A message that is to be confirmed still gets its ping. All of that may take WriteTimeout, and the connection then lasts at most Linger. Code 1005
 // sends a frame without a code. Only the first call has an effect.
 func (s *Socket) Close(code int, reason string) {
 	s.mu.Lock()
@@ -92,6 +92,7 @@ func (s *Socket) fail() (first bool) {
 		}
 		return ErrClosed
 	})
+	s.ping, s.pong = nil, nil
 	s.deafen()
 	s.setOver()
 	return first
@@ -161,9 +162,6 @@ func (s *Socket) stopTimer() {
 // Finish releases everything, after Read has returned an error and either Close or Cut was called. It takes at most
 // WriteTimeout and Linger together.
 func (s *Socket) Finish() {
-	s.mu.Lock()
-	s.deafen()
-	s.mu.Unlock()
 	if s.ended == endLost {
 		s.Cut()
 	}

@@ -15,11 +15,14 @@ func (s *Socket) wantPing(m *Message) {
 	}
 }
 
-// queuePing queues the next ping behind the last message that wants one; mu is held.
+// queuePing queues the next ping, behind the first message that wants one. Those that it leaves behind want the one after
+// it. mu is held.
 func (s *Socket) queuePing() {
 	s.pings++
 	s.ping = pingFrame(s.pings)
-	s.queue.addPing(s.ping)
+	if s.queue.addPing(s.ping) {
+		s.wanted = s.pings + 1
+	}
 }
 
 // answer takes note that the client has read everything that went out before a ping of this number; mu is held.
@@ -75,7 +78,7 @@ func (s *Socket) confirmWritten(messages int, pinged uint64) {
 // confirmLast sends a last ping before a close frame, if a message wants one: while the client reads on, it can still
 // answer. mu is held.
 func (s *Socket) confirmLast() {
-	if s.queue.wants(s.pings) {
+	if !s.isDeaf && s.queue.wants(s.pings) {
 		s.queuePing()
 	}
 }

@@ -97,15 +97,28 @@ const controlTimeout = 5 * time.Second
 // else costs neither reader nor buffer: Read would keep them until the next message. It waits for the rest of one that has
 // not come in full. It is for the goroutine that goes on to Read.
 func (s *Socket) TakePings() {
-	var by time.Time
+	var by time.Time // of the one that has begun to arrive; zero: no deadline is set
+	whole := func() {
+		if !by.IsZero() {
+			by = time.Time{}
+			_ = s.conn.SetReadDeadline(by)
+		}
+	}
+	defer s.dropBuffer()
+	defer whole()
 	for {
-		s.takePongs()
+		if payload, ok := s.takeControl(opPong); ok {
+			s.gotPong(payload)
+			whole()
+			continue
+		}
 		if payload, ok := s.takeControl(opPing); ok {
 			s.gotPing(payload)
+			whole()
 			continue
 		}
 		if !s.input.cutControl() || s.input.next != nil {
-			break
+			return
 		}
 		if by.IsZero() && len(s.input.ahead()) >= shortHeader {
 			by = time.Now().Add(controlTimeout)
@@ -113,10 +126,6 @@ func (s *Socket) TakePings() {
 		}
 		s.receiveMore()
 	}
-	if !by.IsZero() {
-		_ = s.conn.SetReadDeadline(time.Time{})
-	}
-	s.dropBuffer()
 }
 
 // cutControl reports whether what is ahead may be the beginning of a ping or pong, and no more than that.

@@ -65,13 +65,21 @@ func (q *queue) addControl(m *Message) {
 	q.messages = slices.Insert(q.messages, i, m)
 }
 
-// addPing puts a ping behind the last message that is to be confirmed.
-func (q *queue) addPing(m *Message) {
-	i := len(q.messages)
-	for i > 0 && !q.messages[i-1].started() && !q.messages[i-1].confirm {
-		i--
+// addPing puts a ping behind what has begun, or if nothing of that waits for it, behind the first message that is to be
+// confirmed. Those behind it are for the next one; it returns whether there are any.
+func (q *queue) addPing(m *Message) (more bool) {
+	waits, i := len(q.unconfirmed) > 0, 0
+	for ; i < len(q.messages) && (q.messages[i].started() || !waits); i++ {
+		waits = waits || q.messages[i].confirm
+	}
+	for _, behind := range q.messages[i:] {
+		if behind.confirm {
+			behind.ping = m.ping + 1
+			more = true
+		}
 	}
 	q.messages = slices.Insert(q.messages, i, m)
+	return more
 }
 
 // wants reports whether a message is to be confirmed by a ping after this one.

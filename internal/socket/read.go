@@ -63,6 +63,9 @@ func (s *Socket) Read(keep bool) (binary bool, data []byte, err error) {
 		r.retire()
 	}
 	if err != nil {
+		s.mu.Lock()
+		s.deafen()
+		s.mu.Unlock()
 		return false, nil, s.readFailed(err)
 	}
 	return binary, data, nil

@@ -273,3 +273,26 @@ func TestTakePongs(t *testing.T) {
 		})
 	}
 }
+
+// Each ping takes half a second to arrive, and its end comes with the beginning of the next: none is late.
+func TestPingsBackToBack(t *testing.T) {
+	for _, op := range []testutil.Opcode{testutil.Ping, testutil.Pong} {
+		t.Run(op.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := live(t, new(Shared))
+				ping := wire(op, "0123456789")
+				l.says(t, ping[:8])
+				for i := range 20 {
+					<-time.After(500 * time.Millisecond)
+					if _, err := l.client.Write(append(append([]byte{}, ping[8:]...), ping[:8]...)); err != nil {
+						t.Fatalf("after %v: %v; read: %q", time.Duration(i+1)*500*time.Millisecond, err, l.got())
+					}
+					synctest.Wait()
+					if got := l.got(); len(got) > 0 {
+						t.Fatalf("after %v: %q", time.Duration(i+1)*500*time.Millisecond, got)
+					}
+				}
+			})
+		})
+	}
+}

@@ -103,7 +103,7 @@ type Socket struct {
 type Owner interface {
 	// Failed is called, at most once, when the connection ends by a write that failed: from any goroutine.
 	Failed(err error)
-	// Answered is called when the client has answered the latest ping, on the goroutine that reads.
+	// Answered is called when the client has answered a call of Ping, on the goroutine that reads.
 	Answered()
 }
 

@@ -85,7 +85,8 @@ func (s *Socket) writeOwn() (failure error) {
 }
 
 // Abandon gives m up because its caller leaves for the given cause. The outcome is cause if not one byte of m was written,
-// for then it is withdrawn, and ErrLeft if it has begun; the Socket then goes on with a copy. If not decided, the
+// for then it is withdrawn; ErrLeft if it has begun, and the Socket then goes on with a copy; and ErrUnconfirmed if all of it
+// was written. If not decided, the
 // outcome goes to m.settled, which has it already or will in a moment.
 func (s *Socket) Abandon(m *Message, cause error) (outcome error, decided bool) {
 	s.mu.Lock()
@@ -257,7 +258,7 @@ func (s *Socket) wrote(n int) progress {
 	if p.messages > 0 {
 		s.sent.Store(int64(s.Now()))
 	}
-	if s.awaitsPong() {
+	if s.awaitsPong() || s.isDeaf {
 		s.confirmWritten(unconfirmed, pinged)
 	}
 	if s.leaving > 0 || s.closing {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -33,6 +34,10 @@ type Client struct {
 	// testing/synctest bubble, and with it the deadline that would free it.
 	turn      chan struct{}
 	closeSent atomic.Bool
+
+	// pings is what the number in the first ping was, less 1; 0 before that. A server that counts its pings may begin
+	// anywhere: in frames that are read and written here they count from 1.
+	pings atomic.Uint64
 }
 
 // CloseError is the close frame that a read came upon.
@@ -56,15 +61,27 @@ func (c *Client) Response() *http.Response { return c.response }
 // Close closes the connection without a close frame. It may be called more than once, from any goroutine.
 func (c *Client) Close() { _ = c.conn.Close() }
 
-// ReadFrame reads one frame and does nothing about it: no ping and no close is answered. The error is io.EOF
-// only if the stream ended between two frames. A frame no server may send is an error.
+// ReadFrame reads one frame and does nothing about it: no ping and no close is answered. Pings that are numbers count
+// from 1. The error is io.EOF only if the stream ended between two frames. A frame no server may send is an error.
 func (c *Client) ReadFrame() (Frame, error) {
 	c.setReadDeadline()
 	f, err := readFrame(c.br)
 	if err == nil && f.Masked {
 		err = fmt.Errorf("masked frame from the server: %v", f)
 	}
+	if n, ok := number(f.Payload); ok && f.Op == Ping {
+		if c.pings.Load() == 0 {
+			c.pings.Store(n - 1)
+		}
+		f.Payload = strconv.AppendUint(nil, n-c.pings.Load(), 10)
+	}
 	return f, err
+}
+
+// number reads a payload that is a number as the server writes it.
+func number(payload []byte) (n uint64, ok bool) {
+	n, err := strconv.ParseUint(string(payload), 10, 64)
+	return n, err == nil && string(strconv.AppendUint(nil, n, 10)) == string(payload)
 }
 
 // NextFrame is [Client.ReadFrame] and ends the test on an error.
@@ -261,8 +278,12 @@ func (c *Client) Write(raw []byte) {
 	}
 }
 
-// WriteFrame sends f as it is, masked with a random key if f.Masked. It may be called from any goroutine.
+// WriteFrame sends f as it is, masked with a random key if f.Masked; a pong to a ping that is a number is to have the number
+// that ReadFrame has told. It may be called from any goroutine.
 func (c *Client) WriteFrame(f Frame) error {
+	if n, ok := number(f.Payload); ok && f.Op == Pong && n < 1<<20 {
+		f.Payload = strconv.AppendUint(nil, c.pings.Load()+n, 10)
+	}
 	var mask [4]byte
 	_, _ = rand.Read(mask[:]) // never fails
 	if f.Op == Close {
