@@ -34,7 +34,7 @@ type run struct {
 	plan    plan
 	round   int
 	results *Results
-	only    []string           // the metrics that are wanted; empty: all
+	only    []string           // the metrics that are wanted; empty: all of the group
 	rates   map[string]float64 // pushes per second at saturation, of each server, in the first round
 	dir     string             // where the programs are
 	log     io.Writer
@@ -52,10 +52,11 @@ func bench(ctx context.Context, args []string, stdout io.Writer) error {
 		isQuick = flags.Bool("quick", false, "take about a minute: one round, fewer connections, rough figures")
 		isSmoke = flags.Bool("smoke", false, "take some seconds: see that everything works; the figures mean nothing")
 		only    = flags.String("only", "", "measure these `metrics`, separated by commas")
+		group   = flags.Bool("delivery", false, "measure clients that never read, and confirmed pushes, and not the comparison")
 		which   = flags.String("servers", "", "measure these `servers`, separated by commas: "+strings.Join(everyone, ", "))
 		rounds  = flags.Int("rounds", 0, "measure so `often`, and report medians (default 5; 1 with -quick or -smoke)")
-		out     = flags.String("out", "", "write the results to this `directory` (default results; results/quick for what is\n"+
-			"not the whole; nowhere with -smoke)")
+		out     = flags.String("out", "", "write the results to this `directory` (default results, or results/delivery;\n"+
+			"results/quick for what is not the whole; nowhere with -smoke)")
 		report = flags.String("report", "", "measure nothing: make table and charts anew from results.json in this `directory`")
 	)
 	if err := flags.Parse(args); err != nil {
@@ -77,7 +78,11 @@ func bench(ctx context.Context, args []string, stdout io.Writer) error {
 	if *rounds > 0 {
 		r.plan.rounds = *rounds
 	}
-	if err := r.setOnly(*only); err != nil {
+	name := ""
+	if *group {
+		name = delivery
+	}
+	if err := r.setOnly(*only, name); err != nil {
 		return err
 	}
 	if err := checkDescriptors(r.plan.most()); err != nil {
@@ -87,6 +92,7 @@ func bench(ctx context.Context, args []string, stdout io.Writer) error {
 	r.results = &Results{
 		Date:     begin.UTC().Truncate(time.Second),
 		Command:  strings.Join(append([]string{"go run ."}, args...), " "),
+		Group:    name,
 		Quick:    *isQuick || *isSmoke,
 		Machine:  thisMachine(),
 		Versions: map[string]string{},
@@ -117,7 +123,7 @@ func bench(ctx context.Context, args []string, stdout io.Writer) error {
 	case *isQuick || *only != "" || *which != "" || *rounds > 0:
 		dir = filepath.Join("results", "quick") // and keep what the whole run has found out
 	default:
-		dir = "results"
+		dir = filepath.Join("results", name)
 	}
 	if err := r.results.WriteFiles(dir); err != nil {
 		return err
@@ -128,14 +134,17 @@ func bench(ctx context.Context, args []string, stdout io.Writer) error {
 	return nil
 }
 
-// setOnly notes which metrics are wanted.
-func (r *run) setOnly(list string) error {
+// setOnly notes which metrics of the group are wanted.
+func (r *run) setOnly(list, group string) error {
 	for name := range strings.SplitSeq(list, ",") {
 		if name = strings.TrimSpace(name); name == "" {
 			continue
 		}
-		if _, ok := metricNamed(name); !ok {
+		switch m, ok := metricNamed(name); {
+		case !ok:
 			return fmt.Errorf("there is no metric %q", name)
+		case m.group != group:
+			return fmt.Errorf("%q is measured only with -delivery, or only without", name)
 		}
 		r.only = append(r.only, name)
 	}
@@ -158,7 +167,7 @@ func (r *run) program(name string) string { return filepath.Join(r.dir, name) }
 
 // servers returns the servers to measure.
 func (r *run) servers(list string) ([]server, error) {
-	wanted := everyone
+	wanted := append([]string{"wspush"}, r.results.peers()...)
 	if list != "" {
 		wanted = strings.Split(list, ",")
 	}
@@ -194,7 +203,7 @@ func (r *run) goServer(name, program string) server {
 func (r *run) rounds(ctx context.Context, servers []server) error {
 	for r.round = range r.plan.rounds {
 		for _, sc := range scenarios {
-			if r.round%sc.every != 0 || !r.wants(sc.metrics...) {
+			if sc.group() != r.results.Group || r.round%sc.every != 0 || !r.wants(sc.metrics...) {
 				continue
 			}
 			for i := range servers {

@@ -10,12 +10,17 @@ import (
 
 // TestSmoke runs the whole benchmark with tiny numbers, and looks that every metric is there.
 func TestSmoke(t *testing.T) {
+	t.Run("comparison", func(t *testing.T) { testSmoke(t, "", "-servers", strings.Join(goAll, ",")) })
+	t.Run("delivery", func(t *testing.T) { testSmoke(t, delivery, "-delivery") })
+}
+
+func testSmoke(t *testing.T, group string, args ...string) {
 	if testing.Short() {
 		t.Skip("starts servers, and takes some seconds")
 	}
 	dir := t.TempDir()
 	var table strings.Builder
-	if err := bench(t.Context(), []string{"-smoke", "-servers", strings.Join(goAll, ","), "-out", dir}, &table); err != nil {
+	if err := bench(t.Context(), append(args, "-smoke", "-out", dir), &table); err != nil {
 		t.Fatal(err)
 	}
 	if table.Len() == 0 {
@@ -30,17 +35,21 @@ func TestSmoke(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, sc := range scenarios {
+		if sc.group() != group {
+			continue
+		}
 		for _, metric := range sc.metrics {
 			for _, name := range sc.servers {
 				if name == "nchan" {
 					continue
 				}
 				names := []string{name}
-				switch metric {
-				case "storm", "storm-again":
-					names = []string{name + " before", name + " after"}
-				case "inprocess":
-					names = append(names, "write(2)")
+				m, _ := metricNamed(metric)
+				if name == "wspush" && m.ours != "" {
+					names = []string{m.ours}
+				}
+				if name == "wspush" && m.reference != "" {
+					names = append(names, m.reference)
 				}
 				for _, name := range names {
 					checkSeries(t, &r, metric, name)
@@ -59,9 +68,11 @@ func checkSeries(t *testing.T, r *Results, metric, name string) {
 		return
 	}
 	// What is all but nothing may be nothing in so short a time; a difference of two small figures may even be less.
-	atLeast := map[string]bool{"idle-cpu": true, "inprocess-allocs": true, "ping-cpu": true}[metric]
+	m, _ := metricNamed(metric)
+	atLeast := m.neither || map[string]bool{"idle-cpu": true, "inprocess-allocs": true}[metric]
+	difference := map[string]bool{"ping-cpu": true, "stalled-memory": true, "stalled-left": true}[metric]
 	for _, v := range s.Samples {
-		if v < 0 && metric != "ping-cpu" || v == 0 && !atLeast {
+		if v < 0 && !difference || v == 0 && !atLeast && !difference {
 			t.Errorf("%s of %s is %v", metric, name, v)
 		}
 	}
@@ -70,6 +81,8 @@ func checkSeries(t *testing.T, r *Results, metric, name string) {
 func TestUnknownNames(t *testing.T) {
 	for _, args := range [][]string{
 		{"-smoke", "-only", "speed"},
+		{"-smoke", "-only", "stalled-p99"}, // which is of another group
+		{"-smoke", "-delivery", "-only", "memory"},
 		{"-smoke", "-servers", "apache"},
 		{"-smoke", "rest"},
 		{"-nonsense"},

@@ -10,7 +10,13 @@ type metric struct {
 	reference string // the series of no peer that the row is held against, if there is one
 	spread    bool   // the lowest and the highest round are shown too: a p99 differs much between rounds
 	scale     bool   // is also measured with other numbers of connections
+	neither   bool   // neither more nor less is better
+	group     string // is measured and shown with these alone; empty: with the comparison
 }
+
+// delivery is the group of what is measured of clients that do not read, and of confirmed pushes. Its runs, tables and
+// results are its own, so that the comparison need not be run again for it.
+const delivery = "delivery"
 
 // target is what a figure of wspush is to reach.
 type target struct {
@@ -50,6 +56,34 @@ var metrics = []metric{
 	{name: "idle-cpu", says: "server CPU of 10 idle seconds", unit: "ms"},
 	{name: "storm", says: "memory after a storm", unit: "KB", ours: "wspush after", reference: "wspush before"},
 	{name: "storm-again", says: "memory after another storm", unit: "KB", ours: "wspush after", reference: "wspush before"},
+
+	{name: "alone-p50", group: delivery, says: "publisher to client, p50", unit: "µs"},
+	{name: "alone-p99", group: delivery, says: "publisher to client, p99", unit: "µs", spread: true},
+	{name: "reading-p50", group: delivery, says: "beside 100 others that read, p50", unit: "µs", reference: "wspush alone"},
+	{name: "reading-p99", group: delivery, says: "beside 100 others that read, p99", unit: "µs", spread: true,
+		reference: "wspush alone"},
+	{name: "stalled-p50", group: delivery, says: "beside 100 stalled ones, p50", unit: "µs", reference: "wspush alone"},
+	{name: "stalled-p99", group: delivery, says: "beside 100 stalled ones, p99", unit: "µs", spread: true,
+		reference: "wspush alone"},
+	{name: "stalled-memory", group: delivery, says: "memory of a stalled client", unit: "KB", spread: true},
+	{name: "stalled-left", group: delivery, says: "of that left after their end", unit: "KB", spread: true},
+	{name: "stalled-204", group: delivery, says: "pushes to stalled clients: written (204)", unit: "1/s", neither: true},
+	{name: "stalled-429", group: delivery, says: "refused or withdrawn (429)", unit: "1/s", neither: true},
+	{name: "stalled-410", group: delivery, says: "not written, client cut off (410)", unit: "1/s", neither: true},
+	{name: "stalled-504", group: delivery, says: "unknown (504)", unit: "1/s", neither: true},
+	{name: "stalled-500", group: delivery, says: "failed (500)", unit: "1/s", neither: true},
+	{name: "stalled-late", group: delivery, says: "not sent, since every publisher waited", unit: "1/s", neither: true},
+	{name: "stalled-cut", group: delivery, says: "stalled clients cut off", unit: "1/s", neither: true},
+
+	{name: "confirm-rate", group: delivery, says: "confirmed pushes in process, 16 publishers", unit: "1/s", more: true,
+		reference: "wspush unconfirmed"},
+	{name: "confirm-cpu", group: delivery, says: "server CPU of one", unit: "µs", reference: "wspush unconfirmed"},
+	{name: "confirm-post-rate", group: delivery, says: "confirmed POST pushes, 16 publishers", unit: "1/s", more: true,
+		reference: "wspush unconfirmed"},
+	{name: "confirm-post-cpu", group: delivery, says: "server CPU of one", unit: "µs", reference: "wspush unconfirmed"},
+	{name: "confirm-hot", group: delivery, says: "confirmed pushes to one connection, 512 publishers", unit: "1/s", more: true,
+		reference: "wspush unconfirmed"},
+	{name: "confirm-pings", group: delivery, says: "pings for each of them"},
 }
 
 var targets = []target{
@@ -72,6 +106,22 @@ var targets = []target{
 	{metric: "ping-cpu", limit: 0.5, of: []string{"coder"}},
 	{metric: "storm", limit: 1.1, of: []string{"wspush before"}},
 	{metric: "storm-again", limit: 1.1, of: []string{"wspush before"}},
+
+	{metric: "stalled-p99", limit: 1.1, of: []string{"wspush alone"}},
+	{metric: "stalled-p99", limit: 1.1, of: []string{"wspush beside readers"}},
+	// MaxPending, the message under way, what is being written of it, and the five publishers there are for each client, at
+	// 8 KB; and as much again for the garbage collector.
+	{metric: "stalled-memory", limit: 2 * (stalledPending + 2*stalledSize + 5*8<<10) / 1024},
+}
+
+// group is which metrics these results are of.
+func (r *Results) group() (all []metric) {
+	for _, m := range metrics {
+		if m.group == r.Group {
+			all = append(all, m)
+		}
+	}
+	return all
 }
 
 // metricNamed returns the metric of that name.

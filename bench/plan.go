@@ -31,6 +31,11 @@ type plan struct {
 	storm int // connections
 
 	scale []int // other numbers of connections
+
+	stalled      int           // connections that never read
+	stalledRate  float64       // of the pushes to them
+	writeTimeout time.Duration // after which they are cut off; a push to them waits half of that
+	beside       time.Duration // of pushes to the others
 }
 
 // interval is the interval of pings with so many connections. They are pinged one after the other, as they were opened,
@@ -41,11 +46,21 @@ func (p plan) interval(conns int) time.Duration {
 
 // most is the greatest number of connections at a time.
 func (p plan) most() int {
-	return slices.Max(append([]int{p.idle, p.posted, p.pinged, p.stay}, p.scale...))
+	return slices.Max(append([]int{p.idle, p.posted + p.stalled + stalledPublishers, p.pinged, p.stay}, p.scale...))
 }
+
+// besideTime is for how long others are there beside those that are measured, once they are what they will be.
+func (p plan) besideTime() time.Duration { return p.warm + p.beside + p.writeTimeout/4 }
 
 // publishers are how many POST at the same time.
 const publishers = 16
+
+// Clients that never read are pushed to with larger messages, and little may wait for each, so that a push is refused soon.
+const (
+	stalledSize       = 16 << 10
+	stalledPending    = 64 << 10 // MaxPending
+	stalledPublishers = 500
+)
 
 var full = plan{
 	rounds: 5,
@@ -55,7 +70,8 @@ var full = plan{
 	hot:       2 * time.Second,
 	pinged:    10_000, pingSpacing: 600 * time.Microsecond, minInterval: 2 * time.Second, rate: 1000, targets: 200,
 	stay: 5000, storm: 20_000,
-	scale: []int{1000, 5000, 15_000},
+	scale:   []int{1000, 5000, 15_000},
+	stalled: 100, stalledRate: 300, writeTimeout: 3 * time.Second, beside: 4 * time.Second,
 }
 
 var quick = plan{
@@ -66,6 +82,7 @@ var quick = plan{
 	hot:       500 * time.Millisecond,
 	pinged:    1000, minInterval: 1500 * time.Millisecond, rate: 1000, targets: 100,
 	stay: 1000, storm: 4000,
+	stalled: 100, stalledRate: 600, writeTimeout: time.Second, beside: 2 * time.Second,
 }
 
 var smoke = plan{
@@ -76,5 +93,6 @@ var smoke = plan{
 	hot:       30 * time.Millisecond,
 	pinged:    100, minInterval: 300 * time.Millisecond, rate: 500, targets: 10,
 	stay: 100, storm: 200,
-	scale: []int{20},
+	scale:   []int{20},
+	stalled: 20, stalledRate: 400, writeTimeout: 200 * time.Millisecond, beside: 500 * time.Millisecond,
 }

@@ -84,8 +84,8 @@ type host struct {
 const startTimeout = 20 * time.Second
 
 // startGo starts one of our own servers.
-func startGo(ctx context.Context, name, path string, ping time.Duration) (*host, error) {
-	p, err := spawn(syscall.SIGKILL, path, "-listen", "127.0.0.1:0", "-ping", ping.String())
+func startGo(ctx context.Context, name, path string, ping time.Duration, args ...string) (*host, error) {
+	p, err := spawn(syscall.SIGKILL, path, append([]string{"-listen", "127.0.0.1:0", "-ping", ping.String()}, args...)...)
 	if err != nil {
 		return nil, err
 	}

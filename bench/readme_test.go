@@ -6,21 +6,23 @@ import (
 	"testing"
 )
 
-// TestREADME: the figures in the README are those of results, as the program has written them.
+// TestREADME: the figures in the README are those of the results, as the program has written them.
 func TestREADME(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := readResults("results")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var table strings.Builder
-	r.Markdown(&table)
-	for line := range strings.Lines(table.String()) {
-		if strings.HasPrefix(line, "| ") && !strings.Contains(string(readme), line) {
-			t.Errorf("the README does not have %s", line)
+	for _, dir := range []string{"results", "results/delivery"} {
+		r, err := readResults(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var table strings.Builder
+		r.Markdown(&table)
+		for line := range strings.Lines(table.String()) {
+			if strings.HasPrefix(line, "| ") && !strings.Contains(string(readme), line) {
+				t.Errorf("the README does not have %s", line)
+			}
 		}
 	}
 }

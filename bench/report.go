@@ -25,6 +25,14 @@ const legend = "Medians of the rounds. In parentheses, how many times better wsp
 	"without doing anything, before is wspush itself before the storm. Saturation is each server's own greatest rate of POSTs; " +
 	"an even rate is the same for all of them."
 
+// legends say how to read the table of each group.
+var legends = map[string]string{
+	"": legend,
+	delivery: "Medians of all phases. The latencies are those of clients that read, and are pushed to at an even rate: alone, beside " +
+		"others that read, and beside others that never do; to these others, publishers of their own push larger messages. In " +
+		"parentheses, how many times better wspush is. The reference is wspush itself with nobody beside, or not confirming.",
+}
+
 // Table writes the results for a terminal.
 func (r *Results) Table(w io.Writer) { r.write(w, grid.text) }
 
@@ -38,7 +46,7 @@ func (r *Results) write(w io.Writer, form func(grid, io.Writer)) {
 		fmt.Fprintf(&b, "%s\n\n", line)
 	}
 	form(r.table(), &b)
-	fmt.Fprintf(&b, "\n%s\n", legend)
+	fmt.Fprintf(&b, "\n%s\n", legends[r.Group])
 	if scale := r.scaleTable(); len(scale.rows) > 0 {
 		fmt.Fprint(&b, "\nThe same of wspush with other numbers of connections:\n\n")
 		form(scale, &b)
@@ -66,10 +74,13 @@ func (r *Results) WriteFiles(dir string) error {
 	return r.writeViews(dir)
 }
 
-// writeViews writes the table and the charts.
+// writeViews writes the table, and of the comparison the charts.
 func (r *Results) writeViews(dir string) error {
 	var table bytes.Buffer
 	r.Markdown(&table)
+	if r.Group != "" {
+		return os.WriteFile(filepath.Join(dir, "table.md"), table.Bytes(), 0o666)
+	}
 	return errors.Join(
 		os.WriteFile(filepath.Join(dir, "table.md"), table.Bytes(), 0o666),
 		os.WriteFile(filepath.Join(dir, "chart-light.svg"), r.chart(light), 0o666),
@@ -132,11 +143,15 @@ func (r *Results) origin() []string {
 
 // table has a row for each metric, and a column for each server.
 func (r *Results) table() grid {
+	peers := r.peers()
 	g := grid{head: append([]string{"", "better", "conns", "wspush", "reference"}, peers...)}
-	for _, m := range metrics {
+	for _, m := range r.group() {
 		servers := append([]string{"wspush", m.reference}, peers...)
 		better, conns := "less", ""
-		if m.more {
+		switch {
+		case m.neither:
+			better = ""
+		case m.more:
 			better = "more"
 		}
 		if s, ok := r.figures(m, "wspush"); ok {
@@ -163,6 +178,18 @@ func (r *Results) table() grid {
 	return g
 }
 
+// peers are those that take part in the scenarios of the group.
+func (r *Results) peers() (all []string) {
+	for _, name := range peers {
+		if slices.ContainsFunc(scenarios, func(sc scenario) bool {
+			return sc.group() == r.Group && slices.Contains(sc.servers, name)
+		}) {
+			all = append(all, name)
+		}
+	}
+	return all
+}
+
 // cell is a server's figure of a metric, with how far ahead of it wspush is.
 func (r *Results) cell(m metric, server string) string {
 	if server == "" {
@@ -176,7 +203,7 @@ func (r *Results) cell(m metric, server string) string {
 	if server == m.reference {
 		text = short(server) + " " + text
 	}
-	if server == "wspush" {
+	if server == "wspush" || m.neither {
 		return text
 	}
 	ours, _ := r.figures(m, "wspush")
@@ -233,6 +260,9 @@ func (r *Results) targetTable() grid {
 	g := grid{head: []string{"target", "measured", ""}}
 	for _, t := range targets {
 		m, _ := metricNamed(t.metric)
+		if m.group != r.Group {
+			continue
+		}
 		measured, of, ok := t.measure(r)
 		text, verdict := "", "not measured"
 		if ok {

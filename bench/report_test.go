@@ -148,6 +148,29 @@ func TestMissing(t *testing.T) {
 	}
 }
 
+// Each group has the rows, the targets and the columns that are its own.
+func TestGroups(t *testing.T) {
+	for group, want := range map[string][]string{"": peers, delivery: {"coder"}} {
+		r := &Results{Group: group}
+		if got := r.peers(); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: peers %q, want %q", group, got, want)
+		}
+		if legends[group] == "" {
+			t.Errorf("%q has no legend", group)
+		}
+		if got, want := len(r.table().rows), len(r.group()); got != want {
+			t.Errorf("%q: %d rows, want %d", group, got, want)
+		}
+	}
+	for _, sc := range scenarios {
+		for _, name := range sc.metrics {
+			if m, ok := metricNamed(name); !ok || m.group != sc.group() {
+				t.Errorf("%s is not of the group of its scenario", name)
+			}
+		}
+	}
+}
+
 // Each target and each panel is of a metric there is.
 func TestNames(t *testing.T) {
 	for _, target := range targets {

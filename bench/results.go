@@ -8,7 +8,8 @@ import (
 // Results are everything that one run has found out; they are written as JSON, and the table and the chart are made of them.
 type Results struct {
 	Date     time.Time         `json:"date"`
-	Command  string            `json:"command"` // reproduces the run
+	Command  string            `json:"command"`         // reproduces the run
+	Group    string            `json:"group,omitempty"` // of metrics; empty: the comparison
 	Quick    bool              `json:"quick"`
 	Took     string            `json:"took"`
 	Machine  Machine           `json:"machine"`

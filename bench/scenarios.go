@@ -21,6 +21,12 @@ type scenario struct {
 	run     func(ctx context.Context, r *run, s server) error
 }
 
+// group is which metrics are found out by it.
+func (sc scenario) group() string {
+	m, _ := metricNamed(sc.metrics[0])
+	return m.group
+}
+
 var (
 	everyone = append([]string{"wspush"}, peers...)
 	goAll    = append([]string{"wspush"}, goPeers...)
@@ -40,6 +46,8 @@ var scenarios = []scenario{
 	{[]string{"ping-cpu", "ping-p99", "quiet-p99"}, []string{"gorilla", "gws", "melody"}, 5, runPing}, // nobody's target
 	{[]string{"storm", "storm-again"}, onlyUs, 1, runStorm},
 	{[]string{"memory", "accept-cpu", "post-cpu", "half-p99", "inprocess", "hot-8", "ping-cpu"}, onlyUs, 5, runScale},
+	{stalledMetrics, []string{"wspush", "coder"}, 1, runStalled},
+	{confirmMetrics, onlyUs, 1, runConfirm},
 }
 
 // pingRarely is the interval of pings where they are not what is measured.
@@ -164,8 +172,14 @@ func (r *run) measurePost(ctx context.Context, h *host, l *loader, conns int) er
 // post pushes by POST, to the first clients or to all of them (0), and checks that every message comes to whom it was
 // meant for, once.
 func (r *run) post(ctx context.Context, h *host, l *loader, rate float64, clients int, d time.Duration) (order.Report, error) {
+	return r.postQuery(ctx, h, l, "", rate, clients, d)
+}
+
+// postQuery is post with a query in every push.
+func (r *run) postQuery(ctx context.Context, h *host, l *loader, query string, rate float64, clients int, d time.Duration) (
+	order.Report, error) {
 	p, err := l.do(ctx, order.Order{
-		Do: order.Push, Publishers: publishers, Rate: rate, Clients: clients, Warm: r.plan.warm, For: d, PID: h.pid,
+		Do: order.Push, Publishers: publishers, Rate: rate, Query: query, Clients: clients, Warm: r.plan.warm, For: d, PID: h.pid,
 	}, r.plan.warm+d)
 	lost := p.Accepted - p.Received
 	switch {
@@ -294,10 +308,11 @@ func (r *run) measureHot(ctx context.Context, h *host, l *loader, address string
 	if err := json.Unmarshal(body, &sent); err != nil {
 		return err
 	}
-	received, err := l.arrived(ctx, sent.Pushes)
+	c, err := l.arrived(ctx, sent.Pushes)
 	if err != nil {
 		return err
 	}
+	received := c.First
 	switch {
 	case received == sent.Pushes:
 	case h.name == "melody" && received < sent.Pushes:
@@ -309,21 +324,21 @@ func (r *run) measureHot(ctx context.Context, h *host, l *loader, address string
 	return nil
 }
 
-// arrived waits until the first client has got n messages, or no more come, and returns how many it has.
-func (l *loader) arrived(ctx context.Context, n int) (int, error) {
+// arrived waits until n messages have come to the clients, or no more come, and returns what has.
+func (l *loader) arrived(ctx context.Context, n int) (order.Report, error) {
 	for last, since := -1, time.Now(); ; {
 		c, err := l.count(ctx, false)
 		if err != nil {
-			return 0, err
+			return c, err
 		}
-		if c.First != last {
-			last, since = c.First, time.Now()
+		if c.Messages != last {
+			last, since = c.Messages, time.Now()
 		}
-		if c.First >= n || time.Since(since) > 300*time.Millisecond {
-			return c.First, nil
+		if c.Messages >= n || time.Since(since) > 300*time.Millisecond {
+			return c, nil
 		}
 		if err := sleep(ctx, 10*time.Millisecond); err != nil {
-			return 0, err
+			return c, err
 		}
 	}
 }

@@ -107,7 +107,7 @@ func (l *loop) open(index int, o order.Order) error {
 	c := &l.clients[index]
 	*c = client{}
 	// Eight source addresses, so that ports that wait out their TIME_WAIT do not run out.
-	fd, err := dial(o.Addr, [4]byte{127, 0, 0, byte(2 + index%8)})
+	fd, err := dial(o.Addr, [4]byte{127, 0, 0, byte(2 + index%8)}, o.Do == order.Stall && !o.Reads)
 	if err != nil {
 		return err
 	}
@@ -127,8 +127,10 @@ func (l *loop) open(index int, o order.Order) error {
 	return l.watch(fd, isClient, index)
 }
 
-// dial connects; over loopback that takes no time.
-func dial(addr string, from [4]byte) (fd int, err error) {
+// dial connects; over loopback that takes no time. A narrow connection takes little that is not read: its buffer is as small
+// as can be, and its segments are those of Ethernet, or the kernel would hold 2.5 MB for it at the server's end, as only
+// over loopback.
+func dial(addr string, from [4]byte, narrow bool) (fd int, err error) {
 	to, err := netip.ParseAddrPort(addr)
 	if err != nil {
 		return 0, err
@@ -154,6 +156,14 @@ func dial(addr string, from [4]byte) (fd int, err error) {
 	}
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 5}); err != nil {
 		return 0, err
+	}
+	if narrow {
+		if err := errors.Join(
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 4096),
+			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_MAXSEG, 1460),
+		); err != nil {
+			return 0, err
+		}
 	}
 	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: from}); err != nil {
 		return 0, err
@@ -185,18 +195,19 @@ func writeAll(fd int, data []byte) error {
 func (c *client) pushedAt(address string) error {
 	c.url = address
 	var err error
-	c.request, err = requestHead(address)
+	c.request, err = requestHead(address, "", order.Size)
 	return err
 }
 
 // requestHead makes the head of the request of a push to address.
-func requestHead(address string) ([]byte, error) {
+func requestHead(address, query string, size int) ([]byte, error) {
 	u, err := url.Parse(address)
 	if err != nil {
 		return nil, err
 	}
+	u.RawQuery = query
 	return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n",
-		u.RequestURI(), u.Host, order.Size), nil
+		u.RequestURI(), u.Host, size), nil
 }
 
 // readClient takes what there is for a client.
@@ -205,6 +216,10 @@ func (l *loop) readClient(index int) {
 		return // an event of the same turn, from before its end
 	}
 	c := &l.clients[index]
+	if s, ok := l.task.(*stalling); ok && !s.order.Reads && c.state == open {
+		l.ended(c, "") // it is watched for nothing else; to read is what it never does
+		return
+	}
 	n := copy(l.buf, c.rest)
 	m, err := unix.Read(c.fd, l.buf[n:])
 	switch {
@@ -310,6 +325,10 @@ func masked(op byte, payload []byte) []byte {
 func (l *loop) ready(index int) {
 	c := &l.clients[index]
 	c.state = open
+	if s, ok := l.task.(*stalling); ok {
+		s.stall(l, index)
+		return
+	}
 	t, ok := l.task.(*connecting)
 	switch {
 	case !ok:
@@ -323,11 +342,16 @@ func (l *loop) ready(index int) {
 	}
 }
 
-// ended ends a connection, which is as it should be only in a storm; why is for when it is not.
+// ended ends a connection, which is as it should be only in a storm, and when its client is stalled; why is for when it is not.
 func (l *loop) ended(c *client, why string) {
-	if t, ok := l.task.(*connecting); ok && t.storm && c.state == closing {
+	t, _ := l.task.(*connecting)
+	s, _ := l.task.(*stalling)
+	switch {
+	case t != nil && t.storm && c.state == closing:
 		t.waiting--
-	} else {
+	case s != nil && (c.state == open && !s.order.Reads || c.state == closing):
+		s.cut(l)
+	default:
 		if l.closed == 0 {
 			l.why = why
 		}

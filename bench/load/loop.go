@@ -84,8 +84,11 @@ func (l *loop) run(orders <-chan order.Order) error {
 			case isClient:
 				l.readClient(int(e.Fd))
 			case isPublisher:
-				if p, ok := l.task.(*pushing); ok {
-					p.readPublisher(l, int(e.Fd))
+				switch t := l.task.(type) {
+				case *pushing:
+					t.readPublisher(l, int(e.Fd))
+				case *stalling:
+					t.readPublisher(l, int(e.Fd))
 				}
 			case isTimer:
 				_, _ = unix.Read(l.timer, l.buf[:8]) // the step sees that it is time
@@ -113,6 +116,8 @@ func (l *loop) take(o order.Order) {
 		l.task, err = l.newConnecting(o)
 	case order.Push:
 		l.task, err = l.newPushing(o)
+	case order.Stall:
+		l.task, err = l.newStalling(o)
 	case order.Count:
 		l.answer(l.count(o.Reset), nil)
 	default:
@@ -133,6 +138,11 @@ func (l *loop) answer(r *order.Report, err error) {
 	if err := l.out.Encode(r); err != nil {
 		panic(err) // the benchmark is gone
 	}
+}
+
+// alarm wakes the loop when the next push is due.
+func (l *loop) alarm(in time.Duration) error {
+	return unix.TimerfdSettime(l.timer, 0, &unix.ItimerSpec{Value: unix.NsecToTimespec(int64(in))}, nil)
 }
 
 // count tells what has arrived.

@@ -21,6 +21,7 @@ type pushing struct {
 	order      order.Order
 	target     []byte // the head of every request, if none of them is to reach a client
 	clients    int
+	heads      [][]byte // of the requests to each client, if they are not the client's own
 	publishers []publisher
 	idle       []int // publishers that wait for a push
 	random     *rand.Rand
@@ -67,7 +68,7 @@ func (l *loop) newPushing(o order.Order) (*pushing, error) {
 	switch {
 	case address != "":
 		var err error
-		if t.target, err = requestHead(address); err != nil {
+		if t.target, err = requestHead(address, o.Query, order.Size); err != nil {
 			return nil, err
 		}
 	case t.clients == 0 || t.clients > len(l.clients):
@@ -75,13 +76,22 @@ func (l *loop) newPushing(o order.Order) (*pushing, error) {
 	default:
 		address = l.clients[0].url
 	}
+	if o.Query != "" && t.target == nil {
+		for i := range l.clients[:t.clients] {
+			head, err := requestHead(l.clients[i].url, o.Query, order.Size)
+			if err != nil {
+				return nil, err
+			}
+			t.heads = append(t.heads, head)
+		}
+	}
 	u, err := url.Parse(address)
 	if err != nil {
 		return nil, err
 	}
 	t.publishers = make([]publisher, o.Publishers)
 	for i := range t.publishers {
-		fd, err := dial(u.Host, [4]byte{127, 0, 0, 1})
+		fd, err := dial(u.Host, [4]byte{127, 0, 0, 1}, false)
 		if err != nil {
 			return nil, err
 		}
@@ -159,7 +169,7 @@ func (t *pushing) advance(l *loop) error {
 		from := l.now()
 		if t.gap > 0 {
 			if from < t.due {
-				return t.alarm(l, t.due-from)
+				return l.alarm(t.due - from)
 			}
 			from = t.due // not when it is sent: what has to wait for a publisher has waited
 			t.due += t.gap
@@ -180,11 +190,6 @@ func (t *pushing) serverCPU() (time.Duration, error) {
 	return proc.CPU(t.order.PID)
 }
 
-// alarm wakes the loop when the next push is due.
-func (t *pushing) alarm(l *loop, in time.Duration) error {
-	return unix.TimerfdSettime(l.timer, 0, &unix.ItimerSpec{Value: unix.NsecToTimespec(int64(in))}, nil)
-}
-
 // push sends one request, whose message begins with when it began, for whom it is, and its number.
 func (t *pushing) push(l *loop, p *publisher, from time.Duration) error {
 	index := 0
@@ -192,6 +197,9 @@ func (t *pushing) push(l *loop, p *publisher, from time.Duration) error {
 	if head == nil {
 		index = t.random.IntN(t.clients)
 		head = l.clients[index].request
+		if t.heads != nil {
+			head = t.heads[index]
+		}
 	}
 	b := append(t.request[:0], head...)
 	b = appendHex(b, uint64(from), 16)

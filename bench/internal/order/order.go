@@ -10,29 +10,37 @@ const (
 	Storm   = "storm"   // open N connections and close each of them after its greeting
 	Push    = "push"    // POST messages to connections, and watch them arrive
 	Count   = "count"   // tell what has arrived
+	Stall   = "stall"   // keep N connections that never read, POST messages to them, and close them in the end
 )
 
-// Size is the length of every message, in bytes.
+// Size is the length of every message, in bytes; of those to clients that never read, it is the Order's.
 const Size = 100
 
 // Order is one thing for the generator to do; what it does not name does not matter to it.
 type Order struct {
 	Do string `json:"do"`
 
-	// Connect and Storm.
+	// Connect, Storm and Stall.
 	Addr string `json:"addr,omitempty"` // host:port of the server
 	Path string `json:"path,omitempty"` // of the WebSocket; %d stands for the number of the client
 	Push string `json:"push,omitempty"` // where to push to a client, if the server does not greet it with that; with %d
 	N    int    `json:"n,omitempty"`
 
-	// Push.
+	// Push and Stall.
 	Publishers int           `json:"publishers,omitempty"`
-	Rate       float64       `json:"rate,omitempty"` // pushes per second; 0: each publisher pushes again as soon as it is answered
-	Warm       time.Duration `json:"warm,omitempty"` // comes before For, and is not measured
+	Rate       float64       `json:"rate,omitempty"`  // pushes per second; 0: each publisher pushes again as soon as it is answered
+	Query      string        `json:"query,omitempty"` // of every push
+	Warm       time.Duration `json:"warm,omitempty"`  // comes before For, and is not measured; Stall connects in it
 	For        time.Duration `json:"for,omitempty"`
-	Clients    int           `json:"clients,omitempty"` // push to the first so many; 0: to all
-	PID        int           `json:"pid,omitempty"`     // the server, whose CPU time is measured
-	Target     string        `json:"target,omitempty"`  // in place of clients: a URL where nothing comes of a push
+
+	// Push.
+	Clients int    `json:"clients,omitempty"` // push to the first so many; 0: to all
+	PID     int    `json:"pid,omitempty"`     // the server, whose CPU time is measured
+	Target  string `json:"target,omitempty"`  // in place of clients: a URL where nothing comes of a push
+
+	// Stall.
+	Size  int  `json:"size,omitempty"`  // of a message, in bytes
+	Reads bool `json:"reads,omitempty"` // the clients do read, to compare with
 
 	// Count.
 	Reset bool `json:"reset,omitempty"` // begin to count anew afterwards
@@ -58,6 +66,11 @@ type Report struct {
 	Received int           `json:"received,omitempty"`
 	Twice    int           `json:"twice,omitempty"` // messages that came a second time
 	Stray    int           `json:"stray,omitempty"` // messages that came to another client
+
+	// Stall; all of it within For.
+	Answers map[int]int `json:"answers,omitempty"` // to the pushes, by status
+	Cut     int         `json:"cut,omitempty"`     // how often the server has ended a connection, and another took its place
+	Late    int         `json:"late,omitempty"`    // pushes that were due while every publisher waited for an answer
 
 	// Count.
 	Messages int `json:"messages,omitempty"` // that came to any client, without greetings

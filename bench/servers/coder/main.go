@@ -11,12 +11,14 @@ import (
 	"github.com/wspush/wspush/bench/servers/internal/control"
 )
 
-const writeTimeout = 10 * time.Second
-
-var conns control.Conns[*websocket.Conn]
+var (
+	conns        control.Conns[*websocket.Conn]
+	writeTimeout time.Duration
+)
 
 func main() {
 	s := control.New()
+	writeTimeout = s.WriteTimeout
 	s.Mux.HandleFunc("GET /ws", func(w http.ResponseWriter, r *http.Request) {
 		c, err := websocket.Accept(w, r, nil)
 		if err != nil {

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"log"
 	"net/http"
 
@@ -12,8 +13,9 @@ import (
 )
 
 func main() {
+	maxPending := flag.Int("max-pending", 0, "how many bytes may wait for one client")
 	s := control.New()
-	worker, err := wspush.NewWorker(nil)
+	worker, err := wspush.NewWorker(&wspush.WorkerOptions{WriteTimeout: s.WriteTimeout, MaxPending: *maxPending})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -26,6 +28,7 @@ func main() {
 	}
 	s.Mux.Handle("/ws", handler)
 	s.Mux.HandleFunc("POST /bench/inprocess", func(w http.ResponseWriter, r *http.Request) { inProcess(worker, w, r) })
+	s.Mux.HandleFunc("POST /bench/confirm", func(w http.ResponseWriter, r *http.Request) { confirm(worker, w, r) })
 	s.Serve(func(id string, data []byte) error {
 		return worker.Push(context.Background(), id, wspush.Text, data)
 	})

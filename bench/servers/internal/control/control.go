@@ -25,8 +25,9 @@ import (
 
 // Server is a server under way.
 type Server struct {
-	Ping time.Duration // the interval of pings
-	Mux  *http.ServeMux
+	Ping         time.Duration // the interval of pings
+	WriteTimeout time.Duration // of a message to a client, where the library has one
+	Mux          *http.ServeMux
 
 	listener net.Listener
 }
@@ -35,12 +36,13 @@ type Server struct {
 func New() *Server {
 	listen := flag.String("listen", "127.0.0.1:0", "`address` to listen on")
 	ping := flag.Duration("ping", 5*time.Minute, "interval of pings")
+	write := flag.Duration("write-timeout", 10*time.Second, "how long a client may take to be written to")
 	flag.Parse()
 	l, err := net.Listen("tcp", *listen)
 	if err != nil {
 		log.Fatal(err)
 	}
-	return &Server{Ping: *ping, Mux: http.NewServeMux(), listener: l}
+	return &Server{Ping: *ping, WriteTimeout: *write, Mux: http.NewServeMux(), listener: l}
 }
 
 // URL is where to push to a connection of a server that uses HandlePush; servers greet their clients with it.
@@ -52,31 +54,36 @@ func (s *Server) Serve(push func(id string, data []byte) error) {
 		fmt.Fprint(w, runtime.NumGoroutine())
 	})
 	s.Mux.HandleFunc("POST /bench/hot", func(w http.ResponseWriter, r *http.Request) {
-		publishers, err1 := strconv.Atoi(r.FormValue("publishers"))
-		ms, err2 := strconv.Atoi(r.FormValue("ms"))
-		if err := errors.Join(err1, err2); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		h, err := hot(push, r.FormValue("id"), publishers, time.Duration(ms)*time.Millisecond)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		_ = json.NewEncoder(w).Encode(h)
+		id := r.FormValue("id")
+		Hot(w, r, func(data []byte) error { return push(id, data) })
 	})
 	fmt.Println("ready", s.listener.Addr())
 	log.Fatal(http.Serve(s.listener, s.Mux))
 }
 
-// Hot is what came of many pushes to one connection.
-type Hot struct {
+// Hot has as many publishers push in-process as the request says, each of them again and again, and answers what came of it.
+func Hot(w http.ResponseWriter, r *http.Request, push func(data []byte) error) {
+	publishers, err1 := strconv.Atoi(r.FormValue("publishers"))
+	ms, err2 := strconv.Atoi(r.FormValue("ms"))
+	if err := errors.Join(err1, err2); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	p, err := hot(push, publishers, time.Duration(ms)*time.Millisecond)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	_ = json.NewEncoder(w).Encode(p)
+}
+
+// pushed is what came of many pushes.
+type pushed struct {
 	Pushes  int64         `json:"pushes"`
 	Elapsed time.Duration `json:"elapsed"`
 }
 
-// hot has publishers push to one connection, each of them again and again.
-func hot(push func(id string, data []byte) error, id string, publishers int, d time.Duration) (Hot, error) {
+func hot(push func(data []byte) error, publishers int, d time.Duration) (pushed, error) {
 	data := []byte(strings.Repeat("H", order.Size))
 	var stop atomic.Bool
 	var pushes atomic.Int64
@@ -87,7 +94,7 @@ func hot(push func(id string, data []byte) error, id string, publishers int, d t
 		all.Go(func() {
 			n := int64(0)
 			for !stop.Load() {
-				if err := push(id, data); err != nil {
+				if err := push(data); err != nil {
 					failed <- err
 					break
 				}
@@ -99,12 +106,12 @@ func hot(push func(id string, data []byte) error, id string, publishers int, d t
 	time.Sleep(d)
 	stop.Store(true)
 	all.Wait()
-	h := Hot{Pushes: pushes.Load(), Elapsed: time.Since(begin)}
+	p := pushed{Pushes: pushes.Load(), Elapsed: time.Since(begin)}
 	select {
 	case err := <-failed:
-		return h, err
+		return p, err
 	default:
-		return h, nil
+		return p, nil
 	}
 }
 
