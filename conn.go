@@ -200,8 +200,8 @@ func (sh *shared) release(s *sending) {
 	sh.sendings.Put(s)
 }
 
-// start begins to send a message as m, to be confirmed or not. If it is pending, settled is called with what is yet to be put through outcome,
-// under a lock: it must not wait or call anything of the connection. Otherwise err is the result.
+// start begins to send a message as m, to be confirmed or not. If it is pending, settled is called with what is yet to be
+// put through outcome, under a lock: it must not wait or call anything of the connection. Otherwise err is the result.
 func (c *Conn) start(m *socket.Message, typ MessageType, data []byte, confirm bool, settled func(error)) (pending bool, err error) {
 	if err := c.socket.Prepare(m, typ == Binary, data, settled); err != nil {
 		return false, err

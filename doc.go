@@ -84,12 +84,12 @@
 //
 // The push listener is on loopback unless told otherwise. When it is opened to a network, everyone there who learns an ID
 // can push, look at the connection and close it; [WorkerOptions].AuthorizePush asks for more than the ID, such as
-// [BearerTokens], and TLS keeps it from being read on the way. A port can come to belong to another process: a push to the address of a worker that has
-// ended may reach whoever listens there now. Another worker answers 410; anything else sees the message. With TLS, the
-// publisher finds out first.
+// [BearerTokens], and TLS keeps it from being read on the way. A port can come to belong to another process: a push to the
+// address of a worker that has ended may reach whoever listens there now. Another worker answers 410; anything else sees
+// the message. With TLS, the publisher finds out first.
 //
-// A page of another origin can neither connect ([Options].OriginPatterns) nor push ([WorkerOptions].PushOrigins), pushes are not served at the mount, and every size
-// and every wait has a limit. An address that comes from a client is not to be trusted: a backend that posts to whatever URL a
-// browser sends it can be made to post anywhere. Compare its host with those of the workers first; in-process, Push takes
-// an ID and dials nothing.
+// A page of another origin can neither connect ([Options].OriginPatterns) nor push ([WorkerOptions].PushOrigins), pushes
+// are not served at the mount, and every size and every wait has a limit. An address that comes from a client is not to be
+// trusted: a backend that posts to whatever URL a browser sends it can be made to post anywhere. Compare its host with
+// those of the workers first; in-process, Push takes an ID and dials nothing.
 package wspush

@@ -35,7 +35,8 @@ type Options struct {
 	// further PingInterval of silence. Any byte from the client ends a silence, and any message to it; a ping does not.
 	//
 	// The default is 5 minutes, or 5/6 of IdleTimeout when that is shorter. Negative means no pings but those that confirm
-	// pushes, and no detection of a client that has vanished while it is being pushed to. PingInterval must be less than IdleTimeout.
+	// pushes, and no detection of a client that has vanished while it is being pushed to. PingInterval must be less than
+	// IdleTimeout.
 	//
 	// Proxies and load balancers drop silent connections, many after 60 s: behind one, choose less, such as 25 s.
 	PingInterval time.Duration
@@ -70,8 +71,8 @@ type Options struct {
 	// ends before anyone could push to it.
 	//
 	// They run on a goroutine of the connection's own, one after the other, with no lock held, and may call anything but
-	// Worker.Shutdown. It need not be the same goroutine each time: a silent connection has a smaller one. While one runs, the connection is not read, and the client's next message waits. A panic ends the
-	// connection with 1011 and is logged.
+	// Worker.Shutdown. It need not be the same goroutine each time: a silent connection has a smaller one. While one runs,
+	// the connection is not read, and the client's next message waits. A panic ends the connection with 1011 and is logged.
 	//
 	// Without OnMessage, messages from the client are read and dropped.
 	OnConnect    func(c *Conn)
@@ -90,8 +91,9 @@ type Options struct {
 	// offers none of them is connected without one. The default is none.
 	Subprotocols []string
 
-	// ReadLimit is the size in bytes of the longest message that a client may send; a longer one closes the connection
-	// with 1009, as soon as a frame's header says that it will be longer. The default is 64 KiB. Negative means no limit: any client can then make the process use any amount of memory.
+	// ReadLimit is the size in bytes of the longest message that a client may send; a longer one closes the connection with
+	// 1009, as soon as a frame's header says that it will be longer. The default is 64 KiB. Negative means no limit: any
+	// client can then make the process use any amount of memory.
 	ReadLimit int64
 
 	// Compression lets clients negotiate permessage-deflate without context takeover (RFC 7692). Messages from 512 bytes
@@ -132,9 +134,10 @@ type WorkerOptions struct {
 	// and the IDs in them.
 	TLS *tls.Config
 
-	// AuthorizePush is asked before every GET, HEAD, POST and DELETE at the push endpoint, before its body is read, and before it is
-	// known whether the connection exists. ErrForbidden refuses it with 403, any other error with 401; the error goes to the log,
-	// not to the publisher. It may be called from many goroutines at once. It is not asked for pushes in-process.
+	// AuthorizePush is asked before every GET, HEAD, POST and DELETE at the push endpoint, before its body is read, and
+	// before it is known whether the connection exists. ErrForbidden refuses it with 403, any other error with 401; the
+	// error goes to the log, not to the publisher. It may be called from many goroutines at once. It is not asked for
+	// pushes in-process.
 	//
 	// By default, to know the ID of a connection is to have the right to push to it.
 	AuthorizePush func(r *http.Request) error

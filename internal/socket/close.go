@@ -16,8 +16,8 @@ const Linger = 2 * time.Second
 const defaultCloseTimeout = 10 * time.Second
 
 // Close queues the close frame and returns. The message under way is finished first; those that wait behind it are
-// withdrawn with ErrClosed. A message that is to be confirmed still gets its ping. All of that may take WriteTimeout, and the connection then lasts at most Linger. Code 1005
-// sends a frame without a code. Only the first call has an effect.
+// withdrawn with ErrClosed. A message that is to be confirmed still gets its ping. All of that may take WriteTimeout, and
+// the connection then lasts at most Linger. Code 1005 sends a frame without a code. Only the first call has an effect.
 func (s *Socket) Close(code int, reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

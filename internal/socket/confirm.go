@@ -28,10 +28,10 @@ func (s *Socket) queuePing() {
 // answer takes note that the client has read everything that went out before a ping of this number; mu is held.
 func (s *Socket) answer(number uint64, at time.Duration) {
 	if number == s.queue.pinged {
-		s.roundTrip = at - s.pinged
+		s.roundTrip = at - s.pingedAt
 	}
 	s.answered = number
-	s.queue.confirm(func(m *Message) bool {
+	s.queue.takeUnconfirmed(func(m *Message) bool {
 		if m.ping > number {
 			return false
 		}
@@ -44,11 +44,11 @@ func (s *Socket) answer(number uint64, at time.Duration) {
 	}
 }
 
-// confirmWritten does what the end of a write means for messages that are to be confirmed, of which there were so many
-// before, as there had been pings; mu is held.
+// confirmWritten does what the end of a write means for messages that are to be confirmed; mu is held. Before the write, so
+// many messages were unconfirmed, and that was the last ping that was out.
 func (s *Socket) confirmWritten(messages int, pinged uint64) {
 	if s.queue.pinged > pinged {
-		s.pinged = s.writing
+		s.pingedAt = s.writing
 	}
 	left := false
 	for _, m := range s.queue.unconfirmed[messages:] {
@@ -56,7 +56,7 @@ func (s *Socket) confirmWritten(messages int, pinged uint64) {
 		left = left || m.left != nil
 	}
 	if left {
-		s.queue.confirm(func(m *Message) bool {
+		s.queue.takeUnconfirmed(func(m *Message) bool {
 			if m.left == nil {
 				return false
 			}
@@ -86,7 +86,7 @@ func (s *Socket) confirmLast() {
 // deafen says that no pong will be heard any more; mu is held.
 func (s *Socket) deafen() {
 	s.isDeaf = true
-	s.queue.confirm(func(m *Message) bool {
+	s.queue.takeUnconfirmed(func(m *Message) bool {
 		m.settle(ErrBroken)
 		return true
 	})

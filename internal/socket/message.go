@@ -43,7 +43,8 @@ func (s *Socket) NewMessage(binary bool, data []byte, settled func(error)) (*Mes
 }
 
 // Prepare makes m, which may have been another message until that was settled, a new one. If Start then says that it is
-// pending, settled is called once with the outcome; it must not block, nor call the Socket. data is read until the message is settled or abandoned, and not changed.
+// pending, settled is called once with the outcome; it must not block, nor call the Socket. data is read until the message
+// is settled or abandoned, and not changed.
 func (s *Socket) Prepare(m *Message, binary bool, data []byte, settled func(error)) error {
 	first := byte(opText)
 	if binary {

@@ -88,8 +88,8 @@ func (q *queue) wants(ping uint64) bool {
 	return slices.ContainsFunc(q.unconfirmed, after) || slices.ContainsFunc(q.messages, after)
 }
 
-// confirm takes out of those that are unconfirmed what settle has settled.
-func (q *queue) confirm(settle func(*Message) bool) {
+// takeUnconfirmed takes out of those that are unconfirmed what settle has settled.
+func (q *queue) takeUnconfirmed(settle func(*Message) bool) {
 	if len(q.unconfirmed) == 0 {
 		return
 	}

@@ -1,8 +1,9 @@
 // Package socket is one client's WebSocket: accept, messages in, messages out, ping, close, cut. It is the only place that
 // knows coder/websocket and the hijacked connection.
 //
-// coder/websocket does the handshake and reads frames, which a guard has looked at before. Writing is done here: its Write closes the connection when the context of
-// one publisher ends, and allows one writer at a time. So nothing that it writes of its own reaches the connection.
+// coder/websocket does the handshake and reads frames, which a guard has looked at before. Writing is done here: its Write
+// closes the connection when the context of one publisher ends, and allows one writer at a time. So nothing that it writes
+// of its own reaches the connection.
 package socket
 
 import (
@@ -89,7 +90,7 @@ type Socket struct {
 	wanted    uint64        // the latest that a message waits for
 	early     uint64        // that has been answered before its writer has said that it is out; 0: none
 	writing   time.Duration // when the write under way began; kept while a ping is to be answered
-	pinged    time.Duration // when the first writing of the latest ping that is out began
+	pingedAt  time.Duration // when the first writing of the latest ping that is out began
 	roundTrip time.Duration // from the latest ping that has been answered to its answer
 
 	closeFrame *Message

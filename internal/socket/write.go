@@ -95,7 +95,7 @@ func (s *Socket) Abandon(m *Message, cause error) (outcome error, decided bool) 
 	case m.done:
 		return nil, false
 	case m.confirm && m.written == m.size():
-		s.queue.confirm(func(other *Message) bool { return other == m })
+		s.queue.takeUnconfirmed(func(other *Message) bool { return other == m })
 		return ErrUnconfirmed, true
 	case m.written == 0 && m.taken > 0 && s.raw != nil:
 		m.left = cause // that write does not wait: better to know than to guess
