@@ -24,7 +24,7 @@ func (p *Promise) broken(format string, args ...any) {
 
 // How much more a worker may use at the end than before: what lives on its heap after a collection, and what is resident.
 const (
-	heapSlack           = 256 << 10
+	heapSlack           = 512 << 10
 	rssFactor, rssSlack = 1.25, 4 << 20
 )
 
