@@ -97,7 +97,7 @@ func TestConfirmCumulative(t *testing.T) {
 		first := confirm(ctx, conn, "first")
 		expectFrame(t, client, testutil.Text, "first")
 		expectFrame(t, client, testutil.Ping, "1")
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		var later []<-chan receipt
 		for i := range 3 {
 			later = append(later, confirm(ctx, conn, fmt.Sprint("later ", i)))
@@ -121,7 +121,7 @@ func TestConfirmCumulative(t *testing.T) {
 		}
 		pong(client, "1") // the answer to the second of the same number
 		pending(t, later[0])
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		pong(client, "2")
 		for _, l := range later {
 			if r := <-l; r != (receipt{11 * time.Second, nil}) {
