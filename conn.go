@@ -101,7 +101,8 @@ func (c *Conn) Push(ctx context.Context, typ MessageType, data []byte) error {
 //
 // Errors are those of Push. Of them, ErrUnknown means here that the message may have been written, in part or in full, and
 // was not confirmed when the connection ended, or ctx did. A ctx that never ends has PushConfirmed wait for as long as the
-// connection lives. In a callback of the same connection it fails at once: nobody would read the pong.
+// connection lives. In a callback of the same connection it fails at once, with an error that is none of these, and
+// nothing is written: nobody would read the pong.
 func (c *Conn) PushConfirmed(ctx context.Context, typ MessageType, data []byte) (roundTrip time.Duration, err error) {
 	if !c.shared.confirms.Load() { // a store would cost every other core its copy
 		c.shared.confirms.Store(true)

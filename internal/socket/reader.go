@@ -62,6 +62,9 @@ func (r *reader) inflate(message io.Reader) *inflater {
 // brings one, and at its end, which a Read finds, retires one: so none is left when the last connection of a worker has ended.
 func (sh *Shared) takeBack(r *reader) {
 	r.socket, r.guard = nil, guard{}
+	if r.inflater != nil {
+		r.inflater.in.Reset(nil) // from a message of the socket
+	}
 	sh.mu.Lock()
 	if len(sh.readers) < keptReaders {
 		sh.readers = append(sh.readers, r)

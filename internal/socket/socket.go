@@ -41,9 +41,6 @@ type Shared struct {
 // SetMaxPending bounds what may wait for all sockets together, in bytes; 0 or less is no limit. It comes before any use.
 func (s *Shared) SetMaxPending(max int64) { s.pending.max = max }
 
-// Pending is how many bytes wait for all sockets together, if that is bounded.
-func (s *Shared) Pending() int64 { return s.pending.cost.Load() }
-
 func (s *Shared) buffer() *[]byte {
 	if b, ok := s.buffers.Get().(*[]byte); ok {
 		return b
