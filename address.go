@@ -10,11 +10,11 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/google/uuid"
+	"github.com/wspush/wspush/internal/wire"
 )
 
-// marker is the segment before the ID in the path form of an address, as API Gateway has it.
-const marker = "@connections"
+// marker is the segment before the ID in the path form of an address.
+const marker = wire.Marker
 
 // base is where publishers reach a worker, under one of its names: "http://" and "10.0.0.5:48775", for example.
 type base struct {
@@ -288,7 +288,7 @@ func readTarget(r *http.Request) (target, error) {
 	default:
 		return t, errNoID
 	}
-	if !isUUID(t.id) {
+	if !wire.IsID(t.id) {
 		return t, errInvalidID
 	}
 	return t, nil
@@ -316,6 +316,3 @@ func hasMarker(path string) bool {
 	}
 	return false
 }
-
-// isUUID reports whether s has the form of a UUID, in any letter case. uuid.Validate alone would take other forms as well.
-func isUUID(s string) bool { return len(s) == 36 && uuid.Validate(s) == nil }

@@ -6,36 +6,37 @@ import (
 	"unicode/utf8"
 
 	"github.com/wspush/wspush/internal/socket"
+	"github.com/wspush/wspush/internal/wire"
 )
 
 // What a push can come to, other than nil; match with errors.Is. All but ErrUnknown say that nothing was written and
 // nothing will be: it is safe to send the message some other way.
 var (
 	// ErrGone: there is no such connection; it has ended, or never was. It will not come back under this ID.
-	ErrGone = errors.New("wspush: no such connection")
+	ErrGone = wire.ErrGone
 	// ErrBusy: the client does not read fast enough, and too much waits for it already (WorkerOptions.MaxPending); or its
 	// greeting is not made yet. A later try may succeed.
-	ErrBusy = errors.New("wspush: too much is waiting for the client")
+	ErrBusy = wire.ErrBusy
 	// ErrTooLarge: the message exceeds WorkerOptions.MaxPushBytes.
-	ErrTooLarge = errors.New("wspush: the message is too large")
+	ErrTooLarge = wire.ErrTooLarge
 	// ErrInvalidUTF8: a text message must be valid UTF-8 (RFC 6455 section 5.6); browsers close the connection otherwise.
-	ErrInvalidUTF8 = errors.New("wspush: the text message is not valid UTF-8")
+	ErrInvalidUTF8 = wire.ErrInvalidUTF8
 	// ErrShutdown: the worker is shutting down, and has closed the connection.
-	ErrShutdown = errors.New("wspush: the worker is shutting down")
+	ErrShutdown = wire.ErrShutdown
 	// ErrUnknown: part of the message may have been written, or all of it, when the connection ended or the caller's
 	// context did. The error's text says whether the connection is gone.
-	ErrUnknown = errors.New("wspush: the message may have been written")
+	ErrUnknown = wire.ErrUnknown
 )
 
 // ErrForbidden is for WorkerOptions.AuthorizePush to return: it refuses the request with 403 in place of 401.
-var ErrForbidden = errors.New("wspush: forbidden")
+var ErrForbidden = wire.ErrForbidden
 
 var (
 	errUnknownOpen = fmt.Errorf("%w in part, and the rest will be: the caller's context ended; the connection is open", ErrUnknown)
 	errUnknownGone = fmt.Errorf("%w in part or in full: the connection is gone", ErrUnknown)
 	errUnconfirmed = fmt.Errorf("%w in full: the client has not confirmed it before the caller's context ended; the connection is open", ErrUnknown)
 	errInCallback  = errors.New("wspush: PushConfirmed in a callback of the same connection: nobody would read the client's answer")
-	errMessageType = errors.New("wspush: the message type is neither Text nor Binary")
+	errMessageType = wire.ErrMessageType
 )
 
 // Cause says who or what ended a connection.

@@ -2,30 +2,19 @@ package wspush
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 
 	"github.com/wspush/wspush/internal/socket"
+	"github.com/wspush/wspush/internal/wire"
 )
 
-// MessageType is the type of a WebSocket message (RFC 6455 section 5.6).
-type MessageType int
+// MessageType is the type of a WebSocket message (RFC 6455 section 5.6): Text or Binary. Its String method says which.
+type MessageType = wire.MessageType
 
 const (
-	Text   MessageType = iota + 1 // valid UTF-8
-	Binary                        // any bytes
+	Text   = wire.Text   // valid UTF-8
+	Binary = wire.Binary // any bytes
 )
-
-// String returns "text" or "binary".
-func (t MessageType) String() string {
-	switch t {
-	case Text:
-		return "text"
-	case Binary:
-		return "binary"
-	}
-	return fmt.Sprintf("MessageType(%d)", int(t))
-}
 
 // A Handler is one mount on the application's mux: it upgrades requests to WebSockets, and registers them with a Worker,
 // where they can be pushed to. Several Handlers may share a Worker. It is safe for concurrent use.

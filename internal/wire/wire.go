@@ -1,0 +1,97 @@
+// Package wire is what both sides of a push have in common, so that a publisher needs none of what a worker is made of:
+// the types of messages, what a push can come to, and IDs.
+package wire
+
+import (
+	"errors"
+	"fmt"
+)
+
+// MessageType is the type of a WebSocket message (RFC 6455 section 5.6).
+type MessageType int
+
+const (
+	Text   MessageType = iota + 1 // valid UTF-8
+	Binary                        // any bytes
+)
+
+// String returns "text" or "binary".
+func (t MessageType) String() string {
+	switch t {
+	case Text:
+		return "text"
+	case Binary:
+		return "binary"
+	}
+	return fmt.Sprintf("MessageType(%d)", int(t))
+}
+
+// What a push can come to, other than nil. Packages wspush and publisher export them under the same names, and document
+// them there.
+var (
+	ErrGone        = errors.New("wspush: no such connection")
+	ErrBusy        = errors.New("wspush: too much is waiting for the client")
+	ErrTooLarge    = errors.New("wspush: the message is too large")
+	ErrInvalidUTF8 = errors.New("wspush: the text message is not valid UTF-8")
+	ErrShutdown    = errors.New("wspush: the worker is shutting down")
+	ErrUnknown     = errors.New("wspush: the message may have been written")
+	ErrForbidden   = errors.New("wspush: forbidden")
+	ErrUnreachable = errors.New("wspush: the worker cannot be reached")
+)
+
+// ErrMessageType is for a message that is neither Text nor Binary.
+var ErrMessageType = errors.New("wspush: the message type is neither Text nor Binary")
+
+// Types of problems (RFC 9457), by which an answer is known to be a worker's.
+const (
+	TypePrefix   = "urn:wspush:"
+	TypeFull     = TypePrefix + "full"
+	TypeShutdown = TypePrefix + "shutdown"
+)
+
+// Marker is the segment before the ID in the path form of an address, as API Gateway has it, and the last one in the path of
+// a bulk request.
+const Marker = "@connections"
+
+// NDJSON is the media type of bulk requests and their answers.
+const NDJSON = "application/x-ndjson"
+
+// TokenPrefix is how every token begins, and no ID does.
+const TokenPrefix = "v1."
+
+// IsID reports whether s has the form of a UUID (RFC 9562), in any letter case.
+func IsID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case i == 8 || i == 13 || i == 18 || i == 23:
+			if c != '-' {
+				return false
+			}
+		case c >= '0' && c <= '9', c >= 'a' && c <= 'f', c >= 'A' && c <= 'F':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// maxToken bounds what is looked at as a token. A worker's address in it is a URL.
+const maxToken = 1024
+
+// IsToken reports whether s has the form of a token, which says nothing of whether any worker can open it.
+func IsToken(s string) bool {
+	if len(s) <= len(TokenPrefix) || len(s) > maxToken || s[:len(TokenPrefix)] != TokenPrefix {
+		return false
+	}
+	for _, c := range []byte(s[len(TokenPrefix):]) {
+		switch {
+		case c >= '0' && c <= '9', c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c == '-', c == '_':
+		default:
+			return false
+		}
+	}
+	return true
+}
