@@ -1,40 +1,20 @@
 // API Gateway's client of AWS's SDK for JavaScript: apigateway.mjs URL [small]
 // It signs for nobody's keys; a worker does not verify that. The server must be examples/quickstart, or e2e/small.
 import assert from 'node:assert/strict';
-import { WebSocket } from 'ws';
 import {
   ApiGatewayManagementApiClient, DeleteConnectionCommand, GetConnectionCommand, PostToConnectionCommand,
   ApiGatewayManagementApiServiceException, ForbiddenException, GoneException, LimitExceededException, PayloadTooLargeException,
 } from '@aws-sdk/client-apigatewaymanagementapi';
 import { check, sleep, within } from '../check.mjs';
+import { connect as greeted } from './connect.mjs';
 
 const [url, small] = process.argv.slice(2);
 const maxPushBytes = small ? 256 << 10 : 1 << 20;
 
-// connect is a client, and its ID and endpoint from its greeting.
-async function connect() {
-  const client = new WebSocket(url, { headers: { 'User-Agent': 'e2e/1' } });
-  const messages = []; // received, not yet taken
-  let wake = () => {};
-  client.on('message', (data, isBinary) => {
-    messages.push(isBinary ? data : data.toString());
-    wake();
-  });
-  const closed = new Promise((resolve) => {
-    client.on('close', (code, reason) => resolve(`${code} ${reason}`));
-  });
-  client.on('error', () => {}); // close follows
-  const next = async () => {
-    if (messages.length === 0) await within(10, 'message', new Promise((resolve) => { wake = resolve; }));
-    return messages.shift();
-  };
-  const { host, pathname, username } = new URL(await next());
-  return { client, next, closed, id: username, endpoint: `http://${host}${pathname}` };
-}
-
+const connect = () => greeted(url, { headers: { 'User-Agent': 'e2e/1' } });
 const browser = await connect();
 const sdk = (more) => new ApiGatewayManagementApiClient({
-  endpoint: browser.endpoint, region: 'eu-central-1',
+  endpoint: `http://${browser.host}${browser.pathname}`, region: 'eu-central-1',
   credentials: { accessKeyId: 'NOBODY', secretAccessKey: 'secret' }, maxAttempts: 1, ...more,
 });
 const api = sdk();
