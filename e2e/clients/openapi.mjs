@@ -230,6 +230,7 @@ if (serves.status !== 200) {
     const body = lines.map((line) => (typeof line === 'string' ? line : JSON.stringify(line))).join('\n');
     const answer = await request(200, 'POST', bulk, { body, headers: ndjson });
     const answers = answer.body.trimEnd().split('\n').map((line) => JSON.parse(line));
+    assert.deepEqual(answers.pop(), { lines: lines.length });
     const of = (line, index) => {
       const found = answers.filter((answer) => answer.line === line && answer.index === index);
       assert.equal(found.length, 1, `answers for line ${line}, index ${index}`);
@@ -262,6 +263,11 @@ if (serves.status !== 200) {
     const body = JSON.stringify(lines[0]);
     for (const query of ['?type=text', '?confirm=received', '?timeout=5s']) await request(400, 'POST', bulk, { body, headers: ndjson, query });
     await request(403, 'POST', bulk, { body, headers: { ...ndjson, Origin: 'https://example.com' } });
+    if (small) {
+      for (const [status, key] of [[401, 'UNKNOWN'], [403, 'FORBIDDEN']]) {
+        await request(status, 'POST', bulk, { body, headers: { ...ndjson, Authorization: `AWS4-HMAC-SHA256 Credential=${key}/x` } });
+      }
+    }
     await request(415, 'POST', bulk, { body, headers: { 'Content-Type': 'application/json' } });
   });
 }
