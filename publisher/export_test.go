@@ -2,6 +2,7 @@ package publisher
 
 import (
 	"context"
+	"net"
 	"net/http"
 )
 
@@ -35,3 +36,6 @@ func (s *Stream) Lanes() int {
 func Scrub(text, secret string) string { return scrub(text, secret) }
 
 const MaxText = maxText
+
+// Counted is a connection as the Client's transport has them.
+func Counted(conn net.Conn) net.Conn { return &countedConn{Conn: conn} }

@@ -1,7 +1,6 @@
 package publisher
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -141,10 +140,8 @@ func (l *lane) run() {
 		req := bulk.Open(s.ctx, s.c.bulk, func(body io.Reader) (*http.Request, error) {
 			return s.c.bulkRequest(l.targets[alternative], body)
 		}, limit)
-		if l.sendBacklog(req, alternative, buffered) {
-			l.attend(req, buffered)
-		}
-		<-req.Done()
+		l.sendBacklog(req, alternative)
+		l.attend(req, buffered)
 		if req.Buffered() {
 			s.c.memory.setBuffered(l.targets[alternative].origin)
 		}
@@ -172,8 +169,9 @@ func (c *Client) bulkRequest(t target, body io.Reader) (*http.Request, error) {
 	}, nil
 }
 
-// sendBacklog sends what is to go first, and then lets others use the request. False means that it ends before.
-func (l *lane) sendBacklog(req *bulk.Request, alternative int, buffered bool) bool {
+// sendBacklog sends what is to go first, and then lets others use the request. If there is no room for all of it, which only a
+// change of the limit or the alternative can bring about, or the request has ended, the rest goes first on the next.
+func (l *lane) sendBacklog(req *bulk.Request, alternative int) {
 	s := l.s
 	for {
 		s.mu.Lock()
@@ -181,30 +179,24 @@ func (l *lane) sendBacklog(req *bulk.Request, alternative int, buffered bool) bo
 			l.req = req
 			l.change()
 			s.mu.Unlock()
-			return true
+			return
 		}
 		it := l.backlog[0]
 		l.backlog = l.backlog[1:]
 		s.mu.Unlock()
 		line, targets := it.line(alternative)
-		var err error
-		if buffered { // there is no room before its end
-			err = req.TrySend(line, targets, l.outcomes(it, alternative))
-		} else {
-			err = req.Send(context.Background(), line, targets, l.outcomes(it, alternative))
-		}
-		if err != nil {
+		if err := req.TrySend(line, targets, l.outcomes(it, alternative)); err != nil {
 			req.CloseSend()
 			s.mu.Lock()
 			l.backlog = append([]*item{it}, l.backlog...)
 			s.mu.Unlock()
-			return false
+			return
 		}
 	}
 }
 
 // attend ends the request when it is idle, or the stream is closed, or nothing more is queued if it is buffered, and cuts it
-// off when nothing is answered any more.
+// off when nothing is answered any more. It returns when the request is done.
 func (l *lane) attend(req *bulk.Request, buffered bool) {
 	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()

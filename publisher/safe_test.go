@@ -194,6 +194,42 @@ func TestStale(t *testing.T) {
 	}
 }
 
+// onceConn takes one request; then nothing more can be written to it.
+type onceConn struct {
+	net.Conn
+	requests int
+}
+
+func (c *onceConn) Write(p []byte) (int, error) {
+	if c.requests++; c.requests > 1 {
+		return 0, syscall.EPIPE
+	}
+	return c.Conn.Write(p)
+}
+
+// What could not be written to a connection that was used before is sent on another.
+func TestStaleWrite(t *testing.T) {
+	var requests, dials atomic.Int64
+	server := testutil.Serve(t, counting(&requests, says(204, "", "")))
+	c := newClient(t, publisher.Options{})
+	c.Transport().DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		dials.Add(1)
+		return publisher.Counted(&onceConn{Conn: conn}), nil
+	}
+	for range 3 {
+		if err := push(t, c, addressOf(server)); err != nil {
+			t.Error(err)
+		}
+	}
+	if requests.Load() != 3 || dials.Load() != 3 {
+		t.Errorf("%d requests over %d connections", requests.Load(), dials.Load())
+	}
+}
+
 // A request whose connection is lost after it was read is not sent again, over a new connection or one used before.
 func TestNeverTwice(t *testing.T) {
 	for _, before := range []int{0, 1} {

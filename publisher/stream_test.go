@@ -388,6 +388,25 @@ func TestPushEach(t *testing.T) {
 	}
 }
 
+// Long tokens share a line only as far as workers take it.
+func TestPushEachTokens(t *testing.T) {
+	w, server := serveWorker(t, &worker{})
+	s := newStream(t, newClient(t, publisher.Options{}))
+	var addresses []string
+	for i := range 100 {
+		addresses = append(addresses, fmt.Sprintf("%s/ws/@connections/v1.%01000d", server, i))
+	}
+	n := 0
+	for _, err := range s.PushEach(t.Context(), slices.Values(addresses), publisher.Text, nil) {
+		if n++; inError(t, err) != nil {
+			t.Error(err)
+		}
+	}
+	if lines, _ := w.count(); n != 100 || lines != 3 {
+		t.Errorf("%d outcomes, %d lines", n, lines)
+	}
+}
+
 // When its context ends, PushEach knows nothing of what is under way.
 func TestPushEachContext(t *testing.T) {
 	w, server := serveWorker(t, &worker{answer: func(_, _ int, id, _ string) int {
