@@ -32,8 +32,8 @@ type Answer struct {
 // MaxAnswer is how many bytes of an answer line, or of a problem, are read.
 const MaxAnswer = 64 << 10
 
-// OfWorker reports whether the answer, if it is not a success, is a worker's rather than some proxy's.
-func (a Answer) OfWorker() bool { return strings.HasPrefix(a.Type, wire.TypePrefix) }
+// OfWorker reports whether the answer is a worker's refusal rather than some proxy's.
+func (a Answer) OfWorker() bool { return a.Status >= 400 && strings.HasPrefix(a.Type, wire.TypePrefix) }
 
 // Wait is RetryAfter as a duration, and 0 where it makes no sense.
 func (a Answer) Wait() time.Duration { return duration(a.RetryAfter, time.Second) }
@@ -56,8 +56,12 @@ func ReadProblem(resp *http.Response) (Answer, error) {
 	if err != nil || len(body) > MaxAnswer || !hasMedia(resp.Header, "application/problem+json") {
 		return a, err
 	}
-	var problem Answer
-	if err := json.Unmarshal(body, &problem); err != nil || !problem.OfWorker() {
+	problem := a
+	if err := json.Unmarshal(body, &problem); err != nil {
+		return a, nil
+	}
+	problem.Status = a.Status
+	if !problem.OfWorker() {
 		return a, nil
 	}
 	a.Type, a.Detail, a.Connection = problem.Type, problem.Detail, problem.Connection

@@ -65,17 +65,16 @@ func (r *Request) watchHeader() {
 func (r *Request) exchange() end {
 	resp, err := r.do()
 	close(r.answered)
-	if err != nil {
-		e := end{cause: withoutURL(err), failed: ErrNotSent}
-		if r.mu.Lock(); !r.connected && r.ctx.Err() == nil {
-			e.failed = ErrConnect
-		}
-		r.mu.Unlock()
-		return e
-	}
 	r.mu.Lock()
-	r.buffered = r.late
+	connected := r.connected
+	r.buffered = r.late && err == nil
 	r.mu.Unlock()
+	switch {
+	case err != nil && !connected && r.ctx.Err() == nil:
+		return end{cause: withoutURL(err), failed: ErrConnect}
+	case err != nil:
+		return end{cause: withoutURL(err), failed: ErrNotSent}
+	}
 	defer resp.Body.Close()
 	defer r.cancel(ErrEnded) // before Close, which might otherwise wait for the rest of an answer
 	if resp.StatusCode != http.StatusOK {

@@ -1,0 +1,160 @@
+package publisher
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/wspush/wspush/internal/bulk"
+)
+
+// call is a request for one connection.
+type call struct {
+	method  string
+	query   string
+	media   string // of data
+	data    []byte // nil: no body
+	success int    // the status of success
+	reads   bool   // it only looks, so it may be sent any number of times
+}
+
+const (
+	maxStale    = 16              // connections that are found to have ended before anything was sent
+	problemTime = 5 * time.Second // for the words of a refusal
+)
+
+// do tries the alternatives of an address, as far as that is safe.
+func (c *Client) do(ctx context.Context, address string, k call) (http.Header, []byte, error) {
+	targets, err := c.targets(address)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := c.enter(); err != nil {
+		return nil, nil, err
+	}
+	defer c.running.Done()
+	ctx, cancel := c.within(ctx)
+	defer cancel()
+	first := c.memory.recall(targets)
+	var result error // the best answer so far
+	for i := range targets {
+		t := targets[i]
+		switch { // the first one, then the others in their order
+		case i == 0:
+			t = targets[first]
+		case i <= first:
+			t = targets[i-1]
+		}
+		header, body, err, next := c.try(ctx, t, k)
+		if err == nil {
+			c.memory.remember(targets, t)
+			return header, body, nil
+		}
+		if !next {
+			if e := (*Error)(nil); errors.As(err, &e) && e.Type != "" {
+				c.memory.remember(targets, t)
+			}
+			return nil, nil, err
+		}
+		if result == nil || !errors.Is(result, ErrGone) && (errors.Is(err, ErrGone) || status(err) != 0 || status(result) == 0) {
+			result = err
+		}
+	}
+	return nil, nil, result
+}
+
+func status(err error) int {
+	if e := (*Error)(nil); errors.As(err, &e) {
+		return e.Status
+	}
+	return 0
+}
+
+// try asks one target. If it fails, next says whether the next may be asked.
+func (c *Client) try(ctx context.Context, t target, k call) (header http.Header, body []byte, err error, next bool) {
+	for range maxStale {
+		if ctx.Err() != nil {
+			return nil, nil, ended(ctx), false
+		}
+		var tr trace
+		trying, cancel := context.WithCancel(ctx)
+		resp, failed := c.transport.RoundTrip(c.request(tr.attach(trying), t, k))
+		if failed == nil {
+			header, body, err, next := c.answer(ctx, cancel, t, k, resp)
+			cancel()
+			return header, body, err, next
+		}
+		cancel()
+		sent, stale := tr.sent()
+		switch {
+		case sent && k.reads, !sent && !stale && ctx.Err() == nil:
+			return nil, nil, &Error{is: ErrUnreachable, where: t.origin.String(), cause: c.safe(failed)}, ctx.Err() == nil
+		case sent:
+			if ctx.Err() != nil {
+				failed = ctx.Err()
+			}
+			return nil, nil, &Error{is: ErrUnknown, where: t.origin.String(), cause: c.safe(failed)}, false
+		}
+		err = failed
+	}
+	return nil, nil, &Error{is: ErrUnreachable, where: t.origin.String(), cause: c.safe(err)}, true
+}
+
+// answer reads a response.
+func (c *Client) answer(ctx context.Context, cancel func(), t target, k call, resp *http.Response) (http.Header, []byte, error, bool) {
+	defer resp.Body.Close()
+	if resp.StatusCode == k.success {
+		body, err := io.ReadAll(io.LimitReader(resp.Body, bulk.MaxAnswer+1))
+		if k.reads && (err != nil || len(body) > bulk.MaxAnswer) {
+			if ctx.Err() != nil {
+				err = ctx.Err()
+			} else if err == nil {
+				err = errors.New("the answer is too long")
+			}
+			return nil, nil, &Error{Status: resp.StatusCode, is: ErrUnreachable, where: t.origin.String(), cause: c.safe(err)}, ctx.Err() == nil
+		}
+		return resp.Header, body, nil, false
+	}
+	a := bulk.Answer{Status: resp.StatusCode}
+	if a.Status >= 200 { // 101 has a body that does not end
+		timer := time.AfterFunc(problemTime, cancel)
+		defer timer.Stop()
+		a, _ = bulk.ReadProblem(resp)
+	}
+	e := c.errorOf(t.origin, a)
+	next := elsewhere(a)
+	if k.reads && errors.Is(e, ErrUnknown) {
+		e.is, next = ErrUnreachable, true
+	}
+	e.cause = c.safe(ctx.Err())
+	return nil, nil, e, next && ctx.Err() == nil
+}
+
+// request makes the HTTP request. Its body has no GetBody: with one, the transport may send it again after an HTTP/2 reset, on
+// the word of a server that may have read it. And it is a copy, since the transport may still read it after the call.
+func (c *Client) request(ctx context.Context, t target, k call) *http.Request {
+	req := &http.Request{
+		Method: k.method, URL: t.url(), Host: t.host(), Header: c.header(k.media),
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}
+	req.URL.RawQuery = k.query
+	if k.data != nil {
+		req.Body = io.NopCloser(bytes.NewReader(bytes.Clone(k.data)))
+		req.ContentLength = int64(len(k.data)) // where 0 means that it is chunked
+	}
+	return req.WithContext(ctx)
+}
+
+func (c *Client) header(media string) http.Header {
+	h := http.Header{"User-Agent": {"wspush-publisher"}}
+	if media != "" {
+		h.Set("Content-Type", media)
+	}
+	if c.opts.Token != "" {
+		h.Set("Authorization", "Bearer "+c.opts.Token)
+	}
+	return h
+}

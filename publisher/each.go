@@ -1,0 +1,198 @@
+package publisher
+
+import (
+	"context"
+	"iter"
+	"sync"
+
+	"github.com/wspush/wspush/internal/bulk"
+)
+
+// PushEach sends the same message to many connections, and yields each address with its outcome as soon as that is known, in
+// any order. The errors are those of Push. The message goes over the wire once for up to 1000 connections of a worker, so
+// addresses are first collected: nothing is sent before there are that many, or addresses has ended.
+//
+// When ctx ends, what has not been sent yet gets its error, and what is under way an ErrUnknown. Leaving the range does not
+// recall what has been sent. data must not change during the range; it is not kept beyond.
+func (s *Stream) PushEach(ctx context.Context, addresses iter.Seq[string], typ MessageType, data []byte) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		e := &each{s: s, ctx: ctx, yield: yield, groups: make(map[string]*group), pending: make(map[*group]int), signal: make(chan struct{}, 1)}
+		var invalid error
+		e.end, invalid = bulk.AppendEnd(nil, bulk.Line{Type: typ, Data: data, Timeout: s.c.workerTimeout(ctx, false)})
+		for address := range addresses {
+			err := invalid
+			if err == nil && ctx.Err() != nil {
+				err = ended(ctx)
+			}
+			if err != nil {
+				e.emit(address, err)
+			} else {
+				e.add(address)
+			}
+			if e.collect(); e.left {
+				return
+			}
+		}
+		for key := range e.groups {
+			if e.flush(key); e.left {
+				return
+			}
+		}
+		for len(e.pending) > 0 && !e.left {
+			select {
+			case <-e.signal:
+				e.collect()
+			case <-ctx.Done():
+				e.collect()
+				e.abandon()
+			}
+		}
+	}
+}
+
+const (
+	maxGroup      = 1000     // targets of a line
+	maxGroupBytes = 48 << 10 // of them; a worker allows 64 KiB beyond the message
+	maxGrouped    = 16_000   // addresses that are collected at most
+)
+
+// each is one PushEach. All but finish run on its caller's goroutine.
+type each struct {
+	s       *Stream
+	ctx     context.Context
+	yield   func(string, error) bool
+	left    bool // the range has been left: yield must not be called again
+	end     []byte
+	groups  map[string]*group // by lane: what is being collected
+	grouped int               // addresses in them
+	pending map[*group]int    // how many outcomes are outstanding
+
+	signal   chan struct{} // has an element when finished may have some
+	mu       sync.Mutex    // guards finished
+	finished []finished
+}
+
+// group is the targets of one line.
+type group struct {
+	targets   []target
+	addresses []string
+	to        [][]string // by alternative
+	bytes     int
+	yielded   []bool
+}
+
+type finished struct {
+	group *group
+	index int
+	err   error
+}
+
+func (e *each) add(address string) {
+	targets, err := e.s.c.targets(address)
+	if err != nil {
+		e.emit(address, err)
+		return
+	}
+	longest := 0
+	for _, t := range targets {
+		longest = max(longest, len(t.id)+3)
+	}
+	key := laneKey(targets)
+	if g := e.groups[key]; g != nil && g.bytes+longest > maxGroupBytes {
+		if e.flush(key); e.left {
+			return
+		}
+	}
+	g := e.groups[key]
+	if g == nil {
+		g = &group{targets: targets, to: make([][]string, len(targets))}
+		e.groups[key] = g
+	}
+	for i, t := range targets {
+		g.to[i] = append(g.to[i], t.id)
+	}
+	g.addresses = append(g.addresses, address)
+	g.bytes += longest
+	e.grouped++
+	if len(g.addresses) >= maxGroup {
+		e.flush(key)
+	}
+	if e.grouped >= maxGrouped {
+		for key := range e.groups {
+			if e.flush(key); e.left {
+				return
+			}
+		}
+	}
+}
+
+// flush sends a group.
+func (e *each) flush(key string) {
+	g := e.groups[key]
+	delete(e.groups, key)
+	e.grouped -= len(g.addresses)
+	g.yielded = make([]bool, len(g.addresses))
+	e.pending[g] = len(g.addresses)
+	err := e.s.send(e.ctx, key, g.targets, &item{to: g.to, end: e.end, done: func(index int, _ bulk.Answer, err error) {
+		e.finish(finished{g, index, err})
+	}})
+	if err != nil {
+		for i := range g.addresses {
+			e.settle(finished{g, i, err})
+		}
+	}
+	e.collect()
+}
+
+// finish is called on the stream's goroutines.
+func (e *each) finish(f finished) {
+	e.mu.Lock()
+	e.finished = append(e.finished, f)
+	e.mu.Unlock()
+	select {
+	case e.signal <- struct{}{}:
+	default:
+	}
+}
+
+// collect emits what has finished.
+func (e *each) collect() {
+	e.mu.Lock()
+	finished := e.finished
+	e.finished = nil
+	e.mu.Unlock()
+	for _, f := range finished {
+		e.settle(f)
+	}
+}
+
+// abandon emits everything that is under way, whose outcome comes too late.
+func (e *each) abandon() {
+	err := &Error{is: ErrUnknown, cause: e.s.c.safe(e.ctx.Err())}
+	for g := range e.pending {
+		for i := range g.addresses {
+			if !g.yielded[i] {
+				e.settle(finished{g, i, err})
+			}
+		}
+	}
+}
+
+func (e *each) settle(f finished) {
+	if f.group.yielded[f.index] {
+		return
+	}
+	f.group.yielded[f.index] = true
+	if e.pending[f.group]--; e.pending[f.group] == 0 {
+		delete(e.pending, f.group)
+	}
+	e.emit(f.group.addresses[f.index], f.err)
+}
+
+func (e *each) emit(address string, err error) {
+	if e.left {
+		return
+	}
+	e.left = true // stays so if yield panics
+	e.left = !e.yield(address, err)
+}

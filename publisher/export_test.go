@@ -1,0 +1,41 @@
+package publisher
+
+import (
+	"context"
+	"net"
+	"net/http"
+)
+
+// Requests returns the requests that a push to the address would try.
+func (c *Client) Requests(address string) ([]*http.Request, error) {
+	targets, err := c.targets(address)
+	if err != nil {
+		return nil, err
+	}
+	var all []*http.Request
+	for _, t := range targets {
+		all = append(all, c.request(context.Background(), t, call{method: http.MethodPost, data: []byte{}}))
+	}
+	return all, nil
+}
+
+// Transport returns the Client's.
+func (c *Client) Transport() *http.Transport { return c.transport }
+
+// Remembered returns for how many sets of origins the Client knows which one works.
+func (c *Client) Remembered() int { return len(c.memory.worked) }
+
+// Lanes returns how many lanes the Stream has.
+func (s *Stream) Lanes() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.lanes)
+}
+
+// Scrub is what errors do with the text of others.
+func Scrub(text, secret string) string { return scrub(text, secret) }
+
+const MaxText = maxText
+
+// Counted is a connection as the Client's transport has them.
+func Counted(conn net.Conn) net.Conn { return &countedConn{Conn: conn} }

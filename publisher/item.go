@@ -1,0 +1,86 @@
+package publisher
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+
+	"github.com/wspush/wspush/internal/bulk"
+)
+
+// item is a line of a Stream until all of its outcomes are known.
+type item struct {
+	to     [][]string // by alternative: what the line goes to, of which there is at least one
+	end    []byte     // what comes after that in the line
+	done   func(index int, a bulk.Answer, err error)
+	seq    uint64 // the order in which items came
+	failed int    // alternatives to which there was no connection
+	resent bool
+}
+
+// line is what to send by one of the alternatives.
+func (it *item) line(alternative int) (line []byte, targets int) {
+	to := it.to[alternative]
+	line, err := bulk.Address(make([]byte, 0, len(it.end)+len(`{"to":[]`)+len(to)*(len(to[0])+3)), to, it.end)
+	if err != nil {
+		panic(err) // parseAddress has seen to it that they are IDs and tokens
+	}
+	return line, bulk.Line{To: to}.Targets()
+}
+
+// outcomes is what a request calls with those of the item.
+func (l *lane) outcomes(it *item, alternative int) func(int, bulk.Answer, error) {
+	return func(index int, a bulk.Answer, err error) {
+		if err == nil {
+			l.works(alternative)
+		}
+		if errors.Is(err, bulk.ErrNotSent) && a.Status == 0 && l.again(it, index == len(it.to[alternative])-1, errors.Is(err, bulk.ErrConnect)) {
+			return
+		}
+		it.done(index, a, l.s.c.streamError(l.targets[alternative].origin, a, err))
+	}
+}
+
+// again decides whether an item that was not sent is to be sent again. That is the same for all of its targets; the last of
+// them puts it into the backlog.
+func (l *lane) again(it *item, last, noConnection bool) bool {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	failed, resent := it.failed, it.resent
+	if noConnection {
+		failed++
+		l.failed = true
+	} else {
+		if resent {
+			return false
+		}
+		resent = true
+	}
+	if failed >= len(l.targets) || l.s.ctx.Err() != nil {
+		return false
+	}
+	if last {
+		it.failed, it.resent = failed, resent
+		l.backlog = append(l.backlog, it)
+		slices.SortStableFunc(l.backlog, func(a, b *item) int { return cmp.Compare(a.seq, b.seq) })
+	}
+	return true
+}
+
+// streamError is what became of a line's target.
+func (c *Client) streamError(o origin, a bulk.Answer, err error) error {
+	if err == nil && a.Status == 204 {
+		return nil
+	}
+	e := &Error{where: o.String()}
+	if a.Status != 0 {
+		e = c.errorOf(o, a)
+	}
+	switch {
+	case errors.Is(err, bulk.ErrLost):
+		e.is, e.cause = ErrUnknown, c.safe(err)
+	case err != nil && (e.is == nil && a.Status == 0 || e.is == ErrUnknown):
+		e.is, e.cause = ErrUnreachable, c.safe(err)
+	}
+	return e
+}

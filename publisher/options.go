@@ -1,0 +1,86 @@
+package publisher
+
+import (
+	"crypto/tls"
+	"errors"
+	"net/netip"
+	"net/url"
+	"time"
+)
+
+// Options say where pushes may go, and how. At least one of Hosts, Prefixes and Allow must be set; what any of them allows is
+// allowed.
+type Options struct {
+	// Hosts are the host names and IP addresses to which pushes may go, in any letter case. One with a port
+	// ("worker-1:48775", "[::1]:48775") allows that port; one without allows every port of the host, whoever listens there.
+	// Names are compared as they are, and not resolved: an allowed name is trusted, wherever it leads.
+	Hosts []string
+
+	// Prefixes are the IP addresses to which pushes may go, every port of them: of those that stand in the address as such.
+	// A name that resolves to one does not count.
+	Prefixes []netip.Prefix
+
+	// Allow is asked about what neither Hosts nor Prefixes allow. The URL has a scheme and a host, in lower case and without a
+	// default port, and nothing else. It is called by whoever pushes, from many goroutines at once.
+	Allow func(*url.URL) bool
+
+	// Token is sent as Authorization: Bearer to every worker; see wspush.BearerTokens. Over http it can be read on the way.
+	// Default: none.
+	Token string
+
+	// TLS is for workers whose addresses begin with https. It is copied. Default: that of package tls.
+	TLS *tls.Config
+
+	// Timeout bounds a push, and any other call for one connection, whose context ends no earlier. Default 35 s, which is more
+	// than a worker takes to answer; negative: none. A Stream also gives up a request in which nothing was answered for that
+	// long, and 5 s more.
+	Timeout time.Duration
+
+	// DialTimeout bounds each attempt to connect, and the handshake of TLS once more. Default 3 s; negative: none.
+	DialTimeout time.Duration
+
+	// MaxStreamBytes bounds what one bulk request of a Stream may have unanswered before Stream.Send waits, in bytes of lines,
+	// of which the last may exceed it. Default 1 MiB. Negative is an error.
+	MaxStreamBytes int
+}
+
+const (
+	defaultTimeout        = 35 * time.Second
+	defaultDialTimeout    = 3 * time.Second
+	defaultMaxStreamBytes = 1 << 20
+)
+
+// withDefaults returns a copy with every default filled in; 0 then means that there is no limit.
+func (o *Options) withDefaults() (Options, error) {
+	if o == nil {
+		o = &Options{}
+	}
+	out := *o
+	out.Timeout = orDefault(o.Timeout, defaultTimeout)
+	out.DialTimeout = orDefault(o.DialTimeout, defaultDialTimeout)
+	if o.MaxStreamBytes < 0 {
+		return out, errors.New("wspush: MaxStreamBytes is negative")
+	}
+	if o.MaxStreamBytes == 0 {
+		out.MaxStreamBytes = defaultMaxStreamBytes
+	}
+	for _, c := range []byte(o.Token) {
+		if c <= ' ' || c >= 0x7f {
+			return out, errors.New("wspush: Token has characters that no header has")
+		}
+	}
+	if o.TLS != nil {
+		out.TLS = o.TLS.Clone()
+	}
+	return out, nil
+}
+
+func orDefault(d, otherwise time.Duration) time.Duration {
+	switch {
+	case d == 0:
+		return otherwise
+	case d < 0:
+		return 0
+	}
+	return d
+}

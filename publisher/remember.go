@@ -1,0 +1,79 @@
+package publisher
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// memory is what has been learnt of origins. It is kept for them and not for connections: all connections of a worker have the
+// same, and no client can fill it.
+type memory struct {
+	mu       sync.Mutex           // guards what follows
+	worked   map[string]string    // by sets of origins: the one that has worked last
+	buffered map[string]time.Time // by origin: until when requests are taken to be kept until they are whole
+}
+
+const (
+	maxRemembered = 1024 // in each map
+	bufferedFor   = 5 * time.Minute
+)
+
+// put adds to a map of a memory, at the cost of anything else where it is full.
+func put[V any](m map[string]V, key string, v V) {
+	if _, ok := m[key]; !ok && len(m) >= maxRemembered {
+		for any := range m {
+			delete(m, any)
+			break
+		}
+	}
+	m[key] = v
+}
+
+func originsKey(targets []target) string {
+	all := make([]string, len(targets))
+	for i, t := range targets {
+		all[i] = t.origin.String()
+	}
+	slices.Sort(all)
+	return strings.Join(all, " ")
+}
+
+// recall returns the index of the target to try first.
+func (m *memory) recall(targets []target) int {
+	if len(targets) == 1 {
+		return 0
+	}
+	key := originsKey(targets)
+	m.mu.Lock()
+	worked, ok := m.worked[key]
+	m.mu.Unlock()
+	if !ok {
+		return 0
+	}
+	return max(0, slices.IndexFunc(targets, func(t target) bool { return t.origin.String() == worked }))
+}
+
+func (m *memory) remember(targets []target, t target) {
+	if len(targets) == 1 {
+		return
+	}
+	key := originsKey(targets)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	put(m.worked, key, t.origin.String())
+}
+
+// setBuffered remembers that something before the origin keeps requests until they are whole.
+func (m *memory) setBuffered(o origin) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	put(m.buffered, o.String(), time.Now().Add(bufferedFor))
+}
+
+func (m *memory) isBuffered(o origin) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return time.Now().Before(m.buffered[o.String()])
+}

@@ -1,0 +1,165 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/wspush/wspush/internal/bulk"
+)
+
+// Stream pushes many messages over few requests: one bulk request for each worker and path, which is begun with the first
+// message, and ended when it has had none for a minute. It is safe for concurrent use. The more is on its way at once, the
+// less each message costs: push from many goroutines, or with Send or PushEach.
+//
+// Messages that are given one after the other, with the same address or for the same connection of the same list of hosts, are
+// written in that order. Where an address has several alternatives, the one that worked last is taken, and the next only when
+// there is no connection to it. A message that was certainly not read, since the worker ended the request before, is sent once
+// more by itself; otherwise none is.
+type Stream struct {
+	c       *Client
+	ctx     context.Context // ends when the Client is stopped
+	closing chan struct{}   // closed by Close
+
+	mu      sync.Mutex // guards what follows, and all lanes
+	closed  bool
+	lanes   map[string]*lane
+	uses    uint64 // of lanes
+	seq     uint64 // of items
+	running sync.WaitGroup
+}
+
+// NewStream makes a Stream, which needs to be closed. It does nothing before the first push.
+func (c *Client) NewStream() *Stream {
+	return &Stream{c: c, ctx: c.ctx, closing: make(chan struct{}), lanes: make(map[string]*lane)}
+}
+
+// Push is Client.Push over the stream. If ctx ends while the message is under way, the error is an ErrUnknown that also matches
+// ctx's error, and the message may still be written.
+func (s *Stream) Push(ctx context.Context, address string, typ MessageType, data []byte) error {
+	_, err := s.push(ctx, address, typ, data, false)
+	return err
+}
+
+// PushConfirmed is Client.PushConfirmed over the stream.
+func (s *Stream) PushConfirmed(ctx context.Context, address string, typ MessageType, data []byte) (roundTrip time.Duration, err error) {
+	return s.push(ctx, address, typ, data, true)
+}
+
+func (s *Stream) push(ctx context.Context, address string, typ MessageType, data []byte, confirm bool) (time.Duration, error) {
+	type result struct {
+		roundTrip time.Duration
+		err       error
+	}
+	timeout := s.c.workerTimeout(ctx, confirm)
+	ctx, cancel := s.c.within(ctx)
+	defer cancel()
+	done := make(chan result, 1)
+	err := s.one(ctx, address, bulk.Line{Type: typ, Data: data, Confirm: confirm, Timeout: timeout}, func(a bulk.Answer, err error) {
+		done <- result{a.RoundTrip(), err}
+	})
+	if err != nil {
+		return 0, err
+	}
+	select {
+	case r := <-done:
+		return r.roundTrip, r.err
+	case <-ctx.Done():
+	}
+	select {
+	case r := <-done:
+		return r.roundTrip, r.err
+	default:
+		return 0, &Error{is: ErrUnknown, cause: s.c.safe(ctx.Err())}
+	}
+}
+
+// Send queues a message, of which data is not kept, and calls done once with what Push would have returned: on a goroutine of
+// the Stream's, which it must not block, and from which it must call no method of the Stream or the Client. While too much is
+// unanswered (Options.MaxStreamBytes), Send waits. If it returns an error, which is one that Push returns before anything is
+// sent, done is never called. ctx bounds the wait, and its deadline also that of the worker.
+func (s *Stream) Send(ctx context.Context, address string, typ MessageType, data []byte, done func(error)) error {
+	line := bulk.Line{Type: typ, Data: data, Timeout: s.c.workerTimeout(ctx, false)}
+	return s.one(ctx, address, line, func(_ bulk.Answer, err error) { done(err) })
+}
+
+// one sends a line to one connection.
+func (s *Stream) one(ctx context.Context, address string, line bulk.Line, done func(bulk.Answer, error)) error {
+	targets, err := s.c.targets(address)
+	if err != nil {
+		return err
+	}
+	end, err := bulk.AppendEnd(nil, line)
+	if err != nil {
+		return err
+	}
+	it := &item{to: make([][]string, len(targets)), end: end, done: func(_ int, a bulk.Answer, err error) { done(a, err) }}
+	for i, t := range targets {
+		it.to[i] = []string{t.id}
+	}
+	return s.send(ctx, laneKey(targets), targets, it)
+}
+
+// send puts an item into the request of its lane, and waits until there is one, and room in it.
+func (s *Stream) send(ctx context.Context, key string, targets []target, it *item) error {
+	if ctx.Err() != nil {
+		return ended(ctx)
+	}
+	l, err := s.enter(key, targets)
+	if err != nil {
+		return err
+	}
+	defer s.leave(l)
+	for {
+		s.mu.Lock()
+		if it.seq == 0 {
+			s.seq++
+			it.seq = s.seq
+		}
+		if s.closed {
+			s.mu.Unlock()
+			return ErrStopped
+		}
+		if !l.running {
+			// The new request begins with this item: there may be no time for more, if it ends at once.
+			l.backlog = append(l.backlog, it)
+			err := s.start(l)
+			s.mu.Unlock()
+			return err
+		}
+		req, alternative, changed := l.req, l.current, l.changed
+		s.mu.Unlock()
+		if req != nil {
+			line, targets := it.line(alternative)
+			switch err := req.Send(ctx, line, targets, l.outcomes(it, alternative)); {
+			case err == nil:
+				return nil
+			case !errors.Is(err, bulk.ErrEnded):
+				return ended(ctx)
+			}
+		}
+		// What the ended request has not sent goes first, on the next one.
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ended(ctx)
+		}
+	}
+}
+
+// Close ends the stream: messages that come later, and those for which Send or Push still waits for room, fail with
+// ErrStopped; for all others it waits until their outcome is known. It returns nil, and may be called more than once.
+func (s *Stream) Close() error {
+	s.mu.Lock()
+	if !s.closed {
+		s.closed = true
+		close(s.closing)
+		for _, l := range s.lanes {
+			l.change()
+		}
+	}
+	s.mu.Unlock()
+	s.running.Wait()
+	return nil
+}
