@@ -77,6 +77,8 @@ type host struct {
 	addr  string // host:port
 	path  string // of the WebSocket; %d stands for the number of the client
 	push  string // where to push to a client, if the greeting does not say; with %d
+	all   []int  // of all its processes that work for its clients and publishers, if there are more
+	way   way    // how it takes many messages
 	close func()
 }
 
@@ -102,7 +104,7 @@ func startGo(ctx context.Context, name, path string, ping time.Duration, args ..
 			stop()
 			return nil, fmt.Errorf("%s did not start: %q", name, s)
 		}
-		return &host{name: name, pid: p.pid(), addr: addr, path: "/ws", close: stop}, nil
+		return &host{name: name, pid: p.pid(), addr: addr, path: "/ws", way: byLines, close: stop}, nil
 	case <-time.After(startTimeout):
 		err = fmt.Errorf("%s did not start in %v", name, startTimeout)
 	case <-ctx.Done():
@@ -110,6 +112,14 @@ func startGo(ctx context.Context, name, path string, ping time.Duration, args ..
 	}
 	stop()
 	return nil, err
+}
+
+// pids are the processes whose CPU counts as the server's.
+func (h *host) pids() []int {
+	if len(h.all) > 0 {
+		return h.all
+	}
+	return []int{h.pid}
 }
 
 // cpu is the processor time that the server has used so far.

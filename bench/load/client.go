@@ -106,6 +106,7 @@ func (t *connecting) step(l *loop) (*order.Report, error) {
 func (l *loop) open(index int, o order.Order) error {
 	c := &l.clients[index]
 	*c = client{}
+	l.greets = o.Greets
 	// Eight source addresses, so that ports that wait out their TIME_WAIT do not run out.
 	fd, err := dial(o.Addr, [4]byte{127, 0, 0, byte(2 + index%8)}, o.Do == order.Stall && !o.Reads)
 	if err != nil {
@@ -244,7 +245,7 @@ func (l *loop) readClient(index int) {
 			return
 		}
 		data = data[end+4:]
-		if c.state = greeted; c.url != "" {
+		if c.state = greeted; c.url != "" && !l.greets {
 			l.ready(index)
 		}
 	}
@@ -289,16 +290,20 @@ func (l *loop) takeFrame(index int, op byte, payload []byte) {
 	switch op {
 	case 0x80 | opText, 0x80 | opBinary:
 		if c.state == greeted {
-			if err := c.pushedAt(string(payload)); err != nil {
-				l.ended(c, fmt.Sprintf("the greeting is no URL: %v", err))
-				return
+			if c.url == "" {
+				if err := c.pushedAt(string(payload)); err != nil {
+					l.ended(c, fmt.Sprintf("the greeting is no URL: %v", err))
+					return
+				}
 			}
 			l.ready(index)
 			return
 		}
 		c.messages++
-		if p, ok := l.task.(*pushing); ok {
-			p.arrived(l, index, payload)
+		if t, ok := l.task.(interface {
+			arrived(l *loop, index int, message []byte)
+		}); ok {
+			t.arrived(l, index, payload)
 		}
 	case 0x80 | opPing:
 		c.pings++
