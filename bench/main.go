@@ -191,6 +191,14 @@ func (r *run) servers(list string) ([]server, error) {
 			}
 			all = append(all, server{name, n.start})
 			r.results.Versions[name] = n.version
+		case name == "centrifugo":
+			c, err := findCentrifugo()
+			if err != nil {
+				r.note("centrifugo was not measured: %v", err)
+				continue
+			}
+			all = append(all, server{name, c.start})
+			r.results.Versions[name] = c.version
 		default:
 			return nil, fmt.Errorf("there is no server %q", name)
 		}

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/wspush/wspush/bench/internal/order"
 )
 
 // nginxConfig is an nginx with Nchan that has nothing to do but this: one worker, no buffer of messages, no access log.
@@ -47,11 +49,16 @@ http {
 		location ~ ^/pub/(.+)$ {
 			nchan_publisher http;
 			nchan_channel_id $1;
+			nchan_channel_id_split_delimiter ",";
 			nchan_store_messages off;
 		}
 	}
 }
 `
+
+// pipelined is how Nchan takes many messages: a request for each, without waiting for the answer, since it has none for
+// many. A message for many has a request, which names all their channels.
+var pipelined = way{form: order.Requests, publishers: 4, batch: 50, window: 100}
 
 // nchan is an installed nginx that has the module.
 type nchan struct {
@@ -127,7 +134,7 @@ func (n *nchan) start(ctx context.Context, ping time.Duration) (_ *host, err err
 		if err == nil {
 			c.Close()
 			if worker, err := onlyChild(p.pid()); err == nil {
-				return &host{name: "nchan", pid: worker, addr: addr, path: "/sub/%d", push: "http://" + addr + "/pub/%d", close: stop}, nil
+				return &host{name: "nchan", pid: worker, addr: addr, path: "/sub/%d", push: "http://" + addr + "/pub/%d", way: pipelined, close: stop}, nil
 			}
 		}
 		if time.Since(begin) > startTimeout {

@@ -38,7 +38,7 @@ func newForm(name, address string) (form, *url.URL, error) {
 	case order.Requests:
 		f = &singles{path: u.RequestURI(), host: u.Host}
 	case order.Centrifugo:
-		f = &batches{path: u.RequestURI() + "/batch", host: u.Host, first: `{"parallel":true,"commands":[`, item: centrifugoItem, last: `]}`}
+		f = &batches{path: u.RequestURI() + "/batch", host: u.Host, first: `{"commands":[`, item: centrifugoItem, last: `]}`}
 	case order.Pushpin:
 		f = &batches{path: u.RequestURI() + "/", host: u.Host, first: `{"items":[`, item: pushpinItem, last: `]}`}
 	default:
