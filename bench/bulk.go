@@ -24,11 +24,8 @@ var byLines = way{form: order.Lines, publishers: 4, batch: 100, window: 4000}
 // oneByOne is how a server takes one message a request, in the form in which it takes many.
 func (w way) oneByOne() way { return way{form: w.form, publishers: publishers, batch: 1, window: 1} }
 
-// Messages to few clients, and to many.
-const (
-	few  = 16
-	many = 100
-)
+// few is how many clients get all messages, to compare with.
+const few = 16
 
 // runBulk measures many messages in a request beside one in each.
 func runBulk(ctx context.Context, r *run, s server) error {
@@ -51,7 +48,7 @@ func runBulk(ctx context.Context, r *run, s server) error {
 			}},
 			{"bulk", func() (order.Report, error) { return r.bulk(ctx, h, l, h.way, 0, 1) }},
 			{"few", func() (order.Report, error) { return r.bulk(ctx, h, l, h.way, few, 1) }},
-			{"many", func() (order.Report, error) { return r.bulk(ctx, h, l, h.way, 0, min(many, r.plan.posted/2)) }},
+			{"many", func() (order.Report, error) { return r.bulk(ctx, h, l, h.way, 0, r.plan.many()) }},
 		}
 		for _, phase := range phases {
 			if !r.wants(phase.name+"-rate", phase.name+"-cpu", phase.name+"-own") {

@@ -36,10 +36,10 @@ const centrifugoPath = "/connection/uni_websocket?cf_connect=%%7B%%22subs%%22%%3
 var byCommands = way{form: order.Centrifugo, publishers: 16, batch: 1000, window: 1000}
 
 // centrifugo is an installed Centrifugo.
-type centrifugo struct{ program, version string }
+type centrifugo struct{ program string }
 
 // findCentrifugo looks for Centrifugo, also where go install puts it.
-func findCentrifugo() (*centrifugo, error) {
+func findCentrifugo(plan) (*installed, error) {
 	program, err := exec.LookPath("centrifugo")
 	for _, dir := range goBins() {
 		if err != nil {
@@ -49,11 +49,11 @@ func findCentrifugo() (*centrifugo, error) {
 	if err != nil {
 		return nil, errors.New("it is not installed: go install github.com/centrifugal/centrifugo/v6@v6.9.1")
 	}
-	c := &centrifugo{program: program, version: "of unknown version"}
+	version := "of unknown version"
 	if info, err := buildinfo.ReadFile(program); err == nil {
-		c.version = info.Main.Version
+		version = info.Main.Version
 	}
-	return c, nil
+	return &installed{version, (&centrifugo{program}).start}, nil
 }
 
 // goBins are where go install puts programs.

@@ -46,6 +46,19 @@ type server struct {
 	start func(ctx context.Context, ping time.Duration) (*host, error)
 }
 
+// installed is a server that is no part of this repository, and is measured where it is installed.
+type installed struct {
+	version string
+	start   func(ctx context.Context, ping time.Duration) (*host, error)
+}
+
+// finders look for such servers.
+var finders = map[string]func(plan) (*installed, error){
+	"nchan":      findNchan,
+	"centrifugo": findCentrifugo,
+	"pushpin":    findPushpin,
+}
+
 func bench(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	var (
@@ -183,22 +196,14 @@ func (r *run) servers(list string) ([]server, error) {
 		case slices.Contains(goAll, name):
 			all = append(all, r.goServer(name, name))
 			r.results.Versions[name] = versionOf(name, r.program(name))
-		case name == "nchan":
-			n, err := findNchan()
+		case finders[name] != nil:
+			found, err := finders[name](r.plan)
 			if err != nil {
-				r.note("nchan was not measured: %v", err)
+				r.note("%s was not measured: %v", name, err)
 				continue
 			}
-			all = append(all, server{name, n.start})
-			r.results.Versions[name] = n.version
-		case name == "centrifugo":
-			c, err := findCentrifugo()
-			if err != nil {
-				r.note("centrifugo was not measured: %v", err)
-				continue
-			}
-			all = append(all, server{name, c.start})
-			r.results.Versions[name] = c.version
+			all = append(all, server{name, found.start})
+			r.results.Versions[name] = found.version
 		default:
 			return nil, fmt.Errorf("there is no server %q", name)
 		}

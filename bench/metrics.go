@@ -100,6 +100,14 @@ var metrics = []metric{
 	{name: "few-cpu", group: bulk, says: "server CPU of a push among many to 16 clients", unit: "µs"},
 	{name: "many-rate", group: bulk, says: "messages to 100 clients each: pushes", unit: "1/s", more: true, reference: "wspush single"},
 	{name: "many-cpu", group: bulk, says: "server CPU of a push of a message to 100", unit: "µs", reference: "wspush single"},
+	{name: "forwarded-rate", group: bulk, says: "forwarded POST pushes, 16 publishers", unit: "1/s", more: true,
+		reference: "wspush direct"},
+	{name: "forwarded-cpu", group: bulk, says: "CPU of one, of both workers", unit: "µs", reference: "wspush direct"},
+	{name: "forwarded-first", group: bulk, says: "of the worker that was asked", unit: "µs"},
+	{name: "forwarded-second", group: bulk, says: "of the worker that holds the connection", unit: "µs", reference: "wspush direct"},
+	{name: "forwarded-bulk-rate", group: bulk, says: "forwarded pushes among many", unit: "1/s", more: true,
+		reference: "wspush direct"},
+	{name: "forwarded-bulk-cpu", group: bulk, says: "CPU of one, of both workers", unit: "µs", reference: "wspush direct"},
 }
 
 var targets = []target{

@@ -60,15 +60,11 @@ http {
 // many. A message for many has a request, which names all their channels.
 var pipelined = way{form: order.Requests, publishers: 4, batch: 50, window: 100}
 
-// nchan is an installed nginx that has the module.
-type nchan struct {
-	nginx   string // path of the program
-	module  string // path of the module
-	version string
-}
+// nchan is an installed nginx that has the module: the paths of both.
+type nchan struct{ nginx, module string }
 
 // findNchan looks for nginx with Nchan.
-func findNchan() (*nchan, error) {
+func findNchan(plan) (*installed, error) {
 	nginx, err := exec.LookPath("nginx")
 	if err != nil {
 		nginx, err = exec.LookPath("/usr/sbin/nginx") // is not in everyone's path
@@ -84,19 +80,20 @@ func findNchan() (*nchan, error) {
 	if m := regexp.MustCompile(`--modules-path=(\S+)`).FindStringSubmatch(about); m != nil {
 		dir = m[1]
 	}
-	n := &nchan{nginx: nginx, module: filepath.Join(dir, "ngx_nchan_module.so")}
+	n := &nchan{nginx, filepath.Join(dir, "ngx_nchan_module.so")}
 	if _, err := os.Stat(n.module); err != nil {
 		return nil, errors.New("nginx has no Nchan")
 	}
+	version := "nginx"
 	if m := regexp.MustCompile(`nginx version: nginx/(\S+)`).FindStringSubmatch(about); m != nil {
-		n.version = "nginx " + m[1]
+		version += " " + m[1]
 	}
 	// Only where there is dpkg: nginx itself does not know.
 	if v, err := output("dpkg-query", "-W", "-f", "${Version}", "libnginx-mod-nchan"); err == nil {
 		v, _, _ = strings.Cut(strings.TrimPrefix(v, "1:"), "+") // without what is Debian's
-		n.version = v + " on " + n.version
+		version = v + " on " + version
 	}
-	return n, nil
+	return &installed{version, n.start}, nil
 }
 
 // start starts nginx. Its clients are not greeted: each subscribes to a channel of its own.

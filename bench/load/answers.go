@@ -15,6 +15,7 @@ type answers struct {
 	state   answerState
 	left    int // of the body, or of its chunk
 	chunked bool
+	closes  bool // the server closes the connection after it
 }
 
 type answerState int8
@@ -106,7 +107,7 @@ func (a *answers) head(head []byte) (err error) {
 	if a.status, err = strconv.Atoi(string(head[9:12])); err != nil {
 		return fmt.Errorf("not an answer: %q", head)
 	}
-	a.left, a.chunked = 0, false
+	a.left, a.chunked, a.closes = 0, false, false
 	for line := range bytes.SplitSeq(head, []byte("\r\n")) {
 		name, value, _ := bytes.Cut(line, []byte(":"))
 		value = bytes.TrimSpace(value)
@@ -117,6 +118,8 @@ func (a *answers) head(head []byte) (err error) {
 			}
 		case bytes.EqualFold(name, []byte("Transfer-Encoding")):
 			a.chunked = bytes.EqualFold(value, []byte("chunked"))
+		case bytes.EqualFold(name, []byte("Connection")):
+			a.closes = bytes.EqualFold(value, []byte("close"))
 		}
 	}
 	switch {

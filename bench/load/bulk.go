@@ -19,7 +19,9 @@ type bulking struct {
 	ledger
 	order      order.Order
 	form       form
+	host       string   // of the requests
 	wrapped    bool     // a frame has more in it than the message
+	grouped    bool     // a message for many is for a group that the server knows
 	ids        []string // of the clients, in the order of the ledger's places
 	publishers []bulkPublisher
 	random     *rand.Rand
@@ -57,20 +59,25 @@ func (l *loop) newBulking(o order.Order) (*bulking, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.form, t.wrapped = f, o.Form == order.Centrifugo
-	// The targets of a message are neighbours in a row in which the clients stand in no order.
-	t.ids, t.place = make([]string, t.clients), t.random.Perm(t.clients)
-	for i, place := range t.place {
+	t.form, t.host, t.wrapped = f, u.Host, o.Form == order.Centrifugo
+	// The targets of a message are neighbours in a row in which the clients stand in no order, and whose end is its beginning.
+	// Of a group they are neighbours in their own order.
+	t.ids = make([]string, t.clients)
+	if t.grouped = o.Form == order.Pushpin && t.targets > 1; !t.grouped {
+		t.place = t.random.Perm(t.clients)
+	}
+	for i := range t.clients {
+		place := i
+		if !t.grouped {
+			place = t.place[i]
+		}
 		t.ids[place] = idOf(l.clients[i].url)
 	}
-	t.ids = append(t.ids, t.ids[:t.targets-1]...) // its end is its beginning
+	t.ids = append(t.ids, t.ids[:t.targets-1]...)
 	t.publishers = make([]bulkPublisher, o.Publishers)
 	for i := range t.publishers {
 		p := &t.publishers[i]
-		if p.fd, err = dial(u.Host, [4]byte{127, 0, 0, 1}, false); err != nil {
-			return nil, err
-		}
-		if err := l.watch(p.fd, isPublisher, i); err != nil {
+		if err := t.dial(l, i); err != nil {
 			return nil, err
 		}
 		p.answers.part = func(body []byte) error { return f.part(t, p, body) }
@@ -79,9 +86,23 @@ func (l *loop) newBulking(o order.Order) (*bulking, error) {
 	return t, nil
 }
 
+// dial connects a publisher.
+func (t *bulking) dial(l *loop, index int) error {
+	fd, err := dial(t.host, [4]byte{127, 0, 0, 1}, false)
+	if err != nil {
+		return err
+	}
+	t.publishers[index].fd = fd
+	return l.watch(fd, isPublisher, index)
+}
+
 // pick picks the targets of a message: their IDs, and the place of the first.
 func (t *bulking) pick() (ids []string, first int) {
-	first = t.random.IntN(t.clients)
+	if t.grouped {
+		first = t.random.IntN(t.clients/t.targets) * t.targets
+	} else {
+		first = t.random.IntN(t.clients)
+	}
 	return t.ids[first : first+t.targets], first
 }
 
@@ -199,6 +220,10 @@ func (t *bulking) serve(l *loop, index int) {
 	}
 	t.progress = l.now()
 	t.err = p.answers.feed(l.buf[:n])
+	if t.err == nil && p.answers.closes && p.answers.state == inHead {
+		reset(p.fd)
+		t.err = t.dial(l, index)
+	}
 }
 
 // answer notes the answer to a publisher's pushes.

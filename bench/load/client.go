@@ -20,6 +20,7 @@ type client struct {
 	fd       int
 	state    state
 	rest     []byte // what has been read of a frame that is not whole
+	parts    []byte // of a message in several frames
 	url      string // where to push to it
 	request  []byte // the head of such a push
 	messages int    // after the greeting
@@ -44,6 +45,8 @@ const (
 )
 
 const (
+	opContinuation = 0
+
 	opText   = 1
 	opBinary = 2
 	opClose  = 8
@@ -284,7 +287,7 @@ func frame(data []byte) (op byte, payload []byte, size int) {
 	return data[0], data[head : head+length], head + length
 }
 
-// takeFrame takes a frame; op is its first byte, whose top bit says that it is a whole message, as all of these are.
+// takeFrame takes a frame; op is its first byte, whose top bit says that it ends a message. Most are a whole one.
 func (l *loop) takeFrame(index int, op byte, payload []byte) {
 	c := &l.clients[index]
 	switch op {
@@ -305,6 +308,12 @@ func (l *loop) takeFrame(index int, op byte, payload []byte) {
 		}); ok {
 			t.arrived(l, index, payload)
 		}
+	case opText, opBinary, opContinuation:
+		c.parts = append(c.parts, payload...)
+	case 0x80 | opContinuation:
+		message := append(c.parts, payload...)
+		c.parts = nil
+		l.takeFrame(index, 0x80|opText, message)
 	case 0x80 | opPing:
 		c.pings++
 		if err := writeAll(c.fd, masked(opPong, payload)); err != nil {
@@ -363,7 +372,11 @@ func (l *loop) ended(c *client, why string) {
 		l.closed++
 	}
 	c.state = closed
-	// With a reset, which leaves no TIME_WAIT.
-	_ = unix.SetsockoptLinger(c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
-	unix.Close(c.fd)
+	reset(c.fd)
+}
+
+// reset closes a connection with a reset, which leaves no TIME_WAIT.
+func reset(fd int) {
+	_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	unix.Close(fd)
 }

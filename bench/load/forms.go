@@ -216,18 +216,16 @@ func centrifugoItem(b []byte, ids []string, message []byte) []byte {
 	return append(b, `"}}`...)
 }
 
+// pushpinItem is for one channel: a client's own, or for many that of the group which begins with the first of them.
 func pushpinItem(b []byte, ids []string, message []byte) []byte {
-	for i, id := range ids {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, `{"channel":"`...)
-		b = append(b, id...)
-		b = append(b, `","formats":{"ws-message":{"content":"`...)
-		b = append(b, message...)
-		b = append(b, `"}}}`...)
+	b = append(b, `{"channel":"`...)
+	if len(ids) > 1 {
+		b = append(b, order.Group...)
 	}
-	return b
+	b = append(b, ids[0]...)
+	b = append(b, `","formats":{"ws-message":{"content":"`...)
+	b = append(b, message...)
+	return append(b, `"}}}`...)
 }
 
 func (f *batches) send(t *bulking, p *bulkPublisher, messages int) {

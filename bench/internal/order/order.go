@@ -25,6 +25,9 @@ const (
 	Pushpin    = "pushpin"    // its publish endpoint: a request with many items
 )
 
+// Group is what the name of a channel for many begins with, where there are such; the rest is the first of them.
+const Group = "group-"
+
 // Order is one thing for the generator to do; what it does not name does not matter to it.
 type Order struct {
 	Do string `json:"do"`
