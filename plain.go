@@ -17,6 +17,9 @@ func plainPush(raw []byte) (size int) {
 	if !bytes.HasPrefix(line, []byte("POST /")) || !bytes.HasSuffix(line, []byte(" HTTP/1.1")) || !isPrintable(line) {
 		return 0
 	}
+	if isBulkLine(line) { // its answer begins before it has ended
+		return 0
+	}
 	hosts, lengths := 0, 0
 	for len(lines) > 0 {
 		line, lines, _ = bytes.Cut(lines, []byte("\r\n"))
@@ -49,6 +52,13 @@ func plainPush(raw []byte) (size int) {
 		return 0
 	}
 	return size
+}
+
+// isBulkLine reports whether a request line is that of a bulk request.
+func isBulkLine(line []byte) bool {
+	path, _, _ := bytes.Cut(line[len("POST "):len(line)-len(" HTTP/1.1")], []byte("?"))
+	last := path[bytes.LastIndexByte(path, '/')+1:]
+	return len(last) <= len(marker)+2 && isMarker(string(last))
 }
 
 // isHost reports whether p has nothing in it but what is in a host with its port.

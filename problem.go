@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/wspush/wspush/internal/wire"
 )
 
 // problem is an answer that is an error, in the form of RFC 9457.
@@ -22,15 +24,12 @@ type problem struct {
 	bodyRead bool // nothing of the request's body is left
 }
 
-// typeFull is the type of a refusal for a limit on how many may connect.
-const typeFull = "urn:wspush:full"
-
 // retryAfter is what publishers and clients that may come again are told to wait, in seconds.
-const retryAfter = "1"
+const retryAfter = 1
 
 func newProblem(status int, detail string) *problem {
 	kind, amazon := kindOf(status)
-	p := &problem{Type: "urn:wspush:" + kind, Title: http.StatusText(status), Status: status, Detail: detail, header: http.Header{}}
+	p := &problem{Type: wire.TypePrefix + kind, Title: http.StatusText(status), Status: status, Detail: detail, header: http.Header{}}
 	if amazon != "" {
 		p.header.Set("x-amzn-ErrorType", amazon)
 	}
@@ -38,7 +37,7 @@ func newProblem(status int, detail string) *problem {
 	case http.StatusUnauthorized: // required by RFC 9110 section 11.6.1
 		p.header.Set("WWW-Authenticate", `Basic realm="wspush"`)
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		p.header.Set("Retry-After", retryAfter)
+		p.header.Set("Retry-After", strconv.Itoa(retryAfter))
 	}
 	return p
 }
@@ -63,14 +62,22 @@ func kindOf(status int) (kind, amazon string) {
 		return "gone", "GoneException"
 	case http.StatusRequestEntityTooLarge:
 		return "too-large", "PayloadTooLargeException"
+	case http.StatusUnsupportedMediaType:
+		return "unsupported-media-type", ""
+	case http.StatusMisdirectedRequest:
+		return "misdirected", ""
 	case http.StatusUpgradeRequired:
 		return "upgrade-required", ""
 	case http.StatusTooManyRequests:
 		return "busy", "LimitExceededException"
+	case http.StatusBadGateway:
+		return "unreachable", ""
 	case http.StatusServiceUnavailable:
 		return "shutdown", ""
 	case http.StatusGatewayTimeout:
 		return "unknown", ""
+	case http.StatusLoopDetected:
+		return "loop", ""
 	}
 	return "internal", ""
 }
@@ -106,6 +113,27 @@ func problemOf(err error) *problem {
 		p.Connection = "open"
 	}
 	return p
+}
+
+// problemOfPush is problemOf for a push that may have been one to be confirmed.
+func problemOfPush(err error, confirm bool) *problem {
+	p := problemOf(err)
+	if confirm && p.Status == http.StatusGatewayTimeout {
+		p.Type = wire.TypePrefix + "unconfirmed"
+		p.Detail = "the client has not confirmed the message in time: it may have been received, and may still be"
+		if errors.Is(err, errUnknownGone) {
+			p.Detail = "the connection ended before the client confirmed the message: it may have been received"
+		}
+	}
+	return p
+}
+
+// retryAfter is how many seconds to wait before trying again; 0: that would not help.
+func (p *problem) retryAfter() int {
+	if p.header.Get("Retry-After") == "" {
+		return 0
+	}
+	return retryAfter
 }
 
 func methodNotAllowed(allow string) *problem {

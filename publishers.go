@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/wspush/wspush/internal/wire"
 )
 
 // publishers counts the connections that the push listener has, and turns away those beyond its limit.
@@ -76,7 +78,7 @@ func refuse(conn net.Conn) {
 		return
 	}
 	p := newProblem(http.StatusServiceUnavailable, "too many publishers are connected; nothing was written")
-	p.Type = typeFull
+	p.Type = wire.TypeFull
 	var answer response
 	p.write(&answer)
 	_, err := conn.Write(answer.render(true))

@@ -33,66 +33,77 @@ func (w *Worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 
 // answer answers the request; linger, if it is not nil, reads what a publisher that has its answer still sends.
 func (w *Worker) answer(rw http.ResponseWriter, r *http.Request, authorize func(http.ResponseWriter, *http.Request) *problem) (linger func()) {
-	p := w.handle(rw, r, authorize)
+	p, linger := w.handle(rw, r, authorize)
 	if r.ContentLength != 0 && (p != nil || r.Method != http.MethodPost) {
 		// For net/http, which reads what nobody else has read before it goes on.
 		_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout))
 	}
 	if p == nil {
-		return nil
+		return linger
 	}
 	w.shared.log.Debug("wspush: push request refused", "method", r.Method, "status", p.Status, "detail", p.Detail)
 	return p.answer(rw, r)
 }
 
-// handle answers the request, or returns the error to answer with. The order of its checks is part of the contract.
-func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize func(http.ResponseWriter, *http.Request) *problem) *problem {
+// handle answers the request, or returns the error to answer with; linger is that of answer. The order of its checks is part
+// of the contract.
+func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize func(http.ResponseWriter, *http.Request) *problem) (_ *problem, linger func()) {
 	if r.Method != http.MethodPost && r.ContentLength != 0 && r.ProtoMajor == 1 {
 		rw.Header().Set("Connection", "close") // or net/http would wait for a body that nobody wants
 	}
 	var method func(http.ResponseWriter, *http.Request, *Conn) *problem
 	foreign := w.origins.check(rw.Header(), r)
-	switch r.Method {
-	case http.MethodOptions:
-		rw.Header().Set("Allow", pushMethods)
+	mount, isBulk := bulkMount(r)
+	methods := pushMethods
+	if isBulk {
+		methods = bulkMethods
+	}
+	switch {
+	case r.Method == http.MethodOptions:
+		rw.Header().Set("Allow", methods)
 		rw.WriteHeader(http.StatusNoContent)
-		return nil
-	case http.MethodPost:
+		return nil, nil
+	case r.Method == http.MethodPost:
 		method = w.post
-	case http.MethodGet, http.MethodHead:
+	case isBulk:
+		return methodNotAllowed(methods), nil
+	case r.Method == http.MethodGet, r.Method == http.MethodHead:
 		method = w.get
-	case http.MethodDelete:
+	case r.Method == http.MethodDelete:
 		method = w.delete
 	default:
-		return methodNotAllowed(pushMethods)
+		return methodNotAllowed(methods), nil
 	}
 	if foreign != nil {
-		return foreign
+		return foreign, nil
 	}
 	if w.opts.AuthorizePush != nil {
 		if p := authorize(rw, r); p != nil {
-			return p
+			return p, nil
 		}
+	}
+	if isBulk {
+		return w.postBulk(rw, r, mount)
 	}
 	t, err := readTarget(r)
 	switch {
 	case errors.Is(err, errNoID):
-		return newProblem(http.StatusUnauthorized, err.Error())
+		return newProblem(http.StatusUnauthorized, err.Error()), nil
 	case errors.Is(err, errNoForm):
-		return newProblem(http.StatusNotFound, err.Error())
+		return newProblem(http.StatusNotFound, err.Error()), nil
 	case err != nil:
-		return newProblem(http.StatusBadRequest, err.Error())
+		return newProblem(http.StatusBadRequest, err.Error()), nil
 	}
 	c, ok := w.Conn(t.id)
 	switch {
 	case !ok && r.Method == http.MethodPost:
-		return w.refuse(w.gone())
+		return w.refuse(w.gone()), nil
 	case !ok:
-		return problemOf(w.gone())
+		return problemOf(w.gone()), nil
 	case !t.lives(c.path):
-		return newProblem(http.StatusNotFound, "the connection lives at another path")
+		return newProblem(http.StatusNotFound, "the connection lives at another path"), nil
 	}
-	return method(rw, r, c)
+	return method(rw, r, c), nil
 }
 
 // authorize asks the application, whose panic is an answer, too.
@@ -162,15 +173,8 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) *problem
 		w.shared.count.push(err)
 	}
 	if err != nil {
-		p := problemOf(err)
+		p := problemOfPush(err, q.confirm)
 		p.bodyRead = true
-		if q.confirm && p.Status == http.StatusGatewayTimeout {
-			p.Type = "urn:wspush:unconfirmed"
-			p.Detail = "the client has not confirmed the message in time: it may have been received, and may still be"
-			if errors.Is(err, errUnknownGone) {
-				p.Detail = "the connection ended before the client confirmed the message: it may have been received"
-			}
-		}
 		return p
 	}
 	if q.confirm {

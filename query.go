@@ -1,6 +1,7 @@
 package wspush
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -20,6 +21,23 @@ const (
 	defaultConfirmTimeout = 5 * time.Second
 	maxTimeout            = 30 * time.Second // that a publisher can ask for
 )
+
+// confirmReceived is what asks for a push to be confirmed.
+const confirmReceived = "received"
+
+var (
+	errConfirm = errors.New("confirm must be " + confirmReceived)
+	errTimeout = errors.New(`timeout must be a positive duration, such as "5s" or "1500ms"`)
+)
+
+// parseTimeout reads how long a push may wait.
+func parseTimeout(s string) (time.Duration, error) {
+	timeout, err := time.ParseDuration(s)
+	if err != nil || timeout <= 0 {
+		return 0, errTimeout
+	}
+	return min(timeout, maxTimeout), nil
+}
 
 // readPushQuery reads the query of a push. A parameter that is there twice must say the same twice.
 func readPushQuery(raw string) (q pushQuery, _ *problem) {
@@ -41,16 +59,15 @@ func readPushQuery(raw string) (q pushQuery, _ *problem) {
 		}
 	}
 	if asked := slices.Compact(values["confirm"]); len(asked) > 0 {
-		if q.confirm = len(asked) == 1 && asked[0] == "received"; !q.confirm {
-			return q, newProblem(http.StatusBadRequest, "confirm must be received")
+		if q.confirm = len(asked) == 1 && asked[0] == confirmReceived; !q.confirm {
+			return q, newProblem(http.StatusBadRequest, errConfirm.Error())
 		}
 	}
 	if asked := slices.Compact(values["timeout"]); len(asked) > 0 {
-		timeout, err := time.ParseDuration(asked[0])
-		if len(asked) > 1 || err != nil || timeout <= 0 {
-			return q, newProblem(http.StatusBadRequest, `timeout must be a positive duration, such as "5s" or "1500ms"`)
+		q.timeout, err = parseTimeout(asked[0])
+		if len(asked) > 1 || err != nil {
+			return q, newProblem(http.StatusBadRequest, errTimeout.Error())
 		}
-		q.timeout = min(timeout, maxTimeout)
 	}
 	return q, nil
 }

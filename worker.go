@@ -18,23 +18,24 @@ import (
 // A Worker is the push side of a process: the live connections by ID, and a push listener of its own, through which
 // publishers reach exactly these. It is safe for concurrent use. A process may have several.
 type Worker struct {
-	opts     WorkerOptions // every value final
-	shared   *shared
-	origins  *origins
-	roster   *roster
-	alarms   *alarms
-	sockets  socket.Shared
-	bodies   sync.Pool // of *bytes.Buffer
-	listener net.Listener
-	server   *http.Server  // nil with NoListen
-	express  *express      // in front of it; nil where every request is for net/http
-	pushers  *publishers   // its connections
-	served   chan struct{} // closed when the server has stopped accepting
-	stopping atomic.Bool   // the listener is about to be closed
-	handlers tally         // of the server's that are running, but for those that are in AuthorizePush
-	requests tally         // the same, until they have answered
-	cutting  sync.Mutex    // guards the end of a Shutdown whose context has ended
-	plan     drainPlan     // of Shutdown
+	opts       WorkerOptions // every value final
+	shared     *shared
+	origins    *origins
+	roster     *roster
+	alarms     *alarms
+	sockets    socket.Shared
+	bodies     sync.Pool // of *bytes.Buffer
+	bulkPushes sync.Pool // of *bulkPush
+	listener   net.Listener
+	server     *http.Server  // nil with NoListen
+	express    *express      // in front of it; nil where every request is for net/http
+	pushers    *publishers   // its connections
+	served     chan struct{} // closed when the server has stopped accepting
+	stopping   atomic.Bool   // the listener is about to be closed
+	handlers   tally         // of the server's that are running, but for those that are in AuthorizePush
+	requests   tally         // the same, until they have answered
+	cutting    sync.Mutex    // guards the end of a Shutdown whose context has ended
+	plan       drainPlan     // of Shutdown
 }
 
 // Limits of the push listener. A publisher sends a short request and a body of at most MaxPushBytes; whoever is slower

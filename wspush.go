@@ -138,7 +138,7 @@ func (h *Handler) refusal(r *http.Request, err error) *problem {
 	case errors.Is(err, errFull):
 		log.Debug("wspush: handshake refused: MaxConns is reached")
 		p := newProblem(http.StatusServiceUnavailable, "as many clients are connected as may be")
-		p.Type = typeFull
+		p.Type = wire.TypeFull
 		return p
 	case errors.As(err, &refused):
 		log.Debug("wspush: refused by Accept", "error", refused.error)

@@ -42,6 +42,13 @@ func (q *queue) count(m *Message) {
 	}
 }
 
+// countAll counts all that have to wait.
+func (q *queue) countAll() {
+	for _, m := range q.messages {
+		q.count(m)
+	}
+}
+
 // uncount takes note that a message waits no more.
 func (q *queue) uncount(m *Message) {
 	q.waiting -= m.cost

@@ -17,23 +17,72 @@ const chunkSize = 16 << 10
 // could not leave when its context ends.
 func (s *Socket) Start(m *Message) (pending bool, err error) {
 	s.mu.Lock()
-	switch {
-	case s.unopened:
-		err = ErrFull
-	case s.closing:
-		err = ErrClosed
-	case !s.queue.admits(m):
-		err = ErrFull
-	}
-	if err != nil {
+	if err := s.take(m); err != nil {
 		s.mu.Unlock()
 		return false, err
+	}
+	return s.write(m)
+}
+
+// take takes m into the queue, or returns why not; mu is held.
+func (s *Socket) take(m *Message) error {
+	switch {
+	case s.unopened:
+		return ErrFull
+	case s.closing:
+		return ErrClosed
+	case !s.queue.admits(m):
+		return ErrFull
 	}
 	s.queue.add(m)
 	if m.confirm {
 		s.wantPing(m)
 	}
-	return s.write(m)
+	return nil
+}
+
+// StartAll is Start for several messages, which share writes. The outcome of each goes to its settled, maybe before StartAll
+// returns; from then on it is its owner's again.
+func (s *Socket) StartAll(messages []*Message) {
+	s.mu.Lock()
+	var failure error
+	first, taken := false, false
+	for _, m := range messages {
+		err := s.take(m)
+		if err == ErrFull && taken && failure == nil && !s.turn && s.raw != nil {
+			// It may be only the others that leave no room: the client has not had the chance to read them.
+			failure, first = s.writeNow()
+			err = s.take(m)
+		}
+		taken = taken || err == nil
+		if err != nil {
+			m.settle(err)
+		}
+	}
+	switch {
+	case !taken || failure != nil:
+	case s.turn || s.raw == nil:
+		s.queue.countAll()
+		s.writeSoon()
+	default:
+		failure, first = s.writeNow()
+	}
+	s.mu.Unlock()
+	if failure != nil {
+		s.broken(failure, first)
+	}
+}
+
+// writeNow writes what is in the queue, as far as the connection takes it at once, for messages whose outcome goes to their
+// settled; nobody has the turn. mu is held on entry and on return, and not while writing. If failure is not nil, broken is
+// to be called with both, without mu.
+func (s *Socket) writeNow() (failure error, first bool) {
+	s.turn = true
+	failure = s.writeOwn()
+	first = failure != nil && s.fail()
+	s.queue.countAll()
+	s.endTurn(false)
+	return failure, first
 }
 
 // write sees to it that m, which is in the queue, gets written, at once if it can be, and so does the ping that is to follow

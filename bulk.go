@@ -1,0 +1,414 @@
+package wspush
+
+import (
+	"context"
+	"errors"
+	"mime"
+	"net/http"
+	"net/url"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/wspush/wspush/internal/socket"
+	"github.com/wspush/wspush/internal/wire"
+)
+
+// bulk is one bulk request under way: each line of it is a push, and is answered by a line as soon as there is an outcome.
+//
+// Three goroutines share it. The handler's own reads lines and starts pushes; another reads the body ahead of it, so that it
+// knows whether there is more; a third writes answers. While there is more, messages are gathered by connection, and those to
+// one connection share a write. That is, beside the cost of HTTP, what makes them cheaper than so many requests.
+type bulk struct {
+	worker *Worker
+	mount  string // at which the connections must live
+	input  *bulkInput
+	output *bulkOutput
+	gone   atomic.Bool // the publisher is: nobody wants an answer, or another push
+
+	groups   map[*Conn]*group // what has been gathered, and not been started
+	order    []*group         // the same, as it came
+	spare    []*group
+	gathered int // pushes
+	cost     int // of these
+
+	mu        sync.Mutex // guards what follows, and what output has; it may be locked within a socket's, and not the other way
+	changed   sync.Cond  // of mu: held or unsettled have become less, or the publisher is gone
+	held      int        // the cost of what has been started or refused, and not been answered
+	unsettled int        // pushes
+	pending   map[*bulkPush]struct{}
+	waiting   map[*Conn]int // what they have in it of each connection
+}
+
+const (
+	bulkHeld    = 4 << 20      // how much one request may hold: messages that wait, and answers
+	connHeld    = bulkHeld / 4 // of one connection
+	pushCost    = 256          // what a push counts beyond its message
+	gatherCost  = bulkHeld / 4 // is gathered at most
+	gatherMax   = 8 << 10      // pushes are
+	groupBytes  = 16 << 10     // for one connection: what fits into one write
+	bulkMethods = "OPTIONS, POST"
+)
+
+// group is what has been gathered for one connection.
+type group struct {
+	conn     *Conn
+	pushes   []*bulkPush
+	messages []*socket.Message
+	bytes    int
+}
+
+// bulkPush is one push of a bulk request.
+type bulkPush struct {
+	bulk    *bulk
+	conn    *Conn
+	message socket.Message
+	settle  func(error) // done
+	answer  answerTo
+	confirm bool
+	timeout time.Duration
+	size    int // of the message
+	cost    int // in held
+
+	// Guarded by bulk.mu.
+	isDone  bool
+	err     error
+	pending bool        // it is or was: it is not used again
+	timer   *time.Timer // nil if there is none
+}
+
+// bulkMount is the mount of the path of a bulk request.
+func bulkMount(r *http.Request) (mount string, ok bool) {
+	if !strings.HasSuffix(r.URL.Path, marker) { // as for nearly all requests
+		return "", false
+	}
+	mount, last := cutLast(addressPath(r.URL.EscapedPath()))
+	return addressPath(mount), isMarker(last)
+}
+
+// checkBulk refuses a request none of whose lines can be served.
+func checkBulk(r *http.Request) *problem {
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	encoding := r.Header.Get("Content-Encoding")
+	if err != nil || media != wire.NDJSON || encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return newProblem(http.StatusUnsupportedMediaType, "many messages in one request are "+wire.NDJSON+": a JSON object a line, not compressed")
+	}
+	if q, err := url.ParseQuery(r.URL.RawQuery); err != nil || q.Has("type") || q.Has("confirm") || q.Has("timeout") {
+		return newProblem(http.StatusBadRequest, "what a push asks for stands in its line, not in the query")
+	}
+	return nil
+}
+
+// postBulk serves a bulk request; linger is that of answer.
+func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount string) (_ *problem, linger func()) {
+	if p := checkBulk(r); p != nil {
+		return p, nil
+	}
+	if w.roster.isEmpty() {
+		return problemOf(ErrShutdown), nil
+	}
+	control := http.NewResponseController(rw)
+	if control.EnableFullDuplex() != nil {
+		return newProblem(http.StatusInternalServerError,
+			"this server lets no answer begin before the request has ended: a middleware's ResponseWriter needs an Unwrap method"), nil
+	}
+	if strings.EqualFold(r.Header.Get("Expect"), "100-continue") { // or the answer would begin with "no"
+		rw.WriteHeader(http.StatusContinue)
+	}
+	b := &bulk{
+		worker: w, mount: mount,
+		groups: make(map[*Conn]*group), pending: make(map[*bulkPush]struct{}), waiting: make(map[*Conn]int),
+	}
+	b.changed.L = &b.mu
+	b.input = newBulkInput(r.Body, control)
+	b.output = newBulkOutput(b, rw, control)
+	var running sync.WaitGroup
+	running.Go(b.input.run)
+	running.Go(func() { b.output.run(r.Context(), r.ProtoMajor) })
+	defer running.Wait() // also when the application's Logger panics
+	defer b.input.stop()
+	defer b.output.end()
+	defer b.awaitSettled()
+	b.run()
+	if b.gone.Load() {
+		return nil, nil
+	}
+	return nil, b.input.linger
+}
+
+// run starts the pushes of all lines.
+func (b *bulk) run() {
+	lines := newLines(b.input, b.maxLine())
+	var parser lineParser
+	for number := 1; !b.gone.Load(); number++ {
+		if !lines.ready() {
+			runtime.Gosched() // whoever reads ahead may be about to have more
+			if !lines.ready() {
+				b.flush()
+			}
+		}
+		line, err := lines.next()
+		switch {
+		case errors.Is(err, errLineTooLong):
+			b.refuse(answerTo{line: number, index: -1}, newProblem(http.StatusBadRequest, err.Error()))
+			continue
+		case err != nil:
+			b.flush()
+			if b.input.brokeOff() {
+				b.leave()
+			}
+			b.output.lines(number - 1)
+			return
+		case len(line) == 0:
+			continue
+		}
+		p, problem := parser.parse(line)
+		if problem != nil {
+			b.refuse(answerTo{line: number, index: -1, ref: p.ref}, problem)
+			continue
+		}
+		b.push(number, p)
+	}
+}
+
+// maxLine is how long a line may be: what a message of MaxPushBytes can take with its escapes and its target. Negative: there
+// is no limit.
+func (b *bulk) maxLine() int {
+	limit := b.worker.opts.MaxPushBytes
+	if limit < 0 || limit > 1<<40 {
+		return -1
+	}
+	return int(2*limit) + 64<<10
+}
+
+// push gathers the pushes of one line.
+func (b *bulk) push(number int, p linePush) {
+	invalid := checkMessage(p.typ, p.data, b.worker.shared.maxPushBytes)
+	for i, to := range p.to {
+		answer := answerTo{line: number, index: i, ref: p.ref}
+		if !p.isList {
+			answer.index = -1
+		}
+		if invalid != nil {
+			b.refusePush(answer, invalid)
+			continue
+		}
+		// A message to many is there once.
+		cost := pushCost
+		if i == 0 {
+			cost += len(p.data)
+		}
+		b.pushTo(to, answer, p, cost)
+	}
+}
+
+func (b *bulk) pushTo(to string, answer answerTo, p linePush, cost int) {
+	w := b.worker
+	c, ok := w.Conn(to)
+	switch {
+	case !ok:
+		b.refusePush(answer, w.gone())
+		return
+	case !(target{path: b.mount, form: formPath}).lives(c.path):
+		b.refuse(answer, newProblem(http.StatusNotFound, "the connection lives at another path"))
+		return
+	}
+	push, _ := w.bulkPushes.Get().(*bulkPush)
+	if push == nil {
+		push = new(bulkPush)
+		push.settle = push.done
+	}
+	push.bulk, push.conn, push.answer, push.size, push.cost = b, c, answer, len(p.data), cost
+	push.confirm, push.timeout = p.confirm, w.pushTimeout(pushQuery{confirm: p.confirm, timeout: p.timeout})
+	if err := c.socket.Prepare(&push.message, p.typ == Binary, p.data, push.settle); err != nil {
+		b.refusePush(answer, err)
+		return
+	}
+	if p.confirm {
+		push.message.Confirm()
+	}
+	b.gather(push)
+}
+
+func (b *bulk) gather(p *bulkPush) {
+	g := b.groups[p.conn]
+	if g == nil {
+		if n := len(b.spare); n > 0 {
+			g, b.spare = b.spare[n-1], b.spare[:n-1]
+		} else {
+			g = new(group)
+		}
+		g.conn = p.conn
+		b.groups[p.conn] = g
+		b.order = append(b.order, g)
+	}
+	g.pushes = append(g.pushes, p)
+	g.messages = append(g.messages, &p.message)
+	g.bytes += p.size
+	b.gathered++
+	b.cost += p.cost
+	if g.bytes >= groupBytes || b.gathered >= gatherMax || b.cost >= gatherCost {
+		b.flush()
+	}
+}
+
+// flush starts what has been gathered.
+func (b *bulk) flush() {
+	if b.gathered == 0 {
+		return
+	}
+	b.hold(b.cost, b.gathered)
+	b.output.cork()
+	for _, g := range b.order {
+		if b.gone.Load() {
+			g.withdraw()
+			continue
+		}
+		b.refuseExcess(g)
+		g.conn.socket.StartAll(g.messages)
+	}
+	for _, g := range b.order {
+		b.sortOut(g)
+		delete(b.groups, g.conn)
+		clear(g.pushes)
+		clear(g.messages)
+		*g = group{pushes: g.pushes[:0], messages: g.messages[:0]}
+		b.spare = append(b.spare, g)
+	}
+	clear(b.order)
+	b.order, b.gathered, b.cost = b.order[:0], 0, 0
+	b.output.uncork()
+}
+
+// withdraw settles what will not be started.
+func (g *group) withdraw() {
+	for _, p := range g.pushes {
+		p.done(context.Canceled)
+	}
+}
+
+// hold waits until there is room for so much more, if there is anything that can make room.
+func (b *bulk) hold(cost, pushes int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.held > 0 && b.held+cost > bulkHeld && !b.gone.Load() {
+		b.changed.Wait()
+	}
+	b.held += cost
+	b.unsettled += pushes
+}
+
+// refuseExcess settles what the connection must not hold of the request's room. What it gets then waits for nobody.
+func (b *bulk) refuseExcess(g *group) {
+	b.mu.Lock()
+	held := b.waiting[g.conn]
+	b.mu.Unlock()
+	if held == 0 || held+g.bytes+pushCost*len(g.pushes) <= connHeld {
+		return
+	}
+	kept := g.messages[:0]
+	for _, p := range g.pushes {
+		if held += p.size + pushCost; held > connHeld {
+			p.done(socket.ErrFull)
+			continue
+		}
+		kept = append(kept, &p.message)
+	}
+	g.messages = kept
+}
+
+// sortOut takes back what has been settled, and waits for the rest.
+func (b *bulk) sortOut(g *group) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range g.pushes {
+		switch {
+		case p.isDone && p.err == nil:
+			*p = bulkPush{settle: p.settle}
+			b.worker.bulkPushes.Put(p)
+		case !p.isDone:
+			p.pending = true
+			b.pending[p] = struct{}{}
+			b.waiting[p.conn] += p.size + pushCost
+			if p.timeout > 0 {
+				p.timer = time.AfterFunc(p.timeout, func() { p.abandon(context.DeadlineExceeded) })
+			}
+		}
+	}
+}
+
+// done takes note of the outcome. It may be called under a lock of the socket.
+func (p *bulkPush) done(err error) {
+	b := p.bulk
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if p.isDone { // it was abandoned for two reasons
+		return
+	}
+	p.isDone, p.err = true, err
+	if p.pending {
+		if p.timer != nil {
+			p.timer.Stop()
+		}
+		delete(b.pending, p)
+		if b.waiting[p.conn] -= p.size + pushCost; b.waiting[p.conn] == 0 {
+			delete(b.waiting, p.conn)
+		}
+	}
+	if b.unsettled--; b.unsettled == 0 {
+		b.changed.Broadcast()
+	}
+	b.output.settled(p)
+}
+
+// abandon gives up a pending push.
+func (p *bulkPush) abandon(cause error) {
+	if err, decided := p.conn.socket.Abandon(&p.message, cause); decided {
+		p.done(err)
+	}
+}
+
+// leave is for a publisher that is gone: what has not begun is withdrawn, and what waits for room does so no longer.
+func (b *bulk) leave() {
+	b.gone.Store(true)
+	b.input.stop()
+	b.mu.Lock()
+	pending := make([]*bulkPush, 0, len(b.pending))
+	for p := range b.pending {
+		pending = append(pending, p)
+	}
+	b.changed.Broadcast()
+	b.mu.Unlock()
+	for _, p := range pending {
+		p.abandon(context.Canceled)
+	}
+}
+
+// awaitSettled waits until every push has its outcome.
+func (b *bulk) awaitSettled() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.unsettled > 0 {
+		b.changed.Wait()
+	}
+}
+
+// answered takes note that answers have been written, or never will be.
+func (b *bulk) answered(cost int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.held -= cost
+	b.changed.Broadcast()
+}
+
+// refusePush answers a push that does not come to be started.
+func (b *bulk) refusePush(to answerTo, err error) { b.refuse(to, b.worker.refuse(err)) }
+
+// refuse answers a line, or one target of it.
+func (b *bulk) refuse(to answerTo, p *problem) {
+	b.flush() // rather than let it wait for room
+	b.hold(pushCost, 0)
+	b.output.problem(to, p)
+}

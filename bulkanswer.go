@@ -1,0 +1,213 @@
+package wspush
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/wspush/wspush/internal/wire"
+)
+
+// answerTo says which push of a bulk request an answer is to.
+type answerTo struct {
+	line  int
+	index int    // of the target; -1: the line has one
+	ref   string // as JSON, or ""
+}
+
+// bulkOutput writes the answers of a bulk request, on a goroutine of its own, as they come.
+type bulkOutput struct {
+	bulk    *bulk
+	rw      http.ResponseWriter
+	control *http.ResponseController
+
+	signal chan struct{} // has an element when there is something to do
+
+	// Guarded by bulk.mu.
+	out    []byte      // answers
+	cost   int         // of the pushes that they are to
+	failed []*bulkPush // settled with an error, and to be answered
+	corked bool        // more answers are to come in a moment
+	total  int         // lines that there have been; negative: that is not known
+	ended  bool        // there is nothing more to come
+}
+
+func newBulkOutput(b *bulk, rw http.ResponseWriter, control *http.ResponseController) *bulkOutput {
+	return &bulkOutput{bulk: b, rw: rw, control: control, signal: make(chan struct{}, 1), total: -1}
+}
+
+// settled answers a push that has been started; bulk.mu is held, and may be a lock of the socket.
+func (o *bulkOutput) settled(p *bulkPush) {
+	if p.err != nil {
+		o.failed = append(o.failed, p) // what became of it cannot be found out under that lock
+	} else {
+		count := &o.bulk.worker.shared.count
+		if p.confirm {
+			count.pushConfirmed(nil)
+			o.out = p.answer.appendConfirmed(o.out, p.message.RoundTrip())
+		} else {
+			count.push(nil)
+			o.out = p.answer.appendWritten(o.out)
+		}
+		o.cost += p.cost
+	}
+	if !o.corked {
+		o.wake()
+	}
+}
+
+// problem answers what does not come to be started.
+func (o *bulkOutput) problem(to answerTo, p *problem) {
+	o.bulk.mu.Lock()
+	defer o.bulk.mu.Unlock()
+	o.out = to.appendProblem(o.out, p)
+	o.cost += pushCost
+	if !o.corked {
+		o.wake()
+	}
+}
+
+func (o *bulkOutput) cork() {
+	o.bulk.mu.Lock()
+	defer o.bulk.mu.Unlock()
+	o.corked = true
+}
+
+func (o *bulkOutput) uncork() {
+	o.bulk.mu.Lock()
+	defer o.bulk.mu.Unlock()
+	o.corked = false
+	o.wake()
+}
+
+// lines says how many lines there have been.
+func (o *bulkOutput) lines(n int) {
+	o.bulk.mu.Lock()
+	defer o.bulk.mu.Unlock()
+	o.total = n
+}
+
+// end says that all is answered.
+func (o *bulkOutput) end() {
+	o.bulk.mu.Lock()
+	defer o.bulk.mu.Unlock()
+	o.ended = true
+	o.wake()
+}
+
+// wake lets run look; bulk.mu is held.
+func (o *bulkOutput) wake() {
+	select {
+	case o.signal <- struct{}{}:
+	default:
+	}
+}
+
+// run writes answers until end, and sees to it that a publisher that leaves and a worker that ends are noticed.
+func (o *bulkOutput) run(ctx context.Context, protoMajor int) {
+	b := o.bulk
+	header := o.rw.Header()
+	header.Set("Content-Type", wire.NDJSON)
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Accel-Buffering", "no") // nginx would keep answers back
+	_ = o.control.SetWriteDeadline(time.Now().Add(answerTimeout))
+	o.rw.WriteHeader(http.StatusOK)
+	_ = o.control.Flush()
+
+	// Over HTTP/1, a read that times out ends the context; but until the body has been read, it is read, and tells.
+	whole, left, stopped := b.input.whole, (<-chan struct{})(nil), b.worker.roster.empty
+	if protoMajor >= 2 {
+		left = ctx.Done()
+	}
+	var spare []byte
+	for ended := false; !ended; {
+		select {
+		case <-o.signal:
+		case <-whole:
+			whole, left = nil, ctx.Done()
+		case <-left:
+			left = nil
+			b.leave()
+		case <-stopped:
+			stopped = nil
+			b.input.stop()
+		}
+		o.bulk.mu.Lock()
+		out, cost, failed := o.out, o.cost, o.failed
+		o.out, o.cost, o.failed = spare[:0], 0, nil
+		ended = o.ended
+		if ended && o.total >= 0 {
+			out = append(strconv.AppendInt(append(out, `{"lines":`...), int64(o.total), 10), "}\n"...)
+		}
+		o.bulk.mu.Unlock()
+		for _, p := range failed {
+			out = b.appendFailed(out, p)
+			cost += p.cost
+		}
+		if len(out) > 0 && !b.gone.Load() && !o.write(out) {
+			b.leave()
+		}
+		if cost > 0 {
+			b.answered(cost)
+		}
+		if spare = out; cap(spare) > maxChunk*4 {
+			spare = nil
+		}
+	}
+}
+
+// write writes answers. A publisher has so long to take them.
+func (o *bulkOutput) write(out []byte) bool {
+	_ = o.control.SetWriteDeadline(time.Now().Add(answerTimeout))
+	_, err := o.rw.Write(out)
+	return err == nil && o.control.Flush() == nil
+}
+
+// appendFailed appends the answer to a push that has been settled with an error.
+func (b *bulk) appendFailed(out []byte, p *bulkPush) []byte {
+	err := p.conn.outcome(p.err)
+	count := &b.worker.shared.count
+	if p.confirm {
+		count.pushConfirmed(err)
+	} else {
+		count.push(err)
+	}
+	return p.answer.appendProblem(out, problemOfPush(err, p.confirm))
+}
+
+// appendHead appends the beginning of an answer, which ends in its status.
+func (to answerTo) appendHead(out []byte, status int) []byte {
+	out = strconv.AppendInt(append(out, `{"line":`...), int64(to.line), 10)
+	if to.index >= 0 {
+		out = strconv.AppendInt(append(out, `,"index":`...), int64(to.index), 10)
+	}
+	if to.ref != "" {
+		out = append(append(out, `,"ref":`...), to.ref...)
+	}
+	return strconv.AppendInt(append(out, `,"status":`...), int64(status), 10)
+}
+
+func (to answerTo) appendWritten(out []byte) []byte {
+	return append(to.appendHead(out, http.StatusNoContent), "}\n"...)
+}
+
+func (to answerTo) appendConfirmed(out []byte, roundTrip time.Duration) []byte {
+	out = append(to.appendHead(out, http.StatusNoContent), `,"rttMs":`...)
+	return append(strconv.AppendFloat(out, milliseconds(roundTrip), 'f', 3, 64), "}\n"...)
+}
+
+func (to answerTo) appendProblem(out []byte, p *problem) []byte {
+	rest, err := json.Marshal(struct {
+		Type       string `json:"type"`
+		Detail     string `json:"detail,omitempty"`
+		Connection string `json:"connection,omitempty"`
+		RetryAfter int    `json:"retryAfter,omitempty"`
+	}{p.Type, p.Detail, p.Connection, p.retryAfter()})
+	if err != nil {
+		panic(err) // strings and an int
+	}
+	out = append(to.appendHead(out, p.Status), ',')
+	return append(append(out, rest[1:]...), '\n')
+}
