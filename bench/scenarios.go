@@ -193,7 +193,7 @@ func (r *run) watch(ctx context.Context, h *host, l *loader, o order.Order) (ord
 	switch {
 	case err != nil:
 	case len(p.Refused) > 0:
-		err = fmt.Errorf("pushes were refused (status:number): %v", p.Refused)
+		err = fmt.Errorf("pushes were refused (status:number): %v %s", p.Refused, p.Refusal)
 	case p.Twice > 0 || p.Stray > 0:
 		err = fmt.Errorf("of %d messages, %d came twice, and %d to somebody else", p.Accepted, p.Twice, p.Stray)
 	case p.Pushes == 0 || p.Samples == 0:

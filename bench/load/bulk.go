@@ -42,6 +42,7 @@ type bulkPublisher struct {
 	answers answers
 
 	lines int      // of the request
+	read  int      // of these, as the answer says in the end
 	seen  []uint64 // one bit for each push that was answered
 	body  []byte   // of the answer: what is not taken yet
 }

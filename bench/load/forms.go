@@ -122,8 +122,12 @@ func (f *lines) part(t *bulking, p *bulkPublisher, body []byte) error {
 	}
 }
 
-// line takes the answer to one push.
+// line takes the answer to one push, or the last, which says how many lines were read.
 func (f *lines) line(t *bulking, p *bulkPublisher, line []byte) error {
+	if n, ok := member(line, `{"lines":`); ok {
+		p.read = n
+		return nil
+	}
 	number, ok := member(line, `"line":`)
 	status, hasStatus := member(line, `"status":`)
 	index, hasIndex := member(line, `"index":`)
@@ -138,6 +142,9 @@ func (f *lines) line(t *bulking, p *bulkPublisher, line []byte) error {
 		return fmt.Errorf("answered a second time: %q", line)
 	}
 	p.seen[push/64] |= 1 << (push % 64)
+	if status/100 != 2 && t.report.Refusal == "" {
+		t.report.Refusal = string(line)
+	}
 	t.answer(p, status, 1)
 	return nil
 }
@@ -158,10 +165,9 @@ func member(line []byte, name string) (value int, ok bool) {
 }
 
 func (f *lines) answered(_ *bulking, p *bulkPublisher) error {
-	if !p.ended || p.flying > 0 || len(p.body) > 0 {
-		return fmt.Errorf("the answer has ended before its time, with %d pushes not answered and %q", p.flying, p.body)
+	if !p.ended || p.flying > 0 || p.read != p.lines || len(p.body) > 0 {
+		return fmt.Errorf("the answer has ended with %d of %d lines, %d pushes not answered, and %q", p.read, p.lines, p.flying, p.body)
 	}
-	p.lines = 0
 	return nil
 }
 

@@ -86,6 +86,7 @@ type Report struct {
 	P99      time.Duration   `json:"p99,omitempty"`
 	Samples  int             `json:"samples,omitempty"`
 	Refused  map[int]int     `json:"refused,omitempty"` // answers other than 2xx, by status
+	Refusal  string          `json:"refusal,omitempty"` // the first of them, if it says why
 	Accepted int             `json:"accepted,omitempty"`
 	Received int             `json:"received,omitempty"`
 	Twice    int             `json:"twice,omitempty"` // messages that came a second time

@@ -35,6 +35,11 @@ type outcome struct {
 	Status int  `json:"status"`
 }
 
+// last is the last line of the answer.
+type last struct {
+	Lines int `json:"lines"`
+}
+
 // HandleBulk serves POST /push with push, as a straightforward program would: line after line, as they come, and with their
 // outcomes sent when there is nothing more to read. It knows no more of wspush's format than the benchmark sends.
 func (s *Server) HandleBulk(push func(id string, data []byte) error) {
@@ -56,6 +61,7 @@ func (s *Server) HandleBulk(push func(id string, data []byte) error) {
 			}
 			line, err := in.ReadSlice('\n')
 			if err != nil {
+				_ = out.Encode(last{Lines: n - 1})
 				return
 			}
 			var m many
