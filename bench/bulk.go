@@ -60,7 +60,11 @@ func runBulk(ctx context.Context, r *run, s server) error {
 			{"many", func() (order.Report, error) { return r.bulk(ctx, h, l, h.way, 0, r.plan.many()) }},
 		}
 		for _, phase := range phases {
-			if !r.wants(phase.name+"-rate", phase.name+"-cpu", phase.name+"-own") {
+			wanted := []string{phase.name + "-rate", phase.name + "-cpu", phase.name + "-own"}
+			if h.name == "wspush" && phase.name == "single" {
+				wanted = append(wanted, "bulk-rate", "bulk-cpu", "many-rate", "many-cpu") // which are held against it
+			}
+			if !r.wants(wanted...) {
 				continue
 			}
 			p, err := phase.measure()

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"time"
-
-	"github.com/wspush/wspush/bench/internal/order"
 )
 
 var forwardedMetrics = []string{
@@ -70,10 +68,12 @@ func (r *run) measureForwarded(ctx context.Context, h *host, l *loader, name str
 	}
 	r.add("forwarded-second", name, r.plan.posted, each(len(p.CPUs)-1))
 
-	var many order.Report
-	if many, err = r.bulk(ctx, h, l, byLines, 0, 1); err != nil {
+	if !r.wants("forwarded-bulk-rate", "forwarded-bulk-cpu") {
+		return nil
+	}
+	if p, err = r.bulk(ctx, h, l, h.way, 0, 1); err != nil {
 		return err
 	}
-	r.addPushes("forwarded-bulk", name, r.plan.posted, many)
+	r.addPushes("forwarded-bulk", name, r.plan.posted, p)
 	return nil
 }

@@ -91,9 +91,9 @@ var metrics = []metric{
 		reference: "wspush unconfirmed"},
 	{name: "confirm-pings", group: delivery, says: "pings for each of them"},
 
-	{name: "single-rate", group: bulk, says: "one message a request, 16 publishers", unit: "1/s", more: true},
+	{name: "single-rate", group: bulk, says: "one message in a request, 16 publishers", unit: "1/s", more: true},
 	{name: "single-cpu", group: bulk, says: "server CPU of a push", unit: "µs"},
-	{name: "bulk-rate", group: bulk, says: "many messages in a request, 4 publishers", unit: "1/s", more: true, reference: "wspush single"},
+	{name: "bulk-rate", group: bulk, says: "many messages in a request", unit: "1/s", more: true, reference: "wspush single"},
 	{name: "bulk-cpu", group: bulk, says: "server CPU of a push among many", unit: "µs", reference: "wspush single"},
 	{name: "bulk-own", group: bulk, says: "processors that the load generator takes", neither: true},
 	{name: "few-rate", group: bulk, says: "many messages to 16 clients", unit: "1/s", more: true},
@@ -107,7 +107,7 @@ var metrics = []metric{
 	{name: "forwarded-second", group: bulk, says: "of the worker that holds the connection", unit: "µs", reference: "wspush direct"},
 	{name: "forwarded-bulk-rate", group: bulk, says: "forwarded pushes among many", unit: "1/s", more: true,
 		reference: "wspush direct"},
-	{name: "forwarded-bulk-cpu", group: bulk, says: "CPU of one, of both workers", unit: "µs", reference: "wspush direct"},
+	{name: "forwarded-bulk-cpu", group: bulk, says: "CPU of one among many, of both workers", unit: "µs", reference: "wspush direct"},
 }
 
 var targets = []target{

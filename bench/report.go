@@ -32,7 +32,11 @@ var legends = map[string]string{
 		"others that read, and beside others that never do; to these others, publishers of their own push larger messages. In " +
 		"parentheses, how many times better wspush is. The reference is wspush itself with nobody beside, or not confirming.",
 	bulk: "Medians of the rounds. In parentheses, how many times better wspush is. A push is one message to one client, at random among " +
-		"all; CPU is that of all of a server's processes. The reference is wspush itself: single, with a POST for each message.",
+		"all; CPU is that of all of a server's processes. The reference is wspush itself: single, with a POST for each message; direct, " +
+		"pushed to at the worker that holds the connection. wspush and the other Go servers take many messages as lines of one request, " +
+		"and answer each when it is written. nchan takes a request for each, sent without waiting, or for a message to 100 one with all " +
+		"their channels. centrifugo and pushpin answer before they have written: centrifugo takes commands in batches, and puts several " +
+		"messages into a frame; pushpin takes items in batches, and has a message for 100 sent to a group that has stood from the start.",
 }
 
 // Table writes the results for a terminal.

@@ -8,9 +8,13 @@ import (
 
 // join has a worker share keys with others, and seal its addresses under a public URL.
 //
-// NOT YET: fill in the worker's options here (Cluster, with the same key for all, and PublicURL), and return nil.
-func join(_ *wspush.WorkerOptions, _ string) error {
-	return errors.New("this wspush has no clusters")
+// NOT YET: in place of the error, with a key of 32 bytes that is the same for all,
+//
+//	opts.Cluster = &wspush.Cluster{Keys: [][]byte{key}}
+//	opts.PublicURL = public
+//	return nil
+func join(opts *wspush.WorkerOptions, public string) error {
+	return errors.New("not yet: workers that share keys")
 }
 
 // publicURL is a connection's sealed address.
