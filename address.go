@@ -30,17 +30,28 @@ func (b base) url(path, id string) string {
 	return b.scheme + b.rest + strings.TrimSuffix(path, "/") + "/" + marker + "/" + id
 }
 
-// bases finds out where publishers reach the worker: advertise says it, or else the listener, whose address is nil where
-// there is none, and whose network is "tcp6" where it is known to serve IPv6 only.
-func bases(advertise []string, network string, listener net.Addr, tls bool) ([]base, error) {
-	scheme, port := "http://", ""
+// bulkURL is where bulk requests for connections at that path go.
+func (b base) bulkURL(path string) string {
+	return b.scheme + b.rest + strings.TrimSuffix(path, "/") + "/" + marker
+}
+
+// schemeAndPort are what an address has that names a host alone.
+func schemeAndPort(listener net.Addr, tls bool) (scheme, port string) {
+	scheme = "http://"
 	if tls {
 		scheme = "https://"
 	}
-	tcp, _ := listener.(*net.TCPAddr)
-	if tcp != nil {
+	if tcp, ok := listener.(*net.TCPAddr); ok {
 		port = strconv.Itoa(tcp.Port)
 	}
+	return scheme, port
+}
+
+// bases finds out where publishers reach the worker: advertise says it, or else the listener, whose address is nil where
+// there is none, and whose network is "tcp6" where it is known to serve IPv6 only.
+func bases(advertise []string, network string, listener net.Addr, tls bool) ([]base, error) {
+	scheme, port := schemeAndPort(listener, tls)
+	tcp, _ := listener.(*net.TCPAddr)
 	var all []base
 	if len(advertise) == 0 {
 		if tcp == nil {
@@ -219,7 +230,7 @@ func escapeComma(path string) string { return strings.ReplaceAll(path, ",", "%2C
 
 // target is the connection that a push request names.
 type target struct {
-	id   string
+	id   string // or a token
 	path string // at which it must live
 	form form
 }
@@ -268,7 +279,7 @@ func normalize(path string) string {
 var (
 	errNoID      = errors.New("the request names no connection: send its ID as the user of Basic authorization (http://ID@HOST:PORT/PATH), or in the path (http://HOST:PORT/PATH/@connections/ID)")
 	errNoForm    = errors.New("the path is neither PATH nor PATH/@connections/ID")
-	errInvalidID = errors.New("the ID is not a UUID")
+	errInvalidID = errors.New("the ID is neither a UUID nor a token")
 )
 
 // readTarget finds out which connection a push request names. The path form wins over the userinfo form.
@@ -288,11 +299,14 @@ func readTarget(r *http.Request) (target, error) {
 	default:
 		return t, errNoID
 	}
-	if !wire.IsID(t.id) {
+	if !isName(t.id) {
 		return t, errInvalidID
 	}
 	return t, nil
 }
+
+// isName reports whether s can name a connection: as its ID, or as a token.
+func isName(s string) bool { return wire.IsID(s) || wire.IsToken(s) }
 
 // cutLast cuts off the last segment of a path, and the slash before it.
 func cutLast(path string) (rest, segment string) {

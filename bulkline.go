@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"github.com/wspush/wspush/internal/wire"
 )
 
 // linePush is what a line of a bulk request asks for.
@@ -114,7 +112,7 @@ func (p *lineParser) targets(m *lineMembers) (to []string, isList bool, err erro
 		return nil, false, errors.New("the line names no connection: to is missing")
 	}
 	for _, id := range to {
-		if !wire.IsID(id) {
+		if !isName(id) {
 			return nil, isList, errInvalidID
 		}
 	}

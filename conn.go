@@ -41,6 +41,8 @@ type Conn struct {
 type shared struct {
 	registry     *registry
 	bases        []base
+	public       *base    // of any worker; nil if there is none
+	cluster      *cluster // nil if there is none
 	maxPushBytes int64
 	log          *slog.Logger
 	count        counters
@@ -73,6 +75,24 @@ func (c *Conn) URLs() []string {
 		all[i] = b.url(c.path, c.id)
 	}
 	return all
+}
+
+// Token returns what names the connection to every worker of the Cluster: for Worker.Push, and in place of the ID in any
+// address of theirs. It is the same each time, as long as the first key is. Without WorkerOptions.Cluster it is "".
+func (c *Conn) Token() string {
+	if c.shared.cluster == nil {
+		return ""
+	}
+	return c.shared.cluster.token(c.id)
+}
+
+// PublicURL returns the connection's sealed address, which leads to it through any worker of the Cluster:
+// https://push.example.com/ws/@connections/TOKEN. Without WorkerOptions.PublicURL it is "".
+func (c *Conn) PublicURL() string {
+	if c.shared.public == nil {
+		return ""
+	}
+	return c.shared.public.url(c.path, c.Token())
 }
 
 // Push sends data to the client as one message, and returns nil once every byte of it is written to the socket. The

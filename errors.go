@@ -28,13 +28,20 @@ var (
 	ErrUnknown = wire.ErrUnknown
 )
 
-// ErrForbidden is for WorkerOptions.AuthorizePush to return: it refuses the request with 403 in place of 401.
+// ErrUnreachable: the push was for a connection of another worker, by a token, and that worker cannot be reached from here.
+// Nothing was written. It may have crashed, or only the network between the two. See WorkerOptions.Cluster.
+var ErrUnreachable = wire.ErrUnreachable
+
+// ErrForbidden is for WorkerOptions.AuthorizePush to return: it refuses the request with 403 in place of 401. Worker.Push
+// returns it for a token that none of the worker's keys opens.
 var ErrForbidden = wire.ErrForbidden
 
 var (
 	errUnknownOpen = fmt.Errorf("%w in part, and the rest will be: the caller's context ended; the connection is open", ErrUnknown)
 	errUnknownGone = fmt.Errorf("%w in part or in full: the connection is gone", ErrUnknown)
 	errUnconfirmed = fmt.Errorf("%w in full: the client has not confirmed it before the caller's context ended; the connection is open", ErrUnknown)
+	errUnknownHop  = fmt.Errorf("%w: the worker that holds the connection was reached, and has not answered", ErrUnknown)
+	errLoop        = fmt.Errorf("%w: the address of its connection leads to another worker", ErrUnreachable)
 	errInCallback  = errors.New("wspush: PushConfirmed in a callback of the same connection: nobody would read the client's answer")
 	errMessageType = wire.ErrMessageType
 )

@@ -109,7 +109,10 @@ func (l *life) open() {
 func (l *life) greeting() (m *socket.Message, err error) {
 	typ, data := Text, []byte(nil)
 	if l.opts.Greeting == nil {
-		data = []byte(strings.Join(l.Addresses(), ","))
+		data = []byte(l.PublicURL())
+		if len(data) == 0 {
+			data = []byte(strings.Join(l.Addresses(), ","))
+		}
 	} else if !l.call("Greeting", func() { typ, data = l.opts.Greeting(l.Conn) }) {
 		return nil, nil // the connection has ended
 	}

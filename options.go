@@ -62,7 +62,7 @@ type Options struct {
 	// Greeting makes the first message to a client. It is called on a goroutine of the connection's own, before anyone can
 	// push to the connection: Conn.Push returns ErrBusy until it has returned. No bytes mean no greeting.
 	//
-	// The default is a text message with Conn.Addresses, separated by commas.
+	// The default is a text message with Conn.Addresses, separated by commas; with WorkerOptions.PublicURL, Conn.PublicURL.
 	Greeting func(c *Conn) (MessageType, []byte)
 
 	// OnConnect is called once, when the connection can be pushed to, its greeting being first in line; OnMessage with each
@@ -141,6 +141,19 @@ type WorkerOptions struct {
 	//
 	// By default, to know the ID of a connection is to have the right to push to it.
 	AuthorizePush func(r *http.Request) error
+
+	// Cluster lets any worker with the same keys be pushed through. Then a token (Conn.Token), in which the worker's address
+	// and the connection's ID are sealed, can stand wherever an ID can. A worker that gets a request for a connection of
+	// another sends it on, once, to that worker, and gives back its answer. AuthorizePush is asked by the first of the two.
+	// Forwarding has limits of its own: 1024 requests at a time, 3 s to reach the other worker, and for its answer 5 s more
+	// than the push may wait. The default is none: tokens are refused, with 421.
+	Cluster *Cluster
+
+	// PublicURL is where publishers reach the push endpoint of any worker of the Cluster, which it requires: a load
+	// balancer's, such as "https://push.example.com", whose requests come to the workers' push endpoints with the same path.
+	// The default greeting is then Conn.PublicURL alone, which tells nothing of the workers' own addresses. The default is
+	// none.
+	PublicURL string
 
 	// PushOrigins are the foreign origins whose pages may push, each as a browser names it: "https://admin.example.com",
 	// with a port unless it is the scheme's own. They may read the answers, too (CORS).
@@ -257,6 +270,10 @@ func (o *WorkerOptions) withDefaults() (WorkerOptions, error) {
 	if c.Listen == "" {
 		c.Listen = defaultListen
 	}
+	if c.PublicURL != "" && c.Cluster == nil {
+		return c, errors.New("wspush: PublicURL requires Cluster: through it, requests come to any worker")
+	}
+	c.Cluster = c.Cluster.copied()
 	if c.TLS != nil {
 		if len(c.TLS.Certificates) == 0 && c.TLS.GetCertificate == nil && c.TLS.GetConfigForClient == nil {
 			return c, errors.New("wspush: TLS has neither Certificates nor GetCertificate")

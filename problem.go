@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/wspush/wspush/internal/wire"
@@ -21,8 +22,12 @@ type problem struct {
 	Connection string `json:"connection,omitempty"` // "open" or "gone", where the outcome of a push is unknown
 
 	header   http.Header
-	bodyRead bool // nothing of the request's body is left
+	relayed  []byte // the body, if it is another worker's
+	bodyRead bool   // nothing of the request's body is left
 }
+
+// typeUnconfirmed is the type of an unknown outcome of a push that was to be confirmed.
+const typeUnconfirmed = wire.TypePrefix + "unconfirmed"
 
 // retryAfter is what publishers and clients that may come again are told to wait, in seconds.
 const retryAfter = 1
@@ -87,6 +92,17 @@ func problemOf(err error) *problem {
 	status := http.StatusInternalServerError
 	detail := err.Error()
 	switch {
+	case errors.Is(err, errNoKeys):
+		status = http.StatusMisdirectedRequest
+	case errors.Is(err, errLoop):
+		status = http.StatusLoopDetected
+		detail = "the request has been forwarded, and this is not the worker that it is for: Cluster.Address of the connection's worker does not lead there; nothing was written"
+	case errors.Is(err, ErrUnreachable):
+		status = http.StatusBadGateway
+		detail = "the worker that holds the connection cannot be reached from here; nothing was written"
+	case errors.Is(err, errForeign):
+		status = http.StatusForbidden
+		detail = "no key of this worker's opens the token"
 	case errors.Is(err, ErrUnknown):
 		status = http.StatusGatewayTimeout
 	case errors.Is(err, ErrGone):
@@ -119,7 +135,7 @@ func problemOf(err error) *problem {
 func problemOfPush(err error, confirm bool) *problem {
 	p := problemOf(err)
 	if confirm && p.Status == http.StatusGatewayTimeout {
-		p.Type = wire.TypePrefix + "unconfirmed"
+		p.Type = typeUnconfirmed
 		p.Detail = "the client has not confirmed the message in time: it may have been received, and may still be"
 		if errors.Is(err, errUnknownGone) {
 			p.Detail = "the connection ended before the client confirmed the message: it may have been received"
@@ -136,6 +152,16 @@ func (p *problem) retryAfter() int {
 	return retryAfter
 }
 
+// allows reports whether a method is in a list as the Allow header has it.
+func allows(methods, method string) bool {
+	for m := range strings.SplitSeq(methods, ", ") {
+		if m == method {
+			return true
+		}
+	}
+	return false
+}
+
 func methodNotAllowed(allow string) *problem {
 	p := newProblem(http.StatusMethodNotAllowed, "the methods here are "+allow)
 	p.header.Set("Allow", allow)
@@ -143,16 +169,21 @@ func methodNotAllowed(allow string) *problem {
 }
 
 func (p *problem) write(w http.ResponseWriter) {
-	body, err := json.Marshal(p)
-	if err != nil {
-		panic(err) // strings and an int
-	}
+	body := p.relayed
 	h := w.Header()
 	for name, values := range p.header {
 		h[name] = values
 	}
-	h.Set("Content-Type", "application/problem+json")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	if body == nil {
+		var err error
+		if body, err = json.Marshal(p); err != nil {
+			panic(err) // strings and an int
+		}
+		h.Set("Content-Type", "application/problem+json")
+	}
+	if len(body) > 0 {
+		h.Set("Content-Length", strconv.Itoa(len(body)))
+	}
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(body) // a publisher that has gone does not want it
 }

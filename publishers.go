@@ -1,6 +1,7 @@
 package wspush
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"net"
@@ -74,14 +75,19 @@ func refuse(conn net.Conn) {
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(refuseTime))
 	var buf [4 << 10]byte
-	if _, err := conn.Read(buf[:]); err != nil {
+	n, err := conn.Read(buf[:])
+	if err != nil {
 		return
 	}
 	p := newProblem(http.StatusServiceUnavailable, "too many publishers are connected; nothing was written")
 	p.Type = wire.TypeFull
 	var answer response
 	p.write(&answer)
-	_, err := conn.Write(answer.render(true))
+	out := answer.render(true)
+	if bytes.HasPrefix(buf[:n], []byte("HEAD ")) { // whose answer has no body (RFC 9110 section 9.3.2)
+		out = out[:bytes.Index(out, []byte("\r\n\r\n"))+4]
+	}
+	_, err = conn.Write(out)
 	// To close while the publisher still sends would reset the connection, and it might never see the answer.
 	if half, ok := conn.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()

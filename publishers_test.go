@@ -62,7 +62,8 @@ func TestMaxPushConns(t *testing.T) {
 						}
 					}
 					long := "PUSH\nContent-Length: 99999\n\n" + strings.Repeat("x", 9999)
-					for _, request := range []string{push, get, long, "nonsense\n\n", ""} {
+					head := strings.Replace(get, "GET", "HEAD", 1)
+					for _, request := range []string{push, get, head, long, "nonsense\n\n", ""} {
 						refused(t, p, p.request(request))
 					}
 					talk(0, push, 204)
@@ -102,14 +103,19 @@ func refused(t *testing.T, p *place, request string) {
 		go io.WriteString(conn, request)
 	}
 	in := bufio.NewReader(conn)
+	method, _, _ := strings.Cut(request, " ")
 	if p.tls != nil || request == "" {
 		if b, err := in.ReadByte(); err != io.EOF {
 			t.Errorf("answered %q, %v", b, err)
 		}
-	} else if resp, err := http.ReadResponse(in, nil); err != nil {
+	} else if resp, err := http.ReadResponse(in, &http.Request{Method: method}); err != nil {
 		t.Errorf("%.20q is not answered: %v", request, err)
 	} else {
-		full(t, resp)
+		if method != "HEAD" {
+			full(t, resp)
+		} else if resp.StatusCode != 503 {
+			t.Errorf("HEAD is answered %s", resp.Status)
+		}
 		if _, err := in.ReadByte(); !resp.Close || err != io.EOF {
 			t.Errorf("it may go on: %v", err)
 		}

@@ -5,13 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"math"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"time"
 )
@@ -45,13 +43,12 @@ func (w *Worker) answer(rw http.ResponseWriter, r *http.Request, authorize func(
 	return p.answer(rw, r)
 }
 
-// handle answers the request, or returns the error to answer with; linger is that of answer. The order of its checks is part
-// of the contract.
+// handle answers the request, or returns the error to answer with; linger is that of answer. The order of its checks, and of
+// those of handleOne, is part of the contract.
 func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize func(http.ResponseWriter, *http.Request) *problem) (_ *problem, linger func()) {
 	if r.Method != http.MethodPost && r.ContentLength != 0 && r.ProtoMajor == 1 {
 		rw.Header().Set("Connection", "close") // or net/http would wait for a body that nobody wants
 	}
-	var method func(http.ResponseWriter, *http.Request, *Conn) *problem
 	foreign := w.origins.check(rw.Header(), r)
 	mount, isBulk := bulkMount(r)
 	methods := pushMethods
@@ -63,21 +60,20 @@ func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize func(
 		rw.Header().Set("Allow", methods)
 		rw.WriteHeader(http.StatusNoContent)
 		return nil, nil
-	case r.Method == http.MethodPost:
-		method = w.post
-	case isBulk:
+	case !allows(methods, r.Method):
 		return methodNotAllowed(methods), nil
-	case r.Method == http.MethodGet, r.Method == http.MethodHead:
-		method = w.get
-	case r.Method == http.MethodDelete:
-		method = w.delete
-	default:
-		return methodNotAllowed(methods), nil
-	}
-	if foreign != nil {
+	case foreign != nil:
 		return foreign, nil
 	}
-	if w.opts.AuthorizePush != nil {
+	from, err := w.readHop(rw.Header(), r)
+	switch {
+	case err != nil:
+		return newProblem(http.StatusForbidden, err.Error()), nil
+	case from == hopProbe:
+		rw.WriteHeader(http.StatusNoContent)
+		return nil, nil
+	}
+	if w.opts.AuthorizePush != nil && from == noHop {
 		if p := authorize(rw, r); p != nil {
 			return p, nil
 		}
@@ -85,25 +81,42 @@ func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize func(
 	if isBulk {
 		return w.postBulk(rw, r, mount)
 	}
+	return w.handleOne(rw, r, from), nil
+}
+
+// handleOne is handle for a request that names one connection, once it may.
+func (w *Worker) handleOne(rw http.ResponseWriter, r *http.Request, from hop) *problem {
 	t, err := readTarget(r)
 	switch {
 	case errors.Is(err, errNoID):
-		return newProblem(http.StatusUnauthorized, err.Error()), nil
+		return newProblem(http.StatusUnauthorized, err.Error())
 	case errors.Is(err, errNoForm):
-		return newProblem(http.StatusNotFound, err.Error()), nil
+		return newProblem(http.StatusNotFound, err.Error())
 	case err != nil:
-		return newProblem(http.StatusBadRequest, err.Error()), nil
+		return newProblem(http.StatusBadRequest, err.Error())
 	}
-	c, ok := w.Conn(t.id)
+	c, elsewhere, err := w.locate(r.Context(), t.id)
+	if elsewhere != nil {
+		if from == noHop {
+			return w.forward(rw, r, t, elsewhere)
+		}
+		err = errLoop
+	}
 	switch {
-	case !ok && r.Method == http.MethodPost:
-		return w.refuse(w.gone()), nil
-	case !ok:
-		return problemOf(w.gone()), nil
-	case !t.lives(c.path):
-		return newProblem(http.StatusNotFound, "the connection lives at another path"), nil
+	case err != nil && r.Method == http.MethodPost:
+		return w.refuse(err)
+	case err != nil:
+		return problemOf(err)
+	case from != hopInProcess && !t.lives(c.path):
+		return newProblem(http.StatusNotFound, "the connection lives at another path")
 	}
-	return method(rw, r, c), nil
+	switch r.Method {
+	case http.MethodPost:
+		return w.post(rw, r, c)
+	case http.MethodDelete:
+		return w.delete(rw, r, c)
+	}
+	return w.get(rw, r, c)
 }
 
 // authorize asks the application, whose panic is an answer, too.
@@ -257,10 +270,8 @@ func (w *Worker) readBody(r *http.Request, c *Conn, into *bytes.Buffer) *problem
 		return nil
 	case c.endReason() != nil:
 		return w.refuse(w.gone())
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return newProblem(http.StatusRequestTimeout, fmt.Sprintf("the body did not arrive in %v", bodyTimeout))
 	}
-	return newProblem(http.StatusBadRequest, "the body could not be read to its end")
+	return bodyProblem(err)
 }
 
 // info is what GET tells of a connection: API Gateway's fields, and three more.

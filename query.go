@@ -78,7 +78,7 @@ func messageType(r *http.Request, asked MessageType, body []byte) MessageType {
 		return asked
 	}
 	// SDKs of API Gateway call every body octet-stream, and API Gateway delivers it as text.
-	if strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256") {
+	if isAmazon(r) {
 		if utf8.Valid(body) {
 			return Text
 		}
@@ -89,6 +89,13 @@ func messageType(r *http.Request, asked MessageType, body []byte) MessageType {
 		return Binary
 	}
 	return Text
+}
+
+// amazonScheme is how SDKs of API Gateway authorize what they send.
+const amazonScheme = "AWS4-HMAC-SHA256"
+
+func isAmazon(r *http.Request) bool {
+	return strings.HasPrefix(r.Header.Get("Authorization"), amazonScheme)
 }
 
 // isBinary reports whether a media type, in lower case and without parameters, means a binary message.

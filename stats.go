@@ -16,11 +16,13 @@ type Stats struct {
 	Confirmed uint64 // of those, how many the client has been asked to confirm, and has
 	Refused   uint64 // nothing written: gone, busy, too large, not UTF-8, shutting down, or withdrawn
 	Unknown   uint64 // perhaps written, in part or in full
+
+	Forwarded uint64 // requests and pushes sent on to other workers, where pushes are counted; see WorkerOptions.Cluster
 }
 
 // counters are the counting side of Stats.
 type counters struct {
-	accepted, received, written, confirmed, refused, unknown atomic.Uint64
+	accepted, received, written, confirmed, refused, unknown, forwarded atomic.Uint64
 }
 
 // pushConfirmed counts a push that was to be confirmed by its outcome.

@@ -2,6 +2,7 @@ package wspush
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -36,6 +37,7 @@ type Worker struct {
 	requests   tally         // the same, until they have answered
 	cutting    sync.Mutex    // guards the end of a Shutdown whose context has ended
 	plan       drainPlan     // of Shutdown
+	cluster    *cluster      // nil if there is none
 }
 
 // Limits of the push listener. A publisher sends a short request and a body of at most MaxPushBytes; whoever is slower
@@ -68,7 +70,7 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 			return nil, fmt.Errorf("wspush: push listener: %w", err)
 		}
 	}
-	b, err := bases(o.Advertise, network, w.Addr(), o.TLS != nil)
+	b, public, err := w.advertise(network)
 	if err != nil {
 		if o.Listener == nil && w.listener != nil {
 			w.listener.Close()
@@ -76,7 +78,7 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 		return nil, err
 	}
 	w.sockets.SetMaxPending(o.MaxPendingAll)
-	w.shared = &shared{registry: newRegistry(), bases: b, maxPushBytes: o.MaxPushBytes, log: o.Logger}
+	w.shared = &shared{registry: newRegistry(), bases: b, public: public, cluster: w.cluster, maxPushBytes: o.MaxPushBytes, log: o.Logger}
 	names := make([]string, len(b))
 	for i := range b {
 		names[i] = b[i].scheme + b[i].rest
@@ -86,6 +88,31 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 		w.serve()
 	}
 	return w, nil
+}
+
+// advertise finds out where publishers reach the worker, by itself and through any worker.
+func (w *Worker) advertise(network string) (own []base, public *base, err error) {
+	o := &w.opts
+	if own, err = bases(o.Advertise, network, w.Addr(), o.TLS != nil); err != nil {
+		return nil, nil, err
+	}
+	if o.Cluster != nil {
+		scheme, port := schemeAndPort(w.Addr(), o.TLS != nil)
+		if w.cluster, err = newCluster(o.Cluster, own, scheme, port, o.PushTimeout); err != nil {
+			return nil, nil, err
+		}
+	}
+	if o.PublicURL != "" {
+		b, err := parseBase(o.PublicURL, "", "")
+		if err == nil && b.scheme == "" {
+			err = errors.New("it is no http or https URL")
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("wspush: PublicURL: %q: %w", o.PublicURL, err)
+		}
+		public = &b
+	}
+	return own, public, nil
 }
 
 // networkOf is the network to listen on: one family where the host is an address of that family, since "tcp" would bind
@@ -178,10 +205,17 @@ func (w *Worker) Addr() net.Addr {
 
 // Push sends data to the connection with the given ID, as Conn.Push does. An ID that this worker does not have, for
 // whatever reason, is ErrGone, and ErrShutdown after Shutdown.
+//
+// With WorkerOptions.Cluster it may also be a token (Conn.Token). If that names a connection of another worker, the push is sent
+// there. Errors are then the same, and ErrUnreachable; ErrForbidden for a token that none of the worker's keys opens. The other
+// worker's PushTimeout bounds the wait, as ctx does.
 func (w *Worker) Push(ctx context.Context, id string, typ MessageType, data []byte) error {
-	c, ok := w.Conn(id)
-	if !ok {
-		err := w.gone()
+	c, elsewhere, err := w.locate(ctx, id)
+	switch {
+	case elsewhere != nil:
+		_, err = w.pushElsewhere(ctx, elsewhere, id, typ, data, false)
+		return err
+	case err != nil:
 		w.shared.count.push(err)
 		return err
 	}
@@ -189,11 +223,14 @@ func (w *Worker) Push(ctx context.Context, id string, typ MessageType, data []by
 }
 
 // PushConfirmed sends data to the connection with the given ID, as Conn.PushConfirmed does. An ID that this worker does not
-// have is ErrGone, and ErrShutdown after Shutdown.
+// have is ErrGone, and ErrShutdown after Shutdown. It may be a token, as for Push; for a connection of another worker, a ctx
+// without deadline has it wait for 5 s.
 func (w *Worker) PushConfirmed(ctx context.Context, id string, typ MessageType, data []byte) (roundTrip time.Duration, err error) {
-	c, ok := w.Conn(id)
-	if !ok {
-		err := w.gone()
+	c, elsewhere, err := w.locate(ctx, id)
+	switch {
+	case elsewhere != nil:
+		return w.pushElsewhere(ctx, elsewhere, id, typ, data, true)
+	case err != nil:
 		w.shared.count.push(err)
 		return 0, err
 	}
@@ -228,6 +265,7 @@ func (w *Worker) Stats() Stats {
 		Confirmed:   c.confirmed.Load(),
 		Refused:     c.refused.Load(),
 		Unknown:     c.unknown.Load(),
+		Forwarded:   c.forwarded.Load(),
 	}
 }
 
@@ -250,6 +288,9 @@ func (w *Worker) Shutdown(ctx context.Context) error {
 		w.cutting.Lock()
 		w.roster.cut()
 		w.cutting.Unlock()
+	}
+	if w.cluster != nil {
+		defer w.cluster.transport.CloseIdleConnections()
 	}
 	if stopped := w.stopServer(ctx); cut || !stopped {
 		return ctx.Err()

@@ -43,3 +43,8 @@ export async function confirmed(address, body) {
 function post(url, body, type) {
   return fetch(url, { method: 'POST', body, headers: { 'Content-Type': type }, signal: AbortSignal.timeout(10_000) });
 }
+
+// skip prints why a step is not run.
+export function skip(what, why) {
+  console.log(`skip - ${what}: ${why}`);
+}

@@ -7,7 +7,7 @@ program_running= # pid of what program is waiting for
 namespaces=()    # network namespaces that were made here
 enter=()         # what runs a program in the one where servers and listeners are to be
 
-# Debian's, which has Debian's python3-websockets: another python3 may stand before it on PATH.
+# Debian's, which has Debian's python3-websockets and python3-boto3: another python3 may stand before it on PATH.
 python=/usr/bin/python3
 
 ok() { passed=$((passed + 1)); echo "ok - $1"; }
@@ -34,6 +34,7 @@ program() {
     case $line in
     'ok - '*) ok "$what: ${line#ok - }" ;;
     'not ok - '*) not_ok "$what: ${line#not ok - }" ;;
+    'skip - '*) skip "$what: ${line#skip - }" ;;
     *) echo "    $line" ;;
     esac
   done
@@ -59,12 +60,17 @@ wait_for() {
 
 # start_server FLAGS...: a quickstart on a port that the system chooses. Sets $server (its pid), $ws (its URL) and
 # $server_log.
-start_server() {
+start_server() { start "$quickstart" "$@"; }
+
+# start_small: the same for e2e/small.
+start_small() { start "$small"; }
+
+start() { # PROGRAM FLAGS...
   local out=$tmp/server$((started += 1)) page
   server_log=$out.log
-  "${enter[@]}" "$quickstart" -listen 127.0.0.1:0 -v "$@" >"$out.out" 2>"$server_log" </dev/null &
+  "${enter[@]}" "$1" -listen 127.0.0.1:0 -v "${@:2}" >"$out.out" 2>"$server_log" </dev/null &
   server=$!
-  wait_for 10 grep -qsE 'http://[^/]+:[0-9]+/' "$out.out" || fatal "quickstart $* prints its URL"
+  wait_for 10 grep -qsE 'http://[^/]+:[0-9]+/' "$out.out" || fatal "${1##*/} ${*:2} prints its URL"
   page=$(grep -oE -m 1 'http://[^/]+:[0-9]+/' "$out.out")
   ws=${page/http:/ws:}ws
 }
@@ -116,6 +122,7 @@ install_missing() {
   command -v npm >/dev/null || missing+=(npm)
   command -v ip >/dev/null || missing+=(iproute2)
   "$python" -c 'import websockets' 2>/dev/null || missing+=(python3-websockets)
+  "$python" -c 'import boto3' 2>/dev/null || missing+=(python3-boto3)
   [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates) # for Go's modules
   [ ${#missing[@]} != 0 ] || return 0
   echo "installing ${missing[*]}"
@@ -123,10 +130,12 @@ install_missing() {
     >"$tmp/apt" 2>&1 </dev/null || { tail -n 20 "$tmp/apt"; exit 1; }
 }
 
-# What follows is on loopback, must not depend on how this user has set up curl, httpie or a proxy, and leaves nothing
+# What follows is on loopback, must not depend on how this user has set up curl, httpie, AWS's SDKs or a proxy, and leaves nothing
 # behind: Chromium drops files of its own.
 no_personal_settings() {
   unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
+  unset "${!AWS_@}"
+  export AWS_CONFIG_FILE=/dev/null AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_EC2_METADATA_DISABLED=true
   export CURL_HOME=$tmp HTTPIE_CONFIG_DIR=$tmp NETRC=/dev/null TMPDIR=$tmp
 }
 

@@ -1,0 +1,66 @@
+package wspush
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/wspush/wspush/internal/seal"
+)
+
+// alone is what a worker knows of whether its address in the Cluster leads to it and nobody else. Only then does a token with
+// that address and another start in it prove that the connection is gone: where workers have given a load balancer's as
+// theirs, it may well be another worker's that lives.
+type alone struct {
+	mu    sync.Mutex // guards what follows, and is held while it is found out, so that only one does
+	known bool
+	err   error     // why it is not alone, or cannot know; nil if it is
+	at    time.Time // when it was found out
+}
+
+const (
+	aloneProbes  = 4 // each on a connection of its own: a load balancer would hardly choose the same worker for all
+	aloneTimeout = 5 * time.Second
+	aloneAgain   = 10 * time.Second // after which another attempt is made, if it was not alone
+)
+
+// checkAlone returns nil if the worker's address leads to it alone, errLoop if it does not, and ErrUnreachable if the worker
+// does not reach itself there.
+func (c *cluster) checkAlone(ctx context.Context) error {
+	a := &c.alone
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.known && (a.err == nil || time.Since(a.at) < aloneAgain) {
+		return a.err
+	}
+	err := c.probe(ctx)
+	if ctx.Err() == nil { // or it says nothing of the address
+		a.known, a.err, a.at = true, err, time.Now()
+	}
+	return err
+}
+
+func (c *cluster) probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, aloneTimeout)
+	defer cancel()
+	transport := c.transport.Clone()
+	transport.DisableKeepAlives = true
+	defer transport.CloseIdleConnections()
+	for range aloneProbes {
+		out := &outgoing{kind: hopProbe, method: http.MethodPost, place: &seal.Place{Address: c.address}, path: "/", name: marker, header: http.Header{}}
+		resp, instance, err := c.do(ctx, transport, out)
+		switch {
+		case errors.Is(err, errNotWorker):
+			return errLoop
+		case err != nil:
+			return ErrUnreachable
+		}
+		resp.Body.Close()
+		if instance != c.instance {
+			return errLoop
+		}
+	}
+	return nil
+}

@@ -1,0 +1,154 @@
+package wspush
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/wspush/wspush/internal/seal"
+	"github.com/wspush/wspush/internal/wire"
+)
+
+// Cluster is what workers share so that any of them can be pushed through: see WorkerOptions.Cluster.
+type Cluster struct {
+	// Keys are secrets that all workers share: random bytes, at least 32 in each. The first seals, and all open. To change
+	// keys, add the new one at the end on every worker, then move it to the front on every worker, then drop the old one:
+	// addresses that it has sealed are refused with 403 from then on. One key is good for four billion connections.
+	//
+	// Whoever has a key can push to every connection of every worker, past AuthorizePush, and have workers send requests to
+	// any host.
+	Keys [][]byte
+
+	// Address is where the other workers reach the push endpoint of this one, written as an element of
+	// WorkerOptions.Advertise. It must lead to this worker and no other: not to a load balancer. The default is the first
+	// address that the worker advertises.
+	Address string
+
+	// TLS is for requests to workers whose Address is https: RootCAs, if their certificates are not those of a public
+	// authority, and Certificates, if they ask for one. The default trusts what the system trusts.
+	TLS *tls.Config
+}
+
+// cluster is a worker's part in a Cluster.
+type cluster struct {
+	keys      *seal.Keys
+	address   string // of this worker, for the others
+	instance  uint64 // this start of it
+	transport *http.Transport
+	slots     chan struct{} // has an element for each request that is being forwarded
+	alone     alone
+}
+
+const (
+	maxForwards      = 1024            // requests under way
+	forwardDial      = 3 * time.Second // to reach another worker
+	forwardIdle      = time.Minute     // for which a connection is kept: less than the other worker keeps it
+	forwardKept      = 64              // connections to each worker
+	forwardMargin    = 5 * time.Second // for the answer, beyond what the push may wait
+	maxAnswer        = 64 << 10        // of another worker, but to bulk requests
+	maxAnswerHeaders = 16 << 10
+)
+
+// newCluster makes a worker's part of a cluster; bases are what it advertises, and port is its listener's.
+func newCluster(o *Cluster, bases []base, scheme, port string, pushTimeout time.Duration) (*cluster, error) {
+	keys, err := seal.New(o.Keys)
+	if err != nil {
+		return nil, fmt.Errorf("wspush: Cluster.Keys: %w", err)
+	}
+	address := bases[0]
+	if o.Address != "" {
+		if address, err = parseBase(o.Address, scheme, port); err != nil {
+			return nil, fmt.Errorf("wspush: Cluster.Address: %q: %w", o.Address, err)
+		}
+	}
+	c := &cluster{keys: keys, address: address.scheme + address.rest, slots: make(chan struct{}, maxForwards)}
+	var random [8]byte
+	_, _ = rand.Read(random[:]) // it never fails
+	c.instance = binary.BigEndian.Uint64(random[:])
+	if _, err := keys.Seal(seal.Place{Address: c.address, ID: nilID}); err != nil {
+		return nil, fmt.Errorf("wspush: Cluster.Address: %w", err)
+	}
+	c.transport = &http.Transport{
+		DialContext:            (&net.Dialer{Timeout: forwardDial}).DialContext,
+		TLSClientConfig:        o.TLS,
+		TLSHandshakeTimeout:    forwardDial,
+		ForceAttemptHTTP2:      true,
+		DisableCompression:     true,
+		MaxIdleConnsPerHost:    forwardKept,
+		IdleConnTimeout:        forwardIdle,
+		MaxResponseHeaderBytes: maxAnswerHeaders,
+	}
+	if pushTimeout > 0 {
+		c.transport.ResponseHeaderTimeout = max(pushTimeout, maxTimeout) + forwardMargin
+	}
+	return c, nil
+}
+
+// nilID is an ID that no connection has (RFC 9562 section 5.9).
+const nilID = "00000000-0000-0000-0000-000000000000"
+
+// copied returns a copy that later changes do not reach.
+func (c *Cluster) copied() *Cluster {
+	if c == nil {
+		return nil
+	}
+	d := *c
+	d.Keys = slices.Clone(c.Keys)
+	if c.TLS != nil {
+		d.TLS = c.TLS.Clone()
+	}
+	return &d
+}
+
+// token seals where a connection of this worker is.
+func (c *cluster) token(id string) string {
+	token, err := c.keys.Seal(seal.Place{Address: c.address, Instance: c.instance, ID: id})
+	if err != nil {
+		panic(err) // newCluster has tried
+	}
+	return token
+}
+
+var (
+	errNoKeys  = errors.New("wspush: the worker has no keys to open a token with: see WorkerOptions.Cluster")
+	errForeign = fmt.Errorf("%w: no key of the worker's opens the token", ErrForbidden)
+)
+
+// locate finds the connection that an ID or a token names, or says where it is: then elsewhere is not nil. The error is ErrGone,
+// ErrShutdown, errNoKeys, errForeign, or one that says why a worker's restart is not certain.
+func (w *Worker) locate(ctx context.Context, name string) (conn *Conn, elsewhere *seal.Place, err error) {
+	if c, ok := w.Conn(name); ok {
+		return c, nil, nil
+	}
+	if !wire.IsToken(name) {
+		return nil, nil, w.gone()
+	}
+	if w.cluster == nil {
+		return nil, nil, errNoKeys
+	}
+	place, err := w.cluster.keys.Open(name)
+	switch {
+	case err != nil:
+		return nil, nil, errForeign
+	case place.Instance == w.cluster.instance:
+		if c, ok := w.Conn(place.ID); ok {
+			return c, nil, nil
+		}
+		return nil, nil, w.gone()
+	case w.roster.isEmpty():
+		return nil, nil, ErrShutdown
+	case place.Address == w.cluster.address: // an earlier start of this worker, with which its connections ended; if it is one
+		if err := w.cluster.checkAlone(ctx); err != nil {
+			return nil, nil, err
+		}
+		return nil, nil, ErrGone
+	}
+	return nil, &place, nil
+}

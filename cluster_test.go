@@ -1,0 +1,620 @@
+package wspush_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/internal/testutil"
+)
+
+// clusterKey is a key that the workers of a test share.
+var clusterKey = bytes.Repeat([]byte("k"), 32)
+
+// newMember makes a worker with the shared key.
+func newMember(t testing.TB, opts wspush.WorkerOptions) *wspush.Worker {
+	t.Helper()
+	c := wspush.Cluster{}
+	if opts.Cluster != nil {
+		c = *opts.Cluster
+	}
+	if c.Keys == nil {
+		c.Keys = [][]byte{clusterKey}
+	}
+	opts.Cluster = &c
+	return newWorker(t, &opts)
+}
+
+// connectTo has a client connect to w, which greets with its own addresses.
+func connectTo(t testing.TB, w *wspush.Worker) (*wspush.Conn, *testutil.Client) {
+	t.Helper()
+	client, conn, _ := dial(t, w, serve(t, w, nil), testutil.Options{})
+	return conn, client
+}
+
+// tokenURL is the address with a connection's token, at any worker.
+func tokenURL(w *wspush.Worker, c *wspush.Conn) string {
+	return "http://" + w.Addr().String() + c.Path() + "/@connections/" + c.Token()
+}
+
+// balance serves a load balancer in front of workers, which takes them in turns; they may be added later.
+func balance(t testing.TB, workers *[]*wspush.Worker) (url string) {
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	var turn atomic.Int64
+	return testutil.Serve(t, &httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) {
+		next := (*workers)[int(turn.Add(1))%len(*workers)]
+		r.SetURL(mustParse("http://" + next.Addr().String()))
+	}})
+}
+
+func mustParse(address string) *url.URL {
+	u, err := url.Parse(address)
+	if err != nil {
+		panic(err)
+	}
+	return u
+}
+
+func shutDown(t testing.TB, w *wspush.Worker) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
+	defer cancel()
+	if err := w.Shutdown(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// One public name in front of three workers. The greeting tells nothing but that; a push to it arrives whichever worker it
+// comes to, a thousand of a thousand.
+func TestThreeWorkersBehindOneName(t *testing.T) {
+	var workers []*wspush.Worker
+	name := balance(t, &workers)
+	for range 3 {
+		workers = append(workers, newMember(t, wspush.WorkerOptions{PublicURL: name}))
+	}
+	type client struct {
+		*testutil.Client
+		address string
+	}
+	var clients []client
+	for _, w := range workers {
+		server := serve(t, w, nil)
+		for range 4 {
+			c := testutil.Dial(t, server, testutil.Options{})
+			address := c.Text()
+			if !strings.HasPrefix(address, name+"/ws/@connections/v1.") || strings.Contains(address, ",") {
+				t.Fatalf("greeting %q", address)
+			}
+			clients = append(clients, client{c, address})
+		}
+	}
+	publishing := publisher(t)
+	for i := range 1000 {
+		c := clients[i%len(clients)]
+		message := fmt.Sprint("message ", i)
+		if status, err := publish(publishing, c.address, message); status != 204 || err != nil {
+			t.Fatal(status, err)
+		}
+		c.Expect(testutil.Text, message)
+	}
+	var forwarded, written uint64
+	for _, w := range workers {
+		s := w.Stats()
+		t.Logf("%+v", s)
+		forwarded += s.Forwarded
+		written += s.Written
+	}
+	if written != 1000 || forwarded < 500 {
+		t.Errorf("%d pushes were written, %d had been forwarded", written, forwarded)
+	}
+}
+
+// What another worker answers is given back word for word: status, headers and body.
+func TestForwardedWordForWord(t *testing.T) {
+	holder := newMember(t, wspush.WorkerOptions{MaxPushBytes: 100_000, MaxPending: 1000})
+	other := newMember(t, wspush.WorkerOptions{})
+	server := serve(t, holder, nil)
+	client, conn, _ := dial(t, holder, server, testutil.Options{Header: http.Header{"User-Agent": {"test"}}})
+	_, ended, _ := dial(t, holder, server, testutil.Options{})
+	token, endedToken := conn.Token(), ended.Token()
+	ended.Close(1000, "")
+	testutil.Eventually(t, "the connection to end", func() bool { return holder.Len() == 1 })
+	var received sync.WaitGroup
+	received.Go(func() {
+		for {
+			if _, _, err := client.Message(); err != nil {
+				return
+			}
+		}
+	})
+	binary := bytes.Repeat([]byte{0xff}, 60_000)
+	amazon := http.Header{"Content-Type": {"application/octet-stream"}, "Authorization": {"AWS4-HMAC-SHA256 Credential=x"}}
+	for _, tt := range []struct {
+		method, path, name, query string
+		header                    http.Header
+		body                      []byte
+		status                    int
+	}{
+		{"POST", "/ws", token, "", nil, []byte("text"), 204},
+		{"POST", "/ws", token, "", nil, nil, 204},
+		{"POST", "/ws", token, "?type=binary", nil, binary, 204},
+		{"POST", "/ws", token, "", http.Header{"Content-Type": {"image/png"}}, binary, 204},
+		{"POST", "/ws", token, "", amazon, []byte("text"), 204},
+		{"POST", "/ws", token, "", amazon, binary, 204},
+		{"POST", "/ws", token, "?confirm=received", nil, []byte("text"), 204},
+		{"POST", "/ws", token, "", nil, binary, 400},
+		{"POST", "/ws", token, "?type=image", nil, []byte("text"), 400},
+		{"POST", "/ws", token, "?timeout=never", nil, []byte("text"), 400},
+		{"POST", "/ws", token, "", nil, bytes.Repeat([]byte("x"), 100_001), 413},
+		{"POST", "/elsewhere", token, "", nil, []byte("text"), 404},
+		{"POST", "/ws", endedToken, "", nil, []byte("text"), 410},
+		{"GET", "/ws", token, "", nil, nil, 200},
+		{"HEAD", "/ws", token, "", nil, nil, 200},
+		{"HEAD", "/ws", endedToken, "", nil, nil, 410},
+		{"GET", "/ws", endedToken, "", nil, nil, 410},
+		{"DELETE", "/ws", token, "?code=1005", nil, nil, 400},
+		{"DELETE", "/ws", endedToken, "", nil, nil, 410},
+	} {
+		t.Run(fmt.Sprint(tt.method, tt.path, tt.query, len(tt.body), " ", tt.status), func(t *testing.T) {
+			exchange := func(w *wspush.Worker) (*http.Response, string) {
+				req := newRequest(t, tt.method, "http://"+w.Addr().String()+tt.path+"/@connections/"+tt.name+tt.query, bytes.NewReader(tt.body))
+				for name, values := range tt.header {
+					req.Header[name] = values
+				}
+				resp := do(t, req)
+				body := text(t, resp)
+				for _, varies := range []string{"Date", "Wspush-Rtt", "Connection"} {
+					resp.Header.Del(varies)
+				}
+				body, _, _ = strings.Cut(body, `"lastActiveAt"`)
+				if body != "" {
+					resp.Header.Del("Content-Length")
+				}
+				return resp, body
+			}
+			direct, want := exchange(holder)
+			forwarded, got := exchange(other)
+			if direct.StatusCode != tt.status || forwarded.StatusCode != tt.status || got != want ||
+				fmt.Sprint(direct.Header) != fmt.Sprint(forwarded.Header) {
+				t.Errorf("direct:    %s %v %s\nforwarded: %s %v %s", direct.Status, direct.Header, want, forwarded.Status, forwarded.Header, got)
+			}
+		})
+	}
+	if resp := post(t, tokenURL(other, conn)+"?confirm=received", "text/plain", []byte("read")); resp.Header.Get("Wspush-Rtt") == "" {
+		t.Error("the round trip is missing")
+	}
+	if resp := post(t, "http://"+token+"@"+other.Addr().String()+"/ws", "", []byte("userinfo")); resp.StatusCode != 204 {
+		t.Errorf("userinfo: %s", resp.Status)
+	}
+	chunked := newRequest(t, "POST", tokenURL(other, conn), io.MultiReader(strings.NewReader(big[:60_000]), strings.NewReader("end")))
+	if resp := do(t, chunked); resp.StatusCode != 204 {
+		t.Errorf("chunked: %s", resp.Status)
+	}
+	if resp := do(t, newRequest(t, "DELETE", tokenURL(other, conn)+"?code=3000&reason=enough", nil)); resp.StatusCode != 204 {
+		t.Errorf("DELETE: %s", resp.Status)
+	}
+	received.Wait()
+	if cause := context.Cause(conn.Context()); !strings.Contains(cause.Error(), `(3000) "enough"`) {
+		t.Error(cause)
+	}
+}
+
+// Push and PushConfirmed take a token of any worker's connection, and return what they return for one's own.
+func TestPushByToken(t *testing.T) {
+	holder := newMember(t, wspush.WorkerOptions{MaxPushBytes: 1 << 20})
+	other := newMember(t, wspush.WorkerOptions{MaxPushBytes: 2 << 20})
+	server := serve(t, holder, nil)
+	client, conn, _ := dial(t, holder, server, testutil.Options{})
+	ctx := context.Background()
+	for _, w := range []*wspush.Worker{holder, other} {
+		if err := w.Push(ctx, conn.Token(), wspush.Text, []byte("text")); err != nil {
+			t.Error(err)
+		}
+		client.Expect(testutil.Text, "text")
+		if err := w.Push(ctx, conn.Token(), wspush.Binary, []byte{0, 0xff}); err != nil {
+			t.Error(err)
+		}
+		client.Expect(testutil.Binary, "\x00\xff")
+		confirmed := make(chan error, 1)
+		go func() {
+			roundTrip, err := w.PushConfirmed(ctx, conn.Token(), wspush.Text, []byte("confirmed"))
+			if err == nil && roundTrip <= 0 {
+				err = fmt.Errorf("round trip %v", roundTrip)
+			}
+			confirmed <- errors.Join(err, w.Push(ctx, conn.Token(), wspush.Text, []byte("next")))
+		}()
+		client.Expect(testutil.Text, "confirmed")
+		client.Expect(testutil.Text, "next") // on the way the ping is answered
+		if err := <-confirmed; err != nil {
+			t.Error(err)
+		}
+		cancelled, cancel := context.WithCancel(ctx)
+		cancel()
+		brief, stop := context.WithTimeout(ctx, 100*time.Millisecond)
+		defer stop()
+		_, silent, _ := dial(t, holder, server, testutil.Options{Silent: true})
+		_, errUnconfirmed := w.PushConfirmed(brief, silent.Token(), wspush.Text, []byte("nobody answers"))
+		silent.Close(1000, "")
+		for _, tt := range []struct{ got, want error }{
+			{w.Push(ctx, conn.Token(), wspush.Text, []byte("\xff")), wspush.ErrInvalidUTF8},
+			{w.Push(ctx, conn.Token(), wspush.Text, make([]byte, 1<<20+1)), wspush.ErrTooLarge},
+			{w.Push(cancelled, conn.Token(), wspush.Text, nil), context.Canceled},
+			{w.Push(ctx, conn.Token()+"A", wspush.Text, nil), wspush.ErrForbidden},
+			{w.Push(ctx, nobody, wspush.Text, nil), wspush.ErrGone},
+			{w.Push(ctx, silent.Token(), wspush.Text, nil), wspush.ErrGone},
+			{errUnconfirmed, wspush.ErrUnknown},
+		} {
+			if !errors.Is(tt.got, tt.want) {
+				t.Errorf("%v in place of %v", tt.got, tt.want)
+			}
+		}
+	}
+	if s := other.Stats(); s.Forwarded == 0 || s.Written != 0 {
+		t.Errorf("%+v", s)
+	}
+	lone := newWorker(t, nil)
+	if err := lone.Push(ctx, conn.Token(), wspush.Text, nil); err == nil || errors.Is(err, wspush.ErrGone) {
+		t.Errorf("without keys: %v", err)
+	}
+	if conn, _ := connectTo(t, lone); conn.Token() != "" || conn.PublicURL() != "" {
+		t.Error("without keys there is a token")
+	}
+}
+
+// Only what the shared keys have sealed is ever dialled; anything else is refused before.
+func TestForeignTokens(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	var dialled atomic.Int64
+	go func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			dialled.Add(1)
+			c.Close()
+		}
+	}()
+	trap := "http://" + listener.Addr().String()
+	foreignKeys := [][]byte{bytes.Repeat([]byte("f"), 32)}
+	foreign, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Keys: foreignKeys, Address: trap}}))
+	own, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: trap}}))
+	token := own.Token()
+	other := byte('A')
+	if token[40] == other {
+		other = 'B'
+	}
+	at := "http://" + newMember(t, wspush.WorkerOptions{}).Addr().String() + "/ws/@connections/"
+	for name, bad := range map[string]string{
+		"foreign": foreign.Token(), "changed": token[:40] + string(other) + token[41:], "short": "v1.AAAA", "cut": token[:60],
+	} {
+		for _, method := range []string{"POST", "GET", "DELETE", "HEAD"} {
+			resp := do(t, newRequest(t, method, at+bad, nil))
+			if body := text(t, resp); resp.StatusCode != 403 || method != "HEAD" && !strings.Contains(body, "urn:wspush:forbidden") {
+				t.Errorf("%s %s: %s %s", method, name, resp.Status, body)
+			}
+		}
+	}
+	for _, bad := range []string{"v2.AAAA", "v1.", "v1." + strings.Repeat("a", 2000)} {
+		if resp := do(t, newRequest(t, "POST", at+bad, nil)); resp.StatusCode != 400 {
+			t.Errorf("%.10s: %s", bad, resp.Status)
+		}
+	}
+	lone := "http://" + newWorker(t, nil).Addr().String() + "/ws/@connections/"
+	if resp := do(t, newRequest(t, "POST", lone+token, nil)); resp.StatusCode != 421 {
+		t.Errorf("without keys: %s", resp.Status)
+	}
+	if n := dialled.Load(); n != 0 {
+		t.Fatalf("the trap was dialled %d times", n)
+	}
+	resp := do(t, newRequest(t, "POST", at+token, strings.NewReader("a"))) // which shows that it would have been
+	if n := dialled.Load(); resp.StatusCode/100 != 5 || n == 0 {
+		t.Errorf("%s, dialled %d times", resp.Status, n)
+	}
+}
+
+// Keys are rotated without a push that fails.
+func TestKeyRotation(t *testing.T) {
+	newKey := bytes.Repeat([]byte("n"), 32)
+	member := func(keys ...[]byte) *wspush.Worker {
+		return newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Keys: keys}})
+	}
+	before, both, after := member(clusterKey, newKey), member(newKey, clusterKey), member(newKey)
+	onBefore, clientBefore := connectTo(t, before)
+	onBoth, clientBoth := connectTo(t, both)
+	for _, tt := range []struct {
+		through *wspush.Worker
+		to      *wspush.Conn
+		client  *testutil.Client
+		status  int
+	}{{both, onBefore, clientBefore, 204}, {before, onBoth, clientBoth, 204}, {after, onBoth, clientBoth, 204}, {after, onBefore, nil, 403}} {
+		if resp := post(t, tokenURL(tt.through, tt.to), "", []byte("a")); resp.StatusCode != tt.status {
+			t.Errorf("%s in place of %d", resp.Status, tt.status)
+		}
+		if tt.status == 204 {
+			tt.client.Expect(testutil.Text, "a")
+		}
+	}
+}
+
+// AuthorizePush is asked by the first worker alone; who comes to the second without a proof is asked there.
+func TestForwardedAuthorization(t *testing.T) {
+	var asked [2]atomic.Int64
+	authorize := func(i int) func(*http.Request) error {
+		return func(r *http.Request) error {
+			asked[i].Add(1)
+			return wspush.BearerTokens("secret")(r)
+		}
+	}
+	holder := newMember(t, wspush.WorkerOptions{AuthorizePush: authorize(0)})
+	other := newMember(t, wspush.WorkerOptions{AuthorizePush: authorize(1)})
+	conn, client := connectTo(t, holder)
+	push := func(w *wspush.Worker, header ...string) *http.Response {
+		req := newRequest(t, "POST", tokenURL(w, conn), strings.NewReader("a"))
+		for i := 0; i < len(header); i += 2 {
+			req.Header.Set(header[i], header[i+1])
+		}
+		return do(t, req)
+	}
+	if resp := push(other, "Authorization", "Bearer secret"); resp.StatusCode != 204 {
+		t.Error(resp.Status)
+	}
+	client.Expect(testutil.Text, "a")
+	if a, b := asked[0].Load(), asked[1].Load(); a != 0 || b != 1 {
+		t.Errorf("asked %d and %d times", a, b)
+	}
+	for _, w := range []*wspush.Worker{holder, other} {
+		if resp := push(w); resp.StatusCode != 401 {
+			t.Errorf("without authorization: %s", resp.Status)
+		}
+		for _, proof := range []string{"http 1 AAAA", "http", "inprocess 99999999999 " + strings.Repeat("A", 43)} {
+			if resp := push(w, "Wspush-Hop", proof, "Authorization", "Bearer secret"); resp.StatusCode != 403 {
+				t.Errorf("with a forged proof: %s", resp.Status)
+			}
+		}
+	}
+	if err := other.Push(context.Background(), conn.Token(), wspush.Text, []byte("in-process")); err != nil {
+		t.Error(err)
+	}
+	client.Expect(testutil.Text, "in-process")
+}
+
+// A worker that cannot be reached is 502, with nothing written; when it has been started again, 410.
+func TestWorkerGone(t *testing.T) {
+	first, other := newMember(t, wspush.WorkerOptions{}), newMember(t, wspush.WorkerOptions{})
+	conn, client := connectTo(t, first)
+	if resp := post(t, tokenURL(other, conn), "", []byte("a")); resp.StatusCode != 204 {
+		t.Fatal(resp.Status)
+	}
+	client.Expect(testutil.Text, "a")
+	closed := make(chan struct{})
+	go func() { client.AwaitClose(); close(closed) }()
+	shutDown(t, first)
+	<-closed
+	resp := post(t, tokenURL(other, conn), "", []byte("b"))
+	if body := text(t, resp); resp.StatusCode != 502 || !strings.Contains(body, "urn:wspush:unreachable") || strings.Contains(body, first.Addr().String()) {
+		t.Errorf("%s %s", resp.Status, body)
+	}
+	if err := other.Push(context.Background(), conn.Token(), wspush.Text, nil); !errors.Is(err, wspush.ErrUnreachable) {
+		t.Error(err)
+	}
+	if err := first.Push(context.Background(), conn.Token(), wspush.Text, nil); !errors.Is(err, wspush.ErrShutdown) {
+		t.Error(err)
+	}
+	again := newMember(t, wspush.WorkerOptions{Listen: first.Addr().String()})
+	for _, w := range []*wspush.Worker{other, again} {
+		for _, method := range []string{"POST", "GET", "DELETE"} {
+			if resp := do(t, newRequest(t, method, tokenURL(w, conn), nil)); resp.StatusCode != 410 {
+				t.Errorf("%s after a restart: %s", method, resp.Status)
+			}
+		}
+		if err := w.Push(context.Background(), conn.Token(), wspush.Text, nil); !errors.Is(err, wspush.ErrGone) {
+			t.Error(err)
+		}
+	}
+}
+
+// Where all workers have given a load balancer's address as theirs, nothing is claimed to be gone: what would go in a circle is
+// 508.
+func TestSharedAddress(t *testing.T) {
+	var workers []*wspush.Worker
+	balancer := balance(t, &workers)
+	third := newMember(t, wspush.WorkerOptions{})
+	for range 2 {
+		workers = append(workers, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: balancer}}))
+	}
+	conn, client := connectTo(t, workers[0])
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		for {
+			if _, _, err := client.Message(); err != nil {
+				return
+			}
+		}
+	}()
+	seen := map[int]int{}
+	for range 4 {
+		for _, w := range []*wspush.Worker{workers[0], workers[1], third} {
+			seen[post(t, tokenURL(w, conn), "", []byte("a")).StatusCode]++
+		}
+	}
+	if seen[204] < 4 || seen[508] < 4 || seen[204]+seen[508] != 12 {
+		t.Errorf("answers %v", seen)
+	}
+	if err := workers[1].Push(context.Background(), conn.Token(), wspush.Text, nil); !errors.Is(err, wspush.ErrUnreachable) {
+		t.Error(err)
+	}
+	conn.Close(1000, "")
+	<-read
+}
+
+// Something that is no worker of the Cluster listens where one should: 502, whatever it answers.
+func TestForwardedToStranger(t *testing.T) {
+	other := newMember(t, wspush.WorkerOptions{})
+	for _, status := range []int{200, 204, 302, 404, 410, 500} {
+		stranger := testutil.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Location", "/elsewhere")
+			w.Header().Set("Wspush-Hop", "1 AAAA")
+			w.WriteHeader(status)
+		}))
+		conn, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: stranger}}))
+		if resp := post(t, tokenURL(other, conn), "", []byte("a")); resp.StatusCode != 502 {
+			t.Errorf("it answers %d: %s", status, resp.Status)
+		}
+	}
+}
+
+// A worker that takes a push and ends the connection without an answer leaves the outcome unknown.
+func TestForwardedUnanswered(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.ReadAtLeast(c, make([]byte, 1000), 100)
+			c.Close()
+		}
+	}()
+	conn, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: "http://" + listener.Addr().String()}}))
+	other := newMember(t, wspush.WorkerOptions{})
+	resp := post(t, tokenURL(other, conn), "", []byte("a"))
+	if body := text(t, resp); resp.StatusCode != 504 || !strings.Contains(body, "urn:wspush:unknown") || strings.Contains(body, `"connection"`) {
+		t.Errorf("%s %s", resp.Status, body)
+	}
+	if err := other.Push(context.Background(), conn.Token(), wspush.Text, []byte("a")); !errors.Is(err, wspush.ErrUnknown) {
+		t.Error(err)
+	}
+}
+
+// Workers that serve TLS, and ask for certificates, are forwarded to over it.
+func TestForwardedTLS(t *testing.T) {
+	certificate, pool := testutil.NewCertificate(t)
+	client := &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{certificate}}
+	opts := wspush.WorkerOptions{
+		TLS:     &tls.Config{Certificates: []tls.Certificate{certificate}, ClientAuth: tls.RequireAnyClientCert},
+		Cluster: &wspush.Cluster{TLS: client},
+	}
+	holder, other := newMember(t, opts), newMember(t, opts)
+	conn, reader := connectTo(t, holder)
+	for _, http2 := range []bool{false, true} {
+		for _, size := range []int{100, 100_000} {
+			address := "https://" + other.Addr().String() + "/ws/@connections/" + conn.Token()
+			resp, err := postBy(t, keeping(t, client, http2), address, big[:size])
+			if err != nil || resp.StatusCode != 204 {
+				t.Fatal(resp, err)
+			}
+			reader.Expect(testutil.Text, big[:size])
+		}
+	}
+}
+
+// A publisher that breaks off in its body has nothing pushed.
+func TestForwardedBrokenBody(t *testing.T) {
+	holder, other := newMember(t, wspush.WorkerOptions{}), newMember(t, wspush.WorkerOptions{})
+	conn, client := connectTo(t, holder)
+	for _, body := range []string{
+		"Content-Length: 100000\r\n\r\nhello", "Content-Length: 1000\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+	} {
+		push := dialPush(t, other)
+		fmt.Fprintf(push, "POST /ws/@connections/%s HTTP/1.1\r\nHost: worker\r\n%s", conn.Token(), body)
+		_ = push.(*net.TCPConn).CloseWrite()
+		answer, _ := io.ReadAll(push)
+		if !bytes.HasPrefix(answer, []byte("HTTP/1.1 400 ")) {
+			t.Errorf("%.100q", answer)
+		}
+	}
+	if err := conn.Push(context.Background(), wspush.Text, []byte("the only one")); err != nil {
+		t.Error(err)
+	}
+	client.Expect(testutil.Text, "the only one")
+	if s := holder.Stats(); s.Written != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// Many publishers through the wrong worker, while connections come and go: every answer is true.
+func TestForwardedUnderLoad(t *testing.T) {
+	holder, other := newMember(t, wspush.WorkerOptions{}), newMember(t, wspush.WorkerOptions{})
+	server := serve(t, holder, nil)
+	publishing := publisher(t)
+	var running sync.WaitGroup
+	for i := range 8 {
+		running.Go(func() {
+			for j := range 10 {
+				client := testutil.Dial(t, server, testutil.Options{})
+				id, _, _ := strings.Cut(strings.TrimPrefix(client.Text(), "http://"), "@")
+				conn, _ := holder.Conn(id)
+				for k := range 10 {
+					message := fmt.Sprint(i, j, k)
+					if status, err := publish(publishing, tokenURL(other, conn), message); status != 204 || err != nil {
+						t.Error(status, err)
+						return
+					}
+					if _, data, err := client.Message(); string(data) != message {
+						t.Errorf("%q in place of %q: %v", data, message, err)
+					}
+				}
+				conn.Close(1000, "")
+				if status, err := publish(publishing, tokenURL(other, conn), "late"); status != 410 || err != nil {
+					t.Error(status, err)
+				}
+				client.Close()
+			}
+		})
+	}
+	running.Wait()
+}
+
+func TestClusterOptions(t *testing.T) {
+	keys := [][]byte{clusterKey}
+	for want, opts := range map[string]wspush.WorkerOptions{
+		"Cluster.Keys: there is no key":    {Cluster: &wspush.Cluster{}},
+		"key 2 has 5 bytes":                {Cluster: &wspush.Cluster{Keys: [][]byte{clusterKey, []byte("short")}}},
+		`Cluster.Address: "ftp://a": `:     {Cluster: &wspush.Cluster{Keys: keys, Address: "ftp://a"}},
+		"Cluster.Address: the address is":  {Cluster: &wspush.Cluster{Keys: keys, Address: "http://a/" + strings.Repeat("a", 1000)}},
+		"PublicURL requires Cluster":       {PublicURL: "https://push.example.com"},
+		`PublicURL: "push.example.com": `:  {Cluster: &wspush.Cluster{Keys: keys}, PublicURL: "push.example.com"},
+		`PublicURL: "https://a?b": a base`: {Cluster: &wspush.Cluster{Keys: keys}, PublicURL: "https://a?b"},
+	} {
+		w, err := wspush.NewWorker(&opts)
+		if err == nil {
+			shutDown(t, w)
+		}
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "wspush: ") {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+	w := newMember(t, wspush.WorkerOptions{PublicURL: "https://push.example.com/p/"})
+	client := testutil.Dial(t, serve(t, w, nil), testutil.Options{})
+	greeting := client.Text()
+	for conn := range w.Conns() {
+		if got := conn.PublicURL(); got != greeting || got != "https://push.example.com/p/ws/@connections/"+conn.Token() || got != conn.PublicURL() {
+			t.Errorf("greeting %s, PublicURL %s", greeting, got)
+		}
+	}
+}

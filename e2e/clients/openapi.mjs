@@ -1,0 +1,324 @@
+// What the worker answers, compared with docs/openapi.yaml: openapi.mjs URL [PID]
+// The server must be examples/quickstart, or with its PID e2e/small, which is told to stop in the end.
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import http from 'node:http';
+import net from 'node:net';
+import { Readable } from 'node:stream';
+import { Validator } from '@seriousme/openapi-schema-validator';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import addFormats from 'ajv-formats';
+import YAML from 'yaml';
+import { check, skip, sleep, within } from '../check.mjs';
+import { connect } from './connect.mjs';
+
+const [url, small] = process.argv.slice(2);
+const source = await readFile(new URL('../../docs/openapi.yaml', import.meta.url), 'utf8');
+const doc = YAML.parse(source);
+
+// Schemas are found by where they are in the document. JSON is taken as it is; what is text in HTTP may be a number.
+const ajv = new Ajv2020({ strict: false, allErrors: true });
+const ajvText = new Ajv2020({ strict: false, coerceTypes: true });
+addFormats.default(ajv);
+ajv.addSchema(doc, 'doc');
+ajvText.addSchema(doc, 'doc');
+
+const resolve = (value) => (value?.$ref ? value.$ref.slice(2).split('/').reduce((at, key) => at[key], doc) : value);
+
+// matchesJSON checks that value is what the schema says, and has no member that is not in it.
+function matchesJSON(schema, value) {
+  const valid = ajv.compile({ $ref: `doc#/${schema.map((key) => encodeURIComponent(key.replaceAll('/', '~1'))).join('/')}`, unevaluatedProperties: false });
+  assert.ok(valid(value), `${JSON.stringify(value)} ${ajv.errorsText(valid.errors)}`);
+}
+
+// matchesText is whether a header or a parameter is what its schema says.
+const matchesText = (schema, value) => ajvText.validate({ properties: { value: rooted(schema) } }, { value });
+
+// rooted has the references of a schema begin at the document.
+const rooted = (schema) => JSON.parse(JSON.stringify(schema).replaceAll('"#/', '"doc#/'));
+
+const ourHeaders = ['Allow', 'Retry-After', 'WWW-Authenticate', 'Wspush-Rtt', 'x-amzn-ErrorType'];
+const given = new Set(); // "OPERATION STATUS" that the worker has answered
+
+// conforms checks an answer against what the document says of its operation.
+function conforms(method, path, { status, headers, body }) {
+  const [, item] = Object.entries(doc.paths).find(([template]) => new RegExp(`^${template.replaceAll(/{\w+}/g, '[^/]+')}$`).test(path));
+  const operation = item[method.toLowerCase()];
+  const reference = operation ? operation.responses[status] : item['x-other-methods'];
+  assert.ok(reference, `${status} is not in the document: ${body}`);
+  const response = resolve(reference);
+  if (!operation) assert.equal(status, 405);
+  given.add(`${operation?.operationId} ${status}`);
+
+  for (const name of ourHeaders) {
+    const value = headers[name.toLowerCase()], header = resolve(response.headers?.[name]);
+    if (value === undefined) assert.ok(!header?.required, `no ${name}`);
+    else assert.ok(header && matchesText(header.schema, value), `${name}: ${value}`);
+  }
+  if (!response.content) {
+    assert.equal(body, '');
+    return;
+  }
+  const [[type, media]] = Object.entries(response.content);
+  assert.equal(headers['content-type'], type);
+  if (method === 'HEAD') assert.equal(body, '');
+  else if (media['x-itemSchema']) {
+    for (const line of body.trimEnd().split('\n')) matchesJSON(media['x-itemSchema'].$ref.slice(2).split('/'), JSON.parse(line));
+  } else if (reference.$ref) {
+    matchesJSON([...reference.$ref.slice(2).split('/'), 'content', type, 'schema'], JSON.parse(body));
+  }
+}
+
+const agent = new http.Agent({ keepAlive: true });
+
+// raw is the answer to a request.
+function raw(method, path, { body, headers, query = '', ...options } = {}) {
+  return new Promise((resolve, reject) => {
+    const whole = typeof body === 'string' || Buffer.isBuffer(body);
+    const length = whole ? { 'Content-Length': Buffer.byteLength(body) } : {};
+    const sent = http.request({ method, hostname, port, path: path + query, headers: { ...length, ...headers }, agent, timeout: 10_000, ...options });
+    sent.on('timeout', () => sent.destroy(new Error('no answer'))).on('error', reject).on('response', (answer) => {
+      let text = '';
+      answer.setEncoding('utf8').on('data', (data) => { text += data; }).on('error', reject)
+        .on('end', () => resolve({ status: answer.statusCode, headers: answer.headers, body: text }));
+    });
+    if (whole || body === undefined) sent.end(body);
+    else Readable.from(body, { objectMode: false }).pipe(sent);
+  });
+}
+
+// request is the answer to a request, which has that status, and conforms to the document.
+async function request(status, method, path, options) {
+  const answer = await raw(method, path, options);
+  const what = `${method} ${path}${options?.query ?? ''}: ${answer.status} ${answer.body}`;
+  if (status) assert.equal(answer.status, status, what);
+  try {
+    conforms(method, path, answer);
+  } catch (err) {
+    throw new Error(`${what}: ${err.message}`);
+  }
+  return answer;
+}
+
+const typeOf = ({ body }) => JSON.parse(body).type;
+
+const never = '0f8fad5b-d9cb-469f-a165-70867728950e';
+const mount = new URL(url).pathname;
+const { client, next, closed, id, hostname, port } = await connect(url);
+
+await check('the document is OpenAPI 3.1, without loose ends', async () => {
+  const { valid, errors } = await new Validator().validate(YAML.parse(source));
+  assert.ok(valid, JSON.stringify(errors));
+  const references = new Set(source.match(/#\/components\/[\w/]+/g));
+  for (const $ref of references) assert.ok(resolve({ $ref }), $ref);
+  for (const [kind, components] of Object.entries(doc.components)) {
+    if (kind === 'securitySchemes') continue;
+    for (const name of Object.keys(components)) assert.ok(references.has(`#/components/${kind}/${name}`), `${name} is not used`);
+  }
+});
+
+for (const [form, at] of [
+  ['path form', (id, mounted = mount) => [`${mounted}/@connections/${id}`, {}]],
+  ['userinfo form', (id, mounted = mount) => [mounted, { auth: `${id}:` }]],
+]) {
+  const to = (status, method, target, more) => {
+    const [path, options] = Array.isArray(target) ? target : at(target);
+    return request(status, method, path, { ...options, ...more });
+  };
+  await check(`${form}: POST, 204`, async () => {
+    await to(204, 'POST', id, { body: 'grüße' });
+    assert.equal(await next(), 'grüße');
+    await to(204, 'POST', id, { body: 'grüße', query: '?type=binary' });
+    assert.deepEqual(await next(), Buffer.from('grüße'));
+    const { headers } = await to(204, 'POST', id, { body: '', query: '?confirm=received&timeout=5s' });
+    assert.ok(headers['wspush-rtt']);
+    assert.equal(await next(), '');
+  });
+  await check(`${form}: GET and HEAD, 200; OPTIONS, 204`, async () => {
+    assert.equal(JSON.parse((await to(200, 'GET', id)).body).connectionId, id);
+    await to(200, 'HEAD', id);
+    await to(204, 'OPTIONS', id);
+  });
+  await check(`${form}: 400, 404, 405, 410, 413`, async () => {
+    for (const method of ['POST', 'GET', 'HEAD', 'DELETE']) {
+      await to(400, method, 'nobody');
+      await to(404, method, at(id, '/elsewhere'));
+      await to(410, method, never);
+    }
+    await to(400, 'POST', id, { body: Buffer.from([0xff]) });
+    for (const method of ['PUT', 'PATCH', 'TRACE']) await to(405, method, id);
+    await to(413, 'POST', id, { body: Buffer.alloc((small ? 256 << 10 : 1 << 20) + 1) });
+  });
+  await check(`${form}: 403 for a foreign page`, async () => {
+    for (const method of ['POST', 'DELETE']) await to(403, method, id, { headers: { Origin: 'https://example.com' } });
+  });
+  await check(`${form}: 204 or 400 for a query, as the document says`, async () => {
+    for (const [method, name, values] of [
+      ['POST', 'type', ['text', 'binary', 'Text', 'x', '']],
+      ['POST', 'confirm', ['received', 'read', '']],
+      ['POST', 'timeout', ['5s', '1500ms', '1m', '1h2m', '1.5s', '.5s', '+1s', '1µs', '0', '0s', '-1s', '5', 's', '1s ', '1d', '']],
+      ['DELETE', 'code', ['1000', '1001', '1008', '1012', '4999', '999', '1002', '1005', '1006', '1010', '1014', '2999', '5000', 'x', '']],
+      ['DELETE', 'reason', ['', 'x'.repeat(123), 'x'.repeat(124)]],
+    ]) {
+      for (const value of values) {
+        const { schema } = doc.components.parameters[name];
+        const expected = matchesText(schema, value) ? 204 : 400;
+        const other = method === 'DELETE' ? await connect(url) : { id };
+        await to(expected, method, other.id, { body: method === 'POST' ? 'x' : undefined, query: `?${name}=${encodeURIComponent(value)}` });
+        other.client?.terminate();
+        if (method === 'POST' && expected === 204) await next();
+      }
+    }
+  });
+  await check(`${form}: DELETE, 204`, async () => {
+    const other = await connect(url);
+    await to(204, 'DELETE', other.id, { query: '?code=3000&reason=enough' });
+    assert.equal(await within(2, 'close', other.closed), '3000 enough');
+    await to(410, 'POST', other.id, { body: 'late' });
+  });
+}
+await check('no ID: 401', async () => {
+  for (const method of ['POST', 'GET', 'HEAD', 'DELETE']) await request(401, method, mount);
+});
+if (small) {
+  await check('AuthorizePush: 401 and 403', async () => {
+    const by = (key) => ({ headers: { Authorization: `AWS4-HMAC-SHA256 Credential=${key}/x` } });
+    for (const method of ['POST', 'GET', 'HEAD', 'DELETE']) {
+      await request(401, method, `${mount}/@connections/${id}`, by('UNKNOWN'));
+      await request(403, method, `${mount}/@connections/${id}`, by('FORBIDDEN'));
+    }
+  });
+}
+
+const token = `${mount}/@connections/v1.AbCd-_09`;
+if ((await raw('HEAD', token)).status === 400) {
+  skip('a token at a worker that has no keys: 421', 'this worker takes no tokens');
+} else {
+  await check('a token at a worker that has no keys: 421', async () => {
+    for (const method of ['POST', 'GET', 'HEAD', 'DELETE']) await request(421, method, token);
+    await request(421, 'POST', mount, { auth: 'v1.AbCd-_09:' });
+  });
+}
+
+// A bulk request is sent whole here, and its answer looked at in the end.
+const lines = [
+  { to: id, text: 'one', ref: 'a' },
+  '',
+  { to: id, binary: 'AAEC' },
+  { to: [id, never], text: 'two' },
+  { to: id, text: 'three', confirm: 'received', timeout: '5s' },
+  '{"to":',
+  { to: id, text: 'x', ref: 'b', reff: 'b' },
+  { to: id, text: 'x', binary: 'AAEC' },
+  { to: id },
+  { to: id, binary: '?' },
+  { to: id, text: 'x', ref: 'x'.repeat(257) },
+  { to: id, text: 'x', confirm: 'read' },
+  { to: id, text: 'x', timeout: '5' },
+  { text: 'x' },
+  { to: 'nobody', text: 'x' },
+  { to: never, text: 'x' },
+  { to: id, text: 'x'.repeat((small ? 256 << 10 : 1 << 20) + 1) },
+];
+const bulk = `${mount}/@connections`;
+const ndjson = { 'Content-Type': 'application/x-ndjson' };
+const serves = await raw('POST', bulk, { body: '', headers: ndjson });
+if (serves.status !== 200) {
+  skip('bulk requests', `POST ${bulk} is answered with ${serves.status}`);
+} else {
+  await check('bulk: each push and each bad line has its answer', async () => {
+    const body = lines.map((line) => (typeof line === 'string' ? line : JSON.stringify(line))).join('\n');
+    const answer = await request(200, 'POST', bulk, { body, headers: ndjson });
+    const answers = answer.body.trimEnd().split('\n').map((line) => JSON.parse(line));
+    assert.deepEqual(answers.pop(), { lines: lines.length });
+    const of = (line, index) => {
+      const found = answers.filter((answer) => answer.line === line && answer.index === index);
+      assert.equal(found.length, 1, `answers for line ${line}, index ${index}`);
+      return found[0];
+    };
+    assert.deepEqual(of(1), { line: 1, ref: 'a', status: 204 });
+    assert.deepEqual(of(3), { line: 3, status: 204 });
+    assert.deepEqual(of(4, 0), { line: 4, index: 0, status: 204 });
+    assert.equal(of(4, 1).type, 'urn:wspush:gone');
+    assert.equal(of(5).status, 204);
+    assert.ok(of(5).rttMs > 0);
+    assert.equal(of(16).status, 410);
+    assert.equal(of(17).status, 413);
+    assert.equal(answers.length, lines.length);
+    for (const message of ['one', Buffer.from([0, 1, 2]), 'two', 'three']) assert.deepEqual(await next(), message);
+
+    // 400 is what the document says is no BulkLine, and nothing else.
+    lines.forEach((line, i) => {
+      if (line === '' || Array.isArray(line.to)) return;
+      let good = typeof line === 'object';
+      try {
+        if (good) matchesJSON(['components', 'schemas', 'BulkLine'], line);
+      } catch {
+        good = false;
+      }
+      assert.equal(of(i + 1).status !== 400, good, JSON.stringify(of(i + 1)));
+    });
+  });
+  await check('bulk: 400 for a query, 403, 415', async () => {
+    const body = JSON.stringify(lines[0]);
+    for (const query of ['?type=text', '?confirm=received', '?timeout=5s']) await request(400, 'POST', bulk, { body, headers: ndjson, query });
+    await request(403, 'POST', bulk, { body, headers: { ...ndjson, Origin: 'https://example.com' } });
+    if (small) {
+      for (const [status, key] of [[401, 'UNKNOWN'], [403, 'FORBIDDEN']]) {
+        await request(status, 'POST', bulk, { body, headers: { ...ndjson, Authorization: `AWS4-HMAC-SHA256 Credential=${key}/x` } });
+      }
+    }
+    await request(415, 'POST', bulk, { body, headers: { 'Content-Type': 'application/json' } });
+  });
+}
+
+if (small) {
+  const stalled = await connect(url);
+  stalled.client.pause();
+  const path = `${mount}/@connections/${stalled.id}`;
+  await check('a client that reads nothing: 504, unconfirmed', async () => {
+    const answer = await request(504, 'POST', path, { body: 'x', query: '?confirm=received&timeout=200ms' });
+    assert.equal(typeOf(answer), 'urn:wspush:unconfirmed');
+  });
+  await check('… 504, unknown, once it can take no more; then 429', async () => {
+    let answer;
+    do answer = await request(undefined, 'POST', path, { body: Buffer.alloc(256 << 10), query: '?timeout=200ms' }); while (answer.status === 204);
+    assert.equal(answer.status, 504);
+    assert.equal(typeOf(answer), 'urn:wspush:unknown');
+    await request(429, 'POST', path, { body: Buffer.alloc(256 << 10) });
+    stalled.client.terminate();
+  });
+  await check('as many publishers as there may be: 503, full', async () => {
+    agent.destroy();
+    const others = await Promise.all(Array.from({ length: 32 }, () => new Promise((resolve) => {
+      const socket = net.connect(port, hostname, () => resolve(socket)).on('error', () => {});
+    })));
+    for (const method of ['POST', 'GET', 'HEAD', 'DELETE', 'OPTIONS']) {
+      const answer = await request(503, method, `${mount}/@connections/${id}`, { agent: false });
+      if (method !== 'HEAD') assert.equal(typeOf(answer), 'urn:wspush:full');
+    }
+    for (const socket of others) socket.destroy();
+  });
+  await check('a worker that is told to stop, in the middle of a body: 503, shutdown', async () => {
+    const mute = await connect(url);
+    mute.client.pause(); // it does not answer the close frame, so that the worker takes its time
+    const late = (async function* () {
+      yield 'la';
+      await sleep(0.2);
+      process.kill(Number(small), 'SIGTERM');
+      await within(2, 'close', closed);
+      yield 'te';
+    })();
+    const answer = await request(503, 'POST', `${mount}/@connections/${id}`, { body: late, headers: { 'Content-Length': 4 }, agent: false });
+    assert.equal(typeOf(answer), 'urn:wspush:shutdown');
+    mute.client.terminate();
+  });
+}
+
+const documented = Object.values(doc.paths).flatMap((item) => Object.values(item)).filter(({ operationId }) => operationId)
+  .flatMap(({ operationId, responses }) => Object.keys(responses).map((status) => `${operationId} ${status}`));
+const missing = documented.filter((answer) => !given.has(answer));
+const statuses = [...new Set(missing.map((answer) => answer.split(' ')[1]))].filter((status) => !documented.some((answer) => given.has(answer) && answer.endsWith(status)));
+console.log(`${documented.length - missing.length} of ${documented.length} answers in the document were given; none with ${statuses.sort().join(', ')}`);
+client.close();
+agent.destroy();

@@ -1,0 +1,88 @@
+// Command small is a worker for e2e/run, with what examples/quickstart has no flags for: limits so small that a test
+// reaches each of them in a moment, and an AuthorizePush.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/wspush/wspush"
+)
+
+func main() {
+	listen := flag.String("listen", "127.0.0.1:0", "`address` of the WebSocket, at /ws")
+	verbose := flag.Bool("v", false, "log at debug level")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *listen, *verbose); err != nil {
+		log.Fatal("small: ", err)
+	}
+}
+
+// run serves until ctx ends.
+func run(ctx context.Context, listen string, verbose bool) error {
+	level := slog.LevelInfo
+	if verbose {
+		level = slog.LevelDebug
+	}
+	worker, err := wspush.NewWorker(&wspush.WorkerOptions{
+		AuthorizePush: authorize,
+		MaxPushBytes:  256 << 10,
+		MaxPending:    64 << 10,
+		MaxPushConns:  16,
+		PushTimeout:   1500 * time.Millisecond,
+		Logger:        slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
+	})
+	if err != nil {
+		return err
+	}
+	handler, err := wspush.NewHandler(worker, nil)
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/ws", handler)
+	listener, err := net.Listen("tcp", listen)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	fmt.Printf("http://%s/\n", listener.Addr())
+
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	bounded, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	return errors.Join(worker.Shutdown(bounded), server.Shutdown(bounded))
+}
+
+var errUnknownKey = errors.New("nobody knows this access key")
+
+// authorize refuses two access keys of AWS, which stand in the signature in the clear.
+func authorize(r *http.Request) error {
+	credentials := r.Header.Get("Authorization")
+	switch {
+	case strings.Contains(credentials, "Credential=FORBIDDEN/"):
+		return wspush.ErrForbidden
+	case strings.Contains(credentials, "Credential=UNKNOWN/"):
+		return errUnknownKey
+	}
+	return nil
+}

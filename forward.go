@@ -1,0 +1,357 @@
+package wspush
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/wspush/wspush/internal/seal"
+	"github.com/wspush/wspush/internal/wire"
+)
+
+// forward sends a request on to the worker that holds the connection, and gives back its answer.
+func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t target, to *seal.Place) *problem {
+	c := w.cluster
+	if !c.enter() {
+		return c.full()
+	}
+	defer c.leave()
+	w.shared.count.forwarded.Add(1)
+	out := &outgoing{
+		kind: hopHTTP, method: r.Method, place: to, path: t.path, name: t.id, query: r.URL.RawQuery, header: forwardedHeader(r),
+	}
+	ctx := r.Context()
+	if r.Method == http.MethodPost {
+		// A deadline that stayed set would end the request's context while the other worker is waited for.
+		out.ended = func() { _ = http.NewResponseController(rw).SetReadDeadline(time.Time{}) }
+		if p := out.take(rw, r); p != nil {
+			return p
+		}
+		if plain, ok := rw.(*response); ok { // which nobody watches while this waits
+			var stop func()
+			ctx, stop = plain.watch(ctx)
+			defer stop()
+		}
+	}
+	answer, err := c.send(ctx, out)
+	if err != nil {
+		w.logForward(to, err)
+		return out.problem(err)
+	}
+	p := &problem{Status: answer.status, header: answer.header, relayed: answer.body, bodyRead: out.bodyEnded()}
+	if p.Status/100 == 2 {
+		p.write(rw)
+		return nil
+	}
+	return p
+}
+
+// logForward records that a request could not be forwarded. Workers come and go; one that is not what it should be is a
+// mistake.
+func (w *Worker) logForward(to *seal.Place, err error) {
+	level := slog.LevelInfo
+	if errors.Is(err, errNotWorker) {
+		level = slog.LevelWarn
+	}
+	w.shared.log.Log(context.Background(), level, "wspush: a request could not be forwarded", "to", to.Address, "error", err)
+}
+
+// maxForwardBuffer is the largest body that is read before it is sent on: then it can be sent again on another connection,
+// where the first turns out to have been closed meanwhile.
+const maxForwardBuffer = 16 << 10
+
+// take makes the body of a push that of out: a small one now, another while it comes in.
+func (out *outgoing) take(rw http.ResponseWriter, r *http.Request) *problem {
+	_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout))
+	if r.ContentLength < 0 || r.ContentLength > maxForwardBuffer {
+		out.body, out.length = r.Body, r.ContentLength
+		return nil
+	}
+	var body bytes.Buffer
+	if _, err := body.ReadFrom(r.Body); err != nil {
+		return bodyProblem(err)
+	}
+	out.ended()
+	out.body = &body
+	return nil
+}
+
+// bodyProblem is for a body that could not be read to its end.
+func bodyProblem(err error) *problem {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return newProblem(http.StatusRequestTimeout, fmt.Sprintf("the body did not arrive in %v", bodyTimeout))
+	}
+	return newProblem(http.StatusBadRequest, "the body could not be read to its end")
+}
+
+// forwardedHeader is what of a request's header matters to the worker that serves it.
+func forwardedHeader(r *http.Request) http.Header {
+	h := http.Header{}
+	if kind := r.Header.Values("Content-Type"); len(kind) > 0 {
+		h["Content-Type"] = kind
+	}
+	if isAmazon(r) { // the rest of it is a secret, or worth nothing
+		h.Set("Authorization", amazonScheme)
+	}
+	return h
+}
+
+// outgoing is a request to another worker.
+type outgoing struct {
+	kind   hop
+	method string
+	place  *seal.Place
+	path   string // at which the connection must live
+	name   string // a token, or the marker of a bulk request
+	query  string
+	header http.Header
+	body   io.Reader // nil if there is none
+	length int64     // of it; negative: unknown
+
+	written atomic.Bool           // some of it may have been
+	bodyErr atomic.Pointer[error] // how the body ended, if it is one that is sent while it comes in
+	ended   func()                // called when that has come in to its end
+}
+
+// answer is another worker's, whole.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// errNotWorker is for an answer without a proof.
+var errNotWorker = errors.New("what listens there does not prove to be a worker with the same keys, whose clock is right")
+
+// send sends a request to another worker and reads the answer. If that fails, problem or outcome tells what it means.
+func (c *cluster) send(ctx context.Context, out *outgoing) (*answer, error) {
+	resp, _, err := c.do(ctx, c.transport, out)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err != nil || len(body) > maxAnswer {
+		return nil, errors.Join(err, errors.New("its answer could not be read to the end"))
+	}
+	header := http.Header{}
+	for name, values := range resp.Header {
+		if !slices.Contains(notRelayed, name) {
+			header[name] = values
+		}
+	}
+	if out.method == http.MethodHead && resp.ContentLength >= 0 {
+		header.Set("Content-Length", strconv.FormatInt(resp.ContentLength, 10))
+	}
+	return &answer{resp.StatusCode, header, body}, nil
+}
+
+// notRelayed are headers of an answer that concern only the connection on which it came (RFC 9110 section 7.6.1).
+var notRelayed = []string{"Connection", "Content-Length", "Date", "Keep-Alive", "Transfer-Encoding", "Upgrade", hopHeader}
+
+// do sends a request, and returns the answer and which worker has proved to have given it.
+func (c *cluster) do(ctx context.Context, transport *http.Transport, out *outgoing) (_ *http.Response, instance uint64, err error) {
+	scheme, rest, _ := strings.Cut(out.place.Address, "://")
+	at := base{scheme + "://", rest}
+	address := at.url(out.path, out.name)
+	if out.name == marker {
+		address = at.bulkURL(out.path)
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, 0, err
+	}
+	u.RawQuery = out.query
+	proved, proof := c.proveHop(out.kind, out.method, out.name, out.query)
+	r := &http.Request{Method: out.method, URL: u, Host: u.Host, Header: out.header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
+	r.Header.Set(hopHeader, proved)
+	r.Header.Set("User-Agent", "wspush")
+	if out.body != nil {
+		out.setBody(r)
+	}
+	resp, err := transport.RoundTrip(r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn:              func(string) { out.written.Store(false) }, // also when it tries again: then nothing was
+		WroteHeaderField:     func(string, []string) { out.written.Store(true) },
+		WroteHeaders:         func() { out.written.Store(true) },
+		GotFirstResponseByte: func() { out.written.Store(true) },
+	})))
+	if err != nil {
+		return nil, 0, err
+	}
+	instance, ok := c.verifyAnswer(resp.Header, proof)
+	if !ok {
+		resp.Body.Close()
+		return nil, 0, errNotWorker
+	}
+	return resp, instance, nil
+}
+
+// setBody gives r the body. The transport may ask for it once more if it has sent nothing of it.
+func (out *outgoing) setBody(r *http.Request) {
+	r.ContentLength = out.length
+	if whole, ok := out.body.(*bytes.Buffer); ok {
+		data := whole.Bytes()
+		r.ContentLength = int64(len(data))
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
+		r.Body, _ = r.GetBody()
+		if len(data) == 0 {
+			r.Body = http.NoBody
+		}
+		return
+	}
+	var begun atomic.Bool
+	r.Body = &sentBody{out, &begun}
+	r.GetBody = func() (io.ReadCloser, error) {
+		if begun.Load() {
+			return nil, errors.New("some of the body has been sent")
+		}
+		return &sentBody{out, &begun}, nil
+	}
+}
+
+// sentBody is a body on its way through. Closing it leaves what it is read from to net/http.
+type sentBody struct {
+	out   *outgoing
+	begun *atomic.Bool
+}
+
+func (b *sentBody) Read(p []byte) (int, error) {
+	b.begun.Store(true)
+	n, err := b.out.body.Read(p)
+	if err != nil {
+		b.out.bodyErr.Store(&err)
+		if err == io.EOF {
+			b.out.ended()
+		}
+	}
+	return n, err
+}
+
+func (b *sentBody) Close() error { return nil }
+
+// bodyEnded reports whether the body has been read to its end.
+func (out *outgoing) bodyEnded() bool {
+	if _, whole := out.body.(*bytes.Buffer); whole || out.body == nil {
+		return true
+	}
+	err := out.bodyErr.Load()
+	return err != nil && *err == io.EOF
+}
+
+// outcome is what the failure to send a request to another worker means to its publisher.
+func (out *outgoing) outcome(err error) error {
+	switch {
+	case errors.Is(err, errNotWorker), !out.written.Load():
+		return ErrUnreachable
+	default:
+		return errUnknownHop
+	}
+}
+
+// problem is outcome as an answer.
+func (out *outgoing) problem(err error) *problem {
+	if failed := out.bodyErr.Load(); failed != nil && *failed != io.EOF { // then it has not got all of the message
+		return bodyProblem(*failed)
+	}
+	p := problemOf(out.outcome(err))
+	p.bodyRead = out.bodyEnded()
+	if errors.Is(err, errNotWorker) {
+		p.Detail = "what listens at the address of the connection's worker is no worker with the same keys and the right time; nothing was written"
+	}
+	return p
+}
+
+// enter takes one of the slots for requests to other workers.
+func (c *cluster) enter() bool {
+	select {
+	case c.slots <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (c *cluster) leave() { <-c.slots }
+
+func (c *cluster) full() *problem {
+	p := newProblem(http.StatusServiceUnavailable, "too many requests are being forwarded; nothing was written")
+	p.Type = wire.TypeFull
+	return p
+}
+
+// pushElsewhere is Push or PushConfirmed to a connection of another worker.
+func (w *Worker) pushElsewhere(ctx context.Context, to *seal.Place, token string, typ MessageType, data []byte, confirm bool) (roundTrip time.Duration, err error) {
+	if err := checkMessage(typ, data, w.shared.maxPushBytes); err != nil {
+		return 0, err
+	}
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	c := w.cluster
+	if !c.enter() {
+		return 0, fmt.Errorf("%w, or for others: too many requests are being forwarded", ErrBusy)
+	}
+	defer c.leave()
+	w.shared.count.forwarded.Add(1)
+	query := "type=" + typ.String()
+	if confirm {
+		query += "&confirm=" + confirmReceived
+	}
+	if deadline, ok := ctx.Deadline(); ok { // so that it is answered, rather than given up
+		query += "&timeout=" + max(time.Until(deadline)-forwardReserve, time.Millisecond).String()
+	}
+	out := &outgoing{
+		kind: hopInProcess, method: http.MethodPost, place: to, path: "/", name: token, query: query,
+		header: http.Header{}, body: bytes.NewBuffer(bytes.Clone(data)), // which is read for longer than the caller waits
+	}
+	answer, err := c.send(ctx, out)
+	if err != nil {
+		w.logForward(to, err)
+		if err := ctx.Err(); err != nil && !out.written.Load() {
+			return 0, err
+		}
+		return 0, out.outcome(err)
+	}
+	if err := answer.err(); err != nil {
+		return 0, err
+	}
+	milliseconds, _ := strconv.ParseFloat(answer.header.Get("Wspush-Rtt"), 64)
+	return time.Duration(milliseconds * float64(time.Millisecond)), nil
+}
+
+// err is what Push returns for an answer.
+func (a *answer) err() error {
+	if a.status == http.StatusNoContent {
+		return nil
+	}
+	var p problem
+	_ = json.Unmarshal(a.body, &p) // what it lacks is not needed
+	switch {
+	case a.status == http.StatusGatewayTimeout && p.Connection == "gone":
+		return errUnknownGone
+	case a.status == http.StatusGatewayTimeout && p.Type == typeUnconfirmed:
+		return errUnconfirmed
+	case a.status == http.StatusGatewayTimeout:
+		return errUnknownOpen
+	}
+	if err := wire.ErrorOf(a.status, p.Type); err != nil {
+		return err
+	}
+	return fmt.Errorf("wspush: the connection's worker refused the push with %d: %.200q", a.status, p.Detail)
+}
+
+// forwardReserve is how much of the caller's time is left for the answer to come back.
+const forwardReserve = 20 * time.Millisecond

@@ -1,0 +1,71 @@
+package wspush
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// A proof is good for the request that it was made for, and for as long as clocks may be apart.
+func TestHopProof(t *testing.T) {
+	c, err := newCluster(&Cluster{Keys: [][]byte{bytes.Repeat([]byte("k"), 32)}}, []base{{"http://", "127.0.0.1:1"}}, "", "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.transport.CloseIdleConnections()
+	w := &Worker{cluster: c}
+	prove := func(kind hop, age time.Duration) string {
+		at := strconv.FormatInt(time.Now().Add(-age).Unix(), 10)
+		return string(kind) + " " + at + " " + c.keys.Prove(hopMessage(kind, at, "POST", "v1.token", "type=text"))
+	}
+	for _, tt := range []struct {
+		header, method, target string
+		want                   hop
+		err                    error
+	}{
+		{prove(hopHTTP, 0), "POST", "/ws/@connections/v1.token?type=text", hopHTTP, nil},
+		{prove(hopHTTP, 0), "POST", "/elsewhere/@connections/v1.token?type=text", hopHTTP, nil}, // where a proxy may have put it
+		{prove(hopInProcess, 4*time.Minute), "POST", "/@connections/v1.token?type=text", hopInProcess, nil},
+		{prove(hopHTTP, -4*time.Minute), "POST", "/ws/@connections/v1.token?type=text", hopHTTP, nil},
+		{"", "POST", "/ws/@connections/v1.token?type=text", noHop, nil},
+		{prove(hopHTTP, 6*time.Minute), "POST", "/ws/@connections/v1.token?type=text", noHop, errHopClock},
+		{prove(hopHTTP, -6*time.Minute), "POST", "/ws/@connections/v1.token?type=text", noHop, errHopClock},
+		{prove(hopHTTP, 0), "GET", "/ws/@connections/v1.token?type=text", noHop, errHop},
+		{prove(hopHTTP, 0), "POST", "/ws/@connections/v1.another?type=text", noHop, errHop},
+		{prove(hopHTTP, 0), "POST", "/ws/@connections/v1.token?type=binary", noHop, errHop},
+		{prove(hopHTTP, 0), "POST", "/ws/@connections/v1.token", noHop, errHop},
+		{"inprocess" + prove(hopHTTP, 0)[4:], "POST", "/ws/@connections/v1.token?type=text", noHop, errHop},
+		{"x", "POST", "/ws/@connections/v1.token?type=text", noHop, errHop},
+	} {
+		r := httptest.NewRequest(tt.method, tt.target, nil)
+		r.Header.Set(hopHeader, tt.header)
+		answer := http.Header{}
+		got, err := w.readHop(answer, r)
+		if got != tt.want || err != tt.err || (answer.Get(hopHeader) != "") != (got != noHop) {
+			t.Errorf("%s %s %q: %q, %v", tt.method, tt.target, tt.header, got, err)
+		}
+	}
+}
+
+// No more requests are forwarded at a time than there are slots.
+func TestForwardSlots(t *testing.T) {
+	c := &cluster{slots: make(chan struct{}, 2)}
+	var entered []bool
+	for range 3 {
+		entered = append(entered, c.enter())
+	}
+	if !slices.Equal(entered, []bool{true, true, false}) {
+		t.Errorf("of three, these got one of two slots: %v", entered)
+	}
+	c.leave()
+	if !c.enter() {
+		t.Error("a slot that was given back is not there")
+	}
+	if p := c.full(); p.Status != 503 || p.retryAfter() == 0 || p.Type != "urn:wspush:full" {
+		t.Errorf("%+v", p)
+	}
+}

@@ -1,0 +1,135 @@
+package bulk
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/wspush/wspush/internal/wire"
+)
+
+// Line is one push of a bulk request.
+type Line struct {
+	To      []string         // IDs or tokens, of which there must be one; a single one is written as a string, more as an array
+	Type    wire.MessageType // Text is written as "text", Binary as "binary" in base64
+	Data    []byte
+	Ref     string        // left out if empty; at most 256 bytes of UTF-8
+	Confirm bool          // written as "received"
+	Timeout time.Duration // left out if 0
+}
+
+// Targets is what Send is to be told of the line.
+func (l Line) Targets() int {
+	if len(l.To) == 1 {
+		return 0
+	}
+	return len(l.To)
+}
+
+const maxRef = 256
+
+var errTo = errors.New("wspush: a line goes to at least one connection, and only to an ID or a token")
+
+// AppendLine appends l as JSON, without the line feed. What it refuses, a worker would: no target or one that is neither an ID
+// nor a token, wire.ErrMessageType, wire.ErrInvalidUTF8, a ref that is too long, a negative timeout.
+func AppendLine(dst []byte, l Line) ([]byte, error) {
+	end, err := AppendEnd(nil, l)
+	if err != nil {
+		return dst, err
+	}
+	return Address(dst, l.To, end)
+}
+
+// AppendEnd appends what comes after the targets in a line, for Address: the same for whomever the line goes to.
+func AppendEnd(dst []byte, l Line) ([]byte, error) {
+	switch {
+	case l.Type == wire.Text && !utf8.Valid(l.Data):
+		return dst, wire.ErrInvalidUTF8
+	case l.Type != wire.Text && l.Type != wire.Binary:
+		return dst, wire.ErrMessageType
+	case len(l.Ref) > maxRef || !utf8.ValidString(l.Ref):
+		return dst, fmt.Errorf("wspush: a ref has at most %d bytes of UTF-8", maxRef)
+	case l.Timeout < 0:
+		return dst, errors.New("wspush: a timeout is not negative")
+	}
+	if l.Type == wire.Text {
+		dst = append(dst, `,"text":"`...)
+		dst = appendEscaped(dst, l.Data)
+	} else {
+		dst = append(dst, `,"binary":"`...)
+		dst = base64.StdEncoding.AppendEncode(dst, l.Data)
+	}
+	dst = append(dst, '"')
+	if l.Ref != "" {
+		dst = append(dst, `,"ref":"`...)
+		dst = appendEscaped(dst, []byte(l.Ref))
+		dst = append(dst, '"')
+	}
+	if l.Confirm {
+		dst = append(dst, `,"confirm":"received"`...)
+	}
+	if l.Timeout > 0 {
+		dst = append(dst, `,"timeout":"`...)
+		dst = append(dst, l.Timeout.String()...)
+		dst = append(dst, '"')
+	}
+	return append(dst, '}'), nil
+}
+
+// Address appends the whole line that goes to these targets and ends with what AppendEnd has made.
+func Address(dst []byte, to []string, end []byte) ([]byte, error) {
+	if len(to) == 0 {
+		return dst, errTo
+	}
+	line := append(dst, `{"to":`...)
+	if len(to) > 1 {
+		line = append(line, '[')
+	}
+	for i, id := range to {
+		if !wire.IsID(id) && !wire.IsToken(id) { // neither of which needs an escape
+			return dst, errTo
+		}
+		if i > 0 {
+			line = append(line, ',')
+		}
+		line = append(line, '"')
+		line = append(line, id...)
+		line = append(line, '"')
+	}
+	if len(to) > 1 {
+		line = append(line, ']')
+	}
+	return append(line, end...), nil
+}
+
+// appendEscaped appends valid UTF-8 as the inside of a JSON string. Package json would also escape what only matters in HTML.
+func appendEscaped(dst, text []byte) []byte {
+	done := 0
+	for i, c := range text {
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
+		}
+		dst = append(dst, text[done:i]...)
+		done = i + 1
+		switch c {
+		case '"', '\\':
+			dst = append(dst, '\\', c)
+		case '\n':
+			dst = append(dst, '\\', 'n')
+		case '\r':
+			dst = append(dst, '\\', 'r')
+		case '\t':
+			dst = append(dst, '\\', 't')
+		default:
+			dst = append(dst, `\u00`...)
+			if c < 0x10 {
+				dst = append(dst, '0')
+			}
+			dst = strconv.AppendUint(dst, uint64(c), 16)
+		}
+	}
+	return append(dst, text[done:]...)
+}

@@ -1,0 +1,149 @@
+// Package seal is what workers that share keys can do with them: seal where a connection is into a token that only they can
+// open, and prove to each other that a request comes from one of them.
+package seal
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/wspush/wspush/internal/wire"
+)
+
+// MinKey is how many bytes a key must have: as many as the strength that is derived from it.
+const MinKey = 32
+
+// Keys are the keys of one worker. They are safe for concurrent use.
+type Keys struct{ all []key }
+
+// key is what is derived from one shared key.
+type key struct {
+	aead  cipher.AEAD // seals tokens
+	nonce []byte      // makes their nonces
+	proof []byte      // proves requests and answers
+}
+
+// New derives what is needed from the shared keys. The first is used to seal and prove, all to open and verify.
+func New(shared [][]byte) (*Keys, error) {
+	if len(shared) == 0 {
+		return nil, errors.New("there is no key")
+	}
+	k := new(Keys)
+	for i, secret := range shared {
+		if len(secret) < MinKey {
+			return nil, fmt.Errorf("key %d has %d bytes; at least %d random ones are needed", i+1, len(secret), MinKey)
+		}
+		var derived [3][]byte
+		for j, use := range []string{"seal", "nonce", "proof"} {
+			var err error
+			if derived[j], err = hkdf.Key(sha256.New, secret, nil, "wspush v1 "+use, sha256.Size); err != nil {
+				return nil, err
+			}
+		}
+		block, err := aes.NewCipher(derived[0])
+		if err != nil {
+			return nil, err
+		}
+		aead, err := cipher.NewGCM(block)
+		if err != nil {
+			return nil, err
+		}
+		k.all = append(k.all, key{aead, derived[1], derived[2]})
+	}
+	return k, nil
+}
+
+// Place is where a connection is.
+type Place struct {
+	Address  string // of the worker, for other workers: a base URL
+	Instance uint64 // which start of that worker
+	ID       string // of the connection: its canonical text
+}
+
+// ErrForeign is the error of Open for a token that these keys do not open.
+var ErrForeign = errors.New("none of the worker's keys opens the token")
+
+const fixed = 8 + 16 // Instance and ID
+
+var encoding = base64.RawURLEncoding.Strict() // one token has one text
+
+// Seal makes the token for a place: the same one each time, as long as the first key is.
+//
+// The nonce is derived from what is sealed, with a key of its own: so no two places share one, whatever workers there are
+// and however many connections, beyond the chance of a collision in 96 bits.
+func (k *Keys) Seal(p Place) (string, error) {
+	id, err := uuid.Parse(p.ID)
+	if err != nil {
+		return "", err
+	}
+	plain := binary.BigEndian.AppendUint64(make([]byte, 0, fixed+len(p.Address)), p.Instance)
+	plain = append(append(plain, id[:]...), p.Address...)
+	first := &k.all[0]
+	sealed := mac(first.nonce, plain)[:first.aead.NonceSize()]
+	sealed = first.aead.Seal(sealed, sealed, plain, []byte(wire.TokenPrefix))
+	token := wire.TokenPrefix + encoding.EncodeToString(sealed)
+	if !wire.IsToken(token) {
+		return "", errors.New("the address is too long to be sealed")
+	}
+	return token, nil
+}
+
+// Open opens a token, or returns ErrForeign.
+func (k *Keys) Open(token string) (Place, error) {
+	if !wire.IsToken(token) {
+		return Place{}, ErrForeign
+	}
+	sealed, err := encoding.DecodeString(token[len(wire.TokenPrefix):])
+	if err != nil {
+		return Place{}, ErrForeign
+	}
+	for i := range k.all {
+		aead := k.all[i].aead
+		if len(sealed) < aead.NonceSize() {
+			break
+		}
+		plain, err := aead.Open(nil, sealed[:aead.NonceSize()], sealed[aead.NonceSize():], []byte(wire.TokenPrefix))
+		if err != nil || len(plain) < fixed {
+			continue
+		}
+		return Place{
+			Address:  string(plain[fixed:]),
+			Instance: binary.BigEndian.Uint64(plain),
+			ID:       uuid.UUID(plain[8:fixed]).String(),
+		}, nil
+	}
+	return Place{}, ErrForeign
+}
+
+// Prove makes the proof that a message comes from a worker with these keys.
+func (k *Keys) Prove(message string) string {
+	return encoding.EncodeToString(mac(k.all[0].proof, []byte(message)))
+}
+
+// Verify reports whether a proof of the message was made with one of the keys.
+func (k *Keys) Verify(message, proof string) bool {
+	given, err := encoding.DecodeString(proof)
+	if err != nil {
+		return false
+	}
+	for i := range k.all {
+		if hmac.Equal(given, mac(k.all[i].proof, []byte(message))) {
+			return true
+		}
+	}
+	return false
+}
+
+func mac(key, message []byte) []byte {
+	h := hmac.New(sha256.New, key)
+	h.Write(message)
+	return h.Sum(nil)
+}

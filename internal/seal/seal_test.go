@@ -1,0 +1,135 @@
+package seal
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/wspush/wspush/internal/wire"
+)
+
+func keys(t testing.TB, secrets ...string) *Keys {
+	t.Helper()
+	var shared [][]byte
+	for _, s := range secrets {
+		shared = append(shared, bytes.Repeat([]byte(s), MinKey))
+	}
+	k, err := New(shared)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func place() Place {
+	return Place{Address: "https://10.0.0.5:48775/workers", Instance: 1<<63 | 7, ID: uuid.NewString()}
+}
+
+func TestSealOpen(t *testing.T) {
+	a, b := keys(t, "a"), keys(t, "a")
+	p := place()
+	token, err := a.Seal(p)
+	if err != nil || !wire.IsToken(token) {
+		t.Fatal(token, err)
+	}
+	if again, _ := b.Seal(p); again != token {
+		t.Errorf("the same place has two tokens: %s and %s", token, again)
+	}
+	if got, err := b.Open(token); got != p || err != nil {
+		t.Errorf("%+v %v", got, err)
+	}
+	if strings.Contains(token, "10.0") || len(token) > 160 {
+		t.Errorf("token %s", token)
+	}
+	for _, other := range []Place{{p.Address, p.Instance + 1, p.ID}, {p.Address + "x", p.Instance, p.ID}, {p.Address, p.Instance, uuid.NewString()}} {
+		if different, _ := a.Seal(other); different[:len(wire.TokenPrefix)+16] == token[:len(wire.TokenPrefix)+16] {
+			t.Errorf("%+v and %+v share a nonce", p, other)
+		}
+	}
+}
+
+// The first key seals, and all open, so that keys can be rotated: the new one is added last, then moved to the front, and
+// then the old one goes.
+func TestRotation(t *testing.T) {
+	steps := []*Keys{keys(t, "o"), keys(t, "o", "n"), keys(t, "n", "o"), keys(t, "n")}
+	for i, sealer := range steps {
+		for j, opener := range steps {
+			p := place()
+			token, err := sealer.Seal(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := opener.Open(token)
+			proof := opener.Verify("m", sealer.Prove("m"))
+			if apart := max(i, j) - min(i, j); apart <= 1 {
+				if err != nil || got != p || !proof {
+					t.Errorf("step %d does not open what step %d has sealed: %v %v", j, i, err, proof)
+				}
+			} else if apart == 3 && (err != ErrForeign || proof) {
+				t.Errorf("step %d opens what step %d has sealed: %v %v", j, i, err, proof)
+			}
+		}
+	}
+}
+
+// Whatever is changed in a token, it does not open.
+func TestChanged(t *testing.T) {
+	k := keys(t, "a")
+	token, err := k.Seal(place())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range token {
+		for _, c := range []byte("A_9v.") {
+			if changed := token[:i] + string(c) + token[i+1:]; changed != token {
+				if _, err := k.Open(changed); err != ErrForeign {
+					t.Errorf("changed at %d: %v", i, err)
+				}
+			}
+		}
+	}
+	for _, s := range []string{"", "v1.", "v1.AAAA", token[:len(token)-1], token + "A", "v2." + token[3:], uuid.NewString(), strings.Repeat(token, 10)} {
+		if _, err := k.Open(s); err != ErrForeign {
+			t.Errorf("%q: %v", s, err)
+		}
+	}
+}
+
+func TestProof(t *testing.T) {
+	k := keys(t, "a")
+	proof := k.Prove("message")
+	if !k.Verify("message", proof) || k.Verify("massage", proof) || k.Verify("message", proof[:10]) || k.Verify("message", "") ||
+		keys(t, "b").Verify("message", proof) {
+		t.Error("proofs are not what they should be")
+	}
+}
+
+func TestBadKeys(t *testing.T) {
+	for _, shared := range [][][]byte{nil, {}, {nil}, {make([]byte, MinKey-1)}, {make([]byte, MinKey), []byte("short")}} {
+		if _, err := New(shared); err == nil {
+			t.Errorf("%v makes keys", shared)
+		}
+	}
+}
+
+func TestTooLong(t *testing.T) {
+	p := place()
+	p.Address = "http://" + strings.Repeat("a", 1000)
+	if token, err := keys(t, "a").Seal(p); err == nil {
+		t.Errorf("%d bytes are a token", len(token))
+	}
+}
+
+func FuzzOpen(f *testing.F) {
+	k := keys(f, "a")
+	token, _ := k.Seal(place())
+	f.Add(token)
+	f.Add("v1.AAAA")
+	f.Fuzz(func(t *testing.T, s string) {
+		if p, err := k.Open(s); err == nil && s != token {
+			t.Errorf("%q opens: %+v", s, p)
+		}
+	})
+}
