@@ -39,7 +39,7 @@ var byCommands = way{form: order.Centrifugo, publishers: 16, batch: 1000, window
 type centrifugo struct{ program string }
 
 // findCentrifugo looks for Centrifugo, also where go install puts it.
-func findCentrifugo(plan) (*installed, error) {
+func findCentrifugo(*run) (*installed, error) {
 	program, err := exec.LookPath("centrifugo")
 	for _, dir := range goBins() {
 		if err != nil {

@@ -9,11 +9,6 @@ var forwardedMetrics = []string{
 	"forwarded-rate", "forwarded-cpu", "forwarded-first", "forwarded-second", "forwarded-bulk-rate", "forwarded-bulk-cpu",
 }
 
-// inCluster are the servers that forward pushes to one another.
-//
-// NOT YET: none. When cluster.go of servers/wspush has its options, this is onlyUs.
-var inCluster []string
-
 // runForwarded measures pushes that come to another worker than the one that holds the connection, beside pushes that come to
 // that one.
 func runForwarded(ctx context.Context, r *run, s server) error {

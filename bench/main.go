@@ -53,7 +53,7 @@ type installed struct {
 }
 
 // finders look for such servers.
-var finders = map[string]func(plan) (*installed, error){
+var finders = map[string]func(*run) (*installed, error){
 	"nchan":      findNchan,
 	"centrifugo": findCentrifugo,
 	"pushpin":    findPushpin,
@@ -197,7 +197,7 @@ func (r *run) servers(list string) ([]server, error) {
 			all = append(all, r.goServer(name, name))
 			r.results.Versions[name] = versionOf(name, r.program(name))
 		case finders[name] != nil:
-			found, err := finders[name](r.plan)
+			found, err := finders[name](r)
 			if err != nil {
 				r.note("%s was not measured: %v", name, err)
 				continue

@@ -38,6 +38,7 @@ http {
 	uwsgi_temp_path temp;
 	scgi_temp_path temp;
 	keepalive_requests 1000000000;
+	nchan_shared_memory_size %s;
 	server {
 		listen %s backlog=4096;
 		location ~ ^/sub/(.+)$ {
@@ -60,11 +61,15 @@ http {
 // many. A message for many has a request, which names all their channels.
 var pipelined = way{form: order.Requests, publishers: 4, batch: 50, window: 100}
 
-// nchan is an installed nginx that has the module: the paths of both.
-type nchan struct{ nginx, module string }
+// nchan is an installed nginx that has the module.
+type nchan struct {
+	nginx  string // path of the program
+	module string // path of the module
+	memory string // that its messages may take; it is not quick to give it back
+}
 
 // findNchan looks for nginx with Nchan.
-func findNchan(plan) (*installed, error) {
+func findNchan(r *run) (*installed, error) {
 	nginx, err := exec.LookPath("nginx")
 	if err != nil {
 		nginx, err = exec.LookPath("/usr/sbin/nginx") // is not in everyone's path
@@ -80,7 +85,10 @@ func findNchan(plan) (*installed, error) {
 	if m := regexp.MustCompile(`--modules-path=(\S+)`).FindStringSubmatch(about); m != nil {
 		dir = m[1]
 	}
-	n := &nchan{nginx, filepath.Join(dir, "ngx_nchan_module.so")}
+	n := &nchan{nginx: nginx, module: filepath.Join(dir, "ngx_nchan_module.so"), memory: "128M"}
+	if r.results.Group == bulk {
+		n.memory = "1G"
+	}
 	if _, err := os.Stat(n.module); err != nil {
 		return nil, errors.New("nginx has no Nchan")
 	}
@@ -118,7 +126,7 @@ func (n *nchan) start(ctx context.Context, ping time.Duration) (_ *host, err err
 	if err != nil {
 		return nil, err
 	}
-	config := fmt.Sprintf(nginxConfig, n.module, addr, int(max(ping, time.Second).Seconds()))
+	config := fmt.Sprintf(nginxConfig, n.module, n.memory, addr, int(max(ping, time.Second).Seconds()))
 	file := filepath.Join(dir, "nginx.conf")
 	if err := os.WriteFile(file, []byte(config), 0o666); err != nil {
 		return nil, err

@@ -74,7 +74,7 @@ type pushpin struct {
 	group   int // how many clients are sent a message for many
 }
 
-func findPushpin(p plan) (*installed, error) {
+func findPushpin(r *run) (*installed, error) {
 	program, err := exec.LookPath("pushpin")
 	if err != nil {
 		return nil, errors.New("it is not installed")
@@ -88,7 +88,7 @@ func findPushpin(p plan) (*installed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pushpin --version: %w", err)
 	}
-	return &installed{strings.TrimPrefix(version, "pushpin "), (&pushpin{program, p.many()}).start}, nil
+	return &installed{strings.TrimPrefix(version, "pushpin "), (&pushpin{program, r.plan.many()}).start}, nil
 }
 
 func (p *pushpin) start(ctx context.Context, _ time.Duration) (_ *host, err error) {

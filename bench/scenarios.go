@@ -50,7 +50,7 @@ var scenarios = []scenario{
 	{stalledMetrics, []string{"wspush", "coder"}, 1, runStalled},
 	{confirmMetrics, onlyUs, 1, runConfirm},
 	{bulkMetrics, bulkAll, 1, runBulk},
-	{forwardedMetrics, inCluster, 1, runForwarded},
+	{forwardedMetrics, onlyUs, 1, runForwarded},
 }
 
 // pingRarely is the interval of pings where they are not what is measured.

@@ -115,7 +115,7 @@ func (t *bulking) step(l *loop) (*order.Report, error) {
 		if l.now()-t.progress <= stall {
 			return nil, nil
 		}
-		t.err = fmt.Errorf("nothing has been answered for %v", stall)
+		t.err = fmt.Errorf("nothing has been answered for %v: %s", stall, t.underWay())
 	}
 	for i := range t.publishers {
 		unix.Close(t.publishers[i].fd)
@@ -124,6 +124,17 @@ func (t *bulking) step(l *loop) (*order.Report, error) {
 		return nil, t.err
 	}
 	return t.conclude(), nil
+}
+
+// underWay says what is awaited.
+func (t *bulking) underWay() string {
+	flying, unwritten := 0, 0
+	for i := range t.publishers {
+		flying += t.publishers[i].flying
+		unwritten += len(t.publishers[i].out) - t.publishers[i].written
+	}
+	return fmt.Sprintf("of %d pushes, %d have arrived, and %d are not answered, with %d bytes not written",
+		t.sent(), t.report.Received, flying, unwritten)
 }
 
 // finished reports whether everything is answered, and has arrived or will not.

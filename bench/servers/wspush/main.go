@@ -21,10 +21,8 @@ func main() {
 	opts := &wspush.WorkerOptions{Listen: *listen, WriteTimeout: s.WriteTimeout, MaxPending: *maxPending}
 	address := func(c *wspush.Conn) string { return c.URLs()[0] }
 	if *cluster {
-		if err := join(opts, *public); err != nil {
-			log.Fatal(err)
-		}
-		address = publicURL
+		join(opts, *public)
+		address = (*wspush.Conn).PublicURL
 	}
 	worker, err := wspush.NewWorker(opts)
 	if err != nil {
