@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptrace"
-	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -164,21 +163,10 @@ var notRelayed = []string{"Connection", "Content-Length", "Date", "Keep-Alive", 
 
 // do sends a request, and returns the answer and which worker has proved to have given it.
 func (c *cluster) do(ctx context.Context, transport *http.Transport, out *outgoing) (_ *http.Response, instance uint64, err error) {
-	scheme, rest, _ := strings.Cut(out.place.Address, "://")
-	at := base{scheme + "://", rest}
-	address := at.url(out.path, out.name)
-	if out.name == marker {
-		address = at.bulkURL(out.path)
-	}
-	u, err := url.Parse(address)
+	r, proof, err := c.request(out)
 	if err != nil {
 		return nil, 0, err
 	}
-	u.RawQuery = out.query
-	proved, proof := c.proveHop(out.kind, out.method, out.name, out.query)
-	r := &http.Request{Method: out.method, URL: u, Host: u.Host, Header: out.header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
-	r.Header.Set(hopHeader, proved)
-	r.Header.Set("User-Agent", "wspush")
 	if out.body != nil {
 		out.setBody(r)
 	}
@@ -197,6 +185,25 @@ func (c *cluster) do(ctx context.Context, transport *http.Transport, out *outgoi
 		return nil, 0, errNotWorker
 	}
 	return resp, instance, nil
+}
+
+// request makes the request, without its body, and the proof that an answer must refer to.
+func (c *cluster) request(out *outgoing) (r *http.Request, proof string, err error) {
+	scheme, rest, _ := strings.Cut(out.place.Address, "://")
+	at := base{scheme + "://", rest}
+	address := at.url(out.path, out.name)
+	if out.name == marker {
+		address = at.bulkURL(out.path)
+	}
+	if r, err = http.NewRequest(out.method, address, nil); err != nil {
+		return nil, "", err
+	}
+	r.URL.RawQuery = out.query
+	r.Header = out.header.Clone()
+	r.Header.Set("User-Agent", "wspush")
+	header, proof := c.proveHop(out.kind, out.method, out.name, out.query)
+	r.Header.Set(hopHeader, header)
+	return r, proof, nil
 }
 
 // setBody gives r the body. The transport may ask for it once more if it has sent nothing of it.
