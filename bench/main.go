@@ -66,7 +66,7 @@ func bench(ctx context.Context, args []string, stdout io.Writer) error {
 		isSmoke = flags.Bool("smoke", false, "take some seconds: see that everything works; the figures mean nothing")
 		only    = flags.String("only", "", "measure these `metrics`, separated by commas")
 		stalls  = flags.Bool("delivery", false, "measure clients that never read, and confirmed pushes, and not the comparison")
-		many    = flags.Bool("bulk", false, "measure many messages in one request, and not the comparison")
+		many    = flags.Bool("bulk", false, "measure many messages in one request, and forwarded pushes, and not the comparison")
 		which   = flags.String("servers", "", "measure these `servers`, separated by commas: "+strings.Join(append([]string{"wspush"}, allPeers...), ", "))
 		rounds  = flags.Int("rounds", 0, "measure so `often`, and report medians (default 5; 1 with -quick or -smoke)")
 		out     = flags.String("out", "", "write the results to this `directory` (default results, results/delivery or results/bulk;\n"+

@@ -13,7 +13,7 @@ func TestREADME(t *testing.T) {
 		t.Fatal(err)
 	}
 	dirs := []string{"results", "results/delivery"}
-	if _, err := os.Stat("results/bulk"); err == nil { // NOT YET: it is measured on a quiet machine
+	if _, err := os.Stat("results/bulk"); err == nil { // if they have been measured
 		dirs = append(dirs, "results/bulk")
 	}
 	for _, dir := range dirs {
