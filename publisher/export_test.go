@@ -3,6 +3,8 @@ package publisher
 import (
 	"context"
 	"net"
+
+	"github.com/wspush/wspush/internal/sent"
 	"net/http"
 )
 
@@ -38,4 +40,4 @@ func Scrub(text, secret string) string { return scrub(text, secret) }
 const MaxText = maxText
 
 // Counted is a connection as the Client's transport has them.
-func Counted(conn net.Conn) net.Conn { return &countedConn{Conn: conn} }
+func Counted(conn net.Conn) net.Conn { return sent.Conn(conn) }
