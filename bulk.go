@@ -23,6 +23,9 @@ import (
 // one connection share a write. That is, beside the cost of HTTP, what makes them cheaper than so many requests.
 type bulk struct {
 	worker *Worker
+	ctx    context.Context // ends when the publisher is gone: the request's own does so, too, when a read has timed out
+	cancel context.CancelFunc
+	from   hop
 	mount  string // at which the connections must live
 	input  *bulkInput
 	output *bulkOutput
@@ -33,6 +36,9 @@ type bulk struct {
 	spare    []*group
 	gathered int // pushes
 	cost     int // of these
+
+	hops    map[string]*bulkHop // by the other worker's address
+	hopping sync.WaitGroup
 
 	mu        sync.Mutex // guards what follows, and what output has; it may be locked within a socket's, and not the other way
 	changed   sync.Cond  // of mu: held or unsettled have become less, or the publisher is gone
@@ -102,7 +108,7 @@ func checkBulk(r *http.Request) *problem {
 }
 
 // postBulk serves a bulk request; linger is that of answer.
-func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount string) (_ *problem, linger func()) {
+func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount string, from hop) (_ *problem, linger func()) {
 	if p := checkBulk(r); p != nil {
 		return p, nil
 	}
@@ -118,10 +124,12 @@ func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount string)
 		rw.WriteHeader(http.StatusContinue)
 	}
 	b := &bulk{
-		worker: w, mount: mount,
+		worker: w, from: from, mount: mount,
 		groups: make(map[*Conn]*group), pending: make(map[*bulkPush]struct{}), waiting: make(map[*Conn]int),
 	}
 	b.changed.L = &b.mu
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	defer b.cancel()
 	b.input = newBulkInput(r.Body, control)
 	b.output = newBulkOutput(b, rw, control)
 	var running sync.WaitGroup
@@ -130,7 +138,9 @@ func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount string)
 	defer running.Wait() // also when the application's Logger panics
 	defer b.input.stop()
 	defer b.output.end()
+	defer b.hopping.Wait()
 	defer b.awaitSettled()
+	defer b.endHops()
 	b.run()
 	if b.gone.Load() {
 		return nil, nil
@@ -206,10 +216,16 @@ func (b *bulk) push(number int, p linePush) {
 
 func (b *bulk) pushTo(to string, answer answerTo, p linePush, cost int) {
 	w := b.worker
-	c, ok := w.Conn(to)
+	c, elsewhere, err := w.locate(b.ctx, to)
 	switch {
-	case !ok:
-		b.refusePush(answer, w.gone())
+	case elsewhere != nil && b.from == noHop:
+		b.forward(to, elsewhere, answer, p, cost)
+		return
+	case elsewhere != nil:
+		b.refusePush(answer, errLoop)
+		return
+	case err != nil:
+		b.refusePush(answer, err)
 		return
 	case !(target{path: b.mount, form: formPath}).lives(c.path):
 		b.refuse(answer, newProblem(http.StatusNotFound, "the connection lives at another path"))
@@ -289,11 +305,25 @@ func (g *group) withdraw() {
 	}
 }
 
+// makeRoom is hold for what is not gathered. What is does not wait for it.
+func (b *bulk) makeRoom(cost, pushes int) {
+	b.mu.Lock()
+	full := b.isFull(cost)
+	b.mu.Unlock()
+	if full {
+		b.flush()
+	}
+	b.hold(cost, pushes)
+}
+
+// isFull reports whether there is no room for so much more; mu is held.
+func (b *bulk) isFull(cost int) bool { return b.held > 0 && b.held+cost > bulkHeld }
+
 // hold waits until there is room for so much more, if there is anything that can make room.
 func (b *bulk) hold(cost, pushes int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for b.held > 0 && b.held+cost > bulkHeld && !b.gone.Load() {
+	for b.isFull(cost) && !b.gone.Load() {
 		b.changed.Wait()
 	}
 	b.held += cost
@@ -357,10 +387,15 @@ func (p *bulkPush) done(err error) {
 			delete(b.waiting, p.conn)
 		}
 	}
+	b.output.settled(p)
+	b.settledOne()
+}
+
+// settledOne takes note that one push more has been settled; mu is held.
+func (b *bulk) settledOne() {
 	if b.unsettled--; b.unsettled == 0 {
 		b.changed.Broadcast()
 	}
-	b.output.settled(p)
 }
 
 // abandon gives up a pending push.
@@ -373,6 +408,7 @@ func (p *bulkPush) abandon(cause error) {
 // leave is for a publisher that is gone: what has not begun is withdrawn, and what waits for room does so no longer.
 func (b *bulk) leave() {
 	b.gone.Store(true)
+	b.cancel()
 	b.input.stop()
 	b.mu.Lock()
 	pending := make([]*bulkPush, 0, len(b.pending))
@@ -408,7 +444,8 @@ func (b *bulk) refusePush(to answerTo, err error) { b.refuse(to, b.worker.refuse
 
 // refuse answers a line, or one target of it.
 func (b *bulk) refuse(to answerTo, p *problem) {
-	b.flush() // rather than let it wait for room
-	b.hold(pushCost, 0)
-	b.output.problem(to, p)
+	b.makeRoom(pushCost, 0)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.output.problem(to, p, pushCost)
 }

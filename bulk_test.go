@@ -593,8 +593,8 @@ func TestBulkShutdown(t *testing.T) {
 	defer cancel()
 	shutdown := make(chan error, 1)
 	go func() { shutdown <- w.Shutdown(ctx) }()
-	b.expect(`{"lines":1}`, "")
-	idle.expect(`{"lines":0}`, "")
+	b.expect(`{"lines":1}`)
+	idle.expect(`{"lines":0}`)
 	if err := <-shutdown; err != nil {
 		t.Error(err)
 	}
@@ -603,10 +603,10 @@ func TestBulkShutdown(t *testing.T) {
 // When Shutdown's context ends, so do bulk requests: also those that a client holds up.
 func TestBulkShutdownCut(t *testing.T) {
 	w := newWorker(t, nil)
-	_, conn, _ := dial(t, w, serve(t, w, nil), testutil.Options{Silent: true})
+	client, conn, _ := dial(t, w, serve(t, w, nil), testutil.Options{Silent: true})
 	b := openBulk(t, dialPush(t, w))
 	b.send(`{"to":"` + conn.ID() + `","text":"a","confirm":"received"}`)
-	testutil.Eventually(t, "the message to be written", func() bool { return conn.LastActive().After(conn.ConnectedAt()) })
+	client.Expect(testutil.Text, "a")
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if err := w.Shutdown(ctx); err != context.Canceled {

@@ -38,35 +38,34 @@ func newBulkOutput(b *bulk, rw http.ResponseWriter, control *http.ResponseContro
 	return &bulkOutput{bulk: b, rw: rw, control: control, signal: make(chan struct{}, 1), total: -1}
 }
 
-// settled answers a push that has been started; bulk.mu is held, and may be a lock of the socket.
+// settled answers a push that has been started. bulk.mu is held, and may be a lock of the socket.
 func (o *bulkOutput) settled(p *bulkPush) {
 	if p.err != nil {
 		o.failed = append(o.failed, p) // what became of it cannot be found out under that lock
-	} else {
-		count := &o.bulk.worker.shared.count
-		if p.confirm {
-			count.pushConfirmed(nil)
-			o.out = p.answer.appendConfirmed(o.out, p.message.RoundTrip())
-		} else {
-			count.push(nil)
-			o.out = p.answer.appendWritten(o.out)
-		}
-		o.cost += p.cost
-	}
-	if !o.corked {
 		o.wake()
+		return
 	}
+	count := &o.bulk.worker.shared.count
+	if p.confirm {
+		count.pushConfirmed(nil)
+	} else {
+		count.push(nil)
+	}
+	o.written(p.answer, p.confirm, p.message.RoundTrip(), p.cost)
 }
 
-// problem answers what does not come to be started.
-func (o *bulkOutput) problem(to answerTo, p *problem) {
-	o.bulk.mu.Lock()
-	defer o.bulk.mu.Unlock()
+// written answers a push that has been written, or confirmed; bulk.mu is held.
+func (o *bulkOutput) written(to answerTo, confirmed bool, roundTrip time.Duration, cost int) {
+	o.out = to.appendWritten(o.out, confirmed, roundTrip)
+	o.cost += cost
+	o.wake()
+}
+
+// problem answers a push with an error; bulk.mu is held.
+func (o *bulkOutput) problem(to answerTo, p *problem, cost int) {
 	o.out = to.appendProblem(o.out, p)
-	o.cost += pushCost
-	if !o.corked {
-		o.wake()
-	}
+	o.cost += cost
+	o.wake()
 }
 
 func (o *bulkOutput) cork() {
@@ -97,8 +96,11 @@ func (o *bulkOutput) end() {
 	o.wake()
 }
 
-// wake lets run look; bulk.mu is held.
+// wake lets run look, unless more is to come in a moment; bulk.mu is held.
 func (o *bulkOutput) wake() {
+	if o.corked {
+		return
+	}
 	select {
 	case o.signal <- struct{}{}:
 	default:
@@ -189,13 +191,12 @@ func (to answerTo) appendHead(out []byte, status int) []byte {
 	return strconv.AppendInt(append(out, `,"status":`...), int64(status), 10)
 }
 
-func (to answerTo) appendWritten(out []byte) []byte {
-	return append(to.appendHead(out, http.StatusNoContent), "}\n"...)
-}
-
-func (to answerTo) appendConfirmed(out []byte, roundTrip time.Duration) []byte {
-	out = append(to.appendHead(out, http.StatusNoContent), `,"rttMs":`...)
-	return append(strconv.AppendFloat(out, milliseconds(roundTrip), 'f', 3, 64), "}\n"...)
+func (to answerTo) appendWritten(out []byte, confirmed bool, roundTrip time.Duration) []byte {
+	out = to.appendHead(out, http.StatusNoContent)
+	if confirmed {
+		out = strconv.AppendFloat(append(out, `,"rttMs":`...), milliseconds(roundTrip), 'f', 3, 64)
+	}
+	return append(out, "}\n"...)
 }
 
 func (to answerTo) appendProblem(out []byte, p *problem) []byte {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/wspush/wspush/internal/seal"
+	"github.com/wspush/wspush/internal/sent"
 	"github.com/wspush/wspush/internal/wire"
 )
 
@@ -76,7 +77,7 @@ func newCluster(o *Cluster, bases []base, scheme, port string, pushTimeout time.
 		return nil, fmt.Errorf("wspush: Cluster.Address: %w", err)
 	}
 	c.transport = &http.Transport{
-		DialContext:            (&net.Dialer{Timeout: forwardDial}).DialContext,
+		DialContext:            dialForward,
 		TLSClientConfig:        o.TLS,
 		TLSHandshakeTimeout:    forwardDial,
 		ForceAttemptHTTP2:      true,
@@ -89,6 +90,14 @@ func newCluster(o *Cluster, bases []base, scheme, port string, pushTimeout time.
 		c.transport.ResponseHeaderTimeout = max(pushTimeout, maxTimeout) + forwardMargin
 	}
 	return c, nil
+}
+
+func dialForward(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := (&net.Dialer{Timeout: forwardDial}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return sent.Conn(conn), nil
 }
 
 // nilID is an ID that no connection has (RFC 9562 section 5.9).

@@ -9,8 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/http/httptrace"
-	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -19,6 +17,7 @@ import (
 	"time"
 
 	"github.com/wspush/wspush/internal/seal"
+	"github.com/wspush/wspush/internal/sent"
 	"github.com/wspush/wspush/internal/wire"
 )
 
@@ -69,8 +68,8 @@ func (w *Worker) logForward(to *seal.Place, err error) {
 	w.shared.log.Log(context.Background(), level, "wspush: a request could not be forwarded", "to", to.Address, "error", err)
 }
 
-// maxForwardBuffer is the largest body that is read before it is sent on: then it can be sent again on another connection,
-// where the first turns out to have been closed meanwhile.
+// maxForwardBuffer is the largest body that is read before it is sent on: then it can be sent on another connection, where the
+// first turns out to have been closed meanwhile.
 const maxForwardBuffer = 16 << 10
 
 // take makes the body of a push that of out: a small one now, another while it comes in.
@@ -121,9 +120,10 @@ type outgoing struct {
 	body   io.Reader // nil if there is none
 	length int64     // of it; negative: unknown
 
-	written atomic.Bool           // some of it may have been
-	bodyErr atomic.Pointer[error] // how the body ended, if it is one that is sent while it comes in
-	ended   func()                // called when that has come in to its end
+	isSent  bool                  // something of it may have been
+	begun   atomic.Bool           // the body has, if it is one that is sent while it comes in
+	bodyErr atomic.Pointer[error] // how that ended
+	ended   func()                // called when it has come in to its end
 }
 
 // answer is another worker's, whole.
@@ -162,74 +162,75 @@ func (c *cluster) send(ctx context.Context, out *outgoing) (*answer, error) {
 // notRelayed are headers of an answer that concern only the connection on which it came (RFC 9110 section 7.6.1).
 var notRelayed = []string{"Connection", "Content-Length", "Date", "Keep-Alive", "Transfer-Encoding", "Upgrade", hopHeader}
 
+// maxStale is how many connections may turn out to have been closed by the other worker before anything was sent.
+const maxStale = 8
+
 // do sends a request, and returns the answer and which worker has proved to have given it.
 func (c *cluster) do(ctx context.Context, transport *http.Transport, out *outgoing) (_ *http.Response, instance uint64, err error) {
+	for range maxStale {
+		r, proof, err := c.request(out)
+		if err != nil {
+			return nil, 0, err
+		}
+		out.setBody(r)
+		var trace sent.Trace
+		resp, err := transport.RoundTrip(r.WithContext(trace.Attach(ctx)))
+		if err != nil {
+			isSent, stale := trace.Sent()
+			if stale && !out.begun.Load() && ctx.Err() == nil {
+				continue
+			}
+			out.isSent = isSent
+			return nil, 0, err
+		}
+		out.isSent = true
+		instance, ok := c.verifyAnswer(resp.Header, proof)
+		if !ok {
+			resp.Body.Close()
+			return nil, 0, errNotWorker
+		}
+		return resp, instance, nil
+	}
+	return nil, 0, errStale
+}
+
+var errStale = errors.New("it closes every connection")
+
+// request makes the request, without its body, and the proof that an answer must refer to.
+func (c *cluster) request(out *outgoing) (r *http.Request, proof string, err error) {
 	scheme, rest, _ := strings.Cut(out.place.Address, "://")
 	at := base{scheme + "://", rest}
 	address := at.url(out.path, out.name)
 	if out.name == marker {
 		address = at.bulkURL(out.path)
 	}
-	u, err := url.Parse(address)
-	if err != nil {
-		return nil, 0, err
+	if r, err = http.NewRequest(out.method, address, nil); err != nil {
+		return nil, "", err
 	}
-	u.RawQuery = out.query
-	proved, proof := c.proveHop(out.kind, out.method, out.name, out.query)
-	r := &http.Request{Method: out.method, URL: u, Host: u.Host, Header: out.header, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
-	r.Header.Set(hopHeader, proved)
+	r.URL.RawQuery = out.query
+	r.Header = out.header.Clone()
 	r.Header.Set("User-Agent", "wspush")
-	if out.body != nil {
-		out.setBody(r)
-	}
-	resp, err := transport.RoundTrip(r.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GetConn:              func(string) { out.written.Store(false) }, // also when it tries again: then nothing was
-		WroteHeaderField:     func(string, []string) { out.written.Store(true) },
-		WroteHeaders:         func() { out.written.Store(true) },
-		GotFirstResponseByte: func() { out.written.Store(true) },
-	})))
-	if err != nil {
-		return nil, 0, err
-	}
-	instance, ok := c.verifyAnswer(resp.Header, proof)
-	if !ok {
-		resp.Body.Close()
-		return nil, 0, errNotWorker
-	}
-	return resp, instance, nil
+	header, proof := c.proveHop(out.kind, out.method, out.name, out.query)
+	r.Header.Set(hopHeader, header)
+	return r, proof, nil
 }
 
-// setBody gives r the body. The transport may ask for it once more if it has sent nothing of it.
+// setBody gives r the body. There is no GetBody: with it, the transport may send it again after an HTTP/2 reset.
 func (out *outgoing) setBody(r *http.Request) {
-	r.ContentLength = out.length
-	if whole, ok := out.body.(*bytes.Buffer); ok {
-		data := whole.Bytes()
-		r.ContentLength = int64(len(data))
-		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
-		r.Body, _ = r.GetBody()
-		if len(data) == 0 {
-			r.Body = http.NoBody
-		}
-		return
-	}
-	var begun atomic.Bool
-	r.Body = &sentBody{out, &begun}
-	r.GetBody = func() (io.ReadCloser, error) {
-		if begun.Load() {
-			return nil, errors.New("some of the body has been sent")
-		}
-		return &sentBody{out, &begun}, nil
+	whole, ok := out.body.(*bytes.Buffer)
+	switch {
+	case ok && whole.Len() > 0:
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(whole.Bytes())), int64(whole.Len())
+	case !ok && out.body != nil:
+		r.Body, r.ContentLength = sentBody{out}, out.length
 	}
 }
 
 // sentBody is a body on its way through. Closing it leaves what it is read from to net/http.
-type sentBody struct {
-	out   *outgoing
-	begun *atomic.Bool
-}
+type sentBody struct{ out *outgoing }
 
-func (b *sentBody) Read(p []byte) (int, error) {
-	b.begun.Store(true)
+func (b sentBody) Read(p []byte) (int, error) {
+	b.out.begun.Store(true)
 	n, err := b.out.body.Read(p)
 	if err != nil {
 		b.out.bodyErr.Store(&err)
@@ -240,7 +241,7 @@ func (b *sentBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (b *sentBody) Close() error { return nil }
+func (b sentBody) Close() error { return nil }
 
 // bodyEnded reports whether the body has been read to its end.
 func (out *outgoing) bodyEnded() bool {
@@ -254,7 +255,7 @@ func (out *outgoing) bodyEnded() bool {
 // outcome is what the failure to send a request to another worker means to its publisher.
 func (out *outgoing) outcome(err error) error {
 	switch {
-	case errors.Is(err, errNotWorker), !out.written.Load():
+	case errors.Is(err, errNotWorker), !out.isSent:
 		return ErrUnreachable
 	default:
 		return errUnknownHop
@@ -320,7 +321,7 @@ func (w *Worker) pushElsewhere(ctx context.Context, to *seal.Place, token string
 	answer, err := c.send(ctx, out)
 	if err != nil {
 		w.logForward(to, err)
-		if err := ctx.Err(); err != nil && !out.written.Load() {
+		if err := ctx.Err(); err != nil && !out.isSent {
 			return 0, err
 		}
 		return 0, out.outcome(err)

@@ -20,6 +20,7 @@ type problem struct {
 	Status     int    `json:"status"`
 	Detail     string `json:"detail,omitempty"`
 	Connection string `json:"connection,omitempty"` // "open" or "gone", where the outcome of a push is unknown
+	Message    string `json:"message,omitempty"`    // Detail, where API Gateway has the error too: its SDKs show this one
 
 	header   http.Header
 	relayed  []byte // the body, if it is another worker's
@@ -29,6 +30,9 @@ type problem struct {
 // typeUnconfirmed is the type of an unknown outcome of a push that was to be confirmed.
 const typeUnconfirmed = wire.TypePrefix + "unconfirmed"
 
+// amazonError is the header in which SDKs of API Gateway look for the name of an error.
+const amazonError = "X-Amzn-Errortype"
+
 // retryAfter is what publishers and clients that may come again are told to wait, in seconds.
 const retryAfter = 1
 
@@ -36,7 +40,7 @@ func newProblem(status int, detail string) *problem {
 	kind, amazon := kindOf(status)
 	p := &problem{Type: wire.TypePrefix + kind, Title: http.StatusText(status), Status: status, Detail: detail, header: http.Header{}}
 	if amazon != "" {
-		p.header.Set("x-amzn-ErrorType", amazon)
+		p.header.Set(amazonError, amazon)
 	}
 	switch status {
 	case http.StatusUnauthorized: // required by RFC 9110 section 11.6.1
@@ -175,6 +179,9 @@ func (p *problem) write(w http.ResponseWriter) {
 		h[name] = values
 	}
 	if body == nil {
+		if p.header.Get(amazonError) != "" {
+			p.Message = p.Detail
+		}
 		var err error
 		if body, err = json.Marshal(p); err != nil {
 			panic(err) // strings and an int

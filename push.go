@@ -79,7 +79,7 @@ func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize func(
 		}
 	}
 	if isBulk {
-		return w.postBulk(rw, r, mount)
+		return w.postBulk(rw, r, mount, from)
 	}
 	return w.handleOne(rw, r, from), nil
 }

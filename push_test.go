@@ -130,8 +130,8 @@ func (want want) check(t *testing.T, method string, resp *http.Response) {
 		return
 	}
 	var p struct {
-		Type, Title, Detail string
-		Status              int
+		Type, Title, Detail, Message string
+		Status                       int
 	}
 	if err := json.Unmarshal([]byte(body), &p); err != nil {
 		t.Fatalf("%q: %v", body, err)
@@ -139,6 +139,9 @@ func (want want) check(t *testing.T, method string, resp *http.Response) {
 	if p.Type != "urn:wspush:"+want.kind || p.Title == "" || p.Status != want.status || p.Detail == "" ||
 		!strings.Contains(p.Detail, want.detail) {
 		t.Errorf("problem %s, want kind %q with %q in its detail", body, want.kind, want.detail)
+	}
+	if message := p.Message; want.amazon != "" && message != p.Detail || want.amazon == "" && message != "" {
+		t.Errorf("problem %s: message is %q", body, message)
 	}
 	if strings.Contains(body, appSecret) {
 		t.Errorf("the application's error is told to the publisher: %s", body)

@@ -46,16 +46,30 @@ type server struct {
 	start func(ctx context.Context, ping time.Duration) (*host, error)
 }
 
+// installed is a server that is no part of this repository, and is measured where it is installed.
+type installed struct {
+	version string
+	start   func(ctx context.Context, ping time.Duration) (*host, error)
+}
+
+// finders look for such servers.
+var finders = map[string]func(*run) (*installed, error){
+	"nchan":      findNchan,
+	"centrifugo": findCentrifugo,
+	"pushpin":    findPushpin,
+}
+
 func bench(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	var (
 		isQuick = flags.Bool("quick", false, "take about a minute: one round, fewer connections, rough figures")
 		isSmoke = flags.Bool("smoke", false, "take some seconds: see that everything works; the figures mean nothing")
 		only    = flags.String("only", "", "measure these `metrics`, separated by commas")
-		group   = flags.Bool("delivery", false, "measure clients that never read, and confirmed pushes, and not the comparison")
-		which   = flags.String("servers", "", "measure these `servers`, separated by commas: "+strings.Join(everyone, ", "))
+		stalls  = flags.Bool("delivery", false, "measure clients that never read, and confirmed pushes, and not the comparison")
+		many    = flags.Bool("bulk", false, "measure many messages in one request, and forwarded pushes, and not the comparison")
+		which   = flags.String("servers", "", "measure these `servers`, separated by commas: "+strings.Join(append([]string{"wspush"}, allPeers...), ", "))
 		rounds  = flags.Int("rounds", 0, "measure so `often`, and report medians (default 5; 1 with -quick or -smoke)")
-		out     = flags.String("out", "", "write the results to this `directory` (default results, or results/delivery;\n"+
+		out     = flags.String("out", "", "write the results to this `directory` (default results, results/delivery or results/bulk;\n"+
 			"results/quick for what is not the whole; nowhere with -smoke)")
 		report = flags.String("report", "", "measure nothing: make table and charts anew from results.json in this `directory`")
 	)
@@ -79,8 +93,13 @@ func bench(ctx context.Context, args []string, stdout io.Writer) error {
 		r.plan.rounds = *rounds
 	}
 	name := ""
-	if *group {
+	switch {
+	case *stalls && *many:
+		return errors.New("-delivery and -bulk are measured one after the other")
+	case *stalls:
 		name = delivery
+	case *many:
+		name = bulk
 	}
 	if err := r.setOnly(*only, name); err != nil {
 		return err
@@ -144,7 +163,7 @@ func (r *run) setOnly(list, group string) error {
 		case !ok:
 			return fmt.Errorf("there is no metric %q", name)
 		case m.group != group:
-			return fmt.Errorf("%q is measured only with -delivery, or only without", name)
+			return fmt.Errorf("%q is of another group: see -delivery and -bulk", name)
 		}
 		r.only = append(r.only, name)
 	}
@@ -177,14 +196,14 @@ func (r *run) servers(list string) ([]server, error) {
 		case slices.Contains(goAll, name):
 			all = append(all, r.goServer(name, name))
 			r.results.Versions[name] = versionOf(name, r.program(name))
-		case name == "nchan":
-			n, err := findNchan()
+		case finders[name] != nil:
+			found, err := finders[name](r)
 			if err != nil {
-				r.note("nchan was not measured: %v", err)
+				r.note("%s was not measured: %v", name, err)
 				continue
 			}
-			all = append(all, server{name, n.start})
-			r.results.Versions[name] = n.version
+			all = append(all, server{name, found.start})
+			r.results.Versions[name] = found.version
 		default:
 			return nil, fmt.Errorf("there is no server %q", name)
 		}

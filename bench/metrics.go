@@ -18,6 +18,9 @@ type metric struct {
 // results are its own, so that the comparison need not be run again for it.
 const delivery = "delivery"
 
+// bulk is the group of what is measured of many messages in one request, and of pushes that are forwarded.
+const bulk = "bulk"
+
 // target is what a figure of wspush is to reach.
 type target struct {
 	metric string
@@ -29,6 +32,9 @@ type target struct {
 var (
 	goPeers = []string{"coder", "gorilla", "gws", "melody"}
 	peers   = append(goPeers[:len(goPeers):len(goPeers)], "nchan")
+
+	bulkPeers = []string{"coder", "gorilla", "gws", "nchan", "centrifugo", "pushpin"}
+	allPeers  = append(peers[:len(peers):len(peers)], "centrifugo", "pushpin")
 )
 
 var metrics = []metric{
@@ -84,6 +90,24 @@ var metrics = []metric{
 	{name: "confirm-hot", group: delivery, says: "confirmed pushes to one connection, 512 publishers", unit: "1/s", more: true,
 		reference: "wspush unconfirmed"},
 	{name: "confirm-pings", group: delivery, says: "pings for each of them"},
+
+	{name: "single-rate", group: bulk, says: "one message in a request, 16 publishers", unit: "1/s", more: true},
+	{name: "single-cpu", group: bulk, says: "server CPU of a push", unit: "µs"},
+	{name: "bulk-rate", group: bulk, says: "many messages in a request", unit: "1/s", more: true, reference: "wspush single"},
+	{name: "bulk-cpu", group: bulk, says: "server CPU of a push among many", unit: "µs", reference: "wspush single"},
+	{name: "bulk-own", group: bulk, says: "processors that the load generator takes", neither: true},
+	{name: "few-rate", group: bulk, says: "many messages to 16 clients", unit: "1/s", more: true},
+	{name: "few-cpu", group: bulk, says: "server CPU of a push among many to 16 clients", unit: "µs"},
+	{name: "many-rate", group: bulk, says: "messages to 100 clients each: pushes", unit: "1/s", more: true, reference: "wspush single"},
+	{name: "many-cpu", group: bulk, says: "server CPU of a push of a message to 100", unit: "µs", reference: "wspush single"},
+	{name: "forwarded-rate", group: bulk, says: "forwarded POST pushes, 16 publishers", unit: "1/s", more: true,
+		reference: "wspush direct"},
+	{name: "forwarded-cpu", group: bulk, says: "CPU of one, of both workers", unit: "µs", reference: "wspush direct"},
+	{name: "forwarded-first", group: bulk, says: "of the worker that was asked", unit: "µs"},
+	{name: "forwarded-second", group: bulk, says: "of the worker that holds the connection", unit: "µs", reference: "wspush direct"},
+	{name: "forwarded-bulk-rate", group: bulk, says: "forwarded pushes among many", unit: "1/s", more: true,
+		reference: "wspush direct"},
+	{name: "forwarded-bulk-cpu", group: bulk, says: "CPU of one among many, of both workers", unit: "µs", reference: "wspush direct"},
 }
 
 var targets = []target{
@@ -112,6 +136,12 @@ var targets = []target{
 	// MaxPending, the message under way, what is being written of it, and the five publishers there are for each client, at
 	// 8 KB; and as much again for the garbage collector.
 	{metric: "stalled-memory", limit: 2 * (stalledPending + 2*stalledSize + 5*8<<10) / 1024},
+
+	{metric: "bulk-cpu", limit: 0.2, of: []string{"wspush single"}},
+	{metric: "bulk-cpu", limit: 1, of: bulkPeers},
+	{metric: "bulk-rate", limit: 1, of: bulkPeers},
+	{metric: "many-cpu", limit: 1, of: bulkPeers},
+	{metric: "many-rate", limit: 1, of: bulkPeers},
 }
 
 // group is which metrics these results are of.

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/wspush/wspush/bench/internal/order"
 )
 
 // nginxConfig is an nginx with Nchan that has nothing to do but this: one worker, no buffer of messages, no access log.
@@ -36,6 +38,7 @@ http {
 	uwsgi_temp_path temp;
 	scgi_temp_path temp;
 	keepalive_requests 1000000000;
+	nchan_shared_memory_size %s;
 	server {
 		listen %s backlog=4096;
 		location ~ ^/sub/(.+)$ {
@@ -47,21 +50,26 @@ http {
 		location ~ ^/pub/(.+)$ {
 			nchan_publisher http;
 			nchan_channel_id $1;
+			nchan_channel_id_split_delimiter ",";
 			nchan_store_messages off;
 		}
 	}
 }
 `
 
+// pipelined is how Nchan takes many messages: a request for each, without waiting for the answer, since it has none for
+// many. A message for many has a request, which names all their channels.
+var pipelined = way{form: order.Requests, publishers: 4, batch: 50, window: 100}
+
 // nchan is an installed nginx that has the module.
 type nchan struct {
-	nginx   string // path of the program
-	module  string // path of the module
-	version string
+	nginx  string // path of the program
+	module string // path of the module
+	memory string // that its messages may take; it is not quick to give it back
 }
 
 // findNchan looks for nginx with Nchan.
-func findNchan() (*nchan, error) {
+func findNchan(r *run) (*installed, error) {
 	nginx, err := exec.LookPath("nginx")
 	if err != nil {
 		nginx, err = exec.LookPath("/usr/sbin/nginx") // is not in everyone's path
@@ -77,19 +85,23 @@ func findNchan() (*nchan, error) {
 	if m := regexp.MustCompile(`--modules-path=(\S+)`).FindStringSubmatch(about); m != nil {
 		dir = m[1]
 	}
-	n := &nchan{nginx: nginx, module: filepath.Join(dir, "ngx_nchan_module.so")}
+	n := &nchan{nginx: nginx, module: filepath.Join(dir, "ngx_nchan_module.so"), memory: "128M"}
+	if r.results.Group == bulk {
+		n.memory = "1G"
+	}
 	if _, err := os.Stat(n.module); err != nil {
 		return nil, errors.New("nginx has no Nchan")
 	}
+	version := "nginx"
 	if m := regexp.MustCompile(`nginx version: nginx/(\S+)`).FindStringSubmatch(about); m != nil {
-		n.version = "nginx " + m[1]
+		version += " " + m[1]
 	}
 	// Only where there is dpkg: nginx itself does not know.
 	if v, err := output("dpkg-query", "-W", "-f", "${Version}", "libnginx-mod-nchan"); err == nil {
 		v, _, _ = strings.Cut(strings.TrimPrefix(v, "1:"), "+") // without what is Debian's
-		n.version = v + " on " + n.version
+		version = v + " on " + version
 	}
-	return n, nil
+	return &installed{version, n.start}, nil
 }
 
 // start starts nginx. Its clients are not greeted: each subscribes to a channel of its own.
@@ -114,7 +126,7 @@ func (n *nchan) start(ctx context.Context, ping time.Duration) (_ *host, err err
 	if err != nil {
 		return nil, err
 	}
-	config := fmt.Sprintf(nginxConfig, n.module, addr, int(max(ping, time.Second).Seconds()))
+	config := fmt.Sprintf(nginxConfig, n.module, n.memory, addr, int(max(ping, time.Second).Seconds()))
 	file := filepath.Join(dir, "nginx.conf")
 	if err := os.WriteFile(file, []byte(config), 0o666); err != nil {
 		return nil, err
@@ -127,7 +139,7 @@ func (n *nchan) start(ctx context.Context, ping time.Duration) (_ *host, err err
 		if err == nil {
 			c.Close()
 			if worker, err := onlyChild(p.pid()); err == nil {
-				return &host{name: "nchan", pid: worker, addr: addr, path: "/sub/%d", push: "http://" + addr + "/pub/%d", close: stop}, nil
+				return &host{name: "nchan", pid: worker, addr: addr, path: "/sub/%d", push: "http://" + addr + "/pub/%d", way: pipelined, close: stop}, nil
 			}
 		}
 		if time.Since(begin) > startTimeout {

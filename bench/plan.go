@@ -52,6 +52,9 @@ func (p plan) most() int {
 // besideTime is for how long others are there beside those that are measured, once they are what they will be.
 func (p plan) besideTime() time.Duration { return p.warm + p.beside + p.writeTimeout/4 }
 
+// many is how many clients a message for many is for.
+func (p plan) many() int { return min(100, p.posted/2) }
+
 // publishers are how many POST at the same time.
 const publishers = 16
 

@@ -12,7 +12,11 @@ func TestREADME(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, dir := range []string{"results", "results/delivery"} {
+	dirs := []string{"results", "results/delivery"}
+	if _, err := os.Stat("results/bulk"); err == nil { // if they have been measured
+		dirs = append(dirs, "results/bulk")
+	}
+	for _, dir := range dirs {
 		r, err := readResults(dir)
 		if err != nil {
 			t.Fatal(err)

@@ -31,6 +31,12 @@ var legends = map[string]string{
 	delivery: "Medians of all phases. The latencies are those of clients that read, and are pushed to at an even rate: alone, beside " +
 		"others that read, and beside others that never do; to these others, publishers of their own push larger messages. In " +
 		"parentheses, how many times better wspush is. The reference is wspush itself with nobody beside, or not confirming.",
+	bulk: "Medians of the rounds. In parentheses, how many times better wspush is. A push is one message to one client, at random among " +
+		"all; CPU is that of all of a server's processes. The reference is wspush itself: single, with a POST for each message; direct, " +
+		"pushed to at the worker that holds the connection. wspush and the other Go servers take many messages as lines of one request, " +
+		"and answer each when it is written. nchan takes a request for each, sent without waiting, or for a message to 100 one with all " +
+		"their channels. centrifugo and pushpin answer before they have written: centrifugo takes commands in batches, and puts several " +
+		"messages into a frame; pushpin takes items in batches, and has a message for 100 sent to a group that has stood from the start.",
 }
 
 // Table writes the results for a terminal.
@@ -120,7 +126,7 @@ func (r *Results) origin() []string {
 		fmt.Sprintf("Measured %s in %s by `%s`.", r.Date.Format("2006-01-02"), r.Took, r.Command),
 	}
 	if len(r.Versions) > 0 {
-		servers := append([]string{"wspush"}, peers...)
+		servers := append([]string{"wspush"}, allPeers...)
 		rank := func(server string) int {
 			if i := slices.Index(servers, server); i >= 0 {
 				return i
@@ -180,7 +186,7 @@ func (r *Results) table() grid {
 
 // peers are those that take part in the scenarios of the group.
 func (r *Results) peers() (all []string) {
-	for _, name := range peers {
+	for _, name := range allPeers {
 		if slices.ContainsFunc(scenarios, func(sc scenario) bool {
 			return sc.group() == r.Group && slices.Contains(sc.servers, name)
 		}) {
@@ -283,11 +289,11 @@ func (t target) label(m metric) string {
 		sign = "≥"
 	}
 	of := ""
-	switch len(t.of) {
-	case 0:
-	case 1:
+	switch {
+	case len(t.of) == 0:
+	case len(t.of) == 1:
 		of = t.of[0]
-	case len(goPeers):
+	case slices.Equal(t.of, goPeers):
 		of = "the best Go peer"
 	default:
 		of = "the best peer"

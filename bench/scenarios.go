@@ -29,6 +29,7 @@ func (sc scenario) group() string {
 
 var (
 	everyone = append([]string{"wspush"}, peers...)
+	bulkAll  = append([]string{"wspush"}, bulkPeers...)
 	goAll    = append([]string{"wspush"}, goPeers...)
 	onlyUs   = []string{"wspush"}
 	bottom   = "net/http"
@@ -48,6 +49,8 @@ var scenarios = []scenario{
 	{[]string{"memory", "accept-cpu", "post-cpu", "half-p99", "inprocess", "hot-8", "ping-cpu"}, onlyUs, 5, runScale},
 	{stalledMetrics, []string{"wspush", "coder"}, 1, runStalled},
 	{confirmMetrics, onlyUs, 1, runConfirm},
+	{bulkMetrics, bulkAll, 1, runBulk},
+	{forwardedMetrics, onlyUs, 1, runForwarded},
 }
 
 // pingRarely is the interval of pings where they are not what is measured.
@@ -178,20 +181,27 @@ func (r *run) post(ctx context.Context, h *host, l *loader, rate float64, client
 // postQuery is post with a query in every push.
 func (r *run) postQuery(ctx context.Context, h *host, l *loader, query string, rate float64, clients int, d time.Duration) (
 	order.Report, error) {
-	p, err := l.do(ctx, order.Order{
-		Do: order.Push, Publishers: publishers, Rate: rate, Query: query, Clients: clients, Warm: r.plan.warm, For: d, PID: h.pid,
-	}, r.plan.warm+d)
+	return r.watch(ctx, h, l, order.Order{
+		Do: order.Push, Publishers: publishers, Rate: rate, Query: query, Clients: clients, Warm: r.plan.warm, For: d, PIDs: h.pids(),
+	})
+}
+
+// watch has an order to push carried out, and checks that every message comes to whom it was meant for, once.
+func (r *run) watch(ctx context.Context, h *host, l *loader, o order.Order) (order.Report, error) {
+	p, err := l.do(ctx, o, o.Warm+o.For)
 	lost := p.Accepted - p.Received
 	switch {
 	case err != nil:
 	case len(p.Refused) > 0:
-		err = fmt.Errorf("pushes were refused (status:number): %v", p.Refused)
+		err = fmt.Errorf("pushes were refused (status:number): %v %s", p.Refused, p.Refusal)
 	case p.Twice > 0 || p.Stray > 0:
 		err = fmt.Errorf("of %d messages, %d came twice, and %d to somebody else", p.Accepted, p.Twice, p.Stray)
 	case p.Pushes == 0 || p.Samples == 0:
-		err = fmt.Errorf("no message arrived within the %v", d)
+		err = fmt.Errorf("no message arrived within the %v", o.For)
 	case lost > 0 && h.name == "melody": // whose queue of messages drops what does not fit
 		r.note("melody lost %d of %d messages that it had accepted", lost, p.Accepted)
+	case lost > 0 && h.name == "pushpin": // which drops what it cannot pass on
+		r.note("pushpin lost messages that it had accepted, when many came for a client: those that came are counted")
 	case lost > 0:
 		err = fmt.Errorf("of %d messages that were accepted, %d never came", p.Accepted, lost)
 	}
@@ -233,7 +243,7 @@ func (r *run) evenRate() float64 {
 func runFloor(ctx context.Context, r *run, s server) error {
 	return r.under(ctx, s, pingRarely, func(h *host, l *loader) error {
 		p, err := l.do(ctx, order.Order{
-			Do: order.Push, Publishers: publishers, Warm: r.plan.warm, For: r.plan.push, PID: h.pid, Target: "http://" + h.addr + "/",
+			Do: order.Push, Publishers: publishers, Warm: r.plan.warm, For: r.plan.push, PIDs: h.pids(), Target: "http://" + h.addr + "/",
 		}, r.plan.warm+r.plan.push)
 		if err != nil {
 			return err

@@ -32,6 +32,10 @@ transcript() {
 
   check "$over: ?confirm=received: 204 once the client has read it" pushed text <(printf 123) -d 123 "$address?confirm=received&timeout=5s"
   check "$over: … with the round trip" grep -qiE '^wspush-rtt: [0-9]+\.[0-9]{3}' "$tmp/head"
+  check "$over: many messages in one request: a line each, and an answer to each" bulk
+  program "$over" 20 node clients/bulk.mjs "$no_id" "$id"
+  received_so_far=$((received_so_far + 3)) # which that program has sent
+  check "$over: … as something else than application/x-ndjson: 415" gives 415 -d '{}' "$no_id/@connections"
   check "$over: GET: JSON that names the connection" gives_json
   check "$over: DELETE: 204" gives 204 -X DELETE "$path_address?code=3000&reason=enough"
   check "$over: … and the client is closed with that code and reason" closed_with '3000 enough'
@@ -78,6 +82,20 @@ png_by_httpie() {
 
 chunked() { # STATUS FILE
   gives "$1" -X POST -H 'Transfer-Encoding: chunked' -T - -v "$address" <"$2"
+}
+
+ndjson='Content-Type: application/x-ndjson'
+
+bulk() {
+  printf '%s\n' "{\"to\":\"$id\",\"text\":\"one\",\"ref\":\"r\"}" '{"to":5}' "{\"to\":[\"$id\"],\"binary\":\"AAEC\"}" >"$tmp/lines"
+  gives 200 -H "$ndjson" --data-binary "@$tmp/lines" "$no_id/@connections" &&
+    received text <(printf one) && received binary <(printf '\0\1\2') &&
+    diff <(sort "$tmp/body") - <<'EOF'
+{"line":1,"ref":"r","status":204}
+{"line":2,"status":400,"type":"urn:wspush:bad-request","detail":"to must be a string, or an array of strings"}
+{"line":3,"index":0,"status":204}
+{"lines":3}
+EOF
 }
 
 gives_json() {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/wspush/wspush/internal/bulk"
+	"github.com/wspush/wspush/internal/sent"
 )
 
 // call is a request for one connection.
@@ -79,20 +80,20 @@ func (c *Client) try(ctx context.Context, t target, k call) (header http.Header,
 		if ctx.Err() != nil {
 			return nil, nil, ended(ctx), false
 		}
-		var tr trace
+		var tr sent.Trace
 		trying, cancel := context.WithCancel(ctx)
-		resp, failed := c.transport.RoundTrip(c.request(tr.attach(trying), t, k))
+		resp, failed := c.transport.RoundTrip(c.request(tr.Attach(trying), t, k))
 		if failed == nil {
 			header, body, err, next := c.answer(ctx, cancel, t, k, resp)
 			cancel()
 			return header, body, err, next
 		}
 		cancel()
-		sent, stale := tr.sent()
+		isSent, stale := tr.Sent()
 		switch {
-		case sent && k.reads, !sent && !stale && ctx.Err() == nil:
+		case isSent && k.reads, !isSent && !stale && ctx.Err() == nil:
 			return nil, nil, &Error{is: ErrUnreachable, where: t.origin.String(), cause: c.safe(failed)}, ctx.Err() == nil
-		case sent:
+		case isSent:
 			if ctx.Err() != nil {
 				failed = ctx.Err()
 			}

@@ -157,7 +157,7 @@ func (c *Client) safe(err error) error {
 	if err == nil {
 		return nil
 	}
-	safe := &cause{text: scrub(err.Error(), c.opts.Token)}
+	safe := &cause{text: scrub(strings.TrimPrefix(err.Error(), "wspush: "), c.opts.Token)}
 	var errno syscall.Errno
 	switch {
 	case errors.Is(err, context.Canceled):

@@ -2,6 +2,9 @@ package publisher
 
 import (
 	"context"
+	"net"
+
+	"github.com/wspush/wspush/internal/sent"
 	"net/http"
 )
 
@@ -35,3 +38,6 @@ func (s *Stream) Lanes() int {
 func Scrub(text, secret string) string { return scrub(text, secret) }
 
 const MaxText = maxText
+
+// Counted is a connection as the Client's transport has them.
+func Counted(conn net.Conn) net.Conn { return sent.Conn(conn) }

@@ -1,7 +1,6 @@
 package publisher
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -23,23 +22,22 @@ type lane struct {
 	running bool     // its goroutine is
 	retired bool     // its request has been ended to make room for others
 
-	current  int           // the alternative of req, or of the next one
-	req      *bulk.Request // nil if there is none, or the backlog goes first
-	changed  chan struct{} // closed, and replaced, when req changes
-	backlog  []*item       // what an earlier request has not sent, in order
-	failed   bool          // there was no connection to current
-	worked   bool          // req has been answered
-	buffered time.Time     // until then, requests are taken to be kept until they are whole
+	current int           // the alternative of req, or of the next one
+	req     *bulk.Request // nil if there is none, or the backlog goes first
+	changed chan struct{} // closed, and replaced, when req changes
+	backlog []*item       // what an earlier request has not sent, in order
+	failed  bool          // there was no connection to current
+	worked  bool          // req has been answered
 }
 
 const (
-	idleAfter     = time.Minute // without lines
-	bufferedFor   = 5 * time.Minute
-	bufferedBytes = 256 << 10       // of a request that is kept until it is whole: proxies limit that, often to 1 MiB
-	patience      = 5 * time.Second // beyond Options.Timeout
-	checkEvery    = 5 * time.Second // how exact these times are
-	maxPaths      = 16              // of one host, which have a request: paths come from the outside
-	maxLanes      = 64              // of one host, while those beyond maxPaths end
+	idleAfter     = time.Minute          // without lines
+	gather        = 2 * time.Millisecond // for lines to come together in a request that is kept until it is whole
+	bufferedBytes = 256 << 10            // of one: proxies limit that, often to 1 MiB
+	patience      = 5 * time.Second      // beyond Options.Timeout
+	checkEvery    = 5 * time.Second      // how exact these times are
+	maxPaths      = 16                   // of one host, which have a request: paths come from the outside
+	maxLanes      = 64                   // of one host, while those beyond maxPaths end
 )
 
 func laneKey(targets []target) string {
@@ -106,15 +104,10 @@ func (s *Stream) makeRoom(o origin) bool {
 	return n < maxLanes
 }
 
-// start has the lane's goroutine run.
+// start has the lane's goroutine run, which has a backlog.
 func (s *Stream) start(l *lane) error {
-	switch {
-	case s.closed:
-		return ErrStopped
-	case l.running:
-		return nil
-	}
 	if err := s.c.enter(); err != nil {
+		l.backlog = nil
 		return err
 	}
 	l.running = true
@@ -137,28 +130,24 @@ func (l *lane) run() {
 	s := l.s
 	for {
 		s.mu.Lock()
-		alternative, limit, buffered := l.current, s.c.opts.MaxStreamBytes, time.Now().Before(l.buffered)
+		alternative := l.current
 		l.failed, l.worked = false, false
 		s.mu.Unlock()
+		limit, buffered := s.c.opts.MaxStreamBytes, s.c.memory.isBuffered(l.targets[alternative].origin)
 		if buffered {
 			limit = min(limit, bufferedBytes)
 		}
 		req := bulk.Open(s.ctx, s.c.bulk, func(body io.Reader) (*http.Request, error) {
 			return s.c.bulkRequest(l.targets[alternative], body)
 		}, limit)
-		if buffered {
-			req.CloseSendIdle()
+		l.sendBacklog(req, alternative)
+		l.attend(req, buffered)
+		if req.Buffered() {
+			s.c.memory.setBuffered(l.targets[alternative].origin)
 		}
-		if l.sendBacklog(req, alternative) {
-			l.attend(req)
-		}
-		<-req.Done()
 
 		s.mu.Lock()
 		l.req = nil
-		if req.Buffered() {
-			l.buffered = time.Now().Add(bufferedFor)
-		}
 		if l.failed {
 			l.current = (l.current + 1) % len(l.targets)
 		}
@@ -180,8 +169,9 @@ func (c *Client) bulkRequest(t target, body io.Reader) (*http.Request, error) {
 	}, nil
 }
 
-// sendBacklog sends what is to go first, and then lets others use the request. False means that it has ended before.
-func (l *lane) sendBacklog(req *bulk.Request, alternative int) bool {
+// sendBacklog sends what is to go first, and then lets others use the request. If there is no room for all of it, which only a
+// change of the limit or the alternative can bring about, or the request has ended, the rest goes first on the next.
+func (l *lane) sendBacklog(req *bulk.Request, alternative int) {
 	s := l.s
 	for {
 		s.mu.Lock()
@@ -189,25 +179,33 @@ func (l *lane) sendBacklog(req *bulk.Request, alternative int) bool {
 			l.req = req
 			l.change()
 			s.mu.Unlock()
-			return true
+			return
 		}
 		it := l.backlog[0]
 		l.backlog = l.backlog[1:]
 		s.mu.Unlock()
 		line, targets := it.line(alternative)
-		if err := req.Send(context.Background(), line, targets, l.outcomes(it, alternative)); err != nil {
+		if err := req.TrySend(line, targets, l.outcomes(it, alternative)); err != nil {
+			req.CloseSend()
 			s.mu.Lock()
 			l.backlog = append([]*item{it}, l.backlog...)
 			s.mu.Unlock()
-			return false
+			return
 		}
 	}
 }
 
-// attend ends the request when it is idle, or the stream is closed, and cuts it off when nothing is answered any more.
-func (l *lane) attend(req *bulk.Request) {
+// attend ends the request when it is idle, or the stream is closed, or nothing more is queued if it is buffered, and cuts it
+// off when nothing is answered any more. It returns when the request is done.
+func (l *lane) attend(req *bulk.Request, buffered bool) {
 	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()
+	var gathered <-chan time.Time
+	if buffered {
+		t := time.NewTimer(gather)
+		defer t.Stop()
+		gathered = t.C
+	}
 	closing := l.s.closing
 	var last int64 // answers
 	active, progress := time.Now(), time.Now()
@@ -218,6 +216,8 @@ func (l *lane) attend(req *bulk.Request) {
 		case <-closing:
 			req.CloseSend()
 			closing = nil
+		case <-gathered:
+			req.CloseSendIdle()
 		case now := <-tick.C:
 			unanswered, answers := req.Progress()
 			if unanswered > 0 || answers != last {

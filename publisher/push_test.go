@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -417,6 +418,7 @@ func serveTLS(t *testing.T, h http.Handler) (string, publisher.Options) {
 	t.Helper()
 	s := httptest.NewUnstartedServer(h)
 	s.EnableHTTP2 = true
+	s.Config.ErrorLog = log.New(t.Output(), "", 0)
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	return s.URL, publisher.Options{TLS: s.Client().Transport.(*http.Transport).TLSClientConfig.Clone()}

@@ -4,16 +4,32 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
-// memory is which of several origins has worked last. It is kept for sets of origins and not for connections: all connections
-// of a worker have the same, and no client can fill it.
+// memory is what has been learnt of origins. It is kept for them and not for connections: all connections of a worker have the
+// same, and no client can fill it.
 type memory struct {
-	mu     sync.Mutex
-	worked map[string]string // by origins
+	mu       sync.Mutex           // guards what follows
+	worked   map[string]string    // by sets of origins: the one that has worked last
+	buffered map[string]time.Time // by origin: until when requests are taken to be kept until they are whole
 }
 
-const maxRemembered = 1024 // sets
+const (
+	maxRemembered = 1024 // in each map
+	bufferedFor   = 5 * time.Minute
+)
+
+// put adds to a map of a memory, at the cost of anything else where it is full.
+func put[V any](m map[string]V, key string, v V) {
+	if _, ok := m[key]; !ok && len(m) >= maxRemembered {
+		for any := range m {
+			delete(m, any)
+			break
+		}
+	}
+	m[key] = v
+}
 
 func originsKey(targets []target) string {
 	all := make([]string, len(targets))
@@ -46,11 +62,18 @@ func (m *memory) remember(targets []target, t target) {
 	key := originsKey(targets)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, ok := m.worked[key]; !ok && len(m.worked) >= maxRemembered {
-		for any := range m.worked {
-			delete(m.worked, any)
-			break
-		}
-	}
-	m.worked[key] = t.origin.String()
+	put(m.worked, key, t.origin.String())
+}
+
+// setBuffered remembers that something before the origin keeps requests until they are whole.
+func (m *memory) setBuffered(o origin) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	put(m.buffered, o.String(), time.Now().Add(bufferedFor))
+}
+
+func (m *memory) isBuffered(o origin) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return time.Now().Before(m.buffered[o.String()])
 }

@@ -162,15 +162,15 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// answerOnce reads a request and answers 204.
-func answerOnce(conn net.Conn) bool {
+// answerOnce reads a request, counts it, and answers 204.
+func answerOnce(conn net.Conn, requests *atomic.Int64) {
 	r, err := http.ReadRequest(bufio.NewReader(conn))
 	if err != nil {
-		return false
+		return
 	}
 	_, _ = io.Copy(io.Discard, r.Body)
-	_, err = io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n")
-	return err == nil
+	requests.Add(1)
+	_, _ = io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n")
 }
 
 // A connection that has ended while it was idle costs nothing but another one; and a message that was sent before that was
@@ -178,9 +178,7 @@ func answerOnce(conn net.Conn) bool {
 func TestStale(t *testing.T) {
 	var pushes, requests atomic.Int64
 	server := raw(t, func(_ int, conn net.Conn) {
-		if answerOnce(conn) { // and closes
-			requests.Add(1)
-		}
+		answerOnce(conn, &requests) // and closes
 	})
 	c := newClient(t, publisher.Options{})
 	for range 50 {
@@ -193,6 +191,42 @@ func TestStale(t *testing.T) {
 	}
 	if pushes.Load() != requests.Load() || pushes.Load() < 10 {
 		t.Errorf("%d pushes became %d requests", pushes.Load(), requests.Load())
+	}
+}
+
+// onceConn takes one request; then nothing more can be written to it.
+type onceConn struct {
+	net.Conn
+	requests int
+}
+
+func (c *onceConn) Write(p []byte) (int, error) {
+	if c.requests++; c.requests > 1 {
+		return 0, syscall.EPIPE
+	}
+	return c.Conn.Write(p)
+}
+
+// What could not be written to a connection that was used before is sent on another.
+func TestStaleWrite(t *testing.T) {
+	var requests, dials atomic.Int64
+	server := testutil.Serve(t, counting(&requests, says(204, "", "")))
+	c := newClient(t, publisher.Options{})
+	c.Transport().DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		dials.Add(1)
+		return publisher.Counted(&onceConn{Conn: conn}), nil
+	}
+	for range 3 {
+		if err := push(t, c, addressOf(server)); err != nil {
+			t.Error(err)
+		}
+	}
+	if requests.Load() != 3 || dials.Load() != 3 {
+		t.Errorf("%d requests over %d connections", requests.Load(), dials.Load())
 	}
 }
 

@@ -113,16 +113,23 @@ func (s *Stream) send(ctx context.Context, key string, targets []target, it *ite
 	defer s.leave(l)
 	for {
 		s.mu.Lock()
-		req, alternative, changed := l.req, l.current, l.changed
 		if it.seq == 0 {
 			s.seq++
 			it.seq = s.seq
 		}
-		err := s.start(l)
-		s.mu.Unlock()
-		if err != nil {
+		if s.closed {
+			s.mu.Unlock()
+			return ErrStopped
+		}
+		if !l.running {
+			// The new request begins with this item: there may be no time for more, if it ends at once.
+			l.backlog = append(l.backlog, it)
+			err := s.start(l)
+			s.mu.Unlock()
 			return err
 		}
+		req, alternative, changed := l.req, l.current, l.changed
+		s.mu.Unlock()
 		if req != nil {
 			line, targets := it.line(alternative)
 			switch err := req.Send(ctx, line, targets, l.outcomes(it, alternative)); {

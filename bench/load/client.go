@@ -20,6 +20,7 @@ type client struct {
 	fd       int
 	state    state
 	rest     []byte // what has been read of a frame that is not whole
+	parts    []byte // of a message in several frames
 	url      string // where to push to it
 	request  []byte // the head of such a push
 	messages int    // after the greeting
@@ -44,6 +45,8 @@ const (
 )
 
 const (
+	opContinuation = 0
+
 	opText   = 1
 	opBinary = 2
 	opClose  = 8
@@ -106,6 +109,7 @@ func (t *connecting) step(l *loop) (*order.Report, error) {
 func (l *loop) open(index int, o order.Order) error {
 	c := &l.clients[index]
 	*c = client{}
+	l.greets = o.Greets
 	// Eight source addresses, so that ports that wait out their TIME_WAIT do not run out.
 	fd, err := dial(o.Addr, [4]byte{127, 0, 0, byte(2 + index%8)}, o.Do == order.Stall && !o.Reads)
 	if err != nil {
@@ -244,7 +248,7 @@ func (l *loop) readClient(index int) {
 			return
 		}
 		data = data[end+4:]
-		if c.state = greeted; c.url != "" {
+		if c.state = greeted; c.url != "" && !l.greets {
 			l.ready(index)
 		}
 	}
@@ -283,23 +287,33 @@ func frame(data []byte) (op byte, payload []byte, size int) {
 	return data[0], data[head : head+length], head + length
 }
 
-// takeFrame takes a frame; op is its first byte, whose top bit says that it is a whole message, as all of these are.
+// takeFrame takes a frame; op is its first byte, whose top bit says that it ends a message. Most are a whole one.
 func (l *loop) takeFrame(index int, op byte, payload []byte) {
 	c := &l.clients[index]
 	switch op {
 	case 0x80 | opText, 0x80 | opBinary:
 		if c.state == greeted {
-			if err := c.pushedAt(string(payload)); err != nil {
-				l.ended(c, fmt.Sprintf("the greeting is no URL: %v", err))
-				return
+			if c.url == "" {
+				if err := c.pushedAt(string(payload)); err != nil {
+					l.ended(c, fmt.Sprintf("the greeting is no URL: %v", err))
+					return
+				}
 			}
 			l.ready(index)
 			return
 		}
 		c.messages++
-		if p, ok := l.task.(*pushing); ok {
-			p.arrived(l, index, payload)
+		if t, ok := l.task.(interface {
+			arrived(l *loop, index int, message []byte)
+		}); ok {
+			t.arrived(l, index, payload)
 		}
+	case opText, opBinary, opContinuation:
+		c.parts = append(c.parts, payload...)
+	case 0x80 | opContinuation:
+		message := append(c.parts, payload...)
+		c.parts = nil
+		l.takeFrame(index, 0x80|opText, message)
 	case 0x80 | opPing:
 		c.pings++
 		if err := writeAll(c.fd, masked(opPong, payload)); err != nil {
@@ -358,7 +372,11 @@ func (l *loop) ended(c *client, why string) {
 		l.closed++
 	}
 	c.state = closed
-	// With a reset, which leaves no TIME_WAIT.
-	_ = unix.SetsockoptLinger(c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
-	unix.Close(c.fd)
+	reset(c.fd)
+}
+
+// reset closes a connection with a reset, which leaves no TIME_WAIT.
+func reset(fd int) {
+	_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	unix.Close(fd)
 }

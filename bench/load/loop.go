@@ -27,6 +27,7 @@ type loop struct {
 	begin time.Time
 	buf   []byte // what is being read, of whichever socket
 
+	greets  bool     // the server greets a client although the order says where to push to it
 	clients []client // never moved while it has connections: grown only by connecting
 	closed  int      // how many have ended that should not have
 	why     string   // the first of them
@@ -89,6 +90,8 @@ func (l *loop) run(orders <-chan order.Order) error {
 					t.readPublisher(l, int(e.Fd))
 				case *stalling:
 					t.readPublisher(l, int(e.Fd))
+				case *bulking:
+					t.serve(l, int(e.Fd))
 				}
 			case isTimer:
 				_, _ = unix.Read(l.timer, l.buf[:8]) // the step sees that it is time
@@ -116,6 +119,8 @@ func (l *loop) take(o order.Order) {
 		l.task, err = l.newConnecting(o)
 	case order.Push:
 		l.task, err = l.newPushing(o)
+	case order.Bulk:
+		l.task, err = l.newBulking(o)
 	case order.Stall:
 		l.task, err = l.newStalling(o)
 	case order.Count:

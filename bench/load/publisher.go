@@ -6,49 +6,30 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/url"
-	"slices"
 	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/wspush/wspush/bench/internal/order"
-	"github.com/wspush/wspush/bench/internal/proc"
 )
 
 // pushing POSTs messages and watches them arrive.
 type pushing struct {
+	ledger
 	order      order.Order
-	target     []byte // the head of every request, if none of them is to reach a client
-	clients    int
+	target     []byte   // the head of every request, if none of them is to reach a client
 	heads      [][]byte // of the requests to each client, if they are not the client's own
 	publishers []publisher
 	idle       []int // publishers that wait for a push
 	random     *rand.Rand
 	request    []byte // scratch
 
-	start, end time.Duration // of the time that is measured
-	phase      phase
-	cpu        time.Duration // when it began
-	due        time.Duration // when the next push is, at a given rate
-	gap        time.Duration
-	progress   time.Duration // when something was last answered or received
-
-	sent      int
-	answered  int
-	seen      []uint64 // one bit for each message that has arrived
-	latencies []time.Duration
-	report    order.Report
-	err       error
+	due      time.Duration // when the next push is, at a given rate
+	gap      time.Duration
+	answered int
+	err      error
 }
-
-type phase int8
-
-const (
-	warming phase = iota
-	measuring
-	draining // nothing is sent any more; answers and messages are awaited
-)
 
 // publisher is one keep-alive connection, with at most one request under way.
 type publisher struct {
@@ -56,14 +37,8 @@ type publisher struct {
 	rest []byte
 }
 
-// quiet is how long after the last arrival a message counts as lost.
-const quiet = time.Second
-
 func (l *loop) newPushing(o order.Order) (*pushing, error) {
-	t := &pushing{order: o, clients: o.Clients, random: rand.New(rand.NewPCG(1, 2))}
-	if t.clients == 0 {
-		t.clients = len(l.clients)
-	}
+	t := &pushing{ledger: l.newLedger(o), order: o, random: rand.New(rand.NewPCG(1, 2))}
 	address := o.Target
 	switch {
 	case address != "":
@@ -101,13 +76,7 @@ func (l *loop) newPushing(o order.Order) (*pushing, error) {
 		}
 		t.idle = append(t.idle, i)
 	}
-	t.latencies = make([]time.Duration, 0, int(o.For.Seconds()*50_000)+1000)
-	t.report.Refused = map[int]int{}
-	now := l.now()
-	t.progress = now
-	t.start = now + o.Warm
-	t.end = t.start + o.For
-	t.due = now
+	t.due = t.progress
 	if o.Rate > 0 {
 		t.gap = time.Duration(float64(time.Second) / o.Rate)
 	}
@@ -133,34 +102,13 @@ func (t *pushing) step(l *loop) (*order.Report, error) {
 	if t.err != nil {
 		return nil, t.err
 	}
-	r := &t.report
-	slices.Sort(t.latencies)
-	if r.Samples = len(t.latencies); r.Samples > 0 {
-		r.P50 = t.latencies[r.Samples/2]
-		r.P99 = t.latencies[r.Samples*99/100]
-	}
-	return r, nil
+	return t.conclude(), nil
 }
 
 // advance goes to the next phase when it is time, and sends what is due.
 func (t *pushing) advance(l *loop) error {
-	now := l.now()
-	switch {
-	case t.phase == warming && now >= t.start:
-		t.phase, t.start = measuring, now
-		t.end = now + t.order.For
-		cpu, err := t.serverCPU()
-		if err != nil {
-			return err
-		}
-		t.cpu, t.answered = cpu, 0
-	case t.phase == measuring && now >= t.end:
-		t.phase = draining
-		cpu, err := t.serverCPU()
-		if err != nil {
-			return err
-		}
-		t.report.CPU, t.report.Elapsed, t.report.Pushes = cpu-t.cpu, now-t.start, t.answered
+	if err := t.turn(l, t.answered); err != nil {
+		return err
 	}
 	if t.phase == draining {
 		return nil
@@ -183,13 +131,6 @@ func (t *pushing) advance(l *loop) error {
 	return nil
 }
 
-func (t *pushing) serverCPU() (time.Duration, error) {
-	if t.order.PID == 0 {
-		return 0, nil
-	}
-	return proc.CPU(t.order.PID)
-}
-
 // push sends one request, whose message begins with when it began, for whom it is, and its number.
 func (t *pushing) push(l *loop, p *publisher, from time.Duration) error {
 	index := 0
@@ -201,65 +142,8 @@ func (t *pushing) push(l *loop, p *publisher, from time.Duration) error {
 			head = t.heads[index]
 		}
 	}
-	b := append(t.request[:0], head...)
-	b = appendHex(b, uint64(from), 16)
-	b = append(b, ' ')
-	b = appendHex(b, uint64(index), 8)
-	b = append(b, ' ')
-	b = appendHex(b, uint64(t.sent), 8)
-	b = append(b, ' ')
-	for len(b) < len(head)+order.Size {
-		b = append(b, 'x')
-	}
-	t.request = b
-	if t.sent%64 == 0 {
-		t.seen = append(t.seen, 0)
-	}
-	t.sent++
-	return writeAll(p.fd, b)
-}
-
-func appendHex(b []byte, v uint64, digits int) []byte {
-	for i := digits - 1; i >= 0; i-- {
-		b = append(b, "0123456789abcdef"[v>>(4*i)&15])
-	}
-	return b
-}
-
-// parseHex reads what appendHex has written.
-func parseHex(b []byte) (v uint64) {
-	for _, c := range b {
-		d := c - '0'
-		if c >= 'a' {
-			d = c - 'a' + 10
-		}
-		v = v<<4 | uint64(d)
-	}
-	return v
-}
-
-// arrived takes a message that has come to a client.
-func (t *pushing) arrived(l *loop, index int, message []byte) {
-	now := l.now()
-	t.progress = now
-	if len(message) != order.Size {
-		t.report.Stray++
-		return
-	}
-	from, to, number := time.Duration(parseHex(message[:16])), parseHex(message[17:25]), parseHex(message[26:34])
-	switch {
-	case int(to) != index || number >= uint64(t.sent):
-		t.report.Stray++
-		return
-	case t.seen[number/64]>>(number%64)&1 != 0:
-		t.report.Twice++
-		return
-	}
-	t.seen[number/64] |= 1 << (number % 64)
-	t.report.Received++
-	if from >= t.start && from < t.end && t.phase != warming {
-		t.latencies = append(t.latencies, now-from)
-	}
+	t.request = appendMessage(append(t.request[:0], head...), from, index, t.next())
+	return writeAll(p.fd, t.request)
 }
 
 // readPublisher takes an answer.

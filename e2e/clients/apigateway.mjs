@@ -74,7 +74,8 @@ await check('PayloadTooLargeException', async () => {
 });
 await check('GoneException, for an ID that never was, by each command', async () => {
   const gone = { ConnectionId: '0f8fad5b-d9cb-469f-a165-70867728950e' };
-  await raises(GoneException, 410, post(gone.ConnectionId, text));
+  const err = await raises(GoneException, 410, post(gone.ConnectionId, text));
+  assert.match(err.message, /there is no such connection/);
   await raises(GoneException, 410, api.send(new GetConnectionCommand(gone)));
   await raises(GoneException, 410, api.send(new DeleteConnectionCommand(gone)));
 });

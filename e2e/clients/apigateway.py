@@ -40,6 +40,7 @@ async def raises(exception, status, call):
         await call
     except exception as e:
         assert e.response["ResponseMetadata"]["HTTPStatusCode"] == status, e.response
+        assert status not in (403, 410, 413, 429) or e.response["Error"]["Message"], e.response
         return e.response["Error"]["Code"]
     raise AssertionError("it succeeds")
 

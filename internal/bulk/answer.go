@@ -25,6 +25,8 @@ type Answer struct {
 	Connection string  `json:"connection,omitempty"`
 	RetryAfter float64 `json:"retryAfter,omitempty"` // seconds
 	RttMs      float64 `json:"rttMs,omitempty"`
+
+	Lines *int `json:"lines,omitempty"` // in the last line, with nothing else: how many were read
 }
 
 // MaxAnswer is how many bytes of an answer line, or of a problem, are read.

@@ -26,8 +26,8 @@ var (
 
 var (
 	errClosed    = errors.New("the request was closed")
-	errEnd       = errors.New("the answer ended without it")
-	errCloseEnd  = errors.New("the answer ended with the connection, so perhaps too early")
+	errEnd       = errors.New("the worker ended the request before it had read it")
+	errCutOff    = errors.New("the answer was cut off")
 	errMalformed = errors.New("the answer is malformed")
 	errNoWorker  = errors.New("what answered is no worker")
 )

@@ -143,7 +143,7 @@ func send(t *testing.T, r *bulk.Request, n int, text string) sending {
 }
 
 // stream answers a request with a header at once, and then with what each line is answered by; an empty string is nothing,
-// "cut" breaks off, and "end" ends the answer.
+// "cut" breaks off, "end" ends the answer before the line, and "stop" stops without saying so.
 func stream(answer func(number int, line string) string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		rc := http.NewResponseController(w)
@@ -154,6 +154,7 @@ func stream(answer func(number int, line string) string) http.HandlerFunc {
 		for n := 1; ; n++ {
 			line, err := lines.ReadString('\n')
 			if err != nil {
+				fmt.Fprintf(w, `{"lines":%d}`, n-1)
 				return
 			}
 			switch a := answer(n, strings.TrimSuffix(line, "\n")); a {
@@ -161,6 +162,9 @@ func stream(answer func(number int, line string) string) http.HandlerFunc {
 				_ = rc.SetReadDeadline(time.Now()) // or net/http would first wait for the rest of the request
 				panic(http.ErrAbortHandler)
 			case "end":
+				fmt.Fprintf(w, `{"lines":%d}`, n-1)
+				return
+			case "stop":
 				return
 			default:
 				_, _ = io.WriteString(w, a)

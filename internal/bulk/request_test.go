@@ -196,6 +196,10 @@ func TestEnds(t *testing.T) {
 		"end":             {[3]string{"end"}, [4]expect{isNotSent, isNotSent, isNotSent, isNotSent}},
 		"end in between":  {[3]string{`{"line":1,"status":204}`, "end"}, [4]expect{answered, isNotSent, isNotSent, isNotSent}},
 		"cut":             {[3]string{`{"line":1,"status":204}`, "", "cut"}, [4]expect{answered, isLost, isLost, isLost}},
+		"stopped":         {[3]string{`{"line":1,"status":204}`, "stop"}, [4]expect{answered, isLost, isLost, isLost}},
+		"end of too few":  {[3]string{"", `{"line":2,"index":1,"status":204}` + "\n" + `{"lines":1}`}, [4]expect{isLost, isLost, answered, isLost}},
+		"end of too many": {[3]string{`{"lines":4}`}, [4]expect{isLost, isLost, isLost, isLost}},
+		"end before one":  {[3]string{`{"line":1,"status":204}`, `{"lines":2}`}, [4]expect{answered, isLost, isLost, isNotSent}},
 		"one was skipped": {[3]string{"", `{"line":2,"index":1,"status":204}` + "\n" + `{"line":2,"index":0,"status":204}`, "end"}, [4]expect{isLost, answered, answered, isNotSent}},
 		"half a line":     {[3]string{"", `{"line":2,"index":1,"status":204}`, "end"}, [4]expect{isLost, isLost, answered, isNotSent}},
 		"whole line": {[3]string{`{"line":1,"status":204}`, `{"line":2,"status":400,"type":"urn:wspush:bad-request"}`, `{"line":3,"status":204}`},
@@ -220,7 +224,7 @@ func TestEnds(t *testing.T) {
 			queued := make(chan bool)
 			r := open(t, stream(func(n int, line string) string {
 				<-queued
-				if a := test.answers[n-1]; a != "" && a != "end" && a != "cut" {
+				if a := test.answers[n-1]; a != "" && a != "end" && a != "cut" && a != "stop" {
 					return a + "\n"
 				} else {
 					return a

@@ -27,7 +27,8 @@ type end struct {
 	answer Answer
 	whole  bool  // answer goes to each of them
 	cause  error // otherwise
-	clean  bool  // what has no answer was not read
+	clean  bool  // what comes after the first lines was not read
+	lines  int   // so many
 	failed error // what has not been handed out fails with
 }
 
@@ -64,17 +65,16 @@ func (r *Request) watchHeader() {
 func (r *Request) exchange() end {
 	resp, err := r.do()
 	close(r.answered)
-	if err != nil {
-		e := end{cause: withoutURL(err), failed: ErrNotSent}
-		if r.mu.Lock(); !r.connected && r.ctx.Err() == nil {
-			e.failed = ErrConnect
-		}
-		r.mu.Unlock()
-		return e
-	}
 	r.mu.Lock()
-	r.buffered = r.late
+	connected := r.connected
+	r.buffered = r.late && err == nil
 	r.mu.Unlock()
+	switch {
+	case err != nil && !connected && r.ctx.Err() == nil:
+		return end{cause: withoutURL(err), failed: ErrConnect}
+	case err != nil:
+		return end{cause: withoutURL(err), failed: ErrNotSent}
+	}
 	defer resp.Body.Close()
 	defer r.cancel(ErrEnded) // before Close, which might otherwise wait for the rest of an answer
 	if resp.StatusCode != http.StatusOK {
@@ -83,13 +83,11 @@ func (r *Request) exchange() end {
 	if !hasMedia(resp.Header, wire.NDJSON) {
 		return end{answer: Answer{Status: resp.StatusCode}, cause: errNoWorker, failed: ErrNotSent}
 	}
-	if err := r.readAnswers(resp.Body); err != nil {
+	lines, err := r.readAnswers(resp.Body)
+	if err != nil {
 		return end{cause: err, failed: ErrNotSent}
 	}
-	if resp.ProtoMajor == 1 && resp.ContentLength < 0 && !slices.Contains(resp.TransferEncoding, "chunked") {
-		return end{cause: errCloseEnd, failed: ErrNotSent}
-	}
-	return end{cause: errEnd, clean: true, failed: ErrNotSent}
+	return end{cause: errEnd, clean: true, lines: lines, failed: ErrNotSent}
 }
 
 func (r *Request) do() (*http.Response, error) {
@@ -128,8 +126,8 @@ func (r *Request) refused(resp *http.Response) end {
 	return e
 }
 
-// readAnswers reads answers until they end, as cleanly as the body can tell.
-func (r *Request) readAnswers(body io.Reader) error {
+// readAnswers reads the answer, whose last line says how many lines of the request have been read.
+func (r *Request) readAnswers(body io.Reader) (lines int, err error) {
 	s := bufio.NewScanner(body)
 	s.Buffer(make([]byte, 0, 4<<10), MaxAnswer)
 	for s.Scan() {
@@ -139,16 +137,38 @@ func (r *Request) readAnswers(body io.Reader) error {
 		}
 		var a Answer
 		if err := json.Unmarshal(line, &a); err != nil {
-			return errMalformed // and not err, which may quote it
+			return 0, errMalformed // and not err, which may quote it
+		}
+		if a.Lines != nil {
+			return *a.Lines, r.end(*a.Lines, body)
 		}
 		if !r.answer(a) {
-			return errMalformed
+			return 0, errMalformed
 		}
 	}
 	if errors.Is(s.Err(), bufio.ErrTooLong) {
-		return fmt.Errorf("%w: a line is longer than %d bytes", errMalformed, MaxAnswer)
+		return 0, fmt.Errorf("%w: a line is longer than %d bytes", errMalformed, MaxAnswer)
 	}
-	return s.Err()
+	if s.Err() != nil {
+		return 0, s.Err()
+	}
+	return 0, errCutOff
+}
+
+// end takes the last line of the answer, and ends the request, so that its connection can be used again.
+func (r *Request) end(lines int, body io.Reader) error {
+	r.mu.Lock()
+	wrong := lines < r.last || lines > r.lines
+	r.queue = nil // nobody reads it
+	r.closeSend()
+	r.mu.Unlock()
+	if wrong {
+		return errMalformed
+	}
+	t := time.AfterFunc(problemTime, func() { r.cancel(ErrEnded) })
+	defer t.Stop()
+	_, _ = io.Copy(io.Discard, io.LimitReader(body, MaxAnswer))
+	return nil
 }
 
 // answer hands an answer to its target. False means that there is none that waits for it.
@@ -206,7 +226,7 @@ func (r *Request) settle(e end) {
 	r.settled = true
 	r.queue = nil
 	r.closeSend()
-	left, handed, last := r.pending, r.handed, r.last
+	left, handed := r.pending, r.handed
 	r.pending, r.unanswered = make(map[int]*pending), 0
 	r.mu.Unlock()
 
@@ -221,8 +241,7 @@ func (r *Request) settle(e end) {
 		switch {
 		case p.start >= handed:
 			err = notSent
-		case e.clean && p.left == max(p.targets, 1) && number > last:
-			// Lines are read in their order: one before the last that has an answer was read, whatever the end says.
+		case e.clean && number > e.lines:
 			err = notSent
 		}
 		for i := range max(p.targets, 1) {

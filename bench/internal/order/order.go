@@ -9,12 +9,24 @@ const (
 	Connect = "connect" // open N connections more, and keep them
 	Storm   = "storm"   // open N connections and close each of them after its greeting
 	Push    = "push"    // POST messages to connections, and watch them arrive
+	Bulk    = "bulk"    // push many messages in each request, and watch them arrive
 	Count   = "count"   // tell what has arrived
 	Stall   = "stall"   // keep N connections that never read, POST messages to them, and close them in the end
 )
 
 // Size is the length of every message, in bytes; of those to clients that never read, it is the Order's.
 const Size = 100
+
+// Forms of Bulk: how servers take many messages.
+const (
+	Lines      = "lines"      // one request without an end: a line of JSON for each message, and for each push one in the answer
+	Requests   = "requests"   // a POST for each message, one after the other on the same connection, without waiting
+	Centrifugo = "centrifugo" // its batch API: a request with many commands
+	Pushpin    = "pushpin"    // its publish endpoint: a request with many items
+)
+
+// Group is what the name of a channel for many begins with, where there are such; the rest is the first of them.
+const Group = "group-"
 
 // Order is one thing for the generator to do; what it does not name does not matter to it.
 type Order struct {
@@ -26,17 +38,27 @@ type Order struct {
 	Push string `json:"push,omitempty"` // where to push to a client, if the server does not greet it with that; with %d
 	N    int    `json:"n,omitempty"`
 
-	// Push and Stall.
+	Greets bool `json:"greets,omitempty"` // the server greets a client although Push is there
+
+	// Push, Bulk and Stall.
 	Publishers int           `json:"publishers,omitempty"`
 	Rate       float64       `json:"rate,omitempty"`  // pushes per second; 0: each publisher pushes again as soon as it is answered
 	Query      string        `json:"query,omitempty"` // of every push
 	Warm       time.Duration `json:"warm,omitempty"`  // comes before For, and is not measured; Stall connects in it
 	For        time.Duration `json:"for,omitempty"`
 
+	// Push and Bulk.
+	Clients int   `json:"clients,omitempty"` // push to the first so many; 0: to all
+	PIDs    []int `json:"pids,omitempty"`    // the server's processes, whose CPU time is measured
+
 	// Push.
-	Clients int    `json:"clients,omitempty"` // push to the first so many; 0: to all
-	PID     int    `json:"pid,omitempty"`     // the server, whose CPU time is measured
-	Target  string `json:"target,omitempty"`  // in place of clients: a URL where nothing comes of a push
+	Target string `json:"target,omitempty"` // in place of clients: a URL where nothing comes of a push
+
+	// Bulk. A push is a message to one target.
+	Form    string `json:"form,omitempty"`    // how the server takes many: see the forms
+	Targets int    `json:"targets,omitempty"` // of each message; 0: one
+	Batch   int    `json:"batch,omitempty"`   // messages that are sent in one go, and in one request if the form has requests
+	Window  int    `json:"window,omitempty"`  // pushes of each publisher that may be under way
 
 	// Stall.
 	Size  int  `json:"size,omitempty"`  // of a message, in bytes
@@ -54,18 +76,21 @@ type Report struct {
 	Closed int    `json:"closed"`        // how many connections have ended that should not have
 	Why    string `json:"why,omitempty"` // the first of them
 
-	// Push; the pushes and the CPU are those within For, the messages all that there were.
-	Pushes   int           `json:"pushes,omitempty"`
-	Elapsed  time.Duration `json:"elapsed,omitempty"`
-	CPU      time.Duration `json:"cpu,omitempty"`
-	P50      time.Duration `json:"p50,omitempty"` // from the publisher to the client
-	P99      time.Duration `json:"p99,omitempty"`
-	Samples  int           `json:"samples,omitempty"`
-	Refused  map[int]int   `json:"refused,omitempty"` // answers other than 2xx, by status
-	Accepted int           `json:"accepted,omitempty"`
-	Received int           `json:"received,omitempty"`
-	Twice    int           `json:"twice,omitempty"` // messages that came a second time
-	Stray    int           `json:"stray,omitempty"` // messages that came to another client
+	// Push and Bulk; the pushes and the CPU are those within For, the messages all that there were.
+	Pushes   int             `json:"pushes,omitempty"` // that were answered; in Bulk, that arrived
+	Elapsed  time.Duration   `json:"elapsed,omitempty"`
+	CPU      time.Duration   `json:"cpu,omitempty"`
+	CPUs     []time.Duration `json:"cpus,omitempty"` // of each of the PIDs
+	Own      time.Duration   `json:"own,omitempty"`  // CPU of the generator
+	P50      time.Duration   `json:"p50,omitempty"`  // from the publisher to the client
+	P99      time.Duration   `json:"p99,omitempty"`
+	Samples  int             `json:"samples,omitempty"`
+	Refused  map[int]int     `json:"refused,omitempty"` // answers other than 2xx, by status
+	Refusal  string          `json:"refusal,omitempty"` // the first of them, if it says why
+	Accepted int             `json:"accepted,omitempty"`
+	Received int             `json:"received,omitempty"`
+	Twice    int             `json:"twice,omitempty"` // messages that came a second time
+	Stray    int             `json:"stray,omitempty"` // messages that came to another client
 
 	// Stall; all of it within For.
 	Answers map[int]int `json:"answers,omitempty"` // to the pushes, by status

@@ -41,6 +41,7 @@ func main() {
 		}
 	})
 	s.HandlePush(push)
+	s.HandleBulk(push)
 	s.Serve(push)
 }
 

@@ -35,6 +35,7 @@ func main() {
 		go serve(s, conn)
 	})
 	s.HandlePush(push)
+	s.HandleBulk(push)
 	s.Serve(push)
 }
 

@@ -25,6 +25,7 @@ func main() {
 		}()
 	})
 	s.HandlePush(push)
+	s.HandleBulk(push)
 	s.Serve(push)
 }
 

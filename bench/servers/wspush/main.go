@@ -14,14 +14,23 @@ import (
 
 func main() {
 	maxPending := flag.Int("max-pending", 0, "how many bytes may wait for one client")
+	listen := flag.String("push", "", "`address` to listen on for pushes")
+	cluster := flag.Bool("cluster", false, "forward pushes, and greet clients with sealed addresses")
+	public := flag.String("public", "", "`URL` that the sealed addresses begin with")
 	s := control.New()
-	worker, err := wspush.NewWorker(&wspush.WorkerOptions{WriteTimeout: s.WriteTimeout, MaxPending: *maxPending})
+	opts := &wspush.WorkerOptions{Listen: *listen, WriteTimeout: s.WriteTimeout, MaxPending: *maxPending}
+	address := func(c *wspush.Conn) string { return c.URLs()[0] }
+	if *cluster {
+		join(opts, *public)
+		address = (*wspush.Conn).PublicURL
+	}
+	worker, err := wspush.NewWorker(opts)
 	if err != nil {
 		log.Fatal(err)
 	}
 	handler, err := wspush.NewHandler(worker, &wspush.Options{
 		PingInterval: s.Ping,
-		Greeting:     func(c *wspush.Conn) (wspush.MessageType, []byte) { return wspush.Text, []byte(c.URLs()[0]) },
+		Greeting:     func(c *wspush.Conn) (wspush.MessageType, []byte) { return wspush.Text, []byte(address(c)) },
 	})
 	if err != nil {
 		log.Fatal(err)

@@ -126,14 +126,11 @@ func (s *Server) HandlePush(push func(id string, data []byte) error) {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		switch err := push(r.PathValue("id"), body); {
-		case errors.Is(err, ErrGone):
-			http.Error(w, err.Error(), http.StatusGone)
-		case err != nil:
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-		default:
-			w.WriteHeader(http.StatusNoContent)
+		if err := push(r.PathValue("id"), body); err != nil {
+			http.Error(w, err.Error(), status(err))
+			return
 		}
+		w.WriteHeader(http.StatusNoContent)
 	})
 }
 

@@ -1,0 +1,258 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/wspush/wspush/bench/internal/order"
+)
+
+// bulking pushes many messages in each request, and watches them arrive.
+//
+// A push is under way until it is answered and its message has arrived: there are servers that answer before they write, and
+// what they have not written yet must not grow without end.
+type bulking struct {
+	ledger
+	order      order.Order
+	form       form
+	host       string   // of the requests
+	wrapped    bool     // a frame has more in it than the message
+	grouped    bool     // a message for many is for a group that the server knows
+	ids        []string // of the clients, in the order of the ledger's places
+	publishers []bulkPublisher
+	random     *rand.Rand
+	from       time.Duration // when the messages that are being made begin
+	scratch    []byte
+	message    []byte
+	err        error
+}
+
+// bulkPublisher is a connection on which many messages are sent.
+type bulkPublisher struct {
+	fd      int
+	out     []byte // what is to be written, from written on
+	written int
+	blocked bool // it is watched for room to write
+	flying  int  // pushes that are not answered
+	ended   bool // no more is sent
+	answers answers
+
+	lines int      // of the request
+	read  int      // of these, as the answer says in the end
+	seen  []uint64 // one bit for each push that was answered
+	body  []byte   // of the answer: what is not taken yet
+}
+
+func (l *loop) newBulking(o order.Order) (*bulking, error) {
+	t := &bulking{ledger: l.newLedger(o), order: o, random: rand.New(rand.NewPCG(1, 2))}
+	if t.clients == 0 || t.clients > len(l.clients) || t.targets > t.clients {
+		return nil, errors.New("there are not so many clients to push to")
+	}
+	if o.Publishers < 1 || o.Batch < 1 || o.Window < o.Batch*t.targets {
+		return nil, errors.New("bulk: there must be publishers, and a window with room for a batch")
+	}
+	address := l.clients[0].url
+	f, u, err := newForm(o.Form, address)
+	if err != nil {
+		return nil, err
+	}
+	t.form, t.host, t.wrapped = f, u.Host, o.Form == order.Centrifugo
+	// The targets of a message are neighbours in a row in which the clients stand in no order, and whose end is its beginning.
+	// Of a group they are neighbours in their own order.
+	t.ids = make([]string, t.clients)
+	if t.grouped = o.Form == order.Pushpin && t.targets > 1; !t.grouped {
+		t.place = t.random.Perm(t.clients)
+	}
+	for i := range t.clients {
+		place := i
+		if !t.grouped {
+			place = t.place[i]
+		}
+		t.ids[place] = idOf(l.clients[i].url)
+	}
+	t.ids = append(t.ids, t.ids[:t.targets-1]...)
+	t.publishers = make([]bulkPublisher, o.Publishers)
+	for i := range t.publishers {
+		p := &t.publishers[i]
+		if err := t.dial(l, i); err != nil {
+			return nil, err
+		}
+		p.answers.part = func(body []byte) error { return f.part(t, p, body) }
+		p.answers.end = func() error { return f.answered(t, p) }
+	}
+	return t, nil
+}
+
+// dial connects a publisher.
+func (t *bulking) dial(l *loop, index int) error {
+	fd, err := dial(t.host, [4]byte{127, 0, 0, 1}, false)
+	if err != nil {
+		return err
+	}
+	t.publishers[index].fd = fd
+	return l.watch(fd, isPublisher, index)
+}
+
+// pick picks the targets of a message: their IDs, and the place of the first.
+func (t *bulking) pick() (ids []string, first int) {
+	if t.grouped {
+		first = t.random.IntN(t.clients/t.targets) * t.targets
+	} else {
+		first = t.random.IntN(t.clients)
+	}
+	return t.ids[first : first+t.targets], first
+}
+
+func (t *bulking) step(l *loop) (*order.Report, error) {
+	if t.err == nil {
+		t.err = t.advance(l)
+	}
+	if t.err == nil && !t.finished(l) {
+		if l.now()-t.progress <= stall {
+			return nil, nil
+		}
+		t.err = fmt.Errorf("nothing has been answered for %v: %s", stall, t.underWay())
+	}
+	for i := range t.publishers {
+		unix.Close(t.publishers[i].fd)
+	}
+	if t.err != nil {
+		return nil, t.err
+	}
+	return t.conclude(), nil
+}
+
+// underWay says what is awaited.
+func (t *bulking) underWay() string {
+	flying, unwritten := 0, 0
+	for i := range t.publishers {
+		flying += t.publishers[i].flying
+		unwritten += len(t.publishers[i].out) - t.publishers[i].written
+	}
+	return fmt.Sprintf("of %d pushes, %d have arrived, and %d are not answered, with %d bytes not written",
+		t.sent(), t.report.Received, flying, unwritten)
+}
+
+// finished reports whether everything is answered, and has arrived or will not.
+func (t *bulking) finished(l *loop) bool {
+	if t.phase != draining {
+		return false
+	}
+	for i := range t.publishers {
+		if p := &t.publishers[i]; p.flying > 0 || p.written < len(p.out) || p.answers.state != inHead {
+			return false
+		}
+	}
+	return t.report.Received >= t.report.Accepted || l.now()-t.progress > quiet
+}
+
+// advance goes to the next phase when it is time, and sends what there is room for.
+func (t *bulking) advance(l *loop) error {
+	if err := t.turn(l, t.report.Received); err != nil {
+		return err
+	}
+	t.from = l.now()
+	batch := t.order.Batch * t.targets
+	all := len(t.publishers) * t.order.Window
+	for i := range t.publishers {
+		p := &t.publishers[i]
+		if t.phase == draining {
+			if !p.ended {
+				p.ended = true
+				t.form.end(p)
+			}
+		} else {
+			for p.flying+batch <= t.order.Window && t.sent()-t.report.Received+batch <= all {
+				t.form.send(t, p, t.order.Batch)
+				p.flying += batch
+			}
+		}
+		if !p.blocked && p.written < len(p.out) {
+			if err := p.flush(l, i); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// flush writes what there is room for, and has the rest wait for more.
+func (p *bulkPublisher) flush(l *loop, index int) error {
+	for p.written < len(p.out) {
+		n, err := unix.Write(p.fd, p.out[p.written:])
+		switch err {
+		case nil:
+			p.written += n
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return p.watch(l, index, true)
+		default:
+			return fmt.Errorf("a publisher's connection: %w", err)
+		}
+	}
+	p.out, p.written = p.out[:0], 0
+	return p.watch(l, index, false)
+}
+
+// watch has the publisher served also when there is room to write, or only when there is something to read.
+func (p *bulkPublisher) watch(l *loop, index int, blocked bool) error {
+	if p.blocked == blocked {
+		return nil
+	}
+	p.blocked = blocked
+	events := uint32(unix.EPOLLIN)
+	if blocked {
+		events |= unix.EPOLLOUT
+	}
+	return unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, p.fd, &unix.EpollEvent{Events: events, Fd: int32(index), Pad: isPublisher})
+}
+
+// serve writes and reads what there is to write and to read.
+func (t *bulking) serve(l *loop, index int) {
+	if t.err != nil {
+		return
+	}
+	p := &t.publishers[index]
+	if p.blocked {
+		if t.err = p.flush(l, index); t.err != nil {
+			return
+		}
+	}
+	n, err := unix.Read(p.fd, l.buf)
+	switch {
+	case err == unix.EAGAIN || err == unix.EINTR:
+		return
+	case err != nil || n == 0:
+		t.err = errors.New("the server closed a publisher's connection")
+		return
+	}
+	t.progress = l.now()
+	t.err = p.answers.feed(l.buf[:n])
+	if t.err == nil && p.answers.closes && p.answers.state == inHead {
+		reset(p.fd)
+		t.err = t.dial(l, index)
+	}
+}
+
+// answer notes the answer to a publisher's pushes.
+func (t *bulking) answer(p *bulkPublisher, status, pushes int) {
+	p.flying -= pushes
+	if status/100 == 2 {
+		t.report.Accepted += pushes
+	} else {
+		t.report.Refused[status] += pushes
+	}
+}
+
+// arrived takes a message that has come to a client.
+func (t *bulking) arrived(l *loop, index int, frame []byte) {
+	if !t.wrapped {
+		t.ledger.arrived(l, index, frame)
+		return
+	}
+	wrapped(frame, func(message []byte) { t.ledger.arrived(l, index, message) })
+}

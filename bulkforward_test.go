@@ -1,0 +1,207 @@
+package wspush_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/internal/testutil"
+)
+
+// The lines of one request go to the workers that hold their connections, by whichever worker it comes in.
+func TestBulkForwarded(t *testing.T) {
+	authorize := wspush.BearerTokens("secret")
+	var workers []*wspush.Worker
+	var clients []*testutil.Client
+	var conns []*wspush.Conn
+	for range 3 {
+		w := newMember(t, wspush.WorkerOptions{AuthorizePush: authorize, MaxPushBytes: 1000})
+		conn, client := connectTo(t, w)
+		workers, clients, conns = append(workers, w), append(clients, client), append(conns, conn)
+	}
+	ended, _ := connectTo(t, workers[1])
+	endedToken := ended.Token()
+	ended.Close(1000, "")
+	foreign, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Keys: [][]byte{[]byte(strings.Repeat("f", 32))}}}))
+	unreachable, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: "http://" + deadAddress(t)}}))
+	var read []<-chan struct{}
+	for i, c := range clients {
+		want := []string{"all", fmt.Sprint("for ", i), "confirmed"}
+		if i == 1 {
+			want = append(want, "", "last")
+		}
+		read = append(read, expecting(c, append(want, "end")...))
+	}
+
+	b := beginBulk(t, dialPush(t, workers[0]), "Authorization: Bearer secret\r\n")
+	b.head()
+	b.send(fmt.Sprintf(`{"to":[%q,%q,%q],"text":"all","ref":"r"}`, conns[0].Token(), conns[1].Token(), conns[2].Token()))
+	b.expect(`{"line":1,"index":0,"ref":"r","status":204}`, `{"line":1,"index":1,"ref":"r","status":204}`, `{"line":1,"index":2,"ref":"r","status":204}`)
+	for i, c := range conns {
+		b.send(textLine(c.Token(), fmt.Sprint("for ", i)))
+		b.expect(text204(2 + i))
+	}
+	for i, c := range conns {
+		b.send(fmt.Sprintf(`{"to":%q,"text":"confirmed","confirm":"received"}`, c.Token()))
+		if i == 1 { // a client confirms when it reads on
+			b.send(textLine(c.Token(), ""), textLine(c.Token(), "last"))
+		}
+	}
+	for _, c := range conns {
+		b.send(textLine(c.Token(), "end"))
+	}
+	confirmed, others := 0, map[string]bool{}
+	for range 8 {
+		if line := b.answer(); strings.Contains(line, `"status":204,"rttMs":`) {
+			confirmed++
+		} else {
+			others[line] = true
+		}
+	}
+	for _, n := range []int{7, 8, 10, 11, 12} {
+		if !others[text204(n)] {
+			t.Errorf("line %d is not among %v", n, others)
+		}
+	}
+	if confirmed != 3 {
+		t.Errorf("%d of 3 are confirmed, and %v", confirmed, others)
+	}
+	for _, r := range read {
+		<-r
+	}
+
+	b.send(textLine(endedToken, "a"), textLine(foreign.Token(), "a"), textLine(unreachable.Token(), "a"), textLine(conns[2].Token(), big[:1001]))
+	b.expect(`{"line":13,`+gone,
+		`{"line":14,"status":403,"type":"urn:wspush:forbidden","detail":"no key of this worker's opens the token"}`,
+		`{"line":15,"status":502,"type":"urn:wspush:unreachable","detail":"the worker that holds the connection cannot be reached from here; nothing was written"}`,
+		`{"line":16,"status":413,"type":"urn:wspush:too-large","detail":"wspush: the message is too large"}`)
+	b.end()
+	b.expect(`{"lines":16}`, "")
+	for i, want := range []uint64{0, 5, 3} {
+		if s := workers[i].Stats(); i > 0 && s.Written < want {
+			t.Errorf("worker %d: %+v", i, s)
+		}
+	}
+}
+
+// deadAddress is one at which nobody listens.
+func deadAddress(t testing.TB) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// Forwarded lines keep their order, many at a time, and each is answered once.
+func TestBulkForwardedOrder(t *testing.T) {
+	holder, other := newMember(t, wspush.WorkerOptions{}), newMember(t, wspush.WorkerOptions{})
+	conn, client := connectTo(t, holder)
+	const n = 5000
+	var running sync.WaitGroup
+	running.Go(func() {
+		for i := range n {
+			client.Expect(testutil.Text, fmt.Sprint(i))
+		}
+	})
+	b := openBulk(t, dialPush(t, other))
+	running.Go(func() {
+		for i := 0; i < n; i += 50 {
+			var lines []string
+			for j := range 50 {
+				lines = append(lines, textLine(conn.Token(), fmt.Sprint(i+j)))
+			}
+			b.send(lines...)
+		}
+		b.end()
+	})
+	for i := range n {
+		b.expect(text204(i + 1))
+	}
+	b.expect(fmt.Sprintf(`{"lines":%d}`, n), "")
+	running.Wait()
+}
+
+// A worker that goes away in the middle leaves the outcome of its lines unknown, or says that nothing was written; lines for
+// others go on, and its own find it again when it is back.
+func TestBulkForwardedWorkerGone(t *testing.T) {
+	holder, other := newMember(t, wspush.WorkerOptions{}), newMember(t, wspush.WorkerOptions{})
+	conn, client := connectTo(t, holder)
+	own, ownClient := connectTo(t, other)
+	closed := make(chan struct{})
+	go func() { client.Expect(testutil.Text, "before"); client.AwaitClose(); close(closed) }()
+	b := openBulk(t, dialPush(t, other))
+	b.send(textLine(conn.Token(), "before"))
+	b.expect(text204(1))
+	shutDown(t, holder)
+	<-closed
+	b.send(textLine(conn.Token(), "after"))
+	if line := b.answer(); !strings.HasPrefix(line, `{"line":2,"status":50`) {
+		t.Error(line)
+	}
+	b.send(textLine(own.Token(), "own"))
+	b.expect(text204(3))
+	ownClient.Expect(testutil.Text, "own")
+	again := newMember(t, wspush.WorkerOptions{Listen: holder.Addr().String()})
+	b.send(textLine(conn.Token(), "late"))
+	b.expect(`{"line":4,` + gone)
+	conn, client = connectTo(t, again)
+	b.send(textLine(conn.Token(), "again"))
+	b.expect(text204(5))
+	client.Expect(testutil.Text, "again")
+	b.end()
+	b.expect(`{"lines":5}`, "")
+}
+
+// A publisher that leaves takes what it has sent through another worker with it.
+func TestBulkForwardedLeaves(t *testing.T) {
+	holder, other := newMember(t, wspush.WorkerOptions{}), newMember(t, wspush.WorkerOptions{})
+	client, silent, _ := dial(t, holder, serve(t, holder, nil), testutil.Options{Silent: true})
+	push := dialPush(t, other)
+	b := openBulk(t, push)
+	b.send(fmt.Sprintf(`{"to":%q,"text":"a","confirm":"received","timeout":"30s"}`, silent.Token()))
+	client.Expect(testutil.Text, "a")
+	push.Close()
+	testutil.Eventually(t, "the push to be given up", func() bool { return holder.Stats().Unknown == 1 })
+}
+
+// What a request forwards is not forwarded again.
+func TestBulkForwardedOnce(t *testing.T) {
+	var workers []*wspush.Worker
+	balancer := balance(t, &workers)
+	for range 2 {
+		workers = append(workers, newMember(t, wspush.WorkerOptions{}))
+	}
+	holder := newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: balancer}})
+	conn, _ := connectTo(t, holder)
+	b := openBulk(t, dialPush(t, workers[0]))
+	b.send(textLine(conn.Token(), "a"))
+	if line := b.answer(); !strings.HasPrefix(line, `{"line":1,"status":508,"type":"urn:wspush:loop"`) {
+		t.Error(line)
+	}
+	b.end()
+	b.expect(`{"lines":1}`, "")
+	if err := workers[0].Push(context.Background(), conn.Token(), wspush.Text, nil); err == nil {
+		t.Error("in-process, it went in a circle")
+	}
+}
+
+// Something that is no worker does not get to answer for one.
+func TestBulkForwardedToStranger(t *testing.T) {
+	stranger := testutil.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		fmt.Fprint(w, text204(1)+"\n"+`{"lines":1}`)
+	}))
+	conn, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: stranger}}))
+	b := openBulk(t, dialPush(t, newMember(t, wspush.WorkerOptions{})))
+	b.send(textLine(conn.Token(), "a"))
+	if line := b.answer(); !strings.HasPrefix(line, `{"line":1,"status":502,`) {
+		t.Error(line)
+	}
+}

@@ -1,0 +1,157 @@
+package publisher_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/wspush/wspush/publisher"
+)
+
+// pretend is a server that answers as a worker would for one connection that is there.
+func pretend() (server *httptest.Server, address, gone string) {
+	server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/ws/@connections/1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed" {
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(http.StatusGone)
+			_, _ = io.WriteString(w, `{"type":"urn:wspush:gone","title":"Gone","status":410,"detail":"there is no such connection"}`)
+			return
+		}
+		body, _ := io.ReadAll(r.Body)
+		fmt.Printf("the client gets: %s\n", body)
+		w.Header().Set("Wspush-Rtt", "12.5")
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	return server, server.URL + "/ws/@connections/1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed", server.URL + "/ws/@connections/0f8fad5b-d9cb-469f-a165-70867728950e"
+}
+
+// One message to one browser.
+func ExampleClient_Push() {
+	server, address, gone := pretend()
+	defer server.Close()
+	client, err := publisher.New(&publisher.Options{Hosts: []string{"127.0.0.1"}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Stop()
+
+	for _, address := range []string{address, gone, "http://169.254.169.254/latest/meta-data"} {
+		err := client.Push(context.Background(), address, publisher.Text, []byte("Your order has shipped"))
+		switch {
+		case err == nil:
+			fmt.Println("written")
+		case errors.Is(err, publisher.ErrGone):
+			fmt.Println("gone: forget the address")
+		case errors.Is(err, publisher.ErrAddress):
+			fmt.Println(err)
+		}
+	}
+	// Output:
+	// the client gets: Your order has shipped
+	// written
+	// gone: forget the address
+	// wspush: the address is refused: it has neither of the two forms
+}
+
+// When it matters that the message has been read.
+func ExampleClient_PushConfirmed() {
+	server, address, _ := pretend()
+	defer server.Close()
+	client, err := publisher.New(&publisher.Options{Hosts: []string{"127.0.0.1"}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Stop()
+
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	roundTrip, err := client.PushConfirmed(ctx, address, publisher.Text, []byte("Please leave the building"))
+	fmt.Println(roundTrip, err)
+	// Output:
+	// the client gets: Please leave the building
+	// 12.5ms <nil>
+}
+
+// Workers that are known by a rule.
+func ExampleOptions() {
+	client, err := publisher.New(&publisher.Options{
+		Allow: func(u *url.URL) bool { return u.Scheme == "https" && u.Host == "push.example.com" },
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Stop()
+	err = client.Push(context.Background(), "https://1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed@push.example.com.evil.example/ws", publisher.Text, nil)
+	fmt.Println(err)
+	// Output:
+	// wspush: the address is refused: Options allow pushes to none of its hosts
+}
+
+// The same message to everybody.
+func ExampleStream_PushEach() {
+	// A fake, which answers as a worker would.
+	server := httptest.NewServer(new(worker))
+	defer server.Close()
+	client, err := publisher.New(&publisher.Options{Hosts: []string{"127.0.0.1"}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Stop()
+	stream := client.NewStream()
+	defer stream.Close()
+
+	addresses := []string{
+		server.URL + "/ws/@connections/1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed",
+		server.URL + "/ws/@connections/0f8fad5b-d9cb-469f-a165-70867728950e",
+	}
+	written := 0
+	for _, err := range stream.PushEach(context.Background(), slices.Values(addresses), publisher.Text, []byte("Hello")) {
+		if err == nil {
+			written++
+		}
+	}
+	fmt.Println(written, "written")
+	// Output:
+	// 2 written
+}
+
+// Many messages at once, without a goroutine for each.
+func ExampleStream_Send() {
+	server := httptest.NewServer(new(worker))
+	defer server.Close()
+	client, err := publisher.New(&publisher.Options{Hosts: []string{"127.0.0.1"}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Stop()
+	stream := client.NewStream()
+	address := server.URL + "/ws/@connections/1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
+	outcomes := make(chan error, 1000)
+	for i := range 1000 {
+		err := stream.Send(context.Background(), address, publisher.Text, fmt.Appendf(nil, "message %d", i), func(err error) { outcomes <- err })
+		if err != nil {
+			outcomes <- err
+		}
+	}
+	_ = stream.Close() // waits for all outcomes
+	written := 0
+	for range 1000 {
+		if <-outcomes == nil {
+			written++
+		}
+	}
+	fmt.Println(written, "written")
+	// Output:
+	// 1000 written
+}

@@ -1,0 +1,547 @@
+package publisher_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/wspush/wspush/internal/testutil"
+	"github.com/wspush/wspush/publisher"
+)
+
+// newStream makes a Stream that the test's end closes.
+func newStream(t testing.TB, c *publisher.Client) *publisher.Stream {
+	t.Helper()
+	s := c.NewStream()
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if n := s.Lanes(); n != 0 {
+			t.Errorf("%d lanes are left", n)
+		}
+	})
+	return s
+}
+
+func streamPush(t testing.TB, s *publisher.Stream, address string) error {
+	t.Helper()
+	return inError(t, s.Push(context10(t), address, publisher.Text, []byte("hello")))
+}
+
+func TestStream(t *testing.T) {
+	w, server := serveWorker(t, &worker{answer: func(_, _ int, id, _ string) int {
+		switch id {
+		case nthID(1):
+			return 410
+		case nthID(2):
+			return 429
+		}
+		return 204
+	}})
+	s := newStream(t, newClient(t, publisher.Options{Token: "bearer-secret"}))
+	if err := streamPush(t, s, connection(server, 0)); err != nil {
+		t.Error(err)
+	}
+	if err := streamPush(t, s, connection(server, 1)); !errors.Is(err, publisher.ErrGone) {
+		t.Error(err)
+	}
+	var e *publisher.Error
+	if err := streamPush(t, s, connection(server, 2)); !errors.Is(err, publisher.ErrBusy) || !errors.As(err, &e) || e.RetryAfter != 3*time.Second {
+		t.Error(err)
+	}
+	if err := s.Push(t.Context(), strings.Replace(server, "//", "//"+token+"@", 1)+"/ws", publisher.Binary, []byte{1}); err != nil {
+		t.Error(err)
+	}
+	roundTrip, err := s.PushConfirmed(t.Context(), connection(server, 0), publisher.Text, []byte("c"))
+	if err != nil || roundTrip != 12500*time.Microsecond {
+		t.Error(roundTrip, err)
+	}
+	if err := inError(t, s.Push(t.Context(), connection(server, 0), publisher.Text, []byte{0xff})); !errors.Is(err, publisher.ErrInvalidUTF8) {
+		t.Error(err)
+	}
+	if err := s.Push(t.Context(), strings.Replace(connection(server, 3), "/ws", "/other", 1), publisher.Text, []byte("o")); err != nil {
+		t.Error(err)
+	}
+	want := []string{nthID(0) + " hello", nthID(1) + " hello", nthID(2) + " hello", token + " binary:\x01", nthID(0) + " c", nthID(3) + " o"}
+	if got := w.messages(); !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+	if got := w.paths(); !slices.Equal(got, []string{"/ws/@connections", "/other/@connections"}) {
+		t.Errorf("requests: %q", got)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := streamPush(t, s, connection(server, 0)); !errors.Is(err, publisher.ErrStopped) {
+		t.Error(err)
+	}
+	if _, open := w.count(); open != 0 {
+		t.Errorf("%d requests are open", open)
+	}
+}
+
+func TestStreamHTTP2(t *testing.T) {
+	w := &worker{t: t}
+	server, opts := serveTLS(t, w)
+	s := newStream(t, newClient(t, opts))
+	for i := range 10 {
+		if err := streamPush(t, s, connection(server, i)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Many at once, and each gets its own outcome.
+func TestStreamMany(t *testing.T) {
+	w, server := serveWorker(t, &worker{answer: func(_, _ int, id, _ string) int {
+		if strings.HasSuffix(id, "7") {
+			return 410
+		}
+		return 204
+	}})
+	s := newStream(t, newClient(t, publisher.Options{MaxStreamBytes: 4 << 10}))
+	var all sync.WaitGroup
+	for g := range 10 {
+		all.Go(func() {
+			for i := range 100 {
+				n := g*100 + i
+				err := s.Push(context.Background(), connection(server, n), publisher.Text, []byte("x"))
+				if gone := n%10 == 7; gone != errors.Is(err, publisher.ErrGone) || !gone && err != nil {
+					t.Errorf("%d: %v", n, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if lines, _ := w.count(); lines != 1000 || len(w.paths()) != 1 {
+		t.Errorf("%d lines in %d requests", lines, len(w.paths()))
+	}
+}
+
+// Send returns when the message is queued; the messages stay in order, also when the worker ends its request again and again.
+func TestStreamOrder(t *testing.T) {
+	w, server := serveWorker(t, &worker{answer: func(request, line int, _, _ string) int {
+		if line > 10*request && request < 8 {
+			return end
+		}
+		return 204
+	}})
+	s := newStream(t, newClient(t, publisher.Options{MaxStreamBytes: 8 << 10}))
+	var failed atomic.Int64
+	var all sync.WaitGroup
+	sent := 0
+	for i := range 500 {
+		all.Add(1)
+		if err := s.Send(t.Context(), connection(server, 0), publisher.Text, fmt.Appendf(nil, "%04d", i), func(err error) {
+			if inError(t, err) != nil {
+				if !errors.Is(err, publisher.ErrUnreachable) { // not sent, twice
+					t.Error(err)
+				}
+				failed.Add(1)
+			}
+			all.Done()
+		}); err != nil {
+			t.Fatal(err)
+		}
+		sent++
+	}
+	all.Wait()
+	got := w.messages()
+	if !slices.IsSorted(got) || len(slices.Compact(got)) != sent-int(failed.Load()) {
+		t.Errorf("%d messages, sorted: %v; %d failed", len(got), slices.IsSorted(got), failed.Load())
+	}
+}
+
+// A message that was not read is sent once more; one that was is not, and neither is one whose answer was lost.
+func TestStreamResend(t *testing.T) {
+	t.Run("ended once", func(t *testing.T) {
+		w, server := serveWorker(t, &worker{answer: func(request, _ int, _, _ string) int {
+			if request == 1 {
+				return end
+			}
+			return 204
+		}})
+		if err := streamPush(t, newStream(t, newClient(t, publisher.Options{})), connection(server, 0)); err != nil || len(w.paths()) != 2 {
+			t.Error(err, w.paths())
+		}
+	})
+	t.Run("ended twice", func(t *testing.T) {
+		w, server := serveWorker(t, &worker{answer: func(int, int, string, string) int { return end }})
+		if err := streamPush(t, newStream(t, newClient(t, publisher.Options{})), connection(server, 0)); !errors.Is(err, publisher.ErrUnreachable) || len(w.paths()) != 2 {
+			t.Error(err, w.paths())
+		}
+	})
+	t.Run("cut", func(t *testing.T) {
+		w, server := serveWorker(t, &worker{answer: func(request, _ int, _, _ string) int {
+			if request == 1 {
+				return cut
+			}
+			return 204
+		}})
+		s := newStream(t, newClient(t, publisher.Options{}))
+		if err := streamPush(t, s, connection(server, 0)); !errors.Is(err, publisher.ErrUnknown) || len(w.paths()) != 1 {
+			t.Error(err, w.paths())
+		}
+		if err := streamPush(t, s, connection(server, 0)); err != nil || len(w.paths()) != 2 {
+			t.Error(err, w.paths())
+		}
+	})
+}
+
+// What answers the whole request, worker or not.
+func TestStreamRefused(t *testing.T) {
+	for name, test := range map[string]struct {
+		answer http.HandlerFunc
+		want   error
+		status int
+	}{
+		"403": {problem(403, "forbidden"), publisher.ErrForbidden, 403}, "503": {problem(503, "full"), publisher.ErrBusy, 503}, "405": {problem(405, "method-not-allowed"), nil, 405},
+		"404 of a proxy": {says(404, "", id), nil, 404}, "502 of a proxy": {says(502, "", id), publisher.ErrUnknown, 502}, "200": {says(200, "text/html", id), publisher.ErrUnknown, 200},
+		"redirect": {says(307, "", ""), nil, 307}, "endless": {says(200, "application/x-ndjson", strings.Repeat("x", 1<<20)), publisher.ErrUnknown, 0},
+		"echo": {says(200, "application/x-ndjson", `{"line":"`+id+`"}`), publisher.ErrUnknown, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := testutil.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_ = http.NewResponseController(w).EnableFullDuplex()
+				_, _ = r.Body.Read(make([]byte, 1000))
+				r.Body = http.NoBody
+				test.answer(w, r)
+			}))
+			err := streamPush(t, newStream(t, newClient(t, publisher.Options{})), addressOf(server))
+			var e *publisher.Error
+			if !errors.As(err, &e) || test.want != nil && !errors.Is(err, test.want) || test.want == nil && errors.Is(err, publisher.ErrUnknown) || e.Status != test.status {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// Where there is no connection to the first alternative, the second gets everything, in order; and then keeps it.
+func TestStreamAlternatives(t *testing.T) {
+	w, server := serveWorker(t, &worker{})
+	none := nobody(t)
+	s := newStream(t, newClient(t, publisher.Options{}))
+	var all sync.WaitGroup
+	for i := range 100 {
+		all.Add(1)
+		// The ID may be another one at each.
+		if err := s.Send(t.Context(), connection(none, 5)+","+connection(server, 6), publisher.Text, fmt.Appendf(nil, "%03d", i), func(err error) {
+			if inError(t, err) != nil {
+				t.Error(err)
+			}
+			all.Done()
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all.Wait()
+	got := w.messages()
+	if !slices.IsSorted(got) || len(got) != 100 || got[0] != nthID(6)+" 000" {
+		t.Errorf("got %d: %q", len(got), got)
+	}
+	err := streamPush(t, s, connection(none, 5)+","+connection(nobody(t), 6))
+	if !errors.Is(err, publisher.ErrUnreachable) {
+		t.Error(err)
+	}
+}
+
+// However many push to a worker that is not there, each learns it.
+func TestStreamNobody(t *testing.T) {
+	s := newStream(t, newClient(t, publisher.Options{MaxStreamBytes: 1}))
+	address := addressOf(nobody(t)) + "," + addressOf(nobody(t))
+	var all sync.WaitGroup
+	for range 50 {
+		all.Go(func() {
+			if err := inError(t, s.Push(context.Background(), address, publisher.Text, nil)); !errors.Is(err, publisher.ErrUnreachable) {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// A context that ends: nothing was sent while the message waited for room, nobody knows when it was under way.
+func TestStreamContext(t *testing.T) {
+	w, server := serveWorker(t, &worker{answer: func(int, int, string, string) int { return 0 }})
+	c := newClient(t, publisher.Options{MaxStreamBytes: 1})
+	s := c.NewStream()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		testutil.Eventually(t, "the line", func() bool { lines, _ := w.count(); return lines == 1 })
+		cancel()
+	}()
+	if err := inError(t, s.Push(ctx, connection(server, 0), publisher.Text, nil)); !errors.Is(err, publisher.ErrUnknown) || !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := inError(t, s.Push(ctx, connection(server, 0), publisher.Text, nil)); errors.Is(err, publisher.ErrUnknown) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	if err := inError(t, s.Push(ctx, connection(server, 0), publisher.Text, nil)); errors.Is(err, publisher.ErrUnknown) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	c.Stop() // ends the stream
+	if err := streamPush(t, s, connection(server, 0)); !errors.Is(err, publisher.ErrStopped) {
+		t.Error(err)
+	}
+	_ = s.Close()
+}
+
+// Close waits for the outcome of what was sent, and lets nobody wait for room.
+func TestStreamClose(t *testing.T) {
+	release := make(chan bool)
+	_, server := serveWorker(t, &worker{answer: func(int, int, string, string) int {
+		<-release
+		return 204
+	}})
+	s := newClient(t, publisher.Options{MaxStreamBytes: 1}).NewStream()
+	outcome := make(chan error, 1)
+	if err := s.Send(t.Context(), connection(server, 0), publisher.Text, nil, func(err error) { outcome <- err }); err != nil {
+		t.Fatal(err)
+	}
+	waiting := make(chan error)
+	go func() { waiting <- s.Push(context.Background(), connection(server, 0), publisher.Text, nil) }()
+	closed := make(chan error)
+	go func() { closed <- s.Close() }()
+	if err := inError(t, <-waiting); !errors.Is(err, publisher.ErrStopped) {
+		t.Error(err)
+	}
+	select {
+	case <-closed:
+		t.Error("closed before the outcome was known")
+	default:
+	}
+	close(release)
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+	if err := <-outcome; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPushEach(t *testing.T) {
+	gone := func(_, _ int, id, _ string) int {
+		if id == nthID(7) {
+			return 410
+		}
+		return 204
+	}
+	w1, server1 := serveWorker(t, &worker{answer: gone})
+	w2, server2 := serveWorker(t, &worker{})
+	s := newStream(t, newClient(t, publisher.Options{}))
+	addresses := []string{"nonsense " + id, addressOf("http://evil.example")}
+	for i := range 2500 {
+		addresses = append(addresses, connection(server1, i))
+	}
+	addresses = append(addresses, connection(server2, 0), addressOf(nobody(t)))
+	counts := make(map[string]int)
+	for address, err := range s.PushEach(t.Context(), slices.Values(addresses), publisher.Text, []byte("all")) {
+		counts[address]++
+		inError(t, err)
+		var want error
+		switch {
+		case strings.Contains(address, "nonsense"), strings.Contains(address, "evil"):
+			want = publisher.ErrAddress
+		case strings.HasSuffix(address, nthID(7)):
+			want = publisher.ErrGone
+		case address == addresses[len(addresses)-1]:
+			want = publisher.ErrUnreachable
+		}
+		if !errors.Is(err, want) {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+	if len(counts) != len(addresses) {
+		t.Errorf("%d outcomes for %d addresses", len(counts), len(addresses))
+	}
+	lines1, _ := w1.count()
+	lines2, _ := w2.count()
+	if lines1 != 3 || lines2 != 1 || len(w1.messages()) != 2500 {
+		t.Errorf("%d and %d lines", lines1, lines2)
+	}
+	for _, err := range s.PushEach(t.Context(), slices.Values(addresses), publisher.Text, []byte{0xff}) {
+		if !errors.Is(err, publisher.ErrInvalidUTF8) {
+			t.Error(err)
+		}
+	}
+	for range s.PushEach(t.Context(), slices.Values(addresses[2:]), publisher.Text, nil) {
+		break
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, err := range s.PushEach(ctx, slices.Values(addresses[2:]), publisher.Text, nil) {
+		if !errors.Is(err, context.Canceled) || errors.Is(err, publisher.ErrUnknown) {
+			t.Error(err)
+		}
+	}
+}
+
+// Long tokens share a line only as far as workers take it.
+func TestPushEachTokens(t *testing.T) {
+	w, server := serveWorker(t, &worker{})
+	s := newStream(t, newClient(t, publisher.Options{}))
+	var addresses []string
+	for i := range 100 {
+		addresses = append(addresses, fmt.Sprintf("%s/ws/@connections/v1.%01000d", server, i))
+	}
+	n := 0
+	for _, err := range s.PushEach(t.Context(), slices.Values(addresses), publisher.Text, nil) {
+		if n++; inError(t, err) != nil {
+			t.Error(err)
+		}
+	}
+	if lines, _ := w.count(); n != 100 || lines != 3 {
+		t.Errorf("%d outcomes, %d lines", n, lines)
+	}
+}
+
+// When its context ends, PushEach knows nothing of what is under way.
+func TestPushEachContext(t *testing.T) {
+	w, server := serveWorker(t, &worker{answer: func(_, _ int, id, _ string) int {
+		if id == nthID(0) {
+			return 204
+		}
+		return 0
+	}})
+	c := newClient(t, publisher.Options{})
+	s := c.NewStream()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	n := 0
+	for address, err := range s.PushEach(ctx, slices.Values([]string{connection(server, 0), connection(server, 1), connection(server, 2)}), publisher.Text, nil) {
+		if n++; address == connection(server, 0) {
+			if err != nil {
+				t.Error(err)
+			}
+			cancel()
+		} else if !errors.Is(inError(t, err), publisher.ErrUnknown) || !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	}
+	if n != 3 || len(w.paths()) != 1 {
+		t.Errorf("%d outcomes", n)
+	}
+	c.Stop()
+}
+
+// Whoever sends addresses with ever new paths does not make the publisher open ever more requests.
+func TestStreamPaths(t *testing.T) {
+	w, server := serveWorker(t, &worker{})
+	s := newStream(t, newClient(t, publisher.Options{}))
+	most := 0
+	for i := range 200 {
+		if err := streamPush(t, s, fmt.Sprintf("%s/%d/@connections/%s", server, i, id)); err != nil {
+			t.Fatal(err)
+		}
+		_, open := w.count()
+		most = max(most, open)
+	}
+	if most > 64 {
+		t.Errorf("%d requests were open", most)
+	}
+}
+
+// piped is options, and a stream, for a server in the memory of a bubble.
+func piped(t *testing.T, h http.Handler, opts publisher.Options) *publisher.Stream {
+	c := newClient(t, opts)
+	c.Transport().DialContext = func(context.Context, string, string) (net.Conn, error) { return testutil.Pipe(t, h), nil }
+	return newStream(t, c)
+}
+
+// What keeps requests until they are whole gets one finished request after the other, after the first second.
+func TestStreamBuffered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &worker{t: t, whole: true}
+		s := piped(t, w, publisher.Options{})
+		for i := range 10 {
+			begun := time.Now()
+			if err := inError(t, s.Push(t.Context(), connection("http://127.0.0.1", i), publisher.Text, []byte("x"))); err != nil {
+				t.Error(err)
+			}
+			if d := time.Since(begun); i == 0 && d != time.Second || i > 0 && d > 10*time.Millisecond {
+				t.Errorf("push %d took %v", i, d)
+			}
+		}
+		for i := range 100 {
+			if err := s.Send(t.Context(), connection("http://127.0.0.1", 0), publisher.Text, fmt.Appendf(nil, "%03d", i), func(err error) {
+				if err != nil {
+					t.Error(err)
+				}
+			}); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if got := w.messages(); len(got) != 110 || !slices.IsSorted(got[10:]) {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
+// An idle request is ended after a minute.
+func TestStreamIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &worker{t: t}
+		s := piped(t, w, publisher.Options{})
+		for range 3 {
+			if err := inError(t, s.Push(t.Context(), connection("http://127.0.0.1", 0), publisher.Text, nil)); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(30 * time.Second)
+		}
+		if _, open := w.count(); open != 1 || len(w.paths()) != 1 {
+			t.Errorf("%d are open of %d", open, len(w.paths()))
+		}
+		time.Sleep(40 * time.Second)
+		if _, open := w.count(); open != 0 || s.Lanes() != 0 {
+			t.Errorf("%d are open", open)
+		}
+		if err := inError(t, s.Push(t.Context(), connection("http://127.0.0.1", 0), publisher.Text, nil)); err != nil || len(w.paths()) != 2 {
+			t.Error(err)
+		}
+	})
+}
+
+// A request in which nothing is answered any more is cut off.
+func TestStreamStalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &worker{t: t, answer: func(_, line int, _, _ string) int {
+			if line == 2 {
+				return 0
+			}
+			return 204
+		}}
+		s := piped(t, w, publisher.Options{})
+		begun := time.Now()
+		outcomes := make(chan error, 3)
+		for i := range 3 {
+			if err := s.Send(t.Context(), connection("http://127.0.0.1", i), publisher.Text, nil, func(err error) { outcomes <- err }); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(10 * time.Second)
+		}
+		for _, want := range []error{nil, nil, publisher.ErrUnknown} {
+			if err := inError(t, <-outcomes); !errors.Is(err, want) {
+				t.Errorf("got %v", err)
+			}
+		}
+		// Since the last answer, which came after 20 s.
+		if d := time.Since(begun); d < 60*time.Second || d > 70*time.Second {
+			t.Errorf("it took %v", d)
+		}
+	})
+}

@@ -1,0 +1,87 @@
+package publisher_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/internal/testutil"
+	"github.com/wspush/wspush/publisher"
+)
+
+// realWorker is a worker whose clients connect at the URL.
+func realWorker(t testing.TB, opts wspush.WorkerOptions) (w *wspush.Worker, server string) {
+	t.Helper()
+	opts.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	w, err := wspush.NewWorker(&opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
+		defer cancel()
+		if err := w.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	h, err := wspush.NewHandler(w, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/ws", h)
+	return w, testutil.Serve(t, mux)
+}
+
+// The errors are those of package wspush, and everything works with a worker.
+func TestWorker(t *testing.T) {
+	w, server := realWorker(t, wspush.WorkerOptions{MaxPushBytes: 1000, AuthorizePush: wspush.BearerTokens("bearer-secret-that-is-long-enough-for-it")})
+	client := testutil.Dial(t, server, testutil.Options{Header: http.Header{"User-Agent": {"a browser"}}})
+	address := client.Text()
+	conn := func() *wspush.Conn {
+		for c := range w.Conns() {
+			return c
+		}
+		return nil
+	}()
+	c := newClient(t, publisher.Options{Token: "bearer-secret-that-is-long-enough-for-it"})
+	for _, address := range []string{address, conn.URLs()[0]} {
+		if err := inError(t, c.Push(t.Context(), address, publisher.Text, []byte("grüß"))); err != nil {
+			t.Fatal(err)
+		}
+		client.Expect(testutil.Text, "grüß")
+		if err := inError(t, c.Push(t.Context(), address, publisher.Binary, nil)); err != nil {
+			t.Fatal(err)
+		}
+		client.Expect(testutil.Binary, "")
+	}
+	go func() { // which answers pings
+		_, _, _ = client.Message()
+		_, _, _ = client.Message()
+	}()
+	if roundTrip, err := c.PushConfirmed(t.Context(), address, publisher.Text, []byte("x")); inError(t, err) != nil || roundTrip <= 0 {
+		t.Errorf("%v, %v", roundTrip, err)
+	}
+	info, err := c.Lookup(t.Context(), address)
+	if inError(t, err) != nil || info.ConnectionID != conn.ID() || info.Path != "/ws" || info.SourceIP != "127.0.0.1" || info.UserAgent != "a browser" ||
+		!info.ConnectedAt.Equal(conn.ConnectedAt()) || info.RoundTrip <= 0 {
+		t.Errorf("%+v, %v", info, err)
+	}
+	if err := inError(t, c.Push(t.Context(), address, publisher.Text, make([]byte, 1001))); !errors.Is(err, wspush.ErrTooLarge) {
+		t.Error(err)
+	}
+	if err := inError(t, newClient(t, publisher.Options{Token: "another"}).Push(t.Context(), address, publisher.Text, nil)); !errors.Is(err, wspush.ErrForbidden) {
+		t.Error(err)
+	}
+	if err := inError(t, c.Close(t.Context(), address, 4001, "bye")); err != nil {
+		t.Error(err)
+	}
+	if err := inError(t, c.Push(t.Context(), address, publisher.Text, nil)); !errors.Is(err, wspush.ErrGone) {
+		t.Error(err)
+	}
+}
