@@ -1,0 +1,14 @@
+//go:build !unix
+
+package main
+
+import (
+	"os"
+	"os/exec"
+)
+
+// Elsewhere there are neither such groups nor such signals.
+
+func ownGroup(*exec.Cmd)                 {}
+func quitGracefully(p *os.Process) error { return p.Kill() }
+func killAll(cmd *exec.Cmd) error        { return cmd.Process.Kill() }

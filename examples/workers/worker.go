@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/wspush/wspush"
+)
+
+//go:embed page.html
+var page []byte
+
+// serveWorker is one worker's process, from the beginning to the end of ctx.
+func serveWorker(ctx context.Context, s settings, ready func(addresses) error) error {
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})).With("worker", s.Number)
+	listener, err := listen(s.At.App)
+	if err != nil {
+		return err
+	}
+	defer listener.Close() // where what follows fails; otherwise the server has closed it
+	worker, err := wspush.NewWorker(&wspush.WorkerOptions{
+		Listen: s.At.Push, // a port of its own, which the other workers know from the addresses
+		// Sealed addresses, under the public name. They lead to any worker, and the keys let it find the right one.
+		PublicURL: s.PublicURL,
+		Cluster:   &wspush.Cluster{Keys: s.Keys},
+		// The push endpoint is as public as the page, and each visitor knows an address. The token is the publisher's alone.
+		AuthorizePush: wspush.BearerTokens(s.PushToken),
+		Logger:        log,
+	})
+	if err != nil {
+		return err
+	}
+	a := &app{settings: s, worker: worker, port: listener.Addr().(*net.TCPAddr).Port}
+	clients, err := wspush.NewHandler(worker, &wspush.Options{
+		PingInterval: 25 * time.Second, // proxies drop silent connections, many after 60 s
+		Greeting:     a.greet,
+	})
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", servePage)
+	mux.HandleFunc("GET /stats", a.serveStats)
+	mux.Handle("/ws", clients)
+	mux.Handle("/ws/@connections", a.pushes())  // many in one request
+	mux.Handle("/ws/@connections/", a.pushes()) // one
+	// No ReadTimeout: a bulk request may take as long as it likes, and the worker bounds how long it may be silent.
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	err = ready(addresses{App: listener.Addr().String(), Push: worker.Addr().String()})
+	if err == nil {
+		select {
+		case err = <-served:
+		case <-ctx.Done():
+		}
+	}
+	// The worker first: http.Server.Shutdown does not know the WebSockets.
+	return errors.Join(err, within(5*time.Second, worker.Shutdown), within(2*time.Second, server.Shutdown))
+}
+
+// listen listens at the address that a child had before, or at a port that the system chooses.
+func listen(before string) (net.Listener, error) {
+	if before == "" {
+		before = "127.0.0.1:0"
+	}
+	return net.Listen("tcp", before)
+}
+
+func within(timeout time.Duration, stop func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return stop(ctx)
+}
+
+// app is the application in a worker's process.
+type app struct {
+	settings
+	worker  *wspush.Worker
+	port    int
+	takenIn atomic.Uint64 // requests to the push endpoint that nginx has sent here
+}
+
+// stats are what the page shows of a worker.
+type stats struct {
+	Worker    int    `json:"worker"`
+	PID       int    `json:"pid"`
+	Port      int    `json:"port"`
+	Held      int    `json:"held"`      // connections
+	TakenIn   uint64 `json:"takenIn"`   // requests, with however many pushes
+	Forwarded uint64 `json:"forwarded"` // sent on to other workers
+	Written   uint64 `json:"written"`   // pushes to connections of its own
+}
+
+func (a *app) stats() stats {
+	s := a.worker.Stats()
+	return stats{
+		Worker: a.Number, PID: os.Getpid(), Port: a.port,
+		Held: s.Connections, TakenIn: a.takenIn.Load(), Forwarded: s.Forwarded, Written: s.Written,
+	}
+}
+
+// greet tells the page where it has landed, and its sealed address.
+func (a *app) greet(c *wspush.Conn) (wspush.MessageType, []byte) {
+	data, err := json.Marshal(map[string]any{
+		"worker": a.Number, "workers": a.Workers, "pid": os.Getpid(), "port": a.port, "address": c.PublicURL(),
+	})
+	if err != nil {
+		panic(err) // strings and numbers
+	}
+	return wspush.Text, data
+}
+
+// pushes is the push endpoint for what comes through nginx. Its answers say, beside what a worker says, which one took the
+// request in: the page says which one holds the connection, so whoever pushes with curl can see that they differ. An
+// application has no use for that.
+func (a *app) pushes() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a.takenIn.Add(1)
+		w.Header().Set("X-Worker", strconv.Itoa(a.Number))
+		a.worker.ServeHTTP(w, r)
+	})
+}
+
+func (a *app) serveStats(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	if err := json.NewEncoder(w).Encode(a.stats()); err != nil {
+		return // the page has left
+	}
+}
+
+func servePage(w http.ResponseWriter, _ *http.Request) {
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "+
+		"img-src data:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
+	_, _ = w.Write(page)
+}
