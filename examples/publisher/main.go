@@ -1,0 +1,86 @@
+// Command publisher is a service beside the workers that remembers which user has which addresses, and pushes to users. The
+// rest of a backend then deals in users alone:
+//
+//	PUT  /users/{user}/address   the body is a greeting: the user can be reached there, too
+//	POST /users/{user}/messages  the body is a text: it is pushed to each of the user's devices
+//
+// Try it with examples/quickstart, whose page shows an address:
+//
+//	go run ./examples/quickstart
+//	go run ./examples/publisher
+//
+//	curl -i -X PUT -d ADDRESS http://127.0.0.1:8084/users/alice/address
+//	curl -i -d hello http://127.0.0.1:8084/users/alice/messages
+//
+// Who calls it is trusted to know who is who: it is for the application's backend, which has logged its users in, and not
+// for the web. An address is nothing to be trusted with, since it comes from a browser: one that leads elsewhere than to -workers
+// is refused when it is put, and nothing is ever sent there.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/wspush/wspush/publisher"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	switch err := run(ctx, os.Args[1:], os.Stdout); {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "publisher:", err)
+		os.Exit(1)
+	}
+}
+
+// run serves until ctx ends.
+func run(ctx context.Context, args []string, stdout io.Writer) error {
+	flags := flag.NewFlagSet("publisher", flag.ContinueOnError)
+	listen := flags.String("listen", "127.0.0.1:8084", "`address` of the service")
+	workers := flags.String("workers", "127.0.0.1", "the workers' `hosts`, with commas in between; one without a port allows all of its ports, "+
+		"whatever else listens there")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	client, err := publisher.New(&publisher.Options{
+		Hosts: strings.Split(*workers, ","),
+		Token: os.Getenv("PUSH_TOKEN"), // if the workers ask for one: not a flag, since the command line can be read by everyone
+	})
+	if err != nil {
+		return err
+	}
+	defer client.Stop()
+	listener, err := net.Listen("tcp", *listen)
+	if err != nil {
+		return err
+	}
+	s := &service{addresses: newInMemory(), client: client, log: slog.New(slog.NewTextHandler(stdout, nil))}
+	server := &http.Server{Handler: s.handler(), ReadTimeout: 30 * time.Second}
+	served := make(chan error, 1)
+	fmt.Fprintf(stdout, "Serving http://%s/\n", listener.Addr())
+	go func() { served <- server.Serve(listener) }()
+	select {
+	case err = <-served:
+	case <-ctx.Done():
+	}
+	// Pushes that are under way get their outcome, and whoever asked for them.
+	stopping, cancel := context.WithTimeout(context.Background(), pushTimeout+time.Second)
+	defer cancel()
+	return errors.Join(err, server.Shutdown(stopping))
+}
