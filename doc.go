@@ -38,14 +38,30 @@
 //	}
 //
 // Code in the same process pushes with [Worker.Push], [Worker.PushEach] and [Conn.Push]; a push by HTTP takes the same path.
+// Package [github.com/wspush/wspush/publisher] is for other Go services. docs/push-api.md in the repository is the contract of
+// the push endpoint.
+//
+// # Many messages
+//
+// A POST to MOUNT/@connections with the type application/x-ndjson holds a push in each line, and is answered by a line for each
+// while it is being sent:
+//
+//	{"to":"1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed","text":"Your order has shipped"}
+//
+// # Through any worker
+//
+// Workers that share keys ([WorkerOptions].Cluster) can each be pushed through: a token ([Conn.Token]) names a connection to all
+// of them, and the one that gets a push for it sends it on, once, to the one that holds the connection. With
+// [WorkerOptions].PublicURL, greetings name one public address with such a token in it, and nothing of the workers' own.
 //
 // # Outcomes
 //
 // A push has one of these outcomes, and the publisher always learns which:
 //
 //   - Written: nil, or 204. Every byte of the message has been written to the client's socket, and not a moment before.
-//   - Not written: [ErrGone] (410), [ErrBusy] (429), [ErrTooLarge] (413), [ErrInvalidUTF8] (400), [ErrShutdown] (503), or
-//     the context's error. Not one byte has been written, and none will be: it is safe to send the message elsewhere.
+//   - Not written: [ErrGone] (410), [ErrBusy] (429), [ErrTooLarge] (413), [ErrInvalidUTF8] (400), [ErrShutdown] (503),
+//     [ErrUnreachable] (502), or the context's error. Not one byte has been written, and none will be: it is safe to send the
+//     message elsewhere.
 //   - Unknown: [ErrUnknown], or 504. Some of it may have been written when the connection ended, or the wait did.
 //   - Received: nil from [Worker.PushConfirmed], or 204 for a POST with ?confirm=received. The client's WebSocket endpoint has
 //     read it, which it proves by answering a ping that goes out after the message; its application need not have.
@@ -91,5 +107,6 @@
 // A page of another origin can neither connect ([Options].OriginPatterns) nor push ([WorkerOptions].PushOrigins), pushes
 // are not served at the mount, and every size and every wait has a limit. An address that comes from a client is not to be
 // trusted: a backend that posts to whatever URL a browser sends it can be made to post anywhere. Compare its host with
-// those of the workers first; in-process, Push takes an ID and dials nothing.
+// those of the workers first, as package publisher does. In-process, Push takes an ID, or a token; only what a key of
+// [WorkerOptions].Cluster has sealed is dialled, so whoever has such a key can have workers dial any host.
 package wspush
