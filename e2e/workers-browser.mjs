@@ -63,7 +63,7 @@ await check('… and without the token it is refused', async () => {
 await check('by keyboard, one visitor sends to another, who is held by another worker', async () => {
   other = await open();
   await isOpen(other);
-  assert.notEqual(await worker(other), await worker(page));
+  assert.notEqual(await worker(other), await worker(page)); // round robin
   await page.bringToFront();
   await page.waitForFunction(() => document.querySelector('#to').value === 'Visitor 2');
   await page.locator('#text').focus();

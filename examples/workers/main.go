@@ -12,7 +12,8 @@
 //	go run ./examples/workers
 //
 // Kill a worker to see its pages connect to another: pushes to its old connections are answered 502 until it has been started
-// again on the same ports, after -restart, and 410 from then on. SIGTERM in place of SIGKILL has it drain first.
+// again on the same ports, after -restart, and 410 from then on. SIGTERM in place of SIGKILL has it drain first. SIGKILL to this
+// program itself ends the workers, too, but leaves nginx.
 package main
 
 import (

@@ -258,8 +258,8 @@ func TestPushes(t *testing.T) {
 		clients = append(clients, c)
 		held[c.Worker]++
 	}
-	if len(held) != 3 {
-		t.Errorf("clients by worker: %v, want some at each of 3", held)
+	if len(held) != 3 || held[1] != 2 || held[2] != 2 {
+		t.Errorf("clients by worker: %v, want 2 at each of 3", held)
 	}
 	took, forwarded := map[int]int{}, 0
 	for i := range 60 {
@@ -362,7 +362,7 @@ func TestKilledWorker(t *testing.T) {
 			t.Errorf("once the worker has been started again, a push is answered %d: %s", status, answer)
 		}
 	}
-	testutil.Eventually(t, "a client to land at the new worker", func() bool { return p.connect().Worker == 2 })
+	testutil.Eventually(t, "a client to land at the next worker 2", func() bool { return p.connect().Worker == 2 })
 }
 
 // A worker that is told to end drains, and its clients go elsewhere.
