@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/wspush/wspush/internal/seal"
@@ -14,7 +13,7 @@ import (
 // that address and another start in it prove that the connection is gone: where workers have given a load balancer's as
 // theirs, it may well be another worker's that lives.
 type alone struct {
-	mu    sync.Mutex // guards what follows, and is held while it is found out, so that only one does
+	turn  chan struct{} // has an element while one finds out; guards what follows
 	known bool
 	err   error     // why it is not alone, or cannot know; nil if it is
 	at    time.Time // when it was found out
@@ -30,15 +29,20 @@ const (
 // does not reach itself there.
 func (c *cluster) checkAlone(ctx context.Context) error {
 	a := &c.alone
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	select {
+	case a.turn <- struct{}{}:
+		defer func() { <-a.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if a.known && (a.err == nil || time.Since(a.at) < aloneAgain) {
 		return a.err
 	}
 	err := c.probe(ctx)
-	if ctx.Err() == nil { // or it says nothing of the address
-		a.known, a.err, a.at = true, err, time.Now()
+	if ctx.Err() != nil { // then it says nothing of the address
+		return ctx.Err()
 	}
+	a.known, a.err, a.at = true, err, time.Now()
 	return err
 }
 

@@ -3,6 +3,7 @@ package wspush
 import (
 	"context"
 	"errors"
+	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -12,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/wspush/wspush/internal/seal"
 	"github.com/wspush/wspush/internal/socket"
 	"github.com/wspush/wspush/internal/wire"
 )
@@ -75,7 +77,6 @@ type bulkPush struct {
 	answer  answerTo
 	confirm bool
 	timeout time.Duration
-	size    int // of the message
 	cost    int // in held
 
 	// Guarded by bulk.mu.
@@ -120,7 +121,7 @@ func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount string,
 		return newProblem(http.StatusInternalServerError,
 			"this server lets no answer begin before the request has ended: a middleware's ResponseWriter needs an Unwrap method"), nil
 	}
-	if strings.EqualFold(r.Header.Get("Expect"), "100-continue") { // or the answer would begin with "no"
+	if strings.EqualFold(r.Header.Get("Expect"), "100-continue") && r.ProtoAtLeast(1, 1) { // or the answer would begin with "no"
 		rw.WriteHeader(http.StatusContinue)
 	}
 	b := &bulk{
@@ -135,6 +136,11 @@ func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount string,
 	var running sync.WaitGroup
 	running.Go(b.input.run)
 	running.Go(func() { b.output.run(r.Context(), r.ProtoMajor) })
+	defer func() {
+		if b.input.err != io.EOF && r.ProtoMajor == 1 && !b.output.broken {
+			closeAfter(rw)
+		}
+	}()
 	defer running.Wait() // also when the application's Logger panics
 	defer b.input.stop()
 	defer b.output.end()
@@ -146,6 +152,19 @@ func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount string,
 		return nil, nil
 	}
 	return nil, b.input.linger
+}
+
+// closeAfter has net/http close the connection after an answer that has begun: what is left of the body must not be taken for
+// the next request. Without full duplex net/http sees to that itself; with it, this is the only way to say so that late.
+func closeAfter(rw http.ResponseWriter) {
+	for {
+		wrapped, ok := rw.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			break
+		}
+		rw = wrapped.Unwrap()
+	}
+	_, _ = http.MaxBytesReader(rw, io.NopCloser(strings.NewReader("x")), 0).Read(make([]byte, 1))
 }
 
 // run starts the pushes of all lines.
@@ -193,9 +212,10 @@ func (b *bulk) maxLine() int {
 	return int(2*limit) + 64<<10
 }
 
-// push gathers the pushes of one line.
+// push gathers the pushes of one line, and sends on those for connections of other workers.
 func (b *bulk) push(number int, p linePush) {
 	invalid := checkMessage(p.typ, p.data, b.worker.shared.maxPushBytes)
+	var forward []*hopLine
 	for i, to := range p.to {
 		answer := answerTo{line: number, index: i, ref: p.ref}
 		if !p.isList {
@@ -205,38 +225,45 @@ func (b *bulk) push(number int, p linePush) {
 			b.refusePush(answer, invalid)
 			continue
 		}
-		// A message to many is there once.
-		cost := pushCost
-		if i == 0 {
-			cost += len(p.data)
+		c, elsewhere, err := b.find(to)
+		switch {
+		case elsewhere != nil:
+			forward = b.collect(forward, elsewhere, to, answer, p)
+		case err != nil:
+			b.refusePush(answer, err)
+		case !(target{path: b.mount, form: formPath}).lives(c.path):
+			b.refuse(answer, newProblem(http.StatusNotFound, "the connection lives at another path"))
+		default:
+			b.pushTo(c, answer, p)
 		}
-		b.pushTo(to, answer, p, cost)
+	}
+	for _, l := range forward {
+		b.forward(l, p)
 	}
 }
 
-func (b *bulk) pushTo(to string, answer answerTo, p linePush, cost int) {
-	w := b.worker
-	c, elsewhere, err := w.locate(b.ctx, to)
+// find finds the connection, or says where it is. What has been gathered does not wait for that.
+func (b *bulk) find(to string) (c *Conn, elsewhere *seal.Place, err error) {
+	c, elsewhere, err = b.worker.find(to)
 	switch {
-	case elsewhere != nil && b.from == noHop:
-		b.forward(to, elsewhere, answer, p, cost)
-		return
-	case elsewhere != nil:
-		b.refusePush(answer, errLoop)
-		return
-	case err != nil:
-		b.refusePush(answer, err)
-		return
-	case !(target{path: b.mount, form: formPath}).lives(c.path):
-		b.refuse(answer, newProblem(http.StatusNotFound, "the connection lives at another path"))
-		return
+	case err == errEarlier:
+		b.flush()
+		return b.worker.locate(b.ctx, to)
+	case elsewhere != nil && b.from != noHop:
+		return nil, nil, errLoop
 	}
+	return c, elsewhere, err
+}
+
+// pushTo gathers a push.
+func (b *bulk) pushTo(c *Conn, answer answerTo, p linePush) {
+	w := b.worker
 	push, _ := w.bulkPushes.Get().(*bulkPush)
 	if push == nil {
 		push = new(bulkPush)
 		push.settle = push.done
 	}
-	push.bulk, push.conn, push.answer, push.size, push.cost = b, c, answer, len(p.data), cost
+	push.bulk, push.conn, push.answer, push.cost = b, c, answer, len(p.data)+pushCost
 	push.confirm, push.timeout = p.confirm, w.pushTimeout(pushQuery{confirm: p.confirm, timeout: p.timeout})
 	if err := c.socket.Prepare(&push.message, p.typ == Binary, p.data, push.settle); err != nil {
 		b.refusePush(answer, err)
@@ -262,7 +289,7 @@ func (b *bulk) gather(p *bulkPush) {
 	}
 	g.pushes = append(g.pushes, p)
 	g.messages = append(g.messages, &p.message)
-	g.bytes += p.size
+	g.bytes += p.cost - pushCost
 	b.gathered++
 	b.cost += p.cost
 	if g.bytes >= groupBytes || b.gathered >= gatherMax || b.cost >= gatherCost {
@@ -296,6 +323,9 @@ func (b *bulk) flush() {
 	clear(b.order)
 	b.order, b.gathered, b.cost = b.order[:0], 0, 0
 	b.output.uncork()
+	if b.gone.Load() { // maybe before these were pending
+		b.leave()
+	}
 }
 
 // withdraw settles what will not be started.
@@ -340,7 +370,7 @@ func (b *bulk) refuseExcess(g *group) {
 	}
 	kept := g.messages[:0]
 	for _, p := range g.pushes {
-		if held += p.size + pushCost; held > connHeld {
+		if held += p.cost; held > connHeld {
 			p.done(socket.ErrFull)
 			continue
 		}
@@ -361,7 +391,7 @@ func (b *bulk) sortOut(g *group) {
 		case !p.isDone:
 			p.pending = true
 			b.pending[p] = struct{}{}
-			b.waiting[p.conn] += p.size + pushCost
+			b.waiting[p.conn] += p.cost
 			if p.timeout > 0 {
 				p.timer = time.AfterFunc(p.timeout, func() { p.abandon(context.DeadlineExceeded) })
 			}
@@ -383,7 +413,7 @@ func (p *bulkPush) done(err error) {
 			p.timer.Stop()
 		}
 		delete(b.pending, p)
-		if b.waiting[p.conn] -= p.size + pushCost; b.waiting[p.conn] == 0 {
+		if b.waiting[p.conn] -= p.cost; b.waiting[p.conn] == 0 {
 			delete(b.waiting, p.conn)
 		}
 	}

@@ -220,7 +220,10 @@ func TestBulkBadLines(t *testing.T) {
 		{`{`, bad(noObject)},
 		{`5`, bad(noObject)},
 		{`"x"`, bad(noObject)},
-		{`null`, bad("the line names no connection: to is missing")},
+		{`null`, bad(noObject)},
+		{`{"To":"` + id + `","text":"a"}`, bad(`there is no member \"To\"`)},
+		{`{"to":"` + id + `","text":"a","text":"b"}`, bad("there is more than one text")},
+		{`{"to":"` + id + `","text":"a","` + strings.Repeat("x", 100) + `":1}`, bad(`there is no member \"` + strings.Repeat("x", 64) + `\"`)},
 		{`[]`, bad(noObject)},
 		{`{}`, bad("the line names no connection: to is missing")},
 		{`{"to":"` + id + `","text":"a"} {"to":"` + id + `","text":"b"}`, bad(noObject)},
@@ -228,7 +231,7 @@ func TestBulkBadLines(t *testing.T) {
 		{`{"to":"` + id + `"}`, bad(noText)},
 		{`{"to":"` + id + `","text":"a","binary":"AA=="}`, bad(noText)},
 		{`{"to":"` + id + `","text":null}`, bad(noText)},
-		{`{"to":"` + id + `","text":5}`, bad("text must not be a JSON number")},
+		{`{"to":"` + id + `","text":5}`, bad("text must be a string")},
 		{`{"to":"` + id + `","binary":"A"}`, bad("binary is not base64 (RFC 4648 section 4)")},
 		{`{"to":"` + id + `","binary":"_-8="}`, bad("binary is not base64 (RFC 4648 section 4)")},
 		{`{"text":"a","ref":"r"}`, `"ref":"r",` + bad("the line names no connection: to is missing")},
@@ -241,7 +244,7 @@ func TestBulkBadLines(t *testing.T) {
 		{`{"to":["` + id + `","x"],"text":"a"}`, bad("the ID is neither a UUID nor a token")},
 		{`{"to":"` + id + `","text":"a","confrm":"received"}`, bad(`there is no member \"confrm\"`)},
 		{`{"to":"` + id + `","text":"a","confirm":"read"}`, bad("confirm must be received")},
-		{`{"to":"` + id + `","text":"a","confirm":true}`, bad("confirm must not be a JSON bool")},
+		{`{"to":"` + id + `","text":"a","confirm":true}`, bad("confirm must be a string")},
 		{`{"to":"` + id + `","text":"a","timeout":"soon"}`, bad(noTimeout)},
 		{`{"to":"` + id + `","text":"a","timeout":"-1s"}`, bad(noTimeout)},
 		{`{"to":"` + id + `","text":"a","ref":"` + strings.Repeat("r", 257) + `"}`, bad("ref has more than 256 bytes")},
@@ -458,7 +461,7 @@ func TestBulkUnread(t *testing.T) {
 		if most := 4<<20/256 + (1<<20)/len(line); sent < 100 || sent > most {
 			t.Errorf("%d lines were taken, of %d that may be", sent, most)
 		}
-		if waited := time.Since(begun); waited != 10*time.Second {
+		if waited := time.Since(begun); waited < 10*time.Second || waited > 11*time.Second { // net/http closes slowly
 			t.Errorf("it was cut off after %v", waited)
 		}
 		_ = b

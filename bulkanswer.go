@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -24,6 +25,7 @@ type bulkOutput struct {
 	control *http.ResponseController
 
 	signal chan struct{} // has an element when there is something to do
+	broken bool          // an answer could not be written; run's
 
 	// Guarded by bulk.mu.
 	out    []byte      // answers
@@ -124,8 +126,13 @@ func (o *bulkOutput) run(ctx context.Context, protoMajor int) {
 		left = ctx.Done()
 	}
 	var spare []byte
+	cut := b.worker.cut.Done()
 	for ended := false; !ended; {
+		_ = o.control.SetWriteDeadline(time.Time{})
 		select {
+		case <-cut:
+			cut = nil
+			b.leave()
 		case <-o.signal:
 		case <-whole:
 			whole, left = nil, ctx.Done()
@@ -139,16 +146,18 @@ func (o *bulkOutput) run(ctx context.Context, protoMajor int) {
 		o.bulk.mu.Lock()
 		out, cost, failed := o.out, o.cost, o.failed
 		o.out, o.cost, o.failed = spare[:0], 0, nil
+		total := o.total
 		ended = o.ended
-		if ended && o.total >= 0 {
-			out = append(strconv.AppendInt(append(out, `{"lines":`...), int64(o.total), 10), "}\n"...)
-		}
 		o.bulk.mu.Unlock()
 		for _, p := range failed {
 			out = b.appendFailed(out, p)
 			cost += p.cost
 		}
+		if ended && total >= 0 {
+			out = append(strconv.AppendInt(append(out, `{"lines":`...), int64(total), 10), "}\n"...)
+		}
 		if len(out) > 0 && !b.gone.Load() && !o.write(out) {
+			o.broken = true
 			b.leave()
 		}
 		if cost > 0 {
@@ -158,13 +167,19 @@ func (o *bulkOutput) run(ctx context.Context, protoMajor int) {
 			spare = nil
 		}
 	}
+	_ = o.control.SetWriteDeadline(time.Now().Add(answerTimeout)) // for what net/http writes after it
 }
 
-// write writes answers. A publisher has so long to take them.
+// write writes answers. A publisher has so long to take each part of them. The deadline is no longer than that: over HTTP/2 it
+// would end a request in which nothing is being written.
 func (o *bulkOutput) write(out []byte) bool {
-	_ = o.control.SetWriteDeadline(time.Now().Add(answerTimeout))
-	_, err := o.rw.Write(out)
-	return err == nil && o.control.Flush() == nil
+	for part := range slices.Chunk(out, maxChunk) {
+		_ = o.control.SetWriteDeadline(time.Now().Add(answerTimeout))
+		if _, err := o.rw.Write(part); err != nil || o.control.Flush() != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // appendFailed appends the answer to a push that has been settled with an error.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	bulkclient "github.com/wspush/wspush/internal/bulk"
@@ -17,112 +19,199 @@ import (
 // which lasts as long as they come.
 type bulkHop struct {
 	request *bulkclient.Request
-	used    time.Time
-	timer   *time.Timer // cuts it off when the other worker answers nothing any more; nil: never
-	timeout time.Duration
-	stuck   bool // it made no room for a line in hopPatience
+	timeout time.Duration // for an answer; 0: there is no limit
+	stuck   bool          // it made no room for a line, or was not over, in hopPatience
+
+	logging sync.Once // says that it has failed
+
+	mu    sync.Mutex // guards the setting of timer
+	timer *time.Timer
 }
 
 const (
-	hopHeld     = bulkHeld / 2 // of one other worker's lines
-	hopPatience = time.Second  // for room, while everyone waits; after that a worker is stuck, and its lines are refused
+	hopHeld     = bulkHeld / 2     // of one other worker's lines
+	hopPatience = time.Second      // for a worker while everyone waits; after that its lines are refused
+	hopIdle     = 10 * time.Second // without lines, after which a request to another worker is ended
 )
 
-// forward sends a line, or one target of it, on to the worker that holds the connection.
-func (b *bulk) forward(to string, place *seal.Place, answer answerTo, p linePush, cost int) {
-	line, err := bulkclient.AppendLine(nil, bulkclient.Line{
-		To: []string{to}, Type: p.typ, Data: p.data, Confirm: p.confirm, Timeout: p.timeout,
-	})
+// errHopStuck is for a line to a worker that does not take it in time.
+var errHopStuck = errors.New("wspush: the other worker takes no more lines")
+
+// hopLine is what of one line goes to another worker: the same message to one connection, or to several.
+type hopLine struct {
+	place *seal.Place
+	to    []string
+	names []answerTo
+}
+
+// maxHopTargets is how many targets a line to another worker has.
+const maxHopTargets = 1000
+
+// collect adds a target to those of its worker, and sends a line on when it has enough of them.
+func (b *bulk) collect(lines []*hopLine, place *seal.Place, to string, answer answerTo, p linePush) []*hopLine {
+	i := slices.IndexFunc(lines, func(l *hopLine) bool { return l.place.Address == place.Address })
+	if i < 0 {
+		return append(lines, &hopLine{place, []string{to}, []answerTo{answer}})
+	}
+	l := lines[i]
+	l.to, l.names = append(l.to, to), append(l.names, answer)
+	if len(l.to) < maxHopTargets {
+		return lines
+	}
+	b.forward(l, p)
+	return slices.Delete(lines, i, i+1)
+}
+
+// forward sends a line on to the worker that holds its connections.
+func (b *bulk) forward(l *hopLine, p linePush) {
+	line := bulkclient.Line{To: l.to, Type: p.typ, Data: p.data, Confirm: p.confirm, Timeout: p.timeout}
+	text, err := bulkclient.AppendLine(nil, line)
 	if err != nil {
-		b.refusePush(answer, err)
+		for _, to := range l.names {
+			b.refusePush(to, err)
+		}
 		return
 	}
-	b.makeRoom(cost, 1)
-	b.worker.shared.count.forwarded.Add(1)
-	for again := false; ; again = true {
-		h, problem := b.hopTo(place)
-		if problem == nil {
-			err = h.send(b, line, func(_ int, a bulkclient.Answer, err error) { b.forwarded(h, place, answer, p.confirm, cost, a, err) })
-			if errors.Is(err, bulkclient.ErrEnded) && !again { // just now
-				delete(b.hops, place.Address)
-				continue
-			}
-			if err != nil {
-				problem = b.worker.cluster.full()
-			}
+	cost := len(text)/len(l.to) + pushCost // of each target
+	b.makeRoom(cost*len(l.to), len(l.to))
+	b.worker.shared.count.forwarded.Add(uint64(len(l.to)))
+	if err := b.sendTo(l.place, text, line.Targets(), func(h *bulkHop, i int, a bulkclient.Answer, err error) {
+		h.watch(false)
+		b.forwarded(h, l, l.names[i], p.confirm, cost, a, err)
+	}); err != nil {
+		for _, to := range l.names {
+			b.settleForwarded(to, b.worker.cluster.full(), cost)
 		}
-		if problem != nil {
-			b.settleForwarded(answer, problem, cost)
-		}
-		return
 	}
 }
 
-// hopTo returns the request to that worker, and begins it if there is none.
-func (b *bulk) hopTo(place *seal.Place) (*bulkHop, *problem) {
+// sendTo sends a line in the request to that worker, which it begins if there is none.
+func (b *bulk) sendTo(place *seal.Place, line []byte, targets int, done func(*bulkHop, int, bulkclient.Answer, error)) error {
+	for {
+		h := b.hops[place.Address]
+		if h == nil {
+			var err error
+			if h, err = b.openHop(place); err != nil {
+				return err
+			}
+		}
+		err := h.send(b, line, targets, func(i int, a bulkclient.Answer, err error) { done(h, i, a, err) })
+		if !errors.Is(err, bulkclient.ErrEnded) {
+			return err
+		}
+		// What it has sent must not be overtaken by what the next one sends.
+		if !h.isOver(b) {
+			return errHopStuck
+		}
+		delete(b.hops, place.Address)
+	}
+}
+
+// openHop begins a request to that worker.
+func (b *bulk) openHop(place *seal.Place) (*bulkHop, error) {
 	c := b.worker.cluster
-	h := b.hops[place.Address]
-	if h != nil && time.Since(h.used) > forwardIdle { // the other worker may be about to end it
-		h.request.CloseSend()
-		h = nil
+	select {
+	case c.hops <- struct{}{}:
+	default:
+		return nil, errHopStuck
 	}
-	if h == nil {
-		if !c.enter() {
-			return nil, c.full()
-		}
-		h = new(bulkHop)
-		if limit := b.worker.opts.PushTimeout; limit > 0 {
-			h.timeout = max(limit, maxTimeout) + forwardMargin
-			h.timer = time.AfterFunc(h.timeout, func() { h.request.Close() })
-			h.timer.Stop() // until a line is sent
-		}
-		out := &outgoing{kind: hopHTTP, method: http.MethodPost, place: place, path: b.mount, name: marker, header: http.Header{}}
-		out.header.Set("Content-Type", wire.NDJSON)
-		via := &provingTransport{cluster: c}
-		h.request = bulkclient.Open(b.ctx, &http.Client{Transport: via}, func(body io.Reader) (*http.Request, error) {
-			r, proof, err := c.request(out)
-			if err == nil {
-				r.Body, via.proof = io.NopCloser(body), proof
-			}
-			return r, err
-		}, hopHeld)
-		if b.hops == nil {
-			b.hops = make(map[string]*bulkHop)
-		}
-		b.hops[place.Address] = h
-		b.hopping.Go(func() {
-			defer c.leave()
-			<-h.request.Done()
-			if h.timer != nil {
-				h.timer.Stop()
-			}
-		})
+	h := new(bulkHop)
+	if limit := b.worker.opts.PushTimeout; limit > 0 {
+		h.timeout = max(limit, maxTimeout) + forwardMargin
 	}
-	h.used = time.Now()
+	out := &outgoing{kind: hopHTTP, method: http.MethodPost, place: place, path: b.mount, name: marker, header: http.Header{}}
+	out.header.Set("Content-Type", wire.NDJSON)
+	via := &provingTransport{cluster: c}
+	h.request = bulkclient.Open(b.ctx, &http.Client{Transport: via}, func(body io.Reader) (*http.Request, error) {
+		r, proof, err := c.request(out)
+		if err == nil {
+			r.Body, via.proof = io.NopCloser(body), proof
+		}
+		return r, err
+	}, hopHeld)
+	h.timer = time.AfterFunc(hopIdle, h.expire)
+	if b.hops == nil {
+		b.hops = make(map[string]*bulkHop)
+	}
+	b.hops[place.Address] = h
+	b.hopping.Go(func() {
+		<-h.request.Done()
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.timer.Stop()
+		<-c.hops
+	})
 	return h, nil
 }
 
 // send sends a line. It waits for room only as long as the other worker makes some.
-func (h *bulkHop) send(b *bulk, line []byte, done func(int, bulkclient.Answer, error)) error {
-	err := h.request.TrySend(line, 0, done)
+func (h *bulkHop) send(b *bulk, line []byte, targets int, done func(int, bulkclient.Answer, error)) error {
+	err := h.request.TrySend(line, targets, done)
 	if errors.Is(err, bulkclient.ErrFull) && !h.stuck {
 		b.flush() // rather than have others wait, too
 		ctx, cancel := context.WithTimeout(b.ctx, hopPatience)
 		defer cancel()
-		err = h.request.Send(ctx, line, 0, done)
+		err = h.request.Send(ctx, line, targets, done)
 	}
-	h.stuck = err != nil
-	if err == nil && h.timer != nil {
-		h.timer.Reset(h.timeout)
+	switch {
+	case err == nil:
+		h.stuck = false
+		h.watch(true)
+	case !errors.Is(err, bulkclient.ErrEnded):
+		h.stuck = true
 	}
 	return err
 }
 
-// forwarded answers a line with what the other worker has.
-func (b *bulk) forwarded(h *bulkHop, place *seal.Place, to answerTo, confirm bool, cost int, a bulkclient.Answer, err error) {
-	if h.timer != nil && err == nil {
-		h.timer.Reset(h.timeout)
+// isOver waits, if that makes sense, until a request that has ended has all its outcomes.
+func (h *bulkHop) isOver(b *bulk) bool {
+	select {
+	case <-h.request.Done():
+		return true
+	default:
 	}
+	if h.stuck {
+		return false
+	}
+	b.flush()
+	timer := time.NewTimer(hopPatience)
+	defer timer.Stop()
+	select {
+	case <-h.request.Done():
+		return true
+	case <-timer.C:
+	case <-b.ctx.Done():
+	}
+	h.stuck = true
+	return false
+}
+
+// watch sets the timer when a line has been sent, or answered: others may have waited for longer than the one that was sent.
+func (h *bulkHop) watch(sent bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch unanswered, _ := h.request.Progress(); {
+	case unanswered == 0:
+		h.timer.Reset(hopIdle)
+	case sent && unanswered > 1:
+	case h.timeout > 0:
+		h.timer.Reset(h.timeout)
+	default:
+		h.timer.Stop()
+	}
+}
+
+// expire ends a request in which there is nothing to do, and cuts off one that the other worker does not answer any more.
+func (h *bulkHop) expire() {
+	if unanswered, _ := h.request.Progress(); unanswered == 0 {
+		h.request.CloseSend()
+	} else {
+		h.request.Close()
+	}
+}
+
+// forwarded answers a line with what the other worker has.
+func (b *bulk) forwarded(h *bulkHop, l *hopLine, to answerTo, confirm bool, cost int, a bulkclient.Answer, err error) {
 	switch {
 	case err == nil && a.Status == http.StatusNoContent:
 		b.mu.Lock()
@@ -137,13 +226,16 @@ func (b *bulk) forwarded(h *bulkHop, place *seal.Place, to answerTo, confirm boo
 		}
 		b.settleForwarded(to, p, cost)
 		return
-	case errors.Is(err, bulkclient.ErrNotSent), errors.Is(err, errNotWorker):
+	case errors.Is(err, bulkclient.ErrNotSent), errors.Is(err, errRefused):
 		err = ErrUnreachable
 	default:
 		err = errUnknownHop
 	}
-	b.worker.logForward(place, err)
-	b.settleForwarded(to, problemOf(err), cost)
+	b.settleForwarded(to, problemOfPush(err, confirm), cost)
+	h.logging.Do(func() {
+		defer func() { _ = recover() }() // of the application's Logger, which must not end a goroutine that is not a request's
+		b.worker.logForward(l.place, err)
+	})
 }
 
 func (b *bulk) settleForwarded(to answerTo, p *problem, cost int) {
@@ -173,7 +265,7 @@ func (t *provingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	if _, ok := t.cluster.verifyAnswer(resp.Header, t.proof); !ok {
 		resp.Body.Close()
-		return nil, errNotWorker
+		return nil, notWorker(resp.StatusCode)
 	}
 	return resp, nil
 }

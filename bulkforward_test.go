@@ -2,6 +2,7 @@ package wspush_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -173,22 +174,21 @@ func TestBulkForwardedLeaves(t *testing.T) {
 
 // What a request forwards is not forwarded again.
 func TestBulkForwardedOnce(t *testing.T) {
-	var workers []*wspush.Worker
-	balancer := balance(t, &workers)
-	for range 2 {
-		workers = append(workers, newMember(t, wspush.WorkerOptions{}))
-	}
-	holder := newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: balancer}})
-	conn, _ := connectTo(t, holder)
-	b := openBulk(t, dialPush(t, workers[0]))
+	first, second := newMember(t, wspush.WorkerOptions{}), newMember(t, wspush.WorkerOptions{})
+	wrong := strings.Replace("http://"+second.Addr().String(), "127.0.0.1", "localhost", 1) // which is not what second calls itself
+	conn, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: wrong}}))
+	b := openBulk(t, dialPush(t, first))
 	b.send(textLine(conn.Token(), "a"))
 	if line := b.answer(); !strings.HasPrefix(line, `{"line":1,"status":508,"type":"urn:wspush:loop"`) {
 		t.Error(line)
 	}
 	b.end()
 	b.expect(`{"lines":1}`, "")
-	if err := workers[0].Push(context.Background(), conn.Token(), wspush.Text, nil); err == nil {
-		t.Error("in-process, it went in a circle")
+	if resp := post(t, tokenURL(first, conn), "", []byte("a")); resp.StatusCode != 508 {
+		t.Error(resp.Status)
+	}
+	if err := first.Push(context.Background(), conn.Token(), wspush.Text, nil); !errors.Is(err, wspush.ErrUnreachable) {
+		t.Error(err)
 	}
 }
 
@@ -196,12 +196,17 @@ func TestBulkForwardedOnce(t *testing.T) {
 func TestBulkForwardedToStranger(t *testing.T) {
 	stranger := testutil.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/x-ndjson")
+		if strings.HasPrefix(r.URL.Path, "/refused/") {
+			w.WriteHeader(http.StatusNotFound)
+		}
 		fmt.Fprint(w, text204(1)+"\n"+`{"lines":1}`)
 	}))
-	conn, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: stranger}}))
 	b := openBulk(t, dialPush(t, newMember(t, wspush.WorkerOptions{})))
-	b.send(textLine(conn.Token(), "a"))
-	if line := b.answer(); !strings.HasPrefix(line, `{"line":1,"status":502,`) {
-		t.Error(line)
+	for i, address := range []string{stranger + "/refused", stranger} {
+		conn, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: address}}))
+		b.send(textLine(conn.Token(), "a"))
+		if line := b.answer(); !strings.HasPrefix(line, fmt.Sprintf(`{"line":%d,"status":%d,`, i+1, 502+2*i)) {
+			t.Error(line)
+		}
 	}
 }

@@ -52,9 +52,7 @@ func (in *bulkInput) run() {
 			if n == len(chunk) {
 				size = min(4*size, maxChunk)
 			}
-			select {
-			case in.chunks <- chunk[:n]:
-			case <-in.quit:
+			if !in.pass(chunk[:n]) {
 				in.err = os.ErrDeadlineExceeded
 				return
 			}
@@ -70,6 +68,27 @@ func (in *bulkInput) run() {
 			}
 			return
 		}
+	}
+}
+
+// pass hands a chunk on. While that waits, no time runs out: over HTTP/2, a deadline ends a body that nobody reads, too. False
+// means that nobody wants it.
+func (in *bulkInput) pass(chunk []byte) bool {
+	select {
+	case in.chunks <- chunk:
+		return true
+	default:
+	}
+	in.mu.Lock()
+	if !in.stopped {
+		_ = in.control.SetReadDeadline(time.Time{})
+	}
+	in.mu.Unlock()
+	select {
+	case in.chunks <- chunk:
+		return true
+	case <-in.quit:
+		return false
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -134,21 +133,7 @@ func (m *lineMembers) readPlain(line []byte) bool {
 		if value, rest, ok = cutPlain(rest); !ok {
 			break
 		}
-		var member *[]byte
-		switch string(name) {
-		case "to":
-			member = &m.to
-		case "text":
-			member = &m.text
-		case "binary":
-			member = &m.binary
-		case "ref":
-			member = &m.ref
-		case "confirm":
-			member = &m.confirm
-		case "timeout":
-			member = &m.timeout
-		}
+		member := m.member(string(name))
 		if member == nil || *member != nil {
 			break
 		}
@@ -180,16 +165,6 @@ func cutPlain(b []byte) (s, rest []byte, ok bool) {
 	return nil, nil, false
 }
 
-// decodedLine is a line as a decoder knows it.
-type decodedLine struct {
-	To      json.RawMessage `json:"to"`
-	Text    *string         `json:"text"`
-	Binary  *string         `json:"binary"`
-	Ref     *string         `json:"ref"`
-	Confirm *string         `json:"confirm"`
-	Timeout *string         `json:"timeout"`
-}
-
 // lineSource gives a decoder one line at a time.
 type lineSource struct {
 	rest  []byte
@@ -206,7 +181,8 @@ func (s *lineSource) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// decode reads any line.
+// decode reads any line. It goes from token to token, since names are to be as they are documented, each of them once, which
+// package json does not ask for where it fills a struct.
 func (p *lineParser) decode(line []byte) (m lineMembers, err error) {
 	if hasLoneSurrogate(line) { // as for what is not UTF-8
 		return m, errors.New("the line has half of a surrogate pair, which is not valid UTF-8")
@@ -214,52 +190,102 @@ func (p *lineParser) decode(line []byte) (m lineMembers, err error) {
 	if p.decoder == nil {
 		p.source.given = 0
 		p.decoder = json.NewDecoder(&p.source)
-		p.decoder.DisallowUnknownFields()
 	}
 	p.source.rest = line
-	var l decodedLine
-	err = p.decoder.Decode(&l)
-	if err == nil && p.decoder.InputOffset() < p.source.given+int64(len(p.source.rest)) {
-		err = errors.New("there is more than one value")
+	if err = m.decode(p.decoder); err == nil && p.decoder.InputOffset() < p.source.given+int64(len(p.source.rest)) {
+		err = errNoLine // there is more than one value
 	}
 	if err != nil {
 		p.decoder = nil
-		return m, lineError(err)
-	}
-	for _, member := range []struct {
-		to   *[]byte
-		from *string
-	}{{&m.text, l.Text}, {&m.binary, l.Binary}, {&m.ref, l.Ref}, {&m.confirm, l.Confirm}, {&m.timeout, l.Timeout}} {
-		if member.from != nil {
-			*member.to = append([]byte{}, *member.from...)
-		}
-	}
-	switch raw := bytes.TrimSpace(l.To); {
-	case len(raw) == 0 || string(raw) == "null":
-	case raw[0] == '[':
-		err = json.Unmarshal(raw, &m.list)
-	default:
-		var to string
-		err = json.Unmarshal(raw, &to)
-		m.to = append([]byte{}, to...)
-	}
-	if err != nil {
-		return m, errors.New("to must be a string, or an array of strings")
+		return lineMembers{}, err
 	}
 	return m, nil
 }
 
-// lineError says what is wrong with a line in the words of its publisher.
-func lineError(err error) error {
-	var wrongType *json.UnmarshalTypeError
-	name, isUnknown := strings.CutPrefix(err.Error(), "json: unknown field ")
-	switch {
-	case isUnknown:
-		return fmt.Errorf("there is no member %s", name)
-	case errors.As(err, &wrongType) && wrongType.Field != "":
-		return fmt.Errorf("%s must not be a JSON %s", wrongType.Field, wrongType.Value)
+var errNoLine = errors.New("the line is not one JSON object")
+
+func (m *lineMembers) decode(d *json.Decoder) error {
+	if token, err := d.Token(); err != nil || token != json.Delim('{') {
+		return errNoLine
 	}
-	return errors.New("the line is not one JSON object")
+	seen := make(map[string]bool, 6)
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return errNoLine
+		}
+		var value any
+		if err := d.Decode(&value); err != nil {
+			return errNoLine
+		}
+		if err := m.set(name.(string), value); err != nil {
+			return err
+		}
+		if seen[name.(string)] {
+			return fmt.Errorf("there is more than one %s", name)
+		}
+		seen[name.(string)] = true
+	}
+	if _, err := d.Token(); err != nil {
+		return errNoLine
+	}
+	return nil
+}
+
+// set takes a member. One that is null is not there.
+func (m *lineMembers) set(name string, value any) error {
+	member := m.member(name)
+	switch value := value.(type) {
+	case nil:
+	case string:
+		if member != nil {
+			*member = append([]byte{}, value...)
+		}
+	case []any:
+		if name != "to" {
+			break
+		}
+		m.list = make([]string, len(value))
+		for i, v := range value {
+			id, ok := v.(string)
+			if !ok {
+				return errTo
+			}
+			m.list[i] = id
+		}
+		return nil
+	}
+	_, isString := value.(string)
+	switch {
+	case member == nil:
+		return fmt.Errorf("there is no member %.64q", name) // an answer is short, whatever the line is
+	case value == nil || isString:
+		return nil
+	case name == "to":
+		return errTo
+	}
+	return fmt.Errorf("%s must be a string", name)
+}
+
+var errTo = errors.New("to must be a string, or an array of strings")
+
+// member is where the value of that name goes; nil: there is no such name.
+func (m *lineMembers) member(name string) *[]byte {
+	switch name {
+	case "to":
+		return &m.to
+	case "text":
+		return &m.text
+	case "binary":
+		return &m.binary
+	case "ref":
+		return &m.ref
+	case "confirm":
+		return &m.confirm
+	case "timeout":
+		return &m.timeout
+	}
+	return nil
 }
 
 // hasLoneSurrogate reports whether JSON has an escape for half of a surrogate pair (RFC 8259 section 8.2).

@@ -44,16 +44,18 @@ type cluster struct {
 	instance  uint64 // this start of it
 	transport *http.Transport
 	slots     chan struct{} // has an element for each request that is being forwarded
+	hops      chan struct{} // has an element for each bulk request to another worker
 	alone     alone
 }
 
 const (
-	maxForwards      = 1024            // requests under way
-	forwardDial      = 3 * time.Second // to reach another worker
-	forwardIdle      = time.Minute     // for which a connection is kept: less than the other worker keeps it
-	forwardKept      = 64              // connections to each worker
-	forwardMargin    = 5 * time.Second // for the answer, beyond what the push may wait
-	maxAnswer        = 64 << 10        // of another worker, but to bulk requests
+	maxForwards      = 1024             // requests under way, and as many bulk requests
+	forwardDial      = 3 * time.Second  // to reach another worker
+	forwardWrite     = 10 * time.Second // for each write
+	forwardIdle      = time.Minute      // for which a connection is kept: less than the other worker keeps it
+	forwardKept      = 64               // connections to each worker
+	forwardMargin    = 5 * time.Second  // for the answer, beyond what the push may wait
+	maxAnswer        = 64 << 10         // of another worker, but to bulk requests
 	maxAnswerHeaders = 16 << 10
 )
 
@@ -69,7 +71,8 @@ func newCluster(o *Cluster, bases []base, scheme, port string, pushTimeout time.
 			return nil, fmt.Errorf("wspush: Cluster.Address: %q: %w", o.Address, err)
 		}
 	}
-	c := &cluster{keys: keys, address: address.scheme + address.rest, slots: make(chan struct{}, maxForwards)}
+	c := &cluster{keys: keys, address: address.scheme + address.rest, slots: make(chan struct{}, maxForwards), hops: make(chan struct{}, maxForwards)}
+	c.alone.turn = make(chan struct{}, 1)
 	var random [8]byte
 	_, _ = rand.Read(random[:]) // it never fails
 	c.instance = binary.BigEndian.Uint64(random[:])
@@ -78,6 +81,7 @@ func newCluster(o *Cluster, bases []base, scheme, port string, pushTimeout time.
 	}
 	c.transport = &http.Transport{
 		DialContext:            dialForward,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: forwardWrite / 2, PingTimeout: forwardWrite / 2},
 		TLSClientConfig:        o.TLS,
 		TLSHandshakeTimeout:    forwardDial,
 		ForceAttemptHTTP2:      true,
@@ -92,12 +96,22 @@ func newCluster(o *Cluster, bases []base, scheme, port string, pushTimeout time.
 	return c, nil
 }
 
+// dialForward connects to another worker.
 func dialForward(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := (&net.Dialer{Timeout: forwardDial}).DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
-	return sent.Conn(conn), nil
+	return sent.Conn(forwardConn{conn}), nil
+}
+
+// forwardConn is a connection on which no write takes longer than forwardWrite: the other worker may have stopped reading, and
+// the transport bounds only the wait for an answer, once it has written everything.
+type forwardConn struct{ net.Conn }
+
+func (c forwardConn) Write(p []byte) (int, error) {
+	_ = c.SetWriteDeadline(time.Now().Add(forwardWrite))
+	return c.Conn.Write(p)
 }
 
 // nilID is an ID that no connection has (RFC 9562 section 5.9).
@@ -131,8 +145,23 @@ var (
 )
 
 // locate finds the connection that an ID or a token names, or says where it is: then elsewhere is not nil. The error is ErrGone,
-// ErrShutdown, errNoKeys, errForeign, or one that says why a worker's restart is not certain.
+// ErrShutdown, errNoKeys, errForeign, or one that says why a worker's restart is not certain, which may take a while to find
+// out.
 func (w *Worker) locate(ctx context.Context, name string) (conn *Conn, elsewhere *seal.Place, err error) {
+	conn, elsewhere, err = w.find(name)
+	if err == errEarlier {
+		if err = w.cluster.checkAlone(ctx); err == nil {
+			err = ErrGone
+		}
+	}
+	return conn, elsewhere, err
+}
+
+// errEarlier is for a token of an earlier start of this worker, with which its connections ended; if it is one.
+var errEarlier = errors.New("wspush: the token has the address of this worker, and names another start")
+
+// find is locate, but returns errEarlier rather than wait.
+func (w *Worker) find(name string) (conn *Conn, elsewhere *seal.Place, err error) {
 	if c, ok := w.Conn(name); ok {
 		return c, nil, nil
 	}
@@ -153,11 +182,8 @@ func (w *Worker) locate(ctx context.Context, name string) (conn *Conn, elsewhere
 		return nil, nil, w.gone()
 	case w.roster.isEmpty():
 		return nil, nil, ErrShutdown
-	case place.Address == w.cluster.address: // an earlier start of this worker, with which its connections ended; if it is one
-		if err := w.cluster.checkAlone(ctx); err != nil {
-			return nil, nil, err
-		}
-		return nil, nil, ErrGone
+	case place.Address == w.cluster.address:
+		return nil, nil, errEarlier
 	}
 	return nil, &place, nil
 }

@@ -467,17 +467,18 @@ func TestSharedAddress(t *testing.T) {
 	<-read
 }
 
-// Something that is no worker of the Cluster listens where one should: 502, whatever it answers.
+// Something that is no worker of the Cluster listens where one should: 502 if it refuses, and otherwise 504, since it may be a
+// proxy that has passed the message on.
 func TestForwardedToStranger(t *testing.T) {
 	other := newMember(t, wspush.WorkerOptions{})
-	for _, status := range []int{200, 204, 302, 404, 410, 500} {
+	for status, want := range map[int]int{200: 504, 204: 504, 302: 502, 404: 502, 408: 504, 410: 502, 500: 504, 504: 504} {
 		stranger := testutil.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Location", "/elsewhere")
 			w.Header().Set("Wspush-Hop", "1 AAAA")
 			w.WriteHeader(status)
 		}))
 		conn, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: stranger}}))
-		if resp := post(t, tokenURL(other, conn), "", []byte("a")); resp.StatusCode != 502 {
+		if resp := post(t, tokenURL(other, conn), "", []byte("a")); resp.StatusCode != want {
 			t.Errorf("it answers %d: %s", status, resp.Status)
 		}
 	}

@@ -9,10 +9,12 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,10 +34,25 @@ func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t target, to *
 	out := &outgoing{
 		kind: hopHTTP, method: r.Method, place: to, path: t.path, name: t.id, query: r.URL.RawQuery, header: forwardedHeader(r),
 	}
-	ctx := r.Context()
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(w.cut, cancel)()
 	if r.Method == http.MethodPost {
 		// A deadline that stayed set would end the request's context while the other worker is waited for.
-		out.ended = func() { _ = http.NewResponseController(rw).SetReadDeadline(time.Time{}) }
+		var mu sync.Mutex // guards over: the transport may read the body for longer than this request lasts, and rw be no more
+		over := false
+		out.ended = func() {
+			mu.Lock()
+			defer mu.Unlock()
+			if !over {
+				_ = http.NewResponseController(rw).SetReadDeadline(time.Time{})
+			}
+		}
+		defer func() {
+			mu.Lock()
+			defer mu.Unlock()
+			over = true
+		}()
 		if p := out.take(rw, r); p != nil {
 			return p
 		}
@@ -133,16 +150,31 @@ type answer struct {
 	body   []byte
 }
 
-// errNotWorker is for an answer without a proof.
-var errNotWorker = errors.New("what listens there does not prove to be a worker with the same keys, whose clock is right")
+// errNotWorker is for an answer without a proof. errRefused is one by which something has refused the request, rather than
+// passed it on: a proxy in front of the worker may have, and then given up.
+var (
+	errNotWorker = errors.New("what listens there does not prove to be a worker with the same keys, whose clock is right")
+	errRefused   = fmt.Errorf("%w, and refuses", errNotWorker)
+)
+
+// notWorker is the error for an answer without a proof.
+func notWorker(status int) error {
+	if status >= 300 && status < 500 && status != http.StatusRequestTimeout && status != http.StatusRequestEntityTooLarge {
+		return errRefused
+	}
+	return errNotWorker
+}
 
 // send sends a request to another worker and reads the answer. If that fails, problem or outcome tells what it means.
 func (c *cluster) send(ctx context.Context, out *outgoing) (*answer, error) {
-	resp, _, err := c.do(ctx, c.transport, out)
+	resp, instance, err := c.do(ctx, c.transport, out)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode < 300 && instance != out.place.Instance { // no other can have done it
+		return nil, errNotWorker
+	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil || len(body) > maxAnswer {
 		return nil, errors.Join(err, errors.New("its answer could not be read to the end"))
@@ -187,7 +219,7 @@ func (c *cluster) do(ctx context.Context, transport *http.Transport, out *outgoi
 		instance, ok := c.verifyAnswer(resp.Header, proof)
 		if !ok {
 			resp.Body.Close()
-			return nil, 0, errNotWorker
+			return nil, 0, notWorker(resp.StatusCode)
 		}
 		return resp, instance, nil
 	}
@@ -210,7 +242,7 @@ func (c *cluster) request(out *outgoing) (r *http.Request, proof string, err err
 	r.URL.RawQuery = out.query
 	r.Header = out.header.Clone()
 	r.Header.Set("User-Agent", "wspush")
-	header, proof := c.proveHop(out.kind, out.method, out.name, out.query)
+	header, proof := c.proveHop(out.kind, out.place.Address, out.method, out.name, out.query)
 	r.Header.Set(hopHeader, header)
 	return r, proof, nil
 }
@@ -255,7 +287,7 @@ func (out *outgoing) bodyEnded() bool {
 // outcome is what the failure to send a request to another worker means to its publisher.
 func (out *outgoing) outcome(err error) error {
 	switch {
-	case errors.Is(err, errNotWorker), !out.isSent:
+	case errors.Is(err, errRefused), !out.isSent:
 		return ErrUnreachable
 	default:
 		return errUnknownHop
@@ -267,10 +299,16 @@ func (out *outgoing) problem(err error) *problem {
 	if failed := out.bodyErr.Load(); failed != nil && *failed != io.EOF { // then it has not got all of the message
 		return bodyProblem(*failed)
 	}
-	p := problemOf(out.outcome(err))
+	query, _ := url.ParseQuery(out.query)
+	p := problemOfPush(out.outcome(err), query.Get("confirm") != "")
 	p.bodyRead = out.bodyEnded()
-	if errors.Is(err, errNotWorker) {
-		p.Detail = "what listens at the address of the connection's worker is no worker with the same keys and the right time; nothing was written"
+	switch {
+	case p.Status == http.StatusGatewayTimeout && out.method != http.MethodPost:
+		p.Detail = "the worker that holds the connection was reached, and has not answered"
+	case errors.Is(err, errRefused):
+		p.Detail = "what listens at the address of the connection's worker is no worker with the same keys and the right time, and refuses the request; nothing was written"
+	case errors.Is(err, errNotWorker):
+		p.Detail = "what listens at the address of the connection's worker does not prove to be a worker with the same keys and the right time: it may be a proxy that has passed the message on"
 	}
 	return p
 }
@@ -326,7 +364,12 @@ func (w *Worker) pushElsewhere(ctx context.Context, to *seal.Place, token string
 		}
 		return 0, out.outcome(err)
 	}
-	if err := answer.err(); err != nil {
+	err = answer.err()
+	if deadline, ok := ctx.Deadline(); ok && errors.Is(err, ErrBusy) && time.Until(deadline) < 2*forwardReserve {
+		<-ctx.Done() // it was withdrawn for that
+		return 0, ctx.Err()
+	}
+	if err != nil {
 		return 0, err
 	}
 	milliseconds, _ := strconv.ParseFloat(answer.header.Get("Wspush-Rtt"), 64)

@@ -12,8 +12,8 @@ import (
 // its own. To anyone else it says nothing.
 const hopHeader = "Wspush-Hop"
 
-// hopSkew is how far the clocks of two workers may be apart. A proof that somebody has seen is good for twice that, for the
-// same request.
+// hopSkew is how far the clocks of two workers may be apart. A proof that somebody has seen is good for twice that: for a request
+// to the same worker that is the same but for its body.
 const hopSkew = 5 * time.Minute
 
 // hop is a request that another worker has sent.
@@ -28,19 +28,20 @@ const (
 
 var (
 	errHop      = errors.New("the request is not from a worker with the same keys")
-	errHopClock = errors.New("the request is from a worker whose clock is minutes off, or is not for the first time")
+	errHopClock = errors.New("the request is from a worker whose clock is minutes off")
 )
 
-// proveHop makes the proof that goes with a request.
-func (c *cluster) proveHop(kind hop, method, name, query string) (header, proof string) {
+// proveHop makes the proof that goes with a request to the worker with that address.
+func (c *cluster) proveHop(kind hop, address, method, name, query string) (header, proof string) {
 	at := strconv.FormatInt(time.Now().Unix(), 10)
-	proof = c.keys.Prove(hopMessage(kind, at, method, name, query))
-	return string(kind) + " " + at + " " + proof, proof
+	proof = c.keys.Prove(hopMessage(kind, at, address, method, name, query))
+	return strings.Join([]string{string(kind), at, address, proof}, " "), proof
 }
 
-// hopMessage is what the proof is of: a request with this method, that names this connection, and has this query.
-func hopMessage(kind hop, at, method, name, query string) string {
-	return strings.Join([]string{"request", string(kind), at, method, name, query}, "\n")
+// hopMessage is what the proof is of: a request to this worker, with this method, that names this connection, and has this
+// query. So whoever gets to see one, such as what listens now where a worker did, can use it nowhere else.
+func hopMessage(kind hop, at, address, method, name, query string) string {
+	return strings.Join([]string{"request", string(kind), at, address, method, name, query}, "\n")
 }
 
 // proveAnswer makes the header of the answer to a request with this proof: who answers.
@@ -69,10 +70,13 @@ func (w *Worker) readHop(answer http.Header, r *http.Request) (hop, error) {
 	if header == "" || w.cluster == nil {
 		return noHop, nil
 	}
-	kind, rest, _ := strings.Cut(header, " ")
-	at, proof, _ := strings.Cut(rest, " ")
+	fields := strings.Split(header, " ")
+	if len(fields) != 4 {
+		return noHop, errHop
+	}
+	kind, at, address, proof := hop(fields[0]), fields[1], fields[2], fields[3]
 	_, name := cutLast(addressPath(r.URL.EscapedPath()))
-	if !w.cluster.keys.Verify(hopMessage(hop(kind), at, r.Method, name, r.URL.RawQuery), proof) {
+	if !w.cluster.keys.Verify(hopMessage(kind, at, address, r.Method, name, r.URL.RawQuery), proof) {
 		return noHop, errHop
 	}
 	seconds, err := strconv.ParseInt(at, 10, 64)
@@ -80,5 +84,8 @@ func (w *Worker) readHop(answer http.Header, r *http.Request) (hop, error) {
 		return noHop, errHopClock
 	}
 	answer.Set(hopHeader, w.cluster.proveAnswer(proof))
-	return hop(kind), nil
+	if address != w.cluster.address {
+		return noHop, errLoop
+	}
+	return kind, nil
 }

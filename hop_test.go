@@ -20,8 +20,9 @@ func TestHopProof(t *testing.T) {
 	w := &Worker{cluster: c}
 	prove := func(kind hop, age time.Duration) string {
 		at := strconv.FormatInt(time.Now().Add(-age).Unix(), 10)
-		return string(kind) + " " + at + " " + c.keys.Prove(hopMessage(kind, at, "POST", "v1.token", "type=text"))
+		return string(kind) + " " + at + " " + c.address + " " + c.keys.Prove(hopMessage(kind, at, c.address, "POST", "v1.token", "type=text"))
 	}
+	elsewhere, _ := c.proveHop(hopHTTP, "http://127.0.0.1:2", "POST", "v1.token", "type=text")
 	for _, tt := range []struct {
 		header, method, target string
 		want                   hop
@@ -38,6 +39,7 @@ func TestHopProof(t *testing.T) {
 		{prove(hopHTTP, 0), "POST", "/ws/@connections/v1.another?type=text", noHop, errHop},
 		{prove(hopHTTP, 0), "POST", "/ws/@connections/v1.token?type=binary", noHop, errHop},
 		{prove(hopHTTP, 0), "POST", "/ws/@connections/v1.token", noHop, errHop},
+		{elsewhere, "POST", "/ws/@connections/v1.token?type=text", noHop, errLoop},
 		{"inprocess" + prove(hopHTTP, 0)[4:], "POST", "/ws/@connections/v1.token?type=text", noHop, errHop},
 		{"x", "POST", "/ws/@connections/v1.token?type=text", noHop, errHop},
 	} {
@@ -45,7 +47,7 @@ func TestHopProof(t *testing.T) {
 		r.Header.Set(hopHeader, tt.header)
 		answer := http.Header{}
 		got, err := w.readHop(answer, r)
-		if got != tt.want || err != tt.err || (answer.Get(hopHeader) != "") != (got != noHop) {
+		if got != tt.want || err != tt.err || (answer.Get(hopHeader) != "") != (got != noHop || err == errLoop) {
 			t.Errorf("%s %s %q: %q, %v", tt.method, tt.target, tt.header, got, err)
 		}
 	}

@@ -140,6 +140,9 @@ func problemOfPush(err error, confirm bool) *problem {
 	p := problemOf(err)
 	if confirm && p.Status == http.StatusGatewayTimeout {
 		p.Type = typeUnconfirmed
+		if errors.Is(err, errUnknownHop) {
+			return p
+		}
 		p.Detail = "the client has not confirmed the message in time: it may have been received, and may still be"
 		if errors.Is(err, errUnknownGone) {
 			p.Detail = "the connection ended before the client confirmed the message: it may have been received"

@@ -67,6 +67,8 @@ func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize func(
 	}
 	from, err := w.readHop(rw.Header(), r)
 	switch {
+	case errors.Is(err, errLoop):
+		return problemOf(err), nil
 	case err != nil:
 		return newProblem(http.StatusForbidden, err.Error()), nil
 	case from == hopProbe:
@@ -94,6 +96,8 @@ func (w *Worker) handleOne(rw http.ResponseWriter, r *http.Request, from hop) *p
 		return newProblem(http.StatusNotFound, err.Error())
 	case err != nil:
 		return newProblem(http.StatusBadRequest, err.Error())
+	case from != noHop && t.form != formPath: // the proof is of the path
+		return newProblem(http.StatusForbidden, errHop.Error())
 	}
 	c, elsewhere, err := w.locate(r.Context(), t.id)
 	if elsewhere != nil {

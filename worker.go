@@ -28,16 +28,18 @@ type Worker struct {
 	bodies     sync.Pool // of *bytes.Buffer
 	bulkPushes sync.Pool // of *bulkPush
 	listener   net.Listener
-	server     *http.Server  // nil with NoListen
-	express    *express      // in front of it; nil where every request is for net/http
-	pushers    *publishers   // its connections
-	served     chan struct{} // closed when the server has stopped accepting
-	stopping   atomic.Bool   // the listener is about to be closed
-	handlers   tally         // of the server's that are running, but for those that are in AuthorizePush
-	requests   tally         // the same, until they have answered
-	cutting    sync.Mutex    // guards the end of a Shutdown whose context has ended
-	plan       drainPlan     // of Shutdown
-	cluster    *cluster      // nil if there is none
+	server     *http.Server    // nil with NoListen
+	express    *express        // in front of it; nil where every request is for net/http
+	pushers    *publishers     // its connections
+	served     chan struct{}   // closed when the server has stopped accepting
+	stopping   atomic.Bool     // the listener is about to be closed
+	handlers   tally           // of the server's that are running, but for those that are in AuthorizePush
+	requests   tally           // the same, until they have answered
+	cutting    sync.Mutex      // guards the end of a Shutdown whose context has ended
+	plan       drainPlan       // of Shutdown
+	cluster    *cluster        // nil if there is none
+	cut        context.Context // ends when what Shutdown has not seen the end of is cut
+	cutAll     context.CancelFunc
 }
 
 // Limits of the push listener. A publisher sends a short request and a body of at most MaxPushBytes; whoever is slower
@@ -77,6 +79,7 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 		}
 		return nil, err
 	}
+	w.cut, w.cutAll = context.WithCancel(context.Background())
 	w.sockets.SetMaxPending(o.MaxPendingAll)
 	w.shared = &shared{registry: newRegistry(), bases: b, public: public, cluster: w.cluster, maxPushBytes: o.MaxPushBytes, log: o.Logger}
 	names := make([]string, len(b))
@@ -224,7 +227,7 @@ func (w *Worker) Push(ctx context.Context, id string, typ MessageType, data []by
 
 // PushConfirmed sends data to the connection with the given ID, as Conn.PushConfirmed does. An ID that this worker does not
 // have is ErrGone, and ErrShutdown after Shutdown. It may be a token, as for Push; for a connection of another worker, a ctx
-// without deadline has it wait for 5 s.
+// without deadline has it wait for 5 s, and none for more than 30 s.
 func (w *Worker) PushConfirmed(ctx context.Context, id string, typ MessageType, data []byte) (roundTrip time.Duration, err error) {
 	c, elsewhere, err := w.locate(ctx, id)
 	switch {
@@ -332,6 +335,7 @@ func (w *Worker) stopServer(ctx context.Context) (stopped bool) {
 	if w.server.Shutdown(brief) != nil {
 		w.server.Close()
 	}
+	w.cutAll() // what waits for another worker does not notice that its publisher's connection has ended
 	<-w.served
 	<-w.handlers.none()
 	defer context.AfterFunc(brief, w.pushers.stop)()
