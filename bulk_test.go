@@ -471,6 +471,7 @@ func TestBulkUnread(t *testing.T) {
 
 // The messages of one connection are written in the order of the lines, whoever else pushes meanwhile.
 func TestBulkOrder(t *testing.T) {
+	t.Parallel()
 	w := newWorker(t, nil)
 	server := serve(t, w, nil)
 	const count, each = 20, 500
@@ -585,6 +586,7 @@ func TestBulkIdle(t *testing.T) {
 
 // Shutdown ends bulk requests once their clients are gone. They are told how far they have been read.
 func TestBulkShutdown(t *testing.T) {
+	t.Parallel()
 	w := newWorker(t, nil)
 	client, conn, _ := dial(t, w, serve(t, w, nil), testutil.Options{})
 	b, idle := openBulk(t, dialPush(t, w)), openBulk(t, dialPush(t, w))
@@ -644,6 +646,7 @@ func TestBulkOldAndCareful(t *testing.T) {
 
 // A small MaxPending is for clients that do not read: it refuses nothing only because lines come together.
 func TestBulkSmallMaxPending(t *testing.T) {
+	t.Parallel()
 	w := newWorker(t, &wspush.WorkerOptions{MaxPending: 2000})
 	client, conn, _ := dial(t, w, serve(t, w, nil), testutil.Options{})
 	b := openBulk(t, dialPush(t, w))
@@ -660,6 +663,7 @@ func TestBulkSmallMaxPending(t *testing.T) {
 
 // Bytes of every kind and size arrive as they were sent.
 func TestBulkSizes(t *testing.T) {
+	t.Parallel()
 	w := newWorker(t, nil)
 	client, conn, _ := dial(t, w, serve(t, w, nil), testutil.Options{})
 	b := openBulk(t, dialPush(t, w))

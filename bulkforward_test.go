@@ -132,6 +132,7 @@ func TestBulkForwardedOrder(t *testing.T) {
 // A worker that goes away in the middle leaves the outcome of its lines unknown, or says that nothing was written; lines for
 // others go on, and its own find it again when it is back.
 func TestBulkForwardedWorkerGone(t *testing.T) {
+	t.Parallel()
 	holder, other := newMember(t, wspush.WorkerOptions{}), newMember(t, wspush.WorkerOptions{})
 	conn, client := connectTo(t, holder)
 	own, ownClient := connectTo(t, other)
@@ -162,6 +163,7 @@ func TestBulkForwardedWorkerGone(t *testing.T) {
 
 // A publisher that leaves takes what it has sent through another worker with it.
 func TestBulkForwardedLeaves(t *testing.T) {
+	t.Parallel()
 	holder, other := newMember(t, wspush.WorkerOptions{}), newMember(t, wspush.WorkerOptions{})
 	client, silent, _ := dial(t, holder, serve(t, holder, nil), testutil.Options{Silent: true})
 	push := dialPush(t, other)
@@ -194,6 +196,7 @@ func TestBulkForwardedOnce(t *testing.T) {
 
 // Something that is no worker does not get to answer for one.
 func TestBulkForwardedToStranger(t *testing.T) {
+	t.Parallel()
 	stranger := testutil.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/x-ndjson")
 		if strings.HasPrefix(r.URL.Path, "/refused/") {

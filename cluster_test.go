@@ -81,6 +81,7 @@ func shutDown(t testing.TB, w *wspush.Worker) {
 // One public name in front of three workers. The greeting tells nothing but that; a push to it arrives whichever worker it
 // comes to, a thousand of a thousand.
 func TestThreeWorkersBehindOneName(t *testing.T) {
+	t.Parallel()
 	var workers []*wspush.Worker
 	name := balance(t, &workers)
 	for range 3 {

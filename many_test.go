@@ -39,6 +39,7 @@ func publish(client *http.Client, address, message string) (int, error) {
 // message that is posted to the front reaches either, and half of the time it is the one that has never heard of the
 // client: 410. Posted to the address in the greeting it arrives, 1000 of 1000.
 func TestTwoWorkersBehindOneFront(t *testing.T) {
+	t.Parallel()
 	var upstreams []*url.URL
 	workers := map[string]*wspush.Worker{}
 	for range 2 {
@@ -115,6 +116,7 @@ func TestTwoWorkersBehindOneFront(t *testing.T) {
 // 500 clients connect at once, and each is pushed to 50 times by 16 publishers, while others come and go. Every message
 // reaches its own client, once, and none other; the messages of each publisher arrive in order.
 func TestManyClientsManyPublishers(t *testing.T) {
+	t.Parallel()
 	const clients, publishers, messages = 500, 16, 50
 	w := newWorker(t, nil)
 	server := serve(t, w, nil)

@@ -573,6 +573,7 @@ func TestRefusalsAreCounted(t *testing.T) {
 // One slow client holds back nobody else: of 1,000 clients 10 do not read, and the others have their message before any
 // of those has an outcome.
 func TestPushEachStalled(t *testing.T) {
+	t.Parallel()
 	const clients, stalled = 500, 10
 	w := newWorker(t, nil)
 	address := serveSmall(t, newHandler(t, w, nil), nil)

@@ -198,6 +198,7 @@ func untilWrong(raw []byte, compression bool) []byte {
 // A client that breaks the protocol is told how, at the first byte that does, and the connection ends: at once, whether the
 // client goes on or not; and not by a reset, which could overtake the close frame. Messages before that arrive.
 func TestViolations(t *testing.T) {
+	t.Parallel()
 	ways := map[string]func(c *testutil.Client, raw, least []byte){
 		"in one segment": func(c *testutil.Client, raw, _ []byte) { _, _ = c.Conn().Write(raw) },
 		"and more": func(c *testutil.Client, raw, _ []byte) {
@@ -296,6 +297,7 @@ func (b breach) test(t *testing.T, compressed, read bool, before []testutil.Mess
 // The same over TCP, where the stream must end with a FIN, while the connection is silent and in one segment with the
 // handshake; and when the client does not answer.
 func TestViolationsOverTCP(t *testing.T) {
+	t.Parallel()
 	for _, compressed := range []bool{false, true} {
 		w := newWorker(t, quiet())
 		ends := make(chan error, 1)
