@@ -11,18 +11,17 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/wspush/wspush/internal/seal"
-	"github.com/wspush/wspush/internal/socket"
 	"github.com/wspush/wspush/internal/wire"
 )
 
 // bulk is one bulk request under way: each line of it is a push, and is answered by a line as soon as there is an outcome.
 //
-// Three goroutines share it. The handler's own reads lines and starts pushes; another reads the body ahead of it, so that it
-// knows whether there is more; a third writes answers. While there is more, messages are gathered by connection, and those to
-// one connection share a write. That is, beside the cost of HTTP, what makes them cheaper than so many requests.
+// The handler's own goroutine reads lines and starts pushes; another (input) reads the body ahead of it, so that it knows whether
+// there is more; a third (output) writes answers. While there is more, messages are gathered by connection, and those to one
+// connection share a write: that is, beside the cost of HTTP, what makes them cheaper than so many requests. Lines for other
+// workers' connections have requests of their own (hops), with goroutines of theirs. The handler waits for all of them.
 type bulk struct {
 	worker *Worker
 	ctx    context.Context // ends when the publisher is gone: the request's own does so, too, when a read has timed out
@@ -59,32 +58,6 @@ const (
 	groupBytes  = 16 << 10     // for one connection: what fits into one write
 	bulkMethods = "OPTIONS, POST"
 )
-
-// group is what has been gathered for one connection.
-type group struct {
-	conn     *Conn
-	pushes   []*bulkPush
-	messages []*socket.Message
-	bytes    int
-}
-
-// bulkPush is one push of a bulk request.
-type bulkPush struct {
-	bulk    *bulk
-	conn    *Conn
-	message socket.Message
-	settle  func(error) // done
-	answer  answerTo
-	confirm bool
-	timeout time.Duration
-	cost    int // in held
-
-	// Guarded by bulk.mu.
-	isDone  bool
-	err     error
-	pending bool        // it is or was: it is not used again
-	timer   *time.Timer // nil if there is none
-}
 
 // bulkMount is the mount of the path of a bulk request.
 func bulkMount(r *http.Request) (mount string, ok bool) {
@@ -255,86 +228,6 @@ func (b *bulk) find(to string) (c *Conn, elsewhere *seal.Place, err error) {
 	return c, elsewhere, err
 }
 
-// pushTo gathers a push.
-func (b *bulk) pushTo(c *Conn, answer answerTo, p linePush) {
-	w := b.worker
-	push, _ := w.bulkPushes.Get().(*bulkPush)
-	if push == nil {
-		push = new(bulkPush)
-		push.settle = push.done
-	}
-	push.bulk, push.conn, push.answer, push.cost = b, c, answer, len(p.data)+pushCost
-	push.confirm, push.timeout = p.confirm, w.pushTimeout(pushQuery{confirm: p.confirm, timeout: p.timeout})
-	if err := c.socket.Prepare(&push.message, p.typ == Binary, p.data, push.settle); err != nil {
-		b.refusePush(answer, err)
-		return
-	}
-	if p.confirm {
-		push.message.Confirm()
-	}
-	b.gather(push)
-}
-
-func (b *bulk) gather(p *bulkPush) {
-	g := b.groups[p.conn]
-	if g == nil {
-		if n := len(b.spare); n > 0 {
-			g, b.spare = b.spare[n-1], b.spare[:n-1]
-		} else {
-			g = new(group)
-		}
-		g.conn = p.conn
-		b.groups[p.conn] = g
-		b.order = append(b.order, g)
-	}
-	g.pushes = append(g.pushes, p)
-	g.messages = append(g.messages, &p.message)
-	g.bytes += p.cost - pushCost
-	b.gathered++
-	b.cost += p.cost
-	if g.bytes >= groupBytes || b.gathered >= gatherMax || b.cost >= gatherCost {
-		b.flush()
-	}
-}
-
-// flush starts what has been gathered.
-func (b *bulk) flush() {
-	if b.gathered == 0 {
-		return
-	}
-	b.hold(b.cost, b.gathered)
-	b.output.cork()
-	for _, g := range b.order {
-		if b.gone.Load() {
-			g.withdraw()
-			continue
-		}
-		b.refuseExcess(g)
-		g.conn.socket.StartAll(g.messages)
-	}
-	for _, g := range b.order {
-		b.sortOut(g)
-		delete(b.groups, g.conn)
-		clear(g.pushes)
-		clear(g.messages)
-		*g = group{pushes: g.pushes[:0], messages: g.messages[:0]}
-		b.spare = append(b.spare, g)
-	}
-	clear(b.order)
-	b.order, b.gathered, b.cost = b.order[:0], 0, 0
-	b.output.uncork()
-	if b.gone.Load() { // maybe before these were pending
-		b.leave()
-	}
-}
-
-// withdraw settles what will not be started.
-func (g *group) withdraw() {
-	for _, p := range g.pushes {
-		p.done(context.Canceled)
-	}
-}
-
 // makeRoom is hold for what is not gathered. What is does not wait for it.
 func (b *bulk) makeRoom(cost, pushes int) {
 	b.mu.Lock()
@@ -358,81 +251,6 @@ func (b *bulk) hold(cost, pushes int) {
 	}
 	b.held += cost
 	b.unsettled += pushes
-}
-
-// refuseExcess settles what the connection must not hold of the request's room. What it gets then waits for nobody.
-func (b *bulk) refuseExcess(g *group) {
-	b.mu.Lock()
-	held := b.waiting[g.conn]
-	b.mu.Unlock()
-	if held == 0 || held+g.bytes+pushCost*len(g.pushes) <= connHeld {
-		return
-	}
-	kept := g.messages[:0]
-	for _, p := range g.pushes {
-		if held += p.cost; held > connHeld {
-			p.done(socket.ErrFull)
-			continue
-		}
-		kept = append(kept, &p.message)
-	}
-	g.messages = kept
-}
-
-// sortOut takes back what has been settled, and waits for the rest.
-func (b *bulk) sortOut(g *group) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, p := range g.pushes {
-		switch {
-		case p.isDone && p.err == nil:
-			*p = bulkPush{settle: p.settle}
-			b.worker.bulkPushes.Put(p)
-		case !p.isDone:
-			p.pending = true
-			b.pending[p] = struct{}{}
-			b.waiting[p.conn] += p.cost
-			if p.timeout > 0 {
-				p.timer = time.AfterFunc(p.timeout, func() { p.abandon(context.DeadlineExceeded) })
-			}
-		}
-	}
-}
-
-// done takes note of the outcome. It may be called under a lock of the socket.
-func (p *bulkPush) done(err error) {
-	b := p.bulk
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if p.isDone { // it was abandoned for two reasons
-		return
-	}
-	p.isDone, p.err = true, err
-	if p.pending {
-		if p.timer != nil {
-			p.timer.Stop()
-		}
-		delete(b.pending, p)
-		if b.waiting[p.conn] -= p.cost; b.waiting[p.conn] == 0 {
-			delete(b.waiting, p.conn)
-		}
-	}
-	b.output.settled(p)
-	b.settledOne()
-}
-
-// settledOne takes note that one push more has been settled; mu is held.
-func (b *bulk) settledOne() {
-	if b.unsettled--; b.unsettled == 0 {
-		b.changed.Broadcast()
-	}
-}
-
-// abandon gives up a pending push.
-func (p *bulkPush) abandon(cause error) {
-	if err, decided := p.conn.socket.Abandon(&p.message, cause); decided {
-		p.done(err)
-	}
 }
 
 // leave is for a publisher that is gone: what has not begun is withdrawn, and what waits for room does so no longer.
