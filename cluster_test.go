@@ -620,3 +620,38 @@ func TestClusterOptions(t *testing.T) {
 		}
 	}
 }
+
+// countingListener counts the connections that it accepts.
+type countingListener struct {
+	net.Listener
+	n atomic.Int64
+}
+
+func (l *countingListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		l.n.Add(1)
+	}
+	return c, err
+}
+
+// Requests to another worker share connections.
+func TestForwardedKeepAlive(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	counting := &countingListener{Listener: l}
+	holder, other := newMember(t, wspush.WorkerOptions{Listener: counting}), newMember(t, wspush.WorkerOptions{})
+	conn, client := connectTo(t, holder)
+	for i := range 50 {
+		message := big[:1000*i] // small ones that are read before, and others that are sent while they come in
+		if resp := post(t, tokenURL(other, conn), "", []byte(message)); resp.StatusCode != 204 {
+			t.Fatal(resp.Status)
+		}
+		client.Expect(testutil.Text, message)
+	}
+	if n := counting.n.Load(); n != 1 {
+		t.Errorf("50 pushes took %d connections", n)
+	}
+}

@@ -185,3 +185,22 @@ func TestSlowBulkShutdownWhileSending(t *testing.T) {
 }
 
 var _ = http.NoBody
+
+// A worker that takes a push and never answers leaves its outcome unknown, 5 s after what the push may wait.
+func TestSlowForwardUnanswered(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	silent := testutil.Serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-release }))
+	defer close(release)
+	conn, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: silent}}))
+	other := newMember(t, wspush.WorkerOptions{})
+	begun := time.Now()
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Post(tokenURL(other, conn), "", strings.NewReader("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if waited := time.Since(begun); resp.StatusCode != 504 || waited < 35*time.Second || waited > 40*time.Second {
+		t.Errorf("%s after %v", resp.Status, waited)
+	}
+}

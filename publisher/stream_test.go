@@ -501,12 +501,12 @@ func TestStreamIdle(t *testing.T) {
 			if err := inError(t, s.Push(t.Context(), connection("http://127.0.0.1", 0), publisher.Text, nil)); err != nil {
 				t.Error(err)
 			}
-			time.Sleep(30 * time.Second)
+			<-time.After(30 * time.Second)
 		}
 		if _, open := w.count(); open != 1 || len(w.paths()) != 1 {
 			t.Errorf("%d are open of %d", open, len(w.paths()))
 		}
-		time.Sleep(40 * time.Second)
+		<-time.After(40 * time.Second)
 		if _, open := w.count(); open != 0 || s.Lanes() != 0 {
 			t.Errorf("%d are open", open)
 		}
@@ -532,7 +532,7 @@ func TestStreamStalled(t *testing.T) {
 			if err := s.Send(t.Context(), connection("http://127.0.0.1", i), publisher.Text, nil, func(err error) { outcomes <- err }); err != nil {
 				t.Error(err)
 			}
-			time.Sleep(10 * time.Second)
+			<-time.After(10 * time.Second)
 		}
 		for _, want := range []error{nil, nil, publisher.ErrUnknown} {
 			if err := inError(t, <-outcomes); !errors.Is(err, want) {

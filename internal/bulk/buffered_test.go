@@ -40,7 +40,7 @@ func piped(t *testing.T, h http.HandlerFunc) *http.Client {
 func TestBuffered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := bulk.Open(t.Context(), piped(t, whole), post("http://pipe"), 1<<20)
-		time.Sleep(time.Minute) // which only lines count
+		<-time.After(time.Minute) // which only lines count
 		begun := time.Now()
 		s := send(t, r, 1, "a")
 		if o := <-s; o.err != nil || o.answer.Status != 204 {
@@ -78,7 +78,7 @@ func TestSilent(t *testing.T) {
 func TestNotBuffered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := bulk.Open(t.Context(), piped(t, stream(func(n int, line string) string {
-			time.Sleep(time.Minute)
+			<-time.After(time.Minute)
 			return ok(n, line)
 		})), post("http://pipe"), 1<<20)
 		if o := <-send(t, r, 1, "a"); o.err != nil {
@@ -140,7 +140,7 @@ func TestCloseSendIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := bulk.Open(t.Context(), piped(t, whole), post("http://pipe"), 1<<20)
 		r.CloseSendIdle()
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		if o := <-send(t, r, 1, "a"); o.err != nil {
 			t.Errorf("got %v", o)
 		}
