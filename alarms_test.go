@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/wspush/wspush/internal/testutil"
 )
 
 const never = math.MaxInt64
@@ -99,7 +101,7 @@ func TestAlarms(t *testing.T) {
 					if len(s.woken)%4 == 0 {
 						return never
 					}
-					return 2 * time.Duration(rand.IntN(50_000)) * time.Microsecond
+					return 2 * time.Duration(1+rand.IntN(50_000)) * time.Microsecond
 				}
 			}
 			all[i] = s
@@ -119,7 +121,7 @@ func TestAlarms(t *testing.T) {
 					default:
 						s.set(2*time.Duration(rand.IntN(50_000))*time.Microsecond + time.Microsecond)
 					}
-					<-time.After(2 * time.Duration(rand.IntN(500)) * time.Microsecond)
+					testutil.Pass(2 * time.Duration(rand.IntN(500)) * time.Microsecond)
 				}
 			})
 		}
@@ -178,7 +180,7 @@ func TestAlarmsMoved(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				alarms := newAlarms()
 				a, b := newSleeper(t, alarms), newSleeper(t, alarms)
-				tt.script(func(d time.Duration) { <-time.After(d); synctest.Wait() }, a, b)
+				tt.script(func(d time.Duration) { testutil.Pass(d); synctest.Wait() }, a, b)
 				<-time.After(time.Hour)
 				synctest.Wait()
 				a.drop()

@@ -143,7 +143,7 @@ func TestShutdownWaitsForCallbacks(t *testing.T) {
 		opts := j.options()
 		opts.IdleTimeout = time.Hour
 		opts.OnMessage = func(*wspush.Conn, wspush.MessageType, []byte) {
-			<-time.After(takes)
+			testutil.Pass(takes)
 			j.add("message")
 		}
 		w, client, _ := overPipe(t, *quiet(), opts)

@@ -53,7 +53,7 @@ func gather(t *testing.T, n int, wopts wspush.WorkerOptions, copts testutil.Opti
 		go func() {
 			defer close(m.ended)
 			for {
-				<-time.After(latency)
+				testutil.Pass(latency)
 				_, data, err := m.Message()
 				if err != nil {
 					m.at, m.err = time.Now(), err
@@ -502,7 +502,7 @@ func TestDrainTwice(t *testing.T) {
 				c := gather(t, 10, wspush.WorkerOptions{DrainOver: 10 * time.Second}, testutil.Options{}, 0)
 				begin := time.Now()
 				first := c.shutdown(context.Background())
-				<-time.After(later)
+				testutil.Pass(later)
 				second := c.shutdown(context.Background())
 				if err := errors.Join(<-first, <-second); err != nil {
 					t.Errorf("Shutdown: %v", err)

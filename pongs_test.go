@@ -58,11 +58,11 @@ func TestPongs(t *testing.T) {
 					}
 				}()
 				for _, step := range tt.pongs {
-					<-time.After(step.at - time.Since(begin))
+					testutil.Pass(step.at - time.Since(begin))
 					synctest.Wait() // for a ping of the same moment, which is then answered
 					client.Send(testutil.Pong, []byte(step.payload))
 				}
-				<-time.After(10*s - time.Since(begin))
+				testutil.Pass(10*s - time.Since(begin))
 				synctest.Wait()
 				client.Close()
 				<-done

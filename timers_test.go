@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/wspush/wspush/internal/testutil"
 )
 
 // connection is what the timers see of one, in a bubble of fake time.
@@ -38,7 +40,7 @@ func (c *connection) note(what string) { c.events = append(c.events, fmt.Sprint(
 
 // wait lets time pass, which in a bubble takes none.
 func (c *connection) wait(d time.Duration) {
-	<-time.After(d)
+	testutil.Pass(d)
 	synctest.Wait()
 }
 
