@@ -1,0 +1,22 @@
+package main
+
+import (
+	"log"
+	"net/http"
+	"time"
+
+	"github.com/wspush/wspush"
+)
+
+func main() {
+	worker, err := wspush.NewWorker(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	handler, err := wspush.NewHandler(worker, &wspush.Options{PingInterval: 25 * time.Second})
+	if err != nil {
+		log.Fatal(err)
+	}
+	http.Handle("/ws", handler)
+	log.Fatal(http.ListenAndServe("127.0.0.1:8080", nil))
+}
