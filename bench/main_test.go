@@ -8,11 +8,11 @@ import (
 	"testing"
 )
 
-// TestSmoke runs the whole benchmark with tiny numbers, and looks that every metric is there.
+// TestSmoke runs the whole benchmark, as docs/performance.md says, but with tiny numbers, and looks that every metric is there.
 func TestSmoke(t *testing.T) {
-	t.Run("comparison", func(t *testing.T) { testSmoke(t, "", "-servers", strings.Join(goAll, ",")) })
-	t.Run("delivery", func(t *testing.T) { testSmoke(t, delivery, "-delivery") })
-	t.Run("bulk", func(t *testing.T) { testSmoke(t, bulk, "-bulk", "-servers", "wspush,coder,gorilla,gws") })
+	t.Run("go run .", func(t *testing.T) { testSmoke(t, "", "-servers", strings.Join(goAll, ",")) })
+	t.Run("go run . -delivery", func(t *testing.T) { testSmoke(t, delivery, "-delivery") })
+	t.Run("go run . -bulk", func(t *testing.T) { testSmoke(t, bulk, "-bulk", "-servers", "wspush,coder,gorilla,gws") })
 }
 
 func testSmoke(t *testing.T, group string, args ...string) {

@@ -42,7 +42,7 @@ var legends = map[string]string{
 // Table writes the results for a terminal.
 func (r *Results) Table(w io.Writer) { r.write(w, grid.text) }
 
-// Markdown writes the results for the README.
+// Markdown writes the results for docs/performance.md.
 func (r *Results) Markdown(w io.Writer) { r.write(w, grid.markdown) }
 
 // write writes the results with the tables in the given form.

@@ -50,7 +50,7 @@ func TestMarkdown(t *testing.T) {
 	}
 }
 
-// The terminal's table has the same cells as that of the README.
+// The terminal's table has the same cells as that of docs/performance.md.
 func TestTable(t *testing.T) {
 	r := testResults(t)
 	var text, markdown bytes.Buffer
