@@ -54,7 +54,7 @@ func trimmed(lines []string) []string {
 
 var (
 	leftOut = regexp.MustCompile(`^[ \t]*((//|#|--|;)[ \t]*)?…$|^[ \t]*(/\*|<!--) … (\*/|-->)$`)
-	command = regexp.MustCompile(`^(\$ .+|(go (run|test|build|get|vet)|curl|http|bash|make|npm|node|nginx|docker|git) .*)$`)
+	command = regexp.MustCompile(`^(\$ .+|(go (run|test|build|get|vet)|curl|bash|make|npm|docker|git) .+|http .*://.*)$`)
 )
 
 // CheckExcerpts looks for the page's code in the sources, and for commands where nobody would run them.

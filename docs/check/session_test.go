@@ -1,7 +1,9 @@
 package check
 
 import (
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -82,6 +84,25 @@ func TestCheckCommands(t *testing.T) {
 	}
 	if wrong := want(checkCommands(t, "", sources, "'''console", "'''", "<!-- run: background -->", "'''go", "'''"), "is for a block marked console"); wrong != "" {
 		t.Error(wrong)
+	}
+}
+
+// A page that needs what is not installed is not the page's fault.
+func TestMissing(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.Symlink(bash, filepath.Join(dir, "bash")); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir)
+	for _, line := range []string{"$ curl x", "$ true | curl x", "$ x=$(curl x)", "$ true; curl \\\nx"} {
+		problems, err := page("'''console", line, "'''").CheckCommands(dir, t.TempDir(), nil)
+		if tool := new(missing); !errors.As(err, &tool) || tool.tool != "curl" || len(problems) > 0 {
+			t.Errorf("%s: %v, %v", line, problems, err)
+		}
 	}
 }
 

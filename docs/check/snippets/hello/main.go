@@ -1,3 +1,4 @@
+// Command hello is the program in README.md: all that an application needs.
 package main
 
 import (
