@@ -18,6 +18,7 @@ type publishers struct {
 	max      int64 // negative: no limit
 	tls      bool  // the listener's connections are for TLS, and an answer in plain text is none
 	n        atomic.Int64
+	refused  atomic.Uint64 // so far
 	refusing chan struct{} // has an element for each connection that is being refused
 	running  sync.WaitGroup
 	ctx      context.Context // ends when nobody is to be told any more
@@ -42,6 +43,7 @@ func (p *publishers) enter(conn net.Conn) bool {
 		return true
 	}
 	p.n.Add(-1)
+	p.refused.Add(1)
 	p.refuse(conn)
 	return false
 }

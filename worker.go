@@ -257,21 +257,6 @@ func (w *Worker) Conns() iter.Seq[*Conn] { return w.shared.registry.all() }
 // Len returns how many connections are live.
 func (w *Worker) Len() int { return w.shared.registry.len() }
 
-// Stats returns what the worker has done so far. The numbers are not all of the same instant.
-func (w *Worker) Stats() Stats {
-	c := &w.shared.count
-	return Stats{
-		Connections: w.Len(),
-		Accepted:    c.accepted.Load(),
-		Received:    c.received.Load(),
-		Written:     c.written.Load(),
-		Confirmed:   c.confirmed.Load(),
-		Refused:     c.refused.Load(),
-		Unknown:     c.unknown.Load(),
-		Forwarded:   c.forwarded.Load(),
-	}
-}
-
 // Shutdown ends the worker. Its Handlers refuse new connections with 503. Clients are closed with 1012 (service restart), all
 // at once or spread over WorkerOptions.DrainOver; until then, pushes to them are delivered. When no connection is left, the
 // push listener is closed, and requests that are being answered get their answer. Then Shutdown returns nil.
