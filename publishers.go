@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -99,15 +100,28 @@ func refuse(conn net.Conn) {
 	}
 }
 
-// limitedListener accepts no more connections than publishers lets in.
+// isTemporary reports whether the next Accept may go better than the one that returned err: when there are too many open
+// files, for one.
+func isTemporary(err error) bool {
+	e, ok := err.(net.Error)
+	//lint:ignore SA1019 There is no other way to know, and net/http uses this one.
+	return ok && e.Temporary()
+}
+
+// limitedListener is the push listener without express in front of it. It accepts no more connections than publishers lets
+// in.
 type limitedListener struct {
 	net.Listener
 	publishers *publishers
+	log        *slog.Logger
 }
 
 func (l limitedListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
+		if err != nil && isTemporary(err) { // net/http tries again
+			l.log.Warn("wspush: the push listener does not accept for a moment", "error", err)
+		}
 		if err != nil || l.publishers.enter(conn) {
 			return conn, err
 		}

@@ -158,7 +158,7 @@ func (w *Worker) serve() {
 			w.pushers.leave()
 		}
 	}
-	var listener net.Listener = limitedListener{w.listener, w.pushers}
+	var listener net.Listener = limitedListener{w.listener, w.pushers, w.shared.log}
 	if w.opts.TLS == nil && w.opts.AuthorizePush == nil { // which gets requests as net/http makes them
 		w.express = newExpress(w.listener, w.pushers, w.serveCounted, w.shared.log)
 		listener = w.express
