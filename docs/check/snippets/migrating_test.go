@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"os"
 	"path"
 	"reflect"
 	"regexp"
@@ -29,13 +30,7 @@ import (
 
 // migrating.md: from nginx-websocket-module -----------------------------------------------------------------------------------
 
-const seedConfig = `
-location /ws {
-    websocket pingintvl=10000 idleintvl=15000;
-}
-`
-
-// afterSeed is what takes the place of seedConfig.
+// afterSeed is what takes the place of nginx-websocket-module.conf.
 func afterSeed() (*wspush.Worker, http.Handler, *wspush.Options, error) {
 	worker, err := wspush.NewWorker(&wspush.WorkerOptions{Listen: ":0"}) // every interface, as the module does
 	if err != nil {
@@ -58,14 +53,21 @@ func afterSeed() (*wspush.Worker, http.Handler, *wspush.Options, error) {
 }
 
 func TestFromTheModule(t *testing.T) {
+	before, err := os.ReadFile("nginx-websocket-module.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
 	worker, mux, opts, err := afterSeed()
 	if err != nil {
 		t.Fatal(err)
 	}
 	shutdownAfter(t, worker)
 	for name, got := range map[string]time.Duration{"pingintvl": opts.PingInterval, "idleintvl": opts.IdleTimeout} {
-		match := regexp.MustCompile(name + `=(\d+)`).FindStringSubmatch(seedConfig)
-		if ms, err := strconv.Atoi(match[1]); err != nil || got != time.Duration(ms)*time.Millisecond {
+		match := regexp.MustCompile(name + `=(\d+)`).FindSubmatch(before)
+		if match == nil {
+			t.Fatalf("there is no %s", name)
+		}
+		if ms, err := strconv.Atoi(string(match[1])); err != nil || got != time.Duration(ms)*time.Millisecond {
 			t.Errorf("%s is %s ms, and %v here", name, match[1], got)
 		}
 	}
