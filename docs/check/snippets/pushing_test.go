@@ -5,7 +5,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -16,10 +15,10 @@ import (
 
 // Many messages in one request.
 func TestStream(t *testing.T) {
-	s := newSite(t, nil)
-	browser, address := s.connect()
-	other, otherAddress := s.connect()
-	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	_, _, url := newApplication(t)
+	browser, other := dialClient(t, url+"/ws"), dialClient(t, url+"/ws")
+	address, otherAddress := browser.next(), other.next()
+	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 	data := []byte("Your order has shipped")
 	client, err := publisher.New(&publisher.Options{Hosts: []string{"127.0.0.1"}})
@@ -49,8 +48,8 @@ func TestStream(t *testing.T) {
 	receives(t, other, "Your order has shipped")
 }
 
-// clusterSite is a worker that can be pushed through, on a server that stands for the load balancer's way to it.
-func clusterSite(t *testing.T, key []byte) (mux *http.ServeMux) {
+// mountInCluster makes a worker that can be pushed through, and the mux that the load balancer's requests come to.
+func mountInCluster(t *testing.T, key []byte) *http.ServeMux {
 	t.Helper()
 	const ip = "127.0.0.1"
 	worker, err := wspush.NewWorker(&wspush.WorkerOptions{
@@ -61,16 +60,12 @@ func clusterSite(t *testing.T, key []byte) (mux *http.ServeMux) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := worker.Shutdown(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	shutdownAfter(t, worker)
 	handler, err := wspush.NewHandler(worker, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	mux = http.NewServeMux()
+	mux := http.NewServeMux()
 	mux.Handle("/ws", handler)
 	mux.Handle("/ws/@connections", worker)  // many messages in one request
 	mux.Handle("/ws/@connections/", worker) // one
@@ -80,20 +75,18 @@ func clusterSite(t *testing.T, key []byte) (mux *http.ServeMux) {
 // A push through the worker that does not hold the connection.
 func TestThroughAnyWorker(t *testing.T) {
 	key := bytes.Repeat([]byte("not random"), 4)
-	a, b := httptest.NewServer(clusterSite(t, key)), httptest.NewServer(clusterSite(t, key))
-	defer a.Close()
-	defer b.Close()
-	client := dialWS(t, a.URL)
-	greeting := nextText(t, client)
+	a, b := serveFor(t, mountInCluster(t, key)), serveFor(t, mountInCluster(t, key))
+	client := dialClient(t, a+"/ws")
+	greeting := client.next()
 	path, ok := strings.CutPrefix(greeting, "https://push.example.com/ws/@connections/v1.")
 	if !ok {
 		t.Fatalf("the greeting is %q", greeting)
 	}
 	token := "v1." + path
-	post(t, b.URL+"/ws/@connections/"+token, "Your order has shipped")
+	post(t, b+"/ws/@connections/"+token, "Your order has shipped")
 	receives(t, client, "Your order has shipped")
 
-	resp, err := http.Post(b.URL+"/ws/@connections", "application/x-ndjson", strings.NewReader(`{"to":"`+token+`","text":"and another"}`))
+	resp, err := http.Post(b+"/ws/@connections", "application/x-ndjson", strings.NewReader(`{"to":"`+token+`","text":"and another"}`))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,42 @@ import (
 	"github.com/wspush/wspush/publisher"
 )
 
+// within bounds each wait of these tests.
+const within = 20 * time.Second
+
+// newApplication mounts a handler at /ws of a mux, and serves it.
+func newApplication(t *testing.T) (worker *wspush.Worker, mux *http.ServeMux, url string) {
+	t.Helper()
+	worker, err := wspush.NewWorker(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shutdownAfter(t, worker)
+	handler, err := wspush.NewHandler(worker, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux = http.NewServeMux()
+	mux.Handle("/ws", handler)
+	return worker, mux, serveFor(t, mux)
+}
+
+// receives fails the test unless that is the client's next message.
+func receives(t *testing.T, client *pageClient, want string) {
+	t.Helper()
+	if got := client.next(); got != want {
+		t.Errorf("the client receives %q, want %q", got, want)
+	}
+}
+
+// post fails the test unless a push is answered 204.
+func post(t *testing.T, address, text string) {
+	t.Helper()
+	if status := postText(t, address, text); status != http.StatusNoContent {
+		t.Fatalf("a push is answered %d", status)
+	}
+}
+
 // The complete program, on another port: it is built as it stands but for that.
 func TestHello(t *testing.T) {
 	const port = "127.0.0.1:8080"
@@ -58,7 +94,7 @@ func TestHello(t *testing.T) {
 	startProgram(t, program)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(timeout); ; <-tick.C {
+	for deadline := time.Now().Add(within); ; <-tick.C {
 		if conn, err := net.Dial("tcp", free); err == nil {
 			conn.Close()
 			break
@@ -66,15 +102,15 @@ func TestHello(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	client := dialWS(t, "http://"+free)
-	post(t, nextText(t, client), "Your order has shipped")
+	client := dialClient(t, "http://"+free+"/ws")
+	post(t, client.next(), "Your order has shipped")
 	receives(t, client, "Your order has shipped")
 }
 
 // A page that hands its greeting to the backend and shows what is pushed to it, in Chromium.
 func TestGreeting(t *testing.T) {
 	need(t, "chromium")
-	s := newSite(t, nil)
+	_, mux, url := newApplication(t)
 	addresses, shown := make(chan string, 1), make(chan string, 1)
 	keep := func(in chan<- string) http.HandlerFunc {
 		return func(_ http.ResponseWriter, r *http.Request) {
@@ -85,9 +121,9 @@ func TestGreeting(t *testing.T) {
 			}
 		}
 	}
-	s.mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, "greeting/page.html") })
-	s.mux.HandleFunc("PUT /session/push-address", keep(addresses))
-	s.mux.HandleFunc("POST /shown", keep(shown))
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, "greeting/page.html") })
+	mux.HandleFunc("PUT /session/push-address", keep(addresses))
+	mux.HandleFunc("POST /shown", keep(shown))
 
 	profile, err := os.MkdirTemp("", "wspush-docs")
 	if err != nil {
@@ -96,12 +132,12 @@ func TestGreeting(t *testing.T) {
 	t.Cleanup(func() { _ = os.RemoveAll(profile) }) // Chromium may still write
 	startProgram(t, "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
 		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--remote-debugging-port=0",
-		"--user-data-dir="+profile, s.server.URL+"/")
-	within := time.After(timeout)
+		"--user-data-dir="+profile, url+"/")
+	late := time.After(within)
 	select {
 	case address := <-addresses:
 		post(t, address, "Your order has shipped")
-	case <-within:
+	case <-late:
 		t.Fatal("the page sends no address")
 	}
 	select {
@@ -109,15 +145,16 @@ func TestGreeting(t *testing.T) {
 		if text != "Your order has shipped" {
 			t.Errorf("the page shows %q", text)
 		}
-	case <-within:
+	case <-late:
 		t.Fatal("the page does not show what is pushed to it")
 	}
 }
 
 // Another service pushes, and forgets an address that is gone.
 func TestPublisher(t *testing.T) {
-	s := newSite(t, nil)
-	browser, address := s.connect()
+	worker, _, url := newApplication(t)
+	browser := dialClient(t, url+"/ws")
+	address := browser.next()
 	ctx, data := t.Context(), []byte("Your order has shipped")
 	var forgotten string
 	forget := func(address string) { forgotten = address }
@@ -131,7 +168,7 @@ func TestPublisher(t *testing.T) {
 		t.Fatal(err)
 	}
 	receives(t, browser, "Your order has shipped")
-	for conn := range s.worker.Conns() {
+	for conn := range worker.Conns() {
 		if err := conn.Close(1000, ""); err != nil {
 			t.Fatal(err)
 		}
@@ -148,12 +185,12 @@ func TestPublisher(t *testing.T) {
 
 // Code in the same process pushes.
 func TestInProcess(t *testing.T) {
-	s := newSite(t, nil)
-	one, address := s.connect()
-	other, _ := s.connect()
-	id, _, _ := strings.Cut(strings.TrimPrefix(address, "http://"), "@")
-	worker, data := s.worker, []byte("Your order has shipped")
-	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	worker, _, url := newApplication(t)
+	one, other := dialClient(t, url+"/ws"), dialClient(t, url+"/ws")
+	id, _, _ := strings.Cut(strings.TrimPrefix(one.next(), "http://"), "@")
+	other.next() // once it has the greeting, it can be found
+	data := []byte("Your order has shipped")
+	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 
 	err := worker.Push(ctx, id, wspush.Text, data)
