@@ -53,9 +53,8 @@ func (m *missing) Error() string { return m.tool + " is not installed" }
 
 // CheckCommands runs the page's commands in root, with a folder of its own for what it has to write. The error is about the means,
 // not the page: a tool is missing, or bash.
-func (p *Page) CheckCommands(root, dir string, sources *Sources) (problems []Problem, err error) {
-	console := slices.ContainsFunc(p.Blocks, func(b Block) bool { return b.Language == "console" })
-	if !console {
+func (p *Page) CheckCommands(root, dir string, sources *Sources) ([]Problem, error) {
+	if !slices.ContainsFunc(p.Blocks, func(b Block) bool { return b.Language == "console" }) {
 		return nil, nil
 	}
 	env, err := environment(dir)
