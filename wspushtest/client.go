@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
-	"strconv"
 	"testing"
 	"time"
 
@@ -49,8 +47,8 @@ func (c *Client) Address() string {
 // Subprotocol returns what was negotiated, or "".
 func (c *Client) Subprotocol() string { return c.link.ws.Subprotocol() }
 
-// Within returns a Client for the same connection whose methods wait for d, and no longer. If d is not more than 0, they do not
-// wait.
+// Within returns a Client for the same connection whose methods wait for d, and no longer, and so does Server.Push to it. If d is
+// not more than 0, they do not wait.
 func (c *Client) Within(d time.Duration) *Client {
 	within := *c
 	within.timeout = d
@@ -80,7 +78,7 @@ func (c *Client) expect(want Message) {
 }
 
 // ExpectNothing fails the test if a message comes within d, or the connection ends. If d is not more than 0, it looks at what has
-// come already.
+// come already. In a bubble, what comes at the very moment at which d is over may be seen or not: take a nanosecond less.
 func (c *Client) ExpectNothing(d time.Duration) {
 	c.tb.Helper()
 	got, err := c.next(d)
@@ -198,12 +196,4 @@ func (c *Client) fatalf(format string, args ...any) {
 	} else {
 		c.tb.Errorf(format, args...)
 	}
-}
-
-// goroutine is the number of the goroutine that calls it. It is never used again.
-func goroutine() uint64 {
-	var buf [64]byte
-	digits, _, _ := bytes.Cut(bytes.TrimPrefix(buf[:runtime.Stack(buf[:], false)], []byte("goroutine ")), []byte(" "))
-	n, _ := strconv.ParseUint(string(digits), 10, 64)
-	return n
 }

@@ -54,10 +54,13 @@ func Connect(tb testing.TB, h http.Handler, target string, opts *ClientOptions) 
 	return mustConnect(tb, serve(tb, h), true, target, opts)
 }
 
-// Dial is [Connect] to a server that listens on the network, such as an [httptest.Server], with an http, https, ws or wss URL. It
-// does not fit into a testing/synctest bubble.
+// Dial is [Connect] to a server that listens on the network, such as an [httptest.Server], with an http, https, ws or wss URL. In
+// a testing/synctest bubble it ends the test.
 func Dial(tb testing.TB, url string, opts *ClientOptions) *Client {
 	tb.Helper()
+	if inBubble() {
+		tb.Fatalf("connecting to %s: %s: use Connect", url, noNetwork)
+	}
 	return mustConnect(tb, new(net.Dialer).DialContext, false, url, opts)
 }
 

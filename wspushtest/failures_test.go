@@ -126,6 +126,7 @@ func TestSendTimeout(t *testing.T) {
 func TestConnectFailures(t *testing.T) {
 	no := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "sign in first", http.StatusUnauthorized) })
 	silent := &wspush.Options{Greeting: func(*wspush.Conn) (wspush.MessageType, []byte) { return wspush.Text, nil }}
+	const noNetwork = "in a testing/synctest bubble whoever waits for the network stops the time"
 	tests := []struct {
 		name string
 		test func(tb testing.TB)
@@ -159,6 +160,10 @@ func TestConnectFailures(t *testing.T) {
 		{"handler options", func(tb testing.TB) {
 			wspushtest.New(tb, &wspushtest.Options{Handler: wspush.Options{OriginPatterns: []string{"["}}})
 		}, `fatal: making the handler: wspush: OriginPatterns: "[" is not a pattern of path.Match`},
+		{"a listener in a bubble", func(tb testing.TB) { wspushtest.NewWorker(tb, &wspush.WorkerOptions{Listen: "127.0.0.1:0"}) },
+			"fatal: making the worker: " + noNetwork + ": set neither Listen nor TLS"},
+		{"the network in a bubble", func(tb testing.TB) { wspushtest.Dial(tb, "http://127.0.0.1:1/ws", nil) },
+			"fatal: connecting to http://127.0.0.1:1/ws: " + noNetwork + ": use Connect"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

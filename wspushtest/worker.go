@@ -21,7 +21,8 @@ const shutdownTimeout = 10 * time.Second
 //
 // Unless opts has a Listen, a Listener or TLS, the worker has no push listener: it is pushed to in-process, and over HTTP with
 // an [HTTPClient]. Its addresses are then those of opts.Advertise, by default http://worker.test. With Listen "127.0.0.1:0"
-// it has a port of its own, as in production. Without a Logger its log goes to the output of the test.
+// it has a port of its own, as in production; that ends a test in a testing/synctest bubble. Without a Logger its log goes to the
+// output of the test.
 func NewWorker(tb testing.TB, opts *wspush.WorkerOptions) *wspush.Worker {
 	tb.Helper()
 	var o wspush.WorkerOptions
@@ -34,6 +35,9 @@ func NewWorker(tb testing.TB, opts *wspush.WorkerOptions) *wspush.Worker {
 			o.Advertise = []string{workerURL}
 		}
 	}
+	if !o.NoListen && o.Listener == nil && inBubble() {
+		tb.Fatalf("making the worker: %s: set neither Listen nor TLS", noNetwork)
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(tb.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
@@ -44,6 +48,9 @@ func NewWorker(tb testing.TB, opts *wspush.WorkerOptions) *wspush.Worker {
 	tb.Cleanup(func() { shutDown(tb, w, shutdownTimeout) })
 	return w
 }
+
+// noNetwork is why nothing in a bubble may use the network.
+const noNetwork = "in a testing/synctest bubble whoever waits for the network stops the time"
 
 func shutDown(tb testing.TB, w *wspush.Worker, limit time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
