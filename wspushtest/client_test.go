@@ -203,7 +203,10 @@ func TestClientOptions(t *testing.T) {
 // The ID is that of the default greeting, in whichever form; no other greeting is taken for one.
 func TestGreetings(t *testing.T) {
 	key := []byte(strings.Repeat("k", 32))
-	greeting := func(c *wspush.Conn) (wspush.MessageType, []byte) { return wspush.Binary, []byte("hello, you") }
+	none := func(*wspush.Conn) string { return "" }
+	greeting := func(text string) func(*wspush.Conn) (wspush.MessageType, []byte) {
+		return func(*wspush.Conn) (wspush.MessageType, []byte) { return wspush.Text, []byte(text) }
+	}
 	tests := []struct {
 		name      string
 		opts      wspushtest.Options
@@ -217,11 +220,13 @@ func TestGreetings(t *testing.T) {
 		{"paths", wspushtest.Options{Handler: wspush.Options{Greeting: func(c *wspush.Conn) (wspush.MessageType, []byte) {
 			return wspush.Text, []byte(strings.Join(c.URLs(), ","))
 		}}}, 1, (*wspush.Conn).ID},
-		{"another", wspushtest.Options{Handler: wspush.Options{Greeting: greeting}}, 0, func(*wspush.Conn) string { return "" }},
+		{"another", wspushtest.Options{Handler: wspush.Options{Greeting: greeting("hello, you")}}, 0, none},
+		{"a URL with a user", wspushtest.Options{Handler: wspush.Options{Greeting: greeting("http://you@example.com/ws")}}, 0, none},
+		{"a URL", wspushtest.Options{Handler: wspush.Options{Greeting: greeting("http://example.com/@connections/you")}}, 0, none},
 		{"none", wspushtest.Options{
 			Handler: wspush.Options{Greeting: func(*wspush.Conn) (wspush.MessageType, []byte) { return wspush.Text, nil }},
 			Client:  wspushtest.ClientOptions{NoGreeting: true},
-		}, 0, func(*wspush.Conn) string { return "" }},
+		}, 0, none},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

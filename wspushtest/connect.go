@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -46,7 +45,7 @@ const defaultTimeout = 5 * time.Second
 
 // Connect connects a client to h, in memory, and reads its greeting. target is a path, with or without a query ("/ws?user=ada"),
 // or a URL, whose host is then that of the request ("http://chat.example.com/ws"); by default it is example.com, as with
-// [httptest.NewRequest]. A browser would send an Origin; the client sends none unless it is in the Header.
+// [net/http/httptest.NewRequest]. A browser would send an Origin; the client sends none unless it is in the Header.
 //
 // It ends the test if the handshake is refused, or no greeting comes. When the test ends, the client is disconnected.
 func Connect(tb testing.TB, h http.Handler, target string, opts *ClientOptions) *Client {
@@ -54,7 +53,7 @@ func Connect(tb testing.TB, h http.Handler, target string, opts *ClientOptions) 
 	return mustConnect(tb, serve(tb, h), true, target, opts)
 }
 
-// Dial is [Connect] to a server that listens on the network, such as an [httptest.Server], with an http, https, ws or wss URL. In
+// Dial is [Connect] to a server that listens on the network, such as an [net/http/httptest.Server], with an http, https, ws or wss URL. In
 // a testing/synctest bubble it ends the test.
 func Dial(tb testing.TB, url string, opts *ClientOptions) *Client {
 	tb.Helper()
@@ -158,36 +157,4 @@ func connect(tb testing.TB, dial dialFunc, inMemory bool, target string, opts *C
 	c := &Client{tb: tb, goroutine: goroutine(), timeout: o.Timeout, link: l}
 	tb.Cleanup(c.Disconnect)
 	return c, resp, nil
-}
-
-// marker is the segment before the ID in the path form of an address.
-const marker = "@connections"
-
-// parseGreeting takes the greeting that wspush makes by default apart: addresses, separated by commas, of one connection. Of any
-// other it knows nothing.
-func parseGreeting(m Message) (id string, addresses []string) {
-	addresses = strings.Split(string(m.Data), ",")
-	for i, address := range addresses {
-		u, err := url.Parse(address)
-		if err != nil || u.Host == "" {
-			return "", nil
-		}
-		of := u.User.Username()
-		if rest, last, _ := cutLast(u.Path); of == "" && strings.HasSuffix(rest, "/"+marker) {
-			of = last
-		}
-		if of == "" || i > 0 && of != id {
-			return "", nil
-		}
-		id = of
-	}
-	return id, addresses
-}
-
-func cutLast(path string) (rest, segment string, ok bool) {
-	i := strings.LastIndexByte(path, '/')
-	if i < 0 {
-		return "", path, false
-	}
-	return path[:i], path[i+1:], true
 }

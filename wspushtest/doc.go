@@ -1,5 +1,5 @@
 // Package wspushtest is for the tests of applications that use package wspush, as net/http/httptest is for those that use
-// net/http: a worker and a client in one line, and clients that receive with a deadline and fail the test at the line that
+// net/http: a worker and a client in one line each, and clients that receive with a deadline and fail the test at the line that
 // expected something else.
 //
 //	func TestShipped(t *testing.T) {

@@ -138,7 +138,7 @@ func (l *listener) Close() error {
 
 func (l *listener) Addr() net.Addr { return serverAddr }
 
-// serverAddr and the clients' addresses are reserved for documentation (RFC 5737). They are those of [httptest.NewRequest].
+// serverAddr and the clients' addresses are reserved for documentation (RFC 5737). They are those of [net/http/httptest.NewRequest].
 var serverAddr = &net.TCPAddr{IP: net.IPv4(192, 0, 2, 2), Port: 80}
 
 // serverConn is the server's end of a pipe. Its addresses look like those of a network, because applications take

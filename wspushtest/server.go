@@ -39,8 +39,8 @@ func New(tb testing.TB, opts *Options) *Server {
 	return &Server{Worker: w, Handler: h, tb: tb, client: opts.Client}
 }
 
-// Connect makes a client of the Handler, at the path /ws. For one with other options, or another path, use the function
-// [Connect] with the Handler.
+// Connect makes a client of the Handler, at the path /ws. It belongs to the test that the Server was made for. For a subtest, another
+// path or other options, use the function [Connect] with the Handler.
 func (s *Server) Connect() *Client {
 	s.tb.Helper()
 	return Connect(s.tb, s.Handler, "/ws", &s.client)

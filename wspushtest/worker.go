@@ -21,8 +21,8 @@ const shutdownTimeout = 10 * time.Second
 //
 // Unless opts has a Listen, a Listener or TLS, the worker has no push listener: it is pushed to in-process, and over HTTP with
 // an [HTTPClient]. Its addresses are then those of opts.Advertise, by default http://worker.test. With Listen "127.0.0.1:0"
-// it has a port of its own, as in production; that ends a test in a testing/synctest bubble. Without a Logger its log goes to the
-// output of the test.
+// it has a port of its own, as in production, and in a testing/synctest bubble that ends the test. Without a Logger the log
+// goes to the output of the test.
 func NewWorker(tb testing.TB, opts *wspush.WorkerOptions) *wspush.Worker {
 	tb.Helper()
 	var o wspush.WorkerOptions
