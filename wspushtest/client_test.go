@@ -2,8 +2,11 @@ package wspushtest_test
 
 import (
 	"context"
+	"crypto/sha1"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -246,4 +249,27 @@ func TestGreetings(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A server that breaks the protocol is left at once.
+func TestBrokenServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		left := make(chan struct{})
+		c := wspushtest.Connect(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			defer close(left)
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			accept := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+			fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
+				base64.StdEncoding.EncodeToString(accept[:]))
+			_, _ = conn.Write([]byte{0x83, 0}) // a frame of a type that there is not
+			_, _ = io.Copy(io.Discard, conn)
+		}), "/", &wspushtest.ClientOptions{NoGreeting: true})
+		c.ExpectClose(1006)
+		<-left
+	})
 }

@@ -41,7 +41,7 @@ func (l *link) read() {
 	for {
 		typ, data, err := l.ws.Read(context.Background())
 		if err != nil {
-			_ = l.ws.CloseNow() // after the server's close frame has been answered
+			_ = l.ws.CloseNow() // which a close frame does by itself, but not a server that breaks the protocol
 			end := l.endOf(err)
 			l.change(func() { l.end = end })
 			return
