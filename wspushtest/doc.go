@@ -30,8 +30,7 @@
 // # Fake time
 //
 // In memory everything works in a [testing/synctest] bubble, where an hour of pings and timeouts takes no time. Make it all
-// within the bubble, with the bubble's *testing.T. Package publisher dials by itself, so it does not work there: have the code
-// under test take an interface with its Push method, or push over HTTP.
+// within the bubble, with the bubble's *testing.T. Package publisher works there, too, with [Dialer] in its Options.
 //
 // # Concurrency
 //

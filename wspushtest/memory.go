@@ -28,9 +28,17 @@ func HTTPClient(tb testing.TB, h http.Handler) *http.Client {
 	if err != nil {
 		tb.Fatalf("making a cookie jar: %v", err)
 	}
-	dial := serve(tb, h)
+	dial := Dialer(tb, h)
 	// The server's end closes the connections that this keeps open.
 	return &http.Client{Transport: &http.Transport{DialContext: dial, DialTLSContext: dial}, Jar: jar}
+}
+
+// Dialer makes a function that connects to h, in memory, whatever address it is given. It is for what has no [http.Client] but
+// dials by itself: as Dial in the Options of package publisher, for one. Otherwise it is as [HTTPClient], and https needs a
+// server of TLS: [Dial].
+func Dialer(tb testing.TB, h http.Handler) func(ctx context.Context, network, address string) (net.Conn, error) {
+	tb.Helper()
+	return serve(tb, h)
 }
 
 // dialFunc makes a network connection.

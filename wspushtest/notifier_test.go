@@ -136,3 +136,45 @@ func TestInformOverTheNetwork(t *testing.T) {
 	}
 	c.Expect("hello")
 }
+
+func TestInformInMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := wspushtest.New(t, nil)
+		c := s.Connect()
+		p, err := publisher.New(&publisher.Options{Hosts: []string{"worker.test"}, Dial: wspushtest.Dialer(t, s.Worker)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Stop()
+
+		if _, err := inform(t.Context(), p, c.Address(), "hello"); err != nil {
+			t.Fatal(err)
+		}
+		c.Expect("hello")
+		c.Close(1000, "")
+		if forget, err := inform(t.Context(), p, c.Address(), "hello?"); !forget {
+			t.Error("the address is kept:", err)
+		}
+	})
+}
+
+// What package publisher sends in bulk goes there as well, full duplex.
+func TestStreamInMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := wspushtest.New(t, nil)
+		c := s.Connect()
+		p, err := publisher.New(&publisher.Options{Hosts: []string{"worker.test"}, Dial: wspushtest.Dialer(t, s.Worker)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Stop()
+		stream := p.NewStream()
+		defer stream.Close()
+		for _, message := range []string{"one", "two"} {
+			if err := stream.Push(t.Context(), c.Address(), publisher.Text, []byte(message)); err != nil {
+				t.Fatal(err)
+			}
+			c.Expect(message)
+		}
+	})
+}
