@@ -65,6 +65,8 @@ func withGin(middlewares ...gin.HandlerFunc) middleware {
 		router := gin.New()
 		router.Use(middlewares...)
 		router.GET("/ws", gin.WrapH(next))
+		router.POST("/ws/@connections", gin.WrapH(next))
+		router.POST("/ws/@connections/*id", gin.WrapH(next))
 		return router
 	}
 }

@@ -62,6 +62,15 @@ func TestNotify(t *testing.T) {
 	}
 }
 
+// Without the middleware in front, nobody gets in.
+func TestForgottenMiddleware(t *testing.T) {
+	sockets, err := newSockets(recipetest.NewWorker(t, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	recipetest.Refused(t, testutil.Serve(t, sockets), testutil.Options{Header: recipetest.Cookie()}, http.StatusForbidden)
+}
+
 func TestMounted(t *testing.T) {
 	var out recipetest.Log
 	worker, app, err := Mounted("https://app-3.example.com", "t0ken", slog.New(slog.NewTextHandler(&out, nil)))

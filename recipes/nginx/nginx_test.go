@@ -37,10 +37,10 @@ type site struct {
 func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{}
-	https := freePort(t)
+	https := reserve(t)
 	s.settings = Settings{
 		Push:      "127.0.0.1:0",
-		PublicURL: "https://" + https,
+		PublicURL: "https://" + https.Addr().String(),
 		Key:       make([]byte, 32),
 		Token:     token,
 		Proxies:   []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")},
@@ -306,7 +306,7 @@ func TestWorkerLeaves(t *testing.T) {
 	}
 }
 
-// Pings more often than proxy_read_timeout keep a silent client connected; fewer do not. The times are a hundredth of those in
+// Pings more often than proxy_read_timeout keep a silent client connected; fewer do not. The times are shorter than those in
 // the recipe: nothing here waits for them but the end of what is expected.
 func TestPingsAndTimeouts(t *testing.T) {
 	for _, test := range []struct {
@@ -325,7 +325,7 @@ func TestPingsAndTimeouts(t *testing.T) {
 			}
 			app := strings.TrimPrefix(testutil.Serve(t, sockets), "http://")
 			push := worker.Addr().String()
-			nginx := start(t, upstreams{apps: [2]string{app, app}, pushes: [2]string{push, push}}, freePort(t),
+			nginx := start(t, upstreams{apps: [2]string{app, app}, pushes: [2]string{push, push}}, reserve(t),
 				"proxy_read_timeout 75s;", "proxy_read_timeout 1s;", "proxy_send_timeout 75s;", "proxy_send_timeout 1s;")
 			client := nginx.dial(t, "127.0.0.2", nil)
 			if !test.stays {

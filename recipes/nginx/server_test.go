@@ -35,15 +35,15 @@ func nginxProgram(t *testing.T) string {
 	return ""
 }
 
-// freePort is a port that nobody has at the moment; nginx cannot choose one itself.
-func freePort(t *testing.T) string {
+// reserve takes a free port: nginx cannot choose one itself. It is closed just before nginx starts.
+func reserve(t *testing.T) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Cleanup(func() { l.Close() })
+	return l
 }
 
 // server is nginx, running with the recipe's nginx.conf.
@@ -56,12 +56,13 @@ type server struct {
 // upstreams are the addresses of two workers.
 type upstreams struct{ apps, pushes [2]string }
 
-// start starts nginx, which is stopped when the test ends. The replacements are pairs as for strings.NewReplacer, beyond those of
+// start starts nginx in place of a listener, and stops it when the test ends. The replacements are pairs as for strings.NewReplacer, beyond those of
 // addresses and folders.
-func start(t *testing.T, to upstreams, https string, replacements ...string) *server {
+func start(t *testing.T, to upstreams, https net.Listener, replacements ...string) *server {
 	t.Helper()
 	program := nginxProgram(t)
-	s := &server{http: freePort(t), https: https, dir: t.TempDir()}
+	plain := reserve(t)
+	s := &server{http: plain.Addr().String(), https: https.Addr().String(), dir: t.TempDir()}
 	// As root, nginx has its processes run as another user, who must get at the files.
 	for _, dir := range []string{s.dir, filepath.Dir(s.dir)} {
 		if err := os.Chmod(dir, 0o711); err != nil {
@@ -89,6 +90,8 @@ func start(t *testing.T, to upstreams, https string, replacements ...string) *se
 	cmd := exec.Command(program, "-p", s.dir, "-c", config, "-e", s.dir+"/early.log", "-g", "daemon off; pid nginx.pid;")
 	cmd.Stderr = t.Output()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // its processes can be ended together
+	plain.Close()
+	https.Close()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-// Package withchi has wspush on a chi router. Copy Routes with signedIn; or Mounted, where pushes are to come to the
+// Package withchi has wspush on a chi router. Copy Routes with newSockets and signedIn; or Mounted, where pushes are to come to the
 // application's own server.
 package withchi
 
@@ -22,16 +22,7 @@ type Visitor struct {
 
 // Routes returns the application: WebSockets at /ws, for those who are signed in. The Worker has a push listener of its own.
 func Routes(worker *wspush.Worker, userOf func(session string) (name string, ok bool), out *log.Logger) (http.Handler, error) {
-	sockets, err := wspush.NewHandler(worker, &wspush.Options{
-		PingInterval: 25 * time.Second, // proxies drop what is silent for longer, many after 60 s
-		Accept: func(r *http.Request) (any, error) {
-			name, ok := r.Context().Value(userKey{}).(string)
-			if !ok {
-				return nil, errors.New("no user: signedIn does not surround this route")
-			}
-			return Visitor{Name: name, IP: middleware.GetClientIP(r.Context())}, nil
-		},
-	})
+	sockets, err := newSockets(worker)
 	if err != nil {
 		return nil, err
 	}
@@ -52,4 +43,18 @@ func Routes(worker *wspush.Worker, userOf func(session string) (name string, ok 
 		})
 	})
 	return r, nil
+}
+
+// newSockets returns a Handler that lets those in whom signedIn has let through, and nobody else.
+func newSockets(worker *wspush.Worker) (*wspush.Handler, error) {
+	return wspush.NewHandler(worker, &wspush.Options{
+		PingInterval: 25 * time.Second, // proxies drop what is silent for longer, many after 60 s
+		Accept: func(r *http.Request) (any, error) {
+			name, ok := r.Context().Value(userKey{}).(string)
+			if !ok {
+				return nil, errors.New("no user: signedIn does not surround this route")
+			}
+			return Visitor{Name: name, IP: middleware.GetClientIP(r.Context())}, nil
+		},
+	})
 }

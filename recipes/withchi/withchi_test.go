@@ -1,7 +1,6 @@
 package withchi
 
 import (
-	"io"
 	"log"
 	"net/http"
 	"testing"
@@ -33,28 +32,35 @@ func TestRoutes(t *testing.T) {
 	recipetest.Refused(t, server, testutil.Options{}, http.StatusUnauthorized)
 	recipetest.Refused(t, server, testutil.Options{Header: http.Header{"Cookie": {"session=old"}}}, http.StatusUnauthorized)
 
-	if status, _ := get(t, server+"/"); status != http.StatusOK {
-		t.Errorf("the page is answered with %d", status)
+	if status, encoding := get(t, server+"/"); status != http.StatusOK || encoding != "gzip" {
+		t.Errorf("the page is answered with %d, encoded as %q", status, encoding)
 	}
 }
 
-func get(t *testing.T, url string) (status int, body string) {
+// get returns the status, and how the body is encoded for a client that takes gzip.
+func get(t *testing.T, url string) (status int, encoding string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Close = true
+	r.Header.Set("Accept-Encoding", "gzip")
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	return resp.StatusCode, resp.Header.Get("Content-Encoding")
+}
+
+// Without the middleware in front, nobody gets in.
+func TestForgottenMiddleware(t *testing.T) {
+	sockets, err := newSockets(recipetest.NewWorker(t, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp.StatusCode, string(data)
+	recipetest.Refused(t, testutil.Serve(t, sockets), testutil.Options{Header: recipetest.Cookie()}, http.StatusForbidden)
 }
 
 func TestMounted(t *testing.T) {

@@ -1,4 +1,4 @@
-// Package withgin has wspush on a gin router. Copy Routes with signedIn; or Mounted, where pushes are to come to the
+// Package withgin has wspush on a gin router. Copy Routes with newSockets and signedIn; or Mounted, where pushes are to come to the
 // application's own server.
 package withgin
 
@@ -21,16 +21,7 @@ type Visitor struct {
 
 // Routes returns the application: WebSockets at /ws, for those who are signed in. The Worker has a push listener of its own.
 func Routes(worker *wspush.Worker, userOf func(session string) (name string, ok bool), out io.Writer) (http.Handler, error) {
-	sockets, err := wspush.NewHandler(worker, &wspush.Options{
-		PingInterval: 25 * time.Second, // proxies drop what is silent for longer, many after 60 s
-		Accept: func(r *http.Request) (any, error) {
-			visitor, ok := r.Context().Value(visitorKey{}).(Visitor)
-			if !ok {
-				return nil, errors.New("no user: signedIn is not in front of this route")
-			}
-			return visitor, nil
-		},
-	})
+	sockets, err := newSockets(worker)
 	if err != nil {
 		return nil, err
 	}
@@ -42,4 +33,18 @@ func Routes(worker *wspush.Worker, userOf func(session string) (name string, ok 
 	router.Use(gin.LoggerWithWriter(out), gin.Recovery())
 	router.GET("/ws", signedIn(userOf), gin.WrapH(sockets))
 	return router, nil
+}
+
+// newSockets returns a Handler that lets those in whom signedIn has let through, and nobody else.
+func newSockets(worker *wspush.Worker) (*wspush.Handler, error) {
+	return wspush.NewHandler(worker, &wspush.Options{
+		PingInterval: 25 * time.Second, // proxies drop what is silent for longer, many after 60 s
+		Accept: func(r *http.Request) (any, error) {
+			visitor, ok := r.Context().Value(visitorKey{}).(Visitor)
+			if !ok {
+				return nil, errors.New("no user: signedIn is not in front of this route")
+			}
+			return visitor, nil
+		},
+	})
 }
