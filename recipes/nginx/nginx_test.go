@@ -306,8 +306,8 @@ func TestWorkerLeaves(t *testing.T) {
 	}
 }
 
-// Pings more often than proxy_read_timeout keep a silent client connected; fewer do not. The times are shorter than those in
-// the recipe: nothing here waits for them but the end of what is expected.
+// Pings more often than proxy_read_timeout keep a silent client connected; fewer do not. The times are shorter than the
+// recipe's.
 func TestPingsAndTimeouts(t *testing.T) {
 	for _, test := range []struct {
 		name     string
