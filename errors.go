@@ -63,6 +63,7 @@ const (
 
 // CloseError is why a connection ended. OnDisconnect gets one, and it is the cause of Conn.Context.
 type CloseError struct {
+	// Cause says who or what ended it.
 	Cause Cause
 	// Code and Reason are those of the close frame: the client's for CauseClient, otherwise the one sent to it. Code is
 	// 1005 for a close frame without a code, and 1006 where there was no close frame (RFC 6455 section 7.4.1).
