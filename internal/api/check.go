@@ -102,14 +102,16 @@ func compare(dir string, records map[string][]string) (findings []string, err er
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
-		if lines := difference(strings.FieldsFunc(string(old), func(r rune) bool { return r == '\n' || r == '\r' }), records[name]); len(lines) > 0 {
-			findings = append(findings, fmt.Sprintf("api/%s: the exported API is another:\n\t%s\n%s", name, strings.Join(lines, "\n\t"), advice))
+		recorded := strings.FieldsFunc(string(old), func(r rune) bool { return r == '\n' || r == '\r' })
+		if lines := difference(recorded, records[name]); len(lines) > 0 {
+			findings = append(findings,
+				fmt.Sprintf("api/%s: the exported API is another:\n\t%s\n%s", name, strings.Join(lines, "\n\t"), advice))
 		}
 	}
 	return findings, nil
 }
 
-// difference returns the lines that are only in old, after a minus, and those only in now, after a plus, by name.
+// difference returns the lines that are only in old, after a minus, and those that are only in now, after a plus.
 func difference(old, now []string) []string {
 	var lines []string
 	for _, line := range old {
@@ -122,7 +124,7 @@ func difference(old, now []string) []string {
 			lines = append(lines, "+ "+line)
 		}
 	}
-	// What is changed stands together, the old line first.
+	// So what is changed stands together.
 	slices.SortStableFunc(lines, func(a, b string) int { return strings.Compare(a[2:], b[2:]) })
 	return lines
 }
