@@ -13,7 +13,8 @@ import (
 	"testing"
 )
 
-// CONTRIBUTING.md names every file of the root package, and every folder; whatever Go file it names is there.
+// CONTRIBUTING.md names every file of the root package, and every folder; whatever Go file or command of the Makefile it names is
+// there.
 func TestContributing(t *testing.T) {
 	text, err := os.ReadFile("CONTRIBUTING.md")
 	if err != nil {
@@ -48,6 +49,15 @@ func TestContributing(t *testing.T) {
 			t.Errorf("CONTRIBUTING.md names %s: %v", name, err)
 		}
 	}
+	makefile, err := os.ReadFile("Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, match := range regexp.MustCompile("`make ([a-z0-9]+)`").FindAllStringSubmatch(string(text), -1) {
+		if !strings.Contains(string(makefile), "\n"+match[1]+": ## ") {
+			t.Errorf("CONTRIBUTING.md names make %s, which the Makefile does not have", match[1])
+		}
+	}
 }
 
 // CHANGELOG.md is as Keep a Changelog 1.1.0 wants it: what is unreleased first, then versions with their dates, the latest first;
@@ -80,6 +90,7 @@ func TestChangelog(t *testing.T) {
 // judgeChangelog returns what is wrong with a changelog.
 func judgeChangelog(text string) (findings []string) {
 	version := regexp.MustCompile(`^## \[(\d+\.\d+\.\d+\S*)\] - (\d{4}-\d{2}-\d{2})$`)
+	known := []string{"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 	var names, dates, kinds []string
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	for i, line := range lines {
@@ -97,7 +108,7 @@ func judgeChangelog(text string) (findings []string) {
 			names, dates, kinds = append(names, match[1]), append(dates, match[2]), nil
 		case strings.HasPrefix(line, "### "):
 			kind := strings.TrimPrefix(line, "### ")
-			if !slices.Contains([]string{"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}, kind) || slices.Contains(kinds, kind) {
+			if !slices.Contains(known, kind) || slices.Contains(kinds, kind) {
 				findings = append(findings, "unknown, or there already: "+line)
 			}
 			kinds = append(kinds, kind)
