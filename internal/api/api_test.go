@@ -175,6 +175,14 @@ func (s *Set[T]) All() iter.Seq[T] { return nil }
 // Sum adds up.
 func Sum[N Number](list ...N) (sum N) { return }
 
+// First returns from within a loop over a function.
+func First(all iter.Seq[int]) int {
+	for i := range all {
+		return i
+	}
+	return 0
+}
+
 // One is a kind, two a secret.
 const (
 	One Kind = iota + 1 // the first
@@ -187,6 +195,7 @@ const (
 	for name, want := range map[string]string{
 		"sub-deep.txt": "var Zero error\n",
 		"thing.txt": `const One Kind = 1
+func First(all iter.Seq[int]) int
 func Sum[N Number](list ...N) (sum N)
 method (*Names) Add(name string)
 method (Outer) Close() error

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"go/ast"
+	"go/build"
 	"go/importer"
 	"go/parser"
 	"go/token"
@@ -24,7 +25,7 @@ type pkg struct {
 	Name       string
 	Dir        string
 	GoFiles    []string
-	Export     string // the file with the compiled package's export data
+	Export     string // the file with the export data of the compiled package
 	DepOnly    bool   // only imported by a package of the module
 
 	types  *types.Package
@@ -37,7 +38,8 @@ func (p *pkg) public() bool {
 	return !p.DepOnly && p.Name != "main" && len(p.GoFiles) > 0 && !slices.Contains(strings.Split(p.ImportPath, "/"), "internal")
 }
 
-// load returns the public packages of the module in dir: their types, as the compiler sees them, and their syntax, for comments.
+// load returns the public packages of the module in dir: their types, for what they export, and their syntax, for comments. What
+// they import is compiled.
 func load(dir string) ([]*pkg, error) {
 	list := exec.Command("go", "list", "-export", "-deps", "-json=ImportPath,Name,Dir,GoFiles,Export,DepOnly", "./...")
 	list.Dir = dir
@@ -65,15 +67,17 @@ func load(dir string) ([]*pkg, error) {
 	imports := importer.ForCompiler(fset, "gc", func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) })
 	for _, p := range packages {
 		p.fset = fset
-		if p.types, err = imports.Import(p.ImportPath); err != nil {
-			return nil, err
-		}
 		for _, name := range p.GoFiles {
 			file, err := parser.ParseFile(fset, filepath.Join(p.Dir, name), nil, parser.ParseComments|parser.SkipObjectResolution)
 			if err != nil {
 				return nil, err
 			}
 			p.syntax = append(p.syntax, file)
+		}
+		// From the source, since the names of parameters in export data are not always those of the source.
+		config := types.Config{Importer: imports, Sizes: types.SizesFor("gc", build.Default.GOARCH)}
+		if p.types, err = config.Check(p.ImportPath, fset, p.syntax, nil); err != nil {
+			return nil, err
 		}
 	}
 	return packages, nil
