@@ -330,6 +330,10 @@ func (c *Conn) LastActive() time.Time {
 // PushConfirmed's: from the writing of the ping to the pong. It is 0 before the first.
 func (c *Conn) RoundTrip() time.Duration { return c.socket.RoundTrip() }
 
+// Pending returns how many bytes of messages wait to be written to the client, with 256 more for each message: what
+// WorkerOptions.MaxPending bounds. It is 0 for a client that reads.
+func (c *Conn) Pending() int { return c.socket.Pending() }
+
 // newConn makes the connection that the request asks for; attach completes it.
 func newConn(shared *shared, r *http.Request) *Conn {
 	return &Conn{

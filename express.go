@@ -67,8 +67,7 @@ func (x *express) accept() {
 		if x.draining.Load() {
 			return
 		}
-		//lint:ignore SA1019 There is no other way to know that the next attempt may go better, and net/http uses this one.
-		if e, ok := err.(net.Error); !ok || !e.Temporary() {
+		if !isTemporary(err) {
 			x.log.Error("wspush: the push listener has failed: connections of this worker cannot be pushed to from outside", "error", err)
 			return
 		}

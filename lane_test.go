@@ -309,10 +309,16 @@ func (exhausted) Temporary() bool { return true }
 
 // The listener may fail for a moment, or for good: those who are connected get their answers, and Shutdown does not wait
 // for it.
-func TestLaneListenerFails(t *testing.T) {
+func TestListenerFails(t *testing.T) {
+	for name, authorize := range map[string]func(*http.Request) error{"lane": nil, "net/http": func(*http.Request) error { return nil }} {
+		t.Run(name, func(t *testing.T) { listenerFails(t, authorize) })
+	}
+}
+
+func listenerFails(t *testing.T, authorize func(*http.Request) error) {
 	l := failing{listenTCP(t), make(chan error, 1)}
 	records := &recorder{}
-	w := newWorker(t, &wspush.WorkerOptions{Listener: l, Advertise: []string{"http://push.test"}, Logger: slog.New(records)})
+	w := newWorker(t, &wspush.WorkerOptions{Listener: l, Advertise: []string{"http://push.test"}, Logger: slog.New(records), AuthorizePush: authorize})
 	dial := func() net.Conn {
 		c, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {

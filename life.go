@@ -71,6 +71,7 @@ func (l *life) finish() {
 	l.timers.stop()
 	l.socket.Finish()
 	reason := l.endReason()
+	l.shared.count.end(reason.Cause)
 	l.shared.log.Debug("wspush: disconnected", "conn", l.String(), "cause", reason.Cause, "code", reason.Code, "reason", reason.Reason, "error", reason.Err)
 	if l.opts.OnDisconnect != nil {
 		l.call("OnDisconnect", func() { l.opts.OnDisconnect(l.Conn, reason) })

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -18,6 +19,7 @@ type publishers struct {
 	max      int64 // negative: no limit
 	tls      bool  // the listener's connections are for TLS, and an answer in plain text is none
 	n        atomic.Int64
+	refused  atomic.Uint64 // so far
 	refusing chan struct{} // has an element for each connection that is being refused
 	running  sync.WaitGroup
 	ctx      context.Context // ends when nobody is to be told any more
@@ -42,6 +44,7 @@ func (p *publishers) enter(conn net.Conn) bool {
 		return true
 	}
 	p.n.Add(-1)
+	p.refused.Add(1)
 	p.refuse(conn)
 	return false
 }
@@ -97,15 +100,28 @@ func refuse(conn net.Conn) {
 	}
 }
 
-// limitedListener accepts no more connections than publishers lets in.
+// isTemporary reports whether the next Accept may go better than the one that returned err: when there are too many open
+// files, for one.
+func isTemporary(err error) bool {
+	e, ok := err.(net.Error)
+	//lint:ignore SA1019 There is no other way to know, and net/http uses this one.
+	return ok && e.Temporary()
+}
+
+// limitedListener is the push listener without express in front of it. It accepts no more connections than publishers lets
+// in.
 type limitedListener struct {
 	net.Listener
 	publishers *publishers
+	log        *slog.Logger
 }
 
 func (l limitedListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
+		if err != nil && isTemporary(err) { // net/http tries again
+			l.log.Warn("wspush: the push listener does not accept for a moment", "error", err)
+		}
 		if err != nil || l.publishers.enter(conn) {
 			return conn, err
 		}

@@ -39,6 +39,7 @@ func (w *Worker) answer(rw http.ResponseWriter, r *http.Request, authorize func(
 	if p == nil {
 		return linger
 	}
+	w.shared.count.problem(p.Status)
 	w.shared.log.Debug("wspush: push request refused", "method", r.Method, "status", p.Status, "detail", p.Detail)
 	return p.answer(rw, r)
 }

@@ -158,7 +158,7 @@ func (w *Worker) serve() {
 			w.pushers.leave()
 		}
 	}
-	var listener net.Listener = limitedListener{w.listener, w.pushers}
+	var listener net.Listener = limitedListener{w.listener, w.pushers, w.shared.log}
 	if w.opts.TLS == nil && w.opts.AuthorizePush == nil { // which gets requests as net/http makes them
 		w.express = newExpress(w.listener, w.pushers, w.serveCounted, w.shared.log)
 		listener = w.express
@@ -256,21 +256,6 @@ func (w *Worker) Conns() iter.Seq[*Conn] { return w.shared.registry.all() }
 
 // Len returns how many connections are live.
 func (w *Worker) Len() int { return w.shared.registry.len() }
-
-// Stats returns what the worker has done so far. The numbers are not all of the same instant.
-func (w *Worker) Stats() Stats {
-	c := &w.shared.count
-	return Stats{
-		Connections: w.Len(),
-		Accepted:    c.accepted.Load(),
-		Received:    c.received.Load(),
-		Written:     c.written.Load(),
-		Confirmed:   c.confirmed.Load(),
-		Refused:     c.refused.Load(),
-		Unknown:     c.unknown.Load(),
-		Forwarded:   c.forwarded.Load(),
-	}
-}
 
 // Shutdown ends the worker. Its Handlers refuse new connections with 503. Clients are closed with 1012 (service restart), all
 // at once or spread over WorkerOptions.DrainOver; until then, pushes to them are delivered. When no connection is left, the

@@ -133,6 +133,7 @@ func (h *Handler) refusal(r *http.Request, err error) *problem {
 	var refused refusedError
 	var handshake *socket.HandshakeError
 	log := h.worker.shared.log.With("remote", r.RemoteAddr)
+	h.worker.shared.count.handshakes[handshakeReason(err)].Add(1)
 	switch {
 	case errors.Is(err, ErrShutdown):
 		return problemOf(ErrShutdown)
@@ -154,4 +155,23 @@ func (h *Handler) refusal(r *http.Request, err error) *problem {
 	}
 	log.Warn("wspush: handshake failed", "error", err)
 	return newProblem(http.StatusInternalServerError, "the connection could not be taken over")
+}
+
+// handshakeReason is how a request that could not be upgraded is counted.
+func handshakeReason(err error) int {
+	var refused refusedError
+	var handshake *socket.HandshakeError
+	switch {
+	case errors.Is(err, ErrShutdown):
+		return handshakeShutdown
+	case errors.Is(err, errFull):
+		return handshakeFull
+	case errors.As(err, &refused):
+		return handshakeAccept
+	case !errors.As(err, &handshake), handshake.Status >= http.StatusInternalServerError:
+		return handshakeFailed
+	case handshake.Status == http.StatusForbidden:
+		return handshakeOrigin
+	}
+	return handshakeMalformed
 }

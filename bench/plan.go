@@ -88,13 +88,14 @@ var quick = plan{
 	stalled: 100, stalledRate: 600, writeTimeout: time.Second, beside: 2 * time.Second,
 }
 
+// smoke is as long as it takes on a machine that has much else to do.
 var smoke = plan{
 	rounds: 1,
 	idle:   200, settle: 50 * time.Millisecond, rest: 50 * time.Millisecond,
-	posted: 50, warm: 10 * time.Millisecond, push: 50 * time.Millisecond,
+	posted: 50, warm: 10 * time.Millisecond, push: 250 * time.Millisecond,
 	inProcess: 4000,
-	hot:       30 * time.Millisecond,
-	pinged:    100, minInterval: 300 * time.Millisecond, rate: 500, targets: 10,
+	hot:       100 * time.Millisecond,
+	pinged:    100, minInterval: 1500 * time.Millisecond, rate: 500, targets: 10,
 	stay: 100, storm: 200,
 	scale:   []int{20},
 	stalled: 20, stalledRate: 400, writeTimeout: 200 * time.Millisecond, beside: 500 * time.Millisecond,

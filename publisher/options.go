@@ -1,8 +1,10 @@
 package publisher
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
+	"net"
 	"net/netip"
 	"net/url"
 	"time"
@@ -39,6 +41,11 @@ type Options struct {
 	// DialTimeout bounds each attempt to connect, and the handshake of TLS once more. Default 3 s; negative: none.
 	DialTimeout time.Duration
 
+	// Dial connects in place of a net.Dialer: through a tunnel, or in tests to a worker in memory (wspushtest.Dialer). It is
+	// asked only for what Hosts, Prefixes and Allow have allowed, and called from many goroutines at once. For an address that
+	// begins with https, TLS follows.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
 	// MaxStreamBytes bounds what one bulk request of a Stream may have unanswered before Stream.Send waits, in bytes of lines,
 	// of which the last may exceed it. Default 1 MiB. Negative is an error.
 	MaxStreamBytes int
@@ -58,6 +65,9 @@ func (o *Options) withDefaults() (Options, error) {
 	out := *o
 	out.Timeout = orDefault(o.Timeout, defaultTimeout)
 	out.DialTimeout = orDefault(o.DialTimeout, defaultDialTimeout)
+	if o.Dial == nil {
+		out.Dial = new(net.Dialer).DialContext
+	}
 	if o.MaxStreamBytes < 0 {
 		return out, errors.New("wspush: MaxStreamBytes is negative")
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -299,5 +300,32 @@ func TestEndWhileConnecting(t *testing.T) {
 	works := addressOf(testutil.Serve(t, says(204, "", "")))
 	if err := push(t, newClient(t, publisher.Options{DialTimeout: 50 * time.Millisecond}), address+","+works); err != nil {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Dial is asked for nothing that is not allowed, within DialTimeout, and what it returns is what is used.
+func TestDial(t *testing.T) {
+	refused := errors.New("no tunnel")
+	var dialled []string
+	p, err := publisher.New(&publisher.Options{Hosts: []string{"worker.test"}, DialTimeout: time.Hour, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > time.Hour {
+			t.Errorf("the deadline is %v, %t", deadline, ok)
+		}
+		dialled = append(dialled, network+" "+address)
+		return nil, refused
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Stop()
+	const id = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
+	if err := p.Push(t.Context(), "http://"+id+"@elsewhere.test/ws", publisher.Text, nil); err == nil || errors.Is(err, refused) {
+		t.Errorf("elsewhere: %v", err)
+	}
+	if err := p.Push(t.Context(), "http://"+id+"@worker.test:99/ws", publisher.Text, nil); !errors.Is(err, publisher.ErrUnreachable) {
+		t.Errorf("%v, want ErrUnreachable", err)
+	}
+	if want := []string{"tcp worker.test:99"}; !slices.Equal(dialled, want) {
+		t.Errorf("dialled %q, want %q", dialled, want)
 	}
 }

@@ -18,13 +18,16 @@ const (
 
 // newTransport connects for the Client, with no proxy, whatever the environment says. Dialling ends with ctx.
 func newTransport(ctx context.Context, opts *Options) *http.Transport {
-	dialer := &net.Dialer{Timeout: opts.DialTimeout}
 	return &http.Transport{
 		DialContext: func(dialing context.Context, network, addr string) (net.Conn, error) {
 			dialing, cancel := context.WithCancel(dialing)
 			defer cancel()
 			defer context.AfterFunc(ctx, cancel)()
-			conn, err := dialer.DialContext(dialing, network, addr)
+			if opts.DialTimeout > 0 {
+				dialing, cancel = context.WithTimeout(dialing, opts.DialTimeout)
+				defer cancel()
+			}
+			conn, err := opts.Dial(dialing, network, addr)
 			if err != nil {
 				return nil, err
 			}

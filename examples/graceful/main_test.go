@@ -394,7 +394,7 @@ func TestWellFormed(t *testing.T) {
 		cmd := exec.Command("python3", "-c", kinds)
 		cmd.Stdin = strings.NewReader(read(t, "kubernetes.yaml"))
 		out, err := cmd.CombinedOutput()
-		if got := strings.TrimSpace(string(out)); err != nil || got != "Deployment Service NetworkPolicy" {
+		if got := strings.TrimSpace(string(out)); err != nil || got != "Deployment Service NetworkPolicy PodDisruptionBudget" {
 			t.Errorf("%s, %v", got, err)
 		}
 	})

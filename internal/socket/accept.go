@@ -45,6 +45,7 @@ func (e *HandshakeError) Error() string { return e.Detail }
 func Accept(w http.ResponseWriter, r *http.Request, opts Options) (*Socket, error) {
 	s := &Socket{
 		shared:       opts.Shared,
+		traffic:      opts.Shared.traffic.stripe(),
 		owner:        opts.Owner,
 		writeTimeout: opts.WriteTimeout,
 		readLimit:    opts.ReadLimit,

@@ -29,6 +29,7 @@ func (s *Socket) queuePing() {
 func (s *Socket) answer(number uint64, at time.Duration) {
 	if number == s.queue.pinged {
 		s.roundTrip = at - s.pingedAt
+		s.traffic.roundTrip.Record(s.roundTrip)
 	}
 	s.answered = number
 	s.queue.takeUnconfirmed(func(m *Message) bool {

@@ -29,6 +29,7 @@ func (s *Socket) receive(p []byte) {
 	}
 	n, err := s.conn.Read(p)
 	if n > 0 {
+		s.traffic.in.Add(uint64(n))
 		s.received.Store(int64(s.Now()))
 	}
 	in.bytes, in.read, in.next = p[:n], 0, err // TLS, for one, may have both: the bytes come first

@@ -26,6 +26,8 @@ type Message struct {
 	err     error       // the outcome, once done
 	settled func(error) // tells the caller; nil when there is none to tell
 
+	timed     bool // it is a push: Start has been called at began, by the socket's clock
+	began     time.Duration
 	sent      time.Duration // when the last of it was written, by the socket's clock, if it is to be confirmed
 	roundTrip time.Duration // from then until it was confirmed
 }

@@ -42,6 +42,7 @@ func (s *Socket) gotPong(payload []byte) {
 		s.mu.Unlock()
 		return
 	}
+	s.traffic.pongs.Add(1)
 	isTimers := s.isTimers
 	s.isTimers = false
 	if number > s.queue.pinged {

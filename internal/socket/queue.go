@@ -3,6 +3,7 @@ package socket
 import (
 	"slices"
 	"sync/atomic"
+	"time"
 )
 
 // pending is what waits for all clients of a worker together.
@@ -36,7 +37,7 @@ func (q *queue) admits(m *Message) bool {
 
 // count counts a message that has to wait. What is written at once does not, and need not touch what all sockets share.
 func (q *queue) count(m *Message) {
-	if q.all.max > 0 && m.cost > 0 && !m.counted && !m.done && m.written < m.size() {
+	if m.cost > 0 && !m.counted && !m.done && m.written < m.size() {
 		m.counted = true
 		q.all.cost.Add(int64(m.cost))
 	}
@@ -123,8 +124,9 @@ type progress struct {
 	chunk    bool // a whole write's worth is out: the end of a frame, or another chunkSize of one
 }
 
-// wrote takes note that n bytes of the last fill went out, and settles what is complete but for what is to be confirmed.
-func (q *queue) wrote(n int) progress {
+// wrote takes note that n bytes of the last fill went out, now by the socket's clock, counts what is complete, and settles it
+// but for what is to be confirmed.
+func (q *queue) wrote(n int, now time.Duration, t *stripe) progress {
 	var p progress
 	for _, m := range q.messages {
 		if m.taken == 0 {
@@ -138,8 +140,14 @@ func (q *queue) wrote(n int) progress {
 		case m.written == m.size():
 			p.frames++
 			q.uncount(m)
+			if m.timed {
+				t.latency.Record(now - m.began)
+			}
 			switch {
 			case m.control:
+				if m.ping > 0 {
+					t.pings.Add(1)
+				}
 				q.pinged = max(q.pinged, m.ping)
 				m.settle(nil)
 			case m.confirm:

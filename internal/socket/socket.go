@@ -31,6 +31,7 @@ var ErrTimeout = errors.New("write timeout")
 // Shared is what the sockets of one worker share: buffers and readers. The zero value is ready; it must not be copied.
 type Shared struct {
 	pending   pending
+	traffic   traffic
 	buffers   sync.Pool // of *[]byte, each chunkSize long
 	deflaters sync.Pool // of *flate.Writer
 
@@ -57,6 +58,7 @@ type Socket struct {
 	conn         net.Conn
 	raw          *direct // nil when only conn itself can write
 	shared       *Shared
+	traffic      *stripe
 	owner        Owner
 	writeTimeout time.Duration
 	readLimit    int64

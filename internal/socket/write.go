@@ -17,15 +17,15 @@ const chunkSize = 16 << 10
 // could not leave when its context ends.
 func (s *Socket) Start(m *Message) (pending bool, err error) {
 	s.mu.Lock()
-	if err := s.take(m); err != nil {
+	if err := s.take(m, s.Now()); err != nil {
 		s.mu.Unlock()
 		return false, err
 	}
 	return s.write(m)
 }
 
-// take takes m into the queue, or returns why not; mu is held.
-func (s *Socket) take(m *Message) error {
+// take takes m into the queue, now by the socket's clock, or returns why not; mu is held.
+func (s *Socket) take(m *Message, now time.Duration) error {
 	switch {
 	case s.unopened:
 		return ErrFull
@@ -34,6 +34,7 @@ func (s *Socket) take(m *Message) error {
 	case !s.queue.admits(m):
 		return ErrFull
 	}
+	m.timed, m.began = true, now
 	s.queue.add(m)
 	if m.confirm {
 		s.wantPing(m)
@@ -45,14 +46,15 @@ func (s *Socket) take(m *Message) error {
 // returns; from then on it is its owner's again.
 func (s *Socket) StartAll(messages []*Message) {
 	s.mu.Lock()
+	now := s.Now()
 	var failure error
 	first, taken := false, false
 	for _, m := range messages {
-		err := s.take(m)
+		err := s.take(m, now)
 		if err == ErrFull && taken && failure == nil && !s.turn && s.raw != nil {
 			// It may be only the others that leave no room: the client has not had the chance to read them.
 			failure, first = s.writeNow()
-			err = s.take(m)
+			err = s.take(m, now)
 		}
 		taken = taken || err == nil
 		if err != nil {
@@ -303,9 +305,11 @@ func (s *Socket) fill(buf []byte, limit int) []byte {
 // wrote does what follows when n bytes of the last fill are out; mu is held.
 func (s *Socket) wrote(n int) progress {
 	unconfirmed, pinged := len(s.queue.unconfirmed), s.queue.pinged
-	p := s.queue.wrote(n)
+	s.traffic.out.Add(uint64(n))
+	now := s.Now()
+	p := s.queue.wrote(n, now, s.traffic)
 	if p.messages > 0 {
-		s.sent.Store(int64(s.Now()))
+		s.sent.Store(int64(now))
 	}
 	if s.awaitsPong() || s.isDeaf {
 		s.confirmWritten(unconfirmed, pinged)

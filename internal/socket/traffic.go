@@ -1,0 +1,56 @@
+package socket
+
+import (
+	"sync/atomic"
+
+	"github.com/wspush/wspush/internal/timing"
+)
+
+// Traffic is what has gone over the sockets of one worker so far.
+type Traffic struct {
+	BytesIn   uint64        // from clients, after the handshake: frames, of whatever kind
+	BytesOut  uint64        // to clients
+	Pings     uint64        // that have been written
+	Pongs     uint64        // that have come for them
+	Latency   timing.Counts // of messages: from Start until the last byte was written
+	RoundTrip timing.Counts // of pings: from the writing until the pong
+}
+
+// traffic counts it. It is in stripes, of which each socket has one, so that processors do not wait for each other to count.
+type traffic struct {
+	stripes [16]stripe
+	next    atomic.Uint32 // gives sockets their stripes in turn
+}
+
+type stripe struct {
+	in, out, pings, pongs atomic.Uint64
+	latency, roundTrip    timing.Recorder
+	_                     [64]byte // the next one's cache lines are its own
+}
+
+func (t *traffic) stripe() *stripe { return &t.stripes[t.next.Add(1)%uint32(len(t.stripes))] }
+
+// Traffic returns what has gone over the sockets so far. The numbers are not all of the same instant.
+func (s *Shared) Traffic() Traffic {
+	var sum Traffic
+	for i := range s.traffic.stripes {
+		t := &s.traffic.stripes[i]
+		sum.BytesIn += t.in.Load()
+		sum.BytesOut += t.out.Load()
+		sum.Pings += t.pings.Load()
+		sum.Pongs += t.pongs.Load()
+		t.latency.AddTo(&sum.Latency)
+		t.roundTrip.AddTo(&sum.RoundTrip)
+	}
+	return sum
+}
+
+// Pending is what waits for all clients together, in bytes, with messageOverhead for each message.
+func (s *Shared) Pending() int64 { return s.pending.cost.Load() }
+
+// Pending is what waits for the client, in bytes, with messageOverhead for each message.
+func (s *Socket) Pending() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.queue.waiting
+}

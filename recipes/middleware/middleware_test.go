@@ -1,0 +1,232 @@
+// Package middleware tests which middlewares may surround a Handler.
+package middleware
+
+import (
+	"bufio"
+	"compress/gzip"
+	"context"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	chimiddleware "github.com/go-chi/chi/v5/middleware"
+
+	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/internal/testutil"
+	"github.com/wspush/wspush/recipes/internal/recipetest"
+)
+
+func TestMain(m *testing.M) {
+	gin.SetMode(gin.TestMode) // prints no warnings
+	testutil.Main(m)
+}
+
+type middleware = func(http.Handler) http.Handler
+
+// bare is what many a logging middleware does, and is too little.
+type bare struct{ http.ResponseWriter }
+
+// unwrapping is what it should do.
+type unwrapping struct{ http.ResponseWriter }
+
+func (w unwrapping) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// hijacking is what older ones do.
+type hijacking struct{ http.ResponseWriter }
+
+func (w hijacking) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	return w.ResponseWriter.(http.Hijacker).Hijack()
+}
+
+// gzipping compresses whatever is written, as compressors do that do not look at what it is.
+type gzipping struct {
+	http.ResponseWriter
+	z *gzip.Writer
+}
+
+func (w gzipping) Write(p []byte) (int, error) { return w.z.Write(p) }
+
+// wrapping is a middleware that wraps the ResponseWriter.
+func wrapping(wrap func(http.ResponseWriter) http.ResponseWriter) middleware {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(wrap(w), r) })
+	}
+}
+
+// withGin has gin's own middlewares in front.
+func withGin(middlewares ...gin.HandlerFunc) middleware {
+	return func(next http.Handler) http.Handler {
+		router := gin.New()
+		router.Use(middlewares...)
+		router.GET("/ws", gin.WrapH(next))
+		router.POST("/ws/@connections", gin.WrapH(next))
+		router.POST("/ws/@connections/*id", gin.WrapH(next))
+		return router
+	}
+}
+
+// TestSurrounded has each middleware around a Handler, and a client that accepts gzip, as browsers do.
+func TestSurrounded(t *testing.T) {
+	logTo := func(out io.Writer) chimiddleware.LogFormatter {
+		return &chimiddleware.DefaultLogFormatter{Logger: log.New(out, "", 0), NoColor: true}
+	}
+	tests := []struct {
+		name   string
+		around middleware
+		want   int
+	}{
+		{"nothing", func(next http.Handler) http.Handler { return next }, http.StatusSwitchingProtocols},
+		{"a wrapper with Unwrap", wrapping(func(w http.ResponseWriter) http.ResponseWriter { return unwrapping{w} }), http.StatusSwitchingProtocols},
+		{"a wrapper with Hijack", wrapping(func(w http.ResponseWriter) http.ResponseWriter { return hijacking{w} }), http.StatusSwitchingProtocols},
+		{"a wrapper with neither", wrapping(func(w http.ResponseWriter) http.ResponseWriter { return bare{w} }), http.StatusNotImplemented},
+		{"http.TimeoutHandler", func(next http.Handler) http.Handler { return http.TimeoutHandler(next, time.Minute, "") }, http.StatusNotImplemented},
+		{"http.MaxBytesHandler", func(next http.Handler) http.Handler { return http.MaxBytesHandler(next, 1) }, http.StatusSwitchingProtocols},
+		{"http.CrossOriginProtection", http.NewCrossOriginProtection().Handler, http.StatusSwitchingProtocols},
+		{"a plain compressor", wrapping(func(w http.ResponseWriter) http.ResponseWriter {
+			return gzipping{w, gzip.NewWriter(w)}
+		}), http.StatusNotImplemented},
+
+		{"chi: RequestLogger", chimiddleware.RequestLogger(logTo(t.Output())), http.StatusSwitchingProtocols},
+		{"chi: Recoverer", chimiddleware.Recoverer, http.StatusSwitchingProtocols},
+		{"chi: RequestID", chimiddleware.RequestID, http.StatusSwitchingProtocols},
+		{"chi: Timeout", chimiddleware.Timeout(time.Minute), http.StatusSwitchingProtocols},
+		{"chi: Throttle", chimiddleware.Throttle(1), http.StatusSwitchingProtocols},
+		{"chi: NoCache", chimiddleware.NoCache, http.StatusSwitchingProtocols},
+		{"chi: Heartbeat", chimiddleware.Heartbeat("/alive"), http.StatusSwitchingProtocols},
+		{"chi: Compress", chimiddleware.Compress(5), http.StatusSwitchingProtocols},
+		{"chi: Logger, Recoverer, Timeout, Compress", func(next http.Handler) http.Handler {
+			next = chimiddleware.Timeout(time.Minute)(chimiddleware.Compress(5)(next))
+			return chimiddleware.RequestLogger(logTo(t.Output()))(chimiddleware.Recoverer(next))
+		}, http.StatusSwitchingProtocols},
+
+		{"gin: Logger, Recovery", withGin(gin.LoggerWithWriter(t.Output()), gin.RecoveryWithWriter(t.Output())), http.StatusSwitchingProtocols},
+		{"gin: around http.TimeoutHandler", func(next http.Handler) http.Handler {
+			return withGin()(http.TimeoutHandler(next, time.Minute, ""))
+		}, http.StatusNotImplemented},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			server := serve(t, test.around)
+			opts := testutil.Options{Header: http.Header{"Accept-Encoding": {"gzip, deflate, br"}}}
+			if test.want != http.StatusSwitchingProtocols {
+				body := recipetest.Refused(t, server, opts, test.want)
+				if test.name == "a wrapper with neither" && !strings.Contains(body, "middleware.bare cannot be hijacked") {
+					t.Errorf("the answer does not say which middleware it is: %s", body)
+				}
+				return
+			}
+			for range 2 { // a Throttle(1) that counted connections would not let the second in
+				recipetest.Arrives(t, testutil.Dial(t, server, opts))
+			}
+		})
+	}
+}
+
+func serve(t *testing.T, around middleware) (url string) {
+	t.Helper()
+	handler, err := wspush.NewHandler(recipetest.NewWorker(t, nil), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/ws", around(handler))
+	return testutil.Serve(t, mux)
+}
+
+// Where something in front has set a content type that chi's Compress compresses, the connection cannot be taken over, which is
+// found only when 101 has been sent: the client waits for a greeting, and the server for its next request.
+func TestCompressWithContentType(t *testing.T) {
+	server := serve(t, func(next http.Handler) http.Handler {
+		return chimiddleware.SetHeader("Content-Type", "application/json")(chimiddleware.Compress(5)(next))
+	})
+	client := testutil.Dial(t, server, testutil.Options{Header: http.Header{"Accept-Encoding": {"gzip"}}})
+	if got := client.Response().Header.Get("Content-Encoding"); got != "gzip" {
+		t.Errorf("Content-Encoding is %q", got)
+	}
+	client.Write([]byte("GET /elsewhere HTTP/1.1\r\nHost: h.test\r\nConnection: close\r\n\r\n"))
+	resp, err := http.ReadResponse(bufio.NewReader(client.Conn()), nil)
+	if err != nil {
+		t.Fatalf("the connection speaks HTTP no more: %v; the recipes are to say so", err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusNotFound {
+		t.Errorf("a request after the handshake is answered with %d, want 404", resp.StatusCode)
+	}
+}
+
+// Limits on requests, of chi's Timeout and of the server itself, end with the handshake: a connection outlives them.
+func TestTimeouts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		worker, err := wspush.NewWorker(&wspush.WorkerOptions{NoListen: true, Advertise: []string{"push.example.com"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		recipetest.StopLater(t, worker)
+		handler, err := wspush.NewHandler(worker, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := &http.Server{
+			Handler:      chimiddleware.Timeout(10 * time.Second)(handler),
+			ReadTimeout:  10 * time.Second,
+			WriteTimeout: 10 * time.Second,
+			IdleTimeout:  10 * time.Second,
+		}
+		client := testutil.Handshake(t, servePipe(t, server), testutil.Options{Timeout: -1})
+		client.Text()
+		time.Sleep(time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		got := make(chan string)
+		go func() {
+			_, message, _ := client.Message()
+			got <- string(message)
+		}()
+		if err := recipetest.OnlyConn(t, worker).Push(ctx, wspush.Text, []byte("still here")); err != nil {
+			t.Error(err)
+		}
+		if text := <-got; text != "still here" {
+			t.Errorf("got %q", text)
+		}
+		client.Close()
+	})
+}
+
+// onePipe is a listener with one connection.
+type onePipe struct {
+	conns chan net.Conn // closed by Close
+	addr  net.Addr
+}
+
+func (l onePipe) Accept() (net.Conn, error) {
+	if c, ok := <-l.conns; ok {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (l onePipe) Close() error   { close(l.conns); return nil }
+func (l onePipe) Addr() net.Addr { return l.addr }
+
+// servePipe serves one connection until the test ends, and returns the client's end.
+func servePipe(t *testing.T, server *http.Server) net.Conn {
+	client, end := net.Pipe()
+	l := onePipe{make(chan net.Conn, 1), end.LocalAddr()}
+	l.conns <- end
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = server.Serve(l)
+	}()
+	t.Cleanup(func() {
+		server.Close()
+		<-served
+	})
+	return client
+}

@@ -1,0 +1,25 @@
+package nethttp
+
+import (
+	"context"
+
+	"github.com/wspush/wspush"
+)
+
+// Notify pushes text to each connection that a user has at this worker, in however many tabs, and returns how many got it. It
+// looks at every connection of the worker.
+func Notify(ctx context.Context, worker *wspush.Worker, user, text string) (written int) {
+	theirs := func(yield func(*wspush.Conn) bool) {
+		for c := range worker.Conns() {
+			if c.Value() == user && !yield(c) {
+				return
+			}
+		}
+	}
+	for _, err := range worker.PushEach(ctx, theirs, wspush.Text, []byte(text)) {
+		if err == nil {
+			written++
+		}
+	}
+	return written
+}

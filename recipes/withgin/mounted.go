@@ -1,0 +1,36 @@
+package withgin
+
+import (
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/wspush/wspush"
+)
+
+// Mounted returns an application that takes pushes on its own server, with no push listener. baseURL leads to this very
+// process, such as "https://app-3.example.com". Since the server is public, whoever pushes needs the token as well.
+func Mounted(baseURL, token string, out io.Writer) (*wspush.Worker, http.Handler, error) {
+	worker, err := wspush.NewWorker(&wspush.WorkerOptions{
+		NoListen:      true,
+		Advertise:     []string{baseURL},
+		AuthorizePush: wspush.BearerTokens(token),
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	sockets, err := wspush.NewHandler(worker, &wspush.Options{PingInterval: 25 * time.Second})
+	if err != nil {
+		return nil, nil, err
+	}
+	router := gin.New()
+	// Pushes, and no log of them: their paths are secrets. What comes before Use is not surrounded.
+	router.POST("/ws", gin.WrapH(worker))                 // http://ID:TOKEN@HOST/ws
+	router.Any("/ws/@connections/*id", gin.WrapH(worker)) // http://HOST/ws/@connections/ID
+	router.POST("/ws/@connections", gin.WrapH(worker))    // many messages in one request: gin would redirect it to the path above
+	router.Use(gin.LoggerWithWriter(out), gin.Recovery()) // the rest of the application
+	router.GET("/ws", gin.WrapH(sockets))
+	return worker, router, nil
+}

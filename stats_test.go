@@ -1,0 +1,275 @@
+package wspush_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/internal/testutil"
+)
+
+// What goes over a connection is counted to the byte, and timed by the fake clock's own measure.
+func TestStatsTraffic(t *testing.T) {
+	opts := &wspush.Options{PingInterval: -1, IdleTimeout: -1, OnMessage: func(*wspush.Conn, wspush.MessageType, []byte) {}}
+	bubble(t, wspush.WorkerOptions{MaxPendingAll: -1}, opts, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		greeted := w.Stats()
+		if greeted.BytesWritten != uint64(2+len(conn.Addresses()[0])) || greeted.PushLatency.Count() != 0 {
+			t.Errorf("after the greeting: %+v", greeted)
+		}
+		first, second := start(context.Background(), conn, "hello"), start(context.Background(), conn, "you")
+		if s := w.Stats(); s.PendingBytes != 256+5+256+3 || conn.Pending() != 256+5+256+3 {
+			t.Errorf("%d bytes wait, %d for the client", s.PendingBytes, conn.Pending())
+		}
+		testutil.Pass(time.Second)
+		expectFrame(t, client, testutil.Text, "hello")
+		expectFrame(t, client, testutil.Text, "you")
+		if err := errors.Join(returned(t, first), returned(t, second)); err != nil {
+			t.Fatal(err)
+		}
+		receipt := confirm(context.Background(), conn, "really?")
+		expectFrame(t, client, testutil.Text, "really?")
+		expectFrame(t, client, testutil.Ping, "1")
+		testutil.Pass(3 * time.Second)
+		pong(client, "1")
+		if r := <-receipt; r.err != nil {
+			t.Fatal(r.err)
+		}
+		client.Send(testutil.Text, []byte("thanks"))
+		synctest.Wait()
+
+		s := w.Stats()
+		written, read := s.BytesWritten-greeted.BytesWritten, s.BytesReceived-greeted.BytesReceived
+		number := written - (2 + 5) - (2 + 3) - (2 + 7) - 2 // the length of the ping's payload, which is a number
+		if number < 1 || number > 20 || read != 6+number+6+6 {
+			t.Errorf("%d bytes written, and %d received", written, read)
+		}
+		if s.Written != 3 || s.Confirmed != 1 || s.Received != 1 || s.Pings != 1 || s.Pongs != 1 || s.PendingBytes != 0 || conn.Pending() != 0 {
+			t.Errorf("%+v", s)
+		}
+		if l := s.PushLatency; l.Count() != 3 || l.Sum() != 2*time.Second || l.Quantile(0.33) != 8*time.Microsecond || l.Quantile(0.99) != 1048576*time.Microsecond {
+			t.Errorf("latencies: %d in %v, p33 %v, p99 %v", l.Count(), l.Sum(), l.Quantile(0.33), l.Quantile(0.99))
+		}
+		if r := s.RoundTrip; r.Count() != 1 || r.Sum() != 3*time.Second {
+			t.Errorf("round trips: %d in %v", r.Count(), r.Sum())
+		}
+	})
+}
+
+// Each push that is refused is counted once, for what it was refused for.
+func TestStatsRefused(t *testing.T) {
+	wopts := wspush.WorkerOptions{MaxPushBytes: 10, MaxPending: 300}
+	bubble(t, wopts, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		stuck := start(context.Background(), conn, "1")
+		ended, cancel := context.WithCancel(context.Background())
+		cancel()
+		push := func(ctx context.Context, id, data string) error { return w.Push(ctx, id, wspush.Text, []byte(data)) }
+		ctx := context.Background()
+		for want, err := range map[error]error{
+			wspush.ErrGone:        push(ctx, unknownID, "x"),
+			wspush.ErrBusy:        push(ctx, conn.ID(), "0123456789"),
+			wspush.ErrTooLarge:    push(ctx, conn.ID(), "0123456789x"),
+			wspush.ErrInvalidUTF8: push(ctx, conn.ID(), "\xff"),
+			context.Canceled:      push(ended, conn.ID(), "x"),
+		} {
+			if !errors.Is(err, want) {
+				t.Errorf("%v, want %v", err, want)
+			}
+		}
+		if err := w.Push(ctx, conn.ID(), 7, nil); err == nil {
+			t.Error("a message of type 7")
+		}
+		client.Expect(testutil.Text, "1")
+		if err := <-stuck; err != nil {
+			t.Error(err)
+		}
+		if err := w.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+		if err := push(ctx, conn.ID(), "x"); !errors.Is(err, wspush.ErrShutdown) {
+			t.Errorf("%v, want ErrShutdown", err)
+		}
+		want := wspush.RefusalStats{Gone: 1, Busy: 1, Withdrawn: 1, TooLarge: 1, InvalidUTF8: 1, Shutdown: 1, Other: 1}
+		if s := w.Stats(); s.RefusedBy != want || s.Refused != 7 || s.Written != 1 || s.Unknown != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// Each connection's end is counted once, by its cause.
+func TestStatsEnded(t *testing.T) {
+	ctx := context.Background()
+	tests := map[wspush.Cause]func(w *wspush.Worker, conn *wspush.Conn, client *testutil.Client){
+		wspush.CauseClient:   func(_ *wspush.Worker, _ *wspush.Conn, client *testutil.Client) { client.SendClose(1000, "") },
+		wspush.CauseLost:     func(_ *wspush.Worker, _ *wspush.Conn, client *testutil.Client) { client.Close() },
+		wspush.CauseClosed:   func(_ *wspush.Worker, conn *wspush.Conn, _ *testutil.Client) { conn.Close(1000, "") },
+		wspush.CauseShutdown: func(w *wspush.Worker, _ *wspush.Conn, _ *testutil.Client) { go w.Shutdown(ctx) },
+		wspush.CauseIdle: func(_ *wspush.Worker, _ *wspush.Conn, client *testutil.Client) {
+			testutil.Pass(59 * time.Second)
+			client.NextFrame() // a ping
+			testutil.Pass(time.Second)
+		},
+		wspush.CauseNoAnswer: func(_ *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+			go func() {
+				for {
+					if _, err := client.ReadFrame(); err != nil { // and answers no ping
+						return
+					}
+				}
+			}()
+			for range 5 { // which counts as activity, but not as the client's
+				testutil.Pass(25 * time.Second)
+				conn.Push(ctx, wspush.Text, nil)
+			}
+		},
+		wspush.CauseWriteTimeout: func(_ *wspush.Worker, conn *wspush.Conn, _ *testutil.Client) {
+			go conn.Push(ctx, wspush.Text, nil)
+			testutil.Pass(11 * time.Second)
+		},
+		wspush.CauseProtocol: func(_ *wspush.Worker, _ *wspush.Conn, client *testutil.Client) {
+			client.Write([]byte{0xff, 0x80, 0, 0, 0, 0})
+		},
+		wspush.CauseCallback: func(_ *wspush.Worker, _ *wspush.Conn, client *testutil.Client) {
+			client.Send(testutil.Text, []byte("panic"))
+		},
+	}
+	for cause, end := range tests {
+		t.Run(string(cause), func(t *testing.T) {
+			opts := &wspush.Options{PingInterval: 59 * time.Second, IdleTimeout: time.Minute, OnMessage: func(*wspush.Conn, wspush.MessageType, []byte) { panic("on purpose") }}
+			bubble(t, wspush.WorkerOptions{}, opts, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+				end(w, conn, client)
+				synctest.Wait()
+				client.Close()
+				synctest.Wait()
+				want := map[wspush.Cause]uint64{}
+				for each := range tests {
+					want[each] = 0
+				}
+				want[cause] = 1
+				if s := w.Stats(); !maps.Equal(s.Ended, want) || s.Connections != 0 || s.Accepted != 1 {
+					t.Errorf("%+v", s)
+				}
+			})
+		})
+	}
+}
+
+// Each handshake that is refused is counted once, for what it was refused for.
+func TestStatsHandshakes(t *testing.T) {
+	w := newWorker(t, &wspush.WorkerOptions{MaxConns: 1})
+	server := serve(t, w, &wspush.Options{Accept: func(r *http.Request) (any, error) {
+		switch r.URL.RawQuery {
+		case "no":
+			return nil, errors.New("no")
+		case "panic":
+			panic("on purpose")
+		}
+		return nil, nil
+	}})
+	try := func(path string, header http.Header) {
+		t.Helper()
+		if c, _, err := testutil.TryDial(t, server, testutil.Options{Path: path, Header: header}); err == nil {
+			c.Close()
+			t.Errorf("%s %v: let in", path, header)
+		}
+	}
+	try("/ws?no", nil)
+	try("/ws?panic", nil)
+	try("/ws", http.Header{"Origin": {"http://evil.test"}})
+	try("/ws", http.Header{"Sec-Websocket-Key": {"short"}})
+	try("/ws", http.Header{"Upgrade": nil})
+	client, _, _ := dial(t, w, server, testutil.Options{})
+	try("/ws", nil)
+	client.Close()
+	if err := w.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+	try("/ws", nil)
+	want := wspush.HandshakeStats{Full: 1, Shutdown: 1, Accept: 1, Origin: 1, Malformed: 2, Failed: 1}
+	if s := w.Stats(); s.Handshakes != want || s.Accepted != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// The push endpoint counts what it answers with an error, and who is connected to it.
+func TestStatsPushEndpoint(t *testing.T) {
+	w := newWorker(t, &wspush.WorkerOptions{MaxPushConns: 1})
+	_, conn, address := dial(t, w, serve(t, w, nil), testutil.Options{})
+	base, _, _ := strings.Cut(conn.URLs()[0], "/ws")
+	for path, status := range map[string]int{
+		"/ws": 401, "/ws/@connections/12": 400, "/elsewhere/@connections/" + conn.ID(): 404, "/ws/@connections/" + unknownID: 410,
+	} {
+		if resp := post(t, base+path, "", []byte("x")); resp.StatusCode != status {
+			t.Errorf("%s: %d, want %d", path, resp.StatusCode, status)
+		}
+		testutil.Eventually(t, "the publisher to be gone", func() bool { return w.Stats().PushConns == 0 })
+	}
+	if resp := post(t, address, "", []byte("x")); resp.StatusCode != http.StatusNoContent {
+		t.Error(resp.Status)
+	}
+	testutil.Eventually(t, "the publisher to be gone", func() bool { return w.Stats().PushConns == 0 })
+	kept, err := net.Dial("tcp", w.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kept.Close()
+	testutil.Eventually(t, "a publisher to be counted", func() bool { return w.Stats().PushConns == 1 })
+	if resp := post(t, address, "", []byte("x")); resp.StatusCode != http.StatusServiceUnavailable {
+		t.Error(resp.Status)
+	}
+	s := w.Stats()
+	if !maps.Equal(s.Problems, map[int]uint64{400: 1, 401: 1, 404: 1, 410: 1}) || s.PushConnsRefused != 1 || s.Written != 1 || s.RefusedBy.Gone != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// The buckets are those of the documentation, and cumulative.
+func TestHistogramBuckets(t *testing.T) {
+	bubble(t, wspush.WorkerOptions{}, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		before := w.Stats().PushLatency
+		if q := before.Quantile(0.5); q != 0 {
+			t.Errorf("the median of nothing is %v", q)
+		}
+		for _, wait := range []time.Duration{0, 9 * time.Microsecond, 16 * time.Microsecond, time.Minute / 7} {
+			pushed := start(context.Background(), conn, "x")
+			testutil.Pass(wait)
+			client.Expect(testutil.Text, "x")
+			if err := <-pushed; err != nil {
+				t.Fatal(err)
+			}
+		}
+		after := w.Stats().PushLatency
+		var got []string
+		last := time.Duration(0)
+		for bound, n := range after.Buckets() {
+			if len(got) > 0 && bound != 2*last && bound != math.MaxInt64 {
+				t.Errorf("%v follows %v", bound, last)
+			}
+			last = bound
+			got = append(got, fmt.Sprint(n))
+		}
+		if want := "1 3" + strings.Repeat(" 3", 19) + " 4 4"; strings.Join(got, " ") != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		for bound := range after.Buckets() {
+			if bound != 8*time.Microsecond {
+				t.Errorf("the first bound is %v", bound)
+			}
+			break
+		}
+		if d := after.Since(before); d != after {
+			t.Errorf("since the beginning: %+v", d)
+		}
+		if d := after.Since(after); d.Count() != 0 || d.Sum() != 0 {
+			t.Errorf("since now: %+v", d)
+		}
+	})
+}

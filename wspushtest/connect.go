@@ -1,0 +1,160 @@
+package wspushtest
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// ClientOptions are the settings of a [Client]. The zero value of each field, and a nil *ClientOptions, mean the default.
+type ClientOptions struct {
+	// Header is sent along with the handshake: Cookie, Authorization, Origin, User-Agent … A Host takes the place of the target's.
+	Header http.Header
+
+	// Jar has further cookies, and takes those of the answer; that of an http.Client that has signed in, as a rule. They must be
+	// of the host that the client connects to.
+	Jar http.CookieJar
+
+	// Subprotocols are offered to the server, the preferred one first.
+	Subprotocols []string
+
+	// TLS is for Dial to https and wss URLs. The default is that of package tls, which trusts the system's authorities.
+	TLS *tls.Config
+
+	// NoGreeting has Connect return once the handshake is done. By default it then waits for a first message: set this where
+	// the application's Greeting makes none.
+	NoGreeting bool
+
+	// NoPongs keeps the client from answering pings, as one whose machine has gone does.
+	NoPongs bool
+
+	// Timeout is how long each of the client's methods waits at most, and the handshake. The default is 5 s.
+	Timeout time.Duration
+}
+
+const defaultTimeout = 5 * time.Second
+
+// Connect connects a client to h, in memory, and reads its greeting. target is a path, with or without a query ("/ws?user=ada"),
+// or a URL, whose host is then that of the request ("http://chat.example.com/ws"); by default it is example.com, as with
+// [net/http/httptest.NewRequest]. A browser would send an Origin; the client sends none unless it is in the Header.
+//
+// It ends the test if the handshake is refused, or no greeting comes. When the test ends, the client is disconnected.
+func Connect(tb testing.TB, h http.Handler, target string, opts *ClientOptions) *Client {
+	tb.Helper()
+	return mustConnect(tb, serve(tb, h), true, target, opts)
+}
+
+// Dial is [Connect] to a server that listens on the network, such as an [net/http/httptest.Server], with an http, https, ws or wss URL. In
+// a testing/synctest bubble it ends the test.
+func Dial(tb testing.TB, url string, opts *ClientOptions) *Client {
+	tb.Helper()
+	if inBubble() {
+		tb.Fatalf("connecting to %s: %s: use Connect", url, noNetwork)
+	}
+	return mustConnect(tb, new(net.Dialer).DialContext, false, url, opts)
+}
+
+// ExpectRefused does what [Connect] does and expects h to refuse the handshake with the given status. It returns the answer, with
+// the first 1024 bytes of its body. It ends the test if the client is connected, or the status is another.
+func ExpectRefused(tb testing.TB, h http.Handler, target string, status int, opts *ClientOptions) *http.Response {
+	tb.Helper()
+	_, resp, err := connect(tb, serve(tb, h), true, target, opts)
+	switch {
+	case err == nil:
+		tb.Fatalf("want the handshake to be refused with status %d; the client is connected", status)
+	case resp == nil:
+		tb.Fatalf("want the handshake to be refused with status %d; there was no answer: %v", status, err)
+	case resp.StatusCode != status:
+		tb.Fatalf("want the handshake to be refused with status %d; %s", status, refusal(resp, err))
+	}
+	return resp
+}
+
+func mustConnect(tb testing.TB, dial dialFunc, inMemory bool, target string, opts *ClientOptions) *Client {
+	tb.Helper()
+	c, resp, err := connect(tb, dial, inMemory, target, opts)
+	switch {
+	case err != nil && resp != nil:
+		tb.Fatalf("connecting to %s: %s", target, refusal(resp, err))
+	case err != nil:
+		tb.Fatalf("connecting to %s: %v", target, err)
+	case opts != nil && opts.NoGreeting:
+		return c
+	}
+	if c.Greeting, err = c.next(c.timeout); err != nil {
+		tb.Fatalf("connecting to %s: want a greeting; %v. If the application sends none, set NoGreeting", target, err)
+	}
+	c.ID, c.Addresses = parseGreeting(c.Greeting)
+	return c
+}
+
+// refusal says how a handshake failed.
+func refusal(resp *http.Response, err error) string {
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return fmt.Sprintf("the answer is no right one: %v", err)
+	}
+	body, _ := io.ReadAll(resp.Body) // which is in memory
+	return fmt.Sprintf("the handshake was refused with status %s: %s", resp.Status, quote(body))
+}
+
+// connect makes a client, which tb's clean-up ends. The response, if there was one, is what the server said.
+func connect(tb testing.TB, dial dialFunc, inMemory bool, target string, opts *ClientOptions) (*Client, *http.Response, error) {
+	var o ClientOptions
+	if opts != nil {
+		o = *opts
+	}
+	if o.Timeout == 0 {
+		o.Timeout = defaultTimeout
+	}
+	if inMemory && strings.HasPrefix(target, "/") {
+		target = "http://example.com" + target
+	}
+	l := newLink()
+	gated := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		l.gate = newGate(conn)
+		return l.gate, nil
+	}
+	transport := &http.Transport{DialContext: gated, TLSClientConfig: o.TLS, DisableKeepAlives: true}
+	if inMemory {
+		transport.DialTLSContext = gated // nothing is encrypted
+	}
+	ctx, cancel := within(o.Timeout)
+	defer cancel()
+	ws, resp, err := websocket.Dial(ctx, target, &websocket.DialOptions{
+		HTTPClient: &http.Client{
+			Transport:     transport,
+			Jar:           o.Jar,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // as browsers do
+		},
+		HTTPHeader:   o.Header,
+		Host:         o.Header.Get("Host"),
+		Subprotocols: o.Subprotocols,
+		OnPingReceived: func(context.Context, []byte) bool {
+			l.pings.Add(1)
+			return !o.NoPongs
+		},
+	})
+	if err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("there was no answer to the handshake within %v", o.Timeout)
+		}
+		return nil, resp, err
+	}
+	l.begin(ws)
+	c := &Client{tb: tb, goroutine: goroutine(), timeout: o.Timeout, link: l}
+	tb.Cleanup(c.Disconnect)
+	return c, resp, nil
+}

@@ -1,0 +1,195 @@
+package wspushtest_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/wspushtest"
+)
+
+// t is that of the test that an example is part of. An example has none, so that TestExamples runs them, one after the other.
+var t *testing.T
+
+var examples = map[string]func(){
+	"Example":                  Example,
+	"Example_fakeTime":         Example_fakeTime,
+	"Example_network":          Example_network,
+	"ExampleConnect":           ExampleConnect,
+	"ExampleConnect_greeting":  ExampleConnect_greeting,
+	"ExampleDial":              ExampleDial,
+	"ExampleHTTPClient":        ExampleHTTPClient,
+	"ExampleHTTPClient_signIn": ExampleHTTPClient_signIn,
+}
+
+func TestExamples(test *testing.T) {
+	for name, example := range examples {
+		test.Run(name, func(test *testing.T) {
+			t = test
+			example()
+		})
+	}
+	source, err := os.ReadFile("example_test.go")
+	if err != nil {
+		test.Fatal(err)
+	}
+	for _, match := range regexp.MustCompile(`(?m)^func (Example\w*)\(\)`).FindAllSubmatch(source, -1) {
+		if examples[string(match[1])] == nil {
+			test.Errorf("%s is not run", match[1])
+		}
+	}
+}
+
+// A worker and a client in two lines. The code under test gets s.Worker, and c.ID or c.Address().
+func Example() {
+	s := wspushtest.New(t, nil)
+	c := s.Connect()
+
+	err := s.Worker.Push(t.Context(), c.ID, wspush.Text, []byte("Your order has shipped"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Expect("Your order has shipped")
+}
+
+// The application's own handler, with all that is in front of it.
+func ExampleConnect() {
+	worker := wspushtest.NewWorker(t, nil)
+	handler, err := wspush.NewHandler(worker, &wspush.Options{
+		Accept: func(r *http.Request) (any, error) {
+			user, err := r.Cookie("user") // in earnest: a session
+			if err != nil {
+				return nil, errors.New("not signed in")
+			}
+			return user.Value, nil
+		},
+		OnMessage: func(c *wspush.Conn, typ wspush.MessageType, data []byte) {
+			_ = c.Push(c.Context(), typ, fmt.Appendf(nil, "%s: %s", c.Value(), data))
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/ws", handler)
+
+	ada := wspushtest.Connect(t, mux, "/ws", &wspushtest.ClientOptions{Header: http.Header{"Cookie": {"user=ada"}}})
+	ada.Send("hello")
+	ada.Expect("ada: hello")
+
+	wspushtest.ExpectRefused(t, mux, "/ws", http.StatusForbidden, nil)
+}
+
+// A greeting of the application's own is in Greeting. The client finds its ID where the application's page would.
+func ExampleConnect_greeting() {
+	type hello struct{ Push []string }
+	s := wspushtest.New(t, &wspushtest.Options{Handler: wspush.Options{
+		Greeting: func(c *wspush.Conn) (wspush.MessageType, []byte) {
+			greeting, _ := json.Marshal(hello{c.URLs()})
+			return wspush.Text, greeting
+		},
+	}})
+	c := s.Connect()
+
+	var greeting hello
+	if err := json.Unmarshal(c.Greeting.Data, &greeting); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := s.HTTPClient().Post(greeting.Push[0], "text/plain", strings.NewReader("Your order has shipped"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	c.Expect("Your order has shipped")
+}
+
+// Code that pushes over HTTP gets a client that leads to the worker, in memory.
+func ExampleHTTPClient() {
+	s := wspushtest.New(t, nil)
+	c := s.Connect()
+	client := wspushtest.HTTPClient(t, s.Worker) // or s.HTTPClient()
+
+	resp, err := client.Post(c.Address(), "text/plain", strings.NewReader("Your order has shipped"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusNoContent {
+		t.Errorf("got %s", resp.Status)
+	}
+	c.Expect("Your order has shipped")
+}
+
+// The cookies that the application sets when somebody signs in are for the WebSocket, too.
+func ExampleHTTPClient_signIn() {
+	s := wspushtest.New(t, nil)
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /login", func(w http.ResponseWriter, _ *http.Request) {
+		http.SetCookie(w, &http.Cookie{Name: "session", Value: "s1"})
+	})
+	mux.HandleFunc("/ws", func(w http.ResponseWriter, r *http.Request) {
+		if _, err := r.Cookie("session"); err != nil {
+			http.Error(w, "sign in first", http.StatusUnauthorized)
+			return
+		}
+		s.Handler.ServeHTTP(w, r)
+	})
+
+	browser := wspushtest.HTTPClient(t, mux)
+	resp, err := browser.Post("http://example.com/login", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	c := wspushtest.Connect(t, mux, "http://example.com/ws", &wspushtest.ClientOptions{Jar: browser.Jar})
+	s.PushAndExpect(c, "Welcome")
+}
+
+// In a bubble of testing/synctest time passes at once, so that intervals can be tested as they are.
+func Example_fakeTime() {
+	synctest.Test(t, func(t *testing.T) {
+		s := wspushtest.New(t, &wspushtest.Options{
+			Handler: wspush.Options{PingInterval: 25 * time.Second, IdleTimeout: time.Minute},
+		})
+		c := s.Connect()
+		time.AfterFunc(time.Minute, func() { s.Push(c, "Are you still there?") }) // the code under test
+
+		c.ExpectNothing(time.Minute - time.Nanosecond)
+		c.Expect("Are you still there?")
+		if c.Pings() != 2 { // after 25 s and after 50 s
+			t.Errorf("%d pings", c.Pings())
+		}
+	})
+}
+
+// With a listener, any process can push to the address.
+func Example_network() {
+	s := wspushtest.New(t, &wspushtest.Options{Worker: wspush.WorkerOptions{Listen: "127.0.0.1:0"}})
+	c := s.Connect()
+
+	resp, err := http.Post(c.Address(), "text/plain", strings.NewReader("Your order has shipped"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	c.Expect("Your order has shipped")
+}
+
+// A client of a server that listens on the network.
+func ExampleDial() {
+	s := wspushtest.New(t, nil)
+	server := httptest.NewServer(s.Handler)
+	defer server.Close()
+
+	c := wspushtest.Dial(t, server.URL+"/ws", nil)
+	s.PushAndExpect(c, "Welcome")
+}

@@ -1,0 +1,356 @@
+package wspushtest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/wspushtest"
+)
+
+// Each way to fail says what was wanted and what came, ends the test, and waits for the deadline if there is something to wait for.
+func TestFailures(t *testing.T) {
+	const id = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
+	closeAll := func(s *wspushtest.Server, code int, reason string) {
+		for conn := range s.Worker.Conns() {
+			_ = conn.Close(code, reason)
+		}
+	}
+	tests := []struct {
+		name string
+		test func(s *wspushtest.Server, c *wspushtest.Client)
+		want string
+		wait time.Duration
+	}{
+		{"another message", func(s *wspushtest.Server, c *wspushtest.Client) {
+			s.PushAndExpect(c, "a")
+			s.Push(c, "b")
+			c.Expect("a")
+		},
+			`want the text message "a"; got the text message "b"`, 0},
+		{"another type", func(s *wspushtest.Server, c *wspushtest.Client) { s.Push(c, "a"); c.ExpectBinary([]byte("a")) },
+			`want the binary message "a"; got the text message "a"`, 0},
+		{"a long message", func(s *wspushtest.Server, c *wspushtest.Client) { s.Push(c, strings.Repeat("x", 5000)); c.Expect("a") },
+			`want the text message "a"; got the text message "` + strings.Repeat("x", 200) + `"… (5000 bytes)`, 0},
+		{"no message", func(_ *wspushtest.Server, c *wspushtest.Client) { c.Expect("a") },
+			`want the text message "a"; nothing came within 5s`, 5 * time.Second},
+		{"no message, another deadline", func(_ *wspushtest.Server, c *wspushtest.Client) { c.Within(time.Minute).Next() },
+			`want a message; nothing came within 1m0s`, time.Minute},
+		{"no message, no waiting", func(_ *wspushtest.Server, c *wspushtest.Client) { c.Within(0).Next() },
+			`want a message; nothing came within 0s`, 0},
+		{"the end in place of a message", func(s *wspushtest.Server, c *wspushtest.Client) { closeAll(s, 4000, "bye"); c.Expect("a") },
+			`want the text message "a"; the connection was closed with 4000 "bye"`, 0},
+		{"a loss in place of a message", func(_ *wspushtest.Server, c *wspushtest.Client) { c.Disconnect(); c.Next() },
+			`want a message; the connection ended without a close frame (1006)`, 0},
+		{"something in place of nothing", func(s *wspushtest.Server, c *wspushtest.Client) { s.Push(c, "a"); c.ExpectNothing(time.Second) },
+			`want nothing for 1s; got the text message "a"`, 0},
+		{"the end in place of nothing", func(s *wspushtest.Server, c *wspushtest.Client) { closeAll(s, 1000, ""); c.ExpectNothing(time.Second) },
+			`want nothing for 1s; the connection was closed with 1000 ""`, 0},
+		{"a message in place of the end", func(s *wspushtest.Server, c *wspushtest.Client) {
+			s.Push(c, "a")
+			closeAll(s, 1000, "")
+			c.ExpectClose(1000)
+		}, `want the connection to be closed with 1000; got the text message "a"`, 0},
+		{"another end", func(s *wspushtest.Server, c *wspushtest.Client) { closeAll(s, 1008, "rude"); c.ExpectClose(1000) },
+			`want the connection to be closed with 1000; the connection was closed with 1008 "rude"`, 0},
+		{"no end", func(_ *wspushtest.Server, c *wspushtest.Client) { c.ExpectClose(1000) },
+			`want the connection to be closed with 1000; nothing came within 5s`, 5 * time.Second},
+		{"sending after the end", func(s *wspushtest.Server, c *wspushtest.Client) {
+			closeAll(s, 1000, "done")
+			c.ExpectClose(1000)
+			c.Send("a")
+		}, `sending the text message "a": the connection was closed with 1000 "done"`, 0},
+		{"closing after the end", func(s *wspushtest.Server, c *wspushtest.Client) {
+			closeAll(s, 1000, "done")
+			c.ExpectClose(1000)
+			c.Close(1000, "")
+		}, `closing with 1000 "": the connection was closed with 1000 "done"`, 0},
+		{"pushing to nobody", func(s *wspushtest.Server, c *wspushtest.Client) { c.ID = id; s.Push(c, "a") },
+			`pushing "a": wspush: no such connection`, 0},
+		{"pushing without an ID", func(s *wspushtest.Server, c *wspushtest.Client) { c.ID = ""; s.Push(c, "a") },
+			`pushing "a": the greeting, which is not that of wspush, does not say what the connection's ID is: find it, and set Client.ID`, 0},
+		{"pushing to who does not read", func(s *wspushtest.Server, c *wspushtest.Client) { c.Pause(); s.Push(c.Within(time.Second), "a") },
+			`pushing "a": wspush: the message may have been written in part, and the rest will be: the caller's context ended; the connection is open`, time.Second},
+		{"no address", func(_ *wspushtest.Server, c *wspushtest.Client) {
+			c.Addresses, c.Greeting = nil, wspushtest.Message{Type: wspush.Text, Data: []byte("hi")}
+			c.Address()
+		}, `the client has no address: the text message "hi" is not a greeting of wspush`, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var took time.Duration
+				wantFailure(t, "fatal: "+tt.want, func(tb testing.TB) {
+					s := wspushtest.New(tb, nil)
+					c := s.Connect()
+					begin := time.Now()
+					defer func() { took = time.Since(begin) }()
+					tt.test(s, c)
+				})
+				if took != tt.wait {
+					t.Errorf("took %v, want %v", took, tt.wait)
+				}
+			})
+		})
+	}
+}
+
+// A server that does not read is found when the client has waited long enough.
+func TestSendTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wantFailure(t, `fatal: sending the text message "b": the server did not take it within 5s, and the connection is given up`, func(tb testing.TB) {
+			busy := make(chan struct{})
+			s := wspushtest.New(tb, &wspushtest.Options{Handler: wspush.Options{OnMessage: func(*wspush.Conn, wspush.MessageType, []byte) { <-busy }}})
+			defer close(busy)
+			c := s.Connect()
+			c.Send("a")
+			synctest.Wait()
+			c.Send("b")
+		})
+	})
+}
+
+// Connecting fails with what the server has said, and so does to be let in where that was not expected.
+func TestConnectFailures(t *testing.T) {
+	no := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "sign in first", http.StatusUnauthorized) })
+	silent := &wspush.Options{Greeting: func(*wspush.Conn) (wspush.MessageType, []byte) { return wspush.Text, nil }}
+	const noNetwork = "in a testing/synctest bubble whoever waits for the network stops the time"
+	tests := []struct {
+		name string
+		test func(tb testing.TB)
+		want string
+	}{
+		{"refused", func(tb testing.TB) { wspushtest.Connect(tb, no, "/ws?a=b", nil) },
+			`fatal: connecting to /ws?a=b: the handshake was refused with status 401 Unauthorized: "sign in first\n"`},
+		{"redirected", func(tb testing.TB) {
+			wspushtest.Connect(tb, http.RedirectHandler("/login", http.StatusFound), "/ws", nil)
+		},
+			`fatal: connecting to /ws: the handshake was refused with status 302 Found: "<a href=\"/login\">Found</a>.\n\n"`},
+		{"no handler", func(tb testing.TB) { wspushtest.Connect(tb, nil, "/ws", nil) },
+			`fatal: there is no handler`},
+		{"no URL", func(tb testing.TB) { wspushtest.Connect(tb, no, "ws", nil) },
+			`fatal: connecting to ws: failed to WebSocket dial: unexpected url scheme: ""`},
+		{"no answer", func(tb testing.TB) {
+			wspushtest.Connect(tb, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), "/ws", nil)
+		}, `fatal: connecting to /ws: there was no answer to the handshake within 5s`},
+		{"no greeting", func(tb testing.TB) {
+			s := wspushtest.New(tb, &wspushtest.Options{Handler: *silent})
+			s.Connect()
+		}, `fatal: connecting to /ws: want a greeting; nothing came within 5s. If the application sends none, set NoGreeting`},
+		{"refused as expected", func(tb testing.TB) { wspushtest.ExpectRefused(tb, no, "/ws", 401, nil) }, ""},
+		{"refused otherwise", func(tb testing.TB) { wspushtest.ExpectRefused(tb, no, "/ws", 403, nil) },
+			`fatal: want the handshake to be refused with status 403; the handshake was refused with status 401 Unauthorized: "sign in first\n"`},
+		{"let in", func(tb testing.TB) { wspushtest.ExpectRefused(tb, wspushtest.New(tb, nil).Handler, "/ws", 403, nil) },
+			`fatal: want the handshake to be refused with status 403; the client is connected`},
+		{"worker options", func(tb testing.TB) {
+			wspushtest.NewWorker(tb, &wspush.WorkerOptions{Advertise: []string{"?"}})
+		}, `fatal: making the worker: wspush: Advertise: "?": "?" is not a host`},
+		{"handler options", func(tb testing.TB) {
+			wspushtest.New(tb, &wspushtest.Options{Handler: wspush.Options{OriginPatterns: []string{"["}}})
+		}, `fatal: making the handler: wspush: OriginPatterns: "[" is not a pattern of path.Match`},
+		{"a listener in a bubble", func(tb testing.TB) { wspushtest.NewWorker(tb, &wspush.WorkerOptions{Listen: "127.0.0.1:0"}) },
+			"fatal: making the worker: " + noNetwork + ": set neither Listen nor TLS"},
+		{"the network in a bubble", func(tb testing.TB) { wspushtest.Dial(tb, "http://127.0.0.1:1/ws", nil) },
+			"fatal: connecting to http://127.0.0.1:1/ws: " + noNetwork + ": use Connect"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { wantFailure(t, tt.want, tt.test) })
+		})
+	}
+}
+
+// In another goroutine than the test's a failure is reported, and ends nothing.
+func TestOtherGoroutines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wantFailure(t, "want a message; nothing came within 5s", func(tb testing.TB) {
+			c := wspushtest.New(tb, nil).Connect()
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				if m := c.Next(); m.Data != nil {
+					t.Errorf("got %v", m)
+				}
+			})
+			wg.Wait()
+		})
+	})
+}
+
+// Whatever does not end with the test fails it: a callback, or a handler.
+func TestLeftovers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		end := make(chan struct{})
+		defer close(end)
+		hang := func(*wspush.Conn) { <-end }
+		wantFailure(t, "the worker's Shutdown, for which it had 10s: context deadline exceeded: does a callback not return?", func(tb testing.TB) {
+			wspushtest.New(tb, &wspushtest.Options{Handler: wspush.Options{OnConnect: hang}}).Connect()
+		})
+	})
+	synctest.Test(t, func(t *testing.T) {
+		end := make(chan struct{})
+		defer close(end)
+		wantFailure(t, "an HTTP handler has not returned 5s after the end of the test", func(tb testing.TB) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			client := wspushtest.HTTPClient(tb, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-end }))
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://app.test/", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := client.Do(req); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("got %v", err)
+			}
+		})
+	})
+}
+
+// A handler's panic fails the test, unless it is that which net/http has for it.
+func TestHandlerPanics(t *testing.T) {
+	for _, tt := range []struct {
+		with any
+		want string
+	}{{"oops", "the handler panicked: oops\n"}, {http.ErrAbortHandler, ""}} {
+		synctest.Test(t, func(t *testing.T) {
+			got := failure(t, func(tb testing.TB) {
+				client := wspushtest.HTTPClient(tb, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(tt.with) }))
+				if _, err := client.Get("http://app.test/"); err == nil {
+					t.Error("there was an answer")
+				}
+			})
+			if first, _, _ := strings.Cut(got, "goroutine "); first != tt.want {
+				t.Errorf("%v: failed with %q", tt.with, got)
+			}
+		})
+	}
+}
+
+// failing has what fails in the line after the one that it logs.
+var failing = map[string]func(t *testing.T, s *wspushtest.Server, c *wspushtest.Client){
+	"Expect": func(t *testing.T, s *wspushtest.Server, c *wspushtest.Client) {
+		t.Log("here")
+		c.Expect("a")
+	},
+	"ExpectBinary": func(t *testing.T, s *wspushtest.Server, c *wspushtest.Client) {
+		t.Log("here")
+		c.ExpectBinary(nil)
+	},
+	"ExpectClose": func(t *testing.T, s *wspushtest.Server, c *wspushtest.Client) {
+		t.Log("here")
+		c.ExpectClose(1000)
+	},
+	"ExpectNothing": func(t *testing.T, s *wspushtest.Server, c *wspushtest.Client) {
+		s.Push(c, "a")
+		t.Log("here")
+		c.ExpectNothing(time.Second)
+	},
+	"Next": func(t *testing.T, s *wspushtest.Server, c *wspushtest.Client) {
+		t.Log("here")
+		c.Next()
+	},
+	"Send": func(t *testing.T, s *wspushtest.Server, c *wspushtest.Client) {
+		c.Disconnect()
+		t.Log("here")
+		c.Send("a")
+	},
+	"SendBinary": func(t *testing.T, s *wspushtest.Server, c *wspushtest.Client) {
+		c.Disconnect()
+		t.Log("here")
+		c.SendBinary(nil)
+	},
+	"Close": func(t *testing.T, s *wspushtest.Server, c *wspushtest.Client) {
+		c.Disconnect()
+		t.Log("here")
+		c.Close(1000, "")
+	},
+	"Address": func(t *testing.T, s *wspushtest.Server, c *wspushtest.Client) {
+		c.Addresses = nil
+		t.Log("here")
+		c.Address()
+	},
+	"Push": func(t *testing.T, s *wspushtest.Server, c *wspushtest.Client) {
+		c.ID = ""
+		t.Log("here")
+		s.Push(c, "a")
+	},
+	"PushAndExpect": func(t *testing.T, s *wspushtest.Server, c *wspushtest.Client) {
+		t.Log("here")
+		s.PushAndExpect(c.Within(0), "a")
+	},
+	"Connect": func(t *testing.T, s *wspushtest.Server, c *wspushtest.Client) {
+		t.Log("here")
+		wspushtest.Connect(t, http.NotFoundHandler(), "/ws", nil)
+	},
+	"Server.Connect": func(t *testing.T, s *wspushtest.Server, c *wspushtest.Client) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_ = s.Worker.Shutdown(ctx)
+		t.Log("here")
+		s.Connect()
+	},
+	"Dial": func(t *testing.T, s *wspushtest.Server, c *wspushtest.Client) {
+		t.Log("here")
+		wspushtest.Dial(t, "ftp://127.0.0.1", nil)
+	},
+	"ExpectRefused": func(t *testing.T, s *wspushtest.Server, c *wspushtest.Client) {
+		t.Log("here")
+		wspushtest.ExpectRefused(t, s.Handler, "/ws", 403, nil)
+	},
+	"HTTPClient": func(t *testing.T, s *wspushtest.Server, c *wspushtest.Client) {
+		t.Log("here")
+		wspushtest.HTTPClient(t, nil)
+	},
+	"New": func(t *testing.T, s *wspushtest.Server, c *wspushtest.Client) {
+		t.Log("here")
+		wspushtest.New(t, &wspushtest.Options{Worker: wspush.WorkerOptions{Advertise: []string{"?"}}})
+	},
+}
+
+// fails is set in the process in which TestFails is to fail.
+const fails = "WSPUSHTEST_FAILS"
+
+// TestFails runs what fails, for TestLines.
+func TestFails(t *testing.T) {
+	if os.Getenv(fails) == "" {
+		t.Skip("fails only for TestLines")
+	}
+	for name, fail := range failing {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := wspushtest.New(t, &wspushtest.Options{Worker: wspush.WorkerOptions{Logger: slog.New(slog.DiscardHandler)}})
+				fail(t, s, s.Connect())
+			})
+		})
+	}
+}
+
+// Failures stand at the line that called.
+func TestLines(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFails$", "-test.timeout=60s")
+	cmd.Env = append(os.Environ(), fails+"=1")
+	out, err := cmd.CombinedOutput()
+	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) {
+		t.Fatalf("it does not fail: %v\n%s", err, out)
+	}
+	reports := regexp.MustCompile(`(?m)^ +(\w+\.go):(\d+): here\n +(\w+\.go):(\d+): `).FindAllStringSubmatch(string(out), -1)
+	for _, r := range reports {
+		line, _ := strconv.Atoi(r[2])
+		if want := fmt.Sprint(line + 1); r[1] != r[3] || r[4] != want {
+			t.Errorf("reported at %s:%s, want %s:%s", r[3], r[4], r[1], want)
+		}
+	}
+	if len(reports) != len(failing) {
+		t.Errorf("%d reports, want %d\n%s", len(reports), len(failing), out)
+	}
+}

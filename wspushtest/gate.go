@@ -1,0 +1,97 @@
+package wspushtest
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// gate is a network connection that can be kept from being read. Nobody else sets a read deadline on it.
+type gate struct {
+	net.Conn
+	closed chan struct{} // closed by Close
+	once   sync.Once     // closes closed
+
+	mu      sync.Mutex    // guards what follows, and that the read deadline fits it
+	opened  chan struct{} // nil while the gate is open; closed when it is opened
+	reading chan struct{} // nil unless Conn is being read; closed when that returns
+}
+
+func newGate(conn net.Conn) *gate { return &gate{Conn: conn, closed: make(chan struct{})} }
+
+func (g *gate) Read(p []byte) (int, error) {
+	for {
+		if opened := g.enter(); opened != nil {
+			select {
+			case <-opened:
+			case <-g.closed:
+				return 0, net.ErrClosed
+			}
+			continue
+		}
+		n, err := g.Conn.Read(p)
+		g.leave()
+		if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) { // shut has interrupted it
+			continue
+		}
+		return n, err
+	}
+}
+
+// enter is called before Conn is read. If it returns a channel, that must not be, until the channel is closed.
+func (g *gate) enter() (opened <-chan struct{}) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.opened != nil {
+		return g.opened
+	}
+	g.reading = make(chan struct{})
+	return nil
+}
+
+func (g *gate) leave() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	close(g.reading)
+	g.reading = nil
+}
+
+// shut keeps all that comes after it from being read. It waits for the read that is under way, which may be past the check of
+// its deadline.
+func (g *gate) shut() {
+	opened, reading := g.interrupt()
+	if reading != nil {
+		select {
+		case <-reading:
+		case <-opened: // already
+		}
+	}
+}
+
+func (g *gate) interrupt() (opened, reading <-chan struct{}) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.opened == nil {
+		g.opened = make(chan struct{})
+		_ = g.Conn.SetReadDeadline(time.Unix(1, 0)) // long past, so that no timer is set
+	}
+	return g.opened, g.reading
+}
+
+// open undoes shut.
+func (g *gate) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.opened != nil {
+		_ = g.Conn.SetReadDeadline(time.Time{})
+		close(g.opened)
+		g.opened = nil
+	}
+}
+
+func (g *gate) Close() error {
+	g.once.Do(func() { close(g.closed) })
+	return g.Conn.Close()
+}

@@ -1,0 +1,39 @@
+package wspushtest_test
+
+import (
+	"io"
+	"net/http"
+	"testing"
+	"testing/synctest"
+
+	"github.com/wspush/wspush/wspushtest"
+)
+
+// Every request comes to the handler, with http and https alike, for the host that it names, and with the cookies of that host.
+func TestHTTPClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := wspushtest.HTTPClient(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			http.SetCookie(w, &http.Cookie{Name: "seen", Value: "yes"})
+			_, err := r.Cookie("seen")
+			if _, err := io.WriteString(w, r.Host+r.URL.Path); err != nil {
+				t.Error(err)
+			}
+			if seen := err == nil; seen != (r.URL.Path == "/again") {
+				t.Errorf("%s%s: seen %v", r.Host, r.URL.Path, seen)
+			}
+		}))
+		for _, host := range []string{"a.test", "b.test:8443"} {
+			for _, url := range []string{"http://" + host + "/first", "https://" + host + "/again"} {
+				resp, err := client.Get(url)
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, err := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if want := host + resp.Request.URL.Path; err != nil || string(body) != want {
+					t.Errorf("%s: got %q, %v, want %q", url, body, err, want)
+				}
+			}
+		}
+	})
+}

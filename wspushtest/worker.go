@@ -1,0 +1,64 @@
+package wspushtest
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/wspush/wspush"
+)
+
+// workerURL is where the addresses of a worker in memory lead. The domain is reserved for tests (RFC 6761).
+const workerURL = "http://worker.test"
+
+// shutdownTimeout bounds the shutdown of a worker when the test ends. It is more than a connection takes to end, whatever its
+// client does.
+const shutdownTimeout = 10 * time.Second
+
+// NewWorker makes a worker, which is shut down when the test ends. The test fails if that takes more than 10 s (because of a
+// callback that does not return, as a rule) or leaves connections. The application may shut it down before.
+//
+// Unless opts has a Listen, a Listener or TLS, the worker has no push listener: it is pushed to in-process, and over HTTP with
+// an [HTTPClient]. Its addresses are then those of opts.Advertise, by default http://worker.test. With Listen "127.0.0.1:0"
+// it has a port of its own, as in production, and in a testing/synctest bubble that ends the test. Without a Logger the log
+// goes to the output of the test.
+func NewWorker(tb testing.TB, opts *wspush.WorkerOptions) *wspush.Worker {
+	tb.Helper()
+	var o wspush.WorkerOptions
+	if opts != nil {
+		o = *opts
+	}
+	if o.Listen == "" && o.Listener == nil && o.TLS == nil {
+		o.NoListen = true
+		if len(o.Advertise) == 0 {
+			o.Advertise = []string{workerURL}
+		}
+	}
+	if !o.NoListen && o.Listener == nil && inBubble() {
+		tb.Fatalf("making the worker: %s: set neither Listen nor TLS", noNetwork)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.NewTextHandler(tb.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	w, err := wspush.NewWorker(&o)
+	if err != nil {
+		tb.Fatalf("making the worker: %v", err)
+	}
+	tb.Cleanup(func() { shutDown(tb, w, shutdownTimeout) })
+	return w
+}
+
+// noNetwork is why nothing in a bubble may use the network.
+const noNetwork = "in a testing/synctest bubble whoever waits for the network stops the time"
+
+func shutDown(tb testing.TB, w *wspush.Worker, limit time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	if err := w.Shutdown(ctx); err != nil {
+		tb.Errorf("the worker's Shutdown, for which it had %v: %v: does a callback not return?", limit, err)
+	}
+	if n := w.Len(); n != 0 {
+		tb.Errorf("%d connections are left after Shutdown", n)
+	}
+}
