@@ -8,10 +8,10 @@ import (
 	"strings"
 )
 
-// BearerTokens is an AuthorizePush that lets those push who know one of the tokens: as "Authorization: Bearer TOKEN"
-// (RFC 6750) with the path form of an address, or as the password with the userinfo form, http://ID:TOKEN@HOST:PORT/ws.
-// Others are refused with 401, and the challenge of the push endpoint: Basic, which a token as the password answers. Several
-// tokens are for rotation: the new one is added everywhere before the old one goes.
+// BearerTokens makes a [WorkerOptions].AuthorizePush that lets those push who know one of the tokens: as
+// "Authorization: Bearer TOKEN" (RFC 6750) with the path form of an address, or as the password with the userinfo form,
+// http://ID:TOKEN@HOST:PORT/ws. Others are refused with 401, and the challenge of the push endpoint: Basic, which a token as
+// the password answers. Several tokens are for rotation: the new one is added everywhere before the old one goes.
 //
 // Tokens are compared in constant time, whatever their lengths. An empty one, such as that of a variable that is not set, is
 // no token; with no token, every push is refused. What it returns is safe for concurrent use.

@@ -10,9 +10,8 @@
 //
 //	curl -d 'Your order has shipped' http://1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed@10.0.0.5:48775/ws
 //
-// An application makes a [Worker], which binds the push listener, and mounts a [Handler] for clients to connect to. The
-// first message to each client is its greeting: its addresses, separated by commas. What the client does with them (as a
-// rule, send them to the backend along with its session) is the application's business. A complete program:
+// An application makes a [Worker], which binds that port, and mounts a [Handler] for clients to connect to. Each client that
+// does is a [Conn]. A complete program:
 //
 //	package main
 //
@@ -37,22 +36,33 @@
 //		log.Fatal(http.ListenAndServe("127.0.0.1:8080", nil))
 //	}
 //
-// Code in the same process pushes with [Worker.Push], [Worker.PushEach] and [Conn.Push]; a push by HTTP takes the same path.
-// Package [github.com/wspush/wspush/publisher] is for other Go services. docs/push-api.md in the repository is the contract of
-// the push endpoint.
+// # Addresses
 //
-// # Many messages
+// The first message to each client is its greeting: its addresses, separated by commas. What the client does with them is the
+// application's business; as a rule it sends them to the backend, which keeps them with the user's session. An application
+// can as well keep them itself when the client connects ([Options].OnConnect), and greet with something else, or with nothing
+// ([Options].Greeting).
 //
-// A POST to MOUNT/@connections with the type application/x-ndjson holds a push in each line, and is answered by a line for each
-// while it is being sent:
+// An address has two forms, which reach the same thing. [Conn.Addresses] has the ID of the connection as the URL's user, as
+// above, and [Conn.URLs] has it in the path, which every HTTP client can use:
+//
+//	http://10.0.0.5:48775/ws/@connections/1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed
+//
+// It is good for as long as the connection lasts. A client that connects again gets another.
+//
+// # Pushing
+//
+// By HTTP, a POST to an address pushes its body, GET tells what is known of the connection, and DELETE closes it. A push whose
+// body is text goes out as a text message; with a content type such as image/png it is a binary one. docs/push-api.md in the
+// repository is the whole contract. Go services use package [github.com/wspush/wspush/publisher].
+//
+// In the same process, [Worker.Push] takes an ID, [Conn.Push] needs none, and [Worker.PushEach] pushes to many at a time. They
+// take the same path as a push by HTTP, without the HTTP.
+//
+// Many messages cost least in one request: a POST to MOUNT/@connections with the type application/x-ndjson holds a push in
+// each line, and is answered by a line for each while it is being sent:
 //
 //	{"to":"1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed","text":"Your order has shipped"}
-//
-// # Through any worker
-//
-// Workers that share keys ([WorkerOptions].Cluster) can each be pushed through: a token ([Conn.Token]) names a connection to all
-// of them, and the one that gets a push for it sends it on, once, to the one that holds the connection. With
-// [WorkerOptions].PublicURL, greetings name one public address with such a token in it, and nothing of the workers' own.
 //
 // # Outcomes
 //
@@ -69,6 +79,18 @@
 // Written means that the kernel has it, not that the client has read it: nobody knows more without an answer from the client.
 // That answer takes no code there: every WebSocket client answers pings. But a proxy that terminates the WebSocket, rather
 // than passing it through, answers in its client's stead.
+//
+// # Through any worker
+//
+// Workers that share keys ([WorkerOptions].Cluster) can each be pushed through: a token ([Conn.Token]) names a connection to all
+// of them, and the one that gets a push for it sends it on, once, to the one that holds the connection. With
+// [WorkerOptions].PublicURL, greetings name one public address with such a token in it, and nothing of the workers' own.
+//
+// # Silence
+//
+// Proxies and load balancers drop connections that are silent for long, many after 60 s, and browsers cannot ping. So the
+// server does: [Options].PingInterval says after how much silence, and [Options].IdleTimeout when a client that does not answer
+// is given up. The defaults, 5 and 6 minutes, are for clients that connect directly.
 //
 // # Concurrency
 //
@@ -109,4 +131,10 @@
 // trusted: a backend that posts to whatever URL a browser sends it can be made to post anywhere. Compare its host with
 // those of the workers first, as package publisher does. In-process, Push takes an ID, or a token; only what a key of
 // [WorkerOptions].Cluster has sealed is dialled, so whoever has such a key can have workers dial any host.
+//
+// # Testing and observing
+//
+// Package [github.com/wspush/wspush/wspushtest] is for applications' own tests, as net/http/httptest is. [Worker.Stats] counts
+// what a worker does; the module [github.com/wspush/wspush/prometheus] makes metrics of that, and package
+// [github.com/wspush/wspush/console] is a page to look at it.
 package wspush

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Draining reports whether Shutdown has begun: for an application's health check, so that a load balancer sends no more
-// clients here while those that are connected are being closed.
+// Draining reports whether [Worker.Shutdown] has begun: for an application's health check, so that a load balancer sends no
+// more clients here while those that are connected are being closed.
 func (w *Worker) Draining() bool { return w.roster.isClosed() }
 
 // drainMargin is how long before its deadline a Shutdown closes the last connection: it has Linger, and some more.

@@ -10,7 +10,7 @@ import (
 
 // PushEach sends the same message to many connections, and yields the outcome for each as soon as it is known: for those
 // that take it at once in the order of to, for the others later, so that a stalled client holds up nobody. The errors are
-// those of Conn.Push. Nothing is sent before the range begins:
+// those of [Conn.Push]. Nothing is sent before the range begins:
 //
 //	for conn, err := range worker.PushEach(ctx, worker.Conns(), wspush.Text, data) { … }
 //

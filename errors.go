@@ -9,7 +9,7 @@ import (
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// What a push can come to, other than nil; match with errors.Is. All but ErrUnknown say that nothing was written and
+// What a push can come to, other than nil; match with [errors.Is]. All but ErrUnknown say that nothing was written and
 // nothing will be: it is safe to send the message some other way.
 var (
 	// ErrGone: there is no such connection; it has ended, or never was. It will not come back under this ID.
@@ -29,10 +29,10 @@ var (
 )
 
 // ErrUnreachable: the push was for a connection of another worker, by a token, and that worker cannot be reached from here.
-// Nothing was written. It may have crashed, or only the network between the two. See WorkerOptions.Cluster.
+// Nothing was written. It may have crashed, or only the network between the two. See [WorkerOptions].Cluster.
 var ErrUnreachable = wire.ErrUnreachable
 
-// ErrForbidden is for WorkerOptions.AuthorizePush to return: it refuses the request with 403 in place of 401. Worker.Push
+// ErrForbidden is for [WorkerOptions].AuthorizePush to return: it refuses the request with 403 in place of 401. [Worker.Push]
 // returns it for a token that none of the worker's keys opens.
 var ErrForbidden = wire.ErrForbidden
 
@@ -61,8 +61,9 @@ const (
 	CauseCallback     Cause = "callback"      // a callback of the application panicked or exited, or made a greeting that cannot be sent
 )
 
-// CloseError is why a connection ended. OnDisconnect gets one, and it is the cause of Conn.Context.
+// CloseError is why a connection ended. [Options].OnDisconnect gets one, and it is the cause of [Conn.Context].
 type CloseError struct {
+	// Cause says who or what ended it.
 	Cause Cause
 	// Code and Reason are those of the close frame: the client's for CauseClient, otherwise the one sent to it. Code is
 	// 1005 for a close frame without a code, and 1006 where there was no close frame (RFC 6455 section 7.4.1).

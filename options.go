@@ -29,7 +29,7 @@ const (
 )
 
 // Options are the settings of one Handler: one mount on the application's mux. The zero value of each field, and a nil
-// *Options, mean the default. NewHandler copies and checks them once; to change them later has no effect.
+// *Options, mean the default. [NewHandler] copies and checks them once; to change them later has no effect.
 type Options struct {
 	// PingInterval is the silence, in both directions, after which the client is sent a ping, and then again after each
 	// further PingInterval of silence. Any byte from the client ends a silence, and any message to it; a ping does not.

@@ -11,6 +11,7 @@ import (
 // MessageType is the type of a WebSocket message (RFC 6455 section 5.6): Text or Binary. Its String method says which.
 type MessageType = wire.MessageType
 
+// The types of messages: what browsers get as a string, and what they get as a Blob or an ArrayBuffer.
 const (
 	Text   = wire.Text   // valid UTF-8
 	Binary = wire.Binary // any bytes

@@ -8,8 +8,8 @@ import (
 
 // Message is a message that a client has received.
 type Message struct {
-	Type wspush.MessageType
-	Data []byte
+	Type wspush.MessageType // Text or Binary
+	Data []byte             // the whole message
 }
 
 // String describes the message, with its first 200 bytes.

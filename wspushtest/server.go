@@ -18,8 +18,8 @@ type Options struct {
 
 // Server is a worker and a handler for clients to connect to, for tests that need no handler of the application's own.
 type Server struct {
-	Worker  *wspush.Worker
-	Handler *wspush.Handler
+	Worker  *wspush.Worker  // ends with the test
+	Handler *wspush.Handler // for code that connects by itself
 
 	tb     testing.TB
 	client ClientOptions
