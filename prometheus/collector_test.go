@@ -269,7 +269,14 @@ func compareHistogram(t *testing.T, got map[string]float64, name string, want ws
 	if sum := got[name+"_sum{}"]; sum != want.Sum().Seconds() {
 		t.Errorf("%s_sum = %v, want %v", name, sum, want.Sum())
 	}
+	buckets := 0
+	for series := range got {
+		if strings.HasPrefix(series, name+"_bucket{") {
+			buckets++
+		}
+	}
 	for bound, n := range want.Buckets() {
+		buckets--
 		le := fmt.Sprint(bound.Seconds())
 		if bound == math.MaxInt64 {
 			le = "+Inf"
@@ -278,6 +285,9 @@ func compareHistogram(t *testing.T, got map[string]float64, name string, want ws
 		if value, there := got[series]; !there || value != float64(n) {
 			t.Errorf("%s = %v (there: %v), want %d", series, value, there, n)
 		}
+	}
+	if buckets != 0 {
+		t.Errorf("%s has %d buckets too many", name, buckets)
 	}
 }
 

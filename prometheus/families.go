@@ -42,7 +42,7 @@ func families() []family {
 		counters("handshakes_refused_total", "Clients that were not let in, by reason.", handshakes, "reason"),
 		counters("connections_ended_total", "Connections that have ended, by cause.", ended, "cause"),
 
-		counters("pushes_total", "Pushes by outcome, and the refused ones by reason. A push that is sent on is counted by the other worker.",
+		counters("pushes_total", "Pushes by outcome, and the refused ones by reason. A push that is sent on is counted by the other worker alone.",
 			pushes, "outcome", "reason"),
 		counter("pushes_confirmed_total", "Written pushes that the client has confirmed, having been asked to.",
 			func(s *snapshot) uint64 { return s.Confirmed }),
