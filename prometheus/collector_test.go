@@ -134,6 +134,9 @@ func TestScrape(t *testing.T) {
 	clients[2].Close(1000, "")
 	s.wantEnd(wspush.CauseClient)
 	at(1, `wspush_connections_ended_total{cause="client"}`)
+	for _, c := range clients[3:] {
+		c.CloseRead(s.ctx) // which answers close frames, so that nobody waits for that
+	}
 	clients[3].write("longer than ReadLimit")
 	s.wantEnd(wspush.CauseProtocol)
 	at(1, `wspush_connections_ended_total{cause="protocol"}`)
@@ -145,7 +148,6 @@ func TestScrape(t *testing.T) {
 	at(1, `wspush_connections{}`)
 	compare(t, metrics(), want)
 
-	clients[5].CloseRead(s.ctx)
 	s.shutdown()
 	s.wantEnd(wspush.CauseShutdown)
 	at(1, `wspush_connections_ended_total{cause="shutdown"}`)

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"fmt"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -23,8 +24,12 @@ func TestDocs(t *testing.T) {
 			rows[name] = cells
 		}
 	}
+	families := gather(t)
+	if want := fmt.Sprintf("A worker has %d series,", len(seriesOf(families))-1); !strings.Contains(read(t, page), want) { // one is a status
+		t.Errorf("the page does not say: %s", want)
+	}
 	quoted := regexp.MustCompile("`([^`]*)`")
-	for _, f := range gather(t) {
+	for _, f := range families {
 		row := rows[f.GetName()]
 		delete(rows, f.GetName())
 		if row == nil {
