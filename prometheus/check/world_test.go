@@ -73,9 +73,8 @@ func seriesOf(families []*dto.MetricFamily) []string {
 
 // world is a Prometheus that has scraped series every 15 s for an hour.
 type world struct {
-	t      *testing.T
-	engine *promql.Engine
-	query  func(expr string, at time.Time) promql.Vector
+	t     *testing.T
+	query func(expr string, at time.Time) promql.Vector
 }
 
 const interval = 15 * time.Second
@@ -89,7 +88,7 @@ func newWorld(t *testing.T, series map[string]string) *world {
 	}
 	storage := promqltest.LoadedStorage(t, strings.Join(load, "\n"))
 	engine := promqltest.NewTestEngine(t, false, 5*time.Minute, 10_000_000)
-	w := &world{t: t, engine: engine}
+	w := &world{t: t}
 	w.query = func(expr string, at time.Time) promql.Vector {
 		t.Helper()
 		q, err := engine.NewInstantQuery(t.Context(), storage, nil, expr, at)
