@@ -1,0 +1,166 @@
+package wspushprom
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/wspush/wspush"
+)
+
+// leaves are the numbers in wspush.Stats, and the series that each is to be. Those without a series are sums of others.
+var leaves = map[string]string{
+	"Connections":           `wspush_connections{}`,
+	"Accepted":              `wspush_connections_accepted_total{}`,
+	"Handshakes.Full":       `wspush_handshakes_refused_total{reason=full}`,
+	"Handshakes.Shutdown":   `wspush_handshakes_refused_total{reason=shutdown}`,
+	"Handshakes.Accept":     `wspush_handshakes_refused_total{reason=accept}`,
+	"Handshakes.Origin":     `wspush_handshakes_refused_total{reason=origin}`,
+	"Handshakes.Malformed":  `wspush_handshakes_refused_total{reason=malformed}`,
+	"Handshakes.Failed":     `wspush_handshakes_refused_total{reason=failed}`,
+	"Ended[client]":         `wspush_connections_ended_total{cause=client}`,
+	"Ended[lost]":           `wspush_connections_ended_total{cause=lost}`,
+	"Ended[closed]":         `wspush_connections_ended_total{cause=closed}`,
+	"Ended[shutdown]":       `wspush_connections_ended_total{cause=shutdown}`,
+	"Ended[idle]":           `wspush_connections_ended_total{cause=idle}`,
+	"Ended[no-answer]":      `wspush_connections_ended_total{cause=no-answer}`,
+	"Ended[write-timeout]":  `wspush_connections_ended_total{cause=write-timeout}`,
+	"Ended[protocol]":       `wspush_connections_ended_total{cause=protocol}`,
+	"Ended[callback]":       `wspush_connections_ended_total{cause=callback}`,
+	"Received":              `wspush_messages_received_total{}`,
+	"BytesReceived":         `wspush_received_bytes_total{}`,
+	"BytesWritten":          `wspush_written_bytes_total{}`,
+	"PendingBytes":          `wspush_pending_bytes{}`,
+	"Written":               `wspush_pushes_total{outcome=written,reason=}`,
+	"Confirmed":             `wspush_pushes_confirmed_total{}`,
+	"Refused":               ``,
+	"RefusedBy.Gone":        `wspush_pushes_total{outcome=refused,reason=gone}`,
+	"RefusedBy.Busy":        `wspush_pushes_total{outcome=refused,reason=busy}`,
+	"RefusedBy.Withdrawn":   `wspush_pushes_total{outcome=refused,reason=withdrawn}`,
+	"RefusedBy.TooLarge":    `wspush_pushes_total{outcome=refused,reason=too-large}`,
+	"RefusedBy.InvalidUTF8": `wspush_pushes_total{outcome=refused,reason=invalid-utf8}`,
+	"RefusedBy.Shutdown":    `wspush_pushes_total{outcome=refused,reason=shutdown}`,
+	"RefusedBy.Other":       `wspush_pushes_total{outcome=refused,reason=other}`,
+	"Unknown":               `wspush_pushes_total{outcome=unknown,reason=}`,
+	"Pings":                 `wspush_pings_sent_total{}`,
+	"Pongs":                 `wspush_pongs_received_total{}`,
+	"PushConns":             `wspush_push_connections{}`,
+	"PushConnsRefused":      `wspush_push_connections_refused_total{}`,
+	"Problems[410]":         `wspush_push_problems_total{status=410}`,
+	"Forwarded":             `wspush_forwarded_total{}`,
+}
+
+// TestEveryField sets one number of Stats at a time and looks for it among the series. A field that wspush.Stats gets later
+// fails it.
+func TestEveryField(t *testing.T) {
+	seen := make(map[string]bool)
+	for path, set := range setters(t, "", reflect.TypeFor[wspush.Stats]()) {
+		seen[path] = true
+		want, known := leaves[path]
+		if !known {
+			t.Errorf("Stats.%s is in no metric", path)
+			continue
+		}
+		var s snapshot
+		set(reflect.ValueOf(&s.Stats).Elem())
+		var got []string
+		for name, value := range series(t, &s) {
+			if value != 0 {
+				got = append(got, name)
+				if value != mark {
+					t.Errorf("%s: %s = %v, want %v", path, name, value, mark)
+				}
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: it is in %q, want %q", path, got, want)
+		}
+	}
+	for path := range leaves {
+		if !seen[path] {
+			t.Errorf("Stats has no %s", path)
+		}
+	}
+	if got := series(t, &snapshot{draining: true})["wspush_draining{}"]; got != 1 {
+		t.Errorf("wspush_draining = %v while it drains, want 1", got)
+	}
+}
+
+// TestEveryCause: all causes that a worker can have are tested above.
+func TestEveryCause(t *testing.T) {
+	worker, err := wspush.NewWorker(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer worker.Shutdown(t.Context())
+	for cause := range worker.Stats().Ended {
+		if _, ok := leaves["Ended["+string(cause)+"]"]; !ok {
+			t.Errorf("%q is not tested", cause)
+		}
+	}
+}
+
+const mark = 7
+
+// setters returns, for each number in a value of type typ by its path, what sets it to mark.
+func setters(t *testing.T, path string, typ reflect.Type) map[string]func(reflect.Value) {
+	all := make(map[string]func(reflect.Value))
+	switch {
+	case typ == reflect.TypeFor[wspush.Histogram](): // cannot be made up: TestScrape has real ones
+	case typ.Kind() == reflect.Struct:
+		for _, f := range reflect.VisibleFields(typ) {
+			for sub, set := range setters(t, strings.TrimPrefix(path+"."+f.Name, "."), f.Type) {
+				all[sub] = func(v reflect.Value) { set(v.FieldByIndex(f.Index)) }
+			}
+		}
+	case typ == reflect.TypeFor[map[wspush.Cause]uint64]():
+		for leaf := range leaves {
+			if key, ok := strings.CutPrefix(leaf, path+"["); ok {
+				cause := wspush.Cause(strings.TrimSuffix(key, "]"))
+				all[leaf] = func(v reflect.Value) { v.Set(reflect.ValueOf(map[wspush.Cause]uint64{cause: mark})) }
+			}
+		}
+	case typ == reflect.TypeFor[map[int]uint64]():
+		all[path+"[410]"] = func(v reflect.Value) { v.Set(reflect.ValueOf(map[int]uint64{410: mark})) }
+	case typ.Kind() == reflect.Uint64:
+		all[path] = func(v reflect.Value) { v.SetUint(mark) }
+	case typ.Kind() == reflect.Int, typ.Kind() == reflect.Int64:
+		all[path] = func(v reflect.Value) { v.SetInt(mark) }
+	default:
+		t.Errorf("Stats.%s is a %v, which this test does not know", path, typ)
+	}
+	return all
+}
+
+// series is what a collector makes of s, but for histograms: the value of each series.
+func series(t *testing.T, s *snapshot) map[string]float64 {
+	t.Helper()
+	ch := make(chan prometheus.Metric, 1000)
+	New(nil, nil).(*collector).send(ch, s)
+	close(ch)
+	values := make(map[string]float64)
+	for m := range ch {
+		var out dto.Metric
+		if err := m.Write(&out); err != nil {
+			t.Fatal(err)
+		}
+		var labels []string
+		for _, l := range out.GetLabel() {
+			labels = append(labels, l.GetName()+"="+l.GetValue())
+		}
+		slices.Sort(labels)
+		name, _, _ := strings.Cut(strings.TrimPrefix(m.Desc().String(), `Desc{fqName: "`), `"`)
+		name += "{" + strings.Join(labels, ",") + "}"
+		switch {
+		case out.Gauge != nil:
+			values[name] = out.Gauge.GetValue()
+		case out.Counter != nil:
+			values[name] = out.Counter.GetValue()
+		}
+	}
+	return values
+}
