@@ -80,6 +80,7 @@ func (b *bulk) forward(l *hopLine, p linePush) {
 		b.forwarded(h, l, l.names[i], p.confirm, cost, a, err)
 	}); err != nil {
 		for _, to := range l.names {
+			b.worker.shared.count.push(ErrUnreachable)
 			b.settleForwarded(to, b.worker.cluster.full(), cost)
 		}
 	}
@@ -231,6 +232,7 @@ func (b *bulk) forwarded(h *bulkHop, l *hopLine, to answerTo, confirm bool, cost
 	default:
 		err = errUnknownHop
 	}
+	b.worker.shared.count.push(err)
 	b.settleForwarded(to, problemOfPush(err, confirm), cost)
 	h.logging.Do(func() {
 		defer func() { _ = recover() }() // of the application's Logger, which must not end a goroutine that is not a request's

@@ -204,12 +204,16 @@ func TestBulkForwardedToStranger(t *testing.T) {
 		}
 		fmt.Fprint(w, text204(1)+"\n"+`{"lines":1}`)
 	}))
-	b := openBulk(t, dialPush(t, newMember(t, wspush.WorkerOptions{})))
+	w := newMember(t, wspush.WorkerOptions{})
+	b := openBulk(t, dialPush(t, w))
 	for i, address := range []string{stranger + "/refused", stranger} {
 		conn, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: address}}))
 		b.send(textLine(conn.Token(), "a"))
 		if line := b.answer(); !strings.HasPrefix(line, fmt.Sprintf(`{"line":%d,"status":%d,`, i+1, 502+2*i)) {
 			t.Error(line)
 		}
+	}
+	if s := w.Stats(); s.Forwarded != 2 || s.Written != 0 || s.Unknown != 1 || s.RefusedBy != (wspush.RefusalStats{Other: 1}) {
+		t.Errorf("%+v", s)
 	}
 }

@@ -18,11 +18,14 @@ import (
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// forward sends a request on to the worker that holds the connection, and gives back its answer.
+// forward sends a request on to the worker that holds the connection, and gives back its answer. A push is counted there; here,
+// if there is no answer.
 func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t target, to *seal.Place) *problem {
 	c := w.cluster
 	if !c.enter() {
-		return c.full()
+		p := c.full()
+		w.countLost(r.Method, p)
+		return p
 	}
 	defer c.leave()
 	w.shared.count.forwarded.Add(1)
@@ -49,6 +52,7 @@ func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t target, to *
 			over = true
 		}()
 		if p := out.take(rw, r); p != nil {
+			w.countLost(r.Method, p)
 			return p
 		}
 		if plain, ok := rw.(*response); ok { // which nobody watches while this waits
@@ -60,7 +64,9 @@ func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t target, to *
 	answer, err := c.send(ctx, out)
 	if err != nil {
 		w.logForward(to, err)
-		return out.problem(err)
+		p := out.problem(err)
+		w.countLost(r.Method, p)
+		return p
 	}
 	p := &problem{Status: answer.status, header: answer.header, relayed: answer.body, bodyRead: out.bodyEnded()}
 	if p.Status/100 == 2 {
@@ -68,6 +74,17 @@ func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t target, to *
 		return nil
 	}
 	return p
+}
+
+// countLost counts a push that no other worker has answered.
+func (w *Worker) countLost(method string, p *problem) {
+	switch {
+	case method != http.MethodPost:
+	case p.Status == http.StatusGatewayTimeout:
+		w.shared.count.push(ErrUnknown)
+	default:
+		w.shared.count.push(ErrUnreachable)
+	}
 }
 
 // logForward records that a request could not be forwarded. Workers come and go; one that is not what it should be is a
@@ -159,6 +176,12 @@ func (c *cluster) full() *problem {
 
 // pushElsewhere is Push or PushConfirmed to a connection of another worker.
 func (w *Worker) pushElsewhere(ctx context.Context, to *seal.Place, token string, typ MessageType, data []byte, confirm bool) (roundTrip time.Duration, err error) {
+	answered := false // by the other worker, which has counted it
+	defer func() {
+		if !answered {
+			w.shared.count.push(err)
+		}
+	}()
 	if err := checkMessage(typ, data, w.shared.maxPushBytes); err != nil {
 		return 0, err
 	}
@@ -190,6 +213,7 @@ func (w *Worker) pushElsewhere(ctx context.Context, to *seal.Place, token string
 		}
 		return 0, out.outcome(err)
 	}
+	answered = true
 	err = answer.err()
 	if deadline, ok := ctx.Deadline(); ok && errors.Is(err, ErrBusy) && time.Until(deadline) < 2*forwardReserve {
 		<-ctx.Done() // it was withdrawn for that

@@ -99,6 +99,8 @@ func TestMiddleware(t *testing.T) {
 		})
 	}
 	t.Run("hidden Hijacker", func(t *testing.T) {
+		records := &recorder{} // the operator is to know
+		h := newHandler(t, newWorker(t, &wspush.WorkerOptions{Logger: slog.New(warnings{records})}), nil)
 		server := testutil.Serve(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { h.ServeHTTP(hiding{rw}, r) }))
 		_, resp, err := testutil.TryDial(t, server, testutil.Options{})
 		if err == nil || resp == nil {
@@ -106,6 +108,9 @@ func TestMiddleware(t *testing.T) {
 		}
 		if body := text(t, resp); resp.StatusCode != http.StatusNotImplemented || !strings.Contains(body, "Unwrap") {
 			t.Errorf("got %s %s", resp.Status, body)
+		}
+		if !records.has("handshake failed") {
+			t.Error("no warning")
 		}
 	})
 }

@@ -370,6 +370,13 @@ func (h *recorder) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
+// warnings is a recorder of what is no less than that.
+type warnings struct{ *recorder }
+
+func (warnings) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelWarn }
+
+func (h warnings) WithAttrs([]slog.Attr) slog.Handler { return h }
+
 func (h *recorder) has(text string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -21,7 +21,8 @@ type Stats struct {
 	BytesWritten  uint64 // to clients
 	PendingBytes  int64  // of messages that wait for clients that do not read: what MaxPendingAll bounds
 
-	// Pushes by outcome, whichever way they came. A push that is sent on to another worker is counted there.
+	// Pushes by outcome, whichever way they came. A push that is sent on to another worker is counted there, or here if there was
+	// no answer.
 	Written   uint64       // every byte written to the socket
 	Confirmed uint64       // of those, how many the client has been asked to confirm, and has
 	Refused   uint64       // nothing written

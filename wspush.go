@@ -146,7 +146,11 @@ func (h *Handler) refusal(r *http.Request, err error) *problem {
 		log.Debug("wspush: refused by Accept", "error", refused.error)
 		return newProblem(http.StatusForbidden, "the application does not let this client connect")
 	case errors.As(err, &handshake):
-		log.Debug("wspush: handshake refused", "status", handshake.Status, "detail", handshake.Detail)
+		if handshake.Status >= http.StatusInternalServerError { // which is no fault of the client's
+			log.Warn("wspush: handshake failed", "error", handshake)
+		} else {
+			log.Debug("wspush: handshake refused", "status", handshake.Status, "detail", handshake.Detail)
+		}
 		p := newProblem(handshake.Status, handshake.Detail)
 		for name, values := range handshake.Header {
 			p.header[name] = values
