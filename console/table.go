@@ -12,6 +12,7 @@ import (
 type entry struct {
 	conn     *wspush.Conn
 	number   uint64 // of the table's, so that a page need not be told a handle again and again
+	since    time.Time
 	label    string
 	haystack string // what filters look in, in lower case
 }
@@ -21,7 +22,7 @@ const maxText = 200
 
 // newEntry asks label, which is the application's, what it calls conn.
 func newEntry(conn *wspush.Conn, number uint64, label func(*wspush.Conn) string) *entry {
-	e := &entry{conn: conn, number: number, label: shorten(label(conn))}
+	e := &entry{conn: conn, number: number, since: conn.ConnectedAt(), label: shorten(label(conn))}
 	e.haystack = strings.ToLower(strings.Join([]string{
 		conn.String(), e.label, shorten(conn.RemoteAddr()), shorten(conn.Path()), shorten(conn.UserAgent()), conn.Subprotocol(),
 	}, "\n"))
@@ -108,7 +109,7 @@ type details struct {
 
 func (e *entry) identity(h handles) *identity {
 	c := e.conn
-	return &identity{h.of(c.ID()), c.String(), e.label, shorten(c.RemoteAddr()), shorten(c.Path()), c.ConnectedAt().UnixMilli()}
+	return &identity{h.of(c.ID()), c.String(), e.label, shorten(c.RemoteAddr()), shorten(c.Path()), e.since.UnixMilli()}
 }
 
 func (e *entry) details() *details {

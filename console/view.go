@@ -18,48 +18,54 @@ type view struct {
 	Watch  string `json:"watch"` // handle of the connection whose details are shown, or ""
 }
 
-// candidate is a connection that may be among those shown, with its state at the time.
+// candidate is a connection that may be among those shown.
 type candidate struct {
 	*entry
-	state
+	state // at the time; zero while only what does not change is compared
 }
 
-// order returns the comparison of the column, or false if there is no such column.
-func order(column string) (compare func(a, b candidate) int, ok bool) {
-	switch column {
+// column is how connections are ordered.
+type column struct {
+	compare func(a, b candidate) int
+	byState bool // compare looks at the state, which takes time to find out
+}
+
+// columnOf returns the column of this name, or false if there is none.
+func columnOf(name string) (c column, ok bool) {
+	switch name {
 	case "id":
-		return func(a, b candidate) int { return 0 }, true // byID follows
+		c.compare = func(a, b candidate) int { return strings.Compare(a.conn.ID(), b.conn.ID()) }
 	case "label":
-		return func(a, b candidate) int { return strings.Compare(a.label, b.label) }, true
+		c.compare = func(a, b candidate) int { return strings.Compare(a.label, b.label) }
 	case "remote":
-		return func(a, b candidate) int { return strings.Compare(a.conn.RemoteAddr(), b.conn.RemoteAddr()) }, true
+		c.compare = func(a, b candidate) int { return strings.Compare(a.conn.RemoteAddr(), b.conn.RemoteAddr()) }
 	case "path":
-		return func(a, b candidate) int { return strings.Compare(a.conn.Path(), b.conn.Path()) }, true
-	case "since", "":
-		return func(a, b candidate) int { return b.conn.ConnectedAt().Compare(a.conn.ConnectedAt()) }, true // by age
-	case "active":
-		return func(a, b candidate) int { return cmp.Compare(b.LastActive, a.LastActive) }, true // by silence
+		c.compare = func(a, b candidate) int { return strings.Compare(a.conn.Path(), b.conn.Path()) }
+	case "since", "": // by age
+		c.compare = func(a, b candidate) int { return b.since.Compare(a.since) }
+	case "active": // by silence
+		c = column{func(a, b candidate) int { return cmp.Compare(b.LastActive, a.LastActive) }, true}
 	case "rtt":
-		return func(a, b candidate) int { return cmp.Compare(a.RoundTrip, b.RoundTrip) }, true
+		c = column{func(a, b candidate) int { return cmp.Compare(a.RoundTrip, b.RoundTrip) }, true}
 	case "pending":
-		return func(a, b candidate) int { return cmp.Compare(a.Pending, b.Pending) }, true
+		c = column{func(a, b candidate) int { return cmp.Compare(a.Pending, b.Pending) }, true}
 	}
-	return nil, false
+	return c, c.compare != nil
 }
 
 // isValid reports whether a page of ours may ask for this.
 func (v *view) isValid() bool {
-	_, ok := order(v.Sort)
+	_, ok := columnOf(v.Sort)
 	return ok
 }
 
 // pick returns the first maxRows of the entries that match, in order, and how many match.
 func (v *view) pick(entries []*entry) (first []candidate, matches int) {
-	compare, _ := order(v.Sort)
-	byColumn := func(a, b candidate) int {
-		c := compare(a, b)
+	column, _ := columnOf(v.Sort)
+	compare := func(a, b candidate) int {
+		c := column.compare(a, b)
 		if c == 0 { // so that equal ones stay where they are
-			c = strings.Compare(a.conn.ID(), b.conn.ID())
+			c = cmp.Compare(a.number, b.number)
 		}
 		if v.Desc {
 			return -c
@@ -72,15 +78,28 @@ func (v *view) pick(entries []*entry) (first []candidate, matches int) {
 			continue
 		}
 		matches++
-		c := candidate{e, e.state()}
-		// Most come after the last of those that are kept, and cost one comparison.
-		if len(first) == maxRows && byColumn(c, first[maxRows-1]) >= 0 {
-			continue
+		c := candidate{entry: e}
+		if column.byState {
+			c.state = e.state()
 		}
-		at, _ := slices.BinarySearchFunc(first, c, byColumn)
-		first = slices.Insert(first[:min(len(first), maxRows-1)], at, c)
+		first = keepFirst(first, c, compare)
+	}
+	if !column.byState {
+		for i := range first {
+			first[i].state = first[i].entry.state()
+		}
 	}
 	return first, matches
+}
+
+// keepFirst puts c where it belongs in first, which has at most maxRows, the last of which may have to go. Most come after that
+// one, and cost one comparison: to sort all of them would cost many each.
+func keepFirst(first []candidate, c candidate, compare func(a, b candidate) int) []candidate {
+	if len(first) == maxRows && compare(c, first[maxRows-1]) >= 0 {
+		return first
+	}
+	at, _ := slices.BinarySearchFunc(first, c, compare)
+	return slices.Insert(first[:min(len(first), maxRows-1)], at, c)
 }
 
 func contains(haystack string, words []string) bool {

@@ -85,7 +85,7 @@ func (v *viewer) tell(conn *wspush.Conn) {
 			asked := v.view
 			v.mu.Unlock()
 			message := mustJSON(v.update(s, samples, asked))
-			rest := pace(time.Since(began), 0)
+			rest := time.After(pace(time.Since(began), interval/2))
 			if _, err := conn.PushConfirmed(context.Background(), wspush.Text, message); err != nil {
 				return
 			}
@@ -93,8 +93,12 @@ func (v *viewer) tell(conn *wspush.Conn) {
 				_ = conn.Close(1012, "the worker has shut down")
 				return
 			}
-			if !wait(conn, rest) {
+			select { // what the operator asks for does not wait
+			case <-conn.Context().Done():
 				return
+			case <-v.changed:
+				continue
+			case <-rest:
 			}
 		}
 		select {
@@ -103,19 +107,6 @@ func (v *viewer) tell(conn *wspush.Conn) {
 		case <-v.changed:
 		case <-s.next:
 		}
-	}
-}
-
-// wait lets d pass; false means that the connection has ended.
-func wait(conn *wspush.Conn, d time.Duration) bool {
-	if d <= 0 {
-		return true
-	}
-	select {
-	case <-conn.Context().Done():
-		return false
-	case <-time.After(d):
-		return true
 	}
 }
 
