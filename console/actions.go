@@ -36,12 +36,17 @@ type answer struct {
 	Detail      string  `json:"detail,omitempty"`      // of what failed
 }
 
+var errNoMessage = errors.New("the request has neither text nor binary")
+
 // servePush pushes a message, and answers when the client has read it.
 func (c *Console) servePush(w http.ResponseWriter, r *http.Request) {
 	c.act(w, r, "push", func(req request, conn *wspush.Conn) (answer, []any) {
 		typ, data := wspush.Binary, req.Binary
-		if req.Text != nil {
+		switch {
+		case req.Text != nil:
 			typ, data = wspush.Text, []byte(*req.Text)
+		case data == nil:
+			return outcome("", errNoMessage, 0), nil
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), pushTimeout)
 		defer cancel()

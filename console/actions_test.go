@@ -136,6 +136,7 @@ func TestRefusedActions(t *testing.T) {
 		{"a form", "/push", `{"connection":"` + handle + `","text":"x"}`, []string{"Content-Type", "text/plain"}, http.StatusUnsupportedMediaType, ""},
 		{"no JSON", "/push", `text=x`, nil, http.StatusBadRequest, ""},
 		{"too much", "/push", `{"text":"` + strings.Repeat("x", 2<<20) + `"}`, nil, http.StatusRequestEntityTooLarge, ""},
+		{"neither text nor binary", "/push", `{"connection":"` + handle + `"}`, nil, http.StatusOK, "failed"},
 		{"a code that cannot be sent", "/disconnect", `{"connection":"` + handle + `","code":1006}`, nil, http.StatusOK, "failed"},
 		{"a message that is too large", "/push", `{"connection":"` + handle + `","text":"` + strings.Repeat("x", 1<<20+1) + `"}`, nil, http.StatusOK, "failed"},
 	} {

@@ -41,8 +41,11 @@ type snapshot struct {
 // isOver reports whether the worker has shut down: nothing will change any more.
 func (s *snapshot) isOver() bool { return isDraining(&s.stats) && s.sample.Connections == 0 }
 
+// nothing is what has been seen before anybody has looked.
+func nothing() *snapshot { return &snapshot{next: make(chan struct{})} }
+
 func newFeed(worker *wspush.Worker, label func(*wspush.Conn) string) *feed {
-	return &feed{worker: worker, label: label, latest: &snapshot{next: make(chan struct{})}}
+	return &feed{worker: worker, label: label, latest: nothing()}
 }
 
 // enter runs page in a goroutine of its own, unless the feed is closed. The first page has the looking begin, and when the last
@@ -56,7 +59,6 @@ func (f *feed) enter(page func()) {
 	if f.pages++; f.pages == 1 {
 		ctx, cancel := context.WithCancel(context.Background())
 		f.stop = cancel
-		f.latest = &snapshot{next: make(chan struct{})} // the one of earlier pages is old
 		f.running.Go(func() { f.look(ctx) })
 	}
 	f.running.Go(func() {
@@ -71,6 +73,7 @@ func (f *feed) leave() {
 	if f.pages--; f.pages == 0 {
 		f.stop()
 		f.stop = nil
+		f.latest = nothing() // holds no connections, and is not taken for news by the next page
 	}
 }
 
@@ -92,16 +95,13 @@ func (f *feed) close(ctx context.Context) error {
 	}
 }
 
-// look makes snapshots until ctx ends, or the worker has.
+// look makes snapshots until ctx ends.
 func (f *feed) look(ctx context.Context) {
 	t := newTable(f.label)
 	for {
 		began := time.Now()
 		s := &snapshot{at: began, entries: t.look(f.worker), stats: f.worker.Stats(), next: make(chan struct{})}
 		f.publish(ctx, s)
-		if s.isOver() {
-			return
-		}
 		select {
 		case <-ctx.Done():
 			return

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -26,7 +27,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	switch err := run(ctx, os.Args[1:]); {
+	switch err := run(ctx, os.Args[1:], os.Stdout); {
 	case errors.Is(err, flag.ErrHelp):
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "console:", err)
@@ -35,7 +36,7 @@ func main() {
 }
 
 // run serves until ctx ends.
-func run(ctx context.Context, args []string) error {
+func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("console", flag.ContinueOnError)
 	listen := flags.String("listen", "127.0.0.1:8084", "`address` of the console and the WebSocket")
 	clients := flags.Int("clients", 300, "simulated clients")
@@ -50,7 +51,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	defer listener.Close() // where what follows fails; otherwise the server has closed it
-	worker, err := wspush.NewWorker(&wspush.WorkerOptions{DrainOver: 2 * time.Second})
+	worker, err := wspush.NewWorker(&wspush.WorkerOptions{WriteTimeout: 5 * time.Second, DrainOver: 2 * time.Second})
 	if err != nil {
 		return err
 	}
@@ -65,7 +66,7 @@ func run(ctx context.Context, args []string) error {
 	console, err := console.New(worker, &console.Options{
 		Label:  func(c *wspush.Conn) string { return c.Value().(string) },
 		User:   func(*http.Request) string { return "operator" },
-		Logger: slog.New(slog.NewTextHandler(os.Stdout, nil)),
+		Logger: slog.New(slog.NewTextHandler(stdout, nil)),
 	})
 	if err != nil {
 		return err
@@ -78,7 +79,7 @@ func run(ctx context.Context, args []string) error {
 	server := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	fmt.Printf("Open http://%s/login?secret=%s\n", listener.Addr(), login.secret)
+	fmt.Fprintf(stdout, "Open http://%s/login?secret=%s\n", listener.Addr(), login.secret)
 
 	var simulated sync.WaitGroup
 	simulating, stop := context.WithCancel(context.Background())
@@ -90,7 +91,7 @@ func run(ctx context.Context, args []string) error {
 	case <-ctx.Done():
 	}
 	// The worker first, so that the console shows how its clients are closed; then the console, and then the server.
-	stopping, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	stopping, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
 	err = errors.Join(err, worker.Shutdown(stopping), console.Shutdown(stopping), server.Shutdown(stopping))
 	stop()
