@@ -1,0 +1,107 @@
+package console
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"mime"
+	"net/http"
+	"time"
+
+	"github.com/wspush/wspush"
+)
+
+const (
+	maxRequest  = 2 << 20          // bytes: 1 MiB of a message, in base64, and some
+	pushTimeout = 10 * time.Second // for a push to be written, and confirmed
+)
+
+// request is the body of a push or a disconnect.
+type request struct {
+	Connection string `json:"connection"` // its handle
+
+	// Of a push: either of the two.
+	Text   *string `json:"text"`
+	Binary []byte  `json:"binary"` // in base64
+
+	// Of a disconnect.
+	Code   int    `json:"code"`
+	Reason string `json:"reason"`
+}
+
+// answer is what became of it.
+type answer struct {
+	Outcome     string  `json:"outcome"`               // received, written, closed, or failed
+	RoundTripMS float64 `json:"roundTripMs,omitempty"` // of what is received
+	Detail      string  `json:"detail,omitempty"`      // of what failed
+}
+
+var errNoMessage = errors.New("the request has neither text nor binary")
+
+// servePush pushes a message, and answers when the client has read it.
+func (c *Console) servePush(w http.ResponseWriter, r *http.Request) {
+	c.act(w, r, "push", func(req request, conn *wspush.Conn) (answer, []any) {
+		typ, data := wspush.Binary, req.Binary
+		switch {
+		case req.Text != nil:
+			typ, data = wspush.Text, []byte(*req.Text)
+		case data == nil:
+			return outcome("", errNoMessage, 0), nil
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), pushTimeout)
+		defer cancel()
+		rtt, err := conn.PushConfirmed(ctx, typ, data)
+		return outcome("received", err, rtt), []any{"type", typ.String(), "bytes", len(data)}
+	})
+}
+
+// serveDisconnect closes a connection.
+func (c *Console) serveDisconnect(w http.ResponseWriter, r *http.Request) {
+	c.act(w, r, "disconnect", func(req request, conn *wspush.Conn) (answer, []any) {
+		err := conn.Close(req.Code, req.Reason)
+		return outcome("closed", err, 0), []any{"code", req.Code, "reason", req.Reason}
+	})
+}
+
+func outcome(success string, err error, rtt time.Duration) answer {
+	if err != nil {
+		return answer{Outcome: "failed", Detail: err.Error()}
+	}
+	return answer{Outcome: success, RoundTripMS: float64(rtt) / float64(time.Millisecond)}
+}
+
+// act has do done to the connection that the request names, logs it, and answers 200 with what became of it. Any other status
+// means that nothing was done.
+func (c *Console) act(w http.ResponseWriter, r *http.Request, what string, do func(request, *wspush.Conn) (answer, []any)) {
+	if c.opts.ReadOnly {
+		http.Error(w, "this console is read-only", http.StatusForbidden)
+		return
+	}
+	// A form of a foreign page could not say this, whatever the browser: one more lock on the same door.
+	if typ, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); typ != "application/json" {
+		http.Error(w, "the request must be application/json", http.StatusUnsupportedMediaType)
+		return
+	}
+	var req request
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest)).Decode(&req); err != nil {
+		status := http.StatusBadRequest
+		if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+			status = http.StatusRequestEntityTooLarge
+		}
+		http.Error(w, err.Error(), status)
+		return
+	}
+	conn, ok := c.worker.Conn(c.handles.id(req.Connection))
+	if !ok {
+		http.Error(w, "there is no such connection any more", http.StatusGone)
+		return
+	}
+	a, about := do(req, conn)
+	if c.opts.User != nil {
+		about = append(about, "user", c.opts.User(r))
+	}
+	about = append(about, "conn", conn.String(), "remote", r.RemoteAddr, "outcome", a.Outcome, "detail", a.Detail)
+	c.opts.Logger.Info("wspush/console: "+what, about...)
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(a)
+}

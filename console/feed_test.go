@@ -1,0 +1,345 @@
+package console_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/console"
+	"github.com/wspush/wspush/internal/testutil"
+)
+
+// A page is told of a connection half a second after it has come, and of its end half a second after that; what has not changed
+// is not told again.
+func TestFeed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, &console.Options{Label: func(*wspush.Conn) string { return "Ada <b>" }})
+		p := s.open()
+		if u := p.next(); u.Total != 0 || len(u.Samples) != 1 || u.Order == nil {
+			t.Errorf("before anyone has come: %+v", u)
+		}
+		came := time.Now()
+		client, id := s.connect(testutil.Options{Path: "/chat?secret=1", Header: http.Header{"User-Agent": {"Firefox"}}})
+		u := p.next()
+		if waited := time.Since(came); waited > time.Second {
+			t.Errorf("the page was told after %v", waited)
+		}
+		if len(u.Rows) != 1 || u.Total != 1 || u.Matches != 1 {
+			t.Fatalf("%+v", u)
+		}
+		r := u.Rows[0]
+		if r.ID != id[:8] || r.Label != "Ada <b>" || r.Path != "/chat" || r.Remote != "pipe" || r.UserAgent != "" ||
+			time.UnixMilli(r.Since).Sub(came).Abs() > time.Second {
+			t.Errorf("the row is %+v", r)
+		}
+		if u := p.next(); u.Rows != nil || u.Order != nil || u.Totals != nil || len(u.Samples) != 1 {
+			t.Errorf("nothing has changed, and the page is told %+v", u)
+		}
+		client.Send(testutil.Text, []byte("hello"))
+		if u := p.next(); len(u.Rows) != 1 || u.Rows[0].Active <= r.Active || u.Rows[0].Handle != "" || u.Order != nil {
+			t.Errorf("the client has sent something, and the page is told %+v", u)
+		}
+		client.Close()
+		if u := p.next(); u.Total != 0 || len(u.Order) != 0 || u.Order == nil || u.Totals == nil {
+			t.Errorf("the client has left, and the page is told %+v", u)
+		}
+		p.client.Close()
+	})
+}
+
+// The page's filter and order are the server's work.
+func TestViews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		labels := map[string]string{"/b": "bob", "/a": "Alice", "/c": "carol"}
+		s := newSite(t, &console.Options{Label: func(c *wspush.Conn) string { return labels[c.Path()] }})
+		clients := make(map[string]*testutil.Client)
+		ids := make(map[string]string)
+		for _, path := range []string{"/b", "/a", "/c"} {
+			clients[path], ids[path] = s.connect(testutil.Options{Path: path, Header: http.Header{"User-Agent": {"Agent " + path[1:]}}})
+			testutil.Pass(time.Second)
+		}
+		want := func(p *page, what string, paths ...string) {
+			t.Helper()
+			var got []string
+			for _, n := range p.order {
+				got = append(got, p.rows[n].Path)
+			}
+			if !slices.Equal(got, paths) {
+				t.Errorf("%s: %v, want %v", what, got, paths)
+			}
+		}
+		p := s.open()
+		p.next()
+		want(p, "as long as it asks for nothing, the youngest first", "/c", "/a", "/b")
+		p.ask(`{"seq":1,"sort":"since","desc":true}`)
+		want(p, "the oldest first", "/b", "/a", "/c")
+		p.ask(`{"seq":2,"sort":"label"}`)
+		want(p, "by label", "/a", "/b", "/c")
+		p.ask(`{"seq":3,"sort":"path","desc":true}`)
+		want(p, "by path, backwards", "/c", "/b", "/a")
+		if u := p.ask(`{"seq":4,"sort":"path","filter":"ALICE agent"}`); u.Matches != 1 || u.Total != 3 {
+			t.Errorf("filtered: %+v", u)
+		}
+		want(p, "filtered by label and user agent", "/a")
+		p.ask(`{"seq":5,"sort":"path","filter":"alice bob"}`)
+		want(p, "filtered by what is nowhere together")
+		p.ask(`{"seq":6,"sort":"path","filter":"` + ids["/c"][:8] + `"}`)
+		want(p, "filtered by ID", "/c")
+		p.ask(`{"seq":7,"sort":"path","filter":"` + ids["/c"][9:] + `"}`)
+		want(p, "filtered by the part of the ID that the page is not told")
+		clients["/a"].Send(testutil.Text, []byte("x"))
+		synctest.Wait()
+		p.ask(`{"seq":8,"sort":"active"}`)
+		if p.rows[p.order[0]].Path != "/a" {
+			t.Errorf("by silence: %v first", p.rows[p.order[0]])
+		}
+		p.ask(`{"seq":9,"sort":"pending"}`)
+		ties := slices.Clone(p.order)
+		p.ask(`{"seq":10,"sort":"rtt","desc":true}`) // which takes no time in a bubble, so all are the same again
+		if slices.Reverse(ties); len(ties) != 3 || !slices.Equal(p.order, ties) {
+			t.Errorf("those that are the same are in order %v, and backwards %v", ties, p.order)
+		}
+		p.client.Close()
+		for _, c := range clients {
+			c.Close()
+		}
+	})
+}
+
+// The details of a connection are told for as long as the page asks for them, whether or not it is among those listed.
+func TestDetails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, nil)
+		client, id := s.connect(testutil.Options{Header: http.Header{"User-Agent": {strings.Repeat("ü", 300)}}})
+		p := s.open()
+		p.next()
+		handle := p.handleOf(id)
+		u := p.ask(`{"seq":1,"filter":"nothing like it","watch":"` + handle + `"}`)
+		if len(p.order) != 0 || u.Watched == nil || u.Watched.ID != id[:8] || u.Watched.UserAgent != strings.Repeat("ü", 100)+"…" {
+			t.Errorf("the details are %+v", u.Watched)
+		}
+		client.Close()
+		p.until("no details", func(u update) bool { return u.Watched == nil })
+		if u := p.ask(`{"seq":2,"watch":"` + id + `"}`); u.Watched != nil {
+			t.Errorf("an ID in place of a handle gets details: %+v", u.Watched)
+		}
+		p.client.Close()
+	})
+}
+
+func TestWrongQuestions(t *testing.T) {
+	for _, question := range []string{`{"sort":"password"}`, `nonsense`, `[]`} {
+		s := newSite(t, nil)
+		p := s.open()
+		p.client.Send(testutil.Text, []byte(question))
+		if code, _ := p.client.AwaitClose(); code != 1008 {
+			t.Errorf("%s: closed with %d", question, code)
+		}
+	}
+}
+
+// No ID is in anything that is sent to a page, in full or in part beyond its first 8 digits, or in the log.
+func TestNoIDLeaves(t *testing.T) {
+	var log buffer
+	s := newSite(t, &console.Options{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	p := s.open()
+	var ids []string
+	var answers []string
+	for range 20 {
+		client, id := s.connect(testutil.Options{})
+		defer client.Close()
+		go read(client)
+		ids = append(ids, id)
+	}
+	p.until("all of them", func(update) bool { return len(p.order) == len(ids) })
+	for i, id := range ids {
+		handle := p.handleOf(id)
+		p.ask(fmt.Sprintf(`{"seq":%d,"watch":"%s"}`, i+1, handle))
+		what, body := "/push", `{"connection":"`+handle+`","text":"x"}`
+		if i%2 == 0 {
+			what, body = "/disconnect", `{"connection":"`+handle+`","code":1000}`
+		}
+		if i%4 == 3 {
+			body = `{"connection":"` + handle + `","text":"` + strings.Repeat("x", 1<<20+1) + `"}`
+		}
+		done := make(chan string)
+		go func() { done <- s.post(what, body).Body.String() }()
+		answers = append(answers, <-done)
+	}
+	p.next()
+	for _, id := range ids {
+		for _, said := range slices.Concat(p.sent, answers, []string{log.String()}) {
+			for _, part := range []string{id, id[9:23], id[24:], strings.ReplaceAll(id, "-", "")} {
+				if strings.Contains(said, part) {
+					t.Fatalf("%s of %s is in %s", part, id, said)
+				}
+			}
+		}
+	}
+	p.client.Close()
+}
+
+// A page that does not read holds up nobody, and when it reads again it is told what there is by then, not what there was.
+func TestSlowPage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, nil)
+		slow, quick := s.open(), s.open()
+		slow.next()
+		quick.next()
+		began := time.Now()
+		for i := range 10 {
+			before := time.Now()
+			quick.next()
+			if waited := time.Since(before); waited > 600*time.Millisecond {
+				t.Errorf("update %d came after %v", i, waited)
+			}
+		}
+		if u := slow.next(); time.UnixMilli(u.Now).Before(began.Add(4*time.Second)) || len(u.Samples) < 8 {
+			t.Errorf("%v after the beginning the page is told of %v after it, with %d samples",
+				time.Since(began), time.UnixMilli(u.Now).Sub(began), len(u.Samples))
+		}
+		slow.client.Close()
+		quick.client.Close()
+	})
+}
+
+// Nothing runs, and nothing is looked at, while no page is open: before the first, and after the last.
+func TestNobodyLooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var looks atomic.Int64
+		s := newSite(t, &console.Options{Label: func(*wspush.Conn) string { looks.Add(1); return "" }})
+		var clients []*testutil.Client
+		connect := func() {
+			client, _ := s.connect(testutil.Options{})
+			clients = append(clients, client)
+		}
+		look := func() { // two pages, of which one closes before the other
+			before := looks.Load()
+			p, q := s.open(), s.open()
+			p.next()
+			p.client.Close()
+			q.next()
+			q.next()
+			q.client.Close()
+			synctest.Wait()
+			if looks.Load() == before {
+				t.Error("with two pages open nobody has looked: a test of nothing")
+			}
+		}
+		idle := func(when string) {
+			before := looks.Load()
+			connect()
+			testutil.Pass(10 * time.Second)
+			if looks.Load() != before {
+				t.Errorf("%s it is looked", when)
+			}
+		}
+		idle("before a page is open")
+		look()
+		idle("after the last one was closed")
+		look()
+		idle("and the same again:")
+		for _, c := range clients {
+			c.Close()
+		}
+	})
+}
+
+// The charts of a page begin with what earlier pages have seen.
+func TestHistory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, nil)
+		first := s.open()
+		for range 5 {
+			first.next()
+		}
+		first.client.Close()
+		testutil.Pass(time.Minute)
+		second := s.open()
+		u := second.next()
+		if len(u.Samples) < 6 {
+			t.Errorf("%d samples", len(u.Samples))
+		}
+		for i := 1; i < len(u.Samples); i++ {
+			if u.Samples[i]["at"] <= u.Samples[i-1]["at"] {
+				t.Errorf("sample %d is not later than the one before", i)
+			}
+		}
+		for range 400 {
+			second.next()
+		}
+		third := s.open()
+		if u := third.next(); len(u.Samples) != 360 {
+			t.Errorf("%d samples are kept", len(u.Samples))
+		}
+		second.client.Close()
+		third.client.Close()
+	})
+}
+
+// Pages see the worker's Shutdown, are closed at its end, and then nothing runs any more, though nobody has shut down the console.
+func TestWorkerShutdown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		quiet := slog.New(slog.DiscardHandler)
+		worker, err := wspush.NewWorker(&wspush.WorkerOptions{
+			NoListen: true, Advertise: []string{"push.invalid"}, Logger: quiet, DrainOver: 3 * time.Second,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		handler, err := wspush.NewHandler(worker, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := console.New(worker, &console.Options{Logger: quiet})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &site{t: t, worker: worker, handler: handler, console: c}
+		var clients sync.WaitGroup
+		for range 3 {
+			client, _ := s.connect(testutil.Options{})
+			clients.Go(func() { _, _, _ = client.Message() }) // answers the close
+		}
+		p := s.open()
+		if u := p.next(); u.Draining || u.Over {
+			t.Errorf("before Shutdown: %+v", u)
+		}
+		down := make(chan error)
+		go func() { down <- worker.Shutdown(context.Background()) }()
+		p.until("draining", func(u update) bool { return u.Draining && !u.Over && u.Total > 0 })
+		p.until("its end", func(u update) bool { return u.Draining && u.Over && u.Total == 0 })
+		if code, _ := p.client.AwaitClose(); code != 1012 {
+			t.Errorf("the page was closed with %d", code)
+		}
+		if err := <-down; err != nil {
+			t.Error(err)
+		}
+		clients.Wait()
+	})
+}
+
+// A panic of the application's in Label is its own affair.
+func TestLabelPanics(t *testing.T) {
+	var log buffer
+	s := newSite(t, &console.Options{
+		Label:  func(*wspush.Conn) string { panic("no user") },
+		Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	client, id := s.connect(testutil.Options{})
+	p := s.open()
+	p.until("the connection", func(update) bool { return slices.Equal(p.shown(), []string{id[:8]}) })
+	if record := log.String(); !strings.Contains(record, "panic=\"no user\"") || strings.Contains(record, id) {
+		t.Errorf("the log: %s", record)
+	}
+	client.Close()
+}

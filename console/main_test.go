@@ -1,0 +1,229 @@
+package console_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/console"
+	"github.com/wspush/wspush/internal/testutil"
+)
+
+func TestMain(m *testing.M) { testutil.Main(m) }
+
+// site is an application with a console.
+type site struct {
+	t       testing.TB
+	worker  *wspush.Worker
+	handler *wspush.Handler
+	console *console.Console
+}
+
+// newSite fits a testing/synctest bubble. Everything is shut down when the test ends, which fails if that goes wrong.
+func newSite(t testing.TB, opts *console.Options) *site {
+	t.Helper()
+	quiet := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	s := &site{t: t}
+	var err error
+	if s.worker, err = wspush.NewWorker(&wspush.WorkerOptions{NoListen: true, Advertise: []string{"push.invalid"}, Logger: quiet}); err != nil {
+		t.Fatal(err)
+	}
+	greet := func(c *wspush.Conn) (wspush.MessageType, []byte) { return wspush.Text, []byte(c.ID()) }
+	if s.handler, err = wspush.NewHandler(s.worker, &wspush.Options{Greeting: greet}); err != nil {
+		t.Fatal(err)
+	}
+	if s.console, err = console.New(s.worker, opts); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 8*time.Second)
+		defer cancel()
+		if err := s.console.Shutdown(ctx); err != nil {
+			t.Errorf("shutting down the console: %v", err)
+		}
+		if err := s.worker.Shutdown(ctx); err != nil {
+			t.Errorf("shutting down the worker: %v", err)
+		}
+	})
+	return s
+}
+
+// connect connects a client of the application, and returns its ID as well.
+func (s *site) connect(opts testutil.Options) (client *testutil.Client, id string) {
+	s.t.Helper()
+	client = testutil.Handshake(s.t, testutil.Pipe(s.t, s.handler), opts)
+	return client, client.Text()
+}
+
+// read reads what a client is sent, and answers pings, until its connection ends.
+func read(client *testutil.Client) {
+	for {
+		if _, _, err := client.Message(); err != nil {
+			return
+		}
+	}
+}
+
+// page is a console's page, without a browser. It keeps what it has been sent, and what it knows from that, as page.html does.
+type page struct {
+	t        testing.TB
+	client   *testutil.Client
+	greeting string
+	sent     []string // every message
+	rows     map[uint64]row
+	order    []uint64
+}
+
+// update is a message to a page.
+type update struct {
+	Seq            uint64
+	Now            int64
+	Draining, Over bool
+	Samples        []map[string]int64
+	Totals         []struct {
+		Title string
+		Of    []struct {
+			Name string
+			N    uint64
+		}
+	}
+	Total, Matches int
+	Order          []uint64
+	Rows           []row
+	Watched        *row
+}
+
+type row struct {
+	N                                                       uint64
+	Handle, ID, Label, Remote, Path, UserAgent, Subprotocol string
+	Since, Active, RTT                                      int64
+	Pending                                                 int
+}
+
+// open opens the console's page over a pipe.
+func (s *site) open() *page {
+	s.t.Helper()
+	return newPage(s.t, testutil.Handshake(s.t, testutil.Pipe(s.t, s.console), testutil.Options{Path: "/feed"}))
+}
+
+func newPage(t testing.TB, client *testutil.Client) *page {
+	t.Helper()
+	p := &page{t: t, client: client, rows: make(map[uint64]row)}
+	p.greeting = client.Text()
+	p.sent = append(p.sent, p.greeting)
+	return p
+}
+
+// next reads the next update.
+func (p *page) next() update {
+	p.t.Helper()
+	message := p.client.Text()
+	p.sent = append(p.sent, message)
+	var u update
+	if err := json.Unmarshal([]byte(message), &u); err != nil {
+		p.t.Fatalf("%v: %s", err, message)
+	}
+	for _, change := range u.Rows {
+		if known, ok := p.rows[change.N]; ok { // only the state is told again
+			change.Handle, change.ID, change.Label, change.Remote, change.Path, change.Since =
+				known.Handle, known.ID, known.Label, known.Remote, known.Path, known.Since
+		}
+		p.rows[change.N] = change
+	}
+	if u.Order != nil {
+		p.order = u.Order
+		rows := make(map[uint64]row)
+		for _, n := range p.order {
+			if p.rows[n].Handle == "" {
+				p.t.Fatalf("the page has not been told who number %d is", n)
+			}
+			rows[n] = p.rows[n]
+		}
+		p.rows = rows
+	}
+	return u
+}
+
+// until reads updates until one is as it should be.
+func (p *page) until(what string, is func(update) bool) update {
+	p.t.Helper()
+	for range 20 {
+		if u := p.next(); is(u) {
+			return u
+		}
+	}
+	p.t.Fatalf("20 updates, and none with %s; the last: %s", what, p.sent[len(p.sent)-1])
+	return update{}
+}
+
+// ask has the page ask for something, and returns the first update that answers it.
+func (p *page) ask(view string) update {
+	p.t.Helper()
+	p.client.Send(testutil.Text, []byte(view))
+	var asked struct{ Seq uint64 }
+	if err := json.Unmarshal([]byte(view), &asked); err != nil {
+		p.t.Fatal(err)
+	}
+	return p.until("the answer to "+view, func(u update) bool { return u.Seq == asked.Seq })
+}
+
+// shown returns the shortened IDs, in order.
+func (p *page) shown() (ids []string) {
+	for _, n := range p.order {
+		ids = append(ids, p.rows[n].ID)
+	}
+	return ids
+}
+
+// handleOf returns the handle of the connection with this ID, which the page must be showing.
+func (p *page) handleOf(id string) string {
+	p.t.Helper()
+	for _, r := range p.rows {
+		if r.ID == id[:8] {
+			return r.Handle
+		}
+	}
+	p.t.Fatalf("the page does not show %s: %s", id[:8], p.shown())
+	return ""
+}
+
+// post does what the page does for its box and its button. The request comes over no network.
+func (s *site) post(path, body string, header ...string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	s.console.ServeHTTP(w, r)
+	return w
+}
+
+// get requests a page of h as if it had come in at a local address.
+func get(h http.Handler, target, host string, local net.Addr) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodGet, target, nil)
+	r.Host = host
+	if local != nil {
+		r = r.WithContext(context.WithValue(r.Context(), http.LocalAddrContextKey, local))
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+func bodyOf(t testing.TB, w *httptest.ResponseRecorder) string {
+	t.Helper()
+	body, err := io.ReadAll(w.Result().Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}

@@ -1,0 +1,102 @@
+package console
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/wspush/wspush"
+)
+
+// sample is a worker's numbers at one time, for the charts. Counts are those since the worker's start: two samples make a rate.
+type sample struct {
+	At          int64  `json:"at"` // milliseconds since 1970
+	Connections int    `json:"conns"`
+	Accepted    uint64 `json:"accepted"`
+	Ended       uint64 `json:"ended"`
+	Written     uint64 `json:"written"`
+	Refused     uint64 `json:"refused"`
+	Unknown     uint64 `json:"unknown"`
+	BytesIn     uint64 `json:"in"`
+	BytesOut    uint64 `json:"out"`
+	Pending     int64  `json:"pending"` // bytes, now
+
+	// In microseconds, of the messages since the sample before; 0: there were none.
+	Latency50 int64 `json:"p50"`
+	Latency99 int64 `json:"p99"`
+}
+
+func newSample(at time.Time, s, before *wspush.Stats) sample {
+	latency := s.PushLatency.Since(before.PushLatency)
+	return sample{
+		At: at.UnixMilli(), Connections: s.Connections, Accepted: s.Accepted, Ended: ended(s),
+		Written: s.Written, Refused: s.Refused, Unknown: s.Unknown,
+		BytesIn: s.BytesReceived, BytesOut: s.BytesWritten, Pending: s.PendingBytes,
+		Latency50: latency.Quantile(0.5).Microseconds(), Latency99: latency.Quantile(0.99).Microseconds(),
+	}
+}
+
+func ended(s *wspush.Stats) (n uint64) {
+	for _, of := range s.Ended {
+		n += of
+	}
+	return n
+}
+
+// isDraining reports whether Shutdown of the worker has shown an effect.
+func isDraining(s *wspush.Stats) bool {
+	return s.Ended[wspush.CauseShutdown] > 0 || s.Handshakes.Shutdown > 0
+}
+
+// group is totals that belong together, those that are not 0.
+type group struct {
+	Title string  `json:"title"`
+	Of    []total `json:"of"`
+}
+
+type total struct {
+	Name string `json:"name"`
+	N    uint64 `json:"n"`
+}
+
+// totals are the worker's counts that the charts do not show, since its start.
+func totals(s *wspush.Stats) []group {
+	ends := group{Title: "Connections ended, by cause"}
+	for _, cause := range slices.Sorted(maps.Keys(s.Ended)) {
+		ends.add(string(cause), s.Ended[cause])
+	}
+	problems := group{Title: "Push requests answered with an error"}
+	for _, status := range slices.Sorted(maps.Keys(s.Problems)) {
+		problems.add(fmt.Sprint(status), s.Problems[status])
+	}
+	return []group{
+		newGroup("Connections", "accepted", s.Accepted, "ended", ended(s)),
+		ends,
+		newGroup("Handshakes refused", "MaxConns", s.Handshakes.Full, "shutdown", s.Handshakes.Shutdown, "Accept", s.Handshakes.Accept,
+			"origin", s.Handshakes.Origin, "malformed", s.Handshakes.Malformed, "failed", s.Handshakes.Failed),
+		newGroup("Pushes", "written", s.Written, "of them confirmed", s.Confirmed, "refused", s.Refused, "unknown", s.Unknown,
+			"forwarded", s.Forwarded),
+		newGroup("Pushes refused, by reason", "gone", s.RefusedBy.Gone, "busy", s.RefusedBy.Busy, "withdrawn", s.RefusedBy.Withdrawn,
+			"too large", s.RefusedBy.TooLarge, "invalid UTF-8", s.RefusedBy.InvalidUTF8, "shutdown", s.RefusedBy.Shutdown,
+			"other", s.RefusedBy.Other),
+		problems,
+		newGroup("From clients", "messages", s.Received, "pings sent", s.Pings, "pongs", s.Pongs),
+		newGroup("Publishers", "connected", uint64(max(s.PushConns, 0)), "refused", s.PushConnsRefused),
+	}
+}
+
+// newGroup takes names and numbers in turn.
+func newGroup(title string, namesAndNumbers ...any) group {
+	g := group{Title: title}
+	for i := 0; i < len(namesAndNumbers); i += 2 {
+		g.add(namesAndNumbers[i].(string), namesAndNumbers[i+1].(uint64))
+	}
+	return g
+}
+
+func (g *group) add(name string, n uint64) {
+	if n > 0 {
+		g.Of = append(g.Of, total{name, n})
+	}
+}

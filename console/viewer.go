@@ -1,0 +1,194 @@
+package console
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/wspush/wspush"
+)
+
+// viewer is a page that is open, the Value of its connection.
+type viewer struct {
+	console *Console
+	changed chan struct{} // has an element when view has changed
+
+	mu   sync.Mutex // guards view
+	view view
+
+	// What the page has been told, for the goroutine that tells it.
+	order   []uint64
+	rows    map[uint64]state
+	totals  []group
+	samples int64  // when the last one was taken
+	watched *entry // nil: none
+	watch   string // its handle
+}
+
+// newSocket makes the Handler that pages connect to.
+func newSocket(c *Console) (*wspush.Handler, error) {
+	return wspush.NewHandler(c.own, &wspush.Options{
+		PingInterval:   25 * time.Second, // less than the timeouts of most proxies
+		IdleTimeout:    time.Minute,
+		ReadLimit:      4 << 10,
+		OriginPatterns: c.guard.originPatterns(),
+		Accept: func(*http.Request) (any, error) {
+			return &viewer{console: c, changed: make(chan struct{}, 1)}, nil
+		},
+		Greeting: func(*wspush.Conn) (wspush.MessageType, []byte) {
+			return wspush.Text, mustJSON(greeting{ReadOnly: c.opts.ReadOnly, Labels: c.opts.Label != nil, Rows: maxRows})
+		},
+		OnConnect: func(conn *wspush.Conn) {
+			v := conn.Value().(*viewer)
+			c.feed.enter(func() { v.tell(conn) })
+		},
+		OnMessage: func(conn *wspush.Conn, _ wspush.MessageType, data []byte) { conn.Value().(*viewer).ask(conn, data) },
+	})
+}
+
+// greeting is the first message to a page.
+type greeting struct {
+	ReadOnly bool `json:"readOnly"`
+	Labels   bool `json:"labels"`
+	Rows     int  `json:"rows"` // at most
+}
+
+// ask takes what the page wants to see from now on.
+func (v *viewer) ask(conn *wspush.Conn, data []byte) {
+	var asked view
+	if json.Unmarshal(data, &asked) != nil || !asked.isValid() {
+		_ = conn.Close(1008, "no page of this console asks that")
+		return
+	}
+	v.mu.Lock()
+	v.view = asked
+	v.mu.Unlock()
+	select {
+	case v.changed <- struct{}{}:
+	default:
+	}
+}
+
+// tell pushes to the page what it does not know yet, until its connection ends. The next push waits until the page has read the
+// one before, so a page that does not read gets none meanwhile, and then what there is by then.
+func (v *viewer) tell(conn *wspush.Conn) {
+	v.rows = make(map[uint64]state)
+	for {
+		s, samples := v.console.feed.now()
+		if !s.at.IsZero() {
+			began := time.Now()
+			v.mu.Lock()
+			asked := v.view
+			v.mu.Unlock()
+			message := mustJSON(v.update(s, samples, asked))
+			rest := time.After(pace(time.Since(began), interval/2))
+			if _, err := conn.PushConfirmed(context.Background(), wspush.Text, message); err != nil {
+				return
+			}
+			if s.isOver() {
+				_ = conn.Close(1012, "the worker has shut down")
+				return
+			}
+			select { // what the operator asks for does not wait
+			case <-conn.Context().Done():
+				return
+			case <-v.changed:
+				continue
+			case <-rest:
+			}
+		}
+		select {
+		case <-conn.Context().Done():
+			return
+		case <-v.changed:
+		case <-s.next:
+		}
+	}
+}
+
+// update is a message to a page: what has changed since the one before.
+type update struct {
+	Seq      uint64   `json:"seq"` // the view's
+	Now      int64    `json:"now"` // milliseconds since 1970
+	Draining bool     `json:"draining,omitempty"`
+	Over     bool     `json:"over,omitempty"`
+	Samples  []sample `json:"samples"` // new ones; the last is Now's
+	Totals   []group  `json:"totals,omitempty"`
+
+	// The connections.
+	Total   int      `json:"total"`
+	Matches int      `json:"matches"`
+	Order   []uint64 `json:"order"`             // null: unchanged
+	Rows    []row    `json:"rows,omitempty"`    // new ones, and those that have changed
+	Watched *row     `json:"watched,omitempty"` // the details asked for; none: it has ended
+}
+
+// update returns what the page does not know of s, as something it will know.
+func (v *viewer) update(s *snapshot, samples []sample, asked view) update {
+	u := update{
+		Seq: asked.Seq, Now: s.at.UnixMilli(), Draining: isDraining(&s.stats), Over: s.isOver(), Total: len(s.entries),
+		Samples: samples[v.firstNew(samples):],
+	}
+	v.samples = u.Now
+	if t := totals(&s.stats); !reflect.DeepEqual(t, v.totals) {
+		u.Totals, v.totals = t, t
+	}
+
+	first, matches := asked.pick(s.entries)
+	u.Matches = matches
+	order, rows := make([]uint64, len(first)), make(map[uint64]state, len(first))
+	for i, c := range first {
+		order[i], rows[c.number] = c.number, c.state
+		switch known, ok := v.rows[c.number]; {
+		case !ok:
+			u.Rows = append(u.Rows, row{Number: c.number, identity: c.identity(v.console.handles), state: c.state})
+		case known != c.state:
+			u.Rows = append(u.Rows, row{Number: c.number, state: c.state})
+		}
+	}
+	v.rows = rows
+	if v.order == nil || !slices.Equal(order, v.order) {
+		u.Order, v.order = order, order
+	}
+	u.Watched = v.details(asked.Watch)
+	return u
+}
+
+// firstNew is the index of the first sample that the page does not have.
+func (v *viewer) firstNew(samples []sample) int {
+	for i := len(samples); i > 0; i-- {
+		if samples[i-1].At <= v.samples {
+			return i
+		}
+	}
+	return 0
+}
+
+// details returns all of the connection with this handle, nil if it has ended.
+func (v *viewer) details(handle string) *row {
+	if handle == "" {
+		v.watched = nil
+		return nil
+	}
+	conn, ok := v.console.worker.Conn(v.console.handles.id(handle))
+	if !ok {
+		return nil
+	}
+	if v.watched == nil || v.watch != handle {
+		v.watched, v.watch = newEntry(conn, 0, v.console.labelOf), handle
+	}
+	return &row{identity: v.watched.identity(v.console.handles), details: v.watched.details(), state: v.watched.state()}
+}
+
+// mustJSON is for values that can always be encoded.
+func mustJSON(v any) []byte {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return data
+}

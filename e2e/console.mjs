@@ -1,0 +1,384 @@
+// The console's page in headless Chromium, with examples/console behind it: console.mjs PROGRAM
+// With E2E_SHOTS set to a folder, screenshots go there.
+import assert from 'node:assert/strict';
+import { execFileSync, spawn } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { connect as dial, createServer } from 'node:net';
+import { join } from 'node:path';
+import { chromium } from 'playwright-core';
+import { WebSocket } from 'ws';
+import { check, skip, sleep, within } from './check.mjs';
+
+const program = process.argv[2];
+const shots = process.env.E2E_SHOTS;
+
+// start is a running examples/console: login, the link that it prints, and stop, which is its exit status.
+async function start(...args) {
+  const child = spawn(program, ['-listen', '127.0.0.1:0', ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+  process.on('exit', () => child.kill('SIGKILL')); // does nothing once it has ended
+  const exited = new Promise((resolve) => child.on('exit', (code, signal) => resolve(code ?? signal)));
+  const site = { log: '' };
+  site.login = new URL(await within(20, 'link', new Promise((resolve) => {
+    child.stdout.on('data', (data) => {
+      const found = /^Open (\S+)$/m.exec(site.log += data);
+      if (found) resolve(found[1]);
+    });
+  })));
+  site.stop = () => {
+    child.kill('SIGTERM');
+    return within(20, 'exit', exited);
+  };
+  return site;
+}
+
+// relay passes connections on to a port, and can be cut: then it passes on none, until it is mended. heard is the beginnings of what
+// it has passed on.
+async function relay(port) {
+  const sockets = new Set(), heard = [];
+  let broken = false;
+  const server = createServer((socket) => {
+    const far = dial(port, '127.0.0.1');
+    for (const [one, other] of [[socket, far], [far, socket]]) {
+      sockets.add(one);
+      one.pipe(other);
+      one.on('data', (data) => heard.push(data.toString('latin1', 0, 2000)));
+      one.on('error', () => {});
+      one.on('close', () => { sockets.delete(one); other.destroy(); });
+    }
+    if (broken) socket.destroy();
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    port: server.address().port,
+    heard,
+    cut() { broken = true; for (const socket of sockets) socket.destroy(); },
+    mend() { broken = false; },
+    close() { this.cut(); server.close(); },
+  };
+}
+
+// client is a client of the application, of which the page shows user: with next, its next message, and closed.
+async function client(site, user) {
+  const ws = new WebSocket(`ws://${site.login.host}/ws/test?user=${encodeURIComponent(user)}`, { headers: { 'User-Agent': 'e2e' } });
+  const messages = [], waiting = [];
+  ws.on('message', (data, isBinary) => {
+    const message = isBinary ? data : data.toString();
+    if (/^(123 )+$/.test(message)) return; // the application's own
+    if (waiting.length) waiting.shift()(message);
+    else messages.push(message);
+  });
+  const next = () => messages.length ? messages.shift() : within(10, 'message', new Promise((resolve) => { waiting.push(resolve); }));
+  const closed = new Promise((resolve) => ws.on('close', (code, reason) => resolve(`${code} ${reason}`)));
+  await next(); // the greeting
+  return { ws, next, closed };
+}
+
+const site = await start('-clients', '24', '-churn', '0', '-pushes', '5');
+const between = await relay(Number(site.login.port));
+const base = `http://127.0.0.1:${between.port}`;
+
+const browser = await chromium.launch({
+  executablePath: execFileSync('bash', ['-c', 'command -v chromium']).toString().trim(),
+  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+    '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+});
+const context = await browser.newContext({ viewport: { width: 1200, height: 800 } });
+context.setDefaultTimeout(20_000);
+const page = await context.newPage();
+let cut = false; // when failed connects are to be expected
+const complaints = []; // console errors and uncaught exceptions
+page.on('console', (message) => {
+  if (message.type() === 'error' && !(cut && /WebSocket connection to .* failed/.test(message.text()))) complaints.push(message.text());
+});
+page.on('pageerror', (err) => complaints.push(String(err)));
+
+const state = (name) => page.locator(`#status[data-state=${name}]`).waitFor();
+const row = (text) => page.getByRole('row').filter({ hasText: text });
+const column = (n) => page.locator(`tbody td:nth-child(${n})`).allInnerTexts();
+const focused = () => page.evaluate(() => document.activeElement.id);
+
+await check('who has not logged in gets nothing', async () => {
+  for (const path of ['', 'feed', 'push']) assert.equal((await fetch(`${base}/debug/wspush/${path}`)).status, 403);
+});
+await check('the page is live, and shows the clients', async () => {
+  await page.goto(`${base}${site.login.pathname}${site.login.search}`);
+  await state('live');
+  await page.waitForFunction(() => document.querySelectorAll('tbody tr').length === 24);
+  assert.equal(await page.locator('#count').innerText(), '24 connections');
+});
+let zoe;
+await check('a new connection is shown within a second', async () => {
+  await page.evaluate(() => {
+    window.seen = new Promise((resolve) => {
+      new MutationObserver(() => { if (document.querySelector('tbody').textContent.includes('Zoë')) resolve(Date.now()); })
+        .observe(document.querySelector('tbody'), { subtree: true, childList: true, characterData: true });
+    });
+  });
+  zoe = await client(site, 'Zoë');
+  const began = Date.now();
+  const took = await page.evaluate(() => window.seen) - began;
+  assert.ok(took < 1000, `${took} ms`);
+});
+await check('what a client says of itself is shown as text', async () => {
+  const bad = await client(site, '<img src=x onerror=alert(1)>');
+  await row('<img src=x onerror=alert(1)>').waitFor();
+  assert.equal(await page.locator('main img').count(), 0);
+  bad.ws.close();
+  await row('<img').waitFor({ state: 'detached' });
+});
+await check('columns sort, and say so', async () => {
+  const label = page.getByRole('columnheader', { name: 'Label' });
+  await label.getByRole('button').click();
+  await page.locator('table[aria-busy=false]').waitFor();
+  const labels = await column(2);
+  assert.equal(labels.length, 25);
+  assert.deepEqual(labels, [...labels].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))); // as Go does
+  assert.equal(await label.getAttribute('aria-sort'), 'ascending');
+  await label.getByRole('button').click();
+  await page.locator('table[aria-busy=false]').waitFor();
+  await page.waitForFunction((first) => document.querySelector('tbody td:nth-child(2)').textContent === first, labels.at(-1));
+  assert.equal(await label.getAttribute('aria-sort'), 'descending');
+});
+await check('by keyboard alone: filter, choose, open, push', async () => {
+  await page.keyboard.press('/');
+  assert.equal(await focused(), 'filter');
+  await page.keyboard.type('e2e ZOË');
+  await page.waitForFunction(() => document.querySelectorAll('tbody tr').length === 1);
+  assert.equal(await page.locator('#count').innerText(), '1 of 25 match');
+  await page.waitForFunction(() => document.querySelector('#announce').textContent === '1 of 25 match');
+  await page.keyboard.press('Enter');
+  assert.equal(await focused(), 'table');
+  await page.keyboard.press('Enter');
+  await page.getByRole('heading', { name: 'Zoë' }).waitFor();
+  await page.keyboard.press('p');
+  assert.equal(await focused(), 'message');
+  await page.keyboard.type('grüße <b>');
+  await page.keyboard.press('Control+Enter');
+  assert.equal(await zoe.next(), 'grüße <b>');
+  await page.locator('#outcome[data-of=good]', { hasText: /^The client has read it, after [\d.]+ .?s\.$/ }).waitFor();
+});
+await check('… in hex as well', async () => {
+  await page.getByLabel('Type of the message').selectOption('binary');
+  await page.getByLabel('Push a message').fill('zz');
+  await page.getByRole('button', { name: 'Push', exact: true }).click();
+  await page.locator('#outcome[data-of=bad]').waitFor();
+  await page.getByLabel('Push a message').fill('00 01 ff');
+  await page.getByRole('button', { name: 'Push', exact: true }).click();
+  assert.deepEqual(await zoe.next(), Buffer.from([0, 1, 255]));
+  await page.locator('#outcome[data-of=good]').waitFor();
+});
+await check('arrows, j and k move; Esc closes details, and clears the filter', async () => {
+  await page.locator('#message').press('Escape');
+  await page.locator('#details').waitFor({ state: 'hidden' });
+  await page.keyboard.press('/');
+  await page.keyboard.press('Escape');
+  await page.waitForFunction(() => document.querySelectorAll('tbody tr').length === 25);
+  await page.keyboard.press('Escape');
+  assert.equal(await focused(), 'table');
+  const at = () => page.evaluate(() => [...document.querySelectorAll('tbody tr')].findIndex((tr) => tr.id === document.querySelector('table').getAttribute('aria-activedescendant')));
+  await page.keyboard.press('Home');
+  assert.equal(await at(), 0);
+  for (const key of ['j', 'ArrowDown', 'j', 'k', 'ArrowUp']) await page.keyboard.press(key);
+  assert.equal(await at(), 1);
+  await page.keyboard.press('End');
+  assert.equal(await at(), 24);
+  assert.ok(await page.evaluate(() => document.querySelector('tr[data-active]').getBoundingClientRect().bottom <= innerHeight));
+});
+await check('Tab reaches every control', async () => {
+  await row('Zoë').click();
+  await page.locator('#details').waitFor();
+  await page.locator('body').press('Home');
+  const reached = new Set();
+  for (let i = 0; i < 25; i++) {
+    await page.keyboard.press('Tab');
+    reached.add(await focused() || await page.evaluate(() => document.activeElement.textContent));
+  }
+  for (const id of ['keys', 'filter', 'hold', 'table', 'Age', 'close', 'message', 'type', 'send', 'disconnect']) assert.ok(reached.has(id), `${id}: ${[...reached]}`);
+});
+await check('every control, chart and region has a name for screen readers', async () => {
+  const devtools = await context.newCDPSession(page);
+  const { nodes } = await devtools.send('Accessibility.getFullAXTree');
+  const named = ['button', 'textbox', 'searchbox', 'combobox', 'img', 'image', 'grid', 'region', 'dialog', 'columnheader', 'heading', 'complementary'];
+  const found = nodes.filter((node) => !node.ignored && named.includes(node.role?.value));
+  assert.deepEqual(found.filter((node) => !node.name?.value).map((node) => node.role.value), []);
+  const roles = new Set(found.map((node) => node.role.value));
+  for (const role of ['button', 'searchbox', 'combobox', 'grid', 'region', 'columnheader', 'complementary']) assert.ok(roles.has(role), `${role}: ${[...roles]}`);
+  const charts = await page.locator('#charts [role=img]').evaluateAll((all) => all.map((e) => e.getAttribute('aria-label')));
+  assert.equal(charts.length, 6);
+  assert.match(charts[0], /^Connections, last three minutes: now 25; max 2\d$/);
+  assert.match(charts[2], /^Pushes per second, last three minutes: now written [\d.]+, refused/);
+});
+// contrasts are the texts that stand out too little from what is behind them (WCAG 2.2, 1.4.3).
+const contrasts = () => page.evaluate(() => {
+  const parse = (color) => (color.match(/[\d.]+/g) ?? []).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4).reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (e) => {
+    for (; e; e = e.parentElement) {
+      const color = parse(getComputedStyle(e).backgroundColor);
+      if (color.length === 3 || color[3] === 1) return color;
+    }
+    return [255, 255, 255];
+  };
+  const bad = [];
+  for (const e of document.querySelectorAll('body *')) {
+    if (!e.checkVisibility() || e.closest('script') || ![...e.childNodes].some((n) => n.nodeType === Node.TEXT_NODE && n.data.trim())) continue;
+    const [a, b] = [light(parse(getComputedStyle(e).color)), light(behind(e))].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (ratio < 4.5) bad.push(`${e.tagName} ${e.id} ${e.textContent.trim().slice(0, 20)}: ${ratio.toFixed(2)}`);
+  }
+  return bad;
+});
+await check('text stands out, in light and in dark', async () => {
+  for (const colorScheme of ['light', 'dark']) {
+    await page.emulateMedia({ colorScheme });
+    assert.deepEqual(await contrasts(), [], colorScheme);
+    const background = await page.evaluate(() => getComputedStyle(document.body).backgroundColor.match(/\d+/g).map(Number));
+    assert.ok((background[0] < 64) === (colorScheme === 'dark'), `${background}`);
+  }
+});
+if (shots) {
+  mkdirSync(shots, { recursive: true });
+  for (const [name, colorScheme, width] of [['phone', 'light', 390], ['light', 'light', 1200], ['dark', 'dark', 1200]]) {
+    await page.emulateMedia({ colorScheme });
+    await page.setViewportSize({ width, height: 800 });
+    await page.screenshot({ path: join(shots, `console-${name}.png`), fullPage: true });
+  }
+}
+await check('fits a phone: no sideways scrolling', async () => {
+  await page.setViewportSize({ width: 390, height: 844 });
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+  assert.ok(wide <= 390, `${wide} pixels wide`);
+  await page.setViewportSize({ width: 1200, height: 800 });
+});
+await check('a held list stays as it is, and then catches up', async () => {
+  await page.getByRole('columnheader', { name: 'Age' }).getByRole('button').click();
+  await page.locator('#hold').click();
+  const before = await column(1);
+  const late = await client(site, 'late');
+  await page.waitForFunction(() => document.querySelector('#count').textContent === '26 connections');
+  assert.deepEqual(await column(1), before);
+  await page.locator('#hold').click();
+  await row('late').waitFor();
+  late.ws.close();
+  await row('late').waitFor({ state: 'detached' });
+});
+await check('when the server cannot be reached, the page says so loudly, and comes back with what it showed', async () => {
+  cut = true;
+  between.cut();
+  await page.getByRole('alert').filter({ hasText: /^The connection to the server is lost\. What you see is from .*Trying/ }).waitFor();
+  await state('lost');
+  assert.match(await page.title(), /^Lost/);
+  if (shots) await page.screenshot({ path: join(shots, 'console-lost.png') });
+  await page.getByRole('alert').filter({ hasText: /again in [4-9] s/ }).waitFor(); // it does not try all the time
+  between.mend();
+  await page.getByRole('button', { name: 'Try now' }).click();
+  await state('live');
+  await page.getByRole('alert').waitFor({ state: 'hidden' });
+  await page.getByRole('heading', { name: 'Zoë' }).waitFor();
+  assert.equal(await page.locator('#send').isDisabled(), false);
+  cut = false;
+});
+await check('Delete asks first, and then disconnects: the client sees the code', async () => {
+  await page.locator('#table').focus();
+  await page.keyboard.press('Delete');
+  const dialog = page.getByRole('dialog', { name: 'Disconnect Zoë?' });
+  await dialog.waitFor();
+  await page.keyboard.press('Escape');
+  await dialog.waitFor({ state: 'hidden' });
+  await row('Zoë').waitFor();
+  await page.keyboard.press('Delete');
+  await dialog.getByLabel('Close code').selectOption('1008');
+  await dialog.getByLabel('Reason').fill('enough');
+  await page.keyboard.press('Enter');
+  assert.equal(await within(5, 'end of the connection', zoe.closed), '1008 enough');
+  await row('Zoë').waitFor({ state: 'detached' });
+  await page.getByText('This connection has ended.').waitFor();
+  assert.equal(await page.locator('#send').isDisabled(), true);
+});
+await check('both are in the log, by whom, and with shortened IDs', () => {
+  assert.match(site.log, /msg="wspush\/console: push" type=text bytes=11 user=operator conn=[0-9a-f]{8} remote=127\.0\.0\.1:\d+ outcome=received/);
+  assert.match(site.log, /msg="wspush\/console: disconnect" code=1008 reason=enough user=operator conn=[0-9a-f]{8} /);
+});
+await check('a page of another origin can do neither, nor listen, though it is of the same site and the browser sends the cookie', async () => {
+  const foreign = await context.newPage();
+  await foreign.goto(`http://${site.login.host}/login`); // not through the relay: another port
+  between.heard.length = 0;
+  const socket = await foreign.evaluate(async (base) => {
+    for (const what of ['push', 'disconnect']) { // the page is not told how these are answered
+      await fetch(`${base}/debug/wspush/${what}`, { method: 'POST', mode: 'no-cors', credentials: 'include', body: '{}' }).catch(() => {});
+    }
+    return new Promise((resolve) => {
+      const ws = new WebSocket(`${base.replace('http', 'ws')}/debug/wspush/feed`);
+      ws.onopen = () => resolve('open');
+      ws.onerror = () => resolve('refused');
+    });
+  }, base);
+  assert.equal(socket, 'refused');
+  const asked = between.heard.filter((text) => /^(POST|GET) /.test(text)), answers = between.heard.filter((text) => /^HTTP/.test(text));
+  assert.deepEqual(asked.map((text) => text.split(' ', 2).join(' ')), ['POST /debug/wspush/push', 'POST /debug/wspush/disconnect', 'GET /debug/wspush/feed']);
+  for (const text of asked) assert.match(text, /^Cookie: operator=/mi); // or it would be the login that refuses
+  assert.deepEqual(answers.map((text) => text.split(' ', 2)[1]), ['403', '403', '403']);
+  await foreign.close();
+});
+await check('the page sees the worker shut down, which ends with status 0', async () => {
+  cut = true;
+  const seen = page.evaluate(() => new Promise((resolve) => {
+    const seen = [];
+    new MutationObserver(() => {
+      const now = document.querySelector('#status').dataset.state;
+      if (seen.at(-1) !== now) seen.push(now);
+      if (now === 'over') resolve(seen);
+    }).observe(document.querySelector('#status'), { attributes: true });
+  }));
+  assert.equal(await site.stop(), 0);
+  assert.deepEqual(await within(15, 'the end', seen), ['draining', 'over']);
+});
+await check('no errors on the console', () => assert.deepEqual(complaints, []));
+await page.close();
+between.close();
+
+const descriptors = Number(execFileSync('bash', ['-c', 'ulimit -Hn']).toString().replace('unlimited', 'Infinity'));
+if (descriptors < 12_000) {
+  skip('5000 connections', `${descriptors} descriptors are too few`);
+} else {
+  const crowd = await start('-clients', '5000', '-churn', '20', '-pushes', '200');
+  const many = await context.newPage();
+  many.on('pageerror', (err) => complaints.push(String(err)));
+  let received = 0; // bytes
+  many.on('websocket', (ws) => ws.on('framereceived', ({ payload }) => { received += payload.length; }));
+  const longest = () => many.evaluate(() => new Promise((resolve) => { // pause between two frames, of five seconds
+    let worst = 0, before = performance.now();
+    const end = before + 5000;
+    requestAnimationFrame(function frame(now) {
+      worst = Math.max(worst, now - before);
+      before = now;
+      if (now < end) requestAnimationFrame(frame);
+      else resolve(Math.round(worst));
+    });
+  }));
+  await check('5000 connections: the first 200 are shown', async () => {
+    await many.goto(crowd.login.href);
+    await many.waitForFunction(() => /^[45],\d{3} connections, the first 200 are shown$/.test(document.querySelector('#count').textContent), null, { timeout: 60_000 });
+    assert.equal(await many.locator('tbody tr').count(), 200);
+  });
+  await check('… while they come and go and are pushed to, the page draws, and is sent little', async () => {
+    received = 0;
+    const pause = await longest();
+    assert.ok(pause < 1000, `the longest pause between two frames was ${pause} ms`);
+    assert.ok(received > 1000 && received < 400_000, `${received} bytes in 5 s`);
+    console.log(`longest pause between two frames ${pause} ms, ${Math.round(received / 5)} bytes/s`);
+  });
+  await check('… and a filter is answered within a second', async () => {
+    const target = await client(crowd, 'needle');
+    await sleep(1);
+    const began = Date.now();
+    await many.locator('#filter').fill('needle');
+    await many.waitForFunction(() => document.querySelectorAll('tbody tr').length === 1 && document.querySelector('tbody').textContent.includes('needle'));
+    assert.ok(Date.now() - began < 1000, `${Date.now() - began} ms`);
+    target.ws.close();
+  });
+  await check('… nor any errors', () => assert.deepEqual(complaints, []));
+  await many.close();
+  assert.equal(await crowd.stop(), 0);
+}
+await browser.close();

@@ -1,0 +1,142 @@
+// Command console is an application that has the console mounted for its operators, and clients of its own making to show there.
+//
+// The console is behind a login, as it must be everywhere: here it is a link, with a secret in it, that the program prints.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/console"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	switch err := run(ctx, os.Args[1:], os.Stdout); {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "console:", err)
+		os.Exit(1)
+	}
+}
+
+// run serves until ctx ends.
+func run(ctx context.Context, args []string, stdout io.Writer) error {
+	flags := flag.NewFlagSet("console", flag.ContinueOnError)
+	listen := flags.String("listen", "127.0.0.1:8084", "`address` of the console and the WebSocket")
+	clients := flags.Int("clients", 300, "simulated clients")
+	churn := flags.Float64("churn", 3, "simulated clients that leave, and others that come, per second")
+	pushes := flags.Float64("pushes", 40, "pushes to simulated clients per second")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+
+	listener, err := net.Listen("tcp", *listen)
+	if err != nil {
+		return err
+	}
+	defer listener.Close() // where what follows fails; otherwise the server has closed it
+	worker, err := wspush.NewWorker(&wspush.WorkerOptions{WriteTimeout: 5 * time.Second, DrainOver: 2 * time.Second})
+	if err != nil {
+		return err
+	}
+	defer worker.Shutdown(context.Background()) // the same
+	handler, err := wspush.NewHandler(worker, &wspush.Options{
+		PingInterval: 10 * time.Second, // often, so that there are round trips to see
+		Accept:       func(r *http.Request) (any, error) { return r.URL.Query().Get("user"), nil },
+	})
+	if err != nil {
+		return err
+	}
+	console, err := console.New(worker, &console.Options{
+		Label:  func(c *wspush.Conn) string { return c.Value().(string) },
+		User:   func(*http.Request) string { return "operator" },
+		Logger: slog.New(slog.NewTextHandler(stdout, nil)),
+	})
+	if err != nil {
+		return err
+	}
+	login := &login{secret: rand.Text()}
+	mux := http.NewServeMux()
+	mux.Handle("/ws/", realAddress(handler))
+	mux.Handle("/login", login)
+	mux.Handle("/debug/wspush/", login.required(console))
+	server := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	fmt.Fprintf(stdout, "Open http://%s/login?secret=%s\n", listener.Addr(), login.secret)
+
+	var simulated sync.WaitGroup
+	simulating, stop := context.WithCancel(context.Background())
+	crowd := &crowd{url: "ws://" + listener.Addr().String() + "/ws", worker: worker, running: &simulated}
+	simulated.Go(func() { crowd.run(simulating, *clients, *churn, *pushes) })
+
+	select {
+	case err = <-served:
+	case <-ctx.Done():
+	}
+	// The worker first, so that the console shows how its clients are closed; then the console, and then the server.
+	stopping, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	err = errors.Join(err, worker.Shutdown(stopping), console.Shutdown(stopping), server.Shutdown(stopping))
+	stop()
+	simulated.Wait()
+	return err
+}
+
+// login lets in whoever has the secret. An application has users, and asks which of them are operators.
+type login struct{ secret string }
+
+const cookieName = "operator"
+
+// ServeHTTP takes the secret out of the URL, which is seen and remembered in too many places, into a cookie.
+func (l *login) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !l.knows(r.FormValue("secret")) {
+		http.Error(w, "the link is the one that the program has printed", http.StatusForbidden)
+		return
+	}
+	http.SetCookie(w, &http.Cookie{Name: cookieName, Value: l.secret, Path: "/debug/wspush/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
+	http.Redirect(w, r, "/debug/wspush/", http.StatusSeeOther)
+}
+
+// required serves h to those who have logged in.
+func (l *login) required(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if cookie, err := r.Cookie(cookieName); err != nil || !l.knows(cookie.Value) {
+			http.Error(w, "for operators only: open the link that the program has printed", http.StatusForbidden)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+func (l *login) knows(secret string) bool {
+	return subtle.ConstantTimeCompare([]byte(secret), []byte(l.secret)) == 1
+}
+
+// realAddress believes what the simulated clients say of their addresses, as an application would a proxy of its own, and it
+// alone.
+func realAddress(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if forwarded := r.Header.Get("X-Forwarded-For"); forwarded != "" {
+			r = r.Clone(r.Context())
+			r.RemoteAddr = forwarded
+		}
+		h.ServeHTTP(w, r)
+	})
+}
