@@ -131,8 +131,7 @@ func only(method string, h http.HandlerFunc) http.HandlerFunc {
 // returns ctx's error. Call it after Worker.Shutdown, so that pages show the draining, and before http.Server.Shutdown. It
 // may be called again.
 //
-// Pages are also closed when the worker has shut down, and has closed at least one client for it; what runs for them then ends by
-// itself. A worker that shuts down with no client connected cannot be told from one that goes on.
+// Pages are also closed when the worker has shut down; what runs for them then ends by itself.
 func (c *Console) Shutdown(ctx context.Context) error {
 	if err := c.own.Shutdown(ctx); err != nil {
 		return err

@@ -31,15 +31,16 @@ type feed struct {
 
 // snapshot is what there was at one time. It is never written to again.
 type snapshot struct {
-	at      time.Time // zero: nobody has looked yet
-	entries []*entry
-	sample  sample
-	stats   wspush.Stats
-	next    chan struct{} // closed when there is a newer one
+	at         time.Time // zero: nobody has looked yet
+	entries    []*entry
+	sample     sample
+	stats      wspush.Stats
+	isDraining bool
+	next       chan struct{} // closed when there is a newer one
 }
 
 // isOver reports whether the worker has shut down: nothing will change any more.
-func (s *snapshot) isOver() bool { return isDraining(&s.stats) && s.sample.Connections == 0 }
+func (s *snapshot) isOver() bool { return s.isDraining && s.sample.Connections == 0 }
 
 // nothing is what has been seen before anybody has looked.
 func nothing() *snapshot { return &snapshot{next: make(chan struct{})} }
@@ -100,7 +101,7 @@ func (f *feed) look(ctx context.Context) {
 	t := newTable(f.label)
 	for {
 		began := time.Now()
-		s := &snapshot{at: began, entries: t.look(f.worker), stats: f.worker.Stats(), next: make(chan struct{})}
+		s := &snapshot{at: began, isDraining: f.worker.Draining(), entries: t.look(f.worker), stats: f.worker.Stats(), next: make(chan struct{})}
 		f.publish(ctx, s)
 		select {
 		case <-ctx.Done():

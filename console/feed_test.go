@@ -328,6 +328,20 @@ func TestWorkerShutdown(t *testing.T) {
 	})
 }
 
+// A worker that shuts down while nobody is connected closes the pages as well.
+func TestShutdownOfNobody(t *testing.T) {
+	s := newSite(t, nil)
+	p := s.open()
+	p.next()
+	if err := s.worker.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	p.until("its end", func(u update) bool { return u.Draining && u.Over })
+	if code, _ := p.client.AwaitClose(); code != 1012 {
+		t.Errorf("the page was closed with %d", code)
+	}
+}
+
 // A panic of the application's in Label is its own affair.
 func TestLabelPanics(t *testing.T) {
 	var log buffer

@@ -44,11 +44,6 @@ func ended(s *wspush.Stats) (n uint64) {
 	return n
 }
 
-// isDraining reports whether Shutdown of the worker has shown an effect.
-func isDraining(s *wspush.Stats) bool {
-	return s.Ended[wspush.CauseShutdown] > 0 || s.Handshakes.Shutdown > 0
-}
-
 // group is totals that belong together, those that are not 0.
 type group struct {
 	Title string  `json:"title"`

@@ -130,7 +130,7 @@ type update struct {
 // update returns what the page does not know of s, as something it will know.
 func (v *viewer) update(s *snapshot, samples []sample, asked view) update {
 	u := update{
-		Seq: asked.Seq, Now: s.at.UnixMilli(), Draining: isDraining(&s.stats), Over: s.isOver(), Total: len(s.entries),
+		Seq: asked.Seq, Now: s.at.UnixMilli(), Draining: s.isDraining, Over: s.isOver(), Total: len(s.entries),
 		Samples: samples[v.firstNew(samples):],
 	}
 	v.samples = u.Now
