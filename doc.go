@@ -1,4 +1,4 @@
-// Package wspush pushes a message to one particular browser with one HTTP POST, with no broker in between.
+// Package wspush pushes a message to one particular browser: one HTTP POST, and no broker in between.
 //
 // A server that runs as several workers (processes, pods, machines) behind one public address has a problem: a client's
 // WebSocket lives in one worker, and a request to push to it arrives at another. Here every worker also listens on a port
