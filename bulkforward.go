@@ -74,13 +74,14 @@ func (b *bulk) forward(l *hopLine, p linePush) {
 	}
 	cost := len(text)/len(l.to) + pushCost // of each target
 	b.makeRoom(cost*len(l.to), len(l.to))
-	b.worker.shared.count.forwarded.Add(uint64(len(l.to)))
+	count := &b.worker.shared.count
+	count.forwarded.Add(uint64(len(l.to)))
 	if err := b.sendTo(l.place, text, line.Targets(), func(h *bulkHop, i int, a bulkclient.Answer, err error) {
 		h.watch(false)
 		b.forwarded(h, l, l.names[i], p.confirm, cost, a, err)
 	}); err != nil {
 		for _, to := range l.names {
-			b.worker.shared.count.push(ErrUnreachable)
+			count.forwardsFailed[forwardFull].Add(1)
 			b.settleForwarded(to, b.worker.cluster.full(), cost)
 		}
 	}
@@ -232,7 +233,7 @@ func (b *bulk) forwarded(h *bulkHop, l *hopLine, to answerTo, confirm bool, cost
 	default:
 		err = errUnknownHop
 	}
-	b.worker.shared.count.push(err)
+	b.worker.shared.count.forward(err)
 	b.settleForwarded(to, problemOfPush(err, confirm), cost)
 	h.logging.Do(func() {
 		defer func() { _ = recover() }() // of the application's Logger, which must not end a goroutine that is not a request's

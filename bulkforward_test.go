@@ -213,7 +213,7 @@ func TestBulkForwardedToStranger(t *testing.T) {
 			t.Error(line)
 		}
 	}
-	if s := w.Stats(); s.Forwarded != 2 || s.Written != 0 || s.Unknown != 1 || s.RefusedBy != (wspush.RefusalStats{Other: 1}) {
+	if s := w.Stats(); s.Forwarded != 2 || s.Written+s.Unknown+s.Refused != 0 || s.ForwardsFailed != (wspush.ForwardStats{Unreachable: 1, Lost: 1}) {
 		t.Errorf("%+v", s)
 	}
 }

@@ -18,17 +18,15 @@ import (
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// forward sends a request on to the worker that holds the connection, and gives back its answer. A push is counted there; here,
-// if there is no answer.
+// forward sends a request on to the worker that holds the connection, and gives back its answer.
 func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t target, to *seal.Place) *problem {
 	c := w.cluster
+	w.shared.count.forwarded.Add(1)
 	if !c.enter() {
-		p := c.full()
-		w.countLost(r.Method, p)
-		return p
+		w.shared.count.forwardsFailed[forwardFull].Add(1)
+		return c.full()
 	}
 	defer c.leave()
-	w.shared.count.forwarded.Add(1)
 	out := &outgoing{
 		kind: hopHTTP, method: r.Method, place: to, path: t.path, name: t.id, query: r.URL.RawQuery, header: forwardedHeader(r),
 	}
@@ -52,7 +50,6 @@ func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t target, to *
 			over = true
 		}()
 		if p := out.take(rw, r); p != nil {
-			w.countLost(r.Method, p)
 			return p
 		}
 		if plain, ok := rw.(*response); ok { // which nobody watches while this waits
@@ -64,9 +61,10 @@ func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t target, to *
 	answer, err := c.send(ctx, out)
 	if err != nil {
 		w.logForward(to, err)
-		p := out.problem(err)
-		w.countLost(r.Method, p)
-		return p
+		if !out.givenUp(r.Context()) {
+			w.shared.count.forward(out.outcome(err))
+		}
+		return out.problem(err)
 	}
 	p := &problem{Status: answer.status, header: answer.header, relayed: answer.body, bodyRead: out.bodyEnded()}
 	if p.Status/100 == 2 {
@@ -74,17 +72,6 @@ func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t target, to *
 		return nil
 	}
 	return p
-}
-
-// countLost counts a push that no other worker has answered.
-func (w *Worker) countLost(method string, p *problem) {
-	switch {
-	case method != http.MethodPost:
-	case p.Status == http.StatusGatewayTimeout:
-		w.shared.count.push(ErrUnknown)
-	default:
-		w.shared.count.push(ErrUnreachable)
-	}
 }
 
 // logForward records that a request could not be forwarded. Workers come and go; one that is not what it should be is a
@@ -176,24 +163,21 @@ func (c *cluster) full() *problem {
 
 // pushElsewhere is Push or PushConfirmed to a connection of another worker.
 func (w *Worker) pushElsewhere(ctx context.Context, to *seal.Place, token string, typ MessageType, data []byte, confirm bool) (roundTrip time.Duration, err error) {
-	answered := false // by the other worker, which has counted it
-	defer func() {
-		if !answered {
-			w.shared.count.push(err)
-		}
-	}()
-	if err := checkMessage(typ, data, w.shared.maxPushBytes); err != nil {
-		return 0, err
+	err = checkMessage(typ, data, w.shared.maxPushBytes)
+	if err == nil {
+		err = ctx.Err()
 	}
-	if err := ctx.Err(); err != nil {
+	if err != nil {
+		w.shared.count.push(err)
 		return 0, err
 	}
 	c := w.cluster
+	w.shared.count.forwarded.Add(1)
 	if !c.enter() {
+		w.shared.count.forwardsFailed[forwardFull].Add(1)
 		return 0, fmt.Errorf("%w, or for others: too many requests are being forwarded", ErrBusy)
 	}
 	defer c.leave()
-	w.shared.count.forwarded.Add(1)
 	query := "type=" + typ.String()
 	if confirm {
 		query += "&confirm=" + confirmReceived
@@ -209,11 +193,13 @@ func (w *Worker) pushElsewhere(ctx context.Context, to *seal.Place, token string
 	if err != nil {
 		w.logForward(to, err)
 		if err := ctx.Err(); err != nil && !out.isSent {
+			w.shared.count.push(err)
 			return 0, err
 		}
-		return 0, out.outcome(err)
+		err = out.outcome(err)
+		w.shared.count.forward(err)
+		return 0, err
 	}
-	answered = true
 	err = answer.err()
 	if deadline, ok := ctx.Deadline(); ok && errors.Is(err, ErrBusy) && time.Until(deadline) < 2*forwardReserve {
 		<-ctx.Done() // it was withdrawn for that

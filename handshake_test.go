@@ -115,6 +115,24 @@ func TestMiddleware(t *testing.T) {
 	})
 }
 
+// hijackFails is a ResponseWriter of a middleware that takes the 101 for the beginning of a page.
+type hijackFails struct{ http.ResponseWriter }
+
+func (hijackFails) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, errors.New("no") }
+
+// A connection that could not be taken over after the 101 ends. As HTTP it would go on behind the back of a proxy, which takes it
+// for a WebSocket.
+func TestHijackFails(t *testing.T) {
+	h := newHandler(t, newWorker(t, nil), nil)
+	server := testutil.Serve(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { h.ServeHTTP(hijackFails{rw}, r) }))
+	c, _, err := testutil.TryDial(t, server, testutil.Options{})
+	if err != nil {
+		return // not even the 101 has come
+	}
+	c.Write([]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
+	c.AwaitEOF()
+}
+
 func TestHandshakeOverTLS(t *testing.T) {
 	w := newWorker(t, nil)
 	server, config := testutil.ServeTLS(t, newHandler(t, w, &wspush.Options{OnMessage: echo(t)}))

@@ -177,6 +177,13 @@ func (out *outgoing) bodyEnded() bool {
 	return err != nil && *err == io.EOF
 }
 
+// givenUp reports whether it was the publisher that had the other worker get no message: it has not sent all of it, or has left,
+// with ctx, before the request was sent.
+func (out *outgoing) givenUp(ctx context.Context) bool {
+	failed := out.bodyErr.Load()
+	return failed != nil && *failed != io.EOF || ctx.Err() != nil && !out.isSent
+}
+
 // outcome is what the failure to send a request to another worker means to its publisher.
 func (out *outgoing) outcome(err error) error {
 	switch {

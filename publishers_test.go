@@ -256,11 +256,13 @@ func TestMaxConns(t *testing.T) {
 	}
 	second.Close()
 	testutil.Eventually(t, "room", func() bool {
-		_, resp, err := testutil.TryDial(t, server, testutil.Options{})
+		c, resp, err := testutil.TryDial(t, server, testutil.Options{})
 		if err != nil {
 			full(t, resp)
+			return false
 		}
-		return err == nil
+		c.Text() // with which it is registered
+		return true
 	})
 	// However they come, they are no more.
 	var in, out atomic.Int64

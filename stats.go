@@ -11,7 +11,7 @@ import (
 type Stats struct {
 	// Connections of clients.
 	Connections int              // that can be pushed to now
-	Accepted    uint64           // ever; those that are not among Connections are in Ended, or are just being closed
+	Accepted    uint64           // ever; those that are not among Connections are in Ended, or are just being greeted or closed
 	Handshakes  HandshakeStats   // those that were refused
 	Ended       map[Cause]uint64 // by what ended them; every Cause is in it
 
@@ -21,8 +21,7 @@ type Stats struct {
 	BytesWritten  uint64 // to clients
 	PendingBytes  int64  // of messages that wait for clients that do not read: what MaxPendingAll bounds
 
-	// Pushes by outcome, whichever way they came. A push that is sent on to another worker is counted there, or here if there was
-	// no answer.
+	// Pushes by outcome, whichever way they came. A push that is sent on to another worker is counted there.
 	Written   uint64       // every byte written to the socket
 	Confirmed uint64       // of those, how many the client has been asked to confirm, and has
 	Refused   uint64       // nothing written
@@ -40,16 +39,26 @@ type Stats struct {
 	PushConns        int64          // connections of publishers to the push listener
 	PushConnsRefused uint64         // beyond MaxPushConns
 	Problems         map[int]uint64 // requests answered with an error, by status; only statuses that there have been are in it
-	Forwarded        uint64         // requests and pushes sent on to other workers; see WorkerOptions.Cluster
+
+	// Requests and pushes for connections of other workers; see WorkerOptions.Cluster.
+	Forwarded      uint64       // all of them
+	ForwardsFailed ForwardStats // those that had no answer
+}
+
+// ForwardStats is requests and pushes for connections of other workers that had no answer, by reason.
+type ForwardStats struct {
+	Full        uint64 // too many were being forwarded
+	Unreachable uint64 // the other worker could not be reached: nothing was written
+	Lost        uint64 // it could, and has not answered: what it has done with a push, only it knows, and counts
 }
 
 // HandshakeStats is handshakes that were refused, by reason.
 type HandshakeStats struct {
 	Full      uint64 // WorkerOptions.MaxConns is reached
 	Shutdown  uint64 // Shutdown has begun
-	Accept    uint64 // Options.Accept returned an error
+	Accept    uint64 // Options.Accept returned an error, or panicked
 	Origin    uint64 // a page of a foreign origin
-	Malformed uint64 // no handshake, or a broken one
+	Malformed uint64 // a GET request that is no handshake, or a broken one
 	Failed    uint64 // the server could not hand the connection over, often because of a middleware
 }
 
@@ -61,7 +70,7 @@ type RefusalStats struct {
 	TooLarge    uint64 // ErrTooLarge
 	InvalidUTF8 uint64 // ErrInvalidUTF8
 	Shutdown    uint64 // ErrShutdown
-	Other       uint64 // such as a token that no key opens, or another worker that cannot be reached
+	Other       uint64 // such as a token that no key opens
 }
 
 // counters are the counting side of Stats, but for what the sockets count.
@@ -71,6 +80,7 @@ type counters struct {
 	ended                                  [len(causes)]atomic.Uint64
 	written, confirmed, unknown, forwarded atomic.Uint64
 	refused                                [refusalReasons]atomic.Uint64
+	forwardsFailed                         [forwardReasons]atomic.Uint64
 	problems                               [600 - firstProblem]atomic.Uint64 // by status
 }
 
@@ -103,6 +113,23 @@ const (
 	refusedOther
 	refusalReasons
 )
+
+// The reasons of ForwardStats.
+const (
+	forwardFull = iota
+	forwardUnreachable
+	forwardLost
+	forwardReasons
+)
+
+// forward counts what has been sent on, and not been answered.
+func (c *counters) forward(err error) {
+	if errors.Is(err, ErrUnreachable) {
+		c.forwardsFailed[forwardUnreachable].Add(1)
+	} else {
+		c.forwardsFailed[forwardLost].Add(1)
+	}
+}
 
 // pushConfirmed counts a push that was to be confirmed by its outcome.
 func (c *counters) pushConfirmed(err error) {
@@ -186,6 +213,11 @@ func (c *counters) stats() Stats {
 		Unknown:   c.unknown.Load(),
 		Problems:  make(map[int]uint64),
 		Forwarded: c.forwarded.Load(),
+		ForwardsFailed: ForwardStats{
+			Full:        c.forwardsFailed[forwardFull].Load(),
+			Unreachable: c.forwardsFailed[forwardUnreachable].Load(),
+			Lost:        c.forwardsFailed[forwardLost].Load(),
+		},
 	}
 	for i, cause := range causes {
 		s.Ended[cause] = c.ended[i].Load()

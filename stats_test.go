@@ -1,13 +1,16 @@
 package wspush_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -193,7 +196,7 @@ func TestStatsHandshakes(t *testing.T) {
 		t.Error(err)
 	}
 	try("/ws", nil)
-	want := wspush.HandshakeStats{Full: 1, Shutdown: 1, Accept: 1, Origin: 1, Malformed: 2, Failed: 1}
+	want := wspush.HandshakeStats{Full: 1, Shutdown: 1, Accept: 2, Origin: 1, Malformed: 2}
 	if s := w.Stats(); s.Handshakes != want || s.Accepted != 1 {
 		t.Errorf("%+v", s)
 	}
@@ -272,4 +275,154 @@ func TestHistogramBuckets(t *testing.T) {
 			t.Errorf("since now: %+v", d)
 		}
 	})
+}
+
+// pushes is how many pushes a worker has counted.
+func pushes(w *wspush.Worker) uint64 {
+	s := w.Stats()
+	return s.Written + s.Refused + s.Unknown
+}
+
+// A push is counted once, by one worker, whichever way it comes and whatever it comes to.
+func TestStatsOnce(t *testing.T) {
+	holder, other := newMember(t, wspush.WorkerOptions{MaxPushBytes: 1000}), newMember(t, wspush.WorkerOptions{MaxPushBytes: 1000})
+	conn, client := connectTo(t, holder)
+	ended, _ := connectTo(t, holder)
+	ended.Close(1000, "")
+	reading := make(chan struct{})
+	go func() {
+		defer close(reading)
+		for _, _, err := client.Message(); err == nil; _, _, err = client.Message() {
+		}
+	}()
+	ctx := context.Background()
+	to := map[string]struct {
+		conn *wspush.Conn
+		data string
+	}{"written": {conn, "hello"}, "too large": {conn, strings.Repeat("x", 2000)}, "gone": {ended, "hello"}}
+	for outcome, push := range to {
+		for _, confirm := range []bool{false, true} {
+			inProcess := func(w *wspush.Worker) {
+				if confirm {
+					_, _ = w.PushConfirmed(ctx, push.conn.Token(), wspush.Text, []byte(push.data))
+				} else {
+					_ = w.Push(ctx, push.conn.Token(), wspush.Text, []byte(push.data))
+				}
+			}
+			request := func(w *wspush.Worker, expect ...string) {
+				query := ""
+				if confirm {
+					query = "?confirm=received"
+				}
+				r := newRequest(t, "POST", tokenURL(w, push.conn)+query, strings.NewReader(push.data))
+				r.Header["Expect"] = expect // with which it is not for the lane
+				do(t, r)
+			}
+			bulk := func(w *wspush.Worker) {
+				b := openBulk(t, dialPush(t, w))
+				if confirm {
+					b.send(fmt.Sprintf(`{"to":%q,"text":%q,"confirm":"received"}`, push.conn.Token(), push.data))
+				} else {
+					b.send(fmt.Sprintf(`{"to":%q,"text":%q}`, push.conn.Token(), push.data))
+				}
+				b.end()
+				for b.answer() != "" {
+				}
+			}
+			for way, do := range map[string]func(){
+				"in-process":            func() { inProcess(holder) },
+				"in-process, forwarded": func() { inProcess(other) },
+				"lane":                  func() { request(holder) },
+				"net/http":              func() { request(holder, "100-continue") },
+				"forwarded":             func() { request(other) },
+				"forwarded, net/http":   func() { request(other, "100-continue") },
+				"bulk":                  func() { bulk(holder) },
+				"bulk, forwarded":       func() { bulk(other) },
+				"PushEach": func() {
+					for range holder.PushEach(ctx, slices.Values([]*wspush.Conn{push.conn}), wspush.Text, []byte(push.data)) {
+					}
+				},
+			} {
+				before := pushes(holder) + pushes(other)
+				do()
+				if n := pushes(holder) + pushes(other) - before; n != 1 {
+					t.Errorf("%s, %s, confirmed %t: counted %d times", way, outcome, confirm, n)
+				}
+			}
+		}
+	}
+	client.Close()
+	<-reading
+}
+
+// Whoever waits for an answer of the other worker may leave: that worker counts the push.
+func TestStatsForwardedAndLeft(t *testing.T) {
+	holder, other := newMember(t, wspush.WorkerOptions{}), newMember(t, wspush.WorkerOptions{})
+	client, conn, _ := dial(t, holder, serve(t, holder, nil), testutil.Options{Silent: true})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		_, err := other.PushConfirmed(ctx, conn.Token(), wspush.Text, []byte("x"))
+		done <- err
+	}()
+	client.Expect(testutil.Text, "x")
+	cancel()
+	if err := <-done; !errors.Is(err, wspush.ErrUnknown) {
+		t.Error(err)
+	}
+	testutil.Eventually(t, "the holder to count it", func() bool { return pushes(holder) > 0 })
+	if s := other.Stats(); pushes(holder) != 1 || pushes(other) != 0 || s.ForwardsFailed != (wspush.ForwardStats{Lost: 1}) {
+		t.Errorf("%+v", s)
+	}
+}
+
+// A body that does not come in full is no push, here or there.
+func TestStatsBrokenBody(t *testing.T) {
+	holder, other := newMember(t, wspush.WorkerOptions{}), newMember(t, wspush.WorkerOptions{})
+	conn, _ := connectTo(t, holder)
+	for _, length := range []int{1000, 100_000} { // which is not read before it is sent on
+		for _, w := range []*wspush.Worker{holder, other} {
+			push := dialPush(t, w)
+			fmt.Fprintf(push, "POST /ws/@connections/%s HTTP/1.1\r\nHost: worker\r\nContent-Length: %d\r\n\r\nhello", conn.Token(), length)
+			push.(*net.TCPConn).CloseWrite()
+			io.Copy(io.Discard, push)
+			if s := w.Stats(); pushes(w) != 0 || s.ForwardsFailed != (wspush.ForwardStats{}) {
+				t.Errorf("%+v", s)
+			}
+		}
+	}
+}
+
+// What a client sends right behind its handshake counts as well.
+func TestStatsEarlyBytes(t *testing.T) {
+	w := newWorker(t, nil)
+	got := make(chan struct{})
+	server := serve(t, w, &wspush.Options{OnMessage: func(*wspush.Conn, wspush.MessageType, []byte) { close(got) }})
+	frame := testutil.AppendFrame(nil, testutil.Frame{Fin: true, Masked: true, Op: testutil.Text, Payload: []byte("early")}, [4]byte{1, 2, 3, 4})
+	testutil.Dial(t, server, testutil.Options{Early: frame}).Text()
+	<-got
+	if s := w.Stats(); s.Received != 1 || s.BytesReceived != uint64(len(frame)) {
+		t.Errorf("%+v", s)
+	}
+}
+
+// hijackPanics is a ResponseWriter with a mistake.
+type hijackPanics struct{ http.ResponseWriter }
+
+func (hijackPanics) Hijack() (net.Conn, *bufio.ReadWriter, error) { panic("on purpose") }
+
+// A handshake that ends in somebody's panic has failed.
+func TestStatsHijackPanics(t *testing.T) {
+	w := newWorker(t, nil)
+	h := newHandler(t, w, nil)
+	server := testutil.Serve(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		defer func() { _ = recover() }()
+		h.ServeHTTP(hijackPanics{rw}, r)
+	}))
+	if c, _, err := testutil.TryDial(t, server, testutil.Options{}); err == nil { // the answer was on its way
+		c.Close()
+	}
+	if s := w.Stats(); s.Handshakes != (wspush.HandshakeStats{Failed: 1}) || s.Accepted != 0 {
+		t.Errorf("%+v", s)
+	}
 }

@@ -51,7 +51,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.Method {
 	case http.MethodGet:
 		if err := h.upgrade(w, r); err != nil {
-			h.refusal(r, err).answerAndLinger(w, r)
+			p := h.refusal(r, err)
+			if errors.Is(err, socket.ErrNotHijacked) {
+				// The client may have its 101. If the server went on, it would read what comes as requests, which a proxy in
+				// between takes for a WebSocket's bytes and does not look at.
+				panic(http.ErrAbortHandler)
+			}
+			p.answerAndLinger(w, r)
 		}
 	case http.MethodOptions:
 		w.Header().Set("Allow", mountMethods)
@@ -68,8 +74,11 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) error {
 	if hasMarker(c.path) {
 		return &socket.HandshakeError{Status: http.StatusNotFound, Detail: "a path with " + marker + " in it has no address that could be pushed to"}
 	}
-	entered, attached := false, false
+	entered, attached, decided := false, false, false
 	defer func() { // also when a ResponseWriter of the application's panics
+		if !decided {
+			h.worker.shared.count.handshakes[handshakeFailed].Add(1)
+		}
 		if entered && !attached {
 			h.worker.roster.leave(c)
 		}
@@ -88,6 +97,7 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) error {
 		},
 		Owner: l,
 	})
+	decided = true
 	if err != nil {
 		return err
 	}
@@ -116,7 +126,7 @@ func (h *Handler) accept(r *http.Request) (value any, err error) {
 	defer func() {
 		if e := recover(); e != nil {
 			logPanic(h.worker.shared.log, "Accept", e)
-			err = errors.New("panic in Accept")
+			err = errAcceptPanicked
 		}
 	}()
 	if value, err = h.opts.Accept(r); err != nil {
@@ -124,6 +134,9 @@ func (h *Handler) accept(r *http.Request) (value any, err error) {
 	}
 	return value, err
 }
+
+// errAcceptPanicked is the refusal of a client that Options.Accept has not decided on.
+var errAcceptPanicked = errors.New("panic in Accept")
 
 // refusedError is the error of Options.Accept.
 type refusedError struct{ error }
@@ -170,7 +183,7 @@ func handshakeReason(err error) int {
 		return handshakeShutdown
 	case errors.Is(err, errFull):
 		return handshakeFull
-	case errors.As(err, &refused):
+	case errors.As(err, &refused), errors.Is(err, errAcceptPanicked):
 		return handshakeAccept
 	case !errors.As(err, &handshake), handshake.Status >= http.StatusInternalServerError:
 		return handshakeFailed

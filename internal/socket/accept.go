@@ -3,6 +3,7 @@ package socket
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -29,6 +30,10 @@ type Options struct {
 	// Owner is told what happens to the socket afterwards.
 	Owner Owner
 }
+
+// ErrNotHijacked is the failure of a server, or of a middleware, to hand the connection over, when the handshake has been answered
+// with 101: nothing else can be said on the connection any more.
+var ErrNotHijacked = errors.New("hijacking the connection")
 
 // HandshakeError is a handshake that was refused. Nothing has been written: the caller answers.
 type HandshakeError struct {
@@ -133,7 +138,7 @@ func (u *upgrader) hijack() error {
 	}
 	conn, rw, err := inner.Hijack()
 	if err != nil {
-		return fmt.Errorf("hijacking the connection: %w", err)
+		return fmt.Errorf("%w: %w", ErrNotHijacked, err)
 	}
 	s := u.socket
 	s.start = time.Now()
@@ -142,6 +147,7 @@ func (u *upgrader) hijack() error {
 	// The server's buffers are 8 KiB; what it has read ahead is kept, and they go.
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
 	s.input.bytes = bytes.Clone(early)
+	s.traffic.in.Add(uint64(len(early)))
 	return nil
 }
 

@@ -139,25 +139,17 @@ func serve(t *testing.T, around middleware) (url string) {
 	return testutil.Serve(t, mux)
 }
 
-// Where something in front has set a content type that chi's Compress compresses, the connection cannot be taken over, which is
-// found only when 101 has been sent: the client waits for a greeting, and the server for its next request.
+// Where something in front has set a content type that chi's Compress compresses, the connection cannot be taken over, and is cut.
 func TestCompressWithContentType(t *testing.T) {
 	server := serve(t, func(next http.Handler) http.Handler {
 		return chimiddleware.SetHeader("Content-Type", "application/json")(chimiddleware.Compress(5)(next))
 	})
-	client := testutil.Dial(t, server, testutil.Options{Header: http.Header{"Accept-Encoding": {"gzip"}}})
-	if got := client.Response().Header.Get("Content-Encoding"); got != "gzip" {
-		t.Errorf("Content-Encoding is %q", got)
-	}
-	client.Write([]byte("GET /elsewhere HTTP/1.1\r\nHost: h.test\r\nConnection: close\r\n\r\n"))
-	resp, err := http.ReadResponse(bufio.NewReader(client.Conn()), nil)
+	client, resp, err := testutil.TryDial(t, server, testutil.Options{Header: http.Header{"Accept-Encoding": {"gzip"}}})
 	if err != nil {
-		t.Fatalf("the connection speaks HTTP no more: %v; the recipes are to say so", err)
+		return
 	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusNotFound {
-		t.Errorf("a request after the handshake is answered with %d, want 404", resp.StatusCode)
-	}
+	t.Errorf("connected: %v; the recipes are to say so", resp.Header)
+	client.Close()
 }
 
 // Limits on requests, of chi's Timeout and of the server itself, end with the handshake: a connection outlives them.
