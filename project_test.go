@@ -4,10 +4,12 @@ import (
 	"go/doc/comment"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -28,22 +30,18 @@ func TestContributing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, pattern := range []string{"[a-z]*", "internal/*"} {
-		found, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, name := range found {
-			if info, err := os.Stat(name); err == nil && info.IsDir() && name != "internal" {
-				files = append(files, name)
-			}
-		}
-	}
 	for _, file := range files {
-		if !slices.Contains(named, filepath.ToSlash(file)) {
+		if !slices.Contains(named, file) {
 			t.Errorf("CONTRIBUTING.md does not say what %s is for", file)
 		}
 	}
+	t.Run("folders", func(t *testing.T) {
+		for _, folder := range trackedFolders(t) {
+			if !slices.Contains(named, folder) {
+				t.Errorf("CONTRIBUTING.md does not say what %s is for", folder)
+			}
+		}
+	})
 	for _, name := range named {
 		if _, err := os.Stat(name); err != nil && strings.HasSuffix(name, ".go") {
 			t.Errorf("CONTRIBUTING.md names %s: %v", name, err)
@@ -58,6 +56,25 @@ func TestContributing(t *testing.T) {
 			t.Errorf("CONTRIBUTING.md names make %s, which the Makefile does not have", match[1])
 		}
 	}
+}
+
+// trackedFolders returns the folders in the root and in internal, without those that a contributor has beside them. It skips the
+// test where git does not know: not in a clone, as in the module cache, or there is no git.
+func trackedFolders(t *testing.T) (folders []string) {
+	t.Helper()
+	if _, err := os.Stat(".git"); err != nil {
+		t.Skip("not a clone, so nothing says which folders are tracked: ", err)
+	}
+	files, err := exec.Command("git", "ls-files").Output()
+	if err != nil {
+		t.Skip("git does not say which folders are tracked: ", err)
+	}
+	for _, match := range regexp.MustCompile(`(?m)^(internal/[^/\n]+|[a-z][^/\n]*)/`).FindAllStringSubmatch(string(files), -1) {
+		if folder := match[1]; folder != "internal" && !slices.Contains(folders, folder) {
+			folders = append(folders, folder)
+		}
+	}
+	return folders
 }
 
 // CHANGELOG.md is as Keep a Changelog 1.1.0 wants it: what is unreleased first, then versions with their dates, the latest first;
@@ -156,5 +173,50 @@ func TestProgramsInDoc(t *testing.T) {
 		if out, err := exec.Command("go", "build", "-o", filepath.Join(dir, "program"), main).CombinedOutput(); err != nil {
 			t.Errorf("the program in %s: %v\n%s", file, err, out)
 		}
+	}
+}
+
+// The scripts of CI that look for tests fail where they find none, or cannot look.
+func TestScripts(t *testing.T) {
+	if _, err := exec.LookPath("bash"); err != nil || runtime.GOOS == "windows" {
+		t.Skip("the scripts are for bash: ", err)
+	}
+	const (
+		head   = "package thing\n\nimport \"testing\"\n\n"
+		target = head + "func FuzzThing(f *testing.F) { f.Fuzz(func(*testing.T, int) {}) }\n"
+	)
+	for name, test := range map[string]struct {
+		script string
+		files  map[string]string
+		want   string // in the output; "" means that the script succeeds
+	}{
+		"a target":           {"fuzz", map[string]string{"thing_test.go": target}, ""},
+		"no target":          {"fuzz", map[string]string{"thing.go": "package thing\n"}, "there is no fuzz target"},
+		"one does not build": {"fuzz", map[string]string{"thing_test.go": target, "b/b_test.go": head + "var x int = nil\n"}, "b_test.go:5"},
+		"no list":            {"fuzz", map[string]string{"thing_test.go": target, "b/b.go": "pakage b\n"}, "b.go:1"},
+		"no slow test":       {"slow", map[string]string{"thing_test.go": head + "func TestQuick(*testing.T) {}\n"}, "there is no test ^TestAllocations$"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			script, err := os.ReadFile(filepath.Join(".ci", test.script))
+			if err != nil {
+				t.Fatal(err)
+			}
+			files := map[string]string{"go.mod": "module example.com/thing\n\ngo 1.25\n", ".ci/" + test.script: string(script)}
+			maps.Copy(files, test.files)
+			for name, content := range files {
+				file := filepath.Join(dir, name)
+				if err := os.MkdirAll(filepath.Dir(file), 0o777); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(file, []byte(content), 0o666); err != nil {
+					t.Fatal(err)
+				}
+			}
+			out, err := exec.Command("bash", filepath.Join(dir, ".ci", test.script), "1").CombinedOutput()
+			if (err == nil) != (test.want == "") || !strings.Contains(string(out), test.want) {
+				t.Errorf("%v, with this output; want %q in it\n%s", err, test.want, out)
+			}
+		})
 	}
 }

@@ -18,7 +18,10 @@ import (
 //
 // All methods may be called from any goroutine, and each message is given to one of the callers. In the goroutine that connected the
 // client, which is the test's, a failure ends the test, as [testing.T.FailNow] does. In any other, which cannot end it, a failure
-// is reported as [testing.T.Errorf] does, and the method returns.
+// is reported as [testing.T.Errorf] does, and the method returns, with a zero value if with any.
+//
+// That is also so in a subtest: its goroutine is another, and it is the test that connected the client that fails. The subtest
+// goes on and passes. Connect a client with the subtest's *testing.T to have that fail, and end.
 type Client struct {
 	ID        string   // of the connection, or its token; "" where the greeting is not that of wspush
 	Addresses []string // of the connection, as the greeting has them; nil where it is not that of wspush

@@ -188,23 +188,31 @@ func TestOtherGoroutines(t *testing.T) {
 	})
 }
 
-// Whatever does not end with the test fails it: a callback, or a handler.
+// Whatever does not end with the test fails it: a callback, or a handler. What they log later goes nowhere.
 func TestLeftovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		end := make(chan struct{})
+		defer synctest.Wait()
 		defer close(end)
-		hang := func(*wspush.Conn) { <-end }
+		hang := func(*wspush.Conn) {
+			<-end
+			panic("late")
+		}
 		wantFailure(t, "the worker's Shutdown, for which it had 10s: context deadline exceeded: does a callback not return?", func(tb testing.TB) {
 			wspushtest.New(tb, &wspushtest.Options{Handler: wspush.Options{OnConnect: hang}}).Connect()
 		})
 	})
 	synctest.Test(t, func(t *testing.T) {
 		end := make(chan struct{})
+		defer synctest.Wait()
 		defer close(end)
 		wantFailure(t, "an HTTP handler has not returned 5s after the end of the test", func(tb testing.TB) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			client := wspushtest.HTTPClient(tb, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-end }))
+			client := wspushtest.HTTPClient(tb, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+				<-end
+				panic("late")
+			}))
 			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://app.test/", nil)
 			if err != nil {
 				t.Fatal(err)
@@ -317,14 +325,33 @@ var failing = map[string]func(t *testing.T, s *wspushtest.Server, c *wspushtest.
 	},
 }
 
+// misplaced is a test whose subtests use what belongs to it.
+func misplaced(t *testing.T) {
+	s := wspushtest.New(t, nil)
+	c := s.Connect()
+	t.Run("client", func(t *testing.T) {
+		m := c.Within(0).Next()
+		fmt.Printf("goes on with %d bytes; failed: %t\n", len(m.Data), t.Failed())
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_ = s.Worker.Shutdown(ctx)
+	t.Run("server", func(t *testing.T) {
+		s.Connect()
+		fmt.Println("server goes on")
+	})
+	fmt.Println("test goes on")
+}
+
 // fails is set in the process in which TestFails is to fail.
 const fails = "WSPUSHTEST_FAILS"
 
-// TestFails runs what fails, for TestLines.
+// TestFails runs what fails, for TestLines and TestSubtests.
 func TestFails(t *testing.T) {
 	if os.Getenv(fails) == "" {
-		t.Skip("fails only for TestLines")
+		t.Skip("fails only for TestLines and TestSubtests")
 	}
+	t.Run("misplaced", misplaced)
 	for name, fail := range failing {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -335,15 +362,45 @@ func TestFails(t *testing.T) {
 	}
 }
 
-// Failures stand at the line that called.
-func TestLines(t *testing.T) {
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFails$", "-test.timeout=60s")
+// runFails returns the output of the parts of TestFails that match.
+func runFails(t *testing.T, match string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFails$/"+match, "-test.v", "-test.timeout=60s")
 	cmd.Env = append(os.Environ(), fails+"=1")
 	out, err := cmd.CombinedOutput()
 	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) {
 		t.Fatalf("it does not fail: %v\n%s", err, out)
 	}
-	reports := regexp.MustCompile(`(?m)^ +(\w+\.go):(\d+): here\n +(\w+\.go):(\d+): `).FindAllStringSubmatch(string(out), -1)
+	return string(out)
+}
+
+// In a subtest, a client of the test fails the test alone, and goes on; Connect of the test's Server ends both.
+func TestSubtests(t *testing.T) {
+	out := runFails(t, "^misplaced$")
+	for text, want := range map[string]bool{
+		"want a message; nothing came within 0s":           true,
+		"goes on with 0 bytes; failed: false":              true,
+		"--- PASS: TestFails/misplaced/client":             true,
+		"connecting to /ws: the handshake was refused":     true,
+		"--- FAIL: TestFails/misplaced/server":             true,
+		"subtest may have called FailNow on a parent test": true,
+		"server goes on":                  false,
+		"test goes on":                    false,
+		"--- FAIL: TestFails/misplaced (": true,
+	} {
+		if got := strings.Contains(out, text); got != want {
+			t.Errorf("the output has %q: %t, want %t", text, got, want)
+		}
+	}
+	if t.Failed() {
+		t.Log(out)
+	}
+}
+
+// Failures stand at the line that called.
+func TestLines(t *testing.T) {
+	out := runFails(t, "^[A-Z]")
+	reports := regexp.MustCompile(`(?m)^ +(\w+\.go):(\d+): here\n +(\w+\.go):(\d+): `).FindAllStringSubmatch(out, -1)
 	for _, r := range reports {
 		line, _ := strconv.Atoi(r[2])
 		if want := fmt.Sprint(line + 1); r[1] != r[3] || r[4] != want {

@@ -71,7 +71,7 @@ func serve(tb testing.TB, h http.Handler) dialFunc {
 				live.Done()
 			}
 		},
-		ErrorLog: log.New(tb.Output(), "", 0),
+		ErrorLog: log.New(newOutput(tb), "", 0),
 	}
 	l := &listener{conns: make(chan net.Conn), done: make(chan struct{})}
 	served := make(chan error, 1)

@@ -12,20 +12,35 @@ import (
 type recorder struct {
 	testing.TB // for the methods not overridden
 
-	mu       sync.Mutex // guards failures
-	failures []string
 	cleanups []func()
+
+	mu       sync.Mutex // guards the fields below
+	failures []string
+	ended    bool
 }
 
 func (r *recorder) Helper() {}
 
-func (r *recorder) Output() io.Writer { return io.Discard }
+func (r *recorder) Output() io.Writer { return r }
+
+// Write is that of the output. A testing.T's panics once the test has ended.
+func (r *recorder) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended {
+		r.TB.Errorf("written to the output of a test that has ended: %s", p)
+	}
+	return len(p), nil
+}
 
 func (r *recorder) Cleanup(f func()) { r.cleanups = append(r.cleanups, f) }
 
 func (r *recorder) Errorf(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.ended {
+		panic("failed after the test has ended") // as a testing.T does
+	}
 	r.failures = append(r.failures, fmt.Sprintf(format, args...))
 }
 
@@ -49,6 +64,9 @@ func failure(t *testing.T, test func(tb testing.TB)) string {
 	for i := len(r.cleanups) - 1; i >= 0; i-- {
 		r.cleanups[i]()
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = true
 	return strings.Join(r.failures, "\n")
 }
 

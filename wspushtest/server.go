@@ -39,8 +39,10 @@ func New(tb testing.TB, opts *Options) *Server {
 	return &Server{Worker: w, Handler: h, tb: tb, client: opts.Client}
 }
 
-// Connect makes a client of the Handler, at the path /ws. It belongs to the test that the Server was made for. For a subtest, another
-// path or other options, use the function [Connect] with the Handler.
+// Connect makes a client of the Handler, at the path /ws. It belongs to the test that the Server was made for, and Connect must be
+// called in the goroutine of that test. For a subtest, another path or other options, use the function [Connect] with the Handler.
+// (Called in a subtest, Connect works; but should it fail, subtest and test both end, and package testing says "subtest may have
+// called FailNow on a parent test".)
 func (s *Server) Connect() *Client {
 	s.tb.Helper()
 	return Connect(s.tb, s.Handler, "/ws", &s.client)

@@ -22,7 +22,7 @@ const shutdownTimeout = 10 * time.Second
 // Unless opts has a Listen, a Listener or TLS, the worker has no push listener: it is pushed to in-process, and over HTTP with
 // an [HTTPClient]. Its addresses are then those of opts.Advertise, by default http://worker.test. With Listen "127.0.0.1:0"
 // it has a port of its own, as in production, and in a testing/synctest bubble that ends the test. Without a Logger the log
-// goes to the output of the test.
+// goes to the output of the test, until it has ended.
 func NewWorker(tb testing.TB, opts *wspush.WorkerOptions) *wspush.Worker {
 	tb.Helper()
 	var o wspush.WorkerOptions
@@ -39,7 +39,7 @@ func NewWorker(tb testing.TB, opts *wspush.WorkerOptions) *wspush.Worker {
 		tb.Fatalf("making the worker: %s: set neither Listen nor TLS", noNetwork)
 	}
 	if o.Logger == nil {
-		o.Logger = slog.New(slog.NewTextHandler(tb.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+		o.Logger = slog.New(slog.NewTextHandler(newOutput(tb), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	w, err := wspush.NewWorker(&o)
 	if err != nil {

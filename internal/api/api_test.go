@@ -52,6 +52,26 @@ type Options struct {
 
 // New makes one.
 func New(opts *Options) error { return nil }
+
+// Pair is two.
+type Pair struct {
+	A int // one
+	B int // two
+}
+
+type result struct{ Size int }
+
+func (*result) Do() {}
+
+// Start makes a result.
+func Start() map[string]*result { return nil }
+
+type inner struct{ n int }
+
+func (inner) Len() int { return 0 }
+
+// Outer is another name.
+type Outer = inner
 `
 
 // Whatever changes what users can write is a difference; what does not is none.
@@ -68,7 +88,7 @@ func TestChange(t *testing.T) {
 		"nothing":              {},
 		"a comment":            {old: "New makes one.", new: "New makes another."},
 		"a body":               {old: "return nil", new: "panic(0)"},
-		"something unexported": {old: "// New", new: "type inner struct{}\n\n// New"},
+		"something unexported": {old: "// New", new: "type unused struct{}\n\n// New"},
 		"an added field": {old: "in bytes", new: "in bytes\n\tColour string // of paint",
 			want: []string{"+ type Options struct, Colour string"}},
 		"a field less": {old: "Size int", new: "", want: []string{"- type Options struct, Size int"}},
@@ -84,6 +104,15 @@ func TestChange(t *testing.T) {
 		"a constant typed": {old: "Limit = 10", new: "Limit int = 10", want: []string{"- const Limit = 10", "+ const Limit int = 10"}},
 		"a new method": {old: "// New", new: "// Len is a length.\nfunc (o Options) Len() int { return 0 }\n\n// New",
 			want: []string{"+ method (Options) Len() int"}},
+		"the order of fields": {old: "A int // one\n\tB int", new: "B int // one\n\tA int",
+			want: []string{"~ type Pair struct, A int", "~ type Pair struct, B int"}},
+		"no longer comparable": {old: "in bytes", new: "in bytes\n\tn []int",
+			want: []string{"+ type Options struct", "- type Options struct, comparable", "+ type Options struct, unexported fields"}},
+		"a method less of a result": {old: ") Do() {", new: ") do() {", want: []string{"- method (*result) Do()"}},
+		"a field less of a result":  {old: "struct{ Size int }", new: "struct{}", want: []string{"- type result struct, Size int"}},
+		"a method less of an alias": {old: ") Len() int {", new: ") len() int {", want: []string{"- method (Outer) Len() int"}},
+		"an alias of something no longer comparable": {old: "n int }", new: "n []int }",
+			want: []string{"+ type Outer struct", "- type Outer struct, comparable"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			source{"thing.go": strings.Replace(thing, test.old, test.new, 1)}.put(t, dir)
@@ -116,9 +145,10 @@ func TestChange(t *testing.T) {
 func TestRecord(t *testing.T) {
 	dir := t.TempDir()
 	source{
-		"internal/hidden/hidden.go": "package hidden\n\ntype Kind int\n\nfunc (Kind) String() string { return \"\" }\n",
-		"cmd/main.go":               "package main\n\nfunc main() {}\n",
-		"sub/deep/deep.go":          "// Package deep is deep.\npackage deep\n\n// Zero is nothing.\nvar Zero error\n",
+		"internal/hidden/hidden.go": "package hidden\n\ntype Kind int\n\nfunc (Kind) String() string { return \"\" }\n\n" +
+			"type Level string\n\nfunc (Level) Name() string { return \"\" }\n",
+		"cmd/main.go":      "package main\n\nfunc main() {}\n",
+		"sub/deep/deep.go": "// Package deep is deep.\npackage deep\n\n// Zero is nothing.\nvar Zero error\n",
 		"thing.go": `// Package thing is a thing.
 package thing
 
@@ -183,6 +213,24 @@ func First(all iter.Seq[int]) int {
 	return 0
 }
 
+type small interface{ ~int8 | ~int16 }
+
+// Least is least.
+func Least[N small](level func(N) hidden.Level, list ...N) N { return list[0] }
+
+type chain struct{ next *chain }
+
+// Next is the next, of a hidden type that leads to itself.
+func (c *chain) Next() *chain { return c.next }
+
+type pair = struct {
+	X int
+	Y map[string]*chain
+}
+
+// Start is where it starts.
+var Start struct{ First [2]pair }
+
 // One is a kind, two a secret.
 const (
 	One Kind = iota + 1 // the first
@@ -196,13 +244,16 @@ const (
 		"sub-deep.txt": "var Zero error\n",
 		"thing.txt": `const One Kind = 1
 func First(all iter.Seq[int]) int
+func Least[N small](level func(N) example.com/thing/internal/hidden.Level, list ...N) N
 func Sum[N Number](list ...N) (sum N)
 method (*Names) Add(name string)
-method (Outer) Close() error
 method (*Set) All() iter.Seq[T]
+method (*chain) Next() *chain
 method (Kind) String() string
 method (Names) Len() int
+method (Outer) Close() error
 method (Outer) ServeHTTP(net/http.ResponseWriter, *net/http.Request)
+method (example.com/thing/internal/hidden.Level) Name() string
 type Doer interface
 type Doer interface, Do(ctx context.Context) error
 type Doer interface, unexported methods
@@ -211,13 +262,20 @@ type Kind int
 type Names []string
 type Number interface
 type Number interface, ~int | ~float64
-type Outer struct
+type Outer struct, comparable
 type Outer struct, Inner int
-type Outer struct, Tagged int ` + "`json:\"tagged\"`" + `
 type Outer struct, embeds net/http.Handler
+type Outer struct, Tagged int ` + "`json:\"tagged\"`" + `
 type Outer struct, unexported fields
 type Set[T comparable] struct
 type Set struct, unexported fields
+type chain struct, comparable
+type chain struct, unexported fields
+type example.com/thing/internal/hidden.Level string
+type pair = struct{X int; Y map[string]*chain}
+type small interface
+type small interface, ~int8 | ~int16
+var Start struct{First [2]pair}
 `,
 	} {
 		got, err := os.ReadFile(filepath.Join(dir, "api", name))
@@ -346,7 +404,6 @@ const X = 1
 func New() {}
 `}.put(t, dir)
 	want := []string{
-		`example.com/thing/b: no file has a comment that begins with "Package b"`,
 		"example.com/thing/b/b.go:4: Outer has no comment that begins with its name",
 		"example.com/thing/b/b.go:5: A has no comment",
 		"example.com/thing/b/b.go:10: C has no comment",
@@ -357,6 +414,7 @@ func New() {}
 		"example.com/thing/b/b.go:28: Do has no comment",
 		"example.com/thing/b/b.go:31: X has no comment",
 		"example.com/thing/b/b.go:34: New has no comment that begins with its name",
+		`example.com/thing/b: no file has a comment that begins with "Package b"`,
 	}
 	got := checked(t, dir, true)
 	if diff := difference(want, got); len(diff) > 0 {

@@ -13,7 +13,7 @@ import (
 )
 
 // advice is what to do about a record that differs.
-const advice = `If this is meant, run "make api", commit the record, and tell users in CHANGELOG.md: a line that goes is Changed or Removed.`
+const advice = `If this is meant, run "make api", commit the record, and tell users in CHANGELOG.md: a line that goes (-), or moves (~), is Changed or Removed.`
 
 // check compares the public packages of modules, folders in root, with their records in root/api, or writes these, and checks the
 // packages' comments. A module that does not exist has no packages, so that a record of one is out of date. It returns what
@@ -111,18 +111,26 @@ func compare(dir string, records map[string][]string) (findings []string, err er
 	return findings, nil
 }
 
-// difference returns the lines that are only in old, after a minus, and those that are only in now, after a plus.
+// difference returns the lines that are only in old, after a minus; those that are only in now, after a plus; and those that are
+// in both, but not in the same order, after a tilde.
 func difference(old, now []string) []string {
-	var lines []string
+	var lines, stayed []string
 	for _, line := range old {
-		if !slices.Contains(now, line) {
+		if slices.Contains(now, line) {
+			stayed = append(stayed, line)
+		} else {
 			lines = append(lines, "- "+line)
 		}
 	}
 	for _, line := range now {
 		if !slices.Contains(old, line) {
 			lines = append(lines, "+ "+line)
+			continue
 		}
+		if len(stayed) == 0 || stayed[0] != line {
+			lines = append(lines, "~ "+line)
+		}
+		stayed = stayed[min(1, len(stayed)):]
 	}
 	// So what is changed stands together.
 	slices.SortStableFunc(lines, func(a, b string) int { return strings.Compare(a[2:], b[2:]) })

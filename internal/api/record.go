@@ -7,26 +7,36 @@ import (
 	"strings"
 )
 
-// record returns a line for whatever a package exports, sorted.
+// record returns a line for whatever users of a package can depend on: what it exports, and the hidden types that this leads to.
+// Lines are sorted, but for those of a struct, which has its fields in their order.
 func record(p *types.Package) []string {
-	r := &recorder{pkg: p}
+	r := &recorder{pkg: p, done: map[*types.TypeName]bool{}}
 	for _, name := range p.Scope().Names() {
 		if object := p.Scope().Lookup(name); object.Exported() {
 			r.object(object)
 		}
 	}
-	slices.Sort(r.lines)
-	return r.lines
+	for len(r.hidden) > 0 {
+		next := r.hidden[0]
+		r.hidden = r.hidden[1:]
+		if !r.done[next] {
+			r.typeName(next)
+		}
+	}
+	slices.SortFunc(r.blocks, slices.Compare[[]string])
+	return slices.Concat(r.blocks...)
 }
 
 // recorder gathers the lines of a package's record.
 type recorder struct {
-	pkg   *types.Package
-	lines []string
+	pkg    *types.Package
+	blocks [][]string               // of lines that stay together
+	hidden []*types.TypeName        // types that have been named, and which no other record has
+	done   map[*types.TypeName]bool // those that are recorded
 }
 
 func (r *recorder) add(format string, args ...any) {
-	r.lines = append(r.lines, fmt.Sprintf(format, args...))
+	r.blocks = append(r.blocks, []string{fmt.Sprintf(format, args...)})
 }
 
 // qualify names the packages of types, by their whole path: there are two packages rand.
@@ -37,7 +47,27 @@ func (r *recorder) qualify(p *types.Package) string {
 	return p.Path()
 }
 
-func (r *recorder) of(t types.Type) string { return types.TypeString(t, r.qualify) }
+// of names a type, and notes the hidden ones in it.
+func (r *recorder) of(t types.Type) string {
+	eachName(t, func(o *types.TypeName) {
+		if r.hides(o) {
+			r.hidden = append(r.hidden, o)
+		}
+	})
+	return types.TypeString(t, r.qualify)
+}
+
+// hides reports whether users cannot name a type, or only by an alias, so that what they can do with it is recorded here or nowhere.
+func (r *recorder) hides(o *types.TypeName) bool {
+	switch p := o.Pkg(); p {
+	case nil: // error, comparable, any
+		return false
+	case r.pkg:
+		return !o.Exported()
+	default:
+		return slices.Contains(strings.Split(p.Path(), "/"), "internal")
+	}
+}
 
 // signature is the parameters and results of a function.
 func (r *recorder) signature(f *types.Func) string {
@@ -62,17 +92,22 @@ func (r *recorder) object(object types.Object) {
 }
 
 func (r *recorder) typeName(o *types.TypeName) {
+	r.done[o] = true
+	name := o.Name()
+	if path := r.qualify(o.Pkg()); path != "" {
+		name = path + "." + name
+	}
 	alias, ok := o.Type().(*types.Alias)
 	if !ok {
 		named := o.Type().(*types.Named)
-		r.definition(o.Name()+r.parameters(named.TypeParams()), o.Name(), named)
+		r.definition(name+r.parameters(named.TypeParams()), name, named)
 		return
 	}
-	r.add("type %s%s = %s", o.Name(), r.parameters(alias.TypeParams()), r.of(alias.Rhs()))
-	// What the alias is for is exported here alone if nobody else can import its package.
-	if named, ok := types.Unalias(alias).(*types.Named); ok && named.Obj().Pkg() != nil && named.Obj().Pkg() != r.pkg &&
-		slices.Contains(strings.Split(named.Obj().Pkg().Path(), "/"), "internal") {
-		r.definition(o.Name(), o.Name(), named)
+	r.add("type %s%s = %s", name, r.parameters(alias.TypeParams()), r.of(alias.Rhs()))
+	// A hidden type is recorded under the name that users have for it.
+	if named, ok := types.Unalias(alias).(*types.Named); ok && o.Exported() && r.hides(named.Obj()) {
+		r.done[named.Obj()] = true
+		r.definition(name, name, named)
 	}
 }
 
@@ -92,8 +127,11 @@ func (r *recorder) parameters(list *types.TypeParamList) string {
 func (r *recorder) definition(title, name string, named *types.Named) {
 	switch under := named.Underlying().(type) {
 	case *types.Struct:
-		r.add("type %s struct", title)
-		r.fields(name, under, nil)
+		lines := []string{fmt.Sprintf("type %s struct", title)}
+		if types.Comparable(named) {
+			lines[0] += ", comparable" // with ==, and usable as the key of a map
+		}
+		r.blocks = append(r.blocks, append(lines, r.fields(name, under, nil)...))
 	case *types.Interface:
 		r.iface(title, name, under)
 		return // its methods have been named
@@ -114,29 +152,31 @@ func (r *recorder) definition(title, name string, named *types.Named) {
 	}
 }
 
-// fields records the exported fields of a struct, also those of what is embedded in it under a name that is not exported. seen
-// is the structs that this one is embedded in.
-func (r *recorder) fields(name string, s *types.Struct, seen []*types.Struct) {
+// fields returns a line for each exported field of a struct, also those of what is embedded in it under a name that is not
+// exported. seen is the structs that this one is embedded in.
+func (r *recorder) fields(name string, s *types.Struct, seen []*types.Struct) (lines []string) {
+	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	for i := range s.NumFields() {
 		f := s.Field(i)
 		switch {
 		case f.Exported() && f.Embedded():
-			r.add("type %s struct, embeds %s%s", name, r.of(f.Type()), tag(s.Tag(i)))
+			add("type %s struct, embeds %s%s", name, r.of(f.Type()), tag(s.Tag(i)))
 		case f.Exported():
-			r.add("type %s struct, %s %s%s", name, f.Name(), r.of(f.Type()), tag(s.Tag(i)))
+			add("type %s struct, %s %s%s", name, f.Name(), r.of(f.Type()), tag(s.Tag(i)))
 		case f.Embedded():
 			t := f.Type()
 			if pointer, ok := t.Underlying().(*types.Pointer); ok {
 				t = pointer.Elem()
 			}
 			if inner, ok := t.Underlying().(*types.Struct); ok && !slices.Contains(seen, inner) {
-				r.fields(name, inner, append(slices.Clip(seen), s))
+				lines = append(lines, r.fields(name, inner, append(slices.Clip(seen), s))...)
 			}
 		}
 	}
 	if len(seen) == 0 && slices.ContainsFunc(slices.Collect(s.Fields()), func(f *types.Var) bool { return !f.Exported() }) {
-		r.add("type %s struct, unexported fields", name) // with the first of them, users can no longer write T{x, y}
+		add("type %s struct, unexported fields", name) // with the first of them, users can no longer write T{x, y}
 	}
+	return lines
 }
 
 func tag(t string) string {

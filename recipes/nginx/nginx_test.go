@@ -56,10 +56,8 @@ func newSite(t *testing.T) *site {
 	}
 	s.server = start(t, to, https)
 	t.Cleanup(func() {
-		for _, name := range []string{"access.log", "error.log"} {
-			if log := s.log(t, name); strings.Contains(log, "@connections") {
-				t.Errorf("an address is in %s:\n%s", name, log)
-			}
+		if leaked := s.leaked(t); leaked != "" {
+			t.Errorf("an address is in a log:\n%s", leaked)
 		}
 	})
 	return s
@@ -200,6 +198,41 @@ func TestRefused(t *testing.T) {
 	resp.Body.Close()
 	if at := resp.Header.Get("Location"); resp.StatusCode != http.StatusMovedPermanently || at != "https://app.example.com/page?a=b" {
 		t.Errorf("plain HTTP is answered with %d and %q", resp.StatusCode, at)
+	}
+}
+
+// wrongly are URLs under which a publisher may send an address by mistake, to nobody.
+func (s *server) wrongly() []string {
+	const path = "/ws/@connections/v1.SECRET"
+	return []string{
+		"http://" + s.http + path,
+		"http://" + s.http + "/ws/%40connections/v1.SECRET",
+		"http://" + s.https + path,
+		"https://" + s.https + "/elsewhere" + path,
+		"https://" + s.https + "/" + path,
+	}
+}
+
+// An address that is sent by mistake to where no push gets through is in no log either: newSite looks.
+func TestMistakes(t *testing.T) {
+	s := newSite(t)
+	for _, address := range s.wrongly() {
+		if status, _ := s.do(t, http.MethodPost, address, token, "no"); status < 300 {
+			t.Errorf("a push to %s is answered with %d", address, status)
+		}
+	}
+}
+
+// What newSite looks for is found where a log has it, up to the last request.
+func TestLeaked(t *testing.T) {
+	nowhere := upstreams{apps: [2]string{"127.0.0.1:1", "127.0.0.1:1"}, pushes: [2]string{"127.0.0.1:1", "127.0.0.1:1"}}
+	s := &site{server: start(t, nowhere, reserve(t), " if=$logged;", ";")}
+	addresses := s.wrongly()
+	for _, address := range addresses {
+		s.do(t, http.MethodPost, address, token, "no")
+	}
+	if lines := strings.Count(s.leaked(t), "v1.SECRET"); lines != len(addresses)-1 { // the last gets to the location that has no log
+		t.Errorf("%d lines have an address in them, want one for each of the first of %q", lines, addresses)
 	}
 }
 

@@ -12,7 +12,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -51,6 +53,7 @@ type server struct {
 	http, https string // addresses
 	dir         string // with access.log and error.log
 	tls         *tls.Config
+	stop        func() // returns when nginx has ended, and so has written its logs; may be called again
 }
 
 // upstreams are the addresses of two workers.
@@ -97,7 +100,7 @@ func start(t *testing.T, to upstreams, https net.Listener, replacements ...strin
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() {
+	s.stop = sync.OnceFunc(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM) // at once: whoever is still connected is cut off
 		select {
 		case <-ended:
@@ -107,6 +110,7 @@ func start(t *testing.T, to upstreams, https net.Listener, replacements ...strin
 			<-ended
 		}
 	})
+	t.Cleanup(s.stop)
 	testutil.Eventually(t, "nginx answers", func() bool {
 		select {
 		case err := <-ended:
@@ -191,6 +195,18 @@ func (s *server) log(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// leaked stops nginx, and returns the logs that have an address in them.
+func (s *server) leaked(t *testing.T) (logs string) {
+	t.Helper()
+	s.stop()
+	for _, name := range []string{"access.log", "error.log"} {
+		if log := s.log(t, name); regexp.MustCompile("(?:@|%40)connections").MatchString(log) {
+			logs += log
+		}
+	}
+	return logs
 }
 
 // dialBehind connects to the first worker's application behind nginx' back, with an X-Forwarded-For of its own.

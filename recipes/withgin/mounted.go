@@ -26,6 +26,9 @@ func Mounted(baseURL, token string, out io.Writer) (*wspush.Worker, http.Handler
 		return nil, nil, err
 	}
 	router := gin.New()
+	if err := router.SetTrustedProxies(nil); err != nil { // by default gin logs as the client whatever X-Forwarded-For says
+		return nil, nil, err
+	}
 	// Pushes, and no log of them: their paths are secrets. What comes before Use is not surrounded.
 	router.POST("/ws", gin.WrapH(worker))                 // http://ID:TOKEN@HOST/ws
 	router.Any("/ws/@connections/*id", gin.WrapH(worker)) // http://HOST/ws/@connections/ID

@@ -2,6 +2,7 @@ package withgin
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/gin-gonic/gin"
@@ -54,7 +55,7 @@ func TestMounted(t *testing.T) {
 	}
 	recipetest.StopLater(t, worker)
 	server := testutil.Serve(t, app)
-	client := testutil.Dial(t, server, testutil.Options{})
+	client := testutil.Dial(t, server, testutil.Options{Header: http.Header{"X-Forwarded-For": {"203.0.113.66"}}})
 	greeting := client.Text()
 	conn := recipetest.OnlyConn(t, worker)
 	if want := "https://" + conn.ID() + "@app-3.example.com/ws"; greeting != want {
@@ -63,4 +64,7 @@ func TestMounted(t *testing.T) {
 	recipetest.Ways{Base: server, Token: "t0ken", Conn: conn, Client: client}.Try(t)
 	out.Await(t, "| 101 |")
 	out.HasNot(t, conn.ID())
+	if log := out.String(); strings.Contains(log, "203.0.113.66") {
+		t.Errorf("the log has what the client has made up:\n%s", log)
+	}
 }
