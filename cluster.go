@@ -17,7 +17,8 @@ import (
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// Cluster is what workers share so that any of them can be pushed through: see [WorkerOptions].Cluster.
+// Cluster is what workers share so that any of them can be pushed through: see [WorkerOptions].Cluster. Their clocks may be 5 minutes
+// apart: a worker whose clock is further off is, to the others, none of theirs.
 type Cluster struct {
 	// Keys are secrets that all workers share: random bytes, at least 32 in each. The first seals, and all open. To change
 	// keys, add the new one at the end on every worker, then move it to the front on every worker, then drop the old one:
