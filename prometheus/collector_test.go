@@ -176,6 +176,57 @@ func TestScrape(t *testing.T) {
 	compareHistogram(t, got, "wspush_round_trip_seconds", stats.RoundTrip)
 }
 
+// TestForwards: a push that another worker of the Cluster answers is a push of that worker alone, and one that it cannot get is
+// one of nobody, but has failed here; in-process and in bulk, too.
+func TestForwards(t *testing.T) {
+	opts := wspush.WorkerOptions{Cluster: &wspush.Cluster{Keys: [][]byte{make([]byte, 32)}}}
+	here, there, down := newSite(t, opts, wspush.Options{}), newSite(t, opts, wspush.Options{}), newSite(t, opts, wspush.Options{})
+	metrics, others := expose(t, wspushprom.New(here.worker, nil)), expose(t, wspushprom.New(there.worker, nil))
+	push := func(conn *wspush.Conn, want error, status int) {
+		t.Helper()
+		if err := here.worker.Push(here.ctx, conn.Token(), wspush.Text, []byte("in-process")); !errors.Is(err, want) {
+			t.Errorf("in-process: %v, want %v", err, want)
+		}
+		endpoint := "http://" + here.worker.Addr().String() + conn.Path() + "/@connections"
+		here.do("POST", endpoint+"/"+conn.Token(), "alone", status)
+		lines := http.Header{"Content-Type": {"application/x-ndjson"}}
+		here.request("POST", endpoint, fmt.Sprintf("{\"to\":%q,\"text\":\"in bulk\"}\n", conn.Token()), lines, http.StatusOK)
+	}
+	check := func(pushed, failed float64) {
+		t.Helper()
+		got := metrics()
+		for series, want := range map[string]float64{
+			`wspush_forwarded_total{}`:                              pushed + failed,
+			`wspush_forwards_failed_total{reason="unreachable"}`:    failed,
+			`wspush_forwards_failed_total{reason="full"}`:           0,
+			`wspush_forwards_failed_total{reason="lost"}`:           0,
+			`wspush_pushes_total{outcome="written",reason=""}`:      0,
+			`wspush_pushes_total{outcome="unknown",reason=""}`:      0,
+			`wspush_pushes_total{outcome="refused",reason="other"}`: 0,
+		} {
+			if value, ok := got[series]; !ok || value != want {
+				t.Errorf("%s = %v (there: %v), want %v", series, value, ok, want)
+			}
+		}
+		if value := others()[`wspush_pushes_total{outcome="written",reason=""}`]; value != pushed {
+			t.Errorf("the other worker has written %v pushes, want %v", value, pushed)
+		}
+	}
+	c, conn := there.connect()
+	push(conn, nil, http.StatusNoContent)
+	for range 3 {
+		c.next()
+	}
+	c.CloseRead(there.ctx) // which answers the close frame of Shutdown
+	check(3, 0)
+
+	c, conn = down.connect()
+	c.CloseRead(down.ctx)
+	down.shutdown() // before anything has been sent on to it: a connection that it closes might be tried
+	push(conn, wspush.ErrUnreachable, http.StatusBadGateway)
+	check(3, 3)
+}
+
 // expose registers collectors and returns what reads, over HTTP, the value of each series that there then is. Its keys are
 // like name{label="value"}, with all labels in order of their names.
 func expose(t *testing.T, collectors ...prometheus.Collector) func() map[string]float64 {

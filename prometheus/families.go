@@ -42,7 +42,7 @@ func families() []family {
 		counters("handshakes_refused_total", "Clients that were not let in, by reason.", handshakes, "reason"),
 		counters("connections_ended_total", "Connections that have ended, by cause.", ended, "cause"),
 
-		counters("pushes_total", "Pushes by outcome, and the refused ones by reason. A push that is sent on is counted by the other worker alone.",
+		counters("pushes_total", "Pushes by outcome, and the refused ones by reason. One that is sent on is counted by the worker that answers it.",
 			pushes, "outcome", "reason"),
 		counter("pushes_confirmed_total", "Written pushes that the client has confirmed, having been asked to.",
 			func(s *snapshot) uint64 { return s.Confirmed }),
@@ -70,8 +70,9 @@ func families() []family {
 		counter("push_connections_refused_total", "Connections of publishers beyond MaxPushConns.",
 			func(s *snapshot) uint64 { return s.PushConnsRefused }),
 		counters("push_problems_total", "Requests to the push endpoint that were answered with an error, by HTTP status.", problems, "status"),
-		counter("forwarded_total", "Requests and pushes that were sent on to other workers.",
+		counter("forwarded_total", "Requests and pushes for connections of other workers.",
 			func(s *snapshot) uint64 { return s.Forwarded }),
+		counters("forwards_failed_total", "Requests and pushes for connections of other workers that had no answer, by reason.", forwards, "reason"),
 	}
 }
 
@@ -122,7 +123,7 @@ func ended(s *snapshot) []sample {
 	return all
 }
 
-// pushes has each push once, so that any sum of it means something. That is why the refused are not a metric of their own.
+// pushes has each push that a worker has answered once, so that any sum of it means something. That is why the refused are not a metric of their own.
 // Only they have a reason; to Prometheus, an empty label is none.
 func pushes(s *snapshot) []sample {
 	r := s.RefusedBy
@@ -145,6 +146,15 @@ func problems(s *snapshot) []sample {
 		all = append(all, count(n, strconv.Itoa(status)))
 	}
 	return all
+}
+
+func forwards(s *snapshot) []sample {
+	f := s.ForwardsFailed
+	return []sample{
+		count(f.Full, "full"),
+		count(f.Unreachable, "unreachable"),
+		count(f.Lost, "lost"),
+	}
 }
 
 // constHistogram is h for Prometheus, which adds the bucket without a bound by itself.

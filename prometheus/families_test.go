@@ -52,6 +52,10 @@ var leaves = map[string]string{
 	"PushConnsRefused":      `wspush_push_connections_refused_total{}`,
 	"Problems[410]":         `wspush_push_problems_total{status=410}`,
 	"Forwarded":             `wspush_forwarded_total{}`,
+
+	"ForwardsFailed.Full":        `wspush_forwards_failed_total{reason=full}`,
+	"ForwardsFailed.Unreachable": `wspush_forwards_failed_total{reason=unreachable}`,
+	"ForwardsFailed.Lost":        `wspush_forwards_failed_total{reason=lost}`,
 }
 
 // TestEveryField sets one number of Stats at a time and looks for it among the series. A field that wspush.Stats gets later

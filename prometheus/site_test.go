@@ -115,6 +115,17 @@ func (s *site) dial() *client {
 	return c
 }
 
+// connect is dial, with the worker's side of the connection, too.
+func (s *site) connect() (*client, *wspush.Conn) {
+	s.t.Helper()
+	c := s.dial()
+	conn, ok := s.worker.Conn(c.id)
+	if !ok {
+		s.t.Fatal("the client is not connected")
+	}
+	return c, conn
+}
+
 // next reads the next message.
 func (c *client) next() string {
 	c.site.t.Helper()

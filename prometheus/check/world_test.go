@@ -126,7 +126,7 @@ func checkSelectors(t *testing.T, families []*dto.MetricFamily, expr string) (na
 		i := slices.IndexFunc(families, func(f *dto.MetricFamily) bool {
 			name := selector.Name
 			if f.GetType() == dto.MetricType_HISTOGRAM {
-				name = strings.TrimSuffix(name, "_bucket")
+				name = strings.TrimSuffix(strings.TrimSuffix(name, "_bucket"), "_count")
 			}
 			return name == f.GetName()
 		})
