@@ -228,13 +228,13 @@ func (b *bulk) forwarded(h *bulkHop, l *hopLine, to answerTo, confirm bool, cost
 		}
 		b.settleForwarded(to, p, cost)
 		return
-	case errors.Is(err, bulkclient.ErrNotSent), errors.Is(err, errRefused):
-		err = ErrUnreachable
-	default:
-		err = errUnknownHop
 	}
-	b.worker.shared.count.forward(err)
-	b.settleForwarded(to, problemOfPush(err, confirm), cost)
+	outcome := errUnknownHop
+	if errors.Is(err, bulkclient.ErrNotSent) || errors.Is(err, errRefused) {
+		outcome = ErrUnreachable
+	}
+	b.worker.shared.count.forward(outcome)
+	b.settleForwarded(to, problemOfPush(outcome, confirm), cost)
 	h.logging.Do(func() {
 		defer func() { _ = recover() }() // of the application's Logger, which must not end a goroutine that is not a request's
 		b.worker.logForward(l.place, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -204,7 +205,8 @@ func TestBulkForwardedToStranger(t *testing.T) {
 		}
 		fmt.Fprint(w, text204(1)+"\n"+`{"lines":1}`)
 	}))
-	w := newMember(t, wspush.WorkerOptions{})
+	records := &recorder{}
+	w := newMember(t, wspush.WorkerOptions{Logger: slog.New(warnings{records})})
 	b := openBulk(t, dialPush(t, w))
 	for i, address := range []string{stranger + "/refused", stranger} {
 		conn, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: address}}))
@@ -213,6 +215,7 @@ func TestBulkForwardedToStranger(t *testing.T) {
 			t.Error(line)
 		}
 	}
+	testutil.Eventually(t, "a warning", func() bool { return records.has("could not be forwarded") })
 	if s := w.Stats(); s.Forwarded != 2 || s.Written+s.Unknown+s.Refused != 0 || s.ForwardsFailed != (wspush.ForwardStats{Unreachable: 1, Lost: 1}) {
 		t.Errorf("%+v", s)
 	}
