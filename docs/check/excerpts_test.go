@@ -35,6 +35,7 @@ func TestCheckExcerpts(t *testing.T) {
 		"a string from its beginning":    {[]string{"'''go", "const page = `", "quoted()", "`", "'''"}, ""},
 		"a string, its beginning left":   {[]string{"'''go", "package a", "…", "quoted()", "`", "'''"}, "no go file"},
 		"in a comment":                   {[]string{"'''go", "unused()", "'''"}, "no go file"},
+		"a comment, its beginning left":  {[]string{"'''go", "package a", "…", "unused()", "'''"}, "no go file"},
 		"nothing but a comment":          {[]string{"'''go", "// only said()", "'''"}, "no go file"},
 		"a comment, and what it is of":   {[]string{"'''go", "// only said()", "var v = 1", "'''"}, ""},
 		"empty":                          {[]string{"'''js", "", "'''"}, "no js file"},

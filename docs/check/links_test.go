@@ -55,6 +55,7 @@ func TestCheckLinks(t *testing.T) {
 		"<img srcset='pic.svg, gone.svg 2x'>":      "gone.svg: there is no such file",
 		"<a href=\"c.go>":                          "cannot be read",
 		"[x][]":                                    "[x] is not defined",
+		"[`x`][]\n\n[`y`]: c.go":                   "is not defined",
 		"[`x`][]":                                  "is not defined",
 		"See https://example.com/x, and so on.":    "",
 		"See http://example.com/x.":                "is https",
