@@ -85,7 +85,8 @@ func (s *shell) runOn(text string) (output string, pid int, err error) {
 		return "", 0, err
 	}
 	output = name + ".out"
-	pid, err = s.ask(fmt.Sprintf("set -m; . %s </dev/null >%s 2>&1 3>&- & set +m; echo $! >&3\n", quoted(name), quoted(output)), 10*time.Second)
+	line := fmt.Sprintf("set -m; . %s </dev/null >%s 2>&1 3>&- & set +m; echo $! >&3\n", quoted(name), quoted(output))
+	pid, err = s.ask(line, 10*time.Second)
 	if err == nil {
 		s.groups = append(s.groups, pid)
 		err = s.endAll()
