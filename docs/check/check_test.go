@@ -17,10 +17,23 @@ func root(t *testing.T) string {
 	return root
 }
 
+// paths are those of the files of the repository.
+func paths(t *testing.T) []string {
+	t.Helper()
+	paths, why, err := Find(root(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if why != "" {
+		t.Log(why)
+	}
+	return paths
+}
+
 // eachPage runs check as a subtest for each page of the repository.
 func eachPage(t *testing.T, check func(t *testing.T, p *Page)) {
 	t.Helper()
-	pages, err := Pages(root(t))
+	pages, err := Pages(root(t), paths(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +54,7 @@ func report(t *testing.T, problems []Problem) {
 
 func sources(t *testing.T) *Sources {
 	t.Helper()
-	s, err := ReadSources(root(t))
+	s, err := ReadSources(root(t), paths(t))
 	if err != nil {
 		t.Fatal(err)
 	}

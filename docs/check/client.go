@@ -15,6 +15,7 @@ import (
 // client is a WebSocket client of the quickstart: the browser of the page.
 type client struct {
 	id, address string // the ID, and host:port of its push address
+	conn        *websocket.Conn
 	events      chan event
 	cancel      context.CancelFunc
 	ended       chan struct{}
@@ -61,19 +62,19 @@ func connect(server string) (*client, error) {
 		conn.CloseNow()
 		return nil, fmt.Errorf("the greeting is no address: %q", greeting)
 	}
-	c := &client{id: u.User.Username(), address: u.Host, events: make(chan event, 1000), ended: make(chan struct{})}
+	c := &client{id: u.User.Username(), address: u.Host, conn: conn, events: make(chan event, 1000), ended: make(chan struct{})}
 	ctx, c.cancel = context.WithCancel(context.Background())
-	go c.read(ctx, conn)
+	go c.read(ctx)
 	return c, nil
 }
 
 // read reads until the connection ends. More than the channel holds, no page shows.
-func (c *client) read(ctx context.Context, conn *websocket.Conn) {
+func (c *client) read(ctx context.Context) {
 	defer close(c.ended)
 	defer close(c.events)
-	defer conn.CloseNow()
+	defer c.conn.CloseNow()
 	for {
-		typ, data, err := conn.Read(ctx)
+		typ, data, err := c.conn.Read(ctx)
 		e := event{binary: typ == websocket.MessageBinary, size: len(data), text: string(data)}
 		if err != nil {
 			e = event{closed: true, text: err.Error()}
@@ -92,21 +93,42 @@ func (c *client) read(ctx context.Context, conn *websocket.Conn) {
 	}
 }
 
-// await waits until the client gets that, and returns what it got instead if it does not.
+// await waits for what the client gets next, and returns it and all that has come since unless it is that.
 func (c *client) await(what string, timeout time.Duration) (got []string, ok bool) {
-	late := time.After(timeout)
+	select {
+	case e, open := <-c.events:
+		if open && e.String() == what {
+			return nil, true
+		}
+		if open {
+			got = append(got, e.String())
+		}
+	case <-time.After(timeout):
+	}
+	return append(got, c.rest()...), false
+}
+
+// rest is what the client has got by now and await has not returned.
+func (c *client) rest() []string {
+	// What the server sent before it answers this has been read then. If it has closed the connection instead, read ends.
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if c.conn.Ping(ctx) != nil {
+		select {
+		case <-c.ended:
+		case <-ctx.Done():
+		}
+	}
+	var got []string
 	for {
 		select {
 		case e, open := <-c.events:
 			if !open {
-				return got, false
-			}
-			if e.String() == what {
-				return nil, true
+				return got
 			}
 			got = append(got, e.String())
-		case <-late:
-			return got, false
+		default:
+			return got
 		}
 	}
 }

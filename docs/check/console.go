@@ -75,6 +75,9 @@ func steps(b Block) ([]step, []Problem) {
 			s.output = append(s.output, line)
 		}
 	}
+	if len(steps) == 0 {
+		problems = append(problems, problemf(b.Line, "this block has no command"))
+	}
 	return steps, problems
 }
 

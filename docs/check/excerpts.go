@@ -11,18 +11,15 @@ import (
 // Sources are the files that code in pages may be taken from.
 type Sources struct {
 	files map[string][]string // lines by path
+	code  map[string]layout   // of the Go files, by path
 }
 
 // sourceSize is the most that a source may have: what is larger is data.
 const sourceSize = 1 << 20
 
-// ReadSources reads all text below root that is not Markdown.
-func ReadSources(root string) (*Sources, error) {
-	paths, err := Find(root)
-	if err != nil {
-		return nil, err
-	}
-	s := &Sources{map[string][]string{}}
+// ReadSources reads all text among these files below root that is not Markdown.
+func ReadSources(root string, paths []string) (*Sources, error) {
+	s := newSources()
 	for _, path := range paths {
 		name := filepath.Join(root, filepath.FromSlash(path))
 		if info, err := os.Stat(name); err != nil {
@@ -35,13 +32,25 @@ func ReadSources(root string) (*Sources, error) {
 			return nil, err
 		}
 		if bytes.IndexByte(text, 0) < 0 {
-			s.add(path, string(text))
+			if err := s.add(path, string(text)); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return s, nil
 }
 
-func (s *Sources) add(path, text string) { s.files[path] = trimmed(strings.Split(text, "\n")) }
+func newSources() *Sources { return &Sources{map[string][]string{}, map[string]layout{}} }
+
+func (s *Sources) add(path, text string) (err error) {
+	s.files[path] = trimmed(strings.Split(text, "\n"))
+	if isGo(path) {
+		s.code[path], err = parseLayout(path, text)
+	}
+	return err
+}
+
+func isGo(path string) bool { return strings.HasSuffix(path, ".go") }
 
 // trimmed is lines without white space at their ends.
 func trimmed(lines []string) []string {
@@ -54,7 +63,13 @@ func trimmed(lines []string) []string {
 
 var (
 	leftOut = regexp.MustCompile(`^[ \t]*((//|#|--|;)[ \t]*)?…$|^[ \t]*(/\*|<!--) … (\*/|-->)$`)
-	command = regexp.MustCompile(`^(\$ .+|(go (run|test|build|get|vet)|curl|bash|make|npm|docker|git) .+|http .*://.*)$`)
+
+	// What is run or compiled where it is checked, and nowhere else: a prompt, a command, Go.
+	prompt  = regexp.MustCompile(`^\s*(\S+@\S+)?[$%] \S`)
+	command = regexp.MustCompile(`^\s*(\S*[#>] )?(sudo )?(\w+=\S* )*(go (run|test|build|get|vet|mod|install|tool|generate)|curl|wget|` +
+		`(ba|z)?sh|make|np[mx]|node|docker|podman|git|kubectl|helm|apt|apt-get|apk|brew|pip3?|python3?|systemctl|nginx|ssh|` +
+		`cd|export|source|sudo) \S|^\s*https? .*://`)
+	goCode = regexp.MustCompile(`:=|[!=]= nil\b|^\s*((package|import|func|defer|var|const) [\w("]|(go )?func\()|\w\.[A-Z]\w*\(`)
 )
 
 // CheckExcerpts looks for the page's code in the sources, and for commands where nobody would run them.
@@ -67,8 +82,11 @@ func (p *Page) CheckExcerpts(sources *Sources) []Problem {
 			problems = append(problems, problemf(b.Line, "commands belong in a block marked console, each after a dollar sign"))
 		case "", "text":
 			for i, line := range b.Lines {
-				if command.MatchString(line) {
+				switch {
+				case prompt.MatchString(line) || command.MatchString(line):
 					problems = append(problems, problemf(b.Line+i, "a command outside a block marked console is not run: %s", line))
+				case goCode.MatchString(line):
+					problems = append(problems, problemf(b.Line+i, "Go outside a block marked go is not compiled: %s", line))
 				}
 			}
 		default:
@@ -84,7 +102,7 @@ func (p *Page) CheckExcerpts(sources *Sources) []Problem {
 func (s *Sources) contain(b Block) bool {
 	parts := split(trimmed(b.Lines))
 	for path, lines := range s.files {
-		if isGo := strings.HasSuffix(path, ".go"); isGo == (b.Language == "go") && holds(lines, parts) {
+		if isGo(path) == (b.Language == "go") && holds(lines, s.code[path], parts) {
 			return true
 		}
 	}
@@ -115,7 +133,7 @@ func split(block []string) [][]string {
 }
 
 // holds reports whether lines have the parts, one after the other, all of them indented by the same.
-func holds(lines []string, parts [][]string) bool {
+func holds(lines []string, code layout, parts [][]string) bool {
 	for len(parts) > 0 && len(parts[0]) == 0 {
 		parts = parts[1:]
 	}
@@ -125,29 +143,31 @@ func holds(lines []string, parts [][]string) bool {
 	margin := indentation(parts[0][0])
 	first := strings.TrimPrefix(parts[0][0], margin)
 	for i, line := range lines {
-		if strings.TrimLeft(line, " \t") == first && follow(lines[i:], parts, margin, indentation(line)) {
+		if strings.TrimLeft(line, " \t") != first {
+			continue
+		}
+		if found := follow(lines, i, parts, margin, indentation(line)); found != nil && code.shownBy(found) {
 			return true
 		}
 	}
 	return false
 }
 
-// follow reports whether lines begin with the first part and have the others later.
-func follow(lines []string, parts [][]string, margin, prefix string) bool {
-	if !begin(lines, parts[0], margin, prefix) {
-		return false
-	}
-	rest := lines[len(parts[0]):]
-	for _, part := range parts[1:] {
-		for len(rest) > 0 && !begin(rest, part, margin, prefix) {
-			rest = rest[1:]
+// follow returns which lines those of the parts are, if the first part begins at line i and the others come later.
+func follow(lines []string, i int, parts [][]string, margin, prefix string) (found []int) {
+	for n, part := range parts {
+		for n > 0 && i < len(lines) && !begin(lines[i:], part, margin, prefix) {
+			i++
 		}
-		if len(rest) < len(part) {
-			return false
+		if !begin(lines[i:], part, margin, prefix) {
+			return nil
 		}
-		rest = rest[len(part):]
+		for range part {
+			found = append(found, i)
+			i++
+		}
 	}
-	return true
+	return found
 }
 
 // begin reports whether lines begin with part, with prefix where part has margin.

@@ -12,11 +12,18 @@ import (
 )
 
 var (
-	inlineLink = regexp.MustCompile(`\]\(\s*<?((?:[^()<>\s]|\([^()\s]*\))+)>?(?:\s+"[^"]*")?\s*\)`)
-	definition = regexp.MustCompile(`(?m)^ {0,3}\[([^\]]+)\]:\s*(\S+)`)
-	reference  = regexp.MustCompile(`\]\[([^\]]+)\]`)
+	// Of each of these, the last groups are where the link leads to: only one of them is there.
+	inlineLink = regexp.MustCompile(`\]\(\s*(?:<([^<>\n]+)>|((?:[^()<>\s]|\([^()\s]*\))+))(?:\s+(?:"[^"]*"|'[^']*'|\([^()]*\)))?\s*\)`)
+	definition = regexp.MustCompile(`(?m)^ {0,3}\[([^\]]+)\]:\s*(?:<([^<>\n]+)>|(\S+))`)
 	autoLink   = regexp.MustCompile(`<([a-z]+:[^>\s]+)>`)
-	attribute  = regexp.MustCompile(`(?i)\s(href|src|srcset)="([^"]*)"`)
+	attribute  = regexp.MustCompile(`(?i)\b(?:href|src)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'<>]+))`)
+	sourceSet  = regexp.MustCompile(`(?i)\bsrcset\s*=\s*(?:"([^"]*)"|'([^']*)')`)
+	bareLink   = regexp.MustCompile(`(?i)\b((?:https?|ftp)://[^\s<>"']*|www\.[^\s<>"']+)`)
+
+	// What is left of links that none of those has matched.
+	linkUnseen = regexp.MustCompile(`(?i)\]\(|\b(?:href|src|srcset)\s*=`)
+
+	reference  = regexp.MustCompile(`(?:\[([^\[\]]+))?\]\[([^\]]*)\]`)
 	anchor     = regexp.MustCompile(`(?i)<a\s+(?:name|id)="([^"]+)"`)
 	sourceLine = regexp.MustCompile(`^L([0-9]+)(?:-L([0-9]+))?$`)
 )
@@ -27,55 +34,66 @@ type Link struct {
 	Target string
 }
 
-// Links are the page's links, those of its HTML and pictures as well.
-func (p *Page) Links() []Link {
+// Links are the page's links, those of its HTML and pictures as well. What looks like a link and cannot be read is a problem.
+func (p *Page) Links() ([]Link, []Problem) {
 	var links []Link
-	add := func(at int, target string) {
-		links = append(links, Link{1 + strings.Count(p.Prose[:at], "\n"), target})
-	}
-	for _, m := range inlineLink.FindAllStringSubmatchIndex(p.Prose, -1) {
-		add(m[0], p.Prose[m[2]:m[3]])
-	}
-	for _, m := range definition.FindAllStringSubmatchIndex(p.Prose, -1) {
-		add(m[0], p.Prose[m[4]:m[5]])
-	}
-	for _, m := range autoLink.FindAllStringSubmatchIndex(p.Prose, -1) {
-		add(m[0], p.Prose[m[2]:m[3]])
-	}
-	for _, m := range attribute.FindAllStringSubmatchIndex(p.Prose, -1) {
-		value := p.Prose[m[4]:m[5]]
-		if !strings.EqualFold(p.Prose[m[2]:m[3]], "srcset") {
-			add(m[0], value)
-			continue
+	prose := p.Prose
+	// take blanks out what it has found, so that it is not found again as a part of something else.
+	take := func(pattern *regexp.Regexp, skip int, add func(line int, target string)) {
+		for _, at := range pattern.FindAllStringIndex(prose, -1) {
+			groups := pattern.FindStringSubmatch(prose[at[0]:at[1]])
+			add(lineOf(prose, at[0]), strings.Join(groups[1+skip:], ""))
 		}
-		for candidate := range strings.SplitSeq(value, ",") {
+		prose = pattern.ReplaceAllStringFunc(prose, blankOut)
+	}
+	one := func(line int, target string) { links = append(links, Link{line, target}) }
+	take(inlineLink, 0, one)
+	take(definition, 1, one)
+	take(autoLink, 0, one)
+	take(attribute, 0, one)
+	take(sourceSet, 0, func(line int, targets string) {
+		for candidate := range strings.SplitSeq(targets, ",") {
 			if fields := strings.Fields(candidate); len(fields) > 0 {
-				add(m[0], fields[0])
+				one(line, fields[0])
 			}
 		}
+	})
+	take(bareLink, 0, one)
+	var problems []Problem
+	for _, at := range linkUnseen.FindAllStringIndex(prose, -1) {
+		line := lineOf(prose, at[0])
+		problems = append(problems, problemf(line, "this link cannot be read, write it more simply: %s", strings.Split(p.Prose, "\n")[line-1]))
 	}
-	return links
+	return links, problems
 }
 
 // CheckLinks follows the page's links within root, and looks whether those that lead elsewhere are well-formed.
 func (p *Page) CheckLinks(root string) []Problem {
-	var problems []Problem
-	for _, link := range p.Links() {
+	links, problems := p.Links()
+	for _, link := range links {
 		if wrong := p.follow(root, link.Target); wrong != "" {
 			problems = append(problems, problemf(link.Line, "%s: %s", link.Target, wrong))
 		}
 	}
 	defined := map[string]bool{}
 	for _, m := range definition.FindAllStringSubmatch(p.Prose, -1) {
-		defined[strings.ToLower(m[1])] = true
+		defined[label(m[1])] = true
 	}
 	for _, m := range reference.FindAllStringSubmatchIndex(p.Prose, -1) {
-		if name := p.Prose[m[2]:m[3]]; !defined[strings.ToLower(name)] {
-			problems = append(problems, problemf(1+strings.Count(p.Prose[:m[0]], "\n"), "[%s] is not defined", name))
+		name := p.Prose[m[4]:m[5]]
+		if name == "" && m[2] >= 0 {
+			name = p.Prose[m[2]:m[3]]
+		}
+		// A name of nothing is one in code, which Prose does not have.
+		if label(name) == "" || !defined[label(name)] {
+			problems = append(problems, problemf(lineOf(p.Prose, m[0]), "[%s] is not defined", name))
 		}
 	}
 	return problems
 }
+
+// label is a name of a definition, as names are compared.
+func label(name string) string { return strings.ToLower(strings.Join(strings.Fields(name), " ")) }
 
 // follow says what is wrong with a link, or nothing.
 func (p *Page) follow(root, target string) string {

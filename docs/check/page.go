@@ -1,7 +1,6 @@
 package check
 
 import (
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -27,10 +26,15 @@ type Block struct {
 
 var (
 	fence     = regexp.MustCompile("^([ \t]*)(`{3,}|~{3,})[ \t]*([^`]*)$")
-	directive = regexp.MustCompile(`^[ \t]*<!-- run:[ \t]*(.*?)[ \t]*-->[ \t]*$`)
+	directive = regexp.MustCompile(`^[ \t]*<!-- run:[ \t]*(\S.*?)[ \t]*-->[ \t]*$`)
 	heading   = regexp.MustCompile(`^ {0,3}#{1,6}[ \t]+(.*?)[ \t]*#*$`)
-	listItem  = regexp.MustCompile(`^[ \t]*([-*+]|[0-9]+[.)])[ \t]`)
-	comment   = regexp.MustCompile(`(?s)<!--.*?-->`)
+	listItem  = regexp.MustCompile(`^[ \t]*([-*+]|[0-9]+[.)])[ \t]+`)
+	spanStart = regexp.MustCompile("`+|<!--")
+
+	// What looks like code, or directs what is to be done with it, and is none of that for Parse.
+	codeUnseen = regexp.MustCompile("```|~~~|^[ \t]*([-*+>]|[0-9]+[.)])( {5}|\t\t)[ \t]*\\S")
+	pre        = regexp.MustCompile(`(?i)<pre\b`)
+	directs    = regexp.MustCompile(`(?i)^<!--\s*run\b|\brun\s*:`)
 )
 
 // Parse takes a page apart.
@@ -38,7 +42,8 @@ func Parse(path, source string) *Page {
 	p := &Page{Path: path}
 	lines := strings.Split(strings.ReplaceAll(source, "\r\n", "\n"), "\n")
 	prose := make([]string, len(lines))
-	list, blank := false, true
+	items, blank := []int{0}, true // the columns at which the text of the list items begins that a line may belong to
+	directed := map[int]bool{}     // the lines with a comment that a block has taken
 	for i := 0; i < len(lines); i++ {
 		line := lines[i]
 		if open := fence.FindStringSubmatch(line); open != nil {
@@ -46,8 +51,11 @@ func Parse(path, source string) *Page {
 			block.Language, _, _ = strings.Cut(strings.TrimSpace(open[3]), " ")
 			if i > 0 {
 				if run := directive.FindStringSubmatch(lines[i-1]); run != nil {
-					block.Run = run[1]
+					block.Run, directed[i] = run[1], true
 				}
+			}
+			if block.Run != "" && block.Language != "console" {
+				p.Problems = append(p.Problems, problemf(block.Line, "run: %s is for a block marked console", block.Run))
 			}
 			for i++; i < len(lines) && !closes(lines[i], open[2]); i++ {
 				block.Lines = append(block.Lines, dedent(lines[i], len(open[1])))
@@ -59,29 +67,44 @@ func Parse(path, source string) *Page {
 			blank = true
 			continue
 		}
-		switch {
-		case strings.TrimSpace(line) == "":
+		if strings.TrimSpace(line) == "" {
 			blank = true
 			continue
-		case listItem.MatchString(line):
-			list = true
-		case !indented(line):
-			list = list && !blank
-		case blank && !list:
+		}
+		item := listItem.FindString(line)
+		// Another line may go on with the one above, wherever it begins.
+		for (blank || item != "") && column(line) < items[len(items)-1] {
+			items = items[:len(items)-1]
+		}
+		code := items[len(items)-1] + 4
+		switch {
+		case blank && column(line) >= code:
 			block := Block{Line: i + 1}
-			for ; i < len(lines) && (indented(lines[i]) || strings.TrimSpace(lines[i]) == ""); i++ {
-				block.Lines = append(block.Lines, dedent(lines[i], 4))
+			for ; i < len(lines) && (column(lines[i]) >= code || strings.TrimSpace(lines[i]) == ""); i++ {
+				block.Lines = append(block.Lines, dedent(lines[i], code))
 			}
 			i--
 			p.Blocks = append(p.Blocks, block)
 			continue
+		case item != "" && column(line) < code:
+			items = append(items, len(item))
+		}
+		if codeUnseen.MatchString(line) {
+			p.Problems = append(p.Problems, problemf(i+1, "code here is not seen; a fence stands on a line of its own: %s", line))
 		}
 		if h := heading.FindStringSubmatch(line); h != nil {
 			p.Headings = append(p.Headings, h[1])
 		}
 		prose[i], blank = line, false
 	}
-	p.Prose = blankSpans(comment.ReplaceAllStringFunc(strings.Join(prose, "\n"), blankOut))
+	p.Prose = blankSpans(strings.Join(prose, "\n"), func(at int, comment string) {
+		if directs.MatchString(comment) && !directed[at] {
+			p.Problems = append(p.Problems, problemf(at, "this stands directly above no fence, or is not written <!-- run: … -->: %s", comment))
+		}
+	})
+	for _, at := range pre.FindAllStringIndex(p.Prose, -1) {
+		p.Problems = append(p.Problems, problemf(lineOf(p.Prose, at[0]), "code in <pre> is not seen; put it into a block"))
+	}
 	return p
 }
 
@@ -90,9 +113,24 @@ func closes(line, open string) bool {
 	return len(line) >= len(open) && strings.Trim(line, open[:1]) == ""
 }
 
-func indented(line string) bool {
-	return strings.HasPrefix(line, "    ") || strings.HasPrefix(line, "\t")
+// column is the one at which a line's text begins.
+func column(line string) int {
+	n := 0
+	for _, r := range line {
+		switch r {
+		case ' ':
+			n++
+		case '\t':
+			n += 4 - n%4
+		default:
+			return n
+		}
+	}
+	return n
 }
+
+// lineOf is the line of what is at an offset in s.
+func lineOf(s string, at int) int { return 1 + strings.Count(s[:at], "\n") }
 
 // dedent takes up to n blanks, or a tab, from the front.
 func dedent(line string, n int) string {
@@ -115,23 +153,34 @@ func blankOut(s string) string {
 	}, s)
 }
 
-// blankSpans blanks out code spans: what is in backticks is no link.
-func blankSpans(prose string) string {
+// blankSpans blanks out code spans and comments, whichever begins first: what is in them is no link. It tells of each comment, with
+// its line.
+func blankSpans(prose string, tell func(line int, comment string)) string {
 	var out strings.Builder
+	line := 1
+	keep := func(s string) { line += strings.Count(s, "\n"); out.WriteString(s) }
 	for {
-		start := strings.IndexByte(prose, '`')
-		if start < 0 {
+		start := spanStart.FindStringIndex(prose)
+		if start == nil {
 			return out.String() + prose
 		}
-		rest := strings.TrimLeft(prose[start:], "`")
-		ticks := prose[start : len(prose)-len(rest)]
-		paragraph, _, _ := strings.Cut(rest, "\n\n") // a span does not go on in the next one
-		out.WriteString(prose[:start] + blankOut(ticks))
-		prose = rest
-		if end := closingTicks(paragraph, ticks); end >= 0 {
-			out.WriteString(blankOut(rest[:end+len(ticks)]))
-			prose = rest[end+len(ticks):]
+		keep(prose[:start[0]])
+		open, rest := prose[start[0]:start[1]], prose[start[1]:]
+		end := -1
+		if open == "<!--" {
+			if end = strings.Index(rest, "-->"); end >= 0 {
+				end += len("-->")
+				tell(line, open+rest[:end])
+			}
+		} else {
+			paragraph, _, _ := strings.Cut(rest, "\n\n") // a span does not go on in the next one
+			if end = closingTicks(paragraph, open); end >= 0 {
+				end += len(open)
+			}
 		}
+		end = max(end, 0)
+		keep(blankOut(open + rest[:end]))
+		prose = rest[end:]
 	}
 }
 
@@ -151,37 +200,8 @@ func closingTicks(s, ticks string) int {
 	}
 }
 
-// Find returns the paths of all files below root, with slashes, but for what is no part of the repository's text.
-func Find(root string) ([]string, error) {
-	var paths []string
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		switch d.Name() {
-		case ".git", "node_modules", "testdata":
-			if d.IsDir() {
-				return filepath.SkipDir
-			}
-		}
-		if d.Type().IsRegular() {
-			relative, err := filepath.Rel(root, path)
-			if err != nil {
-				return err
-			}
-			paths = append(paths, filepath.ToSlash(relative))
-		}
-		return nil
-	})
-	return paths, err
-}
-
-// Pages reads all Markdown below root.
-func Pages(root string) ([]*Page, error) {
-	paths, err := Find(root)
-	if err != nil {
-		return nil, err
-	}
+// Pages reads the Markdown among these files below root.
+func Pages(root string, paths []string) ([]*Page, error) {
 	var pages []*Page
 	for _, path := range paths {
 		if !strings.HasSuffix(path, ".md") {

@@ -29,6 +29,7 @@ const (
 
 var (
 	wordID   = regexp.MustCompile(`\bID\b`)
+	remark   = regexp.MustCompile(`(^|\s)(#|//).*$`)
 	listen   = regexp.MustCompile(`127\.0\.0\.1:80\d\d\b`) // what examples listen on
 	program  = regexp.MustCompile(`^go run (\./examples/\w+)`)
 	defaults = regexp.MustCompile(`"listen", "(127\.0\.0\.1:80\d\d)"`)
@@ -42,6 +43,9 @@ type session struct {
 	sources  *Sources
 	ports    map[string]string // free addresses, by what stands for them in the page
 	client   *client           // of the quickstart, or nil
+	last     int               // the line of the command before
+	patience time.Duration     // how long a command may take
+	gone     bool              // whether the shell is of no more use
 	started  bool              // whether the quickstart has been
 	problems []Problem
 }
@@ -65,20 +69,10 @@ func (p *Page) CheckCommands(root, dir string, sources *Sources) ([]Problem, err
 	if err != nil {
 		return nil, err
 	}
-	s := &session{root: root, shell: shell, sources: sources, ports: map[string]string{}}
-	defer s.close()
-	for _, b := range p.Blocks {
-		if b.Language != "console" {
-			if b.Run != "" {
-				s.problemf(b.Line, "run: %s is for a block marked console", b.Run)
-			}
-			continue
-		}
-		if err := s.block(b); err != nil {
-			return s.problems, err
-		}
-	}
-	return s.problems, nil
+	s := &session{root: root, shell: shell, sources: sources, ports: map[string]string{}, patience: commandTimeout}
+	err = s.blocks(p.Blocks)
+	s.close()
+	return s.problems, err
 }
 
 // environment is that of this process, without what would make curl and httpie behave in another way than on a terminal of nobody
@@ -96,11 +90,27 @@ func environment(dir string) ([]string, error) {
 		"no_proxy=127.0.0.1,localhost,::1", "NO_PROXY=127.0.0.1,localhost,::1", "PATH="+os.Getenv("PATH")+":/usr/sbin"), nil
 }
 
+// blocks runs those of them that have commands. The error is not the page's.
+func (s *session) blocks(blocks []Block) error {
+	for _, b := range blocks {
+		if b.Language != "console" || s.gone {
+			continue
+		}
+		if err := s.block(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (s *session) close() {
+	s.nothingElse()
 	if s.client != nil {
 		s.client.close()
 	}
-	s.shell.close()
+	if s.shell.close() && !s.gone {
+		s.problemf(s.last, "a command up to here goes on after the page: run: background is for that")
+	}
 }
 
 func (s *session) problemf(line int, format string, args ...any) {
@@ -121,6 +131,8 @@ func (s *session) block(b Block) error {
 		return nil
 	}
 	for i, step := range steps {
+		s.nothingElse()
+		s.last = step.line
 		for _, tool := range tools.FindAllStringSubmatch(step.text, -1) {
 			if _, err := exec.LookPath(tool[1]); err != nil && (tool[1] != "nginx" || !exists("/usr/sbin/nginx")) {
 				return &missing{tool[1]}
@@ -136,6 +148,9 @@ func (s *session) block(b Block) error {
 			s.background(step)
 		} else {
 			s.foreground(step)
+		}
+		if s.gone {
+			break
 		}
 	}
 	return nil
@@ -153,10 +168,13 @@ func (s *session) elsewhere(file string, b Block, steps []step) {
 		s.problemf(b.Line, "run: by %s: there is no such file", file)
 		return
 	}
-	text := strings.Join(lines, "\n")
+	var text strings.Builder
+	for _, line := range lines {
+		text.WriteString(remark.ReplaceAllString(line, "") + "\n")
+	}
 	for _, step := range steps {
 		bare, _, _ := strings.Cut(step.text, " #")
-		if bare = strings.TrimSpace(bare); !strings.Contains(text, bare) {
+		if bare = strings.TrimSpace(bare); !strings.Contains(text.String(), bare) {
 			s.problemf(step.line, "%s does not run this: %s", file, bare)
 		}
 	}
@@ -189,11 +207,12 @@ func (s *session) foreground(step step) {
 		s.problemf(step.line, "%v", err)
 		return
 	}
-	output, status, err := s.shell.run(text, commandTimeout)
+	output, status, err := s.shell.run(text, s.patience)
 	output = s.asShown(output)
 	switch {
 	case err != nil:
 		s.problemf(step.line, "%s: %v\n%s", step.text, err, output)
+		s.gone = true
 		return
 	case status != step.status:
 		s.problemf(step.line, "%s: exit status %d, want %d\n%s", step.text, status, step.status, output)
@@ -219,6 +238,7 @@ func (s *session) background(step step) {
 	file, pid, err := s.shell.runOn(text)
 	if err != nil {
 		s.problemf(step.line, "%s: %v", step.text, err)
+		s.gone = true
 		return
 	}
 	pattern := outputPattern(step.output, true)
@@ -245,6 +265,17 @@ func (s *session) background(step step) {
 	s.expect(step)
 }
 
+// nothingElse looks whether the client has got what the page does not say. It comes before the next command, which that would be
+// taken for an effect of.
+func (s *session) nothingElse() {
+	if s.client == nil {
+		return
+	}
+	if got := s.client.rest(); len(got) > 0 {
+		s.problemf(s.last, "the client also gets %s", strings.Join(got, ", "))
+	}
+}
+
 // expect looks whether the client gets what the page says.
 func (s *session) expect(step step) {
 	for _, e := range step.client {
@@ -254,6 +285,7 @@ func (s *session) expect(step step) {
 		}
 		if got, ok := s.client.await(e.what, clientTimeout); !ok {
 			s.problemf(e.line, "the client does not get %s, but %s", e.what, strings.Join(got, ", "))
+			return // what comes next is out of step
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -27,8 +28,10 @@ func checkCommands(t *testing.T, dir string, sources *Sources, lines ...string) 
 }
 
 func TestCheckCommands(t *testing.T) {
-	sources := &Sources{map[string][]string{}}
-	sources.add("all", "set -e\nmake everything -k\n")
+	sources := newSources()
+	if err := sources.add("all", "set -e\nmake everything -k # or make less\n# make more\n\t// make most\n"); err != nil {
+		t.Fatal(err)
+	}
 	for name, tt := range map[string]struct {
 		lines []string
 		want  string
@@ -59,6 +62,8 @@ func TestCheckCommands(t *testing.T) {
 		"bad syntax":              {[]string{"$ if", "$ echo still there", "still there"}, "line 2: if: exit status"},
 		"the end of the shell":    {[]string{"$ exit 0", "$ true"}, "line 2: exit 0: it has ended the shell"},
 		"output of no command":    {[]string{"a", "$ true"}, "line 2: output of no command: a"},
+		"no command":              {nil, "line 1: this block has no command"},
+		"no command but output":   {[]string{"a"}, "line 1: this block has no command"},
 		"no client":               {[]string{"$ true", `# the client receives: "1"`}, "line 3: there is no client"},
 		"nonsense about a client": {[]string{"$ true", "# the client receives 1"}, "line 3: this says nothing that can be checked"},
 	} {
@@ -69,6 +74,9 @@ func TestCheckCommands(t *testing.T) {
 	for name, tt := range map[string]struct{ run, line, want string }{
 		"elsewhere":             {"by all", "$ make everything # at once", ""},
 		"elsewhere, not there":  {"by all", "$ make nothing", "all does not run this: make nothing"},
+		"elsewhere, a remark":   {"by all", "$ make less", "all does not run this: make less"},
+		"elsewhere, a comment":  {"by all", "$ make more", "all does not run this: make more"},
+		"elsewhere, indented":   {"by all", "$ make most", "all does not run this: make most"},
 		"elsewhere, no file":    {"by none", "$ make everything", "there is no such file"},
 		"an unknown directive":  {"backgrund", "$ true", "this is background, quickstart or by FILE"},
 		"a server that prints":  {"background", "$ echo ready; sleep 60\nready", ""},
@@ -81,9 +89,6 @@ func TestCheckCommands(t *testing.T) {
 		if wrong := want(problems, tt.want); wrong != "" {
 			t.Errorf("%s: %s", name, wrong)
 		}
-	}
-	if wrong := want(checkCommands(t, "", sources, "'''console", "'''", "<!-- run: background -->", "'''go", "'''"), "is for a block marked console"); wrong != "" {
-		t.Error(wrong)
 	}
 }
 
@@ -114,7 +119,13 @@ func TestEnds(t *testing.T) {
 	if wrong := want(problems, ""); wrong != "" {
 		t.Fatal(wrong)
 	}
-	line, err := os.ReadFile(filepath.Join(dir, "kept"))
+	awaitEnd(t, filepath.Join(dir, "kept"))
+}
+
+// awaitEnd waits until the process has ended whose id a file has.
+func awaitEnd(t *testing.T, name string) {
+	t.Helper()
+	line, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,6 +135,88 @@ func TestEnds(t *testing.T) {
 	}
 	if !await(10*time.Second, func() bool { return syscall.Kill(pid, 0) != nil }) {
 		t.Errorf("process %d is still there", pid)
+	}
+}
+
+// What a command leaves is ended with the page, and is a problem.
+func TestLeft(t *testing.T) {
+	dir := t.TempDir()
+	problems := checkCommands(t, dir, nil, "'''console", "$ sleep 60 & echo $! >child", "$ true", "'''")
+	if wrong := want(problems, "line 3: a command up to here goes on after the page"); wrong != "" {
+		t.Error(wrong)
+	}
+	awaitEnd(t, filepath.Join(dir, "child"))
+}
+
+// With this process, all ends that it has started, though it has not come to close.
+func TestDies(t *testing.T) {
+	if dir := os.Getenv("CHECK_DIES_IN"); dir != "" {
+		dies(t, dir)
+	}
+	dir := t.TempDir()
+	child := exec.Command(os.Args[0], "-test.run=^TestDies$")
+	child.Env = append(os.Environ(), "CHECK_DIES_IN="+dir)
+	out, err := child.CombinedOutput()
+	if child.ProcessState == nil || child.ProcessState.Exited() {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	awaitEnd(t, filepath.Join(dir, "on"))
+	if runtime.GOOS == "linux" { // elsewhere bash is not told while a command runs
+		awaitEnd(t, filepath.Join(dir, "hanging"))
+	}
+}
+
+// dies starts a command that goes on and one that hangs, and kills this process.
+func dies(t *testing.T, dir string) {
+	s, err := startShell(dir, dir, os.Environ())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.runOn("echo $BASHPID >on; sleep 60"); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.run("sh -c 'echo $$ >hanging; sleep 60'", time.Second); err == nil {
+		t.Fatal("the command does not hang")
+	}
+	if !await(10*time.Second, func() bool { return exists(filepath.Join(dir, "on")) && exists(filepath.Join(dir, "hanging")) }) {
+		t.Fatal("the commands do not run")
+	}
+	if err := syscall.Kill(os.Getpid(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	select {}
+}
+
+// Folders may have any name.
+func TestFolderName(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "it's a $folder")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	problems, err := page("'''console", "$ echo a", "a", "'''", "<!-- run: background -->", "'''console", "$ echo b; sleep 60", "b", "'''").
+		CheckCommands(dir, dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if wrong := want(problems, ""); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// After a command that hangs, or has ended the shell, the page is not gone on with.
+func TestStops(t *testing.T) {
+	for _, line := range []string{"$ sleep 60", "$ exit 0"} {
+		dir := t.TempDir()
+		shell, err := startShell(dir, dir, os.Environ())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &session{shell: shell, patience: 100 * time.Millisecond}
+		err = s.blocks(page("'''console", line, "$ true", "'''", "'''console", "$ true", "'''").Blocks)
+		s.close()
+		if err != nil || len(s.problems) != 1 || s.problems[0].Line != 2 {
+			t.Errorf("%s: %v, %v", line, s.problems, err)
+		}
 	}
 }
 
@@ -179,5 +272,26 @@ func TestQuickstart(t *testing.T) {
 		"'''")
 	if wrong := want(problems, `line 4: the client does not get "124", but "123", closed: 1000 ""`); wrong != "" {
 		t.Error(wrong)
+	}
+	problems = checkCommands(t, root(t), sources(t),
+		"<!-- run: quickstart -->",
+		"'''console",
+		"$ for i in 1 2; do curl -d 123 http://ID@127.0.0.1:48775/ws; done",
+		`# the client receives: "123"`,
+		"$ true",
+		`# the client receives: "123"`,
+		"$ curl -d 1 http://ID@127.0.0.1:48775/ws; curl -d 2 http://ID@127.0.0.1:48775/ws",
+		`# the client receives: "2"`,
+		"$ curl -d last http://ID@127.0.0.1:48775/ws",
+		"'''")
+	for _, wanted := range []string{
+		`line 3: the client also gets "123"`,
+		`line 6: the client does not get "123", but `,
+		`line 8: the client does not get "2", but "1", "2"`,
+		`line 9: the client also gets "last"`,
+	} {
+		if wrong := want(problems, wanted); wrong != "" {
+			t.Error(wrong)
+		}
 	}
 }

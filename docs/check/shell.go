@@ -40,13 +40,28 @@ func startShell(root, dir string, env []string) (*shell, error) {
 	bash := exec.Command("bash", "--noprofile", "--norc", "-s")
 	bash.Dir, bash.Env, bash.Stdin = root, env, in
 	bash.ExtraFiles = []*os.File{out} // descriptor 3
-	bash.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	bash.SysProcAttr = processGroup()
 	if err := bash.Start(); err != nil {
 		stdin.Close()
 		answer.Close()
 		return nil, err
 	}
-	return &shell{dir: dir, bash: bash, stdin: stdin, answer: answer, lines: bufio.NewReader(answer)}, nil
+	s := &shell{dir: dir, bash: bash, stdin: stdin, answer: answer, lines: bufio.NewReader(answer)}
+	if err := s.endAll(); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// endAll has bash end, with itself, all that goes on. It is for the case that this process ends before close, and so bash's input.
+func (s *shell) endAll() error {
+	var groups strings.Builder
+	for _, group := range s.groups {
+		fmt.Fprintf(&groups, " -%d", group)
+	}
+	_, err := fmt.Fprintf(s.stdin, "trap 'kill --%s -%d' EXIT\n", &groups, s.bash.Process.Pid)
+	return err
 }
 
 // run runs a command and returns what it prints and its exit status. A shell whose command takes too long is of no more use.
@@ -55,7 +70,7 @@ func (s *shell) run(text string, timeout time.Duration) (output string, status i
 	if err != nil {
 		return "", 0, err
 	}
-	status, err = s.ask(fmt.Sprintf(". %s </dev/null >%[2]s 2>&1 3>&-; echo $? >&3\n", name, name+".out"), timeout)
+	status, err = s.ask(fmt.Sprintf(". %s </dev/null >%s 2>&1 3>&-; echo $? >&3\n", quoted(name), quoted(name+".out")), timeout)
 	printed, readErr := os.ReadFile(name + ".out")
 	if err == nil {
 		err = readErr
@@ -70,12 +85,17 @@ func (s *shell) runOn(text string) (output string, pid int, err error) {
 		return "", 0, err
 	}
 	output = name + ".out"
-	pid, err = s.ask(fmt.Sprintf("set -m; . %s </dev/null >%s 2>&1 3>&- & set +m; echo $! >&3\n", name, output), 10*time.Second)
+	line := fmt.Sprintf("set -m; . %s </dev/null >%s 2>&1 3>&- & set +m; echo $! >&3\n", quoted(name), quoted(output))
+	pid, err = s.ask(line, 10*time.Second)
 	if err == nil {
 		s.groups = append(s.groups, pid)
+		err = s.endAll()
 	}
 	return output, pid, err
 }
+
+// quoted is s as one word of the shell.
+func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 func (s *shell) script(text string) (string, error) {
 	s.count++
@@ -101,24 +121,32 @@ func (s *shell) ask(line string, timeout time.Duration) (int, error) {
 	return strconv.Atoi(strings.TrimSpace(answer))
 }
 
-// close ends the shell and all that it has started.
-func (s *shell) close() {
+// close ends the shell and all that it has started. It reports whether run has left something that goes on.
+func (s *shell) close() (left bool) {
 	for _, group := range s.groups {
 		endGroup(group)
 	}
-	s.stdin.Close() // the end of its input, and so of bash
+	_, _ = s.stdin.WriteString("trap - EXIT\n") // what is left is to be seen here
+	s.stdin.Close()                             // the end of its input, and so of bash
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		_ = s.bash.Wait()
 	}()
+	defer s.answer.Close()
+	group := s.bash.Process.Pid
 	select {
 	case <-ended:
+		// What has been told to end may take a moment, and so may whoever collects its exit status.
+		if await(5*time.Second, func() bool { return syscall.Kill(-group, 0) != nil }) {
+			return false
+		}
 	case <-time.After(time.Second): // a command of it hangs
-		_ = syscall.Kill(-s.bash.Process.Pid, syscall.SIGKILL)
+		_ = s.bash.Process.Kill()
 		<-ended
 	}
-	s.answer.Close()
+	endGroup(group)
+	return true
 }
 
 // endGroup ends a process group that was started here: by SIGTERM, and after 10 s by SIGKILL.
