@@ -113,11 +113,11 @@ func TestTwoWorkersBehindOneFront(t *testing.T) {
 	t.Logf("through the front %d of %d missed; at the address none of %d", missed, pushes, pushes)
 }
 
-// 500 clients connect at once, and each is pushed to 50 times by 16 publishers, while others come and go. Every message
+// 500 clients connect at once, and each is pushed to 20 times by 16 publishers, while others come and go. Every message
 // reaches its own client, once, and none other; the messages of each publisher arrive in order.
 func TestManyClientsManyPublishers(t *testing.T) {
 	t.Parallel()
-	const clients, publishers, messages = 500, 16, 50
+	const clients, publishers, messages = 500, 16, 20
 	w := newWorker(t, nil)
 	server := serve(t, w, nil)
 
