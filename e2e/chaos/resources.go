@@ -43,7 +43,7 @@ func (s *site) settle(resources []Resources) {
 			r.Worker += fmt.Sprintf(", process %d", sl.restarts+1)
 		}
 		var err error
-		if r.After, err = sl.settle(&r.Before, 15*time.Second); err != nil {
+		if r.After, err = sl.settle(&r.Before, 45*time.Second); err != nil {
 			s.fault("%v", err)
 		}
 	}

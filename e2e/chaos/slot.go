@@ -117,14 +117,14 @@ func (s *slot) ask() (r Report, err error) {
 	return r, json.Unmarshal([]byte(line), &r)
 }
 
-// settle asks the process until it uses no more goroutines and descriptors than it should; when the time is over, the
-// process logs what they are doing.
+// settle asks the process until it uses no more goroutines, descriptors and memory than it should; when the time is over, the
+// process logs what the goroutines are doing. The runtime keeps timers that were stopped, and what they refer to, for a while.
 func (s *slot) settle(want *Report, within time.Duration) (r Report, err error) {
 	for begin := time.Now(); ; time.Sleep(200 * time.Millisecond) {
 		if r, err = s.ask(); err != nil {
 			return r, fmt.Errorf("worker %d: %w", s.number, err)
 		}
-		isBack := r.Stats.Connections == 0 && r.Goroutines <= want.Goroutines && r.Descriptors <= want.Descriptors
+		isBack := r.Stats.Connections == 0 && r.Goroutines <= want.Goroutines && r.Descriptors <= want.Descriptors && r.Heap <= want.Heap+heapSlack
 		if isBack {
 			return r, nil
 		}
