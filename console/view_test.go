@@ -76,3 +76,26 @@ func TestKeepFirst(t *testing.T) {
 		})
 	}
 }
+
+// A worker is over when it is so by its count and by what is listed, which are not of the same instant: the last that a page is told
+// lists nobody.
+func TestIsOver(t *testing.T) {
+	one := []*entry{{}}
+	for _, tt := range []struct {
+		draining bool
+		count    int
+		listed   []*entry
+		want     bool
+	}{
+		{false, 0, nil, false},
+		{true, 1, one, false},
+		{true, 0, one, false},
+		{true, 1, nil, false},
+		{true, 0, nil, true},
+	} {
+		s := &snapshot{isDraining: tt.draining, entries: tt.listed, sample: sample{Connections: tt.count}}
+		if got := s.isOver(); got != tt.want {
+			t.Errorf("%+v: %v", tt, got)
+		}
+	}
+}
