@@ -31,7 +31,7 @@ type request struct {
 
 // answer is what became of it.
 type answer struct {
-	Outcome     string  `json:"outcome"`               // received, written, closed, or failed
+	Outcome     string  `json:"outcome"`               // received, closed, or failed
 	RoundTripMS float64 `json:"roundTripMs,omitempty"` // of what is received
 	Detail      string  `json:"detail,omitempty"`      // of what failed
 }
@@ -93,13 +93,15 @@ func (c *Console) act(w http.ResponseWriter, r *http.Request, what string, do fu
 	}
 	conn, ok := c.worker.Conn(c.handles.id(req.Connection))
 	if !ok {
-		http.Error(w, "there is no such connection any more", http.StatusGone)
+		http.Error(w, "this console knows no such connection: it has ended, or is another worker's", http.StatusGone)
 		return
 	}
-	a, about := do(req, conn)
+	var user []any
 	if c.opts.User != nil {
-		about = append(about, "user", c.opts.User(r))
+		user = []any{"user", c.opts.User(r)} // now: if it panics, nothing is done that the log does not have
 	}
+	a, about := do(req, conn)
+	about = append(about, user...)
 	about = append(about, "conn", conn.String(), "remote", r.RemoteAddr, "outcome", a.Outcome, "detail", a.Detail)
 	c.opts.Logger.Info("wspush/console: "+what, about...)
 	w.Header().Set("Content-Type", "application/json")

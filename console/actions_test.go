@@ -172,3 +172,23 @@ func TestReadOnly(t *testing.T) {
 	}
 	client.Close()
 }
+
+// Who it is that acts is asked first: a panic there leaves nothing done, for it would not be in the log.
+func TestUserPanics(t *testing.T) {
+	s := newSite(t, &console.Options{User: func(*http.Request) string { panic("no user") }})
+	client, id := s.connect(testutil.Options{})
+	p := s.open()
+	p.until("the connection", func(update) bool { return len(p.order) == 1 })
+	func() {
+		defer func() {
+			if recover() == nil { // net/http recovers it, and logs it
+				t.Error("there was no panic: a test of nothing")
+			}
+		}()
+		s.post("/disconnect", `{"connection":"`+p.handleOf(id)+`","code":1000}`)
+	}()
+	if _, live := s.worker.Conn(id); !live {
+		t.Error("the connection was closed, and nobody knows by whom")
+	}
+	client.Close()
+}

@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,7 +30,7 @@ type Options struct {
 	Label func(c *wspush.Conn) string
 
 	// User returns who is at the page that sent a request, as the application's authentication knows it, for the log. It is
-	// called for each push and each disconnect. The default is none: only the request's RemoteAddr is logged.
+	// called before each push and each disconnect. The default is none: only the request's RemoteAddr is logged.
 	User func(r *http.Request) string
 
 	// Logger gets a record, at Info, for each push and each disconnect: what, to which connection (the first 8 digits of its
@@ -41,6 +42,7 @@ type Options struct {
 // every client and disconnect it. It is safe for concurrent use.
 type Console struct {
 	worker  *wspush.Worker
+	name    string // a random one
 	opts    Options
 	page    *page
 	guard   *guard
@@ -59,7 +61,7 @@ func New(worker *wspush.Worker, opts *Options) (*Console, error) {
 	if worker == nil {
 		return nil, errors.New("console: New needs a Worker")
 	}
-	c := &Console{worker: worker, page: newPage(), handles: newHandles()}
+	c := &Console{worker: worker, name: rand.Text(), page: newPage(), handles: newHandles()}
 	if opts != nil {
 		c.opts = *opts
 	}

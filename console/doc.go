@@ -25,8 +25,8 @@
 // # What it costs
 //
 // Nothing while nobody looks: no goroutine, and no memory but for the page itself and a few minutes of numbers. For as long as
-// a page is open, the console looks at the connections every half second, or more seldom where it would take more than a
-// twentieth of one processor. A page gets what has changed among at most 200 connections: the first ones by its filter and its
-// order. That is itself a push, confirmed, to a connection of a worker of the console's own, so that pages do not count among
-// the application's clients; a page that does not read is skipped, and holds up nobody.
+// a page is open, the console looks at the connections every half second, or more seldom, down to every 10 s, where it would
+// take more than a twentieth of one processor. A page gets what has changed among at most 200 connections: the first ones by
+// its filter and its order. That is itself a push, confirmed, to a connection of a worker of the console's own, so that pages
+// do not count among the application's clients; a page that does not read is skipped, and holds up nobody.
 package console

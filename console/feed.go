@@ -40,7 +40,9 @@ type snapshot struct {
 }
 
 // isOver reports whether the worker has shut down: nothing will change any more.
-func (s *snapshot) isOver() bool { return s.isDraining && s.sample.Connections == 0 }
+func (s *snapshot) isOver() bool {
+	return s.isDraining && s.sample.Connections == 0 && len(s.entries) == 0
+}
 
 // nothing is what has been seen before anybody has looked.
 func nothing() *snapshot { return &snapshot{next: make(chan struct{})} }

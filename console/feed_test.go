@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -356,4 +357,23 @@ func TestLabelPanics(t *testing.T) {
 		t.Errorf("the log: %s", record)
 	}
 	client.Close()
+}
+
+// A page that comes back can tell whether it is at the console that knows its handles.
+func TestGreetingNamesConsole(t *testing.T) {
+	name := func(s *site) string {
+		var greeting struct{ Console string }
+		if err := json.Unmarshal([]byte(s.open().greeting), &greeting); err != nil {
+			t.Fatal(err)
+		}
+		return greeting.Console
+	}
+	one, other := newSite(t, nil), newSite(t, nil)
+	first := name(one)
+	if again := name(one); first == "" || again != first {
+		t.Errorf("the same console is %q, and then %q", first, again)
+	}
+	if second := name(other); second == first {
+		t.Errorf("another console is %q as well", second)
+	}
 }

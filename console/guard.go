@@ -74,7 +74,7 @@ func (g *guard) expects(host string) bool {
 		return true
 	}
 	ip, err := netip.ParseAddr(name)
-	return err == nil && ip.Unmap().IsLoopback()
+	return err == nil && (ip.Unmap().IsLoopback() || ip.IsUnspecified()) // 0.0.0.0 and :: are this machine too, and no name
 }
 
 // originPatterns are the hosts as wspush.Options.OriginPatterns.

@@ -27,6 +27,8 @@ func TestHost(t *testing.T) {
 		{loopback, "127.0.0.1:8080", http.StatusOK},
 		{loopback, "127.8.8.8", http.StatusOK},
 		{loopback, "[::1]:8080", http.StatusOK},
+		{loopback, "0.0.0.0:8080", http.StatusOK}, // no name, and this machine: what a server that listens everywhere may print
+		{loopback6, "[::]:8080", http.StatusOK},
 		{loopback, "evil.example:8080", http.StatusMisdirectedRequest},
 		{loopback, "localhost.evil.example", http.StatusMisdirectedRequest},
 		{loopback, "127.0.0.1.evil.example", http.StatusMisdirectedRequest},

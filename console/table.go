@@ -116,5 +116,10 @@ func (e *entry) details() *details {
 	return &details{shorten(e.conn.UserAgent()), e.conn.Subprotocol()}
 }
 
-// pace is how long to wait after work that took this long, so that it takes at most a twentieth of one processor.
-func pace(took, least time.Duration) time.Duration { return max(least, 20*took) }
+// longest is how long nobody looks at most: what took so long may have waited, as Label does for a database, and what a page shows
+// as live must be so.
+const longest = 10 * time.Second
+
+// pace is how long to wait after work that took this long, so that it takes at most a twentieth of one processor, or is done
+// every 10 s.
+func pace(took, least time.Duration) time.Duration { return min(max(least, 20*took), longest) }

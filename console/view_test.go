@@ -42,13 +42,15 @@ func TestShorten(t *testing.T) {
 	}
 }
 
-// Work takes at most a twentieth of the time, however much there is.
+// Work takes at most a twentieth of the time, as long as that leaves no page without news for long.
 func TestPace(t *testing.T) {
 	for took, want := range map[time.Duration]time.Duration{
-		0:                     interval,
-		time.Millisecond:      interval,
-		25 * time.Millisecond: interval,
-		time.Second:           20 * time.Second,
+		0:                      interval,
+		time.Millisecond:       interval,
+		25 * time.Millisecond:  interval,
+		400 * time.Millisecond: 8 * time.Second,
+		time.Second:            10 * time.Second,
+		time.Minute:            10 * time.Second, // as where Label asks a database, once for each of 10,000
 	} {
 		if got := pace(took, interval); got != want {
 			t.Errorf("after %v it rests for %v", took, got)
@@ -72,5 +74,28 @@ func TestKeepFirst(t *testing.T) {
 				t.Errorf("kept %v", first)
 			}
 		})
+	}
+}
+
+// A worker is over when it is so by its count and by what is listed, which are not of the same instant: the last that a page is told
+// lists nobody.
+func TestIsOver(t *testing.T) {
+	one := []*entry{{}}
+	for _, tt := range []struct {
+		draining bool
+		count    int
+		listed   []*entry
+		want     bool
+	}{
+		{false, 0, nil, false},
+		{true, 1, one, false},
+		{true, 0, one, false},
+		{true, 1, nil, false},
+		{true, 0, nil, true},
+	} {
+		s := &snapshot{isDraining: tt.draining, entries: tt.listed, sample: sample{Connections: tt.count}}
+		if got := s.isOver(); got != tt.want {
+			t.Errorf("%+v: %v", tt, got)
+		}
 	}
 }

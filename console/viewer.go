@@ -40,7 +40,7 @@ func newSocket(c *Console) (*wspush.Handler, error) {
 			return &viewer{console: c, changed: make(chan struct{}, 1)}, nil
 		},
 		Greeting: func(*wspush.Conn) (wspush.MessageType, []byte) {
-			return wspush.Text, mustJSON(greeting{ReadOnly: c.opts.ReadOnly, Labels: c.opts.Label != nil, Rows: maxRows})
+			return wspush.Text, mustJSON(greeting{Console: c.name, ReadOnly: c.opts.ReadOnly, Labels: c.opts.Label != nil, Rows: maxRows})
 		},
 		OnConnect: func(conn *wspush.Conn) {
 			v := conn.Value().(*viewer)
@@ -52,9 +52,10 @@ func newSocket(c *Console) (*wspush.Handler, error) {
 
 // greeting is the first message to a page.
 type greeting struct {
-	ReadOnly bool `json:"readOnly"`
-	Labels   bool `json:"labels"`
-	Rows     int  `json:"rows"` // at most
+	Console  string `json:"console"` // another console knows none of the page's handles
+	ReadOnly bool   `json:"readOnly"`
+	Labels   bool   `json:"labels"`
+	Rows     int    `json:"rows"` // at most
 }
 
 // ask takes what the page wants to see from now on.

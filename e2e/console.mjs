@@ -31,8 +31,9 @@ async function start(...args) {
   return site;
 }
 
-// relay passes connections on to a port, and can be cut: then it passes on none, until it is mended. heard is the beginnings of what
-// it has passed on.
+// relay passes connections on to a port, which lead changes, and can be cut: then it passes on none, until it is mended. freeze has
+// those that there are pass on nothing any more, and stay open, as where a network is gone. heard is the beginnings of what it has
+// passed on.
 async function relay(port) {
   const sockets = new Set(), heard = [];
   let broken = false;
@@ -51,6 +52,8 @@ async function relay(port) {
   return {
     port: server.address().port,
     heard,
+    lead(to) { port = to; },
+    freeze() { for (const socket of sockets) socket.unpipe().pause(); },
     cut() { broken = true; for (const socket of sockets) socket.destroy(); },
     mend() { broken = false; },
     close() { this.cut(); server.close(); },
@@ -166,6 +169,11 @@ await check('… in hex as well', async () => {
   await page.getByRole('button', { name: 'Push', exact: true }).click();
   assert.deepEqual(await zoe.next(), Buffer.from([0, 1, 255]));
   await page.locator('#outcome[data-of=good]').waitFor();
+  await page.getByLabel('Push a message').fill('ab'.repeat(200_000)); // more than a call may have arguments
+  await page.getByRole('button', { name: 'Push', exact: true }).click();
+  assert.equal((await zoe.next()).length, 200_000);
+  await page.locator('#outcome[data-of=good]').waitFor();
+  await page.getByLabel('Push a message').fill('');
 });
 await check('arrows, j and k move; Esc closes details, and clears the filter', async () => {
   await page.locator('#message').press('Escape');
@@ -259,24 +267,87 @@ await check('a held list stays as it is, and then catches up', async () => {
   assert.deepEqual(await column(1), before);
   await page.locator('#hold').click();
   await row('late').waitFor();
+  await page.locator('#hold').click();
   late.ws.close();
+  await sleep(1.2); // the page is told that it has ended, and shows none of it
+  await row('late').click(); // what is still there to be seen can be chosen
+  await page.locator('#name', { hasText: /^late$/ }).waitFor();
+  await page.getByText('This connection has ended.').waitFor();
+  await page.locator('#hold').click();
   await row('late').waitFor({ state: 'detached' });
+});
+await check('a connection that ends under the keyboard leaves it where it is: what is typed next does nothing else', async () => {
+  const brief = await client(site, 'brief');
+  await row('brief').click();
+  await page.keyboard.press('p');
+  await page.keyboard.type('hello');
+  brief.ws.close();
+  await page.getByText('This connection has ended.').waitFor();
+  assert.equal(await focused(), 'message');
+  for (const key of ['Enter', 'p', 'h', 'Control+Enter']) await page.keyboard.press(key);
+  assert.equal(await page.getByLabel('Push a message').inputValue(), 'hello');
+  await page.locator('#name', { hasText: /^brief$/ }).waitFor();
+  assert.equal(await page.locator('#hold').getAttribute('aria-pressed'), 'false');
+  await page.locator('#outcome[data-of=bad]').waitFor();
+  const closed = await client(site, 'closed');
+  await row('closed').click();
+  await page.locator('#disconnect').press('Enter');
+  await page.getByRole('dialog', { name: 'Disconnect closed?' }).waitFor();
+  await page.locator('#reason').press('Enter');
+  await closed.closed;
+  await page.getByText('This connection has ended.').waitFor();
+  assert.equal(await focused(), 'name'); // not the page's body, where Enter opens another connection
+  await row('Zoë').click();
+  await page.getByLabel('Push a message').fill('');
+});
+await check('where the system sets the colours, the row at the keyboard, the chosen one and what charts show can be told', async () => {
+  await page.emulateMedia({ forcedColors: 'active' });
+  await page.locator('#table').focus(); // while Zoë, who is not the eldest, is chosen
+  await page.keyboard.press('End');
+  const seen = await page.evaluate(() => {
+    const style = (selector) => getComputedStyle(document.querySelector(selector));
+    return {
+      active: style('tr[data-active]').outlineStyle,
+      chosen: style('tr[aria-selected=true] td').backgroundColor, other: style('tr[aria-selected=false] td').backgroundColor,
+      legend: [...document.querySelectorAll('figure:nth-child(2) .values i')].map((i) => getComputedStyle(i).backgroundColor),
+    };
+  });
+  await page.emulateMedia({ forcedColors: 'none' });
+  assert.equal(seen.active, 'solid');
+  assert.notEqual(seen.chosen, seen.other);
+  assert.equal(new Set(seen.legend).size, 2, `${seen.legend}`);
 });
 await check('when the server cannot be reached, the page says so loudly, and comes back with what it showed', async () => {
   cut = true;
+  await page.locator('#hold').click();
   between.cut();
-  await page.getByRole('alert').filter({ hasText: /^The connection to the server is lost\. What you see is from .*Trying/ }).waitFor();
+  await page.getByRole('alert').filter({ hasText: /^The connection to the server is lost\. What you see is from [\d:]+\.$/ }).waitFor();
   await state('lost');
   assert.match(await page.title(), /^Lost/);
   if (shots) await page.screenshot({ path: join(shots, 'console-lost.png') });
-  await page.getByRole('alert').filter({ hasText: /again in [4-9] s/ }).waitFor(); // it does not try all the time
+  await page.locator('#banner').filter({ hasText: /again in [4-9] s/ }).waitFor(); // it does not try all the time, nor says each second
   between.mend();
   await page.getByRole('button', { name: 'Try now' }).click();
   await state('live');
   await page.getByRole('alert').waitFor({ state: 'hidden' });
   await page.getByRole('heading', { name: 'Zoë' }).waitFor();
   assert.equal(await page.locator('#send').isDisabled(), false);
+  for (const i of [0, 6, 12, 18]) { // the server numbers them anew; a held list must not lead to others
+    const held = page.locator('tbody tr').nth(i);
+    await held.click();
+    const [id, name] = await held.locator('td').allInnerTexts();
+    await page.locator('#name').filter({ hasText: name }).waitFor();
+    await page.locator('#facts [data-of=ID]').filter({ hasText: id }).waitFor();
+  }
+  await page.locator('#hold').click();
+  await row('Zoë').click();
   cut = false;
+});
+await check('when nothing comes from the server any more, though the connection stays, the page says so, and connects again', async () => {
+  const lost = state('lost');
+  between.freeze();
+  await lost;
+  await state('live');
 });
 await check('Delete asks first, and then disconnects: the client sees the code', async () => {
   await page.locator('#table').focus();
@@ -332,6 +403,18 @@ await check('the page sees the worker shut down, which ends with status 0', asyn
   }));
   assert.equal(await site.stop(), 0);
   assert.deepEqual(await within(15, 'the end', seen), ['draining', 'over']);
+});
+await check('the page goes on with the next process, and does not say of what that cannot know that it has ended', async () => {
+  const next = await start('-clients', '3', '-churn', '0');
+  await context.request.get(next.login.href); // the cookie is for every port
+  between.lead(Number(next.login.port));
+  await state('live');
+  await page.waitForFunction(() => document.querySelector('#count').textContent === '3 connections');
+  await page.getByText('The server is another one now, and does not know this connection.').waitFor();
+  assert.equal(await page.locator('#send').isDisabled(), true);
+  await page.locator('tbody tr').first().click();
+  await page.locator('#gone').waitFor({ state: 'hidden' });
+  assert.equal(await next.stop(), 0);
 });
 await check('no errors on the console', () => assert.deepEqual(complaints, []));
 await page.close();
