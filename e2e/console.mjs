@@ -76,7 +76,7 @@ async function client(site, user) {
   return { ws, next, closed };
 }
 
-const site = await start('-clients', '24', '-churn', '0', '-pushes', '5');
+const site = await start('-clients', '24', '-stalled', '0', '-churn', '0', '-pushes', '5');
 const between = await relay(Number(site.login.port));
 const base = `http://127.0.0.1:${between.port}`;
 

@@ -42,9 +42,8 @@ var (
 
 const stalledName = "sleepy" // of clients that do not read
 
-// run keeps n clients connected until ctx ends, exchanges some of them, and pushes to them.
-func (c *crowd) run(ctx context.Context, n int, churn, pushes float64) {
-	const stalled = 3 // clients that do not read
+// run keeps n clients connected until ctx ends, of which so many are stalled, exchanges some of them, and pushes to them.
+func (c *crowd) run(ctx context.Context, n, stalled int, churn, pushes float64) {
 	for i := range n {
 		if ctx.Err() != nil {
 			return

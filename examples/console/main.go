@@ -40,6 +40,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("console", flag.ContinueOnError)
 	listen := flags.String("listen", "127.0.0.1:8084", "`address` of the console and the WebSocket")
 	clients := flags.Int("clients", 300, "simulated clients")
+	stalled := flags.Int("stalled", 3, "of the simulated clients, those that do not read")
 	churn := flags.Float64("churn", 3, "simulated clients that leave, and others that come, per second")
 	pushes := flags.Float64("pushes", 40, "pushes to simulated clients per second")
 	if err := flags.Parse(args); err != nil {
@@ -84,7 +85,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	var simulated sync.WaitGroup
 	simulating, stop := context.WithCancel(context.Background())
 	crowd := &crowd{url: "ws://" + listener.Addr().String() + "/ws", worker: worker, running: &simulated}
-	simulated.Go(func() { crowd.run(simulating, *clients, *churn, *pushes) })
+	simulated.Go(func() { crowd.run(simulating, *clients, *stalled, *churn, *pushes) })
 
 	select {
 	case err = <-served:
