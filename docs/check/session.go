@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -245,7 +244,7 @@ func (s *session) background(step step) {
 	var output string
 	var ended bool
 	if !await(serverTimeout, func() bool {
-		ended = syscall.Kill(-pid, 0) != nil // before what it printed is read
+		ended = !groupRuns(pid) // before what it printed is read
 		printed, _ := os.ReadFile(file)
 		output = s.asShown(string(printed))
 		return shows(pattern, output) || ended

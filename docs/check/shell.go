@@ -54,7 +54,8 @@ func startShell(root, dir string, env []string) (*shell, error) {
 	return s, nil
 }
 
-// endAll has bash end, with itself, all that goes on. It is for the case that this process ends before close, and so bash's input.
+// endAll has bash end, with itself, all that goes on, for the case that this process is killed before close. It is the best that can
+// be done, and not certain: now and then, a bash that is told to end while a command runs does so without its trap.
 func (s *shell) endAll() error {
 	var groups strings.Builder
 	for _, group := range s.groups {
@@ -138,7 +139,7 @@ func (s *shell) close() (left bool) {
 	select {
 	case <-ended:
 		// What has been told to end may take a moment, and so may whoever collects its exit status.
-		if await(5*time.Second, func() bool { return syscall.Kill(-group, 0) != nil }) {
+		if await(5*time.Second, func() bool { return !groupRuns(group) }) {
 			return false
 		}
 	case <-time.After(time.Second): // a command of it hangs
@@ -154,7 +155,7 @@ func endGroup(group int) {
 	if syscall.Kill(-group, syscall.SIGTERM) != nil {
 		return // it has ended
 	}
-	if !await(10*time.Second, func() bool { return syscall.Kill(-group, 0) != nil }) {
+	if !await(10*time.Second, func() bool { return !groupRuns(group) }) {
 		_ = syscall.Kill(-group, syscall.SIGKILL)
 	}
 }
