@@ -81,7 +81,7 @@ func (b *bulk) forward(l *hopLine, p linePush) {
 		b.forwarded(h, l, l.names[i], p.confirm, cost, a, err)
 	}); err != nil {
 		for _, to := range l.names {
-			count.forwardsFailed[forwardFull].Add(1)
+			count.forwardsFailed.full.Add(1)
 			b.settleForwarded(to, b.worker.cluster.full(), cost)
 		}
 	}

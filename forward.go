@@ -23,7 +23,7 @@ func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t target, to *
 	c := w.cluster
 	w.shared.count.forwarded.Add(1)
 	if !c.enter() {
-		w.shared.count.forwardsFailed[forwardFull].Add(1)
+		w.shared.count.forwardsFailed.full.Add(1)
 		return c.full()
 	}
 	defer c.leave()
@@ -174,7 +174,7 @@ func (w *Worker) pushElsewhere(ctx context.Context, to *seal.Place, token string
 	c := w.cluster
 	w.shared.count.forwarded.Add(1)
 	if !c.enter() {
-		w.shared.count.forwardsFailed[forwardFull].Add(1)
+		w.shared.count.forwardsFailed.full.Add(1)
 		return 0, fmt.Errorf("%w, or for others: too many requests are being forwarded", ErrBusy)
 	}
 	defer c.leave()

@@ -75,14 +75,20 @@ type RefusalStats struct {
 
 // counters are the counting side of Stats, but for what the sockets count.
 type counters struct {
-	accepted, received                     atomic.Uint64
-	handshakes                             [handshakeReasons]atomic.Uint64
-	ended                                  [len(causes)]atomic.Uint64
-	written, confirmed, unknown, forwarded atomic.Uint64
-	refused                                [refusalReasons]atomic.Uint64
-	forwardsFailed                         [forwardReasons]atomic.Uint64
-	problems                               [600 - firstProblem]atomic.Uint64 // by status
+	accepted, received, written, confirmed, unknown, forwarded atomic.Uint64
+
+	handshakes     handshakeCounters
+	refused        refusalCounters
+	ended          [len(causes)]atomic.Uint64
+	problems       [600 - firstProblem]atomic.Uint64 // by status
+	forwardsFailed forwardCounters
 }
+
+type (
+	handshakeCounters struct{ full, shutdown, accept, origin, malformed, failed atomic.Uint64 }
+	refusalCounters   struct{ gone, busy, withdrawn, tooLarge, invalidUTF8, shutdown, other atomic.Uint64 }
+	forwardCounters   struct{ full, unreachable, lost atomic.Uint64 }
+)
 
 // causes are all there are, in the order in which they are counted.
 var causes = [...]Cause{
@@ -91,43 +97,12 @@ var causes = [...]Cause{
 
 const firstProblem = 400
 
-// The reasons of HandshakeStats.
-const (
-	handshakeFull = iota
-	handshakeShutdown
-	handshakeAccept
-	handshakeOrigin
-	handshakeMalformed
-	handshakeFailed
-	handshakeReasons
-)
-
-// The reasons of RefusalStats.
-const (
-	refusedGone = iota
-	refusedBusy
-	refusedWithdrawn
-	refusedTooLarge
-	refusedInvalidUTF8
-	refusedShutdown
-	refusedOther
-	refusalReasons
-)
-
-// The reasons of ForwardStats.
-const (
-	forwardFull = iota
-	forwardUnreachable
-	forwardLost
-	forwardReasons
-)
-
 // forward counts what has been sent on, and not been answered.
 func (c *counters) forward(err error) {
 	if errors.Is(err, ErrUnreachable) {
-		c.forwardsFailed[forwardUnreachable].Add(1)
+		c.forwardsFailed.unreachable.Add(1)
 	} else {
-		c.forwardsFailed[forwardLost].Add(1)
+		c.forwardsFailed.lost.Add(1)
 	}
 }
 
@@ -147,26 +122,27 @@ func (c *counters) push(err error) {
 	case errors.Is(err, ErrUnknown):
 		c.unknown.Add(1)
 	default:
-		c.refused[refusalOf(err)].Add(1)
+		c.refused.of(err).Add(1)
 	}
 }
 
-func refusalOf(err error) int {
+// of is the counter of a push that was refused with err.
+func (c *refusalCounters) of(err error) *atomic.Uint64 {
 	switch {
 	case errors.Is(err, ErrGone):
-		return refusedGone
+		return &c.gone
 	case errors.Is(err, ErrBusy):
-		return refusedBusy
+		return &c.busy
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return refusedWithdrawn
+		return &c.withdrawn
 	case errors.Is(err, ErrTooLarge):
-		return refusedTooLarge
+		return &c.tooLarge
 	case errors.Is(err, ErrInvalidUTF8):
-		return refusedInvalidUTF8
+		return &c.invalidUTF8
 	case errors.Is(err, ErrShutdown):
-		return refusedShutdown
+		return &c.shutdown
 	}
-	return refusedOther
+	return &c.other
 }
 
 // end counts the end of a connection.
@@ -190,33 +166,33 @@ func (c *counters) stats() Stats {
 	s := Stats{
 		Accepted: c.accepted.Load(),
 		Handshakes: HandshakeStats{
-			Full:      c.handshakes[handshakeFull].Load(),
-			Shutdown:  c.handshakes[handshakeShutdown].Load(),
-			Accept:    c.handshakes[handshakeAccept].Load(),
-			Origin:    c.handshakes[handshakeOrigin].Load(),
-			Malformed: c.handshakes[handshakeMalformed].Load(),
-			Failed:    c.handshakes[handshakeFailed].Load(),
+			Full:      c.handshakes.full.Load(),
+			Shutdown:  c.handshakes.shutdown.Load(),
+			Accept:    c.handshakes.accept.Load(),
+			Origin:    c.handshakes.origin.Load(),
+			Malformed: c.handshakes.malformed.Load(),
+			Failed:    c.handshakes.failed.Load(),
 		},
 		Ended:     make(map[Cause]uint64, len(causes)),
 		Received:  c.received.Load(),
 		Written:   c.written.Load(),
 		Confirmed: c.confirmed.Load(),
 		RefusedBy: RefusalStats{
-			Gone:        c.refused[refusedGone].Load(),
-			Busy:        c.refused[refusedBusy].Load(),
-			Withdrawn:   c.refused[refusedWithdrawn].Load(),
-			TooLarge:    c.refused[refusedTooLarge].Load(),
-			InvalidUTF8: c.refused[refusedInvalidUTF8].Load(),
-			Shutdown:    c.refused[refusedShutdown].Load(),
-			Other:       c.refused[refusedOther].Load(),
+			Gone:        c.refused.gone.Load(),
+			Busy:        c.refused.busy.Load(),
+			Withdrawn:   c.refused.withdrawn.Load(),
+			TooLarge:    c.refused.tooLarge.Load(),
+			InvalidUTF8: c.refused.invalidUTF8.Load(),
+			Shutdown:    c.refused.shutdown.Load(),
+			Other:       c.refused.other.Load(),
 		},
 		Unknown:   c.unknown.Load(),
 		Problems:  make(map[int]uint64),
 		Forwarded: c.forwarded.Load(),
 		ForwardsFailed: ForwardStats{
-			Full:        c.forwardsFailed[forwardFull].Load(),
-			Unreachable: c.forwardsFailed[forwardUnreachable].Load(),
-			Lost:        c.forwardsFailed[forwardLost].Load(),
+			Full:        c.forwardsFailed.full.Load(),
+			Unreachable: c.forwardsFailed.unreachable.Load(),
+			Lost:        c.forwardsFailed.lost.Load(),
 		},
 	}
 	for i, cause := range causes {

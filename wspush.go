@@ -77,7 +77,7 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) error {
 	entered, attached, decided := false, false, false
 	defer func() { // also when a ResponseWriter of the application's panics
 		if !decided {
-			h.worker.shared.count.handshakes[handshakeFailed].Add(1)
+			h.worker.shared.count.handshakes.failed.Add(1)
 		}
 		if entered && !attached {
 			h.worker.roster.leave(c)
@@ -141,27 +141,36 @@ var errAcceptPanicked = errors.New("panic in Accept")
 // refusedError is the error of Options.Accept.
 type refusedError struct{ error }
 
-// refusal is the answer to a request that could not be upgraded.
+// refusal counts a request that could not be upgraded, and returns the answer to it.
 func (h *Handler) refusal(r *http.Request, err error) *problem {
 	var refused refusedError
 	var handshake *socket.HandshakeError
 	log := h.worker.shared.log.With("remote", r.RemoteAddr)
-	h.worker.shared.count.handshakes[handshakeReason(err)].Add(1)
+	count := &h.worker.shared.count.handshakes
 	switch {
 	case errors.Is(err, ErrShutdown):
+		count.shutdown.Add(1)
 		return problemOf(ErrShutdown)
 	case errors.Is(err, errFull):
+		count.full.Add(1)
 		log.Debug("wspush: handshake refused: MaxConns is reached")
 		p := newProblem(http.StatusServiceUnavailable, "as many clients are connected as may be")
 		p.Type = wire.TypeFull
 		return p
 	case errors.As(err, &refused):
+		count.accept.Add(1)
 		log.Debug("wspush: refused by Accept", "error", refused.error)
 		return newProblem(http.StatusForbidden, "the application does not let this client connect")
 	case errors.As(err, &handshake):
 		if handshake.Status >= http.StatusInternalServerError { // which is no fault of the client's
+			count.failed.Add(1)
 			log.Warn("wspush: handshake failed", "error", handshake)
 		} else {
+			if handshake.Status == http.StatusForbidden {
+				count.origin.Add(1)
+			} else {
+				count.malformed.Add(1)
+			}
 			log.Debug("wspush: handshake refused", "status", handshake.Status, "detail", handshake.Detail)
 		}
 		p := newProblem(handshake.Status, handshake.Detail)
@@ -170,25 +179,11 @@ func (h *Handler) refusal(r *http.Request, err error) *problem {
 		}
 		return p
 	}
+	if errors.Is(err, errAcceptPanicked) {
+		count.accept.Add(1)
+	} else {
+		count.failed.Add(1)
+	}
 	log.Warn("wspush: handshake failed", "error", err)
 	return newProblem(http.StatusInternalServerError, "the connection could not be taken over")
-}
-
-// handshakeReason is how a request that could not be upgraded is counted.
-func handshakeReason(err error) int {
-	var refused refusedError
-	var handshake *socket.HandshakeError
-	switch {
-	case errors.Is(err, ErrShutdown):
-		return handshakeShutdown
-	case errors.Is(err, errFull):
-		return handshakeFull
-	case errors.As(err, &refused), errors.Is(err, errAcceptPanicked):
-		return handshakeAccept
-	case !errors.As(err, &handshake), handshake.Status >= http.StatusInternalServerError:
-		return handshakeFailed
-	case handshake.Status == http.StatusForbidden:
-		return handshakeOrigin
-	}
-	return handshakeMalformed
 }

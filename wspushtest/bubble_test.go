@@ -18,12 +18,12 @@ func TestPingInFakeTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := wspushtest.New(t, &wspushtest.Options{Handler: wspush.Options{PingInterval: 25 * time.Second, IdleTimeout: time.Minute}})
 		c := s.Connect()
-		time.Sleep(25*time.Second - time.Nanosecond)
+		c.ExpectNothing(25*time.Second - time.Nanosecond)
 		synctest.Wait()
 		if got := c.Pings(); got != 0 {
 			t.Errorf("%d pings before PingInterval", got)
 		}
-		time.Sleep(time.Nanosecond)
+		<-time.After(time.Nanosecond)
 		synctest.Wait()
 		if got := c.Pings(); got != 1 {
 			t.Errorf("%d pings after PingInterval, want 1", got)
@@ -45,7 +45,7 @@ func TestIdleInFakeTime(t *testing.T) {
 		})
 		c := s.Connect()
 		c.ExpectNothing(time.Minute - time.Nanosecond)
-		time.Sleep(time.Nanosecond)
+		<-time.After(time.Nanosecond)
 		synctest.Wait()
 		if reason := c.Within(0).ExpectClose(1001); reason != "idle timeout" {
 			t.Errorf("closed for %q", reason)

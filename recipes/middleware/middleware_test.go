@@ -172,7 +172,7 @@ func TestTimeouts(t *testing.T) {
 		}
 		client := testutil.Handshake(t, servePipe(t, server), testutil.Options{Timeout: -1})
 		client.Text()
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		got := make(chan string)
