@@ -37,6 +37,10 @@ var (
 	ErrUnknown     = errors.New("wspush: the message may have been written")
 	ErrForbidden   = errors.New("wspush: forbidden")
 	ErrUnreachable = errors.New("wspush: the worker cannot be reached")
+
+	ErrUnauthorized = errors.New("wspush: unauthorized")
+	ErrUnavailable  = errors.New("wspush: temporarily unavailable")
+	ErrInvalidID    = errors.New("wspush: neither an ID nor a sealed ID")
 )
 
 // ErrMessageType is for a message that is neither Text nor Binary.
