@@ -230,7 +230,7 @@ func escapeComma(path string) string { return strings.ReplaceAll(path, ",", "%2C
 
 // target is the connection that a push request names.
 type target struct {
-	id   string // or a token
+	id   string // or a sealed ID
 	path string // at which it must live
 	form form
 }
@@ -279,7 +279,7 @@ func normalize(path string) string {
 var (
 	errNoID      = errors.New("the request names no connection: send its ID as the user of Basic authorization (http://ID@HOST:PORT/PATH), or in the path (http://HOST:PORT/PATH/@connections/ID)")
 	errNoForm    = errors.New("the path is neither PATH nor PATH/@connections/ID")
-	errInvalidID = errors.New("the ID is neither a UUID nor a token")
+	errInvalidID = errors.New("the ID is neither a UUID nor a sealed ID")
 )
 
 // readTarget finds out which connection a push request names. The path form wins over the userinfo form.
@@ -305,8 +305,8 @@ func readTarget(r *http.Request) (target, error) {
 	return t, nil
 }
 
-// isName reports whether s can name a connection: as its ID, or as a token.
-func isName(s string) bool { return wire.IsID(s) || wire.IsToken(s) }
+// isName reports whether s can name a connection: as its ID, or as a sealed ID.
+func isName(s string) bool { return wire.IsID(s) || wire.IsSealedID(s) }
 
 // cutLast cuts off the last segment of a path, and the slash before it.
 func cutLast(path string) (rest, segment string) {

@@ -52,7 +52,7 @@ func TestGreeting(t *testing.T) {
 		t.Errorf("Addresses: %s", got)
 	}
 	urls := fmt.Sprintf("http://10.0.0.5:48775/ws/@connections/%s,http://[fd00::5]:%[2]d/ws/@connections/%[1]s,https://push.example.com/w/3/ws/@connections/%[1]s", id, port)
-	if got := strings.Join(conns[0].URLs(), ","); got != urls {
+	if got := strings.Join(conns[0].PathAddresses(), ","); got != urls {
 		t.Errorf("URLs: %s\nwant  %s", got, urls)
 	}
 	if !regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`).MatchString(id) {
@@ -63,7 +63,7 @@ func TestGreeting(t *testing.T) {
 // delivers fails the test unless a push to each of the connection's addresses, of both forms, arrives.
 func delivers(t *testing.T, c *testutil.Client, conn *wspush.Conn) {
 	t.Helper()
-	for _, address := range slices.Concat(conn.Addresses(), conn.URLs()) {
+	for _, address := range slices.Concat(conn.Addresses(), conn.PathAddresses()) {
 		req := newRequest(t, "POST", address, strings.NewReader(address))
 		if resp := do(t, req); resp.StatusCode != 204 {
 			t.Errorf("POST %s: %s %s", address, resp.Status, text(t, resp))
@@ -310,7 +310,7 @@ func TestPushOverTLS(t *testing.T) {
 		protocols.SetHTTP2(http2)
 		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, Protocols: protocols}
 		defer transport.CloseIdleConnections()
-		for _, a := range []string{address, conn.URLs()[0]} {
+		for _, a := range []string{address, conn.PathAddresses()[0]} {
 			resp, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second}).Post(a, "text/plain", strings.NewReader("x"))
 			if err != nil {
 				t.Fatalf("HTTP/2 %t: %v", http2, err)
@@ -415,10 +415,10 @@ func TestPath(t *testing.T) {
 			if want := "http://" + conn.ID() + "@" + w.Addr().String() + tc.path; greeting != want {
 				t.Errorf("greeting %q, want %q", greeting, want)
 			}
-			if conn.Path() != tc.path {
-				t.Errorf("Path is %q, want %q", conn.Path(), tc.path)
+			if conn.Info().Path != tc.path {
+				t.Errorf("Path is %q, want %q", conn.Info().Path, tc.path)
 			}
-			for _, a := range append(conn.Addresses(), conn.URLs()...) {
+			for _, a := range append(conn.Addresses(), conn.PathAddresses()...) {
 				// Sent as it stands: what curl --path-as-is does.
 				u, err := url.Parse(a)
 				if err != nil {

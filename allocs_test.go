@@ -33,14 +33,14 @@ func TestAllocations(t *testing.T) {
 		}
 	}
 	for name, call := range map[string]func(t *testing.T){
-		"Worker.Push":        func(t *testing.T) { check(t, w.Push(context.Background(), id, wspush.Text, message)) },
-		"Conn.Push":          func(t *testing.T) { check(t, conn.Push(context.Background(), wspush.Binary, message)) },
-		"an empty message":   func(t *testing.T) { check(t, conn.Push(context.Background(), wspush.Text, nil)) },
-		"a long message":     func(t *testing.T) { check(t, conn.Push(context.Background(), wspush.Text, long)) },
-		"with a context":     func(t *testing.T) { check(t, w.Push(ctx, id, wspush.Text, message)) },
+		"Worker.Push":        func(t *testing.T) { _, err := w.Push(context.Background(), id, wspush.Text, message); check(t, err) },
+		"Conn.Push":          func(t *testing.T) { _, err := conn.Push(context.Background(), wspush.Binary, message); check(t, err) },
+		"an empty message":   func(t *testing.T) { _, err := conn.Push(context.Background(), wspush.Text, nil); check(t, err) },
+		"a long message":     func(t *testing.T) { _, err := conn.Push(context.Background(), wspush.Text, long); check(t, err) },
+		"with a context":     func(t *testing.T) { _, err := w.Push(ctx, id, wspush.Text, message); check(t, err) },
 		"a lookup":           func(t *testing.T) { w.Conn(id) },
 		"a lookup in vain":   func(t *testing.T) { w.Conn(unknown) },
-		"to nobody":          func(t *testing.T) { _ = w.Push(context.Background(), unknown, wspush.Text, message) },
+		"to nobody":          func(t *testing.T) { _, _ = w.Push(context.Background(), unknown, wspush.Text, message) },
 		"how many there are": func(t *testing.T) { w.Len() },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"github.com/wspush/wspush/internal/seal"
 )
 
-// alone is what a worker knows of whether its address in the Cluster leads to it and nobody else. Only then does a token with
+// alone is what a worker knows of whether its address in the Cluster leads to it and nobody else. Only then does a sealed ID with
 // that address and another start in it prove that the connection is gone: where workers have given a load balancer's as
 // theirs, it may well be another worker's that lives.
 type alone struct {

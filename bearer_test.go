@@ -100,7 +100,7 @@ func TestBearerTokens(t *testing.T) {
 					}
 				}
 			}
-			if err := d.conn.Push(t.Context(), wspush.Text, []byte("and nothing else")); err != nil {
+			if _, err := d.conn.Push(t.Context(), wspush.Text, []byte("and nothing else")); err != nil {
 				t.Fatal(err)
 			}
 			d.client.Expect(testutil.Text, "and nothing else")

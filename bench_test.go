@@ -60,7 +60,7 @@ func BenchmarkPush(b *testing.B) {
 				}
 				wg.Go(func() {
 					for range n {
-						if err := w.Push(ctx, c.ID(), wspush.Text, payload); err != nil {
+						if _, err := w.Push(ctx, c.ID(), wspush.Text, payload); err != nil {
 							b.Error(err)
 							return
 						}
@@ -98,7 +98,7 @@ func BenchmarkPushRandom(b *testing.B) {
 		ctx := context.Background()
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
-			if err := w.Push(ctx, ids[order[i%len(order)]], wspush.Text, payload); err != nil {
+			if _, err := w.Push(ctx, ids[order[i%len(order)]], wspush.Text, payload); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -134,7 +134,7 @@ func (l *recordingListener) Accept() (net.Conn, error) {
 func BenchmarkPost(b *testing.B) {
 	w := newWorker(b, quiet())
 	c := readers(b, w, serve(b, w, nil), 1)[0]
-	url := c.URLs()[0]
+	url := c.PathAddresses()[0]
 	transport := &http.Transport{MaxIdleConnsPerHost: 16}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}

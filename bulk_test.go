@@ -239,9 +239,9 @@ func TestBulkBadLines(t *testing.T) {
 		{`{"to":5,"text":"a"}`, bad(badTo)},
 		{`{"to":["` + id + `",5],"text":"a"}`, bad(badTo)},
 		{`{"to":{"a":"` + id + `"},"text":"a"}`, bad(badTo)},
-		{`{"to":"","text":"a"}`, bad("the ID is neither a UUID nor a token")},
-		{`{"to":"http://` + id + `@127.0.0.1/ws","text":"a"}`, bad("the ID is neither a UUID nor a token")},
-		{`{"to":["` + id + `","x"],"text":"a"}`, bad("the ID is neither a UUID nor a token")},
+		{`{"to":"","text":"a"}`, bad("the ID is neither a UUID nor a sealed ID")},
+		{`{"to":"http://` + id + `@127.0.0.1/ws","text":"a"}`, bad("the ID is neither a UUID nor a sealed ID")},
+		{`{"to":["` + id + `","x"],"text":"a"}`, bad("the ID is neither a UUID nor a sealed ID")},
 		{`{"to":"` + id + `","text":"a","confrm":"received"}`, bad(`there is no member \"confrm\"`)},
 		{`{"to":"` + id + `","text":"a","confirm":"read"}`, bad("confirm must be received")},
 		{`{"to":"` + id + `","text":"a","confirm":true}`, bad("confirm must be a string")},
@@ -504,7 +504,7 @@ func TestBulkOrder(t *testing.T) {
 		})
 		pushing.Go(func() {
 			for range 50 {
-				if err := conn.Push(context.Background(), wspush.Text, []byte("other")); err != nil {
+				if _, err := conn.Push(context.Background(), wspush.Text, []byte("other")); err != nil {
 					t.Error(err)
 				}
 			}
@@ -557,7 +557,7 @@ func TestBulkLeaves(t *testing.T) {
 				}
 				client.Expect(testutil.Text, "begun")
 				read := expecting(client, "next")
-				if err := conn.Push(context.Background(), wspush.Text, []byte("next")); err != nil {
+				if _, err := conn.Push(context.Background(), wspush.Text, []byte("next")); err != nil {
 					t.Error(err)
 				}
 				<-read

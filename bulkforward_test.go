@@ -13,6 +13,7 @@ import (
 
 	"github.com/wspush/wspush"
 	"github.com/wspush/wspush/internal/testutil"
+	"github.com/wspush/wspush/stats"
 )
 
 // The lines of one request go to the workers that hold their connections, by whichever worker it comes in.
@@ -27,7 +28,7 @@ func TestBulkForwarded(t *testing.T) {
 		workers, clients, conns = append(workers, w), append(clients, client), append(conns, conn)
 	}
 	ended, _ := connectTo(t, workers[1])
-	endedToken := ended.Token()
+	endedToken := ended.SealedID()
 	ended.Close(1000, "")
 	foreign, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Keys: [][]byte{[]byte(strings.Repeat("f", 32))}}}))
 	unreachable, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: "http://" + deadAddress(t)}}))
@@ -42,20 +43,20 @@ func TestBulkForwarded(t *testing.T) {
 
 	b := beginBulk(t, dialPush(t, workers[0]), "Authorization: Bearer secret\r\n")
 	b.head()
-	b.send(fmt.Sprintf(`{"to":[%q,%q,%q],"text":"all","ref":"r"}`, conns[0].Token(), conns[1].Token(), conns[2].Token()))
+	b.send(fmt.Sprintf(`{"to":[%q,%q,%q],"text":"all","ref":"r"}`, conns[0].SealedID(), conns[1].SealedID(), conns[2].SealedID()))
 	b.expect(`{"line":1,"index":0,"ref":"r","status":204}`, `{"line":1,"index":1,"ref":"r","status":204}`, `{"line":1,"index":2,"ref":"r","status":204}`)
 	for i, c := range conns {
-		b.send(textLine(c.Token(), fmt.Sprint("for ", i)))
+		b.send(textLine(c.SealedID(), fmt.Sprint("for ", i)))
 		b.expect(text204(2 + i))
 	}
 	for i, c := range conns {
-		b.send(fmt.Sprintf(`{"to":%q,"text":"confirmed","confirm":"received"}`, c.Token()))
+		b.send(fmt.Sprintf(`{"to":%q,"text":"confirmed","confirm":"received"}`, c.SealedID()))
 		if i == 1 { // a client confirms when it reads on
-			b.send(textLine(c.Token(), ""), textLine(c.Token(), "last"))
+			b.send(textLine(c.SealedID(), ""), textLine(c.SealedID(), "last"))
 		}
 	}
 	for _, c := range conns {
-		b.send(textLine(c.Token(), "end"))
+		b.send(textLine(c.SealedID(), "end"))
 	}
 	confirmed, others := 0, map[string]bool{}
 	for range 8 {
@@ -77,9 +78,9 @@ func TestBulkForwarded(t *testing.T) {
 		<-r
 	}
 
-	b.send(textLine(endedToken, "a"), textLine(foreign.Token(), "a"), textLine(unreachable.Token(), "a"), textLine(conns[2].Token(), big[:1001]))
+	b.send(textLine(endedToken, "a"), textLine(foreign.SealedID(), "a"), textLine(unreachable.SealedID(), "a"), textLine(conns[2].SealedID(), big[:1001]))
 	b.expect(`{"line":13,`+gone,
-		`{"line":14,"status":403,"type":"urn:wspush:forbidden","detail":"no key of this worker's opens the token"}`,
+		`{"line":14,"status":403,"type":"urn:wspush:forbidden","detail":"none of this worker's keys opens the sealed ID"}`,
 		`{"line":15,"status":502,"type":"urn:wspush:unreachable","detail":"the worker that holds the connection cannot be reached from here; nothing was written"}`,
 		`{"line":16,"status":413,"type":"urn:wspush:too-large","detail":"wspush: the message is too large"}`)
 	b.end()
@@ -117,7 +118,7 @@ func TestBulkForwardedOrder(t *testing.T) {
 		for i := 0; i < n; i += 50 {
 			var lines []string
 			for j := range 50 {
-				lines = append(lines, textLine(conn.Token(), fmt.Sprint(i+j)))
+				lines = append(lines, textLine(conn.SealedID(), fmt.Sprint(i+j)))
 			}
 			b.send(lines...)
 		}
@@ -140,22 +141,22 @@ func TestBulkForwardedWorkerGone(t *testing.T) {
 	closed := make(chan struct{})
 	go func() { client.Expect(testutil.Text, "before"); client.AwaitClose(); close(closed) }()
 	b := openBulk(t, dialPush(t, other))
-	b.send(textLine(conn.Token(), "before"))
+	b.send(textLine(conn.SealedID(), "before"))
 	b.expect(text204(1))
 	shutDown(t, holder)
 	<-closed
-	b.send(textLine(conn.Token(), "after"))
+	b.send(textLine(conn.SealedID(), "after"))
 	if line := b.answer(); !strings.HasPrefix(line, `{"line":2,"status":50`) {
 		t.Error(line)
 	}
-	b.send(textLine(own.Token(), "own"))
+	b.send(textLine(own.SealedID(), "own"))
 	b.expect(text204(3))
 	ownClient.Expect(testutil.Text, "own")
 	again := newMember(t, wspush.WorkerOptions{Listen: holder.Addr().String()})
-	b.send(textLine(conn.Token(), "late"))
+	b.send(textLine(conn.SealedID(), "late"))
 	b.expect(`{"line":4,` + gone)
 	conn, client = connectTo(t, again)
-	b.send(textLine(conn.Token(), "again"))
+	b.send(textLine(conn.SealedID(), "again"))
 	b.expect(text204(5))
 	client.Expect(testutil.Text, "again")
 	b.end()
@@ -169,7 +170,7 @@ func TestBulkForwardedLeaves(t *testing.T) {
 	client, silent, _ := dial(t, holder, serve(t, holder, nil), testutil.Options{Silent: true})
 	push := dialPush(t, other)
 	b := openBulk(t, push)
-	b.send(fmt.Sprintf(`{"to":%q,"text":"a","confirm":"received","timeout":"30s"}`, silent.Token()))
+	b.send(fmt.Sprintf(`{"to":%q,"text":"a","confirm":"received","timeout":"30s"}`, silent.SealedID()))
 	client.Expect(testutil.Text, "a")
 	push.Close()
 	testutil.Eventually(t, "the push to be given up", func() bool { return holder.Stats().Unknown == 1 })
@@ -181,7 +182,7 @@ func TestBulkForwardedOnce(t *testing.T) {
 	wrong := strings.Replace("http://"+second.Addr().String(), "127.0.0.1", "localhost", 1) // which is not what second calls itself
 	conn, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: wrong}}))
 	b := openBulk(t, dialPush(t, first))
-	b.send(textLine(conn.Token(), "a"))
+	b.send(textLine(conn.SealedID(), "a"))
 	if line := b.answer(); !strings.HasPrefix(line, `{"line":1,"status":508,"type":"urn:wspush:loop"`) {
 		t.Error(line)
 	}
@@ -190,7 +191,7 @@ func TestBulkForwardedOnce(t *testing.T) {
 	if resp := post(t, tokenURL(first, conn), "", []byte("a")); resp.StatusCode != 508 {
 		t.Error(resp.Status)
 	}
-	if err := first.Push(context.Background(), conn.Token(), wspush.Text, nil); !errors.Is(err, wspush.ErrUnreachable) {
+	if _, err := first.Push(context.Background(), conn.SealedID(), wspush.Text, nil); !errors.Is(err, wspush.ErrUnreachable) {
 		t.Error(err)
 	}
 }
@@ -210,13 +211,13 @@ func TestBulkForwardedToStranger(t *testing.T) {
 	b := openBulk(t, dialPush(t, w))
 	for i, address := range []string{stranger + "/refused", stranger} {
 		conn, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: address}}))
-		b.send(textLine(conn.Token(), "a"))
+		b.send(textLine(conn.SealedID(), "a"))
 		if line := b.answer(); !strings.HasPrefix(line, fmt.Sprintf(`{"line":%d,"status":%d,`, i+1, 502+2*i)) {
 			t.Error(line)
 		}
 	}
 	testutil.Eventually(t, "a warning", func() bool { return records.has("could not be forwarded") })
-	if s := w.Stats(); s.Forwarded != 2 || s.Written+s.Unknown+s.Refused != 0 || s.ForwardsFailed != (wspush.ForwardStats{Unreachable: 1, Lost: 1}) {
+	if s := w.Stats(); s.Forwarded != 2 || s.Written+s.Unknown+s.Refused != 0 || s.ForwardsFailed != (stats.Forwards{Unreachable: 1, Lost: 1}) {
 		t.Errorf("%+v", s)
 	}
 }

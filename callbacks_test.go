@@ -107,7 +107,7 @@ func TestCallbacksDoNotOverlap(t *testing.T) {
 				<-time.After(time.Second) // while more comes in
 			}
 		}
-		w, client, _ := overPipe(t, *quiet(), &wspush.Options{
+		w, client, _ := overPipe(t, *quiet(), &wspush.HandlerOptions{
 			OnConnect:    func(*wspush.Conn) { note("connect") },
 			OnMessage:    func(_ *wspush.Conn, _ wspush.MessageType, data []byte) { note(string(data)) },
 			OnDisconnect: func(*wspush.Conn, error) { note("disconnect") },

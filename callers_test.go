@@ -68,7 +68,7 @@ func TestOutcomesAreTheCallers(t *testing.T) {
 						}
 						was := conn.Context().Err()
 						data := numbered(i, size)
-						err := conn.Push(ctx, wspush.Text, data)
+						_, err := conn.Push(ctx, wspush.Text, data)
 						clear(data) // it is the caller's again
 						outcomes[i] = err
 						switch {
@@ -123,7 +123,7 @@ func TestOutcomesAreTheCallers(t *testing.T) {
 				sending.Wait()
 			}()
 			receive(t, "the outcomes", sent)
-			if err := staying.Push(context.Background(), wspush.Text, []byte("end")); err != nil {
+			if _, err := staying.Push(context.Background(), wspush.Text, []byte("end")); err != nil {
 				t.Error(err)
 			}
 			reading.Wait()

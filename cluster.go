@@ -131,23 +131,23 @@ func (c *Cluster) copied() *Cluster {
 	return &d
 }
 
-// token seals where a connection of this worker is.
-func (c *cluster) token(id string) string {
-	token, err := c.keys.Seal(seal.Place{Address: c.address, Instance: c.instance, ID: id})
+// sealedID seals the place of a connection of this worker.
+func (c *cluster) sealedID(id string) string {
+	sealed, err := c.keys.Seal(seal.Place{Address: c.address, Instance: c.instance, ID: id})
 	if err != nil {
 		panic(err) // newCluster has tried
 	}
-	return token
+	return sealed
 }
 
 var (
-	errNoKeys  = errors.New("wspush: the worker has no keys to open a token with: see WorkerOptions.Cluster")
-	errForeign = fmt.Errorf("%w: no key of the worker's opens the token", ErrForbidden)
+	errNoKeys  = errors.New("wspush: the worker has no keys to open a sealed ID with: see WorkerOptions.Cluster")
+	errForeign = fmt.Errorf("%w: none of the worker's keys opens the sealed ID", ErrForbidden)
 )
 
-// locate finds the connection that an ID or a token names, or says where it is: then elsewhere is not nil. The error is ErrGone,
-// ErrShutdown, errNoKeys, errForeign, or one that says why a worker's restart is not certain, which may take a while to find
-// out.
+// locate finds the connection that an ID or a sealed ID names, or the worker that holds it: then elsewhere is not nil. The error
+// is ErrGone, ErrShutdown, errNoKeys, errForeign, or one that says why a worker's restart is not certain, which may take a
+// while to find out.
 func (w *Worker) locate(ctx context.Context, name string) (conn *Conn, elsewhere *seal.Place, err error) {
 	conn, elsewhere, err = w.find(name)
 	if err == errEarlier {
@@ -158,15 +158,15 @@ func (w *Worker) locate(ctx context.Context, name string) (conn *Conn, elsewhere
 	return conn, elsewhere, err
 }
 
-// errEarlier is for a token of an earlier start of this worker, with which its connections ended; if it is one.
-var errEarlier = errors.New("wspush: the token has the address of this worker, and names another start")
+// errEarlier is for a sealed ID that an earlier start of this worker seems to have made: then its connection has ended.
+var errEarlier = errors.New("wspush: the sealed ID has the address of this worker, but names another start")
 
 // find is locate, but returns errEarlier rather than wait.
 func (w *Worker) find(name string) (conn *Conn, elsewhere *seal.Place, err error) {
 	if c, ok := w.Conn(name); ok {
 		return c, nil, nil
 	}
-	if !wire.IsToken(name) {
+	if !wire.IsSealedID(name) {
 		return nil, nil, w.gone()
 	}
 	if w.cluster == nil {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/wspush/wspush"
 	"github.com/wspush/wspush/internal/testutil"
+	"github.com/wspush/wspush/stats"
 )
 
 // clusterKey is a key that the workers of a test share.
@@ -47,7 +48,7 @@ func connectTo(t testing.TB, w *wspush.Worker) (*wspush.Conn, *testutil.Client) 
 
 // tokenURL is the address with a connection's token, at any worker.
 func tokenURL(w *wspush.Worker, c *wspush.Conn) string {
-	return "http://" + w.Addr().String() + c.Path() + "/@connections/" + c.Token()
+	return "http://" + w.Addr().String() + c.Info().Path + "/@connections/" + c.SealedID()
 }
 
 // balance serves a load balancer in front of workers, which takes them in turns; they may be added later.
@@ -131,7 +132,7 @@ func TestForwardedWordForWord(t *testing.T) {
 	server := serve(t, holder, nil)
 	client, conn, _ := dial(t, holder, server, testutil.Options{Header: http.Header{"User-Agent": {"test"}}})
 	_, ended, _ := dial(t, holder, server, testutil.Options{})
-	token, endedToken := conn.Token(), ended.Token()
+	token, endedToken := conn.SealedID(), ended.SealedID()
 	ended.Close(1000, "")
 	testutil.Eventually(t, "the connection to end", func() bool { return holder.Len() == 1 })
 	var received sync.WaitGroup
@@ -214,7 +215,7 @@ func TestForwardedWordForWord(t *testing.T) {
 	}
 }
 
-// Push and PushConfirmed take a token of any worker's connection, and return what they return for one's own.
+// Push takes a sealed ID of any worker's connection, and returns what it returns for one's own.
 func TestPushByToken(t *testing.T) {
 	holder := newMember(t, wspush.WorkerOptions{MaxPushBytes: 1 << 20})
 	other := newMember(t, wspush.WorkerOptions{MaxPushBytes: 2 << 20})
@@ -222,21 +223,21 @@ func TestPushByToken(t *testing.T) {
 	client, conn, _ := dial(t, holder, server, testutil.Options{})
 	ctx := context.Background()
 	for _, w := range []*wspush.Worker{holder, other} {
-		if err := w.Push(ctx, conn.Token(), wspush.Text, []byte("text")); err != nil {
+		if _, err := w.Push(ctx, conn.SealedID(), wspush.Text, []byte("text")); err != nil {
 			t.Error(err)
 		}
 		client.Expect(testutil.Text, "text")
-		if err := w.Push(ctx, conn.Token(), wspush.Binary, []byte{0, 0xff}); err != nil {
+		if _, err := w.Push(ctx, conn.SealedID(), wspush.Binary, []byte{0, 0xff}); err != nil {
 			t.Error(err)
 		}
 		client.Expect(testutil.Binary, "\x00\xff")
 		confirmed := make(chan error, 1)
 		go func() {
-			roundTrip, err := w.PushConfirmed(ctx, conn.Token(), wspush.Text, []byte("confirmed"))
-			if err == nil && roundTrip <= 0 {
-				err = fmt.Errorf("round trip %v", roundTrip)
+			receipt, err := w.Push(ctx, conn.SealedID(), wspush.Text, []byte("confirmed"), wspush.Confirmed())
+			if err == nil && receipt.RoundTrip <= 0 {
+				err = fmt.Errorf("round trip %v", receipt.RoundTrip)
 			}
-			confirmed <- errors.Join(err, w.Push(ctx, conn.Token(), wspush.Text, []byte("next")))
+			confirmed <- errors.Join(err, outcome(w.Push(ctx, conn.SealedID(), wspush.Text, []byte("next"))))
 		}()
 		client.Expect(testutil.Text, "confirmed")
 		client.Expect(testutil.Text, "next") // on the way the ping is answered
@@ -248,15 +249,15 @@ func TestPushByToken(t *testing.T) {
 		brief, stop := context.WithTimeout(ctx, 100*time.Millisecond)
 		defer stop()
 		_, silent, _ := dial(t, holder, server, testutil.Options{Silent: true})
-		_, errUnconfirmed := w.PushConfirmed(brief, silent.Token(), wspush.Text, []byte("nobody answers"))
+		_, errUnconfirmed := w.Push(brief, silent.SealedID(), wspush.Text, []byte("nobody answers"), wspush.Confirmed())
 		silent.Close(1000, "")
 		for _, tt := range []struct{ got, want error }{
-			{w.Push(ctx, conn.Token(), wspush.Text, []byte("\xff")), wspush.ErrInvalidUTF8},
-			{w.Push(ctx, conn.Token(), wspush.Text, make([]byte, 1<<20+1)), wspush.ErrTooLarge},
-			{w.Push(cancelled, conn.Token(), wspush.Text, nil), context.Canceled},
-			{w.Push(ctx, conn.Token()+"A", wspush.Text, nil), wspush.ErrForbidden},
-			{w.Push(ctx, nobody, wspush.Text, nil), wspush.ErrGone},
-			{w.Push(ctx, silent.Token(), wspush.Text, nil), wspush.ErrGone},
+			{outcome(w.Push(ctx, conn.SealedID(), wspush.Text, []byte("\xff"))), wspush.ErrInvalidUTF8},
+			{outcome(w.Push(ctx, conn.SealedID(), wspush.Text, make([]byte, 1<<20+1))), wspush.ErrTooLarge},
+			{outcome(w.Push(cancelled, conn.SealedID(), wspush.Text, nil)), context.Canceled},
+			{outcome(w.Push(ctx, conn.SealedID()+"A", wspush.Text, nil)), wspush.ErrForbidden},
+			{outcome(w.Push(ctx, nobody, wspush.Text, nil)), wspush.ErrGone},
+			{outcome(w.Push(ctx, silent.SealedID(), wspush.Text, nil)), wspush.ErrGone},
 			{errUnconfirmed, wspush.ErrUnknown},
 		} {
 			if !errors.Is(tt.got, tt.want) {
@@ -268,10 +269,10 @@ func TestPushByToken(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	lone := newWorker(t, nil)
-	if err := lone.Push(ctx, conn.Token(), wspush.Text, nil); err == nil || errors.Is(err, wspush.ErrGone) {
+	if _, err := lone.Push(ctx, conn.SealedID(), wspush.Text, nil); err == nil || errors.Is(err, wspush.ErrGone) {
 		t.Errorf("without keys: %v", err)
 	}
-	if conn, _ := connectTo(t, lone); conn.Token() != "" || conn.PublicURL() != "" {
+	if conn, _ := connectTo(t, lone); conn.SealedID() != "" || conn.SealedAddress() != "" {
 		t.Error("without keys there is a token")
 	}
 }
@@ -298,14 +299,14 @@ func TestForeignTokens(t *testing.T) {
 	foreignKeys := [][]byte{bytes.Repeat([]byte("f"), 32)}
 	foreign, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Keys: foreignKeys, Address: trap}}))
 	own, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: trap}}))
-	token := own.Token()
+	token := own.SealedID()
 	other := byte('A')
 	if token[40] == other {
 		other = 'B'
 	}
 	at := "http://" + newMember(t, wspush.WorkerOptions{}).Addr().String() + "/ws/@connections/"
 	for name, bad := range map[string]string{
-		"foreign": foreign.Token(), "changed": token[:40] + string(other) + token[41:], "short": "v1.AAAA", "cut": token[:60],
+		"foreign": foreign.SealedID(), "changed": token[:40] + string(other) + token[41:], "short": "v1.AAAA", "cut": token[:60],
 	} {
 		for _, method := range []string{"POST", "GET", "DELETE", "HEAD"} {
 			resp := do(t, newRequest(t, method, at+bad, nil))
@@ -392,7 +393,7 @@ func TestForwardedAuthorization(t *testing.T) {
 			}
 		}
 	}
-	if err := other.Push(context.Background(), conn.Token(), wspush.Text, []byte("in-process")); err != nil {
+	if _, err := other.Push(context.Background(), conn.SealedID(), wspush.Text, []byte("in-process")); err != nil {
 		t.Error(err)
 	}
 	client.Expect(testutil.Text, "in-process")
@@ -414,14 +415,14 @@ func TestWorkerGone(t *testing.T) {
 	if body := text(t, resp); resp.StatusCode != 502 || !strings.Contains(body, "urn:wspush:unreachable") || strings.Contains(body, first.Addr().String()) {
 		t.Errorf("%s %s", resp.Status, body)
 	}
-	if err := other.Push(context.Background(), conn.Token(), wspush.Text, nil); !errors.Is(err, wspush.ErrUnreachable) {
+	if _, err := other.Push(context.Background(), conn.SealedID(), wspush.Text, nil); !errors.Is(err, wspush.ErrUnreachable) {
 		t.Error(err)
 	}
 	// What the other worker has answered is counted there, and what it has not, nowhere as a push.
-	if s := other.Stats(); s.Forwarded != 3 || s.Written+s.Unknown+s.Refused != 0 || s.ForwardsFailed != (wspush.ForwardStats{Unreachable: 2}) {
+	if s := other.Stats(); s.Forwarded != 3 || s.Written+s.Unknown+s.Refused != 0 || s.ForwardsFailed != (stats.Forwards{Unreachable: 2}) {
 		t.Errorf("%+v", s)
 	}
-	if err := first.Push(context.Background(), conn.Token(), wspush.Text, nil); !errors.Is(err, wspush.ErrShutdown) {
+	if _, err := first.Push(context.Background(), conn.SealedID(), wspush.Text, nil); !errors.Is(err, wspush.ErrShutdown) {
 		t.Error(err)
 	}
 	again := newMember(t, wspush.WorkerOptions{Listen: first.Addr().String()})
@@ -431,7 +432,7 @@ func TestWorkerGone(t *testing.T) {
 				t.Errorf("%s after a restart: %s", method, resp.Status)
 			}
 		}
-		if err := w.Push(context.Background(), conn.Token(), wspush.Text, nil); !errors.Is(err, wspush.ErrGone) {
+		if _, err := w.Push(context.Background(), conn.SealedID(), wspush.Text, nil); !errors.Is(err, wspush.ErrGone) {
 			t.Error(err)
 		}
 	}
@@ -465,7 +466,7 @@ func TestSharedAddress(t *testing.T) {
 	if seen[204] < 4 || seen[508] < 4 || seen[204]+seen[508] != 12 {
 		t.Errorf("answers %v", seen)
 	}
-	if err := workers[1].Push(context.Background(), conn.Token(), wspush.Text, nil); !errors.Is(err, wspush.ErrUnreachable) {
+	if _, err := workers[1].Push(context.Background(), conn.SealedID(), wspush.Text, nil); !errors.Is(err, wspush.ErrUnreachable) {
 		t.Error(err)
 	}
 	conn.Close(1000, "")
@@ -512,7 +513,7 @@ func TestForwardedUnanswered(t *testing.T) {
 	if body := text(t, resp); resp.StatusCode != 504 || !strings.Contains(body, "urn:wspush:unknown") || strings.Contains(body, `"connection"`) {
 		t.Errorf("%s %s", resp.Status, body)
 	}
-	if err := other.Push(context.Background(), conn.Token(), wspush.Text, []byte("a")); !errors.Is(err, wspush.ErrUnknown) {
+	if _, err := other.Push(context.Background(), conn.SealedID(), wspush.Text, []byte("a")); !errors.Is(err, wspush.ErrUnknown) {
 		t.Error(err)
 	}
 }
@@ -529,7 +530,7 @@ func TestForwardedTLS(t *testing.T) {
 	conn, reader := connectTo(t, holder)
 	for _, http2 := range []bool{false, true} {
 		for _, size := range []int{100, 100_000} {
-			address := "https://" + other.Addr().String() + "/ws/@connections/" + conn.Token()
+			address := "https://" + other.Addr().String() + "/ws/@connections/" + conn.SealedID()
 			resp, err := postBy(t, keeping(t, client, http2), address, big[:size])
 			if err != nil || resp.StatusCode != 204 {
 				t.Fatal(resp, err)
@@ -547,14 +548,14 @@ func TestForwardedBrokenBody(t *testing.T) {
 		"Content-Length: 100000\r\n\r\nhello", "Content-Length: 1000\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
 	} {
 		push := dialPush(t, other)
-		fmt.Fprintf(push, "POST /ws/@connections/%s HTTP/1.1\r\nHost: worker\r\n%s", conn.Token(), body)
+		fmt.Fprintf(push, "POST /ws/@connections/%s HTTP/1.1\r\nHost: worker\r\n%s", conn.SealedID(), body)
 		_ = push.(*net.TCPConn).CloseWrite()
 		answer, _ := io.ReadAll(push)
 		if !bytes.HasPrefix(answer, []byte("HTTP/1.1 400 ")) {
 			t.Errorf("%.100q", answer)
 		}
 	}
-	if err := conn.Push(context.Background(), wspush.Text, []byte("the only one")); err != nil {
+	if _, err := conn.Push(context.Background(), wspush.Text, []byte("the only one")); err != nil {
 		t.Error(err)
 	}
 	client.Expect(testutil.Text, "the only one")
@@ -619,7 +620,7 @@ func TestClusterOptions(t *testing.T) {
 	client := testutil.Dial(t, serve(t, w, nil), testutil.Options{})
 	greeting := client.Text()
 	for conn := range w.Conns() {
-		if got := conn.PublicURL(); got != greeting || got != "https://push.example.com/p/ws/@connections/"+conn.Token() || got != conn.PublicURL() {
+		if got := conn.SealedAddress(); got != greeting || got != "https://push.example.com/p/ws/@connections/"+conn.SealedID() || got != conn.SealedAddress() {
 			t.Errorf("greeting %s, PublicURL %s", greeting, got)
 		}
 	}

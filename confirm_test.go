@@ -20,18 +20,23 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// receipt is what a PushConfirmed returns.
-type receipt struct {
+// confirmation is what a confirmed push returns.
+type confirmation struct {
 	roundTrip time.Duration
 	err       error
 }
 
-// confirm pushes in a goroutine.
-func confirm(ctx context.Context, conn *wspush.Conn, data string) <-chan receipt {
-	result := make(chan receipt, 1)
+// confirm pushes in a goroutine. A ctx without a deadline gets one that is far off, so that only what the test does ends the wait.
+func confirm(ctx context.Context, conn *wspush.Conn, data string) <-chan confirmation {
+	result := make(chan confirmation, 1)
 	go func() {
-		roundTrip, err := conn.PushConfirmed(ctx, wspush.Text, []byte(data))
-		result <- receipt{roundTrip, err}
+		if _, ok := ctx.Deadline(); !ok {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, time.Hour)
+			defer cancel()
+		}
+		receipt, err := conn.Push(ctx, wspush.Text, []byte(data), wspush.Confirmed())
+		result <- confirmation{receipt.RoundTrip, err}
 	}()
 	return result
 }
@@ -47,7 +52,7 @@ func expectFrame(t testing.TB, client *testutil.Client, op testutil.Opcode, payl
 func pong(client *testutil.Client, number string) { client.Send(testutil.Pong, []byte(number)) }
 
 // pending fails the test if something comes from the channel although nothing else is going on.
-func pending(t testing.TB, result <-chan receipt) {
+func pending(t testing.TB, result <-chan confirmation) {
 	t.Helper()
 	synctest.Wait()
 	select {
@@ -61,10 +66,10 @@ func pending(t testing.TB, result <-chan receipt) {
 func TestPushConfirmed(t *testing.T) {
 	staged(t, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
 		for i, size := range []int{0, 1, 125, 126, 65536, len(big)} {
-			result := make(chan receipt, 1)
+			result := make(chan confirmation, 1)
 			go func() {
-				roundTrip, err := w.PushConfirmed(context.Background(), conn.ID(), wspush.Binary, []byte(big[:size]))
-				result <- receipt{roundTrip, err}
+				receipt, err := w.Push(context.Background(), conn.ID(), wspush.Binary, []byte(big[:size]), wspush.Confirmed())
+				result <- confirmation{receipt.RoundTrip, err}
 			}()
 			number := strconv.Itoa(i + 1)
 			expectFrame(t, client, testutil.Binary, big[:size])
@@ -79,7 +84,7 @@ func TestPushConfirmed(t *testing.T) {
 				t.Errorf("%d bytes: %+v", size, r)
 			}
 		}
-		if rtt := conn.RoundTrip(); rtt <= 0 || rtt > time.Minute {
+		if rtt := conn.Info().RoundTrip; rtt <= 0 || rtt > time.Minute {
 			t.Errorf("RoundTrip: %v", rtt)
 		}
 		if s := w.Stats(); s.Written != 6 || s.Confirmed != 6 || s.Refused != 0 || s.Unknown != 0 {
@@ -91,14 +96,14 @@ func TestPushConfirmed(t *testing.T) {
 // One ping is on its way at a time. One pong confirms everything that went out before its ping, and nothing after it, however
 // often the timers have repeated it; only then comes the next ping, behind everything that wants it.
 func TestConfirmCumulative(t *testing.T) {
-	opts := &wspush.Options{PingInterval: 10 * time.Second, IdleTimeout: time.Minute}
+	opts := &wspush.HandlerOptions{PingInterval: 10 * time.Second, IdleTimeout: time.Minute}
 	bubble(t, wspush.WorkerOptions{}, opts, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
 		ctx := context.Background()
 		first := confirm(ctx, conn, "first")
 		expectFrame(t, client, testutil.Text, "first")
 		expectFrame(t, client, testutil.Ping, "1")
 		<-time.After(time.Second)
-		var later []<-chan receipt
+		var later []<-chan confirmation
 		for i := range 3 {
 			later = append(later, confirm(ctx, conn, fmt.Sprint("later ", i)))
 			expectFrame(t, client, testutil.Text, fmt.Sprint("later ", i))
@@ -109,14 +114,14 @@ func TestConfirmCumulative(t *testing.T) {
 		}
 		pending(t, first)
 		pong(client, "1")
-		if r := <-first; r != (receipt{11 * time.Second, nil}) {
+		if r := <-first; r != (confirmation{11 * time.Second, nil}) {
 			t.Errorf("first: %+v", r)
 		}
 		expectFrame(t, client, testutil.Ping, "2")
 		for _, l := range later {
 			pending(t, l)
 		}
-		if rtt := conn.RoundTrip(); rtt != 11*time.Second {
+		if rtt := conn.Info().RoundTrip; rtt != 11*time.Second {
 			t.Errorf("RoundTrip: %v, want that of the first ping", rtt)
 		}
 		pong(client, "1") // the answer to the second of the same number
@@ -124,11 +129,11 @@ func TestConfirmCumulative(t *testing.T) {
 		<-time.After(time.Second)
 		pong(client, "2")
 		for _, l := range later {
-			if r := <-l; r != (receipt{11 * time.Second, nil}) {
+			if r := <-l; r != (confirmation{11 * time.Second, nil}) {
 				t.Errorf("later: %+v", r)
 			}
 		}
-		if rtt := conn.RoundTrip(); rtt != time.Second {
+		if rtt := conn.Info().RoundTrip; rtt != time.Second {
 			t.Errorf("RoundTrip: %v, want that of the second ping", rtt)
 		}
 	})
@@ -141,7 +146,7 @@ func TestConfirmAmongOthers(t *testing.T) {
 		var plain sync.WaitGroup
 		push := func(data string) {
 			plain.Go(func() {
-				if err := conn.Push(ctx, wspush.Text, []byte(data)); err != nil {
+				if _, err := conn.Push(ctx, wspush.Text, []byte(data)); err != nil {
 					t.Errorf("%q: %v", data, err)
 				}
 			})
@@ -271,7 +276,7 @@ func TestConfirmEnds(t *testing.T) {
 	}
 	for name, tt := range ends {
 		t.Run(name, func(t *testing.T) {
-			opts := &wspush.Options{PingInterval: 50 * time.Second, IdleTimeout: time.Minute}
+			opts := &wspush.HandlerOptions{PingInterval: 50 * time.Second, IdleTimeout: time.Minute}
 			bubble(t, wspush.WorkerOptions{}, opts, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
 				result := confirm(context.Background(), conn, "hello")
 				expectFrame(t, client, testutil.Text, "hello")
@@ -322,7 +327,7 @@ func TestConfirmBeforeClose(t *testing.T) {
 		expectFrame(t, client, testutil.Ping, "2")
 		expectFrame(t, client, testutil.Close, "\x03\xe8")
 		pong(client, "2") // the latest is enough (RFC 6455 section 5.5.3)
-		for i, result := range []<-chan receipt{first, second, third} {
+		for i, result := range []<-chan confirmation{first, second, third} {
 			if r := <-result; r.err != nil {
 				t.Errorf("%d: %v", i, r.err)
 			}
@@ -331,75 +336,156 @@ func TestConfirmBeforeClose(t *testing.T) {
 	})
 }
 
-// In a callback of the same connection nobody would read the pong, so PushConfirmed fails at once, also if it is the first in
-// the process; in another's it does what it should, even while one of the same runs.
+// confirmations is two clients whose callbacks push to each other, or to themselves, with Confirmed, in a bubble.
+type confirmations struct {
+	a, b    *testutil.Client
+	results chan confirmedPush
+	release chan struct{} // lets callbacks go on that got "wait"
+}
+
+type confirmedPush struct {
+	from, to *wspush.Conn
+	confirmation
+	took time.Duration
+}
+
+// newConfirmations connects two clients, neither of which answers pings by itself. A message "push to self" or "push to other"
+// has the callback push "hello"; "wait and …" has it wait for release before.
+func newConfirmations(t *testing.T, ctx context.Context) *confirmations {
+	w := newWorker(t, &wspush.WorkerOptions{NoListen: true, Advertise: []string{"http://push.test"}})
+	c := &confirmations{results: make(chan confirmedPush, 10), release: make(chan struct{})}
+	conns := make([]*wspush.Conn, 2)
+	h := newHandler(t, w, &wspush.HandlerOptions{OnMessage: func(from *wspush.Conn, _ wspush.MessageType, data []byte) {
+		what, waits := strings.CutPrefix(string(data), "wait and ")
+		if waits {
+			<-c.release
+		}
+		to := from
+		if what == "push to other" {
+			if to = conns[0]; from == to {
+				to = conns[1]
+			}
+		} else if what != "push to self" {
+			return
+		}
+		begun := time.Now()
+		receipt, err := to.Push(ctx, wspush.Text, []byte("hello"), wspush.Confirmed())
+		c.results <- confirmedPush{from, to, confirmation{receipt.RoundTrip, err}, time.Since(begun)}
+	}})
+	for i, client := range []**testutil.Client{&c.a, &c.b} {
+		*client = testutil.Handshake(t, testutil.Pipe(t, h), testutil.Options{Timeout: -1})
+		conns[i], _ = greeted(t, w, *client)
+	}
+	return c
+}
+
+// A callback may wait for the confirmation of another connection, also while that runs a callback, and whichever began first.
 func TestConfirmInCallback(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorker(t, &wspush.WorkerOptions{NoListen: true, Advertise: []string{"http://push.test"}})
-		type result struct {
-			where string
-			err   error
+		c := newConfirmations(t, t.Context())
+		for _, pair := range [][2]*testutil.Client{{c.a, c.b}, {c.b, c.a}} {
+			from, to := pair[0], pair[1]
+			from.Send(testutil.Text, []byte("wait and push to other"))
+			to.Send(testutil.Text, []byte("wait and return"))
+			synctest.Wait() // both callbacks have begun
+			go func() { c.release <- struct{}{}; c.release <- struct{}{} }()
+			expectFrame(t, to, testutil.Text, "hello")
+			ping := to.NextFrame()
+			to.Send(testutil.Pong, ping.Payload)
+			if r := <-c.results; r.err != nil || r.from == r.to {
+				t.Errorf("%+v", r)
+			}
 		}
-		results := make(chan result, 10)
-		release := make(chan bool)
-		confirmTo := func(where string, c *wspush.Conn) {
-			_, err := c.PushConfirmed(context.Background(), wspush.Text, []byte(where))
-			results <- result{where, err}
-		}
-		var other *wspush.Conn
-		h := newHandler(t, w, &wspush.Options{
-			OnConnect: func(c *wspush.Conn) { confirmTo("OnConnect", c) },
-			OnMessage: func(c *wspush.Conn, _ wspush.MessageType, data []byte) {
-				switch string(data) {
-				case "self":
-					confirmTo("OnMessage", c)
-				case "other":
-					confirmTo("another's OnMessage", other)
-				case "wait":
-					<-release
+		c.a.SendClose(1000, "")
+		c.b.SendClose(1000, "")
+	})
+}
+
+// Nobody reads the pong to a push in a callback of the same connection, nor if two callbacks wait for each other's. Then the push
+// waits until its context ends, or for 5 s if that has no deadline, although the message is written.
+func TestConfirmInOwnCallback(t *testing.T) {
+	for name, tt := range map[string]struct {
+		timeout time.Duration // of the context; 0: none
+		to      string
+		want    time.Duration
+	}{
+		"without a deadline":           {0, "push to self", 5 * time.Second},
+		"with an earlier one":          {time.Second, "push to self", time.Second},
+		"with a later one":             {time.Minute, "push to self", time.Minute},
+		"two that wait for each other": {0, "push to other", 5 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx := t.Context()
+				if tt.timeout > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, tt.timeout)
+					defer cancel()
 				}
-			},
-			OnDisconnect: func(c *wspush.Conn, _ error) { confirmTo("OnDisconnect", c) },
+				c := newConfirmations(t, ctx)
+				begun := time.Now()
+				for _, client := range []*testutil.Client{c.a, c.b} {
+					client.Send(testutil.Text, []byte("wait and "+tt.to))
+				}
+				synctest.Wait()
+				for range 2 {
+					c.release <- struct{}{}
+				}
+				for _, client := range []*testutil.Client{c.a, c.b} { // it is written, and confirmed, and this is not read
+					expectFrame(t, client, testutil.Text, "hello")
+					ping := client.NextFrame()
+					go client.Send(testutil.Pong, ping.Payload)
+				}
+				if time.Since(begun) != 0 {
+					t.Errorf("the message was written after %v", time.Since(begun))
+				}
+				unknown := 0
+				for range 2 {
+					r := <-c.results
+					if errors.Is(r.err, wspush.ErrUnknown) {
+						unknown++
+					}
+					if r.took != tt.want {
+						t.Errorf("%v after %v, want it after %v", r.err, r.took, tt.want)
+					}
+				}
+				// Of two that wait for each other, one may see the other's callback return in the same instant.
+				if unknown == 0 || unknown == 1 && tt.to == "push to self" {
+					t.Errorf("the outcome of %d is unknown", unknown)
+				}
+				// The connections are as good as before.
+				go func() { c.release <- struct{}{} }()
+				c.a.Send(testutil.Text, []byte("wait and return"))
+				c.a.SendClose(1000, "")
+				c.b.SendClose(1000, "")
+			})
 		})
-		a := testutil.Handshake(t, testutil.Pipe(t, h), testutil.Options{Timeout: -1})
-		greeted(t, w, a)
-		if r := <-results; r.where != "OnConnect" || r.err == nil || errors.Is(r.err, wspush.ErrUnknown) {
-			t.Errorf("%+v", r)
-		}
-		for range 2 {
-			a.Send(testutil.Text, []byte("self"))
-			if r := <-results; r.where != "OnMessage" || r.err == nil || errors.Is(r.err, wspush.ErrUnknown) {
-				t.Errorf("%+v", r)
+	}
+}
+
+// What has no deadline gets one, so that nobody waits for ever for a client that does not answer.
+func TestConfirmDefaultTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorker(t, &wspush.WorkerOptions{NoListen: true, Advertise: []string{"http://push.test"}})
+		client := testutil.Handshake(t, testutil.Pipe(t, newHandler(t, w, nil)), testutil.Options{Timeout: -1})
+		conn, _ := greeted(t, w, client)
+		for _, push := range []func() (wspush.Receipt, error){
+			func() (wspush.Receipt, error) { return conn.Push(t.Context(), wspush.Text, nil, wspush.Confirmed()) },
+			func() (wspush.Receipt, error) {
+				return w.Push(t.Context(), conn.ID(), wspush.Text, nil, wspush.Confirmed())
+			},
+		} {
+			begun := time.Now()
+			result := make(chan error, 1)
+			go func() { result <- outcome(push()) }()
+			expectFrame(t, client, testutil.Text, "")
+			ping := client.NextFrame()
+			if err := <-result; !errors.Is(err, wspush.ErrUnknown) || time.Since(begun) != 5*time.Second {
+				t.Errorf("%v after %v", err, time.Since(begun))
 			}
+			pong(client, string(ping.Payload))
 		}
-		b := testutil.Handshake(t, testutil.Pipe(t, h), testutil.Options{Timeout: -1})
-		other, _ = greeted(t, w, b)
-		<-results
-		b.Send(testutil.Text, []byte("wait"))
-		synctest.Wait()
-		a.Send(testutil.Text, []byte("other"))
-		expectFrame(t, b, testutil.Text, "another's OnMessage")
-		expectFrame(t, b, testutil.Ping, "1")
-		released := make(chan struct{})
-		go func() { defer close(released); pong(b, "1") }()
-		synctest.Wait()
-		select {
-		case r := <-results:
-			t.Errorf("%+v, although the pong cannot have been read", r)
-		default:
-		}
-		close(release)
-		<-released
-		if r := <-results; r.where != "another's OnMessage" || r.err != nil {
-			t.Errorf("%+v", r)
-		}
-		for _, client := range []*testutil.Client{a, b} {
-			client.SendClose(1000, "")
-			client.AwaitClose()
-			if r := <-results; r.where != "OnDisconnect" || !errors.Is(r.err, wspush.ErrGone) {
-				t.Errorf("%+v", r)
-			}
-		}
+		client.SendClose(1000, "")
 	})
 }
 
@@ -441,7 +527,7 @@ func TestConfirmFewPings(t *testing.T) {
 	for range publishers {
 		pushing.Go(func() {
 			for range each {
-				if _, err := conn.PushConfirmed(context.Background(), wspush.Text, []byte("hello")); err != nil {
+				if _, err := conn.Push(context.Background(), wspush.Text, []byte("hello"), wspush.Confirmed()); err != nil {
 					t.Error(err)
 				}
 			}
@@ -496,8 +582,8 @@ func TestConfirmedIsReceived(t *testing.T) {
 					}
 					var err error
 					if random.IntN(3) == 0 {
-						err = conn.Push(ctx, wspush.Text, []byte(data))
-					} else if _, err = conn.PushConfirmed(ctx, wspush.Text, []byte(data)); err == nil {
+						_, err = conn.Push(ctx, wspush.Text, []byte(data))
+					} else if _, err = conn.Push(ctx, wspush.Text, []byte(data), wspush.Confirmed()); err == nil {
 						mu.Lock()
 						if read[data] != 1 {
 							t.Errorf("confirmed, and read %d times", read[data])
@@ -641,7 +727,7 @@ func TestConfirmTimeoutHTTP(t *testing.T) {
 				}
 				begin := time.Now()
 				resp := httptest.NewRecorder()
-				w.ServeHTTP(resp, httptest.NewRequest(http.MethodPost, conn.URLs()[0]+query, strings.NewReader("hello")))
+				w.ServeHTTP(resp, httptest.NewRequest(http.MethodPost, conn.PathAddresses()[0]+query, strings.NewReader("hello")))
 				if took := time.Since(begin); took != want.wait || resp.Code != want.status {
 					t.Errorf("%d after %v", resp.Code, took)
 				}
@@ -676,7 +762,7 @@ func TestNoPingAfterClose(t *testing.T) {
 		expectFrame(t, client, testutil.Text, "second")
 		client.SendClose(1000, "")
 		expectFrame(t, client, testutil.Close, "\x03\xe8")
-		for _, result := range []<-chan receipt{first, second} {
+		for _, result := range []<-chan confirmation{first, second} {
 			if r := <-result; !errors.Is(r.err, wspush.ErrUnknown) {
 				t.Error(r)
 			}
@@ -750,7 +836,7 @@ func TestConfirmAheadOfBacklog(t *testing.T) {
 		expectFrame(t, client, testutil.Ping, "1")
 		second := confirm(ctx, conn, "second")
 		expectFrame(t, client, testutil.Text, "second")
-		var later []<-chan receipt
+		var later []<-chan confirmation
 		for range 5 {
 			later = append(later, confirm(ctx, conn, "later"))
 			synctest.Wait()
@@ -760,7 +846,7 @@ func TestConfirmAheadOfBacklog(t *testing.T) {
 		expectFrame(t, client, testutil.Text, "later") // has begun already
 		expectFrame(t, client, testutil.Ping, "2")
 		pong(client, "2")
-		for _, result := range []<-chan receipt{second, later[0]} {
+		for _, result := range []<-chan confirmation{second, later[0]} {
 			if r := <-result; r.err != nil {
 				t.Error(r)
 			}
@@ -789,14 +875,14 @@ func TestConfirmDuringEarlyCallback(t *testing.T) {
 		var early *wspush.Conn
 		results := make(chan error, 1)
 		release := make(chan bool)
-		h := newHandler(t, w, &wspush.Options{OnMessage: func(c *wspush.Conn, _ wspush.MessageType, data []byte) {
+		h := newHandler(t, w, &wspush.HandlerOptions{OnMessage: func(c *wspush.Conn, _ wspush.MessageType, data []byte) {
 			if string(data) == "wait" {
 				<-release
 				return
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
-			_, err := early.PushConfirmed(ctx, wspush.Text, []byte("x"))
+			_, err := early.Push(ctx, wspush.Text, []byte("x"), wspush.Confirmed())
 			results <- err
 		}})
 		b := testutil.Handshake(t, testutil.Pipe(t, h), testutil.Options{Timeout: -1})
@@ -807,7 +893,7 @@ func TestConfirmDuringEarlyCallback(t *testing.T) {
 		reading.Go(func() { _, _ = io.Copy(io.Discard, b.Conn()) })
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		if _, err := early.PushConfirmed(ctx, wspush.Text, nil); !errors.Is(err, wspush.ErrUnknown) {
+		if _, err := early.Push(ctx, wspush.Text, nil, wspush.Confirmed()); !errors.Is(err, wspush.ErrUnknown) {
 			t.Errorf("from no callback: %v", err)
 		}
 		a := testutil.Handshake(t, testutil.Pipe(t, h), testutil.Options{Timeout: -1})

@@ -13,13 +13,14 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/wspush/wspush/internal/socket"
+	"github.com/wspush/wspush/internal/wire"
 )
 
-// A Conn is one client's WebSocket, from its greeting to its end. It is safe for concurrent use. Once it has ended, Push
-// and Close return ErrGone, and everything else still answers.
+// A Conn is one client's WebSocket, from its greeting to its end. It is safe for concurrent use. After the end, Push and Close
+// return ErrGone, and all other methods still answer.
 type Conn struct {
 	id          string
-	next        *Conn // the registry's
+	next        *Conn // guarded by the registry
 	shared      *shared
 	value       any
 	remoteAddr  string
@@ -27,38 +28,38 @@ type Conn struct {
 	path        string
 	connectedAt time.Time
 
-	socket *socket.Socket // set by attach, before anyone but Shutdown knows the connection
+	socket *socket.Socket // set once by attach, before anything but Shutdown can reach the connection
 
-	mu      sync.Mutex  // guards what follows but calling, and socket while it is being set; the registry's may be locked within
-	reason  *CloseError // the first reason to end; nil while the connection lives
-	isCut   bool
-	calling atomic.Uint64   // which goroutine runs a callback of the application; see callback.go
-	ctx     context.Context // nil until somebody asks for it
-	cancel  context.CancelCauseFunc
+	calling atomic.Bool // a callback of the application is running
+
+	mu     sync.Mutex  // guards the fields below, and the setting of socket; the registry's lock may be taken while it is held
+	reason *CloseError // the first reason to end; nil while the connection lives
+	isCut  bool
+	ctx    context.Context // nil until Context is called
+	cancel context.CancelCauseFunc
 }
 
-// shared is what a worker's connections have in common. They know nothing else of the worker.
+// shared is what the connections of a worker have in common. They know nothing else of the worker.
 type shared struct {
 	registry     *registry
 	bases        []base
-	public       *base    // of any worker; nil if there is none
-	cluster      *cluster // nil if there is none
+	public       *base    // leads to any worker of the cluster; nil without WorkerOptions.PublicURL
+	cluster      *cluster // nil without WorkerOptions.Cluster
 	maxPushBytes int64
 	log          *slog.Logger
 	count        counters
-	sendings     sync.Pool   // of *sending
-	confirms     atomic.Bool // PushConfirmed has been called in-process
+	sendings     sync.Pool // of *sending
 }
 
-// ID returns the connection's ID: a random version 4 UUID in canonical lower-case text (RFC 9562), never used again.
-// Whoever knows it can push to the client, so it belongs in no log.
+// ID returns the connection's ID: a random version 4 UUID in canonical lower-case text (RFC 9562), never used again. Anyone who
+// knows it can push to the client, so keep it out of logs.
 func (c *Conn) ID() string { return c.id }
 
-// String returns the first 8 digits of the ID, which are enough to tell connections apart in a log, and no right to push.
+// String returns the first 8 digits of the ID: enough to tell connections apart in a log, too few to push with.
 func (c *Conn) String() string { return c.id[:8] }
 
-// Addresses returns the connection's addresses in the form that names the ID as the URL's user, one for each host that the
-// worker advertises: http://ID@10.0.0.5:48775/ws. The default greeting holds them.
+// Addresses returns the connection's addresses in the form that the default greeting uses, with the ID as the user of the URL:
+// http://ID@10.0.0.5:48775/ws. There is one for each host that the worker advertises.
 func (c *Conn) Addresses() []string {
 	all := make([]string, len(c.shared.bases))
 	for i, b := range c.shared.bases {
@@ -67,9 +68,9 @@ func (c *Conn) Addresses() []string {
 	return all
 }
 
-// URLs returns the connection's addresses in the form that names the ID in the path: http://10.0.0.5:48775/ws/@connections/ID.
-// Every HTTP client can use it; several, browsers among them, refuse or drop a user in a URL.
-func (c *Conn) URLs() []string {
+// PathAddresses returns the same addresses in the form that has the ID in the path: http://10.0.0.5:48775/ws/@connections/ID.
+// Every HTTP client can use it, while several, browsers among them, refuse or drop the user of a URL.
+func (c *Conn) PathAddresses() []string {
 	all := make([]string, len(c.shared.bases))
 	for i, b := range c.shared.bases {
 		all[i] = b.url(c.path, c.id)
@@ -77,68 +78,98 @@ func (c *Conn) URLs() []string {
 	return all
 }
 
-// Token returns what names the connection to every worker of the Cluster: for Worker.Push, and in place of the ID in any
-// address of theirs. It is the same each time, as long as the first key is. Without WorkerOptions.Cluster it is "".
-func (c *Conn) Token() string {
+// SealedID returns the ID that every worker of the Cluster understands: Worker.Push accepts it, and so does every address in
+// place of the ID. It stays the same while the first key does. Without WorkerOptions.Cluster it is "".
+func (c *Conn) SealedID() string {
 	if c.shared.cluster == nil {
 		return ""
 	}
-	return c.shared.cluster.token(c.id)
+	return c.shared.cluster.sealedID(c.id)
 }
 
-// PublicURL returns the connection's sealed address, which leads to it through any worker of the Cluster:
-// https://push.example.com/ws/@connections/TOKEN. Without WorkerOptions.PublicURL it is "".
-func (c *Conn) PublicURL() string {
+// SealedAddress returns the address that leads to the connection through any worker of the Cluster:
+// https://push.example.com/ws/@connections/SEALED-ID. Without WorkerOptions.PublicURL it is "".
+func (c *Conn) SealedAddress() string {
 	if c.shared.public == nil {
 		return ""
 	}
-	return c.shared.public.url(c.path, c.Token())
+	return c.shared.public.url(c.path, c.SealedID())
 }
 
-// Push sends data to the client as one message, and returns nil once every byte of it is written to the socket. The
-// messages of one connection are written in the order in which Push was called, each of them whole.
+// Receipt is what a successful push returns: how far the message has come (State), and, if the client has confirmed it, how
+// long that took (RoundTrip).
+type Receipt = wire.Receipt
+
+// State says how far a message has come: Written or Received.
+type State = wire.State
+
+const (
+	// Written: every byte of the message is written to the client's socket. The kernel has it; the client may not have read it.
+	Written = wire.Written
+	// Received: the client's WebSocket endpoint has read the message. See [Confirmed].
+	Received = wire.Received
+)
+
+// PushOption changes what a push does: see [Confirmed]. The zero value changes nothing.
+type PushOption = wire.PushOption
+
+// Confirmed makes a push wait until the client's WebSocket endpoint has read the message: State is then Received, and RoundTrip
+// the time from the writing of the message to the proof. The proof is the pong to a ping that follows the message (RFC 6455
+// section 5.5.2): frames are read in order, and every client answers pings without any code of its own.
 //
-// An error that matches ErrUnknown means that part of the message may have been written. Every other means that nothing
-// was and nothing will be: ErrGone, ErrBusy, ErrTooLarge, ErrInvalidUTF8, ErrShutdown, or ctx's error. ctx bounds only the
-// wait: if it ends before the message has begun, the message is withdrawn; after that the connection finishes it, and
-// Push returns ErrUnknown. The connection is unharmed either way, and its own end ends the wait as well. An empty message
-// is a message. data is not kept.
-func (c *Conn) Push(ctx context.Context, typ MessageType, data []byte) error {
+// It does not prove that the client's application has handled the message: a browser answers pings while a page's script is
+// busy. And a proxy that terminates the WebSocket, rather than passing it through, answers in place of its client.
+//
+// A confirmed push whose context has no deadline waits for at most 5 s, as by HTTP. ErrUnknown then also means that the message
+// may have been written in full but was not confirmed before the wait, or the connection, ended.
+//
+// Do not wait for a confirmation in a callback of the same connection (HandlerOptions.OnConnect, OnMessage): the connection is
+// not read until the callback returns, so the push is written but always ends with ErrUnknown. Confirmations of other
+// connections are fine there.
+func Confirmed() PushOption { return wire.Confirmed() }
+
+// confirmWait is how long a confirmed push without a deadline waits.
+const confirmWait = 5 * time.Second
+
+// Push sends data to the client as one message, and returns once every byte of it is written to the socket, or, with
+// [Confirmed], once the client has read it. The messages of one connection are written in the order in which Push was called,
+// each of them whole.
+//
+// An error that matches ErrUnknown means that part of the message may have been written. Any other error means that nothing was
+// written, and nothing will be: ErrGone, ErrBusy, ErrTooLarge, ErrInvalidUTF8, ErrShutdown, or ctx's error. ctx bounds only the
+// wait: if it ends before the message has begun, the message is withdrawn; after that the connection finishes the message, and
+// Push returns ErrUnknown. Either way the connection is unharmed. The end of the connection ends the wait as well. An empty
+// message is a message. data is not kept.
+func (c *Conn) Push(ctx context.Context, typ MessageType, data []byte, opts ...PushOption) (Receipt, error) {
+	return c.push(ctx, typ, data, wire.Options(opts))
+}
+
+func (c *Conn) push(ctx context.Context, typ MessageType, data []byte, o wire.PushOptions) (Receipt, error) {
 	err := checkMessage(typ, data, c.shared.maxPushBytes)
+	var roundTrip time.Duration
 	if err == nil {
-		_, err = c.send(ctx, typ, data, false)
+		roundTrip, err = c.send(ctx, typ, data, o.Confirmed)
 	}
-	c.shared.count.push(err)
-	return err
+	if o.Confirmed {
+		c.shared.count.pushConfirmed(err)
+	} else {
+		c.shared.count.push(err)
+	}
+	return receiptOf(o, roundTrip, err)
 }
 
-// PushConfirmed is Push, but returns nil only when the client's WebSocket endpoint has read the message: a ping goes out
-// after it (RFC 6455 section 5.5.2), and frames are read in order, so the pong to it proves that. It needs no code in the
-// client. roundTrip is the time from the writing of the message to the pong.
-//
-// It does not mean that the client's application has handled the message: a browser answers pings while a page's script is
-// busy. A proxy that terminates the WebSocket, rather than passing it through, answers in its client's stead.
-//
-// Errors are those of Push. Of them, ErrUnknown means here that the message may have been written, in part or in full, and
-// was not confirmed when the connection ended, or ctx did. A ctx that never ends has PushConfirmed wait for as long as the
-// connection lives. In a callback of the same connection it fails at once, with an error that is none of these, and
-// nothing is written: nobody would read the pong.
-func (c *Conn) PushConfirmed(ctx context.Context, typ MessageType, data []byte) (roundTrip time.Duration, err error) {
-	if !c.shared.confirms.Load() { // a store would cost every other core its copy
-		c.shared.confirms.Store(true)
-	}
-	switch err = checkMessage(typ, data, c.shared.maxPushBytes); {
+// receiptOf returns what Push returns for a push that has come to err.
+func receiptOf(o wire.PushOptions, roundTrip time.Duration, err error) (Receipt, error) {
+	switch {
 	case err != nil:
-	case c.endReason() == nil && c.inCallback():
-		err = errInCallback
-	default:
-		roundTrip, err = c.send(ctx, typ, data, true)
+		return Receipt{}, err
+	case o.Confirmed:
+		return Receipt{State: Received, RoundTrip: roundTrip}, nil
 	}
-	c.shared.count.pushConfirmed(err)
-	return roundTrip, err
+	return Receipt{State: Written}, nil
 }
 
-// send is Push or PushConfirmed with a message that has been checked.
+// send pushes a message that has been checked.
 func (c *Conn) send(ctx context.Context, typ MessageType, data []byte, confirm bool) (roundTrip time.Duration, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
@@ -147,11 +178,17 @@ func (c *Conn) send(ctx context.Context, typ MessageType, data []byte, confirm b
 	if s == nil {
 		return 0, err
 	}
-	return c.await(ctx, s)
+	var limit time.Duration
+	if confirm {
+		if _, ok := ctx.Deadline(); !ok {
+			limit = confirmWait
+		}
+	}
+	return c.await(ctx, s, limit)
 }
 
-// begin sends a message, and returns the outcome if that is known at once; otherwise it returns what await is to wait for. A
-// message that is to be confirmed is pending unless it fails.
+// begin starts to send a message. It returns the outcome if that is known at once, and otherwise what await has to wait for. A
+// message to be confirmed is pending unless it fails.
 func (c *Conn) begin(typ MessageType, data []byte, confirm bool) (pending *sending, err error) {
 	s, _ := c.shared.sendings.Get().(*sending)
 	if s == nil {
@@ -161,7 +198,7 @@ func (c *Conn) begin(typ MessageType, data []byte, confirm bool) (pending *sendi
 	if waiting {
 		return s, nil
 	}
-	if confirm && err == nil { // faster than Start could say so
+	if confirm && err == nil { // the pong came before Start returned
 		s.settle(nil)
 		return s, nil
 	}
@@ -169,24 +206,31 @@ func (c *Conn) begin(typ MessageType, data []byte, confirm bool) (pending *sendi
 	return nil, err
 }
 
-// await returns the outcome of what begin has left pending, or gives it up when ctx ends. The round trip is that of a
-// message which has been confirmed.
-func (c *Conn) await(ctx context.Context, s *sending) (roundTrip time.Duration, err error) {
-	// Most often others are about to push, too, and whoever writes for all of them to do so. To have let them goes faster
-	// than to sleep and be woken.
+// await returns the outcome of what begin has left pending. It gives the message up when ctx ends, or, if limit is positive, as
+// if ctx had a deadline that far away. roundTrip is that of a confirmed message.
+func (c *Conn) await(ctx context.Context, s *sending, limit time.Duration) (roundTrip time.Duration, err error) {
+	// Yield first: other pushers can then share the write, and being woken costs more.
 	runtime.Gosched()
 	select {
 	case err = <-s.settled:
 		return c.settled(s, err)
 	default:
 	}
+	var over <-chan time.Time
+	if limit > 0 {
+		over = s.after(limit)
+		defer s.timer.Stop()
+	}
 	select {
 	case err = <-s.settled:
 		return c.settled(s, err)
 	case <-ctx.Done():
+		err = ctx.Err()
+	case <-over:
+		err = context.DeadlineExceeded
 	}
-	// From here on the message may be the socket's for longer than the caller waits, so it is not used again.
-	err, decided := c.socket.Abandon(&s.message, ctx.Err())
+	// The socket may use the message for longer than the caller waits, so s does not go back to the pool.
+	err, decided := c.socket.Abandon(&s.message, err)
 	if !decided {
 		if err = <-s.settled; err == nil {
 			roundTrip = s.message.RoundTrip()
@@ -195,7 +239,7 @@ func (c *Conn) await(ctx context.Context, s *sending) (roundTrip time.Duration, 
 	return roundTrip, c.outcome(err)
 }
 
-// settled returns the outcome of a message that nobody uses any more.
+// settled returns the outcome of a message that the socket no longer uses.
 func (c *Conn) settled(s *sending, err error) (roundTrip time.Duration, _ error) {
 	roundTrip = s.message.RoundTrip()
 	c.shared.release(s)
@@ -207,6 +251,7 @@ type sending struct {
 	message socket.Message
 	settled chan error
 	settle  func(error)
+	timer   *time.Timer // nil until after is called; stopped in the pool
 }
 
 func newSending() *sending {
@@ -215,14 +260,24 @@ func newSending() *sending {
 	return s
 }
 
-// release takes back what nobody uses any more, without the data of the caller's.
+// after returns a channel that gets a value after d.
+func (s *sending) after(d time.Duration) <-chan time.Time {
+	if s.timer == nil {
+		s.timer = time.NewTimer(d)
+	} else {
+		s.timer.Reset(d)
+	}
+	return s.timer.C
+}
+
+// release puts s back into the pool. Its message must no longer be in use.
 func (sh *shared) release(s *sending) {
 	s.message = socket.Message{}
 	sh.sendings.Put(s)
 }
 
-// start begins to send a message as m, to be confirmed or not. If it is pending, settled is called with what is yet to be
-// put through outcome, under a lock: it must not wait or call anything of the connection. Otherwise err is the result.
+// start begins to send data as m. If m is then pending, settled will be called, with an error that outcome translates; it is
+// called under a lock of the socket, so it must neither wait nor call the connection. Otherwise err is the result.
 func (c *Conn) start(m *socket.Message, typ MessageType, data []byte, confirm bool, settled func(error)) (pending bool, err error) {
 	if err := c.socket.Prepare(m, typ == Binary, data, settled); err != nil {
 		return false, err
@@ -234,7 +289,7 @@ func (c *Conn) start(m *socket.Message, typ MessageType, data []byte, confirm bo
 	return pending, c.outcome(err)
 }
 
-// outcome turns what became of a message into what Push returns.
+// outcome turns the socket's error for a message into that of Push.
 func (c *Conn) outcome(err error) error {
 	switch err {
 	case socket.ErrFull:
@@ -260,7 +315,7 @@ func (c *Conn) outcome(err error) error {
 	return err // nil, or a context's
 }
 
-// checkMessage refuses what must not be sent to any client.
+// checkMessage refuses messages that must not be sent to any client.
 func checkMessage(typ MessageType, data []byte, limit int64) error {
 	switch {
 	case typ != Text && typ != Binary:
@@ -273,12 +328,12 @@ func checkMessage(typ MessageType, data []byte, limit int64) error {
 	return nil
 }
 
-// Close ends the connection with a close frame (RFC 6455 section 5.5.1), and returns without waiting for it to be written:
-// messages that have not begun are withdrawn, with ErrGone for those who push them. The client gets 2 s from the close
-// frame to answer it. code is 1000 to 1003, 1007 to 1014 or 3000 to 4999, and reason valid UTF-8 of at most 123 bytes;
-// otherwise nothing happens but the error. If the connection has ended already, Close returns ErrGone.
+// Close ends the connection with a close frame (RFC 6455 section 5.5.1), and returns without waiting until it is written:
+// messages that have not begun are withdrawn, and their pushes get ErrGone. The client has 2 s to answer the close frame.
+// code must be 1000 to 1003, 1007 to 1009, 1011 to 1014 or 3000 to 4999, and reason valid UTF-8 of at most 123 bytes; otherwise
+// Close does nothing and returns an error. If the connection has already ended, Close returns ErrGone.
 func (c *Conn) Close(code int, reason string) error {
-	if err := checkClose(code, reason); err != nil {
+	if err := wire.CheckClose(code, reason); err != nil {
 		return err
 	}
 	if !c.end(&CloseError{Cause: CauseClosed, Code: code, Reason: reason}) {
@@ -287,8 +342,8 @@ func (c *Conn) Close(code int, reason string) error {
 	return nil
 }
 
-// Context returns a context that ends when the connection does; its cause is the *CloseError that OnDisconnect gets. It
-// carries no values, and is not the context of the request that became the connection, which ended with the handshake.
+// Context returns a context that ends with the connection; its cause is the *CloseError that OnDisconnect gets. It carries no
+// values. It is not the context of the handshake's request, which ended with the handshake.
 func (c *Conn) Context() context.Context {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -301,40 +356,56 @@ func (c *Conn) Context() context.Context {
 	return c.ctx
 }
 
-// Value returns what Options.Accept returned for this client.
+// Value returns what HandlerOptions.Accept returned for this client.
 func (c *Conn) Value() any { return c.value }
 
-// RemoteAddr returns the client's network address as the handshake request had it: http.Request.RemoteAddr, which a
-// middleware in front of the Handler may have set.
-func (c *Conn) RemoteAddr() string { return c.remoteAddr }
+// Info is what a worker knows about a connection, beside its ID.
+type Info struct {
+	// RemoteAddr is the client's network address as the handshake request had it: http.Request.RemoteAddr, which a
+	// middleware in front of the Handler may have set.
+	RemoteAddr string
 
-// UserAgent returns the User-Agent header of the handshake request.
-func (c *Conn) UserAgent() string { return c.userAgent }
+	// UserAgent is the User-Agent header of the handshake request.
+	UserAgent string
 
-// Path returns the path in the connection's addresses: the one in the request line of the handshake, escaped, without
-// query, with a comma as %2C.
-func (c *Conn) Path() string { return c.path }
+	// Path is the path in the connection's addresses: that of the handshake's request line, escaped, without its query, with
+	// %2C in place of a comma.
+	Path string
 
-// Subprotocol returns the negotiated subprotocol, or "".
-func (c *Conn) Subprotocol() string { return c.socket.Subprotocol() }
+	// Subprotocol is the negotiated subprotocol, or "".
+	Subprotocol string
 
-// ConnectedAt returns when the handshake was done.
-func (c *Conn) ConnectedAt() time.Time { return c.connectedAt }
+	// ConnectedAt is when the handshake was done.
+	ConnectedAt time.Time
 
-// LastActive returns when the last byte came in from the client, or the last message went out to it.
-func (c *Conn) LastActive() time.Time {
-	return c.connectedAt.Add(max(c.socket.Received(), c.socket.Sent()))
+	// LastActive is when the last byte came from the client, or the last message was written to it.
+	LastActive time.Time
+
+	// RoundTrip is the time from writing a ping until its pong, for the latest ping that the client has answered, whether it
+	// was sent to test the connection or to confirm a push. It is 0 before the first.
+	RoundTrip time.Duration
+
+	// Pending is how many bytes of messages are waiting to be written to the client, plus 256 for each message:
+	// WorkerOptions.MaxPending bounds it. It is 0 for a client that keeps up.
+	Pending int
 }
 
-// RoundTrip returns how long the client took to answer the latest ping that it has answered, of the timers' or of
-// PushConfirmed's: from the writing of the ping to the pong. It is 0 before the first.
-func (c *Conn) RoundTrip() time.Duration { return c.socket.RoundTrip() }
+// Info returns what is known about the connection now, or was when it ended.
+func (c *Conn) Info() Info {
+	s := c.socket
+	return Info{
+		RemoteAddr:  c.remoteAddr,
+		UserAgent:   c.userAgent,
+		Path:        c.path,
+		Subprotocol: s.Subprotocol(),
+		ConnectedAt: c.connectedAt,
+		LastActive:  c.connectedAt.Add(max(s.Received(), s.Sent())),
+		RoundTrip:   s.RoundTrip(),
+		Pending:     s.Pending(),
+	}
+}
 
-// Pending returns how many bytes of messages wait to be written to the client, with 256 more for each message: what
-// WorkerOptions.MaxPending bounds. It is 0 for a client that reads.
-func (c *Conn) Pending() int { return c.socket.Pending() }
-
-// newConn makes the connection that the request asks for; attach completes it.
+// newConn makes a connection for the request. attach completes it.
 func newConn(shared *shared, r *http.Request) *Conn {
 	return &Conn{
 		id:         uuid.NewString(),
@@ -345,14 +416,14 @@ func newConn(shared *shared, r *http.Request) *Conn {
 	}
 }
 
-// attach gives the connection its socket, once the handshake is done.
+// attach gives the connection its socket when the handshake is done.
 func (c *Conn) attach(s *socket.Socket) {
 	c.connectedAt = time.Now().Add(-s.Now())
 	c.mu.Lock()
 	c.socket = s
 	reason, isCut := c.reason, c.isCut
 	c.mu.Unlock()
-	switch { // Shutdown was faster than the handshake
+	switch { // Shutdown came before the end of the handshake
 	case isCut:
 		s.Reset()
 	case reason != nil:
@@ -360,14 +431,14 @@ func (c *Conn) attach(s *socket.Socket) {
 	}
 }
 
-// isUpgrading reports whether the handshake is not done.
+// isUpgrading reports whether the handshake is still under way.
 func (c *Conn) isUpgrading() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.socket == nil
 }
 
-// register lets publishers find the connection, unless it has ended already: then they never will.
+// register lets publishers find the connection, unless it has already ended.
 func (c *Conn) register() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -376,7 +447,7 @@ func (c *Conn) register() {
 	}
 }
 
-// end ends the connection, for the first reason that anyone has; false means that there was one before. It does not wait.
+// end ends the connection without waiting. Only the first reason counts: end returns false if there was one before.
 func (c *Conn) end(reason *CloseError) bool {
 	c.mu.Lock()
 	if c.reason != nil {
@@ -384,7 +455,7 @@ func (c *Conn) end(reason *CloseError) bool {
 		return false
 	}
 	c.reason = reason
-	// In one step, so that whoever knows the reason, OnDisconnect above all, finds the connection nowhere.
+	// Under the same lock, so that nobody who knows the reason, OnDisconnect above all, can still find the connection.
 	c.shared.registry.remove(c)
 	if c.cancel != nil {
 		c.cancel(reason)
@@ -392,8 +463,8 @@ func (c *Conn) end(reason *CloseError) bool {
 	s := c.socket
 	c.mu.Unlock()
 	switch {
-	case s == nil: // attach will see the reason
-	case reason.Code == codeAbnormal: // which is no code to send
+	case s == nil: // attach will close it
+	case reason.Code == codeAbnormal: // a code that must not be sent
 		s.Cut()
 	default:
 		s.Close(reason.Code, reason.Reason)
@@ -401,14 +472,14 @@ func (c *Conn) end(reason *CloseError) bool {
 	return true
 }
 
-// endReason is nil while the connection lives.
+// endReason returns why the connection ended, or nil while it lives.
 func (c *Conn) endReason() *CloseError {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.reason
 }
 
-// cut ends at once what end has left.
+// cut ends the connection at once, without a closing handshake.
 func (c *Conn) cut() {
 	c.mu.Lock()
 	c.isCut = true

@@ -28,7 +28,7 @@
 //		if err != nil {
 //			log.Fatal(err)
 //		}
-//		handler, err := wspush.NewHandler(worker, &wspush.Options{PingInterval: 25 * time.Second})
+//		handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{PingInterval: 25 * time.Second})
 //		if err != nil {
 //			log.Fatal(err)
 //		}
@@ -40,11 +40,11 @@
 //
 // The first message to each client is its greeting: its addresses, separated by commas. What the client does with them is the
 // application's business; as a rule it sends them to the backend, which keeps them with the user's session. An application
-// can as well keep them itself when the client connects ([Options].OnConnect), and greet with something else, or with nothing
-// ([Options].Greeting).
+// can as well keep them itself when the client connects ([HandlerOptions].OnConnect), and greet with something else, or with nothing
+// ([HandlerOptions].Greeting).
 //
 // An address has two forms, which reach the same thing. [Conn.Addresses] has the ID of the connection as the URL's user, as
-// above, and [Conn.URLs] has it in the path, which every HTTP client can use:
+// above, and [Conn.PathAddresses] has it in the path, which every HTTP client can use:
 //
 //	http://10.0.0.5:48775/ws/@connections/1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed
 //
@@ -70,10 +70,10 @@
 //
 //   - Written: nil, or 204. Every byte of the message has been written to the client's socket, and not a moment before.
 //   - Not written: [ErrGone] (410), [ErrBusy] (429), [ErrTooLarge] (413), [ErrInvalidUTF8] (400), [ErrShutdown] (503),
-//     [ErrUnreachable] (502), or the context's error. Not one byte has been written, and none will be: it is safe to send the
+//     [ErrUnreachable] (502), [ErrInvalidID] (400), or the context's error. Not one byte has been written, and none will be: it is safe to send the
 //     message elsewhere.
 //   - Unknown: [ErrUnknown], or 504. Some of it may have been written when the connection ended, or the wait did.
-//   - Received: nil from [Worker.PushConfirmed], or 204 for a POST with ?confirm=received. The client's WebSocket endpoint has
+//   - Received: nil from a push with [Confirmed], or 204 for a POST with ?confirm=received. The client's WebSocket endpoint has
 //     read it, which it proves by answering a ping that goes out after the message; its application need not have.
 //
 // Written means that the kernel has it, not that the client has read it: nobody knows more without an answer from the client.
@@ -82,14 +82,14 @@
 //
 // # Through any worker
 //
-// Workers that share keys ([WorkerOptions].Cluster) can each be pushed through: a token ([Conn.Token]) names a connection to all
+// Workers that share keys ([WorkerOptions].Cluster) can each be pushed through: a sealed ID ([Conn.SealedID]) names a connection to all
 // of them, and the one that gets a push for it sends it on, once, to the one that holds the connection. With
-// [WorkerOptions].PublicURL, greetings name one public address with such a token in it, and nothing of the workers' own.
+// [WorkerOptions].PublicURL, greetings name one public address with such a sealed ID in it, and nothing of the workers' own.
 //
 // # Silence
 //
 // Proxies and load balancers drop connections that are silent for long, many after 60 s, and browsers cannot ping. So the
-// server does: [Options].PingInterval says after how much silence, and [Options].IdleTimeout when a client that does not answer
+// server does: [HandlerOptions].PingInterval says after how much silence, and [HandlerOptions].IdleTimeout when a client that does not answer
 // is given up. The defaults, 5 and 6 minutes, are for clients that connect directly.
 //
 // # Concurrency
@@ -98,14 +98,14 @@
 // the order in which Push was called, whole, one at a time. A context bounds only the wait of its caller, and never harms
 // the connection. A client that does not read holds up nobody but those who push to it.
 //
-// The callbacks of one connection ([Options].Greeting, OnConnect, OnMessage, OnDisconnect) run on a goroutine of its own,
+// The callbacks of one connection ([HandlerOptions].Greeting, OnConnect, OnMessage, OnDisconnect) run on a goroutine of its own,
 // though not always the same, one after the other, with no lock held. They may call anything but [Worker.Shutdown]. While
 // one runs, its connection is not read. Accept runs in ServeHTTP; AuthorizePush in the goroutine of each push request.
 //
 // # Lifecycle
 //
 // A Worker runs from [NewWorker] to [Worker.Shutdown]. A connection runs from its handshake until the client leaves or is
-// lost, [Conn.Close] or a DELETE closes it, a timer ends it ([Options].PingInterval, IdleTimeout,
+// lost, [Conn.Close] or a DELETE closes it, a timer ends it ([HandlerOptions].PingInterval, IdleTimeout,
 // [WorkerOptions].WriteTimeout), or Shutdown does. It ends once, for one reason, a [*CloseError], which OnDisconnect gets.
 // Once a connection is closing, it is released in bounded time whatever its peer does.
 //
@@ -126,10 +126,10 @@
 // address of a worker that has ended may reach whoever listens there now. Another worker answers 410; anything else sees
 // the message. With TLS, the publisher finds out first.
 //
-// A page of another origin can neither connect ([Options].OriginPatterns) nor push ([WorkerOptions].PushOrigins), pushes
+// A page of another origin can neither connect ([HandlerOptions].OriginPatterns) nor push ([WorkerOptions].PushOrigins), pushes
 // are not served at the mount, and every size and every wait has a limit. An address that comes from a client is not to be
 // trusted: a backend that posts to whatever URL a browser sends it can be made to post anywhere. Compare its host with
-// those of the workers first, as package publisher does. In-process, Push takes an ID, or a token; only what a key of
+// those of the workers first, as package publisher does. In-process, Push takes an ID, or a sealed ID; only what a key of
 // [WorkerOptions].Cluster has sealed is dialled, so whoever has such a key can have workers dial any host.
 //
 // # Testing and observing

@@ -230,13 +230,13 @@ func TestDrainMeanwhile(t *testing.T) {
 			}
 			for _, m := range open {
 				target := "/ws/@connections/" + m.conn.ID()
-				if err := c.w.Push(ctx, m.conn.ID(), wspush.Text, []byte("by ID")); err != nil {
+				if _, err := c.w.Push(ctx, m.conn.ID(), wspush.Text, []byte("by ID")); err != nil {
 					t.Errorf("Worker.Push: %v", err)
 				}
-				if err := m.conn.Push(ctx, wspush.Text, []byte("by Conn")); err != nil {
+				if _, err := m.conn.Push(ctx, wspush.Text, []byte("by Conn")); err != nil {
 					t.Errorf("Conn.Push: %v", err)
 				}
-				if _, err := c.w.PushConfirmed(ctx, m.conn.ID(), wspush.Text, []byte("confirmed")); err != nil {
+				if _, err := c.w.Push(ctx, m.conn.ID(), wspush.Text, []byte("confirmed"), wspush.Confirmed()); err != nil {
 					t.Errorf("PushConfirmed: %v", err)
 				}
 				if resp := c.request("POST", target, "by HTTP"); resp.StatusCode != 204 {
@@ -263,13 +263,13 @@ func TestDrainMeanwhile(t *testing.T) {
 			}
 			for _, m := range ended {
 				target := "/ws/@connections/" + m.conn.ID()
-				if err := c.w.Push(ctx, m.conn.ID(), wspush.Text, nil); !errors.Is(err, wspush.ErrGone) {
+				if _, err := c.w.Push(ctx, m.conn.ID(), wspush.Text, nil); !errors.Is(err, wspush.ErrGone) {
 					t.Errorf("Worker.Push to a client that is closed: %v", err)
 				}
-				if err := m.conn.Push(ctx, wspush.Text, nil); !errors.Is(err, wspush.ErrShutdown) {
+				if _, err := m.conn.Push(ctx, wspush.Text, nil); !errors.Is(err, wspush.ErrShutdown) {
 					t.Errorf("Conn.Push to a client that is closed: %v", err)
 				}
-				if _, err := m.conn.PushConfirmed(ctx, wspush.Text, nil); !errors.Is(err, wspush.ErrShutdown) {
+				if _, err := m.conn.Push(ctx, wspush.Text, nil, wspush.Confirmed()); !errors.Is(err, wspush.ErrShutdown) {
 					t.Errorf("PushConfirmed to a client that is closed: %v", err)
 				}
 				for _, query := range []string{"", "?confirm=received"} {
@@ -294,7 +294,7 @@ func TestDrainMeanwhile(t *testing.T) {
 		if !c.w.Draining() {
 			t.Error("not Draining after the end")
 		}
-		if err := c.w.Push(ctx, c.members[0].conn.ID(), wspush.Text, nil); !errors.Is(err, wspush.ErrShutdown) {
+		if _, err := c.w.Push(ctx, c.members[0].conn.ID(), wspush.Text, nil); !errors.Is(err, wspush.ErrShutdown) {
 			t.Errorf("Push after the end: %v", err)
 		}
 	})
@@ -318,7 +318,7 @@ func TestDrainConfirms(t *testing.T) {
 					var r result
 					for i := 0; r.last == nil; i++ {
 						message := fmt.Sprint(publisher, " ", i)
-						if _, r.last = m.conn.PushConfirmed(context.Background(), wspush.Text, []byte(message)); r.last == nil {
+						if _, r.last = m.conn.Push(context.Background(), wspush.Text, []byte(message), wspush.Confirmed()); r.last == nil {
 							r.pushed = append(r.pushed, message)
 						}
 					}
@@ -362,8 +362,7 @@ func TestDrainConfirmsTheLast(t *testing.T) {
 		push := func(message string) <-chan error {
 			result := make(chan error, 1)
 			go func() {
-				_, err := conn.PushConfirmed(context.Background(), wspush.Text, []byte(message))
-				result <- err
+				result <- outcome(conn.Push(context.Background(), wspush.Text, []byte(message), wspush.Confirmed()))
 			}()
 			return result
 		}

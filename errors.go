@@ -3,7 +3,6 @@ package wspush
 import (
 	"errors"
 	"fmt"
-	"unicode/utf8"
 
 	"github.com/wspush/wspush/internal/socket"
 	"github.com/wspush/wspush/internal/wire"
@@ -28,22 +27,34 @@ var (
 	ErrUnknown = wire.ErrUnknown
 )
 
-// ErrUnreachable: the push was for a connection of another worker, by a token, and that worker cannot be reached from here.
+// ErrUnreachable: the push was for a connection of another worker, by a sealed ID, and that worker cannot be reached from here.
 // Nothing was written. It may have crashed, or only the network between the two. See [WorkerOptions].Cluster.
 var ErrUnreachable = wire.ErrUnreachable
 
 // ErrForbidden is for [WorkerOptions].AuthorizePush to return: it refuses the request with 403 in place of 401. [Worker.Push]
-// returns it for a token that none of the worker's keys opens.
+// returns it for a sealed ID that none of the worker's keys opens.
 var ErrForbidden = wire.ErrForbidden
 
+// ErrInvalidID: what [Worker.Push] or [Worker.Disconnect] got is neither an ID nor a sealed ID. The error's text says what it
+// looks like: an address, for example, or an empty string.
+var ErrInvalidID = wire.ErrInvalidID
+
+// unknownClose is the ErrUnknown of Worker.Disconnect.
+type unknownClose struct{}
+
+func (unknownClose) Error() string {
+	return "wspush: the connection may have been closed: the worker that holds it was reached, and has not answered"
+}
+func (unknownClose) Unwrap() error { return ErrUnknown }
+
 var (
-	errUnknownOpen = fmt.Errorf("%w in part, and the rest will be: the caller's context ended; the connection is open", ErrUnknown)
-	errUnknownGone = fmt.Errorf("%w in part or in full: the connection is gone", ErrUnknown)
-	errUnconfirmed = fmt.Errorf("%w in full: the client has not confirmed it before the caller's context ended; the connection is open", ErrUnknown)
-	errUnknownHop  = fmt.Errorf("%w: the worker that holds the connection was reached, and has not answered", ErrUnknown)
-	errLoop        = fmt.Errorf("%w: the address of its connection leads to another worker", ErrUnreachable)
-	errInCallback  = errors.New("wspush: PushConfirmed in a callback of the same connection: nobody would read the client's answer")
-	errMessageType = wire.ErrMessageType
+	errUnknownOpen  = fmt.Errorf("%w in part, and the rest will be: the caller's context ended; the connection is open", ErrUnknown)
+	errUnknownGone  = fmt.Errorf("%w in part or in full: the connection is gone", ErrUnknown)
+	errUnconfirmed  = fmt.Errorf("%w in full: the client has not confirmed it in time; the connection is open", ErrUnknown)
+	errUnknownHop   = fmt.Errorf("%w: the worker that holds the connection was reached, and has not answered", ErrUnknown)
+	errLoop         = fmt.Errorf("%w: the address of its connection leads to another worker", ErrUnreachable)
+	errUnknownClose = unknownClose{}
+	errMessageType  = wire.ErrMessageType
 )
 
 // Cause says who or what ended a connection.
@@ -54,14 +65,14 @@ const (
 	CauseLost         Cause = "lost"          // the network connection ended without one
 	CauseClosed       Cause = "closed"        // Conn.Close, or a DELETE at the push endpoint
 	CauseShutdown     Cause = "shutdown"      // Worker.Shutdown
-	CauseIdle         Cause = "idle"          // silence for Options.IdleTimeout
-	CauseNoAnswer     Cause = "no-answer"     // pushed to, but not heard of for twice Options.IdleTimeout
+	CauseIdle         Cause = "idle"          // silence for HandlerOptions.IdleTimeout
+	CauseNoAnswer     Cause = "no-answer"     // pushed to, but not heard of for twice HandlerOptions.IdleTimeout
 	CauseWriteTimeout Cause = "write-timeout" // the client did not read for WorkerOptions.WriteTimeout
-	CauseProtocol     Cause = "protocol"      // the client broke RFC 6455, or exceeded Options.ReadLimit
+	CauseProtocol     Cause = "protocol"      // the client broke RFC 6455, or exceeded HandlerOptions.ReadLimit
 	CauseCallback     Cause = "callback"      // a callback of the application panicked or exited, or made a greeting that cannot be sent
 )
 
-// CloseError is why a connection ended. [Options].OnDisconnect gets one, and it is the cause of [Conn.Context].
+// CloseError is why a connection ended. [HandlerOptions].OnDisconnect gets one, and it is the cause of [Conn.Context].
 type CloseError struct {
 	// Cause says who or what ended it.
 	Cause Cause
@@ -99,22 +110,6 @@ const (
 
 // reasonInternal tells a client no more than that it is not to blame.
 const reasonInternal = "internal error"
-
-// checkClose refuses a close frame that an endpoint may not send.
-func checkClose(code int, reason string) error {
-	switch {
-	case code >= 1000 && code <= 1003, code >= 1007 && code <= 1014, code >= 3000 && code <= 4999:
-	default:
-		return fmt.Errorf("wspush: %d is not a close code that may be sent: 1000 to 1003, 1007 to 1014, 3000 to 4999", code)
-	}
-	if len(reason) > socket.MaxCloseReason {
-		return fmt.Errorf("wspush: the close reason has %d bytes; %d are allowed", len(reason), socket.MaxCloseReason)
-	}
-	if !utf8.ValidString(reason) {
-		return errors.New("wspush: the close reason is not valid UTF-8")
-	}
-	return nil
-}
 
 // readReason turns the error that ended reading into the reason to end the connection.
 func readReason(err error) *CloseError {

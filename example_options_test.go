@@ -24,11 +24,11 @@ func ExampleNewHandler() {
 		log.Fatal(err)
 	}
 	defer worker.Shutdown(context.Background())
-	browsers, err := wspush.NewHandler(worker, &wspush.Options{PingInterval: 25 * time.Second})
+	browsers, err := wspush.NewHandler(worker, &wspush.HandlerOptions{PingInterval: 25 * time.Second})
 	if err != nil {
 		log.Fatal(err)
 	}
-	devices, err := wspush.NewHandler(worker, &wspush.Options{PingInterval: -1, IdleTimeout: 24 * time.Hour})
+	devices, err := wspush.NewHandler(worker, &wspush.HandlerOptions{PingInterval: -1, IdleTimeout: 24 * time.Hour})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func ExampleNewHandler() {
 	defer client.CloseNow()
 	next(client)
 	for conn := range worker.Conns() {
-		fmt.Println(conn.Path())
+		fmt.Println(conn.Info().Path)
 	}
 	// Output:
 	// /devices/meter
@@ -74,7 +74,7 @@ func ExampleOptions_accept() {
 		log.Fatal(err)
 	}
 	defer worker.Shutdown(context.Background())
-	handler, err := wspush.NewHandler(worker, &wspush.Options{
+	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{
 		Accept: func(r *http.Request) (any, error) {
 			user, ok := r.Context().Value(userKey{}).(string)
 			if !ok {
@@ -110,9 +110,9 @@ func ExampleOptions_accept() {
 
 // A greeting of one's own, for a client that speaks JSON. Where clients have no use for their addresses, return no bytes.
 func ExampleOptions_greeting() {
-	app := startApp(&wspush.Options{
+	app := startApp(&wspush.HandlerOptions{
 		Greeting: func(c *wspush.Conn) (wspush.MessageType, []byte) {
-			data, err := json.Marshal(map[string]any{"event": "welcome", "addresses": c.URLs()})
+			data, err := json.Marshal(map[string]any{"event": "welcome", "addresses": c.PathAddresses()})
 			if err != nil {
 				return wspush.Text, nil
 			}
@@ -143,15 +143,15 @@ func ExampleOptions_greeting() {
 func ExampleOptions_onConnect() {
 	var addresses sync.Map // by user
 	ready := make(chan bool)
-	app := startApp(&wspush.Options{
+	app := startApp(&wspush.HandlerOptions{
 		Accept:   func(*http.Request) (any, error) { return "ada", nil },
 		Greeting: func(*wspush.Conn) (wspush.MessageType, []byte) { return wspush.Text, []byte("hello") },
 		OnConnect: func(c *wspush.Conn) {
-			addresses.Store(c.Value(), c.URLs()[0])
+			addresses.Store(c.Value(), c.PathAddresses()[0])
 			close(ready)
 		},
 		OnDisconnect: func(c *wspush.Conn, _ error) {
-			addresses.CompareAndDelete(c.Value(), c.URLs()[0]) // unless there is a newer one
+			addresses.CompareAndDelete(c.Value(), c.PathAddresses()[0]) // unless there is a newer one
 		},
 	}, nil)
 	defer app.stop()
@@ -177,9 +177,9 @@ func ExampleOptions_onConnect() {
 
 // Messages from the client come one at a time. This application echoes them; the connection's context ends when it does.
 func ExampleOptions_onMessage() {
-	app := startApp(&wspush.Options{
+	app := startApp(&wspush.HandlerOptions{
 		OnMessage: func(c *wspush.Conn, typ wspush.MessageType, data []byte) {
-			if err := c.Push(c.Context(), typ, data); err != nil {
+			if _, err := c.Push(c.Context(), typ, data); err != nil {
 				log.Print(err)
 			}
 		},
@@ -199,7 +199,7 @@ func ExampleOptions_onMessage() {
 // Why a connection has ended.
 func ExampleCloseError() {
 	ended := make(chan *wspush.CloseError, 1)
-	app := startApp(&wspush.Options{
+	app := startApp(&wspush.HandlerOptions{
 		OnDisconnect: func(_ *wspush.Conn, reason error) {
 			var e *wspush.CloseError
 			if errors.As(reason, &e) {

@@ -21,7 +21,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer worker.Shutdown(context.Background())
-	handler, err := wspush.NewHandler(worker, &wspush.Options{PingInterval: 25 * time.Second})
+	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{PingInterval: 25 * time.Second})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -57,7 +57,7 @@ type app struct {
 }
 
 // startApp starts an application.
-func startApp(options *wspush.Options, workerOptions *wspush.WorkerOptions) *app {
+func startApp(options *wspush.HandlerOptions, workerOptions *wspush.WorkerOptions) *app {
 	worker, err := wspush.NewWorker(workerOptions)
 	if err != nil {
 		log.Fatal(err)

@@ -19,7 +19,7 @@ import (
 // A publisher in the same process pushes by ID, and learns what has become of each message.
 func ExampleWorker_Push() {
 	ids := make(chan string, 1)
-	app := startApp(&wspush.Options{OnConnect: func(c *wspush.Conn) { ids <- c.ID() }}, nil)
+	app := startApp(&wspush.HandlerOptions{OnConnect: func(c *wspush.Conn) { ids <- c.ID() }}, nil)
 	defer app.stop()
 	client := app.connect()
 	defer client.CloseNow()
@@ -28,7 +28,7 @@ func ExampleWorker_Push() {
 	defer cancel()
 	left := "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed" // the ID of a client that has left
 	for _, id := range []string{<-ids, left} {
-		switch err := app.worker.Push(ctx, id, wspush.Text, []byte("Your order has shipped")); {
+		switch _, err := app.worker.Push(ctx, id, wspush.Text, []byte("Your order has shipped")); {
 		case err == nil:
 			fmt.Println("written")
 		case errors.Is(err, wspush.ErrUnknown):
@@ -46,10 +46,10 @@ func ExampleWorker_Push() {
 	// Your order has shipped
 }
 
-// Where it matters that the client has read the message. Its WebSocket library answers by itself.
-func ExampleWorker_PushConfirmed() {
+// A push that matters waits until the client has read it. The client needs no code for that: its WebSocket library answers.
+func ExampleConfirmed() {
 	ids := make(chan string, 1)
-	app := startApp(&wspush.Options{OnConnect: func(c *wspush.Conn) { ids <- c.ID() }}, nil)
+	app := startApp(&wspush.HandlerOptions{OnConnect: func(c *wspush.Conn) { ids <- c.ID() }}, nil)
 	defer app.stop()
 	client := app.connect()
 	go func() { // a client that always reads, as a browser does
@@ -62,13 +62,13 @@ func ExampleWorker_PushConfirmed() {
 		}
 	}()
 
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	roundTrip, err := app.worker.PushConfirmed(ctx, <-ids, wspush.Text, []byte("Please leave the building"))
-	fmt.Println("confirmed:", err == nil && roundTrip > 0)
+	receipt, err := app.worker.Push(ctx, <-ids, wspush.Text, []byte("Please leave the building"), wspush.Confirmed())
+	fmt.Println(receipt.State, receipt.RoundTrip > 0, err)
 	// Output:
 	// the client reads "Please leave the building"
-	// confirmed: true
+	// received true <nil>
 }
 
 // The same message to everyone; to some of them, filter Conns.
@@ -129,7 +129,7 @@ func ExampleWorker_Shutdown() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	handler, err := wspush.NewHandler(worker, &wspush.Options{
+	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{
 		OnDisconnect: func(_ *wspush.Conn, reason error) { fmt.Println(reason) },
 	})
 	if err != nil {
@@ -164,7 +164,7 @@ func ExampleBearerTokens() {
 
 	for conn := range app.worker.Conns() {
 		for _, token := range []string{"", "new secret"} {
-			req, err := http.NewRequest(http.MethodPost, conn.URLs()[0], strings.NewReader("Your order has shipped"))
+			req, err := http.NewRequest(http.MethodPost, conn.PathAddresses()[0], strings.NewReader("Your order has shipped"))
 			if err != nil {
 				log.Fatal(err)
 			}
@@ -194,7 +194,8 @@ func ExampleCluster() {
 	client := one.connect()
 	defer client.CloseNow()
 	for conn := range one.worker.Conns() {
-		fmt.Println(other.worker.Push(context.Background(), conn.Token(), wspush.Text, []byte("Your order has shipped")))
+		_, err := other.worker.Push(context.Background(), conn.SealedID(), wspush.Text, []byte("Your order has shipped"))
+		fmt.Println(err)
 	}
 	fmt.Println(next(client))
 	// Output:
@@ -203,7 +204,7 @@ func ExampleCluster() {
 }
 
 // The forms of a connection's addresses: the first for curl and for the greeting, the second for every HTTP client.
-func ExampleConn_URLs() {
+func ExampleConn_PathAddresses() {
 	app := startApp(nil, &wspush.WorkerOptions{Advertise: []string{"push-3.internal:9000"}})
 	defer app.stop()
 	client := app.connect()
@@ -211,7 +212,7 @@ func ExampleConn_URLs() {
 
 	for conn := range app.worker.Conns() {
 		fmt.Println(strings.ReplaceAll(conn.Addresses()[0], conn.ID(), "ID"))
-		fmt.Println(strings.ReplaceAll(conn.URLs()[0], conn.ID(), "ID"))
+		fmt.Println(strings.ReplaceAll(conn.PathAddresses()[0], conn.ID(), "ID"))
 	}
 	// Output:
 	// http://ID@push-3.internal:9000/ws

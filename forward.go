@@ -161,55 +161,80 @@ func (c *cluster) full() *problem {
 	return p
 }
 
-// pushElsewhere is Push or PushConfirmed to a connection of another worker.
-func (w *Worker) pushElsewhere(ctx context.Context, to *seal.Place, token string, typ MessageType, data []byte, confirm bool) (roundTrip time.Duration, err error) {
-	err = checkMessage(typ, data, w.shared.maxPushBytes)
+// pushElsewhere is Push to a connection of another worker.
+func (w *Worker) pushElsewhere(ctx context.Context, to *seal.Place, sealedID string, typ MessageType, data []byte, o wire.PushOptions) (Receipt, error) {
+	err := checkMessage(typ, data, w.shared.maxPushBytes)
 	if err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
 		w.shared.count.push(err)
-		return 0, err
+		return Receipt{}, err
 	}
-	c := w.cluster
-	w.shared.count.forwarded.Add(1)
-	if !c.enter() {
-		w.shared.count.forwardsFailed.full.Add(1)
-		return 0, fmt.Errorf("%w, or for others: too many requests are being forwarded", ErrBusy)
-	}
-	defer c.leave()
 	query := "type=" + typ.String()
-	if confirm {
+	if o.Confirmed {
 		query += "&confirm=" + confirmReceived
 	}
-	if deadline, ok := ctx.Deadline(); ok { // so that it is answered, rather than given up
+	if deadline, ok := ctx.Deadline(); ok { // so that the other worker answers before the caller gives up
 		query += "&timeout=" + max(time.Until(deadline)-forwardReserve, time.Millisecond).String()
 	}
 	out := &outgoing{
-		kind: hopInProcess, method: http.MethodPost, place: to, path: "/", name: token, query: query,
-		header: http.Header{}, body: bytes.NewBuffer(bytes.Clone(data)), // which is read for longer than the caller waits
+		kind: hopInProcess, method: http.MethodPost, place: to, path: "/", name: sealedID, query: query,
+		header: http.Header{}, body: bytes.NewBuffer(bytes.Clone(data)), // a copy: it may be read after the caller has gone
 	}
-	answer, err := c.send(ctx, out)
+	answer, err := w.sendInProcess(ctx, out)
 	if err != nil {
-		w.logForward(to, err)
-		if err := ctx.Err(); err != nil && !out.isSent {
+		if err == ctx.Err() {
 			w.shared.count.push(err)
-			return 0, err
 		}
-		err = out.outcome(err)
-		w.shared.count.forward(err)
-		return 0, err
+		return Receipt{}, err
 	}
 	err = answer.err()
 	if deadline, ok := ctx.Deadline(); ok && errors.Is(err, ErrBusy) && time.Until(deadline) < 2*forwardReserve {
 		<-ctx.Done() // it was withdrawn for that
-		return 0, ctx.Err()
-	}
-	if err != nil {
-		return 0, err
+		return Receipt{}, ctx.Err()
 	}
 	milliseconds, _ := strconv.ParseFloat(answer.header.Get("Wspush-Rtt"), 64)
-	return time.Duration(milliseconds * float64(time.Millisecond)), nil
+	return receiptOf(o, time.Duration(milliseconds*float64(time.Millisecond)), err)
+}
+
+// disconnectElsewhere is Disconnect for a connection of another worker.
+func (w *Worker) disconnectElsewhere(ctx context.Context, to *seal.Place, sealedID string, code int, reason string) error {
+	query := url.Values{"code": {strconv.Itoa(code)}, "reason": {reason}}
+	out := &outgoing{
+		kind: hopInProcess, method: http.MethodDelete, place: to, path: "/", name: sealedID, query: query.Encode(), header: http.Header{},
+	}
+	answer, err := w.sendInProcess(ctx, out)
+	switch {
+	case err == errUnknownHop:
+		return errUnknownClose
+	case err != nil:
+		return err
+	}
+	return answer.err()
+}
+
+// sendInProcess sends a request of this process to another worker. Its error is that of the call which asked for it: ErrBusy,
+// ErrUnreachable, errUnknownHop, or that of ctx if nothing was sent before it ended.
+func (w *Worker) sendInProcess(ctx context.Context, out *outgoing) (*answer, error) {
+	c := w.cluster
+	w.shared.count.forwarded.Add(1)
+	if !c.enter() {
+		w.shared.count.forwardsFailed.full.Add(1)
+		return nil, fmt.Errorf("%w, or for others: too many requests are being forwarded", ErrBusy)
+	}
+	defer c.leave()
+	answer, err := c.send(ctx, out)
+	if err == nil {
+		return answer, nil
+	}
+	w.logForward(out.place, err)
+	if err := ctx.Err(); err != nil && !out.isSent {
+		return nil, err
+	}
+	err = out.outcome(err)
+	w.shared.count.forward(err)
+	return nil, err
 }
 
 // forwardReserve is how much of the caller's time is left for the answer to come back.

@@ -64,7 +64,7 @@ func FuzzReadTarget(f *testing.F) {
 		if greeting := strings.Join(c.Addresses(), ","); strings.Count(greeting, ",") != len(b)-1 {
 			t.Errorf("%q: there is a comma in an address of %q", target, greeting)
 		}
-		for _, address := range append(c.Addresses(), c.URLs()...) {
+		for _, address := range append(c.Addresses(), c.PathAddresses()...) {
 			u, err := url.Parse(address)
 			if err != nil {
 				t.Fatalf("%q: the address %q is no URL: %v", target, address, err)
@@ -127,10 +127,10 @@ func FuzzHandshake(f *testing.F) {
 			t.Fatal(err)
 		}
 		connected, disconnected := make(chan struct{}, 1), make(chan error, 2)
-		h, err := NewHandler(w, &Options{
+		h, err := NewHandler(w, &HandlerOptions{
 			ReadLimit: 200, Compression: true, Subprotocols: []string{"v1"},
 			OnConnect:    func(*Conn) { connected <- struct{}{} },
-			OnMessage:    func(c *Conn, typ MessageType, data []byte) { _ = c.Push(c.Context(), typ, data) },
+			OnMessage:    func(c *Conn, typ MessageType, data []byte) { _, _ = c.Push(c.Context(), typ, data) },
 			OnDisconnect: func(_ *Conn, reason error) { disconnected <- reason },
 		})
 		if err != nil {

@@ -22,7 +22,7 @@ import (
 // echo is a mount that sends everything back.
 func echo(t *testing.T) func(*wspush.Conn, wspush.MessageType, []byte) {
 	return func(c *wspush.Conn, typ wspush.MessageType, data []byte) {
-		if err := c.Push(c.Context(), typ, data); err != nil {
+		if _, err := c.Push(c.Context(), typ, data); err != nil {
 			t.Errorf("echoing: %v", err)
 		}
 	}
@@ -67,7 +67,7 @@ func (w *noting) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // TestMiddleware: what stands between the server and the Handler.
 func TestMiddleware(t *testing.T) {
 	w := newWorker(t, nil)
-	h := newHandler(t, w, &wspush.Options{OnMessage: echo(t)})
+	h := newHandler(t, w, &wspush.HandlerOptions{OnMessage: echo(t)})
 	for name, middleware := range map[string]http.Handler{
 		"none": h,
 		"Unwrap, twice": http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -135,7 +135,7 @@ func TestHijackFails(t *testing.T) {
 
 func TestHandshakeOverTLS(t *testing.T) {
 	w := newWorker(t, nil)
-	server, config := testutil.ServeTLS(t, newHandler(t, w, &wspush.Options{OnMessage: echo(t)}))
+	server, config := testutil.ServeTLS(t, newHandler(t, w, &wspush.HandlerOptions{OnMessage: echo(t)}))
 	c, _, address := dial(t, w, server, testutil.Options{TLS: config, Header: http.Header{"Origin": {server}}})
 	long := strings.Repeat("x", 40_000)
 	c.Send(testutil.Binary, []byte(long))
@@ -166,7 +166,7 @@ func TestHTTP2(t *testing.T) {
 // TestHandshakeRefused: everything that is no handshake, or not a correct one, or not wanted. Accept is not asked.
 func TestHandshakeRefused(t *testing.T) {
 	w := newWorker(t, nil)
-	server := serve(t, w, &wspush.Options{Accept: func(*http.Request) (any, error) {
+	server := serve(t, w, &wspush.HandlerOptions{Accept: func(*http.Request) (any, error) {
 		t.Error("Accept is asked")
 		return nil, nil
 	}})
@@ -262,7 +262,7 @@ func TestOrigin(t *testing.T) {
 		{[]string{"*"}, "http://evil.test:1", true},
 	} {
 		t.Run(fmt.Sprintf("%q %s", tc.patterns, tc.origin), func(t *testing.T) {
-			server := serve(t, w, &wspush.Options{OriginPatterns: tc.patterns})
+			server := serve(t, w, &wspush.HandlerOptions{OriginPatterns: tc.patterns})
 			header := http.Header{"Host": {"chat.test:8080"}}
 			if tc.origin != "" {
 				header.Set("Origin", tc.origin)
@@ -278,7 +278,7 @@ func TestOrigin(t *testing.T) {
 func TestSubprotocols(t *testing.T) {
 	w := newWorker(t, nil)
 	mine := []string{"v2", "v1"}
-	server := serve(t, w, &wspush.Options{Subprotocols: mine})
+	server := serve(t, w, &wspush.HandlerOptions{Subprotocols: mine})
 	mine[0] = "copied on entry"
 	for _, tc := range []struct {
 		offer []string // one header line each
@@ -296,15 +296,15 @@ func TestSubprotocols(t *testing.T) {
 			header["Sec-WebSocket-Protocol"] = tc.offer
 		}
 		c, conn, _ := dial(t, w, server, testutil.Options{Header: header})
-		if got := c.Response().Header.Get("Sec-WebSocket-Protocol"); got != tc.want || conn.Subprotocol() != tc.want {
-			t.Errorf("%q is offered: %q is answered, Subprotocol is %q, want %q", tc.offer, got, conn.Subprotocol(), tc.want)
+		if got := c.Response().Header.Get("Sec-WebSocket-Protocol"); got != tc.want || conn.Info().Subprotocol != tc.want {
+			t.Errorf("%q is offered: %q is answered, Subprotocol is %q, want %q", tc.offer, got, conn.Info().Subprotocol, tc.want)
 		}
 	}
 }
 
 func TestOptionsRefused(t *testing.T) {
 	w := newWorker(t, nil)
-	for name, opts := range map[string]wspush.Options{
+	for name, opts := range map[string]wspush.HandlerOptions{
 		"pattern":           {OriginPatterns: []string{"["}},
 		"empty pattern":     {OriginPatterns: []string{""}},
 		"subprotocol":       {Subprotocols: []string{"a b"}},
@@ -326,7 +326,7 @@ type user struct{}
 func TestAccept(t *testing.T) {
 	log := &lockedBuffer{}
 	w := newWorker(t, &wspush.WorkerOptions{Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
-	h := newHandler(t, w, &wspush.Options{Accept: func(r *http.Request) (any, error) {
+	h := newHandler(t, w, &wspush.HandlerOptions{Accept: func(r *http.Request) (any, error) {
 		name, _ := r.Context().Value(user{}).(string)
 		if name == "" {
 			return "ignored", errors.New(appSecret)
@@ -363,7 +363,7 @@ func TestAccept(t *testing.T) {
 func TestShutdownRefuses(t *testing.T) {
 	asked := make(chan struct{}, 10)
 	w := newWorker(t, nil)
-	server := serve(t, w, &wspush.Options{Accept: func(*http.Request) (any, error) {
+	server := serve(t, w, &wspush.HandlerOptions{Accept: func(*http.Request) (any, error) {
 		asked <- struct{}{}
 		return nil, nil
 	}})
@@ -396,7 +396,7 @@ func TestShutdownRefuses(t *testing.T) {
 // TestEarlyFrames: what arrives together with the handshake is not lost, however much the server has read ahead.
 func TestEarlyFrames(t *testing.T) {
 	w := newWorker(t, nil)
-	server := serve(t, w, &wspush.Options{OnMessage: echo(t)})
+	server := serve(t, w, &wspush.HandlerOptions{OnMessage: echo(t)})
 	for _, n := range []int{0, 1, 1000, 3000, 5000, 60_000} {
 		long := strings.Repeat("x", n)
 		early := testutil.AppendFrame(nil, testutil.Frame{Fin: true, Op: testutil.Text, Masked: true, Payload: []byte(long)}, [4]byte{1, 2, 3, 4})
@@ -419,7 +419,7 @@ func TestReadLimit(t *testing.T) {
 	}{{0, 64 << 10}, {100, 100}, {1, 1}, {-1, -1}} {
 		for _, read := range []bool{true, false} {
 			reasons := make(chan error, 1)
-			opts := wspush.Options{ReadLimit: tc.limit, OnDisconnect: func(_ *wspush.Conn, reason error) { reasons <- reason }}
+			opts := wspush.HandlerOptions{ReadLimit: tc.limit, OnDisconnect: func(_ *wspush.Conn, reason error) { reasons <- reason }}
 			if read {
 				opts.OnMessage = echo(t)
 			}
@@ -482,7 +482,7 @@ func TestCompression(t *testing.T) {
 			t.Errorf("negotiated %q", got)
 		}
 		pushed := make(chan error, 1)
-		go func() { pushed <- conn.Push(context.Background(), wspush.Text, []byte(long[:1000])) }()
+		go func() { pushed <- outcome(conn.Push(context.Background(), wspush.Text, []byte(long[:1000]))) }()
 		if f := c.NextFrame(); f.Rsv != 0 || string(f.Payload) != long[:1000] {
 			t.Errorf("got a %v", f)
 		}
@@ -491,7 +491,7 @@ func TestCompression(t *testing.T) {
 		}
 	})
 
-	server := serve(t, w, &wspush.Options{Compression: true, ReadLimit: int64(len(long)), OnMessage: echo(t)})
+	server := serve(t, w, &wspush.HandlerOptions{Compression: true, ReadLimit: int64(len(long)), OnMessage: echo(t)})
 	t.Run("not offered", func(t *testing.T) {
 		c, _, _ := dial(t, w, server, testutil.Options{})
 		c.Send(testutil.Text, []byte(long[:1000]))
@@ -528,7 +528,7 @@ func TestCompression(t *testing.T) {
 			random[i] = byte(i * i * 7919 >> 3)
 		}
 		pushed := make(chan error, 1)
-		go func() { pushed <- conn.Push(context.Background(), wspush.Binary, random) }()
+		go func() { pushed <- outcome(conn.Push(context.Background(), wspush.Binary, random)) }()
 		c.Expect(testutil.Binary, string(random))
 		if err := <-pushed; err != nil {
 			t.Error(err)
@@ -567,9 +567,9 @@ func TestConnFacts(t *testing.T) {
 	c, conn, _ := dial(t, w, server, testutil.Options{Header: http.Header{"User-Agent": {"test"}}, TLS: &tls.Config{}})
 	check := func() {
 		t.Helper()
-		if conn.RemoteAddr() != c.Conn().LocalAddr().String() || conn.UserAgent() != "test" || conn.Path() != "/ws" || conn.Value() != nil ||
-			conn.Subprotocol() != "" || time.Since(conn.ConnectedAt()) > time.Minute || conn.LastActive().Before(conn.ConnectedAt()) {
-			t.Errorf("%q %q %q %v %q %v %v", conn.RemoteAddr(), conn.UserAgent(), conn.Path(), conn.Value(), conn.Subprotocol(), conn.ConnectedAt(), conn.LastActive())
+		if conn.Info().RemoteAddr != c.Conn().LocalAddr().String() || conn.Info().UserAgent != "test" || conn.Info().Path != "/ws" || conn.Value() != nil ||
+			conn.Info().Subprotocol != "" || time.Since(conn.Info().ConnectedAt) > time.Minute || conn.Info().LastActive.Before(conn.Info().ConnectedAt) {
+			t.Errorf("%q %q %q %v %q %v %v", conn.Info().RemoteAddr, conn.Info().UserAgent, conn.Info().Path, conn.Value(), conn.Info().Subprotocol, conn.Info().ConnectedAt, conn.Info().LastActive)
 		}
 	}
 	check()
@@ -586,7 +586,7 @@ func TestConnFacts(t *testing.T) {
 	if err := conn.Close(1000, ""); !errors.Is(err, wspush.ErrGone) {
 		t.Errorf("Close: %v", err)
 	}
-	if len(conn.Addresses()) != 1 || len(conn.URLs()) != 1 {
+	if len(conn.Addresses()) != 1 || len(conn.PathAddresses()) != 1 {
 		t.Error("no addresses")
 	}
 }

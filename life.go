@@ -17,11 +17,9 @@ import (
 type life struct {
 	*Conn
 	worker *Worker
-	opts   *Options
+	opts   *HandlerOptions
 	timers timers
 	ended  bool // nothing is left to be read
-
-	goroutine uint64 // the one that lives it now, once somebody wants to know
 }
 
 // begin is the first goroutine's.
@@ -44,7 +42,6 @@ func (l *life) await() {
 
 // read is the goroutine of a connection whose client says something.
 func (l *life) read() {
-	l.goroutine = 0
 	defer l.goOn()
 	for !l.ended {
 		l.socket.TakePings()
@@ -110,7 +107,7 @@ func (l *life) open() {
 func (l *life) greeting() (m *socket.Message, err error) {
 	typ, data := Text, []byte(nil)
 	if l.opts.Greeting == nil {
-		data = []byte(l.PublicURL())
+		data = []byte(l.SealedAddress())
 		if len(data) == 0 {
 			data = []byte(strings.Join(l.Addresses(), ","))
 		}
@@ -152,7 +149,7 @@ func (l *life) readMessage() {
 
 // call runs a callback of the application. A panic in it, which is reported by false, ends the connection and nothing else.
 func (l *life) call(name string, callback func()) (ok bool) {
-	l.calling.Store(l.self())
+	l.calling.Store(true)
 	l.worker.roster.change()
 	l.timers.hold()
 	defer func() {
@@ -165,7 +162,7 @@ func (l *life) call(name string, callback func()) (ok bool) {
 			l.end(&CloseError{Cause: CauseCallback, Code: codeInternal, Reason: reasonInternal, Err: err})
 		}
 		l.timers.release()
-		l.calling.Store(0)
+		l.calling.Store(false)
 		l.worker.roster.change()
 	}()
 	callback()

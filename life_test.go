@@ -36,8 +36,8 @@ func (j *journal) add(format string, args ...any) {
 }
 
 // options are callbacks that write the journal.
-func (j *journal) options() *wspush.Options {
-	return &wspush.Options{
+func (j *journal) options() *wspush.HandlerOptions {
+	return &wspush.HandlerOptions{
 		OnConnect: func(c *wspush.Conn) { j.add("connect") },
 		OnMessage: func(c *wspush.Conn, typ wspush.MessageType, data []byte) { j.add("%s %q", typ, data) },
 		OnDisconnect: func(c *wspush.Conn, reason error) {
@@ -143,7 +143,7 @@ func TestReasons(t *testing.T) {
 // The timers, on a connection: -ping 1s -idle 3s of the quickstart. A silent client gets pings at 1 s and 2 s, a close frame
 // at 3 s, and the end of the connection 2 s after that; one that answers stays.
 func TestTimersOnConn(t *testing.T) {
-	opts := &wspush.Options{PingInterval: time.Second, IdleTimeout: 3 * time.Second}
+	opts := &wspush.HandlerOptions{PingInterval: time.Second, IdleTimeout: 3 * time.Second}
 	connect := func(t *testing.T, silent bool) (*testutil.Client, *wspush.Conn) {
 		w := newWorker(t, &wspush.WorkerOptions{NoListen: true, Advertise: []string{"127.0.0.1:1"}})
 		c := testutil.Handshake(t, testutil.Pipe(t, newHandler(t, w, opts)), testutil.Options{Timeout: -1, Silent: silent})
@@ -188,10 +188,10 @@ func TestTimersOnConn(t *testing.T) {
 				}
 				c.Send(testutil.Pong, f.Payload)
 			}
-			if since := time.Since(conn.ConnectedAt()); since != time.Hour || conn.Context().Err() != nil {
+			if since := time.Since(conn.Info().ConnectedAt); since != time.Hour || conn.Context().Err() != nil {
 				t.Errorf("after %v: %v", since, conn.Context().Err())
 			}
-			if active := time.Since(conn.LastActive()); active != 0 {
+			if active := time.Since(conn.Info().LastActive); active != 0 {
 				t.Errorf("last active %v ago", active)
 			}
 		})
@@ -201,7 +201,7 @@ func TestTimersOnConn(t *testing.T) {
 			c, conn := connect(t, true)
 			begin := time.Now()
 			go func() {
-				for conn.Push(conn.Context(), wspush.Text, []byte("x")) == nil {
+				for outcome(conn.Push(conn.Context(), wspush.Text, []byte("x"))) == nil {
 					<-time.After(500 * time.Millisecond)
 				}
 			}()
@@ -229,7 +229,7 @@ func TestTimersOnConn(t *testing.T) {
 // does the same.
 func TestCallbackFailure(t *testing.T) {
 	boom := func(c *wspush.Conn) { panic("boom") }
-	tests := map[string]wspush.Options{
+	tests := map[string]wspush.HandlerOptions{
 		"OnConnect":                  {OnConnect: boom},
 		"OnMessage":                  {OnMessage: func(c *wspush.Conn, _ wspush.MessageType, _ []byte) { boom(c) }},
 		"Greeting":                   {Greeting: func(c *wspush.Conn) (wspush.MessageType, []byte) { boom(c); return 0, nil }},
@@ -262,7 +262,7 @@ func TestCallbackFailure(t *testing.T) {
 	t.Run("Accept", func(t *testing.T) {
 		var log bytes.Buffer
 		w := newWorker(t, &wspush.WorkerOptions{Logger: slog.New(slog.NewTextHandler(&syncWriter{w: &log}, nil))})
-		server := serve(t, w, &wspush.Options{Accept: func(*http.Request) (any, error) { panic("boom") }})
+		server := serve(t, w, &wspush.HandlerOptions{Accept: func(*http.Request) (any, error) { panic("boom") }})
 		if _, resp, err := testutil.TryDial(t, server, testutil.Options{}); err == nil || resp == nil || resp.StatusCode != 500 {
 			t.Errorf("%v, %v", resp, err)
 		}
@@ -273,7 +273,7 @@ func TestCallbackFailure(t *testing.T) {
 	t.Run("OnDisconnect", func(t *testing.T) {
 		done := make(chan bool, 1)
 		w := newWorker(t, &wspush.WorkerOptions{Logger: slog.New(slog.DiscardHandler)})
-		c, _, _ := dial(t, w, serve(t, w, &wspush.Options{OnDisconnect: func(*wspush.Conn, error) { done <- true; panic("boom") }}), testutil.Options{})
+		c, _, _ := dial(t, w, serve(t, w, &wspush.HandlerOptions{OnDisconnect: func(*wspush.Conn, error) { done <- true; panic("boom") }}), testutil.Options{})
 		c.SendClose(1000, "")
 		c.AwaitClose()
 		<-done
@@ -307,7 +307,7 @@ func TestCallbackExits(t *testing.T) {
 			if reason := <-j.ended; name != "OnDisconnect" && reason.Cause != wspush.CauseCallback {
 				t.Errorf("reason: %v", reason)
 			}
-			if err := conn.Push(context.Background(), wspush.Text, nil); !errors.Is(err, wspush.ErrGone) || w.Len() != 0 {
+			if _, err := conn.Push(context.Background(), wspush.Text, nil); !errors.Is(err, wspush.ErrGone) || w.Len() != 0 {
 				t.Errorf("Push: %v; %d connections", err, w.Len())
 			}
 		})
@@ -364,10 +364,10 @@ func (s *syncWriter) Write(p []byte) (int, error) {
 func TestCallbackCallsBack(t *testing.T) {
 	w := newWorker(t, nil)
 	ctx := context.Background()
-	opts := &wspush.Options{
+	opts := &wspush.HandlerOptions{
 		Accept: func(*http.Request) (any, error) { return "ada", nil },
 		Greeting: func(c *wspush.Conn) (wspush.MessageType, []byte) {
-			if err := c.Push(ctx, wspush.Text, []byte("before the greeting")); !errors.Is(err, wspush.ErrBusy) {
+			if _, err := c.Push(ctx, wspush.Text, []byte("before the greeting")); !errors.Is(err, wspush.ErrBusy) {
 				t.Errorf("Push from Greeting: %v", err)
 			}
 			if _, ok := w.Conn(c.ID()); ok {
@@ -379,7 +379,7 @@ func TestCallbackCallsBack(t *testing.T) {
 			if found, ok := w.Conn(c.ID()); !ok || found != c || w.Len() != 1 {
 				t.Error("the connection cannot be found from OnConnect")
 			}
-			if err := w.Push(ctx, c.ID(), wspush.Text, []byte("from OnConnect")); err != nil {
+			if _, err := w.Push(ctx, c.ID(), wspush.Text, []byte("from OnConnect")); err != nil {
 				t.Error(err)
 			}
 		},
@@ -394,7 +394,7 @@ func TestCallbackCallsBack(t *testing.T) {
 			}
 		},
 		OnDisconnect: func(c *wspush.Conn, _ error) {
-			if err := c.Push(ctx, wspush.Text, nil); !errors.Is(err, wspush.ErrGone) {
+			if _, err := c.Push(ctx, wspush.Text, nil); !errors.Is(err, wspush.ErrGone) {
 				t.Errorf("Push from OnDisconnect: %v", err)
 			}
 			if _, ok := w.Conn(c.ID()); ok || w.Len() != 0 {
@@ -419,14 +419,14 @@ func TestGreetings(t *testing.T) {
 	for _, greeting := range []string{"", "\x00\xff"} {
 		w := newWorker(t, nil)
 		connected := make(chan *wspush.Conn, 1)
-		c := testutil.Dial(t, serve(t, w, &wspush.Options{
+		c := testutil.Dial(t, serve(t, w, &wspush.HandlerOptions{
 			Greeting:  func(*wspush.Conn) (wspush.MessageType, []byte) { return wspush.Binary, []byte(greeting) },
 			OnConnect: func(c *wspush.Conn) { connected <- c },
 		}), testutil.Options{})
 		if greeting != "" {
 			c.Expect(testutil.Binary, greeting)
 		}
-		if err := (<-connected).Push(context.Background(), wspush.Text, []byte("next")); err != nil {
+		if _, err := (<-connected).Push(context.Background(), wspush.Text, []byte("next")); err != nil {
 			t.Error(err)
 		}
 		c.Expect(testutil.Text, "next")
@@ -466,7 +466,7 @@ func TestCloseWithMessagesWaiting(t *testing.T) {
 	staged(t, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
 		first := stall(t, context.Background(), conn, client, []byte(big))
 		waiting := make(chan error, 1)
-		go func() { waiting <- conn.Push(context.Background(), wspush.Text, []byte("waits")) }()
+		go func() { waiting <- outcome(conn.Push(context.Background(), wspush.Text, []byte("waits"))) }()
 		conn.Close(1000, "done")
 		if err := <-waiting; !errors.Is(err, wspush.ErrGone) {
 			t.Errorf("a message that waited: %v", err)

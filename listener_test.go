@@ -53,7 +53,7 @@ func newPlace(t *testing.T, entrance string, opts wspush.WorkerOptions) *place {
 	opts.Logger = slog.New(slog.DiscardHandler)
 	p.tls = entrances[entrance](t, &opts)
 	p.Worker = newWorker(t, &opts)
-	h := newHandler(t, p.Worker, &wspush.Options{IdleTimeout: -1, PingInterval: -1})
+	h := newHandler(t, p.Worker, &wspush.HandlerOptions{IdleTimeout: -1, PingInterval: -1})
 	client := testutil.Handshake(t, testutil.Pipe(t, h), testutil.Options{Timeout: -1})
 	p.conn, _ = greeted(t, p.Worker, client)
 	go func() {

@@ -19,7 +19,7 @@ func TestLog(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, conn, address := dial(t, w, serve(t, w, &wspush.Options{
+		c, conn, address := dial(t, w, serve(t, w, &wspush.HandlerOptions{
 			OnMessage: func(*wspush.Conn, wspush.MessageType, []byte) { panic("a mistake") },
 		}), testutil.Options{})
 		post(t, address, "", []byte("x"))

@@ -46,8 +46,11 @@ func newWorker(t testing.TB, opts *wspush.WorkerOptions) *wspush.Worker {
 	return w
 }
 
+// outcome returns the error of a push, for tests to which its receipt does not matter.
+func outcome(_ wspush.Receipt, err error) error { return err }
+
 // newHandler makes a Handler of w.
-func newHandler(t testing.TB, w *wspush.Worker, opts *wspush.Options) *wspush.Handler {
+func newHandler(t testing.TB, w *wspush.Worker, opts *wspush.HandlerOptions) *wspush.Handler {
 	t.Helper()
 	h, err := wspush.NewHandler(w, opts)
 	if err != nil {
@@ -57,7 +60,7 @@ func newHandler(t testing.TB, w *wspush.Worker, opts *wspush.Options) *wspush.Ha
 }
 
 // serve mounts a new Handler of w at /ws and below on a server of its own, and returns its URL: "http://127.0.0.1:PORT".
-func serve(t testing.TB, w *wspush.Worker, opts *wspush.Options) string {
+func serve(t testing.TB, w *wspush.Worker, opts *wspush.HandlerOptions) string {
 	t.Helper()
 	mux := http.NewServeMux()
 	h := newHandler(t, w, opts)

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// The defaults of Options and WorkerOptions.
+// The defaults of HandlerOptions and WorkerOptions.
 const (
 	defaultPingInterval  = 5 * time.Minute
 	defaultIdleTimeout   = 6 * time.Minute
@@ -28,9 +28,9 @@ const (
 	defaultMaxPushConns  = 4096
 )
 
-// Options are the settings of one Handler: one mount on the application's mux. The zero value of each field, and a nil
-// *Options, mean the default. [NewHandler] copies and checks them once; to change them later has no effect.
-type Options struct {
+// HandlerOptions are the settings of one Handler: one mount on the application's mux. The zero value of each field, and a nil
+// *HandlerOptions, mean the default. [NewHandler] copies and checks them once; to change them later has no effect.
+type HandlerOptions struct {
 	// PingInterval is the silence, in both directions, after which the client is sent a ping, and then again after each
 	// further PingInterval of silence. Any byte from the client ends a silence, and any message to it; a ping does not.
 	//
@@ -62,7 +62,7 @@ type Options struct {
 	// Greeting makes the first message to a client. It is called on a goroutine of the connection's own, before anyone can
 	// push to the connection: Conn.Push returns ErrBusy until it has returned. No bytes mean no greeting.
 	//
-	// The default is a text message with Conn.Addresses, separated by commas; with WorkerOptions.PublicURL, Conn.PublicURL.
+	// The default is a text message with Conn.Addresses, separated by commas; with WorkerOptions.PublicURL, Conn.SealedAddress.
 	Greeting func(c *Conn) (MessageType, []byte)
 
 	// OnConnect is called once, when the connection can be pushed to, its greeting being first in line; OnMessage with each
@@ -142,16 +142,16 @@ type WorkerOptions struct {
 	// By default, to know the ID of a connection is to have the right to push to it.
 	AuthorizePush func(r *http.Request) error
 
-	// Cluster lets any worker with the same keys be pushed through. Then a token (Conn.Token), in which the worker's address
+	// Cluster lets any worker with the same keys be pushed through. Then a sealed ID (Conn.SealedID), in which the worker's address
 	// and the connection's ID are sealed, can stand wherever an ID can. A worker that gets a request for a connection of
 	// another sends it on, once, to that worker, and gives back its answer. AuthorizePush is asked by the first of the two.
 	// Forwarding has limits of its own: 1024 requests at a time, 3 s to reach the other worker, and for its answer 5 s more
-	// than the push may wait. The default is none: tokens are refused, with 421.
+	// than the push may wait. The default is none: sealed IDs are refused, with 421.
 	Cluster *Cluster
 
 	// PublicURL is where publishers reach the push endpoint of any worker of the Cluster, which it requires: a load
 	// balancer's, such as "https://push.example.com", whose requests come to the workers' push endpoints with the same path.
-	// The default greeting is then Conn.PublicURL alone, which tells nothing of the workers' own addresses. The default is
+	// The default greeting is then Conn.SealedAddress alone, which tells nothing of the workers' own addresses. The default is
 	// none.
 	PublicURL string
 
@@ -208,8 +208,8 @@ type WorkerOptions struct {
 }
 
 // withDefaults returns a checked copy in which every value is final.
-func (o *Options) withDefaults() (Options, error) {
-	var c Options
+func (o *HandlerOptions) withDefaults() (HandlerOptions, error) {
+	var c HandlerOptions
 	if o != nil {
 		c = *o
 	}

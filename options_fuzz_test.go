@@ -66,7 +66,7 @@ func FuzzOptions(f *testing.F) {
 			}
 		}
 
-		h, err := NewHandler(w, &Options{OriginPatterns: []string{pattern}})
+		h, err := NewHandler(w, &HandlerOptions{OriginPatterns: []string{pattern}})
 		if !refused("OriginPatterns", err) {
 			for _, host := range []string{"", "x", "example.com:8080", "https://app.example.com", pattern} {
 				if _, err := path.Match(strings.ToLower(h.opts.OriginPatterns[0]), strings.ToLower(host)); err != nil {
@@ -74,12 +74,12 @@ func FuzzOptions(f *testing.F) {
 				}
 			}
 		}
-		if _, err = NewHandler(w, &Options{Subprotocols: []string{subprotocol}}); !refused("Subprotocols", err) {
+		if _, err = NewHandler(w, &HandlerOptions{Subprotocols: []string{subprotocol}}); !refused("Subprotocols", err) {
 			if strings.ContainsAny(subprotocol, " ,;\"\r\n\t") || subprotocol == "" {
 				t.Errorf("Subprotocols: %q", subprotocol)
 			}
 		}
-		h, err = NewHandler(w, &Options{PingInterval: time.Duration(ping), IdleTimeout: time.Duration(idle)})
+		h, err = NewHandler(w, &HandlerOptions{PingInterval: time.Duration(ping), IdleTimeout: time.Duration(idle)})
 		if !refused("PingInterval", err) {
 			p, i := h.opts.PingInterval, h.opts.IdleTimeout
 			changed := ping != 0 && p != time.Duration(ping) || idle != 0 && i != time.Duration(idle)
@@ -103,7 +103,7 @@ func checkAddresses(t *testing.T, shared *shared, id string) {
 		if slash {
 			prefix = "/" + prefix
 		}
-		for _, address := range []string{c.Addresses()[i], c.URLs()[i]} {
+		for _, address := range []string{c.Addresses()[i], c.PathAddresses()[i]} {
 			u, err := url.Parse(address)
 			if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" {
 				t.Fatalf("%q: %+v, %v", address, u, err)

@@ -216,7 +216,7 @@ func TestPushOrigins(t *testing.T) {
 				if resp.StatusCode != 200 || resp.Header.Get("Access-Control-Allow-Origin") != "" {
 					t.Errorf("%s: GET: %v", name, resp)
 				}
-				if err := d.conn.Push(t.Context(), wspush.Text, []byte("nothing before")); err != nil {
+				if _, err := d.conn.Push(t.Context(), wspush.Text, []byte("nothing before")); err != nil {
 					t.Fatal(err)
 				}
 				expect(t, d.client, testutil.Text, "nothing before")

@@ -102,11 +102,11 @@ var big = strings.Repeat("0123456789abcdef", 64<<10/16*8)
 func stall(t testing.TB, ctx context.Context, conn *wspush.Conn, client *testutil.Client, data []byte) <-chan error {
 	t.Helper()
 	result := make(chan error, 1)
-	go func() { result <- conn.Push(ctx, wspush.Text, data) }()
+	go func() { result <- outcome(conn.Push(ctx, wspush.Text, data)) }()
 	testutil.Eventually(t, "the connection to stall", func() bool {
 		brief, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		defer cancel()
-		switch err := conn.Push(brief, wspush.Text, []byte("probe")); {
+		switch _, err := conn.Push(brief, wspush.Text, []byte("probe")); {
 		case errors.Is(err, context.DeadlineExceeded):
 			return true // it has waited behind data
 		case err != nil && !errors.Is(err, wspush.ErrUnknown):
@@ -124,7 +124,7 @@ func TestPushWritten(t *testing.T) {
 	staged(t, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
 		result := make(chan error, 1)
 		for _, size := range []int{0, 1, 125, 126, 65535, 65536, len(big)} {
-			go func() { result <- w.Push(context.Background(), conn.ID(), wspush.Binary, []byte(big[:size])) }()
+			go func() { result <- outcome(w.Push(context.Background(), conn.ID(), wspush.Binary, []byte(big[:size]))) }()
 			client.Expect(testutil.Binary, big[:size])
 			if err := <-result; err != nil {
 				t.Errorf("%d bytes: %v", size, err)
@@ -142,7 +142,7 @@ func TestPushCancelledBefore(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		for range 200 {
-			if err := conn.Push(ctx, wspush.Text, []byte("never")); !errors.Is(err, context.Canceled) {
+			if _, err := conn.Push(ctx, wspush.Text, []byte("never")); !errors.Is(err, context.Canceled) {
 				t.Fatalf("got %v", err)
 			}
 		}
@@ -158,7 +158,7 @@ func TestPushWithdrawn(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		waiting := make(chan error, 100)
 		for range cap(waiting) {
-			go func() { waiting <- conn.Push(ctx, wspush.Text, []byte("never")) }()
+			go func() { waiting <- outcome(conn.Push(ctx, wspush.Text, []byte("never"))) }()
 		}
 		cancel()
 		for range cap(waiting) {
@@ -214,7 +214,7 @@ func TestPushCancelledDuring(t *testing.T) {
 					i := caller*each + n
 					ctx, cancel := context.WithTimeout(context.Background(), time.Duration(rand.IntN(2000))*time.Microsecond)
 					data := fmt.Appendf(nil, "%d:%s", i, big[:rand.IntN(20_000)])
-					outcome[i] = conn.Push(ctx, wspush.Text, data)
+					_, outcome[i] = conn.Push(ctx, wspush.Text, data)
 					clear(data)
 					cancel()
 				}
@@ -259,7 +259,7 @@ func TestPushCancelledDuring(t *testing.T) {
 
 // bubble runs a test over a net.Pipe in a bubble of fake time, where nothing is buffered and synctest.Wait knows that
 // everyone waits.
-func bubble(t *testing.T, wopts wspush.WorkerOptions, opts *wspush.Options, test func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client)) {
+func bubble(t *testing.T, wopts wspush.WorkerOptions, opts *wspush.HandlerOptions, test func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client)) {
 	synctest.Test(t, func(t *testing.T) {
 		wopts.NoListen = true
 		wopts.Advertise = []string{"127.0.0.1:1"}
@@ -274,7 +274,7 @@ func bubble(t *testing.T, wopts wspush.WorkerOptions, opts *wspush.Options, test
 // start calls Push in a goroutine, and returns when it waits, or has returned.
 func start(ctx context.Context, conn *wspush.Conn, data string) <-chan error {
 	result := make(chan error, 1)
-	go func() { result <- conn.Push(ctx, wspush.Text, []byte(data)) }()
+	go func() { result <- outcome(conn.Push(ctx, wspush.Text, []byte(data))) }()
 	synctest.Wait()
 	return result
 }
@@ -391,7 +391,7 @@ func TestWriteTimeout(t *testing.T) {
 		if err := returned(t, first); !errors.Is(err, wspush.ErrGone) {
 			t.Errorf("a message of which nothing was taken: %v", err)
 		}
-		if err := w.Push(context.Background(), conn.ID(), wspush.Text, nil); !errors.Is(err, wspush.ErrGone) {
+		if _, err := w.Push(context.Background(), conn.ID(), wspush.Text, nil); !errors.Is(err, wspush.ErrGone) {
 			t.Errorf("a message to the connection that has ended: %v", err)
 		}
 	})
@@ -403,10 +403,10 @@ func TestWriteTimeoutWithin(t *testing.T) {
 		t.Run(stage, func(t *testing.T) {
 			ended := make(chan error, 1)
 			w := newWorker(t, &wspush.WorkerOptions{WriteTimeout: 300 * time.Millisecond})
-			h := newHandler(t, w, &wspush.Options{OnDisconnect: func(_ *wspush.Conn, reason error) { ended <- reason }})
+			h := newHandler(t, w, &wspush.HandlerOptions{OnDisconnect: func(_ *wspush.Conn, reason error) { ended <- reason }})
 			client := testutil.Handshake(t, stages[stage](t, h), testutil.Options{})
 			conn, _ := greeted(t, w, client)
-			err := conn.Push(context.Background(), wspush.Text, []byte(big))
+			_, err := conn.Push(context.Background(), wspush.Text, []byte(big))
 			if !errors.Is(err, wspush.ErrUnknown) || !strings.Contains(err.Error(), "gone") {
 				t.Errorf("got %v", err)
 			}
@@ -429,7 +429,7 @@ func TestWriteTimeoutWithin(t *testing.T) {
 // A client that takes 16 KiB in each WriteTimeout is slow, but alive: one deadline over the whole message would end it. And
 // none stays set after it.
 func TestSlowClientLives(t *testing.T) {
-	bubble(t, wspush.WorkerOptions{WriteTimeout: 10 * time.Second}, &wspush.Options{IdleTimeout: -1, PingInterval: -1}, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+	bubble(t, wspush.WorkerOptions{WriteTimeout: 10 * time.Second}, &wspush.HandlerOptions{IdleTimeout: -1, PingInterval: -1}, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
 		result := start(context.Background(), conn, big)
 		var got []byte
 		for buf := make([]byte, 16<<10); len(got) < 10+len(big); { // the header is 10 bytes
@@ -458,13 +458,13 @@ func TestDeadlineNotLeft(t *testing.T) {
 	client := testutil.Handshake(t, stages["tcp"](t, newHandler(t, w, nil)), testutil.Options{})
 	conn, _ := greeted(t, w, client)
 	result := make(chan error, 1)
-	go func() { result <- conn.Push(context.Background(), wspush.Text, []byte(big)) }()
+	go func() { result <- outcome(conn.Push(context.Background(), wspush.Text, []byte(big))) }()
 	client.Expect(testutil.Text, big)
 	if err := <-result; err != nil {
 		t.Fatal(err)
 	}
 	<-time.After(500 * time.Millisecond) // the kernel knows no fake time: the deadline has to pass
-	if err := conn.Push(context.Background(), wspush.Text, []byte("next")); err != nil {
+	if _, err := conn.Push(context.Background(), wspush.Text, []byte("next")); err != nil {
 		t.Error(err)
 	}
 	client.Expect(testutil.Text, "next")
@@ -475,8 +475,10 @@ func TestPushRefused(t *testing.T) {
 	staged(t, &wspush.WorkerOptions{MaxPushBytes: 10}, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
 		ctx := context.Background()
 		for _, push := range map[string]func(wspush.MessageType, string) error{
-			"Conn.Push":   func(typ wspush.MessageType, data string) error { return conn.Push(ctx, typ, []byte(data)) },
-			"Worker.Push": func(typ wspush.MessageType, data string) error { return w.Push(ctx, conn.ID(), typ, []byte(data)) },
+			"Conn.Push": func(typ wspush.MessageType, data string) error { return outcome(conn.Push(ctx, typ, []byte(data))) },
+			"Worker.Push": func(typ wspush.MessageType, data string) error {
+				return outcome(w.Push(ctx, conn.ID(), typ, []byte(data)))
+			},
 			"PushEach": func(typ wspush.MessageType, data string) (err error) {
 				for _, err = range w.PushEach(ctx, w.Conns(), typ, []byte(data)) {
 				}
@@ -495,7 +497,7 @@ func TestPushRefused(t *testing.T) {
 		}
 		go conn.Push(ctx, wspush.Binary, []byte("012345678\xff"))
 		client.Expect(testutil.Binary, "012345678\xff")
-		if err := w.Push(ctx, strings.ToUpper(conn.ID()), wspush.Text, nil); !errors.Is(err, wspush.ErrGone) {
+		if _, err := w.Push(ctx, strings.ToUpper(conn.ID()), wspush.Text, nil); !errors.Is(err, wspush.ErrInvalidID) {
 			t.Errorf("the ID in another letter case: %v", err)
 		}
 	})
@@ -518,11 +520,11 @@ func TestPushStatuses(t *testing.T) {
 		client := testutil.Handshake(t, stages["tcp"](t, newHandler(t, w, nil)), testutil.Options{})
 		conn, address := greeted(t, w, client)
 		go func() {
-			for errors.Is(conn.Push(conn.Context(), wspush.Text, []byte(big)), wspush.ErrBusy) { // of the probe below
+			for errors.Is(outcome(conn.Push(conn.Context(), wspush.Text, []byte(big))), wspush.ErrBusy) { // of the probe below
 			}
 		}()
 		testutil.Eventually(t, "the client to be busy", func() bool {
-			return errors.Is(conn.Push(context.Background(), wspush.Text, nil), wspush.ErrBusy)
+			return errors.Is(outcome(conn.Push(context.Background(), wspush.Text, nil)), wspush.ErrBusy)
 		})
 		problem(t, post(t, address, "", []byte("x")), 429, "busy", "")
 		client.Close()
@@ -561,7 +563,7 @@ func TestMaxPushBytesMax(t *testing.T) {
 func TestRefusalsAreCounted(t *testing.T) {
 	w := newWorker(t, nil)
 	const id = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
-	if err := w.Push(context.Background(), id, wspush.Text, nil); !errors.Is(err, wspush.ErrGone) {
+	if _, err := w.Push(context.Background(), id, wspush.Text, nil); !errors.Is(err, wspush.ErrGone) {
 		t.Error(err)
 	}
 	problem(t, post(t, "http://"+id+"@"+w.Addr().String()+"/ws", "", nil), 410, "gone", "")

@@ -24,7 +24,7 @@ type outgoing struct {
 	method string
 	place  *seal.Place
 	path   string // at which the connection must live
-	name   string // a token, or the marker of a bulk request
+	name   string // a sealed ID, or the marker of a bulk request
 	query  string
 	header http.Header
 	body   io.Reader // nil if there is none
@@ -212,5 +212,5 @@ func (a *answer) err() error {
 	if err := wire.ErrorOf(a.status, p.Type); err != nil {
 		return err
 	}
-	return fmt.Errorf("wspush: the connection's worker refused the push with %d: %.200q", a.status, p.Detail)
+	return fmt.Errorf("wspush: the connection's worker refused the request with %d: %.200q", a.status, p.Detail)
 }

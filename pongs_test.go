@@ -38,7 +38,7 @@ func TestPongs(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			opts := &wspush.Options{PingInterval: time.Second, IdleTimeout: 3500 * time.Millisecond}
+			opts := &wspush.HandlerOptions{PingInterval: time.Second, IdleTimeout: 3500 * time.Millisecond}
 			bubble(t, wspush.WorkerOptions{}, opts, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
 				begin := time.Now()
 				var got []string
@@ -111,7 +111,7 @@ func TestPongsUnasked(t *testing.T) {
 	for name, connect := range stages {
 		w := newWorker(t, quiet())
 		messages := make(chan string, 100)
-		h := newHandler(t, w, &wspush.Options{OnMessage: func(_ *wspush.Conn, _ wspush.MessageType, data []byte) { messages <- string(data) }})
+		h := newHandler(t, w, &wspush.HandlerOptions{OnMessage: func(_ *wspush.Conn, _ wspush.MessageType, data []byte) { messages <- string(data) }})
 		for what, tt := range tests {
 			t.Run(name+", "+what, func(t *testing.T) {
 				client := testutil.Handshake(t, connect(t, h), testutil.Options{})
@@ -143,7 +143,7 @@ func TestPongsUnasked(t *testing.T) {
 func TestPongsDuringCallback(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls, proceed := make(chan string), make(chan struct{})
-		_, client, _ := overPipe(t, wspush.WorkerOptions{}, &wspush.Options{
+		_, client, _ := overPipe(t, wspush.WorkerOptions{}, &wspush.HandlerOptions{
 			PingInterval: time.Second, IdleTimeout: time.Minute,
 			OnMessage: func(_ *wspush.Conn, _ wspush.MessageType, data []byte) {
 				calls <- string(data)

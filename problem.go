@@ -106,7 +106,7 @@ func problemOf(err error) *problem {
 		detail = "the worker that holds the connection cannot be reached from here; nothing was written"
 	case errors.Is(err, errForeign):
 		status = http.StatusForbidden
-		detail = "no key of this worker's opens the token"
+		detail = "none of this worker's keys opens the sealed ID"
 	case errors.Is(err, ErrUnknown):
 		status = http.StatusGatewayTimeout
 	case errors.Is(err, ErrGone):

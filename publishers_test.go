@@ -228,7 +228,7 @@ func TestMaxConns(t *testing.T) {
 	testutil.NoLeak(t)
 	var asked atomic.Int64
 	w := newWorker(t, &wspush.WorkerOptions{MaxConns: 2, MaxPushConns: 50})
-	server := serve(t, w, &wspush.Options{Accept: func(*http.Request) (any, error) {
+	server := serve(t, w, &wspush.HandlerOptions{Accept: func(*http.Request) (any, error) {
 		asked.Add(1)
 		return nil, nil
 	}})
@@ -242,7 +242,7 @@ func TestMaxConns(t *testing.T) {
 		full(t, resp)
 		want{status: 204}.check(t, "POST", post(t, address, "", []byte("by HTTP")))
 		first.Expect(testutil.Text, "by HTTP")
-		if err := conn.Push(t.Context(), wspush.Text, []byte("in-process")); err != nil {
+		if _, err := conn.Push(t.Context(), wspush.Text, []byte("in-process")); err != nil {
 			t.Error(err)
 		}
 		first.Expect(testutil.Text, "in-process")
@@ -286,7 +286,7 @@ func TestMaxConns(t *testing.T) {
 func TestMaxConnsAfterRefusals(t *testing.T) {
 	testutil.NoLeak(t)
 	w := newWorker(t, &wspush.WorkerOptions{MaxConns: 1})
-	server := serve(t, w, &wspush.Options{Accept: func(r *http.Request) (any, error) {
+	server := serve(t, w, &wspush.HandlerOptions{Accept: func(r *http.Request) (any, error) {
 		if r.Header.Get("X-Auth") == "no" {
 			return nil, errors.New("no")
 		}
@@ -374,14 +374,14 @@ func TestMaxPendingAll(t *testing.T) {
 						t.Errorf("round %d: %d messages wait, want %d", round, waiting, want)
 					}
 					for _, conn := range conns {
-						if err := conn.Push(ctx, wspush.Text, []byte(data)); !errors.Is(err, wspush.ErrBusy) {
+						if _, err := conn.Push(ctx, wspush.Text, []byte(data)); !errors.Is(err, wspush.ErrBusy) {
 							t.Errorf("round %d: %v", round, err)
 						}
 						push := newRequest(t, "POST", "http://x/ws/@connections/"+conn.ID(), strings.NewReader(data))
 						problem(t, recorded(w, push), 429, "busy", "")
 					}
 					for range 3 {
-						if err := healthy.Push(ctx, wspush.Text, []byte(data)); err != nil {
+						if _, err := healthy.Push(ctx, wspush.Text, []byte(data)); err != nil {
 							t.Errorf("round %d: a client that reads: %v", round, err)
 						}
 						synctest.Wait()

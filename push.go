@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"strconv"
 	"time"
+
+	"github.com/wspush/wspush/internal/wire"
 )
 
 // pushMethods are the methods of the push endpoint.
@@ -204,7 +206,7 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) *problem
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// pushBody is Conn.Push or Conn.PushConfirmed, within its timeout. What it takes to wait is made ready only when there is a
+// pushBody is Conn.Push, within its timeout. What it takes to wait is made ready only when there is a
 // wait: timers and deadlines are a good part of what a push that is written at once would cost.
 func (w *Worker) pushBody(rw http.ResponseWriter, r *http.Request, c *Conn, q pushQuery, typ MessageType, data []byte) (roundTrip time.Duration, err error) {
 	if err := checkMessage(typ, data, w.shared.maxPushBytes); err != nil {
@@ -232,7 +234,7 @@ func (w *Worker) pushBody(rw http.ResponseWriter, r *http.Request, c *Conn, q pu
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
-	return c.await(ctx, pending)
+	return c.await(ctx, pending, 0)
 }
 
 // pushTimeout is how long a push may wait; 0 or less is for ever.
@@ -296,18 +298,19 @@ type identity struct {
 }
 
 func (w *Worker) get(rw http.ResponseWriter, _ *http.Request, c *Conn) *problem {
-	ip, _, err := net.SplitHostPort(c.RemoteAddr())
+	i := c.Info()
+	ip, _, err := net.SplitHostPort(i.RemoteAddr)
 	if err != nil {
-		ip = c.RemoteAddr()
+		ip = i.RemoteAddr
 	}
 	body, err := json.Marshal(info{
 		ConnectionID: c.ID(),
-		ConnectedAt:  c.ConnectedAt().UTC().Format(time.RFC3339Nano),
-		LastActiveAt: c.LastActive().UTC().Format(time.RFC3339Nano),
-		Identity:     identity{ip, c.UserAgent()},
-		Path:         c.Path(),
-		Subprotocol:  c.Subprotocol(),
-		RttMs:        math.Round(1000*milliseconds(c.RoundTrip())) / 1000,
+		ConnectedAt:  i.ConnectedAt.UTC().Format(time.RFC3339Nano),
+		LastActiveAt: i.LastActive.UTC().Format(time.RFC3339Nano),
+		Identity:     identity{ip, i.UserAgent},
+		Path:         i.Path,
+		Subprotocol:  i.Subprotocol,
+		RttMs:        math.Round(1000*milliseconds(i.RoundTrip)) / 1000,
 	})
 	if err != nil {
 		panic(err) // strings
@@ -329,12 +332,12 @@ func (w *Worker) delete(rw http.ResponseWriter, r *http.Request, c *Conn) *probl
 	code := codeNormal
 	if q.Has("code") {
 		code, err = strconv.Atoi(q.Get("code"))
-		if err != nil || !publisherMay(code) {
-			return newProblem(http.StatusBadRequest, "code must be 1000, 1001, 1008, 1011 to 1013, or 3000 to 4999")
+		if err != nil {
+			return newProblem(http.StatusBadRequest, "code must be "+wire.CloseCodes)
 		}
 	}
 	reason := q.Get("reason")
-	if err := checkClose(code, reason); err != nil {
+	if err := wire.CheckClose(code, reason); err != nil {
 		return newProblem(http.StatusBadRequest, err.Error())
 	}
 	if err := c.Close(code, reason); err != nil {
@@ -342,14 +345,4 @@ func (w *Worker) delete(rw http.ResponseWriter, r *http.Request, c *Conn) *probl
 	}
 	rw.WriteHeader(http.StatusNoContent)
 	return nil
-}
-
-// publisherMay reports whether a publisher may close a connection with this code: not with those that say what the
-// WebSocket itself has found wrong.
-func publisherMay(code int) bool {
-	switch {
-	case code == 1000, code == 1001, code == 1008, code >= 1011 && code <= 1013, code >= 3000 && code <= 4999:
-		return true
-	}
-	return false
 }

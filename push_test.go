@@ -88,7 +88,7 @@ func (e *pushEnd) request(t *testing.T, method, target, user string, header http
 // quiet ends the test unless the next message to the client is one sent now: nothing came before it.
 func (e *pushEnd) quiet(t *testing.T) {
 	t.Helper()
-	if err := e.conn.Push(t.Context(), wspush.Text, []byte("and nothing before")); err != nil {
+	if _, err := e.conn.Push(t.Context(), wspush.Text, []byte("and nothing before")); err != nil {
 		t.Fatalf("the connection is harmed: %v", err)
 	}
 	expect(t, e.client, testutil.Text, "and nothing before")
@@ -278,8 +278,8 @@ func TestPushAPI(t *testing.T) {
 
 		// DELETE that closes nothing
 		{name: "code 1005", method: "DELETE", target: "/ws?code=1005", user: "ID:", want: "bad code"},
-		{name: "code 1002", method: "DELETE", target: "/ws?code=1002", user: "ID:", want: "bad code"},
-		{name: "code 1014", method: "DELETE", target: "/ws?code=1014", user: "ID:", want: "bad code"},
+		{name: "code 1006", method: "DELETE", target: "/ws?code=1006", user: "ID:", want: "bad code"},
+		{name: "code 1010", method: "DELETE", target: "/ws?code=1010", user: "ID:", want: "bad code"},
 		{name: "code 2999", method: "DELETE", target: "/ws?code=2999", user: "ID:", want: "bad code"},
 		{name: "code 5000", method: "DELETE", target: "/ws?code=5000", user: "ID:", want: "bad code"},
 		{name: "code 0", method: "DELETE", target: "/ws?code=0", user: "ID:", want: "bad code"},
@@ -616,7 +616,7 @@ func TestClientLeavesDuringBody(t *testing.T) {
 }
 
 // overPipe makes a worker in a testing/synctest bubble, and a client of it over a pipe, which holds no byte that is not read.
-func overPipe(t *testing.T, opts wspush.WorkerOptions, mount *wspush.Options) (*wspush.Worker, *testutil.Client, *wspush.Conn) {
+func overPipe(t *testing.T, opts wspush.WorkerOptions, mount *wspush.HandlerOptions) (*wspush.Worker, *testutil.Client, *wspush.Conn) {
 	t.Helper()
 	opts.NoListen, opts.Advertise = true, []string{"http://push.test"}
 	w := newWorker(t, &opts)
@@ -736,7 +736,7 @@ func TestNotDelivered(t *testing.T) {
 
 func TestGet(t *testing.T) {
 	w := newWorker(t, nil)
-	server := serve(t, w, &wspush.Options{Subprotocols: []string{"chat"}})
+	server := serve(t, w, &wspush.HandlerOptions{Subprotocols: []string{"chat"}})
 	before := time.Now().Add(-time.Millisecond)
 	header := http.Header{"User-Agent": {`a "browser"`}, "Sec-WebSocket-Protocol": {"chat"}}
 	c, conn, address := dial(t, w, server, testutil.Options{Path: "/ws/a,b?secret=1", Header: header})
@@ -777,7 +777,7 @@ func TestGet(t *testing.T) {
 		t.Errorf("after a message, the last activity is still that of %v", first)
 	}
 
-	resp := do(t, newRequest(t, "HEAD", conn.URLs()[0], nil))
+	resp := do(t, newRequest(t, "HEAD", conn.PathAddresses()[0], nil))
 	want{status: 200, header: http.Header{"Content-Type": {"application/json"}}}.check(t, "HEAD", resp)
 	if resp.ContentLength <= 0 {
 		t.Errorf("HEAD has Content-Length %d, GET has a body", resp.ContentLength)
@@ -806,7 +806,7 @@ func TestGetIPv6(t *testing.T) {
 func TestDelete(t *testing.T) {
 	reasons := make(chan error, 1)
 	w := newWorker(t, nil)
-	server := serve(t, w, &wspush.Options{OnDisconnect: func(_ *wspush.Conn, reason error) { reasons <- reason }})
+	server := serve(t, w, &wspush.HandlerOptions{OnDisconnect: func(_ *wspush.Conn, reason error) { reasons <- reason }})
 	for _, tc := range []struct {
 		query  string
 		code   int
@@ -836,7 +836,7 @@ func TestDelete(t *testing.T) {
 			if !errors.As(err, &closed) || closed.Cause != wspush.CauseClosed || closed.Code != tc.code || closed.Reason != tc.reason {
 				t.Errorf("OnDisconnect got %v", err)
 			}
-			if err := conn.Push(context.Background(), wspush.Text, nil); !errors.Is(err, wspush.ErrGone) {
+			if _, err := conn.Push(context.Background(), wspush.Text, nil); !errors.Is(err, wspush.ErrGone) {
 				t.Errorf("Push after DELETE: %v", err)
 			}
 		})
@@ -854,7 +854,7 @@ func TestMountedWorker(t *testing.T) {
 	mux.Handle("/push/v1/", http.StripPrefix("/push/v1", w))
 	mux.Handle("/app/", http.StripPrefix("/app", newHandler(t, w, nil)))
 	c, conn, address := dial(t, w, public, testutil.Options{Path: "/app/ws/%2F"})
-	for _, a := range []string{address, conn.URLs()[0]} {
+	for _, a := range []string{address, conn.PathAddresses()[0]} {
 		if !strings.HasSuffix(strings.TrimSuffix(a, "/@connections/"+conn.ID()), "/push/v1/app/ws/%2F") {
 			t.Errorf("address %q", a)
 		}

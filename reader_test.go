@@ -58,7 +58,7 @@ func talks(t *testing.T, test func(t *testing.T, c *talk, compressed bool)) {
 			t.Run(fmt.Sprintf("%s, compressed %t", name, compressed), func(t *testing.T) {
 				c := &talk{got: make(chan []byte, 10_000)}
 				w := newWorker(t, quiet())
-				h := newHandler(t, w, &wspush.Options{Compression: compressed, OnMessage: func(_ *wspush.Conn, _ wspush.MessageType, data []byte) { c.got <- data }})
+				h := newHandler(t, w, &wspush.HandlerOptions{Compression: compressed, OnMessage: func(_ *wspush.Conn, _ wspush.MessageType, data []byte) { c.got <- data }})
 				opts := testutil.Options{}
 				if compressed {
 					opts.Header = deflating
@@ -209,7 +209,7 @@ func TestEarlyBytes(t *testing.T) {
 	for name, connect := range stages {
 		w := newWorker(t, quiet())
 		got := make(chan string, 10)
-		h := newHandler(t, w, &wspush.Options{OnMessage: func(_ *wspush.Conn, _ wspush.MessageType, data []byte) { got <- string(data) }})
+		h := newHandler(t, w, &wspush.HandlerOptions{OnMessage: func(_ *wspush.Conn, _ wspush.MessageType, data []byte) { got <- string(data) }})
 		for _, tt := range []struct {
 			raw  []byte
 			want []string
@@ -237,7 +237,7 @@ func TestReadLimitIsTheConnections(t *testing.T) {
 	w := newWorker(t, quiet())
 	got := make(chan int, 10)
 	join := func(limit int64) *testutil.Client {
-		h := newHandler(t, w, &wspush.Options{ReadLimit: limit, OnMessage: func(_ *wspush.Conn, _ wspush.MessageType, data []byte) { got <- len(data) }})
+		h := newHandler(t, w, &wspush.HandlerOptions{ReadLimit: limit, OnMessage: func(_ *wspush.Conn, _ wspush.MessageType, data []byte) { got <- len(data) }})
 		c := testutil.Handshake(t, testutil.Pipe(t, h), testutil.Options{})
 		greeted(t, w, c)
 		return c
@@ -273,12 +273,12 @@ func TestReadLimitIsTheConnections(t *testing.T) {
 // Many connections talk at once, and as many are broken in every way there is. Nobody sees anything of another.
 func TestReadersAreNotMixed(t *testing.T) {
 	const talkers, breakers = 8, 6
-	answer := func(c *wspush.Conn, typ wspush.MessageType, data []byte) { _ = c.Push(c.Context(), typ, data) }
+	answer := func(c *wspush.Conn, typ wspush.MessageType, data []byte) { _, _ = c.Push(c.Context(), typ, data) }
 	w := newWorker(t, quiet())
 	mux := http.NewServeMux()
-	mux.Handle("/small", newHandler(t, w, &wspush.Options{OnMessage: answer, ReadLimit: 100}))
-	mux.Handle("/large", newHandler(t, w, &wspush.Options{OnMessage: answer, ReadLimit: 20_000}))
-	mux.Handle("/deflated", newHandler(t, w, &wspush.Options{OnMessage: answer, ReadLimit: 20_000, Compression: true}))
+	mux.Handle("/small", newHandler(t, w, &wspush.HandlerOptions{OnMessage: answer, ReadLimit: 100}))
+	mux.Handle("/large", newHandler(t, w, &wspush.HandlerOptions{OnMessage: answer, ReadLimit: 20_000}))
+	mux.Handle("/deflated", newHandler(t, w, &wspush.HandlerOptions{OnMessage: answer, ReadLimit: 20_000, Compression: true}))
 	server := testutil.Serve(t, mux)
 
 	type breaking struct {
@@ -397,8 +397,8 @@ func TestTrickle(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, compressed %t", name, compressed), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					w := newWorker(t, &wspush.WorkerOptions{NoListen: true, Advertise: []string{"h"}})
-					h := newHandler(t, w, &wspush.Options{Compression: compressed, PingInterval: -1, IdleTimeout: -1, OnMessage: func(c *wspush.Conn, typ wspush.MessageType, data []byte) {
-						_ = c.Push(c.Context(), typ, data)
+					h := newHandler(t, w, &wspush.HandlerOptions{Compression: compressed, PingInterval: -1, IdleTimeout: -1, OnMessage: func(c *wspush.Conn, typ wspush.MessageType, data []byte) {
+						_, _ = c.Push(c.Context(), typ, data)
 					}})
 					join := func() *testutil.Client {
 						opts := testutil.Options{Timeout: -1}

@@ -156,7 +156,8 @@ func connect(t *testing.T, h *Handler) *sink {
 	h.ServeHTTP(&sinkWriter{s, http.Header{}}, r)
 	testutil.Eventually(t, "the client to be greeted", func() bool {
 		for c := range h.worker.Conns() {
-			return c.Push(t.Context(), Text, nil) == nil
+			_, err := c.Push(t.Context(), Text, nil)
+			return err == nil
 		}
 		return false
 	})

@@ -125,7 +125,7 @@ func (r *roster) cut() {
 	for {
 		stuck := true
 		for _, c := range r.all() {
-			stuck = stuck && (c.calling.Load() != 0 || c.isUpgrading())
+			stuck = stuck && (c.calling.Load() || c.isUpgrading())
 		}
 		if stuck {
 			return

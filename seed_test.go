@@ -77,7 +77,7 @@ func TestSeedStranger(t *testing.T) {
 	}
 	status(t, post(t, addressA, "", []byte("for A")), 204)
 	clientA.Expect(testutil.Text, "for A")
-	if err := connB.Push(t.Context(), wspush.Text, []byte("for B")); err != nil {
+	if _, err := connB.Push(t.Context(), wspush.Text, []byte("for B")); err != nil {
 		t.Fatal(err)
 	}
 	clientB.Expect(testutil.Text, "for B")
@@ -143,11 +143,11 @@ func TestSeedClientDoesNotRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reasons := make(chan error, 1)
 		w, _, conn := overPipe(t, wspush.WorkerOptions{MaxPending: 10_000, WriteTimeout: 10 * time.Second},
-			&wspush.Options{OnDisconnect: func(_ *wspush.Conn, reason error) { reasons <- reason }})
+			&wspush.HandlerOptions{OnDisconnect: func(_ *wspush.Conn, reason error) { reasons <- reason }})
 		start := time.Now()
 		outcomes := make(chan error, 100)
 		for range cap(outcomes) {
-			go func() { outcomes <- w.Push(context.Background(), conn.ID(), wspush.Text, make([]byte, 744)) }()
+			go func() { outcomes <- outcome(w.Push(context.Background(), conn.ID(), wspush.Text, make([]byte, 744))) }()
 		}
 		synctest.Wait()
 		if n := len(outcomes); n != 90 { // each costs 1000 bytes
@@ -170,7 +170,7 @@ func TestSeedClientDoesNotRead(t *testing.T) {
 				t.Errorf("got %v for a client that has read nothing", err)
 			}
 		}
-		if err := w.Push(context.Background(), conn.ID(), wspush.Text, nil); !errors.Is(err, wspush.ErrGone) {
+		if _, err := w.Push(context.Background(), conn.ID(), wspush.Text, nil); !errors.Is(err, wspush.ErrGone) {
 			t.Errorf("after the end: %v", err)
 		}
 	})
@@ -198,7 +198,7 @@ func TestSeedClientDied(t *testing.T) {
 // "a client that died: pushes 204 and vanish until the idle timeout" (2: nobody says so, and pushes go on)
 func TestSeedClientSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w, c, conn := overPipe(t, wspush.WorkerOptions{}, &wspush.Options{PingInterval: 20 * time.Second, IdleTimeout: 30 * time.Second})
+		w, c, conn := overPipe(t, wspush.WorkerOptions{}, &wspush.HandlerOptions{PingInterval: 20 * time.Second, IdleTimeout: 30 * time.Second})
 		start := time.Now()
 		var wg sync.WaitGroup
 		wg.Go(func() { // the kernel of the dead client's machine, say: it takes everything, and nobody answers
@@ -211,7 +211,7 @@ func TestSeedClientSilent(t *testing.T) {
 		tick := time.NewTicker(time.Second)
 		defer tick.Stop()
 		for err := error(nil); err == nil; <-tick.C {
-			err = w.Push(t.Context(), conn.ID(), wspush.Text, []byte("x"))
+			_, err = w.Push(t.Context(), conn.ID(), wspush.Text, []byte("x"))
 			if err != nil && !errors.Is(err, wspush.ErrGone) {
 				t.Errorf("Push: %v", err)
 			}
@@ -242,7 +242,7 @@ func TestSeedCloseUnanswered(t *testing.T) {
 // "the first frame, if it arrives with the handshake, is lost"
 func TestSeedFirstFrameLost(t *testing.T) {
 	w := newWorker(t, nil)
-	server := serve(t, w, &wspush.Options{OnMessage: echo(t)})
+	server := serve(t, w, &wspush.HandlerOptions{OnMessage: echo(t)})
 	early := testutil.AppendFrame(nil, frame(true, testutil.Text, "early"), [4]byte{1, 2, 3, 4})
 	c, _, _ := dial(t, w, server, testutil.Options{Early: early})
 	c.Expect(testutil.Text, "early")
@@ -251,7 +251,7 @@ func TestSeedFirstFrameLost(t *testing.T) {
 // "one ping only, never repeated"
 func TestSeedOnePing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, c, _ := overPipe(t, wspush.WorkerOptions{}, &wspush.Options{PingInterval: 10 * time.Second, IdleTimeout: 45 * time.Second})
+		_, c, _ := overPipe(t, wspush.WorkerOptions{}, &wspush.HandlerOptions{PingInterval: 10 * time.Second, IdleTimeout: 45 * time.Second})
 		start := time.Now()
 		var got []string
 		for {
@@ -331,7 +331,7 @@ func TestSeedLeaksAndCrashes(t *testing.T) {
 		conns []weak.Pointer[wspush.Conn]
 	)
 	w := newWorker(t, nil)
-	server := serve(t, w, &wspush.Options{OnConnect: func(c *wspush.Conn) {
+	server := serve(t, w, &wspush.HandlerOptions{OnConnect: func(c *wspush.Conn) {
 		mu.Lock()
 		defer mu.Unlock()
 		conns = append(conns, weak.Make(c))

@@ -25,7 +25,7 @@ func TestShutdown(t *testing.T) {
 		var disconnected sync.WaitGroup
 		disconnected.Add(100)
 		w := newWorker(t, nil)
-		server := testutil.Serve(t, newHandler(t, w, &wspush.Options{OnDisconnect: func(*wspush.Conn, error) { disconnected.Done() }}))
+		server := testutil.Serve(t, newHandler(t, w, &wspush.HandlerOptions{OnDisconnect: func(*wspush.Conn, error) { disconnected.Done() }}))
 		var clients []*testutil.Client
 		for range 100 {
 			c, _, _ := dial(t, w, server, testutil.Options{})
@@ -54,7 +54,7 @@ func TestShutdown(t *testing.T) {
 		if _, err := net.Dial("tcp", w.Addr().String()); err == nil {
 			t.Error("the push listener is still open")
 		}
-		if err := w.Push(context.Background(), "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed", wspush.Text, nil); !errors.Is(err, wspush.ErrShutdown) {
+		if _, err := w.Push(context.Background(), "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed", wspush.Text, nil); !errors.Is(err, wspush.ErrShutdown) {
 			t.Errorf("Push: %v", err)
 		}
 		if err := w.Shutdown(context.Background()); err != nil {
@@ -71,7 +71,7 @@ func TestShutdown(t *testing.T) {
 func TestShutdownRefusesTheAccepted(t *testing.T) {
 	w := newWorker(t, nil)
 	asked, answer := make(chan bool), make(chan bool)
-	h := newHandler(t, w, &wspush.Options{Accept: func(*http.Request) (any, error) {
+	h := newHandler(t, w, &wspush.HandlerOptions{Accept: func(*http.Request) (any, error) {
 		asked <- true
 		<-answer
 		return nil, nil
@@ -106,7 +106,7 @@ func TestShutdownDelivers(t *testing.T) {
 	testutil.Eventually(t, "the request to wait", func() bool {
 		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 		defer cancel()
-		return errors.Is(conn.Push(ctx, wspush.Text, nil), context.DeadlineExceeded)
+		return errors.Is(outcome(conn.Push(ctx, wspush.Text, nil)), context.DeadlineExceeded)
 	})
 	stopped := make(chan error, 1)
 	go func() { stopped <- w.Shutdown(context.Background()) }()
@@ -160,7 +160,7 @@ func TestShutdownOutlivedByCallback(t *testing.T) {
 						<-release
 					}
 				}
-				opts := &wspush.Options{
+				opts := &wspush.HandlerOptions{
 					Greeting: func(c *wspush.Conn) (wspush.MessageType, []byte) {
 						hold("Greeting")
 						return wspush.Text, []byte("hello")
@@ -300,7 +300,7 @@ func TestShutdownCuts(t *testing.T) {
 		if err := w.Shutdown(ended); err != nil && !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
-		if err := conn.Push(context.Background(), wspush.Text, nil); !errors.Is(err, wspush.ErrShutdown) {
+		if _, err := conn.Push(context.Background(), wspush.Text, nil); !errors.Is(err, wspush.ErrShutdown) {
 			t.Errorf("Push: %v", err)
 		}
 		<-j.ended

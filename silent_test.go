@@ -61,7 +61,7 @@ func TestSilentConnectionIsOneGoroutine(t *testing.T) {
 	}
 	testutil.Eventually(t, "earlier tests to leave", func() bool { silent, busy := lives(); return silent+busy == 0 })
 	w := newWorker(t, quiet())
-	server := serve(t, w, &wspush.Options{OnMessage: echo(t)})
+	server := serve(t, w, &wspush.HandlerOptions{OnMessage: echo(t)})
 	var none, some runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&none)
@@ -144,7 +144,7 @@ func TestCloseWhileSilent(t *testing.T) {
 		for does, peer := range peers {
 			t.Run(by+", "+does, func(t *testing.T) {
 				var ended time.Time
-				opts := &wspush.Options{
+				opts := &wspush.HandlerOptions{
 					PingInterval: time.Minute, IdleTimeout: time.Hour,
 					OnMessage: func(_ *wspush.Conn, _ wspush.MessageType, data []byte) { t.Errorf("OnMessage got %q", data) },
 					OnDisconnect: func(_ *wspush.Conn, reason error) {

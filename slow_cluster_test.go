@@ -75,7 +75,7 @@ func TestSlowForwardToHungWorker(t *testing.T) {
 	other := rawMember(t, wspush.WorkerOptions{PushTimeout: time.Second})
 	push := dialPush(t, other)
 	go func() { // 40 MB: more than what the kernel takes
-		fmt.Fprintf(push, "POST /ws/@connections/%s HTTP/1.1\r\nHost: w\r\nContent-Length: %d\r\n\r\n", conn.Token(), 40_000_000)
+		fmt.Fprintf(push, "POST /ws/@connections/%s HTTP/1.1\r\nHost: w\r\nContent-Length: %d\r\n\r\n", conn.SealedID(), 40_000_000)
 		chunk := make([]byte, 1<<20)
 		for range 40 {
 			if _, err := push.Write(chunk); err != nil {
@@ -98,7 +98,7 @@ func TestSlowBulkForwardedShutdown(t *testing.T) {
 	client, silent, _ := dial(t, holder, serve(t, holder, nil), testutil.Options{Silent: true})
 	other := rawMember(t, wspush.WorkerOptions{})
 	b := openBulk(t, dialPush(t, other))
-	b.send(fmt.Sprintf(`{"to":%q,"text":"a","confirm":"received","timeout":"30s"}`, silent.Token()))
+	b.send(fmt.Sprintf(`{"to":%q,"text":"a","confirm":"received","timeout":"30s"}`, silent.SealedID()))
 	client.Expect(testutil.Text, "a")
 	returnsWithin(t, "Shutdown with a context of 1 s", 8*time.Second, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -131,7 +131,7 @@ func TestSlowHopReplay(t *testing.T) {
 
 	t.Run("bulk", func(t *testing.T) { // a proof for one bulk request is one for all, at every worker
 		b := openBulk(t, dialPush(t, first))
-		b.send(textLine(dead.Token(), "a"))
+		b.send(textLine(dead.SealedID(), "a"))
 		b.answer()
 		req := newRequest(t, "POST", "http://"+victim.Addr().String()+"/ws/@connections", strings.NewReader(textLine(conn.ID(), "by the proof of another bulk request")))
 		req.Header.Set("Content-Type", "application/x-ndjson")
@@ -141,9 +141,9 @@ func TestSlowHopReplay(t *testing.T) {
 		}
 	})
 	t.Run("userinfo", func(t *testing.T) { // it is of the path's last segment, and the push goes to the user
-		_ = first.Push(context.Background(), dead.Token(), wspush.Text, []byte("a"))
+		_, _ = first.Push(context.Background(), dead.SealedID(), wspush.Text, []byte("a"))
 		was := seen.Load()
-		req := newRequest(t, "POST", "http://"+victim.Addr().String()+"/x/"+dead.Token()+"?"+was.URL.RawQuery, strings.NewReader("by the proof of a push to someone else"))
+		req := newRequest(t, "POST", "http://"+victim.Addr().String()+"/x/"+dead.SealedID()+"?"+was.URL.RawQuery, strings.NewReader("by the proof of a push to someone else"))
 		req.SetBasicAuth(conn.ID(), "")
 		req.Header.Set("Wspush-Hop", was.Header.Get("Wspush-Hop"))
 		if resp := do(t, req); resp.StatusCode != 403 && resp.StatusCode != 508 {
@@ -194,10 +194,10 @@ func TestSlowProxyTimeout(t *testing.T) {
 	if resp.StatusCode != 504 {
 		t.Errorf("the message was written, and the answer is %s %s", resp.Status, text(t, resp))
 	}
-	if _, err := other.PushConfirmed(context.Background(), silent.Token(), wspush.Text, []byte("b")); !errors.Is(err, wspush.ErrUnknown) {
+	if _, err := other.Push(context.Background(), silent.SealedID(), wspush.Text, []byte("b"), wspush.Confirmed()); !errors.Is(err, wspush.ErrUnknown) {
 		t.Errorf("the message was written, and PushConfirmed returns %v", err)
 	}
-	_ = silent.Push(context.Background(), wspush.Text, []byte("c"))
+	_, _ = silent.Push(context.Background(), wspush.Text, []byte("c"))
 	<-read
 }
 
@@ -252,9 +252,9 @@ func TestSlowBulkForwardedOrderSlow(t *testing.T) {
 		close(got)
 	}()
 	b := openBulk(t, dialPush(t, newMember(t, wspush.WorkerOptions{})))
-	b.send(textLine(conn.Token(), "first"))
+	b.send(textLine(conn.SealedID(), "first"))
 	pause(1200 * time.Millisecond)
-	b.send(textLine(conn.Token(), "second"))
+	b.send(textLine(conn.SealedID(), "second"))
 	t.Log(b.answer(), b.answer())
 	if one, two := <-got, <-got; one != "first" || two != "second" {
 		t.Errorf("the client got %q, then %q", one, two)
@@ -267,12 +267,12 @@ func TestSlowAloneContext(t *testing.T) {
 	address := hung(t)
 	old, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: address}}))
 	w := newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: address}})
-	go w.Push(context.Background(), old.Token(), wspush.Text, nil)
+	go w.Push(context.Background(), old.SealedID(), wspush.Text, nil)
 	pause(100 * time.Millisecond)
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
 	begun := time.Now()
-	err := w.Push(ctx, old.Token(), wspush.Text, nil)
+	_, err := w.Push(ctx, old.SealedID(), wspush.Text, nil)
 	if waited := time.Since(begun); waited > time.Second || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Push with a context of 100 ms returned %v after %v", err, waited)
 	}
@@ -285,12 +285,12 @@ func TestSlowPushWithdrawn(t *testing.T) {
 	fill, stop := context.WithTimeout(context.Background(), 500*time.Millisecond)
 	defer stop()
 	for range 20 { // it does not read
-		_ = holder.Push(fill, conn.ID(), wspush.Text, []byte(strings.Repeat("x", 1<<20)))
+		_, _ = holder.Push(fill, conn.ID(), wspush.Text, []byte(strings.Repeat("x", 1<<20)))
 	}
 	for _, w := range []*wspush.Worker{holder, other} {
 		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 		defer cancel()
-		if err := w.Push(ctx, conn.Token(), wspush.Text, []byte("a")); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := w.Push(ctx, conn.SealedID(), wspush.Text, []byte("a")); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("own: %v: %v", w == holder, err)
 		}
 	}
@@ -309,7 +309,7 @@ func TestSlowIdleBulkSlots(t *testing.T) {
 	}()
 	for range 1024 {
 		b := openBulk(t, dialPush(t, other))
-		b.send(textLine(conn.Token(), "a"))
+		b.send(textLine(conn.SealedID(), "a"))
 		b.answer()
 	}
 	if resp := post(t, tokenURL(other, conn), "", []byte("a")); resp.StatusCode != 204 {
@@ -327,7 +327,7 @@ func TestSlowBulkAloneDelay(t *testing.T) {
 	read := expecting(client, "a")
 	b := openBulk(t, dialPush(t, w))
 	begun := time.Now()
-	b.send(textLine(conn.ID(), "a"), textLine(old.Token(), "b"))
+	b.send(textLine(conn.ID(), "a"), textLine(old.SealedID(), "b"))
 	b.expect(text204(1))
 	if waited := time.Since(begun); waited > time.Second {
 		t.Errorf("the line before it was answered after %v", waited)

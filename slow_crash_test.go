@@ -56,7 +56,7 @@ func TestSlowLoggerPanics(t *testing.T) {
 	inProcess(t, func(t *testing.T) {
 		unreachable, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: "http://" + deadAddress(t)}}))
 		b := openBulk(t, dialPush(t, newMember(t, wspush.WorkerOptions{Logger: slog.New(panicsForward{slog.DiscardHandler})})))
-		b.send(textLine(unreachable.Token(), "a"))
+		b.send(textLine(unreachable.SealedID(), "a"))
 		_, _ = b.answers.ReadString('\n')
 	})
 }
@@ -90,7 +90,7 @@ func TestSlowForwardBodyEndsLate(t *testing.T) {
 		defer server.Close()
 		r, w := io.Pipe()
 		go func() { fmt.Fprint(w, big[:50_000]); w.Close() }()
-		resp, err := server.Client().Post(server.URL+"/ws/@connections/"+conn.Token(), "", r)
+		resp, err := server.Client().Post(server.URL+"/ws/@connections/"+conn.SealedID(), "", r)
 		fmt.Println(resp, err)
 		pause(time.Second)
 	})

@@ -100,7 +100,8 @@ func TestSlowForwardDeadConnection(t *testing.T) {
 			push := func() error {
 				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 				defer cancel()
-				return other.Push(ctx, conn.Token(), wspush.Text, []byte("a"))
+				_, err := other.Push(ctx, conn.SealedID(), wspush.Text, []byte("a"))
+				return err
 			}
 			if err := push(); err != nil {
 				t.Fatal(err)
@@ -132,7 +133,7 @@ func TestSlowBulkForwardedTimeout(t *testing.T) {
 	push := dialPush(t, newMember(t, wspush.WorkerOptions{PushTimeout: time.Second}))
 	_ = push.SetDeadline(time.Now().Add(2 * time.Minute))
 	b := openBulk(t, push)
-	b.send(textLine(conn.Token(), "first"))
+	b.send(textLine(conn.SealedID(), "first"))
 	client.Expect(testutil.Text, "first")
 	b.expect(text204(1))
 	v.stuck.Store(v.n.Load())
@@ -140,7 +141,7 @@ func TestSlowBulkForwardedTimeout(t *testing.T) {
 	begun := time.Now()
 	go func() { line, _ := b.answers.ReadString('\n'); answered <- line }()
 	for time.Since(begun) < 50*time.Second {
-		b.send(textLine(conn.Token(), "more"))
+		b.send(textLine(conn.SealedID(), "more"))
 		select {
 		case line := <-answered:
 			t.Logf("%s after %v", line, time.Since(begun))

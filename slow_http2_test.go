@@ -25,7 +25,7 @@ func TestSlowForwardHTTP2Process(t *testing.T) {
 		conn, _ := connectTo(t, holder)
 		conn.Close(1000, "")
 		testutil.Eventually(t, "the connection to end", func() bool { return holder.Len() == 0 })
-		address := "https://" + other.Addr().String() + "/ws/@connections/" + conn.Token()
+		address := "https://" + other.Addr().String() + "/ws/@connections/" + conn.SealedID()
 		deadline := time.Now().Add(15 * time.Second)
 		var running sync.WaitGroup
 		for i := range 6 {

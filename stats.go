@@ -4,76 +4,11 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
+
+	"github.com/wspush/wspush/stats"
 )
 
-// Stats is what a worker has done so far: everything but Connections, PendingBytes and PushConns only ever grows. Module
-// wspush/prometheus makes metrics of it.
-type Stats struct {
-	// Connections of clients.
-	Connections int              // that can be pushed to now
-	Accepted    uint64           // ever; those that are not among Connections are in Ended, or are just being greeted or closed
-	Handshakes  HandshakeStats   // those that were refused
-	Ended       map[Cause]uint64 // by what ended them; every Cause is in it
-
-	// Messages and bytes.
-	Received      uint64 // messages from clients
-	BytesReceived uint64 // from clients, after the handshake: frames of every kind, before TLS
-	BytesWritten  uint64 // to clients
-	PendingBytes  int64  // of messages that wait for clients that do not read: what MaxPendingAll bounds
-
-	// Pushes by outcome, whichever way they came. A push that is sent on to another worker is counted there.
-	Written   uint64       // every byte written to the socket
-	Confirmed uint64       // of those, how many the client has been asked to confirm, and has
-	Refused   uint64       // nothing written
-	RefusedBy RefusalStats // Refused, by reason
-	Unknown   uint64       // perhaps written, in part or in full
-
-	// PushLatency is of messages: from the moment at which one is handed to its connection until its last byte is written to
-	// the socket. RoundTrip is of pings: from the writing to the pong.
-	PushLatency Histogram
-	RoundTrip   Histogram
-	Pings       uint64 // written
-	Pongs       uint64 // that answered one
-
-	// The push endpoint.
-	PushConns        int64          // connections of publishers to the push listener
-	PushConnsRefused uint64         // beyond MaxPushConns
-	Problems         map[int]uint64 // requests answered with an error, by status; only statuses that there have been are in it
-
-	// Requests and pushes for connections of other workers; see WorkerOptions.Cluster.
-	Forwarded      uint64       // all of them
-	ForwardsFailed ForwardStats // those that had no answer
-}
-
-// ForwardStats is requests and pushes for connections of other workers that had no answer, by reason.
-type ForwardStats struct {
-	Full        uint64 // too many were being forwarded
-	Unreachable uint64 // the other worker could not be reached: nothing was written
-	Lost        uint64 // it could, and has not answered: what it has done with a push, only it knows, and counts
-}
-
-// HandshakeStats is handshakes that were refused, by reason.
-type HandshakeStats struct {
-	Full      uint64 // WorkerOptions.MaxConns is reached
-	Shutdown  uint64 // Shutdown has begun
-	Accept    uint64 // Options.Accept returned an error, or panicked
-	Origin    uint64 // a page of a foreign origin
-	Malformed uint64 // a GET request that is no handshake, or a broken one
-	Failed    uint64 // the server could not hand the connection over, often because of a middleware
-}
-
-// RefusalStats is pushes that were refused, by reason: nothing was written.
-type RefusalStats struct {
-	Gone        uint64 // ErrGone
-	Busy        uint64 // ErrBusy
-	Withdrawn   uint64 // the publisher left, or its time was over, before the message had begun
-	TooLarge    uint64 // ErrTooLarge
-	InvalidUTF8 uint64 // ErrInvalidUTF8
-	Shutdown    uint64 // ErrShutdown
-	Other       uint64 // such as a token that no key opens
-}
-
-// counters are the counting side of Stats, but for what the sockets count.
+// counters count everything in a stats.Snapshot except what the sockets count.
 type counters struct {
 	accepted, received, written, confirmed, unknown, forwarded atomic.Uint64
 
@@ -90,14 +25,14 @@ type (
 	forwardCounters   struct{ full, unreachable, lost atomic.Uint64 }
 )
 
-// causes are all there are, in the order in which they are counted.
+// causes lists every Cause; counters.ended has the same order.
 var causes = [...]Cause{
 	CauseClient, CauseLost, CauseClosed, CauseShutdown, CauseIdle, CauseNoAnswer, CauseWriteTimeout, CauseProtocol, CauseCallback,
 }
 
 const firstProblem = 400
 
-// forward counts what has been sent on, and not been answered.
+// forward counts a request to another worker that got no answer.
 func (c *counters) forward(err error) {
 	if errors.Is(err, ErrUnreachable) {
 		c.forwardsFailed.unreachable.Add(1)
@@ -106,7 +41,7 @@ func (c *counters) forward(err error) {
 	}
 }
 
-// pushConfirmed counts a push that was to be confirmed by its outcome.
+// pushConfirmed counts a push that asked for a confirmation by its outcome.
 func (c *counters) pushConfirmed(err error) {
 	if err == nil {
 		c.confirmed.Add(1)
@@ -126,7 +61,7 @@ func (c *counters) push(err error) {
 	}
 }
 
-// of is the counter of a push that was refused with err.
+// of returns the counter for a push that was refused with err.
 func (c *refusalCounters) of(err error) *atomic.Uint64 {
 	switch {
 	case errors.Is(err, ErrGone):
@@ -154,18 +89,18 @@ func (c *counters) end(cause Cause) {
 	}
 }
 
-// problem counts a request to the push endpoint that is answered with an error.
+// problem counts a request to the push endpoint that was answered with an error.
 func (c *counters) problem(status int) {
 	if i := status - firstProblem; i >= 0 && i < len(c.problems) {
 		c.problems[i].Add(1)
 	}
 }
 
-// stats is what has been counted.
-func (c *counters) stats() Stats {
-	s := Stats{
+// snapshot returns what has been counted.
+func (c *counters) snapshot() stats.Snapshot {
+	s := stats.Snapshot{
 		Accepted: c.accepted.Load(),
-		Handshakes: HandshakeStats{
+		Handshakes: stats.Handshakes{
 			Full:      c.handshakes.full.Load(),
 			Shutdown:  c.handshakes.shutdown.Load(),
 			Accept:    c.handshakes.accept.Load(),
@@ -173,11 +108,11 @@ func (c *counters) stats() Stats {
 			Malformed: c.handshakes.malformed.Load(),
 			Failed:    c.handshakes.failed.Load(),
 		},
-		Ended:     make(map[Cause]uint64, len(causes)),
+		Ended:     make(map[string]uint64, len(causes)),
 		Received:  c.received.Load(),
 		Written:   c.written.Load(),
 		Confirmed: c.confirmed.Load(),
-		RefusedBy: RefusalStats{
+		RefusedBy: stats.Refusals{
 			Gone:        c.refused.gone.Load(),
 			Busy:        c.refused.busy.Load(),
 			Withdrawn:   c.refused.withdrawn.Load(),
@@ -189,14 +124,14 @@ func (c *counters) stats() Stats {
 		Unknown:   c.unknown.Load(),
 		Problems:  make(map[int]uint64),
 		Forwarded: c.forwarded.Load(),
-		ForwardsFailed: ForwardStats{
+		ForwardsFailed: stats.Forwards{
 			Full:        c.forwardsFailed.full.Load(),
 			Unreachable: c.forwardsFailed.unreachable.Load(),
 			Lost:        c.forwardsFailed.lost.Load(),
 		},
 	}
 	for i, cause := range causes {
-		s.Ended[cause] = c.ended[i].Load()
+		s.Ended[string(cause)] = c.ended[i].Load()
 	}
 	r := s.RefusedBy
 	s.Refused = r.Gone + r.Busy + r.Withdrawn + r.TooLarge + r.InvalidUTF8 + r.Shutdown + r.Other
@@ -208,13 +143,14 @@ func (c *counters) stats() Stats {
 	return s
 }
 
-// Stats returns what the worker has done so far. The numbers are not all of the same instant.
-func (w *Worker) Stats() Stats {
-	s := w.shared.count.stats()
+// Stats returns what the worker has done until now. The figures are not all taken at the same instant.
+func (w *Worker) Stats() stats.Snapshot {
+	s := w.shared.count.snapshot()
 	s.Connections = w.Len()
 	t := w.sockets.Traffic()
 	s.BytesReceived, s.BytesWritten, s.PendingBytes = t.BytesIn, t.BytesOut, w.sockets.Pending()
-	s.PushLatency, s.RoundTrip = Histogram{t.Latency}, Histogram{t.RoundTrip}
+	s.PushLatency = stats.NewHistogram(t.Latency.In[:], t.Latency.Sum)
+	s.RoundTrip = stats.NewHistogram(t.RoundTrip.In[:], t.RoundTrip.Sum)
 	s.Pings, s.Pongs = t.Pings, t.Pongs
 	if w.pushers != nil {
 		s.PushConns, s.PushConnsRefused = w.pushers.n.Load(), w.pushers.refused.Load()

@@ -18,19 +18,20 @@ import (
 
 	"github.com/wspush/wspush"
 	"github.com/wspush/wspush/internal/testutil"
+	"github.com/wspush/wspush/stats"
 )
 
 // What goes over a connection is counted to the byte, and timed by the fake clock's own measure.
 func TestStatsTraffic(t *testing.T) {
-	opts := &wspush.Options{PingInterval: -1, IdleTimeout: -1, OnMessage: func(*wspush.Conn, wspush.MessageType, []byte) {}}
+	opts := &wspush.HandlerOptions{PingInterval: -1, IdleTimeout: -1, OnMessage: func(*wspush.Conn, wspush.MessageType, []byte) {}}
 	bubble(t, wspush.WorkerOptions{MaxPendingAll: -1}, opts, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
 		greeted := w.Stats()
 		if greeted.BytesWritten != uint64(2+len(conn.Addresses()[0])) || greeted.PushLatency.Count() != 0 {
 			t.Errorf("after the greeting: %+v", greeted)
 		}
 		first, second := start(context.Background(), conn, "hello"), start(context.Background(), conn, "you")
-		if s := w.Stats(); s.PendingBytes != 256+5+256+3 || conn.Pending() != 256+5+256+3 {
-			t.Errorf("%d bytes wait, %d for the client", s.PendingBytes, conn.Pending())
+		if s := w.Stats(); s.PendingBytes != 256+5+256+3 || conn.Info().Pending != 256+5+256+3 {
+			t.Errorf("%d bytes wait, %d for the client", s.PendingBytes, conn.Info().Pending)
 		}
 		testutil.Pass(time.Second)
 		expectFrame(t, client, testutil.Text, "hello")
@@ -55,7 +56,7 @@ func TestStatsTraffic(t *testing.T) {
 		if number < 1 || number > 20 || read != 6+number+6+6 {
 			t.Errorf("%d bytes written, and %d received", written, read)
 		}
-		if s.Written != 3 || s.Confirmed != 1 || s.Received != 1 || s.Pings != 1 || s.Pongs != 1 || s.PendingBytes != 0 || conn.Pending() != 0 {
+		if s.Written != 3 || s.Confirmed != 1 || s.Received != 1 || s.Pings != 1 || s.Pongs != 1 || s.PendingBytes != 0 || conn.Info().Pending != 0 {
 			t.Errorf("%+v", s)
 		}
 		if l := s.PushLatency; l.Count() != 3 || l.Sum() != 2*time.Second || l.Quantile(0.33) != 8*time.Microsecond || l.Quantile(0.99) != 1048576*time.Microsecond {
@@ -74,7 +75,9 @@ func TestStatsRefused(t *testing.T) {
 		stuck := start(context.Background(), conn, "1")
 		ended, cancel := context.WithCancel(context.Background())
 		cancel()
-		push := func(ctx context.Context, id, data string) error { return w.Push(ctx, id, wspush.Text, []byte(data)) }
+		push := func(ctx context.Context, id, data string) error {
+			return outcome(w.Push(ctx, id, wspush.Text, []byte(data)))
+		}
 		ctx := context.Background()
 		for want, err := range map[error]error{
 			wspush.ErrGone:        push(ctx, unknownID, "x"),
@@ -87,7 +90,7 @@ func TestStatsRefused(t *testing.T) {
 				t.Errorf("%v, want %v", err, want)
 			}
 		}
-		if err := w.Push(ctx, conn.ID(), 7, nil); err == nil {
+		if _, err := w.Push(ctx, conn.ID(), 7, nil); err == nil {
 			t.Error("a message of type 7")
 		}
 		client.Expect(testutil.Text, "1")
@@ -100,7 +103,7 @@ func TestStatsRefused(t *testing.T) {
 		if err := push(ctx, conn.ID(), "x"); !errors.Is(err, wspush.ErrShutdown) {
 			t.Errorf("%v, want ErrShutdown", err)
 		}
-		want := wspush.RefusalStats{Gone: 1, Busy: 1, Withdrawn: 1, TooLarge: 1, InvalidUTF8: 1, Shutdown: 1, Other: 1}
+		want := stats.Refusals{Gone: 1, Busy: 1, Withdrawn: 1, TooLarge: 1, InvalidUTF8: 1, Shutdown: 1, Other: 1}
 		if s := w.Stats(); s.RefusedBy != want || s.Refused != 7 || s.Written != 1 || s.Unknown != 0 {
 			t.Errorf("%+v", s)
 		}
@@ -146,17 +149,17 @@ func TestStatsEnded(t *testing.T) {
 	}
 	for cause, end := range tests {
 		t.Run(string(cause), func(t *testing.T) {
-			opts := &wspush.Options{PingInterval: 59 * time.Second, IdleTimeout: time.Minute, OnMessage: func(*wspush.Conn, wspush.MessageType, []byte) { panic("on purpose") }}
+			opts := &wspush.HandlerOptions{PingInterval: 59 * time.Second, IdleTimeout: time.Minute, OnMessage: func(*wspush.Conn, wspush.MessageType, []byte) { panic("on purpose") }}
 			bubble(t, wspush.WorkerOptions{}, opts, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
 				end(w, conn, client)
 				synctest.Wait()
 				client.Close()
 				synctest.Wait()
-				want := map[wspush.Cause]uint64{}
+				want := map[string]uint64{}
 				for each := range tests {
-					want[each] = 0
+					want[string(each)] = 0
 				}
-				want[cause] = 1
+				want[string(cause)] = 1
 				if s := w.Stats(); !maps.Equal(s.Ended, want) || s.Connections != 0 || s.Accepted != 1 {
 					t.Errorf("%+v", s)
 				}
@@ -168,7 +171,7 @@ func TestStatsEnded(t *testing.T) {
 // Each handshake that is refused is counted once, for what it was refused for.
 func TestStatsHandshakes(t *testing.T) {
 	w := newWorker(t, &wspush.WorkerOptions{MaxConns: 1})
-	server := serve(t, w, &wspush.Options{Accept: func(r *http.Request) (any, error) {
+	server := serve(t, w, &wspush.HandlerOptions{Accept: func(r *http.Request) (any, error) {
 		switch r.URL.RawQuery {
 		case "no":
 			return nil, errors.New("no")
@@ -196,7 +199,7 @@ func TestStatsHandshakes(t *testing.T) {
 		t.Error(err)
 	}
 	try("/ws", nil)
-	want := wspush.HandshakeStats{Full: 1, Shutdown: 1, Accept: 2, Origin: 1, Malformed: 2}
+	want := stats.Handshakes{Full: 1, Shutdown: 1, Accept: 2, Origin: 1, Malformed: 2}
 	if s := w.Stats(); s.Handshakes != want || s.Accepted != 1 {
 		t.Errorf("%+v", s)
 	}
@@ -206,7 +209,7 @@ func TestStatsHandshakes(t *testing.T) {
 func TestStatsPushEndpoint(t *testing.T) {
 	w := newWorker(t, &wspush.WorkerOptions{MaxPushConns: 1})
 	_, conn, address := dial(t, w, serve(t, w, nil), testutil.Options{})
-	base, _, _ := strings.Cut(conn.URLs()[0], "/ws")
+	base, _, _ := strings.Cut(conn.PathAddresses()[0], "/ws")
 	for path, status := range map[string]int{
 		"/ws": 401, "/ws/@connections/12": 400, "/elsewhere/@connections/" + conn.ID(): 404, "/ws/@connections/" + unknownID: 410,
 	} {
@@ -304,9 +307,9 @@ func TestStatsOnce(t *testing.T) {
 		for _, confirm := range []bool{false, true} {
 			inProcess := func(w *wspush.Worker) {
 				if confirm {
-					_, _ = w.PushConfirmed(ctx, push.conn.Token(), wspush.Text, []byte(push.data))
+					_, _ = w.Push(ctx, push.conn.SealedID(), wspush.Text, []byte(push.data), wspush.Confirmed())
 				} else {
-					_ = w.Push(ctx, push.conn.Token(), wspush.Text, []byte(push.data))
+					_, _ = w.Push(ctx, push.conn.SealedID(), wspush.Text, []byte(push.data))
 				}
 			}
 			request := func(w *wspush.Worker, expect ...string) {
@@ -321,9 +324,9 @@ func TestStatsOnce(t *testing.T) {
 			bulk := func(w *wspush.Worker) {
 				b := openBulk(t, dialPush(t, w))
 				if confirm {
-					b.send(fmt.Sprintf(`{"to":%q,"text":%q,"confirm":"received"}`, push.conn.Token(), push.data))
+					b.send(fmt.Sprintf(`{"to":%q,"text":%q,"confirm":"received"}`, push.conn.SealedID(), push.data))
 				} else {
-					b.send(fmt.Sprintf(`{"to":%q,"text":%q}`, push.conn.Token(), push.data))
+					b.send(fmt.Sprintf(`{"to":%q,"text":%q}`, push.conn.SealedID(), push.data))
 				}
 				b.end()
 				for b.answer() != "" {
@@ -362,8 +365,7 @@ func TestStatsForwardedAndLeft(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		_, err := other.PushConfirmed(ctx, conn.Token(), wspush.Text, []byte("x"))
-		done <- err
+		done <- outcome(other.Push(ctx, conn.SealedID(), wspush.Text, []byte("x"), wspush.Confirmed()))
 	}()
 	client.Expect(testutil.Text, "x")
 	cancel()
@@ -371,7 +373,7 @@ func TestStatsForwardedAndLeft(t *testing.T) {
 		t.Error(err)
 	}
 	testutil.Eventually(t, "the holder to count it", func() bool { return pushes(holder) > 0 })
-	if s := other.Stats(); pushes(holder) != 1 || pushes(other) != 0 || s.ForwardsFailed != (wspush.ForwardStats{Lost: 1}) {
+	if s := other.Stats(); pushes(holder) != 1 || pushes(other) != 0 || s.ForwardsFailed != (stats.Forwards{Lost: 1}) {
 		t.Errorf("%+v", s)
 	}
 }
@@ -383,10 +385,10 @@ func TestStatsBrokenBody(t *testing.T) {
 	for _, length := range []int{1000, 100_000} { // which is not read before it is sent on
 		for _, w := range []*wspush.Worker{holder, other} {
 			push := dialPush(t, w)
-			fmt.Fprintf(push, "POST /ws/@connections/%s HTTP/1.1\r\nHost: worker\r\nContent-Length: %d\r\n\r\nhello", conn.Token(), length)
+			fmt.Fprintf(push, "POST /ws/@connections/%s HTTP/1.1\r\nHost: worker\r\nContent-Length: %d\r\n\r\nhello", conn.SealedID(), length)
 			push.(*net.TCPConn).CloseWrite()
 			io.Copy(io.Discard, push)
-			if s := w.Stats(); pushes(w) != 0 || s.ForwardsFailed != (wspush.ForwardStats{}) {
+			if s := w.Stats(); pushes(w) != 0 || s.ForwardsFailed != (stats.Forwards{}) {
 				t.Errorf("%+v", s)
 			}
 		}
@@ -397,7 +399,7 @@ func TestStatsBrokenBody(t *testing.T) {
 func TestStatsEarlyBytes(t *testing.T) {
 	w := newWorker(t, nil)
 	got := make(chan struct{})
-	server := serve(t, w, &wspush.Options{OnMessage: func(*wspush.Conn, wspush.MessageType, []byte) { close(got) }})
+	server := serve(t, w, &wspush.HandlerOptions{OnMessage: func(*wspush.Conn, wspush.MessageType, []byte) { close(got) }})
 	frame := testutil.AppendFrame(nil, testutil.Frame{Fin: true, Masked: true, Op: testutil.Text, Payload: []byte("early")}, [4]byte{1, 2, 3, 4})
 	testutil.Dial(t, server, testutil.Options{Early: frame}).Text()
 	<-got
@@ -422,7 +424,7 @@ func TestStatsHijackPanics(t *testing.T) {
 	if c, _, err := testutil.TryDial(t, server, testutil.Options{}); err == nil { // the answer was on its way
 		c.Close()
 	}
-	if s := w.Stats(); s.Handshakes != (wspush.HandshakeStats{Failed: 1}) || s.Accepted != 0 {
+	if s := w.Stats(); s.Handshakes != (stats.Handshakes{Failed: 1}) || s.Accepted != 0 {
 		t.Errorf("%+v", s)
 	}
 }

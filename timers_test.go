@@ -192,7 +192,7 @@ func TestIntervalDefaults(t *testing.T) {
 		{-1, time.Second, -1, time.Second},
 	}
 	for _, tt := range tests {
-		o, err := (&Options{PingInterval: tt.ping, IdleTimeout: tt.idle}).withDefaults()
+		o, err := (&HandlerOptions{PingInterval: tt.ping, IdleTimeout: tt.idle}).withDefaults()
 		if err != nil || o.PingInterval != tt.wantPing || o.IdleTimeout != tt.wantIdle {
 			t.Errorf("PingInterval %v, IdleTimeout %v: got %v, %v, %v; want %v, %v",
 				tt.ping, tt.idle, o.PingInterval, o.IdleTimeout, err, tt.wantPing, tt.wantIdle)

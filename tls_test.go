@@ -44,7 +44,7 @@ func TestTLSProtocols(t *testing.T) {
 		t.Error("the application's TLS configuration has been changed")
 	}
 	c, conn, address := dial(t, w, serve(t, w, nil), testutil.Options{})
-	for _, a := range append(append(conn.URLs(), conn.Addresses()...), address) {
+	for _, a := range append(append(conn.PathAddresses(), conn.Addresses()...), address) {
 		if !strings.HasPrefix(a, "https://") {
 			t.Errorf("address %q", a)
 		}
@@ -56,10 +56,10 @@ func TestTLSProtocols(t *testing.T) {
 			c.Expect(testutil.Text, a)
 		}
 	}
-	if resp, err := postBy(t, keeping(t, nil, false), conn.URLs()[0], "x"); err == nil {
+	if resp, err := postBy(t, keeping(t, nil, false), conn.PathAddresses()[0], "x"); err == nil {
 		t.Errorf("a publisher that does not trust the certificate gets %v", resp)
 	}
-	plain := strings.Replace(conn.URLs()[0], "https", "http", 1)
+	plain := strings.Replace(conn.PathAddresses()[0], "https", "http", 1)
 	if resp, err := postBy(t, keeping(t, nil, false), plain, "x"); err != nil || resp.StatusCode != 400 {
 		t.Errorf("without TLS: %v, %v", resp, err)
 	}
@@ -68,7 +68,7 @@ func TestTLSProtocols(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 100 {
 		all.Go(func() {
-			req, err := http.NewRequestWithContext(t.Context(), "POST", conn.URLs()[0], strings.NewReader(fmt.Sprint(i)))
+			req, err := http.NewRequestWithContext(t.Context(), "POST", conn.PathAddresses()[0], strings.NewReader(fmt.Sprint(i)))
 			if err != nil {
 				t.Error(err)
 				return
@@ -130,7 +130,7 @@ func TestClientCertificates(t *testing.T) {
 				}
 				return &tc.certificates[0], nil
 			}}
-			resp, err := postBy(t, keeping(t, config, http2), conn.URLs()[0], tc.name)
+			resp, err := postBy(t, keeping(t, config, http2), conn.PathAddresses()[0], tc.name)
 			if tc.want == 0 && err == nil || tc.want != 0 && (err != nil || resp.StatusCode != tc.want) {
 				t.Errorf("HTTP/2 %v: %s: %v, %v", http2, tc.name, resp, err)
 			}
@@ -160,7 +160,7 @@ func TestCertificateRenewal(t *testing.T) {
 		old := keeping(t, config, http2)
 		push := func(client *http.Client, want *x509.Certificate) {
 			t.Helper()
-			resp, err := postBy(t, client, conn.URLs()[0], "x")
+			resp, err := postBy(t, client, conn.PathAddresses()[0], "x")
 			if err != nil || resp.StatusCode != 204 {
 				t.Fatalf("%v, %v", resp, err)
 			}

@@ -154,7 +154,7 @@ func TestHandshakes(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorker(t, quiet())
 			asked := make(chan struct{}, 1)
-			server := testutil.Serve(t, newHandler(t, w, &wspush.Options{Accept: func(*http.Request) (any, error) {
+			server := testutil.Serve(t, newHandler(t, w, &wspush.HandlerOptions{Accept: func(*http.Request) (any, error) {
 				asked <- struct{}{}
 				return nil, nil
 			}}))
@@ -206,7 +206,7 @@ func TestLargeHandshakes(t *testing.T) {
 		"a known header'": {"Upgrade": {"websocket, " + large}},
 	}
 	w := newWorker(t, quiet())
-	h := newHandler(t, w, &wspush.Options{Subprotocols: []string{"v1"}, Compression: true})
+	h := newHandler(t, w, &wspush.HandlerOptions{Subprotocols: []string{"v1"}, Compression: true})
 	server := testutil.Serve(t, h)
 	strict := &http.Server{Handler: h, MaxHeaderBytes: 16 << 10}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -231,8 +231,8 @@ func TestLargeHandshakes(t *testing.T) {
 			runtime.ReadMemStats(&before)
 			for range conns {
 				c, conn, _ := dial(t, w, server, opts)
-				if name == "a subprotocol" && conn.Subprotocol() != "v1" {
-					t.Errorf("the subprotocol is %q", conn.Subprotocol())
+				if name == "a subprotocol" && conn.Info().Subprotocol != "v1" {
+					t.Errorf("the subprotocol is %q", conn.Info().Subprotocol)
 				}
 				defer c.Close()
 			}
@@ -263,7 +263,7 @@ func TestLargeHandshakes(t *testing.T) {
 func TestFramesWithHandshake(t *testing.T) {
 	messages := make(chan string, 10)
 	w := newWorker(t, quiet())
-	server := testutil.Serve(t, newHandler(t, w, &wspush.Options{OnMessage: func(_ *wspush.Conn, _ wspush.MessageType, data []byte) { messages <- string(data) }}))
+	server := testutil.Serve(t, newHandler(t, w, &wspush.HandlerOptions{OnMessage: func(_ *wspush.Conn, _ wspush.MessageType, data []byte) { messages <- string(data) }}))
 	for _, padding := range []int{0, 1, 3900, 4000, 4090, 8000, 70_000} {
 		header := http.Header{"X-Padding": {strings.Repeat("x", padding)}}
 		c := testutil.Dial(t, server, testutil.Options{Header: header, Early: slices.Concat(plain(0x89, "1"), plain(0x81, "hello"), plain(0x82, "x"), plain(0x83, ""))})

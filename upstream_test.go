@@ -28,7 +28,7 @@ type upstream struct {
 func newUpstream(t *testing.T, read bool) *upstream {
 	t.Helper()
 	u := &upstream{worker: newWorker(t, nil), messages: make(chan message, 100), ends: make(chan error, 1)}
-	opts := &wspush.Options{OnDisconnect: func(_ *wspush.Conn, reason error) { u.ends <- reason }}
+	opts := &wspush.HandlerOptions{OnDisconnect: func(_ *wspush.Conn, reason error) { u.ends <- reason }}
 	if read {
 		opts.OnMessage = func(_ *wspush.Conn, typ wspush.MessageType, data []byte) { u.messages <- message{typ, data} }
 	}

@@ -250,7 +250,7 @@ func (b breach) test(t *testing.T, compressed, read bool, before []testutil.Mess
 		w := newWorker(t, &wspush.WorkerOptions{NoListen: true, Advertise: []string{"h"}, Logger: quiet().Logger})
 		var got []testutil.Message
 		var end *wspush.CloseError
-		opts := &wspush.Options{
+		opts := &wspush.HandlerOptions{
 			Compression: compressed, ReadLimit: breachLimit,
 			OnDisconnect: func(_ *wspush.Conn, reason error) { end = reason.(*wspush.CloseError) },
 		}
@@ -301,7 +301,7 @@ func TestViolationsOverTCP(t *testing.T) {
 	for _, compressed := range []bool{false, true} {
 		w := newWorker(t, quiet())
 		ends := make(chan error, 1)
-		server := serve(t, w, &wspush.Options{Compression: compressed, ReadLimit: breachLimit, OnDisconnect: func(_ *wspush.Conn, reason error) { ends <- reason }})
+		server := serve(t, w, &wspush.HandlerOptions{Compression: compressed, ReadLimit: breachLimit, OnDisconnect: func(_ *wspush.Conn, reason error) { ends <- reason }})
 		all := breaches()
 		if compressed {
 			all = append(all, deflateBreaches()...)
@@ -345,7 +345,7 @@ func TestViolationsOverTCP(t *testing.T) {
 // Compressed messages that are right, though no ordinary client makes them, and some that are not, but understood.
 func TestDeflatedMessages(t *testing.T) {
 	u := newUpstream(t, true)
-	u.url = serve(t, u.worker, &wspush.Options{Compression: true, OnMessage: func(_ *wspush.Conn, typ wspush.MessageType, data []byte) { u.messages <- message{typ, data} }})
+	u.url = serve(t, u.worker, &wspush.HandlerOptions{Compression: true, OnMessage: func(_ *wspush.Conn, typ wspush.MessageType, data []byte) { u.messages <- message{typ, data} }})
 	c, _, _ := dial(t, u.worker, u.url, testutil.Options{Header: deflating})
 	const final = "\xf3\x48\xcd\xc9\xc9\x07\x00" // "Hello" in a block that is marked as the final one
 	empty := "\x00\x00\x00\xff\xff"
@@ -389,7 +389,7 @@ func TestBombMemory(t *testing.T) {
 	bomb := plain(0xc2, deflated(strings.Repeat("x", 100<<20)))
 	for _, read := range []bool{true, false} {
 		w := newWorker(t, quiet())
-		opts := &wspush.Options{Compression: true}
+		opts := &wspush.HandlerOptions{Compression: true}
 		if read {
 			opts.OnMessage = func(*wspush.Conn, wspush.MessageType, []byte) { t.Error("OnMessage is called") }
 		}

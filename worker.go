@@ -13,7 +13,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
+
+	"github.com/wspush/wspush/internal/seal"
 	"github.com/wspush/wspush/internal/socket"
+	"github.com/wspush/wspush/internal/wire"
 )
 
 // A Worker is the push side of a process: the live connections by ID, and a push listener of its own, through which
@@ -206,55 +210,98 @@ func (w *Worker) Addr() net.Addr {
 	return w.listener.Addr()
 }
 
-// Push sends data to the connection with the given ID, as Conn.Push does. An ID that this worker does not have, for
-// whatever reason, is ErrGone, and ErrShutdown after Shutdown.
+// Push sends data to the connection with the given ID, as Conn.Push does. If this worker has no such connection, the error is
+// ErrGone, or ErrShutdown after Shutdown. If id is no ID at all, but an address or "", it is ErrInvalidID.
 //
-// With WorkerOptions.Cluster it may also be a token (Conn.Token). If that names a connection of another worker, the push is sent
-// there. Errors are then the same, and ErrUnreachable; ErrForbidden for a token that none of the worker's keys opens. The other
-// worker's PushTimeout bounds the wait, as ctx does.
-func (w *Worker) Push(ctx context.Context, id string, typ MessageType, data []byte) error {
-	c, elsewhere, err := w.locate(ctx, id)
+// With WorkerOptions.Cluster, id may also be a sealed ID (Conn.SealedID). If it names a connection of another worker, the push
+// is sent there. Errors are then the same, and ErrUnreachable, and ErrForbidden if none of the worker's keys opens the sealed
+// ID. Besides ctx, the other worker's PushTimeout bounds the wait, or 30 s if the push is to be confirmed.
+func (w *Worker) Push(ctx context.Context, id string, typ MessageType, data []byte, opts ...PushOption) (Receipt, error) {
+	o := wire.Options(opts)
+	c, elsewhere, err := w.lookUp(ctx, id)
 	switch {
 	case elsewhere != nil:
-		_, err = w.pushElsewhere(ctx, elsewhere, id, typ, data, false)
-		return err
+		return w.pushElsewhere(ctx, elsewhere, id, typ, data, o)
 	case err != nil:
 		w.shared.count.push(err)
-		return err
+		return Receipt{}, err
 	}
-	return c.Push(ctx, typ, data)
+	return c.push(ctx, typ, data, o)
 }
 
-// PushConfirmed sends data to the connection with the given ID, as Conn.PushConfirmed does. An ID that this worker does not
-// have is ErrGone, and ErrShutdown after Shutdown. It may be a token, as for Push; for a connection of another worker, a ctx
-// without deadline has it wait for 5 s, and none for more than 30 s.
-func (w *Worker) PushConfirmed(ctx context.Context, id string, typ MessageType, data []byte) (roundTrip time.Duration, err error) {
-	c, elsewhere, err := w.locate(ctx, id)
+// Disconnect ends the connection with the given ID, as Conn.Close does. id may be a sealed ID, also of another worker's
+// connection, as for Push; errors are those of Push, and that of Conn.Close for a code or reason that cannot be sent.
+// ErrUnknown means that the other worker was reached but did not answer: it may have closed the connection.
+func (w *Worker) Disconnect(ctx context.Context, id string, code int, reason string) error {
+	if err := wire.CheckClose(code, reason); err != nil {
+		return err
+	}
+	c, elsewhere, err := w.lookUp(ctx, id)
 	switch {
-	case elsewhere != nil:
-		return w.pushElsewhere(ctx, elsewhere, id, typ, data, true)
 	case err != nil:
-		w.shared.count.push(err)
-		return 0, err
+		return err
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case elsewhere != nil:
+		return w.disconnectElsewhere(ctx, elsewhere, id, code, reason)
+	case c.Close(code, reason) != nil:
+		return c.outcome(socket.ErrClosed)
 	}
-	return c.PushConfirmed(ctx, typ, data)
+	return nil
 }
 
-// gone is the error for a connection that is not there.
+// lookUp is locate for an ID that the application has, which may be anything.
+func (w *Worker) lookUp(ctx context.Context, id string) (conn *Conn, elsewhere *seal.Place, err error) {
+	if c, ok := w.Conn(id); ok {
+		return c, nil, nil
+	}
+	if err := checkID(id); err != nil {
+		return nil, nil, err
+	}
+	return w.locate(ctx, id)
+}
+
+// checkID returns nil for anything that has the form of an ID or of a sealed ID, and otherwise an ErrInvalidID that says what
+// id looks like. It quotes nothing of id, which may contain a secret.
+func checkID(id string) error {
+	if wire.IsSealedID(id) || wire.IsID(id) && strings.ToLower(id) == id {
+		return nil
+	}
+	got := ""
+	_, notUUID := uuid.Parse(id)
+	switch {
+	case id == "":
+		got = "an empty string"
+	case strings.Contains(id, "://"):
+		got = "a URL; push to the ID in it, or use package publisher, which takes addresses"
+	case wire.IsID(id):
+		got = "a UUID with upper-case letters; IDs are lower case"
+	case notUUID == nil:
+		got = "a UUID in another form; IDs are 36 characters, without braces or a prefix"
+	case strings.HasPrefix(id, wire.SealedPrefix):
+		got = "a sealed ID that is incomplete or has been changed"
+	default:
+		got = fmt.Sprintf("some other text of %d bytes", len(id))
+	}
+	return fmt.Errorf("%w: got %s", ErrInvalidID, got)
+}
+
+// gone returns the error for an ID that no connection has.
 func (w *Worker) gone() error {
-	if w.roster.isEmpty() { // which it is only at the end of a Shutdown
+	if w.roster.isEmpty() { // only at the end of a Shutdown
 		return ErrShutdown
 	}
 	return ErrGone
 }
 
-// Conn returns the live connection with the given ID: its canonical text, compared as a whole.
+// Conn returns the live connection of this worker with the given ID. It does not take a sealed ID.
 func (w *Worker) Conn(id string) (*Conn, bool) { return w.shared.registry.get(id) }
 
-// Conns returns the connections that are live when the iteration begins, in no order. They may end while it goes on.
+// Conns returns an iterator over the connections that are live when the iteration begins, in no order. Any of them may end
+// during the iteration.
 func (w *Worker) Conns() iter.Seq[*Conn] { return w.shared.registry.all() }
 
-// Len returns how many connections are live.
+// Len returns the number of live connections.
 func (w *Worker) Len() int { return w.shared.registry.len() }
 
 // Shutdown ends the worker. Its Handlers refuse new connections with 503. Clients are closed with 1012 (service restart), all

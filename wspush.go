@@ -27,11 +27,11 @@ const (
 // of it.
 type Handler struct {
 	worker *Worker
-	opts   Options // every value final
+	opts   HandlerOptions // every value final
 }
 
 // NewHandler makes a Handler whose connections belong to w. It returns an error if an option makes no sense.
-func NewHandler(w *Worker, opts *Options) (*Handler, error) {
+func NewHandler(w *Worker, opts *HandlerOptions) (*Handler, error) {
 	if w == nil {
 		return nil, errors.New("wspush: NewHandler needs a Worker")
 	}
@@ -135,10 +135,10 @@ func (h *Handler) accept(r *http.Request) (value any, err error) {
 	return value, err
 }
 
-// errAcceptPanicked is the refusal of a client that Options.Accept has not decided on.
+// errAcceptPanicked is the refusal of a client that HandlerOptions.Accept has not decided on.
 var errAcceptPanicked = errors.New("panic in Accept")
 
-// refusedError is the error of Options.Accept.
+// refusedError is the error of HandlerOptions.Accept.
 type refusedError struct{ error }
 
 // refusal counts a request that could not be upgraded, and returns the answer to it.

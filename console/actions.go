@@ -50,8 +50,8 @@ func (c *Console) servePush(w http.ResponseWriter, r *http.Request) {
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), pushTimeout)
 		defer cancel()
-		rtt, err := conn.PushConfirmed(ctx, typ, data)
-		return outcome("received", err, rtt), []any{"type", typ.String(), "bytes", len(data)}
+		receipt, err := conn.Push(ctx, typ, data, wspush.Confirmed())
+		return outcome("received", err, receipt.RoundTrip), []any{"type", typ.String(), "bytes", len(data)}
 	})
 }
 

@@ -20,7 +20,7 @@ func Example() {
 	defer worker.Shutdown(context.Background())
 
 	c, err := console.New(worker, &console.Options{
-		Label: func(c *wspush.Conn) string { return fmt.Sprint(c.Value()) }, // what Options.Accept returned
+		Label: func(c *wspush.Conn) string { return fmt.Sprint(c.Value()) }, // what HandlerOptions.Accept returned
 		User: func(r *http.Request) string {
 			name, _, _ := r.BasicAuth()
 			return name

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/stats"
 )
 
 const (
@@ -23,7 +24,7 @@ type feed struct {
 	pages   int
 	latest  *snapshot
 	stop    context.CancelFunc // ends the looking; nil while there are no pages
-	before  wspush.Stats       // of the last sample
+	before  stats.Snapshot     // of the last sample
 	samples []sample           // the last ones, also of earlier pages: rates are right across the gap
 
 	running sync.WaitGroup // the looking, and the pages' goroutines; nothing is added once closed is set
@@ -34,7 +35,7 @@ type snapshot struct {
 	at         time.Time // zero: nobody has looked yet
 	entries    []*entry
 	sample     sample
-	stats      wspush.Stats
+	stats      stats.Snapshot
 	isDraining bool
 	next       chan struct{} // closed when there is a newer one
 }

@@ -61,7 +61,7 @@ func TestFeed(t *testing.T) {
 func TestViews(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		labels := map[string]string{"/b": "bob", "/a": "Alice", "/c": "carol"}
-		s := newSite(t, &console.Options{Label: func(c *wspush.Conn) string { return labels[c.Path()] }})
+		s := newSite(t, &console.Options{Label: func(c *wspush.Conn) string { return labels[c.Info().Path] }})
 		clients := make(map[string]*testutil.Client)
 		ids := make(map[string]string)
 		for _, path := range []string{"/b", "/a", "/c"} {

@@ -77,7 +77,7 @@ func (g *guard) expects(host string) bool {
 	return err == nil && (ip.Unmap().IsLoopback() || ip.IsUnspecified()) // 0.0.0.0 and :: are this machine too, and no name
 }
 
-// originPatterns are the hosts as wspush.Options.OriginPatterns.
+// originPatterns are the hosts as wspush.HandlerOptions.OriginPatterns.
 func (g *guard) originPatterns() []string {
 	patterns := make([]string, len(g.hosts))
 	for i, host := range g.hosts {

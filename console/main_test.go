@@ -37,7 +37,7 @@ func newSite(t testing.TB, opts *console.Options) *site {
 		t.Fatal(err)
 	}
 	greet := func(c *wspush.Conn) (wspush.MessageType, []byte) { return wspush.Text, []byte(c.ID()) }
-	if s.handler, err = wspush.NewHandler(s.worker, &wspush.Options{Greeting: greet}); err != nil {
+	if s.handler, err = wspush.NewHandler(s.worker, &wspush.HandlerOptions{Greeting: greet}); err != nil {
 		t.Fatal(err)
 	}
 	if s.console, err = console.New(s.worker, opts); err != nil {

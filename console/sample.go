@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/stats"
 )
 
 // sample is a worker's numbers at one time, for the charts. Counts are those since the worker's start: two samples make a rate.
@@ -27,7 +27,7 @@ type sample struct {
 	Latency99 int64 `json:"p99"`
 }
 
-func newSample(at time.Time, s, before *wspush.Stats) sample {
+func newSample(at time.Time, s, before *stats.Snapshot) sample {
 	latency := s.PushLatency.Since(before.PushLatency)
 	return sample{
 		At: at.UnixMilli(), Connections: s.Connections, Accepted: s.Accepted, Ended: ended(s),
@@ -37,7 +37,7 @@ func newSample(at time.Time, s, before *wspush.Stats) sample {
 	}
 }
 
-func ended(s *wspush.Stats) (n uint64) {
+func ended(s *stats.Snapshot) (n uint64) {
 	for _, of := range s.Ended {
 		n += of
 	}
@@ -56,10 +56,10 @@ type total struct {
 }
 
 // totals are the worker's counts that the charts do not show, since its start.
-func totals(s *wspush.Stats) []group {
+func totals(s *stats.Snapshot) []group {
 	ends := group{Title: "Connections ended, by cause"}
 	for _, cause := range slices.Sorted(maps.Keys(s.Ended)) {
-		ends.add(string(cause), s.Ended[cause])
+		ends.add(cause, s.Ended[cause])
 	}
 	problems := group{Title: "Push requests answered with an error"}
 	for _, status := range slices.Sorted(maps.Keys(s.Problems)) {

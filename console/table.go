@@ -12,6 +12,8 @@ import (
 type entry struct {
 	conn     *wspush.Conn
 	number   uint64 // of the table's, so that a page need not be told a handle again and again
+	remote   string
+	path     string
 	since    time.Time
 	label    string
 	haystack string // what filters look in, in lower case
@@ -22,9 +24,10 @@ const maxText = 200
 
 // newEntry asks label, which is the application's, what it calls conn.
 func newEntry(conn *wspush.Conn, number uint64, label func(*wspush.Conn) string) *entry {
-	e := &entry{conn: conn, number: number, since: conn.ConnectedAt(), label: shorten(label(conn))}
+	info := conn.Info()
+	e := &entry{conn: conn, number: number, remote: info.RemoteAddr, path: info.Path, since: info.ConnectedAt, label: shorten(label(conn))}
 	e.haystack = strings.ToLower(strings.Join([]string{
-		conn.String(), e.label, shorten(conn.RemoteAddr()), shorten(conn.Path()), shorten(conn.UserAgent()), conn.Subprotocol(),
+		conn.String(), e.label, shorten(info.RemoteAddr), shorten(info.Path), shorten(info.UserAgent), info.Subprotocol,
 	}, "\n"))
 	return e
 }
@@ -49,7 +52,8 @@ type state struct {
 }
 
 func (e *entry) state() state {
-	return state{e.conn.LastActive().UnixMilli(), e.conn.RoundTrip().Microseconds(), e.conn.Pending()}
+	info := e.conn.Info()
+	return state{info.LastActive.UnixMilli(), info.RoundTrip.Microseconds(), info.Pending}
 }
 
 // table knows the entries of all live connections. It is for one goroutine.
@@ -109,11 +113,12 @@ type details struct {
 
 func (e *entry) identity(h handles) *identity {
 	c := e.conn
-	return &identity{h.of(c.ID()), c.String(), e.label, shorten(c.RemoteAddr()), shorten(c.Path()), e.since.UnixMilli()}
+	return &identity{h.of(c.ID()), c.String(), e.label, shorten(e.remote), shorten(e.path), e.since.UnixMilli()}
 }
 
 func (e *entry) details() *details {
-	return &details{shorten(e.conn.UserAgent()), e.conn.Subprotocol()}
+	info := e.conn.Info()
+	return &details{shorten(info.UserAgent), info.Subprotocol}
 }
 
 // longest is how long nobody looks at most: what took so long may have waited, as Label does for a database, and what a page shows

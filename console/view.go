@@ -38,9 +38,9 @@ func columnOf(name string) (c column, ok bool) {
 	case "label":
 		c.compare = func(a, b candidate) int { return strings.Compare(a.label, b.label) }
 	case "remote":
-		c.compare = func(a, b candidate) int { return strings.Compare(a.conn.RemoteAddr(), b.conn.RemoteAddr()) }
+		c.compare = func(a, b candidate) int { return strings.Compare(a.remote, b.remote) }
 	case "path":
-		c.compare = func(a, b candidate) int { return strings.Compare(a.conn.Path(), b.conn.Path()) }
+		c.compare = func(a, b candidate) int { return strings.Compare(a.path, b.path) }
 	case "since", "": // by age
 		c.compare = func(a, b candidate) int { return b.since.Compare(a.since) }
 	case "active": // by silence

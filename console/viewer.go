@@ -31,7 +31,7 @@ type viewer struct {
 
 // newSocket makes the Handler that pages connect to.
 func newSocket(c *Console) (*wspush.Handler, error) {
-	return wspush.NewHandler(c.own, &wspush.Options{
+	return wspush.NewHandler(c.own, &wspush.HandlerOptions{
 		PingInterval:   25 * time.Second, // less than the timeouts of most proxies
 		IdleTimeout:    time.Minute,
 		ReadLimit:      4 << 10,
@@ -87,7 +87,7 @@ func (v *viewer) tell(conn *wspush.Conn) {
 			v.mu.Unlock()
 			message := mustJSON(v.update(s, samples, asked))
 			rest := time.After(pace(time.Since(began), interval/2))
-			if _, err := conn.PushConfirmed(context.Background(), wspush.Text, message); err != nil {
+			if _, err := conn.Push(context.Background(), wspush.Text, message, wspush.Confirmed()); err != nil {
 				return
 			}
 			if s.isOver() {

@@ -23,12 +23,13 @@ import (
 
 	"github.com/wspush/wspush"
 	wspushprom "github.com/wspush/wspush/prometheus"
+	"github.com/wspush/wspush/stats"
 )
 
 // TestScrape has everything happen that a worker counts, and knows how often; then it reads the metrics as Prometheus does.
 func TestScrape(t *testing.T) {
 	const maxConns, maxPush, maxPending = 6, 32 << 20, 1000
-	s := newSite(t, wspush.WorkerOptions{MaxConns: maxConns, MaxPushBytes: maxPush, MaxPending: maxPending}, wspush.Options{ReadLimit: 10})
+	s := newSite(t, wspush.WorkerOptions{MaxConns: maxConns, MaxPushBytes: maxPush, MaxPending: maxPending}, wspush.HandlerOptions{ReadLimit: 10})
 	metrics := expose(t, wspushprom.New(s.worker, nil))
 
 	want := zeros(t, metrics())
@@ -72,7 +73,7 @@ func TestScrape(t *testing.T) {
 	}
 	confirmed := make(chan error, 1)
 	go func() {
-		_, err := s.worker.PushConfirmed(s.ctx, reader.id, wspush.Text, []byte("confirm"))
+		_, err := s.worker.Push(s.ctx, reader.id, wspush.Text, []byte("confirm"), wspush.Confirmed())
 		confirmed <- err
 	}()
 	reader.next()
@@ -89,14 +90,14 @@ func TestScrape(t *testing.T) {
 	}
 	at(2, `wspush_pushes_total{outcome="refused",reason="gone"}`)
 	at(2, `wspush_push_problems_total{status="410"}`)
-	if err := s.worker.Push(s.ctx, reader.id, wspush.Binary, make([]byte, maxPush+1)); !errors.Is(err, wspush.ErrTooLarge) {
+	if _, err := s.worker.Push(s.ctx, reader.id, wspush.Binary, make([]byte, maxPush+1)); !errors.Is(err, wspush.ErrTooLarge) {
 		t.Errorf("a push longer than MaxPushBytes: %v", err)
 	}
 	at(1, `wspush_pushes_total{outcome="refused",reason="too-large"}`)
 	s.do("POST", reader.address, "\xff", http.StatusBadRequest)
 	at(1, `wspush_pushes_total{outcome="refused",reason="invalid-utf8"}`)
 	at(1, `wspush_push_problems_total{status="400"}`)
-	if err := s.worker.Push(s.ctx, "v1.token", wspush.Text, nil); err == nil {
+	if _, err := s.worker.Push(s.ctx, "v1.token", wspush.Text, nil); err == nil {
 		t.Error("a token, and no error")
 	}
 	at(1, `wspush_pushes_total{outcome="refused",reason="other"}`)
@@ -108,7 +109,7 @@ func TestScrape(t *testing.T) {
 	at(1, `wspush_push_problems_total{status="429"}`)
 	over, cancel := context.WithCancel(s.ctx)
 	cancel()
-	if err := s.worker.Push(over, stalled.id, wspush.Text, nil); !errors.Is(err, context.Canceled) {
+	if _, err := s.worker.Push(over, stalled.id, wspush.Text, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("a push whose context has ended: %v", err)
 	}
 	at(1, `wspush_pushes_total{outcome="refused",reason="withdrawn"}`)
@@ -155,7 +156,7 @@ func TestScrape(t *testing.T) {
 	at(1, `wspush_draining{}`)
 	s.request("GET", s.url+"/ws", "", upgrade, http.StatusServiceUnavailable)
 	at(1, `wspush_handshakes_refused_total{reason="shutdown"}`)
-	if err := s.worker.Push(s.ctx, reader.id, wspush.Text, nil); !errors.Is(err, wspush.ErrShutdown) {
+	if _, err := s.worker.Push(s.ctx, reader.id, wspush.Text, nil); !errors.Is(err, wspush.ErrShutdown) {
 		t.Errorf("a push after Shutdown: %v", err)
 	}
 	at(1, `wspush_pushes_total{outcome="refused",reason="shutdown"}`)
@@ -180,17 +181,17 @@ func TestScrape(t *testing.T) {
 // one of nobody, but has failed here; in-process and in bulk, too.
 func TestForwards(t *testing.T) {
 	opts := wspush.WorkerOptions{Cluster: &wspush.Cluster{Keys: [][]byte{make([]byte, 32)}}}
-	here, there, down := newSite(t, opts, wspush.Options{}), newSite(t, opts, wspush.Options{}), newSite(t, opts, wspush.Options{})
+	here, there, down := newSite(t, opts, wspush.HandlerOptions{}), newSite(t, opts, wspush.HandlerOptions{}), newSite(t, opts, wspush.HandlerOptions{})
 	metrics, others := expose(t, wspushprom.New(here.worker, nil)), expose(t, wspushprom.New(there.worker, nil))
 	push := func(conn *wspush.Conn, want error, status int) {
 		t.Helper()
-		if err := here.worker.Push(here.ctx, conn.Token(), wspush.Text, []byte("in-process")); !errors.Is(err, want) {
+		if _, err := here.worker.Push(here.ctx, conn.SealedID(), wspush.Text, []byte("in-process")); !errors.Is(err, want) {
 			t.Errorf("in-process: %v, want %v", err, want)
 		}
-		endpoint := "http://" + here.worker.Addr().String() + conn.Path() + "/@connections"
-		here.do("POST", endpoint+"/"+conn.Token(), "alone", status)
+		endpoint := "http://" + here.worker.Addr().String() + conn.Info().Path + "/@connections"
+		here.do("POST", endpoint+"/"+conn.SealedID(), "alone", status)
 		lines := http.Header{"Content-Type": {"application/x-ndjson"}}
-		here.request("POST", endpoint, fmt.Sprintf("{\"to\":%q,\"text\":\"in bulk\"}\n", conn.Token()), lines, http.StatusOK)
+		here.request("POST", endpoint, fmt.Sprintf("{\"to\":%q,\"text\":\"in bulk\"}\n", conn.SealedID()), lines, http.StatusOK)
 	}
 	check := func(pushed, failed float64) {
 		t.Helper()
@@ -314,7 +315,7 @@ func compare(t *testing.T, got, want map[string]float64) {
 	}
 }
 
-func compareHistogram(t *testing.T, got map[string]float64, name string, want wspush.Histogram) {
+func compareHistogram(t *testing.T, got map[string]float64, name string, want stats.Histogram) {
 	t.Helper()
 	if want.Count() == 0 || got[name+"_count{}"] != float64(want.Count()) {
 		t.Errorf("%s_count = %v, want %d", name, got[name+"_count{}"], want.Count())
@@ -346,10 +347,10 @@ func compareHistogram(t *testing.T, got map[string]float64, name string, want ws
 
 // TestSeriesDoNotGrow: there are as many series with 500 connections, all pushed to while metrics are read, as with one.
 func TestSeriesDoNotGrow(t *testing.T) {
-	s := newSite(t, wspush.WorkerOptions{}, wspush.Options{})
+	s := newSite(t, wspush.WorkerOptions{}, wspush.HandlerOptions{})
 	metrics := expose(t, wspushprom.New(s.worker, nil))
 	push := func(c *client) {
-		if err := s.worker.Push(s.ctx, c.id, wspush.Text, []byte("hello")); err != nil {
+		if _, err := s.worker.Push(s.ctx, c.id, wspush.Text, []byte("hello")); err != nil {
 			t.Error(err)
 		}
 	}
@@ -380,7 +381,7 @@ func TestSeriesDoNotGrow(t *testing.T) {
 
 // TestNames has client_golang's own linter judge names and helps, with an error counted so that every metric is there.
 func TestNames(t *testing.T) {
-	s := newSite(t, wspush.WorkerOptions{}, wspush.Options{})
+	s := newSite(t, wspush.WorkerOptions{}, wspush.HandlerOptions{})
 	s.do("POST", "http://"+s.worker.Addr().String()+"/ws", "", http.StatusUnauthorized)
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(wspushprom.New(s.worker, nil))
@@ -398,7 +399,7 @@ func TestNames(t *testing.T) {
 
 // TestSeveralWorkers: a label tells the workers of one process apart, and without one they are refused.
 func TestSeveralWorkers(t *testing.T) {
-	a, b := newSite(t, wspush.WorkerOptions{}, wspush.Options{}), newSite(t, wspush.WorkerOptions{}, wspush.Options{})
+	a, b := newSite(t, wspush.WorkerOptions{}, wspush.HandlerOptions{}), newSite(t, wspush.WorkerOptions{}, wspush.HandlerOptions{})
 	b.dial()
 	metrics := expose(t,
 		wspushprom.New(a.worker, &wspushprom.Options{ConstLabels: prometheus.Labels{"worker": "a"}}),

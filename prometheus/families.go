@@ -6,12 +6,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/stats"
 )
 
 // snapshot is what one scrape sees.
 type snapshot struct {
-	wspush.Stats
+	stats.Snapshot
 	draining bool
 }
 
@@ -21,7 +21,7 @@ type family struct {
 	kind       prometheus.ValueType
 	labels     []string
 	samples    func(*snapshot) []sample
-	histogram  func(*snapshot) wspush.Histogram
+	histogram  func(*snapshot) stats.Histogram
 }
 
 // sample is the value of a series; labels are the values of its family's labels.
@@ -47,7 +47,7 @@ func families() []family {
 		counter("pushes_confirmed_total", "Written pushes that the client has confirmed, having been asked to.",
 			func(s *snapshot) uint64 { return s.Confirmed }),
 		histogram("push_duration_seconds", "From the moment at which a message is handed to its connection until its last byte is written.",
-			func(s *snapshot) wspush.Histogram { return s.PushLatency }),
+			func(s *snapshot) stats.Histogram { return s.PushLatency }),
 		gauge("pending_bytes", "What waits for clients that do not read fast enough, with 256 bytes more for each message.",
 			func(s *snapshot) int64 { return s.PendingBytes }),
 
@@ -63,7 +63,7 @@ func families() []family {
 		counter("pongs_received_total", "Pongs that answered one.",
 			func(s *snapshot) uint64 { return s.Pongs }),
 		histogram("round_trip_seconds", "From the writing of a ping to its pong.",
-			func(s *snapshot) wspush.Histogram { return s.RoundTrip }),
+			func(s *snapshot) stats.Histogram { return s.RoundTrip }),
 
 		gauge("push_connections", "Connections of publishers to the push listener now.",
 			func(s *snapshot) int64 { return s.PushConns }),
@@ -90,7 +90,7 @@ func counters(name, help string, samples func(*snapshot) []sample, labels ...str
 	return family{name: name, help: help, kind: prometheus.CounterValue, samples: samples, labels: labels}
 }
 
-func histogram(name, help string, value func(*snapshot) wspush.Histogram) family {
+func histogram(name, help string, value func(*snapshot) stats.Histogram) family {
 	return family{name: name, help: help, histogram: value}
 }
 
@@ -158,7 +158,7 @@ func forwards(s *snapshot) []sample {
 }
 
 // constHistogram is h for Prometheus, which adds the bucket without a bound by itself.
-func constHistogram(desc *prometheus.Desc, h wspush.Histogram) prometheus.Metric {
+func constHistogram(desc *prometheus.Desc, h stats.Histogram) prometheus.Metric {
 	buckets := make(map[float64]uint64)
 	for bound, n := range h.Buckets() {
 		if bound != math.MaxInt64 {

@@ -10,9 +10,10 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/stats"
 )
 
-// leaves are the numbers in wspush.Stats, and the series that each is to be. Those without a series are sums of others.
+// leaves are the numbers in stats.Snapshot, and the series that each is to be. Those without a series are sums of others.
 var leaves = map[string]string{
 	"Connections":           `wspush_connections{}`,
 	"Accepted":              `wspush_connections_accepted_total{}`,
@@ -58,11 +59,11 @@ var leaves = map[string]string{
 	"ForwardsFailed.Lost":        `wspush_forwards_failed_total{reason=lost}`,
 }
 
-// TestEveryField sets one number of Stats at a time and looks for it among the series. A field that wspush.Stats gets later
+// TestEveryField sets one number of Stats at a time and looks for it among the series. A field that stats.Snapshot gets later
 // fails it.
 func TestEveryField(t *testing.T) {
 	seen := make(map[string]bool)
-	for path, set := range setters(t, "", reflect.TypeFor[wspush.Stats]()) {
+	for path, set := range setters(t, "", reflect.TypeFor[stats.Snapshot]()) {
 		seen[path] = true
 		want, known := leaves[path]
 		if !known {
@@ -70,7 +71,7 @@ func TestEveryField(t *testing.T) {
 			continue
 		}
 		var s snapshot
-		set(reflect.ValueOf(&s.Stats).Elem())
+		set(reflect.ValueOf(&s.Snapshot).Elem())
 		var got []string
 		for name, value := range series(t, &s) {
 			if value != 0 {
@@ -114,18 +115,18 @@ const mark = 7
 func setters(t *testing.T, path string, typ reflect.Type) map[string]func(reflect.Value) {
 	all := make(map[string]func(reflect.Value))
 	switch {
-	case typ == reflect.TypeFor[wspush.Histogram](): // cannot be made up: TestScrape has real ones
+	case typ == reflect.TypeFor[stats.Histogram](): // cannot be made up: TestScrape has real ones
 	case typ.Kind() == reflect.Struct:
 		for _, f := range reflect.VisibleFields(typ) {
 			for sub, set := range setters(t, strings.TrimPrefix(path+"."+f.Name, "."), f.Type) {
 				all[sub] = func(v reflect.Value) { set(v.FieldByIndex(f.Index)) }
 			}
 		}
-	case typ == reflect.TypeFor[map[wspush.Cause]uint64]():
+	case typ == reflect.TypeFor[map[string]uint64]():
 		for leaf := range leaves {
 			if key, ok := strings.CutPrefix(leaf, path+"["); ok {
-				cause := wspush.Cause(strings.TrimSuffix(key, "]"))
-				all[leaf] = func(v reflect.Value) { v.Set(reflect.ValueOf(map[wspush.Cause]uint64{cause: mark})) }
+				cause := strings.TrimSuffix(key, "]")
+				all[leaf] = func(v reflect.Value) { v.Set(reflect.ValueOf(map[string]uint64{cause: mark})) }
 			}
 		}
 	case typ == reflect.TypeFor[map[int]uint64]():

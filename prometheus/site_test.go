@@ -30,7 +30,7 @@ type site struct {
 
 // newSite starts one, which is stopped when the test ends. Its handler refuses clients at /ws?refused, and panics when a
 // client sends "panic".
-func newSite(t *testing.T, opts wspush.WorkerOptions, more wspush.Options) *site {
+func newSite(t *testing.T, opts wspush.WorkerOptions, more wspush.HandlerOptions) *site {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
@@ -148,7 +148,7 @@ func (c *client) write(text string) {
 func (c *client) stall(size int) (result <-chan error) {
 	c.site.t.Helper()
 	done := make(chan error, 1)
-	go func() { done <- c.site.worker.Push(c.site.ctx, c.id, wspush.Binary, make([]byte, size)) }()
+	go func() { _, err := c.site.worker.Push(c.site.ctx, c.id, wspush.Binary, make([]byte, size)); done <- err }()
 	if _, err := c.network.Read(make([]byte, 1)); err != nil {
 		c.site.t.Fatal(err)
 	}

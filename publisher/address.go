@@ -28,7 +28,7 @@ func refuse(reason string) error { return fmt.Errorf("%w: %s", ErrAddress, reaso
 type target struct {
 	origin
 	path string // of the mount, escaped, without a slash at its end
-	id   string // or a token
+	id   string // or a sealed ID
 }
 
 // origin is where a worker is.
@@ -127,8 +127,8 @@ func parseTarget(s string) (t target, err error) {
 	if hasMarker(t.path) {
 		return t, refuse("it names more than one connection")
 	}
-	if !wire.IsID(t.id) && !wire.IsToken(t.id) {
-		return t, refuse("what should be the ID is neither an ID nor a token")
+	if !wire.IsID(t.id) && !wire.IsSealedID(t.id) {
+		return t, refuse("what should be the ID is neither an ID nor a sealed ID")
 	}
 	return t, nil
 }

@@ -167,7 +167,7 @@ func TestHostileAddresses(t *testing.T) {
 			t.Errorf("%s: got %v", name, err)
 		}
 		s := c.NewStream()
-		if err := inError(t, s.Push(context10(t), address, publisher.Text, nil)); !errors.Is(err, publisher.ErrAddress) {
+		if err := inError(t, outcome(s.Push(context10(t), address, publisher.Text, nil))); !errors.Is(err, publisher.ErrAddress) {
 			t.Errorf("%s: the stream: %v", name, err)
 		}
 		_ = s.Close()
@@ -236,11 +236,11 @@ func TestOptions(t *testing.T) {
 		"host with a scheme": {Hosts: []string{"http://a"}}, "empty host": {Hosts: []string{""}}, "path": {Hosts: []string{"a/b"}},
 		"user": {Hosts: []string{"x@a"}}, "number": {Hosts: []string{"127.1"}}, "port 0": {Hosts: []string{"a:0"}}, "no port": {Hosts: []string{"a:"}},
 		"wildcard": {Hosts: []string{"*.example"}}, "prefix": {Prefixes: []netip.Prefix{{}}}, "short mapped prefix": {Prefixes: []netip.Prefix{netip.MustParsePrefix("::ffff:0:0/90")}},
-		"bytes": {Hosts: hosts, MaxStreamBytes: -1}, "token": {Hosts: hosts, Token: "bearer-secret\n"},
+		"bytes": {Hosts: hosts, MaxStreamBytes: -1}, "token": {Hosts: hosts, Credential: "bearer-secret\n"},
 	} {
 		if c, err := publisher.New(opts); inError(t, err) == nil {
 			t.Errorf("%s: no error", name)
-			c.Stop()
+			c.Close()
 		}
 	}
 }
@@ -258,7 +258,7 @@ func FuzzAddress(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Cleanup(c.Stop)
+	f.Cleanup(c.Close)
 	f.Fuzz(func(t *testing.T, address string) {
 		requests, err := c.Requests(address)
 		if err != nil {
@@ -278,7 +278,7 @@ func FuzzAddress(f *testing.F) {
 			}
 			path := strings.Split(u.EscapedPath(), "/")
 			n := len(path)
-			if n < 3 || path[n-2] != "@connections" || !wire.IsID(path[n-1]) && !wire.IsToken(path[n-1]) {
+			if n < 3 || path[n-2] != "@connections" || !wire.IsID(path[n-1]) && !wire.IsSealedID(path[n-1]) {
 				t.Errorf("%q goes to %q", address, u.EscapedPath())
 			}
 			for segment := range strings.SplitSeq(u.Path, "/") {

@@ -21,7 +21,7 @@ func BenchmarkPush(b *testing.B) {
 		b.SetParallelism(32)
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				if err := c.Push(context.Background(), addressOf(single.URL), publisher.Text, data); err != nil {
+				if _, err := c.Push(context.Background(), addressOf(single.URL), publisher.Text, data); err != nil {
 					b.Error(err)
 				}
 			}
@@ -34,7 +34,7 @@ func BenchmarkPush(b *testing.B) {
 		b.SetParallelism(128)
 		b.RunParallel(func(pb *testing.PB) {
 			for pb.Next() {
-				if err := s.Push(context.Background(), addressOf(many.URL), publisher.Text, data); err != nil {
+				if _, err := s.Push(context.Background(), addressOf(many.URL), publisher.Text, data); err != nil {
 					b.Error(err)
 				}
 			}

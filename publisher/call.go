@@ -19,7 +19,9 @@ type call struct {
 	media   string // of data
 	data    []byte // nil: no body
 	success int    // the status of success
-	reads   bool   // it only looks, so it may be sent any number of times
+	reads   bool   // it changes nothing, so it may be sent any number of times
+
+	credential string // set by do
 }
 
 const (
@@ -39,6 +41,9 @@ func (c *Client) do(ctx context.Context, address string, k call) (http.Header, [
 	defer c.running.Done()
 	ctx, cancel := c.within(ctx)
 	defer cancel()
+	if k.credential, err = c.credential(ctx); err != nil {
+		return nil, nil, err
+	}
 	first := c.memory.recall(targets)
 	var result error // the best answer so far
 	for i := range targets {
@@ -92,16 +97,16 @@ func (c *Client) try(ctx context.Context, t target, k call) (header http.Header,
 		isSent, stale := tr.Sent()
 		switch {
 		case isSent && k.reads, !isSent && !stale && ctx.Err() == nil:
-			return nil, nil, &Error{is: ErrUnreachable, where: t.origin.String(), cause: c.safe(failed)}, ctx.Err() == nil
+			return nil, nil, &Error{is: ErrUnreachable, where: t.origin.String(), cause: safe(failed, k.credential)}, ctx.Err() == nil
 		case isSent:
 			if ctx.Err() != nil {
 				failed = ctx.Err()
 			}
-			return nil, nil, &Error{is: ErrUnknown, where: t.origin.String(), cause: c.safe(failed)}, false
+			return nil, nil, &Error{is: ErrUnknown, where: t.origin.String(), cause: safe(failed, k.credential)}, false
 		}
 		err = failed
 	}
-	return nil, nil, &Error{is: ErrUnreachable, where: t.origin.String(), cause: c.safe(err)}, true
+	return nil, nil, &Error{is: ErrUnreachable, where: t.origin.String(), cause: safe(err, k.credential)}, true
 }
 
 // answer reads a response.
@@ -115,7 +120,7 @@ func (c *Client) answer(ctx context.Context, cancel func(), t target, k call, re
 			} else if err == nil {
 				err = errors.New("the answer is too long")
 			}
-			return nil, nil, &Error{Status: resp.StatusCode, is: ErrUnreachable, where: t.origin.String(), cause: c.safe(err)}, ctx.Err() == nil
+			return nil, nil, &Error{Status: resp.StatusCode, is: ErrUnreachable, where: t.origin.String(), cause: safe(err, k.credential)}, ctx.Err() == nil
 		}
 		return resp.Header, body, nil, false
 	}
@@ -125,12 +130,12 @@ func (c *Client) answer(ctx context.Context, cancel func(), t target, k call, re
 		defer timer.Stop()
 		a, _ = bulk.ReadProblem(resp)
 	}
-	e := c.errorOf(t.origin, a)
+	e := errorOf(t.origin, a, k.credential)
 	next := elsewhere(a)
 	if k.reads && errors.Is(e, ErrUnknown) {
 		e.is, next = ErrUnreachable, true
 	}
-	e.cause = c.safe(ctx.Err())
+	e.cause = safe(ctx.Err(), k.credential)
 	return nil, nil, e, next && ctx.Err() == nil
 }
 
@@ -138,7 +143,7 @@ func (c *Client) answer(ctx context.Context, cancel func(), t target, k call, re
 // the word of a server that may have read it. And it is a copy, since the transport may still read it after the call.
 func (c *Client) request(ctx context.Context, t target, k call) *http.Request {
 	req := &http.Request{
-		Method: k.method, URL: t.url(), Host: t.host(), Header: c.header(k.media),
+		Method: k.method, URL: t.url(), Host: t.host(), Header: header(k.media, k.credential),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
 	req.URL.RawQuery = k.query
@@ -149,13 +154,13 @@ func (c *Client) request(ctx context.Context, t target, k call) *http.Request {
 	return req.WithContext(ctx)
 }
 
-func (c *Client) header(media string) http.Header {
+func header(media, credential string) http.Header {
 	h := http.Header{"User-Agent": {"wspush-publisher"}}
 	if media != "" {
 		h.Set("Content-Type", media)
 	}
-	if c.opts.Token != "" {
-		h.Set("Authorization", "Bearer "+c.opts.Token)
+	if credential != "" {
+		h.Set("Authorization", "Bearer "+credential)
 	}
 	return h
 }

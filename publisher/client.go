@@ -18,7 +18,7 @@ const (
 )
 
 // Client pushes to connections of the workers that its options allow. All its methods are safe for concurrent use. It keeps
-// connections to workers open until Stop, or for 90 s without use, and has no goroutines but theirs.
+// connections to workers open until Close, or for 90 s without use, and has no goroutines but theirs.
 type Client struct {
 	opts      Options // finished: 0 means no limit
 	allowed   *allowed
@@ -26,15 +26,15 @@ type Client struct {
 	bulk      *http.Client // for streams
 	memory    memory
 
-	ctx    context.Context // ends with Stop
+	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 
-	mu      sync.Mutex // guards stopped, and running against being added to afterwards
-	stopped bool
+	mu      sync.Mutex // guards closed, and running against being added to afterwards
+	closed  bool
 	running sync.WaitGroup // calls for single connections, and goroutines of streams
 }
 
-// New makes a Client, which needs to be stopped. It fails if opts do not say where pushes may go, or make no sense. They are
+// New makes a Client, which must be closed. It fails if opts do not say where pushes may go, or make no sense. They are
 // copied.
 func New(opts *Options) (*Client, error) {
 	o, err := opts.withDefaults()
@@ -52,11 +52,11 @@ func New(opts *Options) (*Client, error) {
 	return c, nil
 }
 
-// Stop ends the Client: calls that come later fail with ErrStopped, streams that have not been closed are cut off, calls that
-// are under way are waited for, and all connections are closed. It may be called more than once, but not from a callback.
-func (c *Client) Stop() {
+// Close ends the Client: later calls fail with ErrClosed, streams that are still open are cut off, calls under way are waited
+// for, and all connections are closed. It may be called more than once, but not from a callback.
+func (c *Client) Close() {
 	c.mu.Lock()
-	c.stopped = true
+	c.closed = true
 	c.mu.Unlock()
 	c.cancel()
 	c.running.Wait()
@@ -67,8 +67,8 @@ func (c *Client) Stop() {
 func (c *Client) enter() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.stopped {
-		return ErrStopped
+	if c.closed {
+		return ErrClosed
 	}
 	c.running.Add(1)
 	return nil

@@ -24,8 +24,8 @@
 //		if err != nil {
 //			log.Fatal(err)
 //		}
-//		defer client.Stop()
-//		err = client.Push(context.Background(), os.Args[1], publisher.Text, []byte(os.Args[2]))
+//		defer client.Close()
+//		_, err = client.Push(context.Background(), os.Args[1], publisher.Text, []byte(os.Args[2]))
 //		if errors.Is(err, publisher.ErrGone) {
 //			log.Print("the client has left: forget this address")
 //		} else if err != nil {
@@ -52,7 +52,7 @@
 // # Outcomes
 //
 //	error            what has become of the message                      what to do
-//	nil              written to the client's socket; for PushConfirmed,
+//	nil              written to the client's socket; with Confirmed,
 //	                 read by its WebSocket endpoint
 //	ErrGone          not written: the connection has ended               forget the address
 //	ErrBusy          not written: too much waits already, or for the     try again after Error.RetryAfter
@@ -87,6 +87,6 @@
 // # Concurrency
 //
 // All methods of Client and Stream may be called from any goroutine. Messages that one goroutine pushes to a connection, one
-// after the other, arrive in that order. The Client's goroutines are those of its connections and its streams: [Client.Stop]
+// after the other, arrive in that order. The Client's goroutines are those of its connections and its streams: [Client.Close]
 // and [Stream.Close] end them, and wait.
 package publisher

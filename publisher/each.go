@@ -168,7 +168,7 @@ func (e *each) collect() {
 
 // abandon emits everything that is under way, whose outcome comes too late.
 func (e *each) abandon() {
-	err := &Error{is: ErrUnknown, cause: e.s.c.safe(e.ctx.Err())}
+	err := &Error{is: ErrUnknown, cause: safe(e.ctx.Err(), "")}
 	for g := range e.pending {
 		for i := range g.addresses {
 			if !g.yielded[i] {

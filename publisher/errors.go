@@ -27,19 +27,21 @@ var (
 	ErrInvalidUTF8 = wire.ErrInvalidUTF8
 	// ErrShutdown: the worker is shutting down.
 	ErrShutdown = wire.ErrShutdown
-	// ErrUnknown: the message may have been written, or may yet be; or, from Close, the connection may have been closed.
+	// ErrUnknown: the message may have been written, or may yet be; or, from Disconnect, the connection may have been closed.
 	ErrUnknown = wire.ErrUnknown
-	// ErrForbidden: the worker does not take pushes from this publisher (401 or 403), or cannot open the token.
+	// ErrUnauthorized: the worker wants a credential, or a better one than Options.Credential (401).
+	ErrUnauthorized = wire.ErrUnauthorized
+	// ErrForbidden: the worker takes no pushes from this publisher (403), or cannot open the sealed ID.
 	ErrForbidden = wire.ErrForbidden
 	// ErrUnreachable: no connection to the worker came about, at any of its addresses.
 	ErrUnreachable = wire.ErrUnreachable
 )
 
-// ErrStopped: Client.Stop or Stream.Close has been called. Nothing was sent.
-var ErrStopped = errors.New("wspush: the publisher has been stopped")
+// ErrClosed: Client.Close or Stream.Close has been called. Nothing was sent.
+var ErrClosed = errors.New("wspush: the publisher is closed")
 
 // Error is what became of a push, a lookup or a close that reached a server, or tried to. Get it with errors.As. It matches
-// one of the errors above where there is one that says the same, and a context's error if that cut it short. IDs and tokens
+// one of the errors above where there is one that says the same, and a context's error if that cut it short. IDs and credentials
 // are in none of its fields: whatever looks like one is left out.
 type Error struct {
 	Status     int           // of the answer (RFC 9110); 0 if there was none
@@ -92,10 +94,10 @@ func (e *Error) Unwrap() []error {
 }
 
 // errorOf is what an answer other than a success means for a message.
-func (c *Client) errorOf(o origin, a bulk.Answer) *Error {
+func errorOf(o origin, a bulk.Answer, credential string) *Error {
 	e := &Error{Status: a.Status, RetryAfter: a.Wait(), is: sentinel(a), where: o.String()}
 	if a.OfWorker() {
-		e.Type, e.Detail = scrub(a.Type, c.opts.Token), scrub(a.Detail, c.opts.Token)
+		e.Type, e.Detail = scrub(a.Type, credential), scrub(a.Detail, credential)
 		if a.Connection == "open" || a.Connection == "gone" {
 			e.Connection = a.Connection
 		}
@@ -107,7 +109,9 @@ func (c *Client) errorOf(o origin, a bulk.Answer) *Error {
 // its 5xx, or a success that no worker has, may come after the message was passed on.
 func sentinel(a bulk.Answer) error {
 	switch {
-	case a.Status == http.StatusUnauthorized, a.Status == http.StatusForbidden:
+	case a.Status == http.StatusUnauthorized:
+		return ErrUnauthorized
+	case a.Status == http.StatusForbidden:
 		return ErrForbidden
 	case a.Status == http.StatusRequestEntityTooLarge:
 		return ErrTooLarge
@@ -153,11 +157,11 @@ func (e *cause) Error() string { return e.text }
 func (e *cause) Unwrap() error { return e.is }
 
 // safe makes the cause of an Error.
-func (c *Client) safe(err error) error {
+func safe(err error, credential string) error {
 	if err == nil {
 		return nil
 	}
-	safe := &cause{text: scrub(strings.TrimPrefix(err.Error(), "wspush: "), c.opts.Token)}
+	safe := &cause{text: scrub(strings.TrimPrefix(err.Error(), "wspush: "), credential)}
 	var errno syscall.Errno
 	switch {
 	case errors.Is(err, context.Canceled):

@@ -40,10 +40,10 @@ func ExampleClient_Push() {
 		fmt.Println(err)
 		return
 	}
-	defer client.Stop()
+	defer client.Close()
 
 	for _, address := range []string{address, gone, "http://169.254.169.254/latest/meta-data"} {
-		err := client.Push(context.Background(), address, publisher.Text, []byte("Your order has shipped"))
+		_, err := client.Push(context.Background(), address, publisher.Text, []byte("Your order has shipped"))
 		switch {
 		case err == nil:
 			fmt.Println("written")
@@ -61,7 +61,7 @@ func ExampleClient_Push() {
 }
 
 // When it matters that the message has been read.
-func ExampleClient_PushConfirmed() {
+func ExampleConfirmed() {
 	server, address, _ := pretend()
 	defer server.Close()
 	client, err := publisher.New(&publisher.Options{Hosts: []string{"127.0.0.1"}})
@@ -69,12 +69,12 @@ func ExampleClient_PushConfirmed() {
 		fmt.Println(err)
 		return
 	}
-	defer client.Stop()
+	defer client.Close()
 
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
-	roundTrip, err := client.PushConfirmed(ctx, address, publisher.Text, []byte("Please leave the building"))
-	fmt.Println(roundTrip, err)
+	receipt, err := client.Push(ctx, address, publisher.Text, []byte("Please leave the building"), publisher.Confirmed())
+	fmt.Println(receipt.RoundTrip, err)
 	// Output:
 	// the client gets: Please leave the building
 	// 12.5ms <nil>
@@ -89,8 +89,8 @@ func ExampleOptions() {
 		fmt.Println(err)
 		return
 	}
-	defer client.Stop()
-	err = client.Push(context.Background(), "https://1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed@push.example.com.evil.example/ws", publisher.Text, nil)
+	defer client.Close()
+	_, err = client.Push(context.Background(), "https://1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed@push.example.com.evil.example/ws", publisher.Text, nil)
 	fmt.Println(err)
 	// Output:
 	// wspush: the address is refused: Options allow pushes to none of its hosts
@@ -106,7 +106,7 @@ func ExampleStream_PushEach() {
 		fmt.Println(err)
 		return
 	}
-	defer client.Stop()
+	defer client.Close()
 	stream := client.NewStream()
 	defer stream.Close()
 
@@ -134,12 +134,12 @@ func ExampleStream_Send() {
 		fmt.Println(err)
 		return
 	}
-	defer client.Stop()
+	defer client.Close()
 	stream := client.NewStream()
 	address := server.URL + "/ws/@connections/1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
 	outcomes := make(chan error, 1000)
 	for i := range 1000 {
-		err := stream.Send(context.Background(), address, publisher.Text, fmt.Appendf(nil, "message %d", i), func(err error) { outcomes <- err })
+		err := stream.Send(context.Background(), address, publisher.Text, fmt.Appendf(nil, "message %d", i), func(_ publisher.Receipt, err error) { outcomes <- err })
 		if err != nil {
 			outcomes <- err
 		}

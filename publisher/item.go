@@ -23,7 +23,7 @@ func (it *item) line(alternative int) (line []byte, targets int) {
 	to := it.to[alternative]
 	line, err := bulk.Address(make([]byte, 0, len(it.end)+len(`{"to":[]`)+len(to)*(len(to[0])+3)), to, it.end)
 	if err != nil {
-		panic(err) // parseAddress has seen to it that they are IDs and tokens
+		panic(err) // parseAddress has seen to it that they are IDs and sealed IDs
 	}
 	return line, bulk.Line{To: to}.Targets()
 }
@@ -34,10 +34,14 @@ func (l *lane) outcomes(it *item, alternative int) func(int, bulk.Answer, error)
 		if err == nil {
 			l.works(alternative)
 		}
+		if noCredential := (*credentialError)(nil); errors.As(err, &noCredential) {
+			it.done(index, a, noCredential)
+			return
+		}
 		if errors.Is(err, bulk.ErrNotSent) && a.Status == 0 && l.again(it, index == len(it.to[alternative])-1, errors.Is(err, bulk.ErrConnect)) {
 			return
 		}
-		it.done(index, a, l.s.c.streamError(l.targets[alternative].origin, a, err))
+		it.done(index, a, l.streamError(alternative, a, err))
 	}
 }
 
@@ -68,19 +72,23 @@ func (l *lane) again(it *item, last, noConnection bool) bool {
 }
 
 // streamError is what became of a line's target.
-func (c *Client) streamError(o origin, a bulk.Answer, err error) error {
+func (l *lane) streamError(alternative int, a bulk.Answer, err error) error {
 	if err == nil && a.Status == 204 {
 		return nil
 	}
+	l.s.mu.Lock()
+	credential := l.credential
+	l.s.mu.Unlock()
+	o := l.targets[alternative].origin
 	e := &Error{where: o.String()}
 	if a.Status != 0 {
-		e = c.errorOf(o, a)
+		e = errorOf(o, a, credential)
 	}
 	switch {
 	case errors.Is(err, bulk.ErrLost):
-		e.is, e.cause = ErrUnknown, c.safe(err)
+		e.is, e.cause = ErrUnknown, safe(err, credential)
 	case err != nil && (e.is == nil && a.Status == 0 || e.is == ErrUnknown):
-		e.is, e.cause = ErrUnreachable, c.safe(err)
+		e.is, e.cause = ErrUnreachable, safe(err, credential)
 	}
 	return e
 }

@@ -28,6 +28,8 @@ type lane struct {
 	backlog []*item       // what an earlier request has not sent, in order
 	failed  bool          // there was no connection to current
 	worked  bool          // req has been answered
+
+	credential string // of the latest request
 }
 
 const (
@@ -56,7 +58,7 @@ func (s *Stream) enter(key string, targets []target) (*lane, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, ErrStopped
+		return nil, ErrClosed
 	}
 	l, ok := s.lanes[key]
 	if !ok {
@@ -138,7 +140,14 @@ func (l *lane) run() {
 			limit = min(limit, bufferedBytes)
 		}
 		req := bulk.Open(s.ctx, s.c.bulk, func(body io.Reader) (*http.Request, error) {
-			return s.c.bulkRequest(l.targets[alternative], body)
+			credential, err := s.c.credential(s.ctx)
+			if err != nil {
+				return nil, err
+			}
+			s.mu.Lock()
+			l.credential = credential
+			s.mu.Unlock()
+			return bulkRequest(l.targets[alternative], body, credential), nil
 		}, limit)
 		l.sendBacklog(req, alternative)
 		l.attend(req, buffered)
@@ -162,11 +171,11 @@ func (l *lane) run() {
 	}
 }
 
-func (c *Client) bulkRequest(t target, body io.Reader) (*http.Request, error) {
+func bulkRequest(t target, body io.Reader, credential string) *http.Request {
 	return &http.Request{
-		Method: http.MethodPost, URL: t.bulkURL(), Host: t.host(), Header: c.header(wire.NDJSON), Body: io.NopCloser(body),
+		Method: http.MethodPost, URL: t.bulkURL(), Host: t.host(), Header: header(wire.NDJSON, credential), Body: io.NopCloser(body),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-	}, nil
+	}
 }
 
 // sendBacklog sends what is to go first, and then lets others use the request. If there is no room for all of it, which only a

@@ -8,28 +8,27 @@ import (
 	"net/url"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"github.com/wspush/wspush/internal/bulk"
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// Info is what a worker knows of a connection.
+// Info is what a worker knows about a connection. Fields have the names and meanings of wspush.Info.
 type Info struct {
-	ConnectionID string    // also if it was asked for with a token; it is the right to push, and belongs in no log
-	ConnectedAt  time.Time // when the handshake was done
-	LastActiveAt time.Time // when the last byte came from the client, or the last message went to it
-	SourceIP     string    // the client's address, as the worker sees it
-	UserAgent    string    // the client's words
-	Path         string    // at which it connected
-	Subprotocol  string
-	RoundTrip    time.Duration // of the latest ping that was answered; 0 before the first
+	ID          string        // the connection's, even if the address has a sealed ID; anyone who knows it can push, so keep it out of logs
+	SourceIP    string        // the client's address as the worker sees it, without a port
+	UserAgent   string        // of the handshake; anything the client chose to say
+	Path        string        // at which the client connected
+	Subprotocol string        // that was negotiated, or ""
+	ConnectedAt time.Time     // when the handshake was done
+	LastActive  time.Time     // when the last byte came from the client, or the last message was written to it
+	RoundTrip   time.Duration // of the latest ping that the client answered; 0 before the first
 }
 
 var errInfo = errors.New("the answer is not what a worker says of a connection")
 
-// Lookup asks the worker about a connection. The errors are those of Push, but never ErrUnknown: nothing changes, so the
-// alternatives are all tried, and ErrUnreachable says that none gave an answer that makes sense.
+// Lookup asks the worker about a connection. The errors are those of Push except ErrUnknown: nothing changes, so all alternatives
+// of the address are tried, and ErrUnreachable means that none gave an answer that makes sense.
 func (c *Client) Lookup(ctx context.Context, address string) (Info, error) {
 	_, body, err := c.do(ctx, address, call{method: http.MethodGet, success: http.StatusOK, reads: true})
 	if err != nil {
@@ -46,22 +45,18 @@ func (c *Client) Lookup(ctx context.Context, address string) (Info, error) {
 		return Info{}, &Error{Status: http.StatusOK, is: ErrUnreachable, cause: errInfo}
 	}
 	return Info{
-		ConnectionID: info.ConnectionID, ConnectedAt: info.ConnectedAt, LastActiveAt: info.LastActiveAt,
-		SourceIP: info.Identity.SourceIP, UserAgent: info.Identity.UserAgent, Path: info.Path, Subprotocol: info.Subprotocol,
+		ID: info.ConnectionID, SourceIP: info.Identity.SourceIP, UserAgent: info.Identity.UserAgent,
+		Path: info.Path, Subprotocol: info.Subprotocol, ConnectedAt: info.ConnectedAt, LastActive: info.LastActiveAt,
 		RoundTrip: bulk.Answer{RttMs: info.RttMs}.RoundTrip(),
 	}, nil
 }
 
-// Close closes a connection with a code and a reason: 1000, 1001, 1008, 1011 to 1013, or 3000 to 4999, and at most 123 bytes
-// of UTF-8. The errors are those of Push; after ErrUnknown the connection may have been closed.
-func (c *Client) Close(ctx context.Context, address string, code int, reason string) error {
-	switch {
-	case code == 1000, code == 1001, code == 1008, code >= 1011 && code <= 1013, code >= 3000 && code <= 4999:
-	default:
-		return errors.New("wspush: the code must be 1000, 1001, 1008, 1011 to 1013, or 3000 to 4999")
-	}
-	if len(reason) > maxReason || !utf8.ValidString(reason) {
-		return errors.New("wspush: the reason must be at most 123 bytes of UTF-8")
+// Disconnect closes a connection with a code and a reason: 1000 to 1003, 1007 to 1009, 1011 to 1014 or 3000 to 4999, and at most
+// 123 bytes of UTF-8. Anything else is an error before anything is sent. The other errors are those of Push; after ErrUnknown
+// the connection may have been closed.
+func (c *Client) Disconnect(ctx context.Context, address string, code int, reason string) error {
+	if err := wire.CheckClose(code, reason); err != nil {
+		return err
 	}
 	query := url.Values{"code": {strconv.Itoa(code)}}
 	if reason != "" {
@@ -70,5 +65,3 @@ func (c *Client) Close(ctx context.Context, address string, code int, reason str
 	_, _, err := c.do(ctx, address, call{method: http.MethodDelete, query: query.Encode(), success: http.StatusNoContent})
 	return err
 }
-
-const maxReason = 123 // bytes (RFC 6455 section 5.5)

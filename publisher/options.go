@@ -26,9 +26,15 @@ type Options struct {
 	// default port, and nothing else. It is called by whoever pushes, from many goroutines at once.
 	Allow func(*url.URL) bool
 
-	// Token is sent as Authorization: Bearer to every worker; see wspush.BearerTokens. Over http it can be read on the way.
+	// Credential is sent to every worker as Authorization: Bearer; see wspush.BearerTokens. Over http it can be read on the way.
 	// Default: none.
-	Token string
+	Credential string
+
+	// CredentialFunc returns the Credential where it changes, such as a JWT that expires; the two exclude each other. It is
+	// called once for each Push, Lookup and Disconnect, and for each request of a Stream, on several goroutines at once, so it
+	// must keep what it returns until that expires. ctx is that of the call, or one that ends with the Client. If it returns
+	// an error, nothing is sent, and the error of the push matches it. "" means no credential.
+	CredentialFunc func(ctx context.Context) (string, error)
 
 	// TLS is for workers whose addresses begin with https. It is copied. Default: that of package tls.
 	TLS *tls.Config
@@ -74,10 +80,11 @@ func (o *Options) withDefaults() (Options, error) {
 	if o.MaxStreamBytes == 0 {
 		out.MaxStreamBytes = defaultMaxStreamBytes
 	}
-	for _, c := range []byte(o.Token) {
-		if c <= ' ' || c >= 0x7f {
-			return out, errors.New("wspush: Token has characters that no header has")
-		}
+	if o.Credential != "" && o.CredentialFunc != nil {
+		return out, errors.New("wspush: Credential and CredentialFunc exclude each other")
+	}
+	if err := checkCredential(o.Credential); err != nil {
+		return out, err
 	}
 	if o.TLS != nil {
 		out.TLS = o.TLS.Clone()

@@ -11,33 +11,38 @@ import (
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// Push sends a message to the connection that has this address, and waits until it has been written to the client's socket.
-// address is one URL or several, separated by commas, as the greeting has them. data is not kept.
+// Receipt is what a successful push returns: how far the message has come (State), and, if the client has confirmed it, how
+// long that took (RoundTrip; 0 if the worker does not say). It is the one of package wspush.
+type Receipt = wire.Receipt
+
+// State says how far a message has come: Written or Received.
+type State = wire.State
+
+const (
+	Written  = wire.Written  // every byte is written to the client's socket
+	Received = wire.Received // the client's WebSocket endpoint has read the message: see Confirmed
+)
+
+// PushOption changes what a push does: see [Confirmed]. The zero value changes nothing.
+type PushOption = wire.PushOption
+
+// Confirmed makes a push wait until the client's WebSocket endpoint has read the message: until the deadline of its context, but
+// at most 30 s, or 5 s without one. ErrUnknown then also means that the client has not confirmed the message in time.
+func Confirmed() PushOption { return wire.Confirmed() }
+
+// Push sends a message to the connection that has this address, and waits until it is written to the client's socket, or, with
+// [Confirmed], until the client has read it. address is one URL, or several separated by commas, as in the greeting. data is
+// not kept.
 //
-// The error is nil, ErrAddress, ErrInvalidUTF8, ErrStopped, an *Error, or ctx's if that ended before anything was sent. If ctx
-// has a deadline, the worker is told to give up just before, so that the outcome is known: the message is then withdrawn, and
-// the error is ErrBusy. Nothing is ever sent twice, unless it is certain that nothing of it was written.
-func (c *Client) Push(ctx context.Context, address string, typ MessageType, data []byte) error {
-	_, err := c.push(ctx, address, typ, data, false)
-	return err
-}
-
-// PushConfirmed is Push, but waits until the client's WebSocket endpoint has read the message: until ctx's deadline, but at
-// most 30 s, and 5 s if it has none. ErrUnknown then also means that the client has not confirmed it in time. roundTrip is how
-// long that took, from the writing of the message; 0 if the worker does not say.
-func (c *Client) PushConfirmed(ctx context.Context, address string, typ MessageType, data []byte) (roundTrip time.Duration, err error) {
-	header, err := c.push(ctx, address, typ, data, true)
-	if err != nil {
-		return 0, err
-	}
-	ms, _ := strconv.ParseFloat(header.Get("Wspush-Rtt"), 64)
-	return bulk.Answer{RttMs: ms}.RoundTrip(), nil
-}
-
-func (c *Client) push(ctx context.Context, address string, typ MessageType, data []byte, confirm bool) (http.Header, error) {
+// The error is ErrAddress, ErrInvalidUTF8, ErrClosed, an *Error, what Options.CredentialFunc returned, or ctx's error if it
+// ended before anything was sent. If ctx has a deadline, the worker is told to give up slightly earlier, so that the outcome is
+// known: it then withdraws the message, and the error is ErrBusy. Nothing is sent a second time unless it is certain that
+// nothing of it was written.
+func (c *Client) Push(ctx context.Context, address string, typ MessageType, data []byte, opts ...PushOption) (Receipt, error) {
 	if err := checkMessage(typ, data); err != nil {
-		return nil, err
+		return Receipt{}, err
 	}
+	o := wire.Options(opts)
 	k := call{method: http.MethodPost, query: "type=" + typ.String(), data: data, success: http.StatusNoContent}
 	if k.media = "application/octet-stream"; typ == Text {
 		k.media = "text/plain; charset=utf-8"
@@ -45,17 +50,29 @@ func (c *Client) push(ctx context.Context, address string, typ MessageType, data
 	if data == nil {
 		k.data = []byte{}
 	}
-	if confirm {
+	if o.Confirmed {
 		k.query += "&confirm=received"
 	}
-	if timeout := c.workerTimeout(ctx, confirm); timeout > 0 {
+	if timeout := c.workerTimeout(ctx, o.Confirmed); timeout > 0 {
 		k.query += "&timeout=" + timeout.String()
 	}
 	header, _, err := c.do(ctx, address, k)
-	return header, err
+	if err != nil {
+		return Receipt{}, err
+	}
+	ms, _ := strconv.ParseFloat(header.Get("Wspush-Rtt"), 64)
+	return receiptOf(o, bulk.Answer{RttMs: ms}), nil
 }
 
-// checkMessage refuses what must not be sent to any client.
+// receiptOf makes the receipt for an answer that is a success.
+func receiptOf(o wire.PushOptions, a bulk.Answer) Receipt {
+	if o.Confirmed {
+		return Receipt{State: Received, RoundTrip: a.RoundTrip()}
+	}
+	return Receipt{State: Written}
+}
+
+// checkMessage refuses messages that must not be sent to any client.
 func checkMessage(typ MessageType, data []byte) error {
 	switch {
 	case typ != Text && typ != Binary:

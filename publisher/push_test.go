@@ -30,27 +30,29 @@ func TestPush(t *testing.T) {
 		w.Header().Set("Wspush-Rtt", "12.5")
 		w.WriteHeader(204)
 	}))
-	c := newClient(t, publisher.Options{Token: "bearer-secret"})
+	c := newClient(t, publisher.Options{Credential: "bearer-secret"})
 	path := "/ws/@connections/" + id
 	userinfo := strings.Replace(server, "http://", "http://"+id+"@", 1) + "/ws"
 	for name, test := range map[string]struct {
 		push func() error
 		want request
 	}{
-		"text": {func() error { return c.Push(context.Background(), userinfo, publisher.Text, []byte("grüß")) },
+		"text": {func() error { return outcome(c.Push(context.Background(), userinfo, publisher.Text, []byte("grüß"))) },
 			request{"POST " + path + "?type=text", "text/plain; charset=utf-8", "Bearer bearer-secret", "grüß"}},
-		"binary": {func() error { return c.Push(context.Background(), server+path, publisher.Binary, []byte{0xff}) },
+		"binary": {func() error {
+			return outcome(c.Push(context.Background(), server+path, publisher.Binary, []byte{0xff}))
+		},
 			request{"POST " + path + "?type=binary", "application/octet-stream", "Bearer bearer-secret", "\xff"}},
-		"empty": {func() error { return c.Push(context.Background(), server+path, publisher.Binary, nil) },
+		"empty": {func() error { return outcome(c.Push(context.Background(), server+path, publisher.Binary, nil)) },
 			request{"POST " + path + "?type=binary", "application/octet-stream", "Bearer bearer-secret", ""}},
 		"confirmed": {func() error {
-			roundTrip, err := c.PushConfirmed(context.Background(), server+path, publisher.Text, nil)
-			if roundTrip != 12500*time.Microsecond {
-				t.Errorf("round trip %v", roundTrip)
+			receipt, err := c.Push(context.Background(), server+path, publisher.Text, nil, publisher.Confirmed())
+			if receipt.RoundTrip != 12500*time.Microsecond {
+				t.Errorf("round trip %v", receipt.RoundTrip)
 			}
 			return err
 		}, request{"POST " + path + "?type=text&confirm=received", "text/plain; charset=utf-8", "Bearer bearer-secret", ""}},
-		"close": {func() error { return c.Close(context.Background(), server+path, 4000, "a b&c") },
+		"close": {func() error { return c.Disconnect(context.Background(), server+path, 4000, "a b&c") },
 			request{"DELETE " + path + "?code=4000&reason=a+b%26c", "", "Bearer bearer-secret", ""}},
 	} {
 		if err := inError(t, test.push()); err != nil {
@@ -93,9 +95,9 @@ func TestDeadline(t *testing.T) {
 		}
 		var err error
 		if test.confirm {
-			_, err = c.PushConfirmed(ctx, addressOf(server), publisher.Text, nil)
+			_, err = c.Push(ctx, addressOf(server), publisher.Text, nil, publisher.Confirmed())
 		} else {
-			err = c.Push(ctx, addressOf(server), publisher.Text, nil)
+			_, err = c.Push(ctx, addressOf(server), publisher.Text, nil)
 		}
 		cancel()
 		if inError(t, err) != nil {
@@ -112,14 +114,14 @@ func TestDeadline(t *testing.T) {
 // What the answers mean.
 func TestOutcomes(t *testing.T) {
 	const media = "application/problem+json"
-	c := newClient(t, publisher.Options{Token: "bearer-secret"})
+	c := newClient(t, publisher.Options{Credential: "bearer-secret"})
 	for name, test := range map[string]struct {
 		answer http.HandlerFunc
 		want   error // nil: an Error that is none of them
 		typ    string
 	}{
 		"400":                 {problem(400, "bad-request"), nil, "urn:wspush:bad-request"},
-		"401":                 {problem(401, "unauthorized"), publisher.ErrForbidden, "urn:wspush:unauthorized"},
+		"401":                 {problem(401, "unauthorized"), publisher.ErrUnauthorized, "urn:wspush:unauthorized"},
 		"403":                 {problem(403, "forbidden"), publisher.ErrForbidden, "urn:wspush:forbidden"},
 		"404":                 {problem(404, "not-found"), nil, "urn:wspush:not-found"},
 		"408":                 {problem(408, "timeout"), nil, "urn:wspush:timeout"},
@@ -224,7 +226,7 @@ func echoHeader(w http.ResponseWriter, r *http.Request) {
 
 // An Error carries what the worker said.
 func TestError(t *testing.T) {
-	c := newClient(t, publisher.Options{Token: "bearer-secret"})
+	c := newClient(t, publisher.Options{Credential: "bearer-secret"})
 	err := push(t, c, addressOf(testutil.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Retry-After", "7")
 		says(504, "application/problem+json", `{"type":"urn:wspush:unknown","detail":"half\n of \u202e `+id+` bearer-secret","connection":"gone"}`)(w, r)
@@ -272,32 +274,32 @@ func TestScrub(t *testing.T) {
 func TestNotSent(t *testing.T) {
 	c := newClient(t, publisher.Options{})
 	address := addressOf(testutil.Serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("somebody was asked") })))
-	if err := inError(t, c.Push(t.Context(), address, publisher.Text, []byte{0xff})); !errors.Is(err, publisher.ErrInvalidUTF8) {
+	if err := inError(t, outcome(c.Push(t.Context(), address, publisher.Text, []byte{0xff}))); !errors.Is(err, publisher.ErrInvalidUTF8) {
 		t.Errorf("got %v", err)
 	}
-	if err := inError(t, c.Push(t.Context(), address, 0, nil)); !errors.Is(err, wire.ErrMessageType) {
+	if err := inError(t, outcome(c.Push(t.Context(), address, 0, nil))); !errors.Is(err, wire.ErrMessageType) {
 		t.Errorf("got %v", err)
 	}
-	for _, code := range []int{0, 999, 1005, 1009, 1014, 2999, 5000} {
-		if err := inError(t, c.Close(t.Context(), address, code, "")); err == nil {
+	for _, code := range []int{0, 999, 1004, 1005, 1006, 1010, 1015, 2999, 5000} {
+		if err := inError(t, c.Disconnect(t.Context(), address, code, "")); err == nil {
 			t.Errorf("closed with %d", code)
 		}
 	}
 	for _, reason := range []string{strings.Repeat("x", 124), "\xff"} {
-		if err := inError(t, c.Close(t.Context(), address, 1000, reason)); err == nil {
+		if err := inError(t, c.Disconnect(t.Context(), address, 1000, reason)); err == nil {
 			t.Errorf("closed with %q", reason)
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := inError(t, c.Push(ctx, address, publisher.Text, nil)); !errors.Is(err, context.Canceled) || errors.Is(err, publisher.ErrUnknown) {
+	if err := inError(t, outcome(c.Push(ctx, address, publisher.Text, nil))); !errors.Is(err, context.Canceled) || errors.Is(err, publisher.ErrUnknown) {
 		t.Errorf("got %v", err)
 	}
-	c.Stop()
-	if err := push(t, c, address); !errors.Is(err, publisher.ErrStopped) {
+	c.Close()
+	if err := push(t, c, address); !errors.Is(err, publisher.ErrClosed) {
 		t.Errorf("got %v", err)
 	}
-	c.Stop()
+	c.Close()
 }
 
 // A redirect is not followed, wherever it leads, and cookies are not kept.
@@ -381,7 +383,7 @@ func TestSlow(t *testing.T) {
 	c = newClient(t, publisher.Options{Timeout: -1})
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, cancel)
-	if err := inError(t, c.Push(ctx, addressOf(silent), publisher.Text, nil)); !errors.Is(err, publisher.ErrUnknown) || !errors.Is(err, context.Canceled) {
+	if err := inError(t, outcome(c.Push(ctx, addressOf(silent), publisher.Text, nil))); !errors.Is(err, publisher.ErrUnknown) || !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -390,7 +392,7 @@ func TestLookup(t *testing.T) {
 	c := newClient(t, publisher.Options{})
 	info, err := c.Lookup(t.Context(), addressOf(testutil.Serve(t, says(200, "application/json", `{"connectionId":"`+id+`","connectedAt":"2026-11-25T20:57:33.1Z",
 		"lastActiveAt":"2026-11-25T20:58:01.7Z","identity":{"sourceIp":"203.0.113.7","userAgent":"x"},"path":"/ws","subprotocol":"p","rttMs":12.5}`))))
-	want := publisher.Info{ConnectionID: id, ConnectedAt: time.Date(2026, 11, 25, 20, 57, 33, 1e8, time.UTC), LastActiveAt: time.Date(2026, 11, 25, 20, 58, 1, 7e8, time.UTC),
+	want := publisher.Info{ID: id, ConnectedAt: time.Date(2026, 11, 25, 20, 57, 33, 1e8, time.UTC), LastActive: time.Date(2026, 11, 25, 20, 58, 1, 7e8, time.UTC),
 		SourceIP: "203.0.113.7", UserAgent: "x", Path: "/ws", Subprotocol: "p", RoundTrip: 12500 * time.Microsecond}
 	if err != nil || info != want {
 		t.Errorf("got %+v, %v", info, err)

@@ -250,7 +250,7 @@ func TestNeverTwice(t *testing.T) {
 		}
 		for _, data := range []string{"hello", ""} {
 			requests.Store(int64(before))
-			if err := inError(t, c.Push(t.Context(), addressOf(server)+","+addressOf(server), publisher.Text, []byte(data))); !errors.Is(err, publisher.ErrUnknown) {
+			if err := inError(t, outcome(c.Push(t.Context(), addressOf(server)+","+addressOf(server), publisher.Text, []byte(data)))); !errors.Is(err, publisher.ErrUnknown) {
 				t.Errorf("got %v", err)
 			}
 			if n := requests.Load(); n != int64(before)+1 {
@@ -271,7 +271,7 @@ func TestNeverTwiceHTTP2(t *testing.T) {
 	c := newClient(t, opts)
 	for _, data := range []string{"hello", ""} {
 		requests.Store(0)
-		if err := inError(t, c.Push(t.Context(), addressOf(server), publisher.Text, []byte(data))); !errors.Is(err, publisher.ErrUnknown) {
+		if err := inError(t, outcome(c.Push(t.Context(), addressOf(server), publisher.Text, []byte(data)))); !errors.Is(err, publisher.ErrUnknown) {
 			t.Errorf("got %v", err)
 		}
 		if n := requests.Load(); n != 1 {
@@ -294,7 +294,7 @@ func TestEndWhileConnecting(t *testing.T) {
 		<-accepted
 		cancel()
 	}()
-	if err := inError(t, c.Push(ctx, address, publisher.Text, nil)); !errors.Is(err, context.Canceled) || errors.Is(err, publisher.ErrUnknown) {
+	if err := inError(t, outcome(c.Push(ctx, address, publisher.Text, nil))); !errors.Is(err, context.Canceled) || errors.Is(err, publisher.ErrUnknown) {
 		t.Errorf("got %v", err)
 	}
 	works := addressOf(testutil.Serve(t, says(204, "", "")))
@@ -317,12 +317,12 @@ func TestDial(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Stop()
+	defer p.Close()
 	const id = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
-	if err := p.Push(t.Context(), "http://"+id+"@elsewhere.test/ws", publisher.Text, nil); err == nil || errors.Is(err, refused) {
+	if _, err := p.Push(t.Context(), "http://"+id+"@elsewhere.test/ws", publisher.Text, nil); err == nil || errors.Is(err, refused) {
 		t.Errorf("elsewhere: %v", err)
 	}
-	if err := p.Push(t.Context(), "http://"+id+"@worker.test:99/ws", publisher.Text, nil); !errors.Is(err, publisher.ErrUnreachable) {
+	if _, err := p.Push(t.Context(), "http://"+id+"@worker.test:99/ws", publisher.Text, nil); !errors.Is(err, publisher.ErrUnreachable) {
 		t.Errorf("%v, want ErrUnreachable", err)
 	}
 	if want := []string{"tcp worker.test:99"}; !slices.Equal(dialled, want) {

@@ -10,10 +10,10 @@ const (
 
 	hidden     = "…"
 	manyDigits = 12 // hex digits in a row that may be a good part of an ID
-	longWord   = 32 // characters in a row that may be an ID or a good part of a token
+	longWord   = 32 // characters in a row that may be an ID, or a good part of a sealed ID
 )
 
-// scrub makes a text that somebody else has a hand in fit for an error: without what may be an ID, a token, or secret, without
+// scrub makes a text that somebody else has a hand in fit for an error: without what may be an ID, sealed or not, or a secret, without
 // control characters, and short. A server may repeat what it was sent, and package net/http quotes servers.
 func scrub(text, secret string) string {
 	if secret != "" {
@@ -58,7 +58,7 @@ func isWord(r rune) bool {
 	return r < 0x80 && (isAlphanumeric(byte(r)) || r == '-' || r == '_')
 }
 
-// isSecret reports whether a word may be (part of) an ID or a token, which begins with "v1.".
+// isSecret reports whether a word may be (part of) an ID, or of a sealed ID, which begins with "v1.".
 func isSecret(word, before string) bool {
 	switch {
 	case word == "":

@@ -28,23 +28,23 @@ func TestSealedAddresses(t *testing.T) {
 		}
 		_, _, _ = client.Message() // until it is closed, and on the way pings are answered
 	}()
-	if err := inError(t, c.Push(t.Context(), address, publisher.Text, []byte("0"))); err != nil {
+	if err := inError(t, outcome(c.Push(t.Context(), address, publisher.Text, []byte("0")))); err != nil {
 		t.Error(err)
 	}
-	if _, err := c.PushConfirmed(t.Context(), address, publisher.Text, []byte("1")); inError(t, err) != nil {
+	if _, err := c.Push(t.Context(), address, publisher.Text, []byte("1"), publisher.Confirmed()); inError(t, err) != nil {
 		t.Error(err)
 	}
-	if err := inError(t, s.Push(t.Context(), address, publisher.Text, []byte("2"))); err != nil {
+	if err := inError(t, outcome(s.Push(t.Context(), address, publisher.Text, []byte("2")))); err != nil {
 		t.Error(err)
 	}
-	if _, err := s.PushConfirmed(t.Context(), address, publisher.Text, []byte("3")); inError(t, err) != nil {
+	if _, err := s.Push(t.Context(), address, publisher.Text, []byte("3"), publisher.Confirmed()); inError(t, err) != nil {
 		t.Error(err)
 	}
 	about, err := c.Lookup(t.Context(), address)
-	if _, known := holder.Conn(about.ConnectionID); inError(t, err) != nil || !known {
+	if _, known := holder.Conn(about.ID); inError(t, err) != nil || !known {
 		t.Errorf("%+v %v", about, err)
 	}
-	if err := inError(t, c.Close(t.Context(), address, 1000, "")); err != nil {
+	if err := inError(t, c.Disconnect(t.Context(), address, 1000, "")); err != nil {
 		t.Error(err)
 	}
 	<-read

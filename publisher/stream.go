@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"sync"
-	"time"
 
 	"github.com/wspush/wspush/internal/bulk"
+	"github.com/wspush/wspush/internal/wire"
 )
 
 // Stream pushes many messages over few requests: one bulk request for each worker and path, which is begun with the first
@@ -19,7 +19,7 @@ import (
 // more by itself; otherwise none is.
 type Stream struct {
 	c       *Client
-	ctx     context.Context // ends when the Client is stopped
+	ctx     context.Context // ends when the Client is closed
 	closing chan struct{}   // closed by Close
 
 	mu      sync.Mutex // guards what follows, and all lanes
@@ -37,55 +37,45 @@ func (c *Client) NewStream() *Stream {
 
 // Push is Client.Push over the stream. If ctx ends while the message is under way, the error is an ErrUnknown that also matches
 // ctx's error, and the message may still be written.
-func (s *Stream) Push(ctx context.Context, address string, typ MessageType, data []byte) error {
-	_, err := s.push(ctx, address, typ, data, false)
-	return err
-}
-
-// PushConfirmed is Client.PushConfirmed over the stream.
-func (s *Stream) PushConfirmed(ctx context.Context, address string, typ MessageType, data []byte) (roundTrip time.Duration, err error) {
-	return s.push(ctx, address, typ, data, true)
-}
-
-func (s *Stream) push(ctx context.Context, address string, typ MessageType, data []byte, confirm bool) (time.Duration, error) {
+func (s *Stream) Push(ctx context.Context, address string, typ MessageType, data []byte, opts ...PushOption) (Receipt, error) {
 	type result struct {
-		roundTrip time.Duration
-		err       error
+		receipt Receipt
+		err     error
 	}
-	timeout := s.c.workerTimeout(ctx, confirm)
+	o := wire.Options(opts)
+	timeout := s.c.workerTimeout(ctx, o.Confirmed)
 	ctx, cancel := s.c.within(ctx)
 	defer cancel()
 	done := make(chan result, 1)
-	err := s.one(ctx, address, bulk.Line{Type: typ, Data: data, Confirm: confirm, Timeout: timeout}, func(a bulk.Answer, err error) {
-		done <- result{a.RoundTrip(), err}
-	})
-	if err != nil {
-		return 0, err
+	line := bulk.Line{Type: typ, Data: data, Confirm: o.Confirmed, Timeout: timeout}
+	if err := s.one(ctx, address, line, func(r Receipt, err error) { done <- result{r, err} }); err != nil {
+		return Receipt{}, err
 	}
 	select {
 	case r := <-done:
-		return r.roundTrip, r.err
+		return r.receipt, r.err
 	case <-ctx.Done():
 	}
 	select {
 	case r := <-done:
-		return r.roundTrip, r.err
+		return r.receipt, r.err
 	default:
-		return 0, &Error{is: ErrUnknown, cause: s.c.safe(ctx.Err())}
+		return Receipt{}, &Error{is: ErrUnknown, cause: safe(ctx.Err(), "")}
 	}
 }
 
-// Send queues a message, of which data is not kept, and calls done once with what Push would have returned: on a goroutine of
-// the Stream's, which it must not block, and from which it must call no method of the Stream or the Client. While too much is
-// unanswered (Options.MaxStreamBytes), Send waits. If it returns an error, which is one that Push returns before anything is
-// sent, done is never called. ctx bounds the wait, and its deadline also that of the worker.
-func (s *Stream) Send(ctx context.Context, address string, typ MessageType, data []byte, done func(error)) error {
-	line := bulk.Line{Type: typ, Data: data, Timeout: s.c.workerTimeout(ctx, false)}
-	return s.one(ctx, address, line, func(_ bulk.Answer, err error) { done(err) })
+// Send queues a message, and calls done once with what Push would have returned: on a goroutine of the Stream, which done must
+// not block, and from which it must call no method of the Stream or the Client. While too much is unanswered
+// (Options.MaxStreamBytes), Send waits. If it returns an error, which is one that Push returns before anything is sent, done is
+// never called. ctx bounds the wait; its deadline also bounds that of the worker. data is not kept.
+func (s *Stream) Send(ctx context.Context, address string, typ MessageType, data []byte, done func(Receipt, error), opts ...PushOption) error {
+	o := wire.Options(opts)
+	line := bulk.Line{Type: typ, Data: data, Confirm: o.Confirmed, Timeout: s.c.workerTimeout(ctx, o.Confirmed)}
+	return s.one(ctx, address, line, done)
 }
 
 // one sends a line to one connection.
-func (s *Stream) one(ctx context.Context, address string, line bulk.Line, done func(bulk.Answer, error)) error {
+func (s *Stream) one(ctx context.Context, address string, line bulk.Line, done func(Receipt, error)) error {
 	targets, err := s.c.targets(address)
 	if err != nil {
 		return err
@@ -94,7 +84,13 @@ func (s *Stream) one(ctx context.Context, address string, line bulk.Line, done f
 	if err != nil {
 		return err
 	}
-	it := &item{to: make([][]string, len(targets)), end: end, done: func(_ int, a bulk.Answer, err error) { done(a, err) }}
+	it := &item{to: make([][]string, len(targets)), end: end, done: func(_ int, a bulk.Answer, err error) {
+		if err != nil {
+			done(Receipt{}, err)
+			return
+		}
+		done(receiptOf(wire.PushOptions{Confirmed: line.Confirm}, a), nil)
+	}}
 	for i, t := range targets {
 		it.to[i] = []string{t.id}
 	}
@@ -119,7 +115,7 @@ func (s *Stream) send(ctx context.Context, key string, targets []target, it *ite
 		}
 		if s.closed {
 			s.mu.Unlock()
-			return ErrStopped
+			return ErrClosed
 		}
 		if !l.running {
 			// The new request begins with this item: there may be no time for more, if it ends at once.
@@ -149,7 +145,7 @@ func (s *Stream) send(ctx context.Context, key string, targets []target, it *ite
 }
 
 // Close ends the stream: messages that come later, and those for which Send or Push still waits for room, fail with
-// ErrStopped; for all others it waits until their outcome is known. It returns nil, and may be called more than once.
+// ErrClosed; for all others it waits until their outcome is known. It returns nil, and may be called more than once.
 func (s *Stream) Close() error {
 	s.mu.Lock()
 	if !s.closed {

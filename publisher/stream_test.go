@@ -35,7 +35,7 @@ func newStream(t testing.TB, c *publisher.Client) *publisher.Stream {
 
 func streamPush(t testing.TB, s *publisher.Stream, address string) error {
 	t.Helper()
-	return inError(t, s.Push(context10(t), address, publisher.Text, []byte("hello")))
+	return inError(t, outcome(s.Push(context10(t), address, publisher.Text, []byte("hello"))))
 }
 
 func TestStream(t *testing.T) {
@@ -48,7 +48,7 @@ func TestStream(t *testing.T) {
 		}
 		return 204
 	}})
-	s := newStream(t, newClient(t, publisher.Options{Token: "bearer-secret"}))
+	s := newStream(t, newClient(t, publisher.Options{Credential: "bearer-secret"}))
 	if err := streamPush(t, s, connection(server, 0)); err != nil {
 		t.Error(err)
 	}
@@ -59,17 +59,17 @@ func TestStream(t *testing.T) {
 	if err := streamPush(t, s, connection(server, 2)); !errors.Is(err, publisher.ErrBusy) || !errors.As(err, &e) || e.RetryAfter != 3*time.Second {
 		t.Error(err)
 	}
-	if err := s.Push(t.Context(), strings.Replace(server, "//", "//"+token+"@", 1)+"/ws", publisher.Binary, []byte{1}); err != nil {
+	if _, err := s.Push(t.Context(), strings.Replace(server, "//", "//"+token+"@", 1)+"/ws", publisher.Binary, []byte{1}); err != nil {
 		t.Error(err)
 	}
-	roundTrip, err := s.PushConfirmed(t.Context(), connection(server, 0), publisher.Text, []byte("c"))
-	if err != nil || roundTrip != 12500*time.Microsecond {
-		t.Error(roundTrip, err)
+	receipt, err := s.Push(t.Context(), connection(server, 0), publisher.Text, []byte("c"), publisher.Confirmed())
+	if err != nil || receipt.RoundTrip != 12500*time.Microsecond {
+		t.Error(receipt.RoundTrip, err)
 	}
-	if err := inError(t, s.Push(t.Context(), connection(server, 0), publisher.Text, []byte{0xff})); !errors.Is(err, publisher.ErrInvalidUTF8) {
+	if err := inError(t, outcome(s.Push(t.Context(), connection(server, 0), publisher.Text, []byte{0xff}))); !errors.Is(err, publisher.ErrInvalidUTF8) {
 		t.Error(err)
 	}
-	if err := s.Push(t.Context(), strings.Replace(connection(server, 3), "/ws", "/other", 1), publisher.Text, []byte("o")); err != nil {
+	if _, err := s.Push(t.Context(), strings.Replace(connection(server, 3), "/ws", "/other", 1), publisher.Text, []byte("o")); err != nil {
 		t.Error(err)
 	}
 	want := []string{nthID(0) + " hello", nthID(1) + " hello", nthID(2) + " hello", token + " binary:\x01", nthID(0) + " c", nthID(3) + " o"}
@@ -82,7 +82,7 @@ func TestStream(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := streamPush(t, s, connection(server, 0)); !errors.Is(err, publisher.ErrStopped) {
+	if err := streamPush(t, s, connection(server, 0)); !errors.Is(err, publisher.ErrClosed) {
 		t.Error(err)
 	}
 	if _, open := w.count(); open != 0 {
@@ -115,7 +115,7 @@ func TestStreamMany(t *testing.T) {
 		all.Go(func() {
 			for i := range 100 {
 				n := g*100 + i
-				err := s.Push(context.Background(), connection(server, n), publisher.Text, []byte("x"))
+				_, err := s.Push(context.Background(), connection(server, n), publisher.Text, []byte("x"))
 				if gone := n%10 == 7; gone != errors.Is(err, publisher.ErrGone) || !gone && err != nil {
 					t.Errorf("%d: %v", n, err)
 				}
@@ -142,7 +142,7 @@ func TestStreamOrder(t *testing.T) {
 	sent := 0
 	for i := range 500 {
 		all.Add(1)
-		if err := s.Send(t.Context(), connection(server, 0), publisher.Text, fmt.Appendf(nil, "%04d", i), func(err error) {
+		if err := s.Send(t.Context(), connection(server, 0), publisher.Text, fmt.Appendf(nil, "%04d", i), func(_ publisher.Receipt, err error) {
 			if inError(t, err) != nil {
 				if !errors.Is(err, publisher.ErrUnreachable) { // not sent, twice
 					t.Error(err)
@@ -235,7 +235,7 @@ func TestStreamAlternatives(t *testing.T) {
 	for i := range 100 {
 		all.Add(1)
 		// The ID may be another one at each.
-		if err := s.Send(t.Context(), connection(none, 5)+","+connection(server, 6), publisher.Text, fmt.Appendf(nil, "%03d", i), func(err error) {
+		if err := s.Send(t.Context(), connection(none, 5)+","+connection(server, 6), publisher.Text, fmt.Appendf(nil, "%03d", i), func(_ publisher.Receipt, err error) {
 			if inError(t, err) != nil {
 				t.Error(err)
 			}
@@ -262,7 +262,7 @@ func TestStreamNobody(t *testing.T) {
 	var all sync.WaitGroup
 	for range 50 {
 		all.Go(func() {
-			if err := inError(t, s.Push(context.Background(), address, publisher.Text, nil)); !errors.Is(err, publisher.ErrUnreachable) {
+			if err := inError(t, outcome(s.Push(context.Background(), address, publisher.Text, nil))); !errors.Is(err, publisher.ErrUnreachable) {
 				t.Error(err)
 			}
 		})
@@ -280,19 +280,19 @@ func TestStreamContext(t *testing.T) {
 		testutil.Eventually(t, "the line", func() bool { lines, _ := w.count(); return lines == 1 })
 		cancel()
 	}()
-	if err := inError(t, s.Push(ctx, connection(server, 0), publisher.Text, nil)); !errors.Is(err, publisher.ErrUnknown) || !errors.Is(err, context.Canceled) {
+	if err := inError(t, outcome(s.Push(ctx, connection(server, 0), publisher.Text, nil))); !errors.Is(err, publisher.ErrUnknown) || !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	ctx, cancel = context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if err := inError(t, s.Push(ctx, connection(server, 0), publisher.Text, nil)); errors.Is(err, publisher.ErrUnknown) || !errors.Is(err, context.DeadlineExceeded) {
+	if err := inError(t, outcome(s.Push(ctx, connection(server, 0), publisher.Text, nil))); errors.Is(err, publisher.ErrUnknown) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
-	if err := inError(t, s.Push(ctx, connection(server, 0), publisher.Text, nil)); errors.Is(err, publisher.ErrUnknown) || !errors.Is(err, context.DeadlineExceeded) {
+	if err := inError(t, outcome(s.Push(ctx, connection(server, 0), publisher.Text, nil))); errors.Is(err, publisher.ErrUnknown) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
-	c.Stop() // ends the stream
-	if err := streamPush(t, s, connection(server, 0)); !errors.Is(err, publisher.ErrStopped) {
+	c.Close() // ends the stream
+	if err := streamPush(t, s, connection(server, 0)); !errors.Is(err, publisher.ErrClosed) {
 		t.Error(err)
 	}
 	_ = s.Close()
@@ -306,15 +306,15 @@ func TestStreamClose(t *testing.T) {
 		return 204
 	}})
 	s := newClient(t, publisher.Options{MaxStreamBytes: 1}).NewStream()
-	outcome := make(chan error, 1)
-	if err := s.Send(t.Context(), connection(server, 0), publisher.Text, nil, func(err error) { outcome <- err }); err != nil {
+	result := make(chan error, 1)
+	if err := s.Send(t.Context(), connection(server, 0), publisher.Text, nil, func(_ publisher.Receipt, err error) { result <- err }); err != nil {
 		t.Fatal(err)
 	}
 	waiting := make(chan error)
-	go func() { waiting <- s.Push(context.Background(), connection(server, 0), publisher.Text, nil) }()
+	go func() { waiting <- outcome(s.Push(context.Background(), connection(server, 0), publisher.Text, nil)) }()
 	closed := make(chan error)
 	go func() { closed <- s.Close() }()
-	if err := inError(t, <-waiting); !errors.Is(err, publisher.ErrStopped) {
+	if err := inError(t, <-waiting); !errors.Is(err, publisher.ErrClosed) {
 		t.Error(err)
 	}
 	select {
@@ -326,7 +326,7 @@ func TestStreamClose(t *testing.T) {
 	if err := <-closed; err != nil {
 		t.Error(err)
 	}
-	if err := <-outcome; err != nil {
+	if err := <-result; err != nil {
 		t.Error(err)
 	}
 }
@@ -433,7 +433,7 @@ func TestPushEachContext(t *testing.T) {
 	if n != 3 || len(w.paths()) != 1 {
 		t.Errorf("%d outcomes", n)
 	}
-	c.Stop()
+	c.Close()
 }
 
 // Whoever sends addresses with ever new paths does not make the publisher open ever more requests.
@@ -467,7 +467,7 @@ func TestStreamBuffered(t *testing.T) {
 		s := piped(t, w, publisher.Options{})
 		for i := range 10 {
 			begun := time.Now()
-			if err := inError(t, s.Push(t.Context(), connection("http://127.0.0.1", i), publisher.Text, []byte("x"))); err != nil {
+			if err := inError(t, outcome(s.Push(t.Context(), connection("http://127.0.0.1", i), publisher.Text, []byte("x")))); err != nil {
 				t.Error(err)
 			}
 			if d := time.Since(begun); i == 0 && d != time.Second || i > 0 && d > 10*time.Millisecond {
@@ -475,7 +475,7 @@ func TestStreamBuffered(t *testing.T) {
 			}
 		}
 		for i := range 100 {
-			if err := s.Send(t.Context(), connection("http://127.0.0.1", 0), publisher.Text, fmt.Appendf(nil, "%03d", i), func(err error) {
+			if err := s.Send(t.Context(), connection("http://127.0.0.1", 0), publisher.Text, fmt.Appendf(nil, "%03d", i), func(_ publisher.Receipt, err error) {
 				if err != nil {
 					t.Error(err)
 				}
@@ -498,7 +498,7 @@ func TestStreamIdle(t *testing.T) {
 		w := &worker{t: t}
 		s := piped(t, w, publisher.Options{})
 		for range 3 {
-			if err := inError(t, s.Push(t.Context(), connection("http://127.0.0.1", 0), publisher.Text, nil)); err != nil {
+			if err := inError(t, outcome(s.Push(t.Context(), connection("http://127.0.0.1", 0), publisher.Text, nil))); err != nil {
 				t.Error(err)
 			}
 			<-time.After(30 * time.Second)
@@ -510,7 +510,7 @@ func TestStreamIdle(t *testing.T) {
 		if _, open := w.count(); open != 0 || s.Lanes() != 0 {
 			t.Errorf("%d are open", open)
 		}
-		if err := inError(t, s.Push(t.Context(), connection("http://127.0.0.1", 0), publisher.Text, nil)); err != nil || len(w.paths()) != 2 {
+		if err := inError(t, outcome(s.Push(t.Context(), connection("http://127.0.0.1", 0), publisher.Text, nil))); err != nil || len(w.paths()) != 2 {
 			t.Error(err)
 		}
 	})
@@ -529,7 +529,7 @@ func TestStreamStalled(t *testing.T) {
 		begun := time.Now()
 		outcomes := make(chan error, 3)
 		for i := range 3 {
-			if err := s.Send(t.Context(), connection("http://127.0.0.1", i), publisher.Text, nil, func(err error) { outcomes <- err }); err != nil {
+			if err := s.Send(t.Context(), connection("http://127.0.0.1", i), publisher.Text, nil, func(_ publisher.Receipt, err error) { outcomes <- err }); err != nil {
 				t.Error(err)
 			}
 			<-time.After(10 * time.Second)

@@ -25,7 +25,7 @@ func TestStreamWorker(t *testing.T) {
 	s := newStream(t, newClient(t, publisher.Options{}))
 	for i := range n {
 		for j := range 50 {
-			if err := s.Send(t.Context(), addresses[i], publisher.Text, fmt.Appendf(nil, "%d", j), func(err error) {
+			if err := s.Send(t.Context(), addresses[i], publisher.Text, fmt.Appendf(nil, "%d", j), func(_ publisher.Receipt, err error) {
 				if inError(t, err) != nil {
 					t.Error(err)
 				}
@@ -46,7 +46,7 @@ func TestStreamWorker(t *testing.T) {
 		c.Expect(testutil.Binary, "\xff")
 	}
 	for text, want := range map[string]error{strings.Repeat("x", 1001): wspush.ErrTooLarge, "\n\"<&": nil} {
-		if err := inError(t, s.Push(t.Context(), addresses[0], publisher.Text, []byte(text))); !errors.Is(err, want) {
+		if err := inError(t, outcome(s.Push(t.Context(), addresses[0], publisher.Text, []byte(text)))); !errors.Is(err, want) {
 			t.Error(err)
 		}
 	}
@@ -60,9 +60,9 @@ func TestStreamWorker(t *testing.T) {
 			}
 		}
 	}()
-	roundTrip, err := s.PushConfirmed(t.Context(), addresses[0], publisher.Text, []byte("x"))
-	if inError(t, err) != nil || roundTrip <= 0 {
-		t.Error(roundTrip, err)
+	receipt, err := s.Push(t.Context(), addresses[0], publisher.Text, []byte("x"), publisher.Confirmed())
+	if inError(t, err) != nil || receipt.RoundTrip <= 0 {
+		t.Error(receipt.RoundTrip, err)
 	}
 	gone := push + "/ws/@connections/" + id
 	if err := streamPush(t, s, gone); !errors.Is(err, wspush.ErrGone) {

@@ -49,13 +49,13 @@ func TestWorker(t *testing.T) {
 		}
 		return nil
 	}()
-	c := newClient(t, publisher.Options{Token: "bearer-secret-that-is-long-enough-for-it"})
-	for _, address := range []string{address, conn.URLs()[0]} {
-		if err := inError(t, c.Push(t.Context(), address, publisher.Text, []byte("grüß"))); err != nil {
+	c := newClient(t, publisher.Options{Credential: "bearer-secret-that-is-long-enough-for-it"})
+	for _, address := range []string{address, conn.PathAddresses()[0]} {
+		if err := inError(t, outcome(c.Push(t.Context(), address, publisher.Text, []byte("grüß")))); err != nil {
 			t.Fatal(err)
 		}
 		client.Expect(testutil.Text, "grüß")
-		if err := inError(t, c.Push(t.Context(), address, publisher.Binary, nil)); err != nil {
+		if err := inError(t, outcome(c.Push(t.Context(), address, publisher.Binary, nil))); err != nil {
 			t.Fatal(err)
 		}
 		client.Expect(testutil.Binary, "")
@@ -64,24 +64,24 @@ func TestWorker(t *testing.T) {
 		_, _, _ = client.Message()
 		_, _, _ = client.Message()
 	}()
-	if roundTrip, err := c.PushConfirmed(t.Context(), address, publisher.Text, []byte("x")); inError(t, err) != nil || roundTrip <= 0 {
-		t.Errorf("%v, %v", roundTrip, err)
+	if receipt, err := c.Push(t.Context(), address, publisher.Text, []byte("x"), publisher.Confirmed()); inError(t, err) != nil || receipt.RoundTrip <= 0 {
+		t.Errorf("%v, %v", receipt.RoundTrip, err)
 	}
 	info, err := c.Lookup(t.Context(), address)
-	if inError(t, err) != nil || info.ConnectionID != conn.ID() || info.Path != "/ws" || info.SourceIP != "127.0.0.1" || info.UserAgent != "a browser" ||
-		!info.ConnectedAt.Equal(conn.ConnectedAt()) || info.RoundTrip <= 0 {
+	if inError(t, err) != nil || info.ID != conn.ID() || info.Path != "/ws" || info.SourceIP != "127.0.0.1" || info.UserAgent != "a browser" ||
+		!info.ConnectedAt.Equal(conn.Info().ConnectedAt) || info.RoundTrip <= 0 {
 		t.Errorf("%+v, %v", info, err)
 	}
-	if err := inError(t, c.Push(t.Context(), address, publisher.Text, make([]byte, 1001))); !errors.Is(err, wspush.ErrTooLarge) {
+	if err := inError(t, outcome(c.Push(t.Context(), address, publisher.Text, make([]byte, 1001)))); !errors.Is(err, wspush.ErrTooLarge) {
 		t.Error(err)
 	}
-	if err := inError(t, newClient(t, publisher.Options{Token: "another"}).Push(t.Context(), address, publisher.Text, nil)); !errors.Is(err, wspush.ErrForbidden) {
+	if err := inError(t, outcome(newClient(t, publisher.Options{Credential: "another"}).Push(t.Context(), address, publisher.Text, nil))); !errors.Is(err, publisher.ErrUnauthorized) {
 		t.Error(err)
 	}
-	if err := inError(t, c.Close(t.Context(), address, 4001, "bye")); err != nil {
+	if err := inError(t, c.Disconnect(t.Context(), address, 4001, "bye")); err != nil {
 		t.Error(err)
 	}
-	if err := inError(t, c.Push(t.Context(), address, publisher.Text, nil)); !errors.Is(err, wspush.ErrGone) {
+	if err := inError(t, outcome(c.Push(t.Context(), address, publisher.Text, nil))); !errors.Is(err, wspush.ErrGone) {
 		t.Error(err)
 	}
 }

@@ -16,7 +16,7 @@ import (
 // A silent client is pinged after PingInterval, not a moment earlier, and its pong keeps it connected.
 func TestPingInFakeTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := wspushtest.New(t, &wspushtest.Options{Handler: wspush.Options{PingInterval: 25 * time.Second, IdleTimeout: time.Minute}})
+		s := wspushtest.New(t, &wspushtest.Options{Handler: wspush.HandlerOptions{PingInterval: 25 * time.Second, IdleTimeout: time.Minute}})
 		c := s.Connect()
 		c.ExpectNothing(25*time.Second - time.Nanosecond)
 		synctest.Wait()
@@ -40,7 +40,7 @@ func TestPingInFakeTime(t *testing.T) {
 func TestIdleInFakeTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := wspushtest.New(t, &wspushtest.Options{
-			Handler: wspush.Options{PingInterval: 25 * time.Second, IdleTimeout: time.Minute},
+			Handler: wspush.HandlerOptions{PingInterval: 25 * time.Second, IdleTimeout: time.Minute},
 			Client:  wspushtest.ClientOptions{NoPongs: true},
 		})
 		c := s.Connect()
@@ -66,7 +66,7 @@ func TestPushTimeoutInFakeTime(t *testing.T) {
 		for i, want := range []error{wspush.ErrUnknown, context.DeadlineExceeded} {
 			begin := time.Now()
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-			err := s.Worker.Push(ctx, c.ID, wspush.Text, []byte{'1' + byte(i)})
+			_, err := s.Worker.Push(ctx, c.ID, wspush.Text, []byte{'1' + byte(i)})
 			cancel()
 			if took := time.Since(begin); !errors.Is(err, want) || took != 2*time.Second {
 				t.Errorf("push %d: %v after %v, want %v after 2s", i+1, err, took, want)
@@ -117,7 +117,7 @@ func TestReadsByItself(t *testing.T) {
 		c := s.Connect()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if _, err := s.Worker.PushConfirmed(ctx, c.ID, wspush.Text, []byte("read?")); err != nil {
+		if _, err := s.Worker.Push(ctx, c.ID, wspush.Text, []byte("read?"), wspush.Confirmed()); err != nil {
 			t.Error(err)
 		}
 		begin := time.Now()

@@ -45,9 +45,9 @@ func everywhere(t *testing.T, test func(t *testing.T, connect func(*wspushtest.S
 // Messages of both types go both ways, in order and whole, whatever their size.
 func TestMessages(t *testing.T) {
 	everywhere(t, func(t *testing.T, connect func(*wspushtest.Server, *wspushtest.ClientOptions) *wspushtest.Client) {
-		s := wspushtest.New(t, &wspushtest.Options{Handler: wspush.Options{
+		s := wspushtest.New(t, &wspushtest.Options{Handler: wspush.HandlerOptions{
 			ReadLimit: -1,
-			OnMessage: func(c *wspush.Conn, typ wspush.MessageType, data []byte) { _ = c.Push(c.Context(), typ, data) },
+			OnMessage: func(c *wspush.Conn, typ wspush.MessageType, data []byte) { _, _ = c.Push(c.Context(), typ, data) },
 		}})
 		c := connect(s, nil)
 		long := strings.Repeat("x", 300_000)
@@ -69,7 +69,7 @@ func TestMessages(t *testing.T) {
 func TestLeaving(t *testing.T) {
 	everywhere(t, func(t *testing.T, connect func(*wspushtest.Server, *wspushtest.ClientOptions) *wspushtest.Client) {
 		reasons := make(chan *wspush.CloseError, 1)
-		s := wspushtest.New(t, &wspushtest.Options{Handler: wspush.Options{OnDisconnect: func(_ *wspush.Conn, reason error) {
+		s := wspushtest.New(t, &wspushtest.Options{Handler: wspush.HandlerOptions{OnDisconnect: func(_ *wspush.Conn, reason error) {
 			reasons <- reason.(*wspush.CloseError)
 		}}})
 		tests := []struct {
@@ -153,7 +153,7 @@ func TestPause(t *testing.T) {
 			c.Pause()
 			pushed := make(chan error, 1)
 			message := fmt.Sprint(i)
-			go func() { pushed <- s.Worker.Push(t.Context(), c.ID, wspush.Text, []byte(message)) }()
+			go func() { _, err := s.Worker.Push(t.Context(), c.ID, wspush.Text, []byte(message)); pushed <- err }()
 			c.ExpectNothing(2 * time.Millisecond)
 			c.Resume()
 			c.Resume()
@@ -169,7 +169,7 @@ func TestPause(t *testing.T) {
 func TestClientOptions(t *testing.T) {
 	w := wspushtest.NewWorker(t, nil)
 	var seen *http.Request
-	h, err := wspush.NewHandler(w, &wspush.Options{
+	h, err := wspush.NewHandler(w, &wspush.HandlerOptions{
 		Subprotocols: []string{"v2", "v1"},
 		Accept: func(r *http.Request) (any, error) {
 			seen = r.Clone(context.Background())
@@ -193,7 +193,7 @@ func TestClientOptions(t *testing.T) {
 		if got := c.Subprotocol(); got != "v1" {
 			t.Errorf("%s: the subprotocol is %q", target, got)
 		}
-		if conn, ok := w.Conn(c.ID); !ok || conn.Path() != "/ws" || c.Address() != "http://"+c.ID+"@worker.test/ws" {
+		if conn, ok := w.Conn(c.ID); !ok || conn.Info().Path != "/ws" || c.Address() != "http://"+c.ID+"@worker.test/ws" {
 			t.Errorf("%s: the client's ID is %q, its address %s", target, c.ID, c.Address())
 		}
 	}
@@ -219,15 +219,15 @@ func TestGreetings(t *testing.T) {
 		{"one address", wspushtest.Options{}, 1, (*wspush.Conn).ID},
 		{"two addresses", wspushtest.Options{Worker: wspush.WorkerOptions{Advertise: []string{"https://a.test/x", "10.0.0.5:9000"}}}, 2, (*wspush.Conn).ID},
 		{"sealed", wspushtest.Options{Worker: wspush.WorkerOptions{
-			PublicURL: "https://push.test", Cluster: &wspush.Cluster{Keys: [][]byte{key}, Address: "http://10.0.0.5:9000"}}}, 1, (*wspush.Conn).Token},
-		{"paths", wspushtest.Options{Handler: wspush.Options{Greeting: func(c *wspush.Conn) (wspush.MessageType, []byte) {
-			return wspush.Text, []byte(strings.Join(c.URLs(), ","))
+			PublicURL: "https://push.test", Cluster: &wspush.Cluster{Keys: [][]byte{key}, Address: "http://10.0.0.5:9000"}}}, 1, (*wspush.Conn).SealedID},
+		{"paths", wspushtest.Options{Handler: wspush.HandlerOptions{Greeting: func(c *wspush.Conn) (wspush.MessageType, []byte) {
+			return wspush.Text, []byte(strings.Join(c.PathAddresses(), ","))
 		}}}, 1, (*wspush.Conn).ID},
-		{"another", wspushtest.Options{Handler: wspush.Options{Greeting: greeting("hello, you")}}, 0, none},
-		{"a URL with a user", wspushtest.Options{Handler: wspush.Options{Greeting: greeting("http://you@example.com/ws")}}, 0, none},
-		{"a URL", wspushtest.Options{Handler: wspush.Options{Greeting: greeting("http://example.com/@connections/you")}}, 0, none},
+		{"another", wspushtest.Options{Handler: wspush.HandlerOptions{Greeting: greeting("hello, you")}}, 0, none},
+		{"a URL with a user", wspushtest.Options{Handler: wspush.HandlerOptions{Greeting: greeting("http://you@example.com/ws")}}, 0, none},
+		{"a URL", wspushtest.Options{Handler: wspush.HandlerOptions{Greeting: greeting("http://example.com/@connections/you")}}, 0, none},
 		{"none", wspushtest.Options{
-			Handler: wspush.Options{Greeting: func(*wspush.Conn) (wspush.MessageType, []byte) { return wspush.Text, nil }},
+			Handler: wspush.HandlerOptions{Greeting: func(*wspush.Conn) (wspush.MessageType, []byte) { return wspush.Text, nil }},
 			Client:  wspushtest.ClientOptions{NoGreeting: true},
 		}, 0, none},
 	}

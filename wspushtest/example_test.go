@@ -54,7 +54,7 @@ func Example() {
 	s := wspushtest.New(t, nil)
 	c := s.Connect()
 
-	err := s.Worker.Push(t.Context(), c.ID, wspush.Text, []byte("Your order has shipped"))
+	_, err := s.Worker.Push(t.Context(), c.ID, wspush.Text, []byte("Your order has shipped"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func Example() {
 // The application's own handler, with all that is in front of it.
 func ExampleConnect() {
 	worker := wspushtest.NewWorker(t, nil)
-	handler, err := wspush.NewHandler(worker, &wspush.Options{
+	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{
 		Accept: func(r *http.Request) (any, error) {
 			user, err := r.Cookie("user") // in earnest: a session
 			if err != nil {
@@ -73,7 +73,7 @@ func ExampleConnect() {
 			return user.Value, nil
 		},
 		OnMessage: func(c *wspush.Conn, typ wspush.MessageType, data []byte) {
-			_ = c.Push(c.Context(), typ, fmt.Appendf(nil, "%s: %s", c.Value(), data))
+			_, _ = c.Push(c.Context(), typ, fmt.Appendf(nil, "%s: %s", c.Value(), data))
 		},
 	})
 	if err != nil {
@@ -92,9 +92,9 @@ func ExampleConnect() {
 // A greeting of the application's own is in Greeting. The client finds its ID where the application's page would.
 func ExampleConnect_greeting() {
 	type hello struct{ Push []string }
-	s := wspushtest.New(t, &wspushtest.Options{Handler: wspush.Options{
+	s := wspushtest.New(t, &wspushtest.Options{Handler: wspush.HandlerOptions{
 		Greeting: func(c *wspush.Conn) (wspush.MessageType, []byte) {
-			greeting, _ := json.Marshal(hello{c.URLs()})
+			greeting, _ := json.Marshal(hello{c.PathAddresses()})
 			return wspush.Text, greeting
 		},
 	}})
@@ -158,7 +158,7 @@ func ExampleHTTPClient_signIn() {
 func Example_fakeTime() {
 	synctest.Test(t, func(t *testing.T) {
 		s := wspushtest.New(t, &wspushtest.Options{
-			Handler: wspush.Options{PingInterval: 25 * time.Second, IdleTimeout: time.Minute},
+			Handler: wspush.HandlerOptions{PingInterval: 25 * time.Second, IdleTimeout: time.Minute},
 		})
 		c := s.Connect()
 		time.AfterFunc(time.Minute, func() { s.Push(c, "Are you still there?") }) // the code under test

@@ -112,7 +112,7 @@ func TestSendTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wantFailure(t, `fatal: sending the text message "b": the server did not take it within 5s, and the connection is given up`, func(tb testing.TB) {
 			busy := make(chan struct{})
-			s := wspushtest.New(tb, &wspushtest.Options{Handler: wspush.Options{OnMessage: func(*wspush.Conn, wspush.MessageType, []byte) { <-busy }}})
+			s := wspushtest.New(tb, &wspushtest.Options{Handler: wspush.HandlerOptions{OnMessage: func(*wspush.Conn, wspush.MessageType, []byte) { <-busy }}})
 			defer close(busy)
 			c := s.Connect()
 			c.Send("a")
@@ -125,7 +125,7 @@ func TestSendTimeout(t *testing.T) {
 // Connecting fails with what the server has said, and so does to be let in where that was not expected.
 func TestConnectFailures(t *testing.T) {
 	no := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "sign in first", http.StatusUnauthorized) })
-	silent := &wspush.Options{Greeting: func(*wspush.Conn) (wspush.MessageType, []byte) { return wspush.Text, nil }}
+	silent := &wspush.HandlerOptions{Greeting: func(*wspush.Conn) (wspush.MessageType, []byte) { return wspush.Text, nil }}
 	const noNetwork = "in a testing/synctest bubble whoever waits for the network stops the time"
 	tests := []struct {
 		name string
@@ -158,7 +158,7 @@ func TestConnectFailures(t *testing.T) {
 			wspushtest.NewWorker(tb, &wspush.WorkerOptions{Advertise: []string{"?"}})
 		}, `fatal: making the worker: wspush: Advertise: "?": "?" is not a host`},
 		{"handler options", func(tb testing.TB) {
-			wspushtest.New(tb, &wspushtest.Options{Handler: wspush.Options{OriginPatterns: []string{"["}}})
+			wspushtest.New(tb, &wspushtest.Options{Handler: wspush.HandlerOptions{OriginPatterns: []string{"["}}})
 		}, `fatal: making the handler: wspush: OriginPatterns: "[" is not a pattern of path.Match`},
 		{"a listener in a bubble", func(tb testing.TB) { wspushtest.NewWorker(tb, &wspush.WorkerOptions{Listen: "127.0.0.1:0"}) },
 			"fatal: making the worker: " + noNetwork + ": set neither Listen nor TLS"},
@@ -199,7 +199,7 @@ func TestLeftovers(t *testing.T) {
 			panic("late")
 		}
 		wantFailure(t, "the worker's Shutdown, for which it had 10s: context deadline exceeded: does a callback not return?", func(tb testing.TB) {
-			wspushtest.New(tb, &wspushtest.Options{Handler: wspush.Options{OnConnect: hang}}).Connect()
+			wspushtest.New(tb, &wspushtest.Options{Handler: wspush.HandlerOptions{OnConnect: hang}}).Connect()
 		})
 	})
 	synctest.Test(t, func(t *testing.T) {

@@ -20,7 +20,7 @@ func parseGreeting(m Message) (id string, addresses []string) {
 		if _, last, ok := strings.Cut(u.Path, "/"+wire.Marker+"/"); of == "" && ok {
 			of = last
 		}
-		if !wire.IsID(of) && !wire.IsToken(of) || i > 0 && of != id {
+		if !wire.IsID(of) && !wire.IsSealedID(of) || i > 0 && of != id {
 			return "", nil
 		}
 		id = of

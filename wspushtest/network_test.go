@@ -47,8 +47,8 @@ func TestPushOverTheNetwork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Stop()
-	if err := p.Push(t.Context(), c.Address(), publisher.Binary, []byte("by publisher")); err != nil {
+	defer p.Close()
+	if _, err := p.Push(t.Context(), c.Address(), publisher.Binary, []byte("by publisher")); err != nil {
 		t.Error(err)
 	}
 	c.ExpectBinary([]byte("by publisher"))

@@ -90,14 +90,14 @@ func TestNotifyBusy(t *testing.T) {
 
 // pusher is what code that uses package publisher asks of it: *publisher.Client is one.
 type pusher interface {
-	Push(ctx context.Context, address string, typ publisher.MessageType, data []byte) error
+	Push(ctx context.Context, address string, typ publisher.MessageType, data []byte, opts ...publisher.PushOption) (publisher.Receipt, error)
 }
 
 var _ pusher = (*publisher.Client)(nil)
 
 // inform is such code.
 func inform(ctx context.Context, p pusher, address, message string) (forget bool, err error) {
-	err = p.Push(ctx, address, publisher.Text, []byte(message))
+	_, err = p.Push(ctx, address, publisher.Text, []byte(message))
 	return errors.Is(err, publisher.ErrGone), err
 }
 
@@ -107,9 +107,9 @@ type pushes struct {
 	got []string
 }
 
-func (p *pushes) Push(_ context.Context, address string, _ publisher.MessageType, data []byte) error {
+func (p *pushes) Push(_ context.Context, address string, _ publisher.MessageType, data []byte, _ ...publisher.PushOption) (publisher.Receipt, error) {
 	p.got = append(p.got, address+": "+string(data))
-	return p.err
+	return publisher.Receipt{}, p.err
 }
 
 func TestInform(t *testing.T) {
@@ -129,7 +129,7 @@ func TestInformOverTheNetwork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Stop()
+	defer p.Close()
 
 	if _, err := inform(t.Context(), p, c.Address(), "hello"); err != nil {
 		t.Fatal(err)
@@ -145,7 +145,7 @@ func TestInformInMemory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer p.Stop()
+		defer p.Close()
 
 		if _, err := inform(t.Context(), p, c.Address(), "hello"); err != nil {
 			t.Fatal(err)
@@ -167,11 +167,11 @@ func TestStreamInMemory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer p.Stop()
+		defer p.Close()
 		stream := p.NewStream()
 		defer stream.Close()
 		for _, message := range []string{"one", "two"} {
-			if err := stream.Push(t.Context(), c.Address(), publisher.Text, []byte(message)); err != nil {
+			if _, err := stream.Push(t.Context(), c.Address(), publisher.Text, []byte(message)); err != nil {
 				t.Fatal(err)
 			}
 			c.Expect(message)

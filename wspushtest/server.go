@@ -12,7 +12,7 @@ import (
 // Options are the settings of a [Server]. The zero value of each field, and a nil *Options, mean the default.
 type Options struct {
 	Worker  wspush.WorkerOptions // as for NewWorker
-	Handler wspush.Options
+	Handler wspush.HandlerOptions
 	Client  ClientOptions // of the clients of Connect
 }
 
@@ -64,7 +64,7 @@ func (s *Server) Push(to *Client, message string) {
 	}
 	ctx, cancel := within(to.timeout)
 	defer cancel()
-	if err := s.Worker.Push(ctx, to.ID, wspush.Text, []byte(message)); err != nil {
+	if _, err := s.Worker.Push(ctx, to.ID, wspush.Text, []byte(message)); err != nil {
 		to.fatalf("pushing %s: %v", quote([]byte(message)), err)
 	}
 }

@@ -21,7 +21,7 @@ type shop struct {
 }
 
 func newShop(worker *wspush.Worker) (*shop, error) {
-	sockets, err := wspush.NewHandler(worker, &wspush.Options{
+	sockets, err := wspush.NewHandler(worker, &wspush.HandlerOptions{
 		PingInterval: 25 * time.Second,
 		Accept:       func(r *http.Request) (any, error) { return customer(r) },
 	})

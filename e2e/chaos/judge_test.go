@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/stats"
 )
 
 const second = time.Second
@@ -33,7 +33,7 @@ func sound() *Ledger {
 	read := func(n int) Receipt { return Receipt{Message: pushes[n].Message, At: pushes[n].Start + second/4} }
 	used := Report{Goroutines: 6, Descriptors: 11, Heap: 8 << 20, RSS: 30 << 20}
 	after := used
-	after.Stats = wspush.Stats{Written: 4, Confirmed: 3, Refused: 1, Unknown: 1}
+	after.Stats = stats.Snapshot{Written: 4, Confirmed: 3, Refused: 1, Unknown: 1}
 	return &Ledger{
 		Pushes:  [][]Push{pushes},
 		Deletes: []Delete{{"b", 10 * second}},
@@ -63,7 +63,7 @@ func TestJudge(t *testing.T) {
 		},
 		"a written message was lost with all after it": {func(l *Ledger) {
 			l.Pushes[0][4].Status = 504
-			l.Workers[0].After.Stats = wspush.Stats{Written: 3, Confirmed: 2, Refused: 1, Unknown: 2}
+			l.Workers[0].After.Stats = stats.Snapshot{Written: 3, Confirmed: 2, Refused: 1, Unknown: 2}
 			l.Conns[0].Receipts = l.Conns[0].Receipts[:1]
 		}, nil},
 		"a message of unknown outcome was lost": {

@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/stats"
 )
 
 // The settings of the workers: times short enough for each to run out within a minute, limits low enough to be reached.
@@ -45,7 +46,7 @@ type Report struct {
 	Descriptors int
 	Heap        uint64 // bytes that live on it
 	RSS         uint64 // bytes
-	Stats       wspush.Stats
+	Stats       stats.Snapshot
 	Pauses      int           // how often it did not run when it wanted to
 	Longest     time.Duration // of those
 }
@@ -77,7 +78,7 @@ func worker(args []string) error {
 	if err != nil {
 		return err
 	}
-	handler, err := wspush.NewHandler(w, &wspush.Options{PingInterval: pingInterval, IdleTimeout: idleTimeout})
+	handler, err := wspush.NewHandler(w, &wspush.HandlerOptions{PingInterval: pingInterval, IdleTimeout: idleTimeout})
 	if err != nil {
 		return err
 	}

@@ -169,9 +169,9 @@ func (c *crowd) push(ctx context.Context) {
 	}
 	conn, data := conns[rand.N(len(conns))], bytes.Repeat([]byte("123 "), 5+rand.N(500))
 	if rand.N(3) > 0 {
-		_ = conn.Push(ctx, wspush.Text, data)
+		_, _ = conn.Push(ctx, wspush.Text, data)
 	} else {
-		_, _ = conn.PushConfirmed(ctx, wspush.Text, data)
+		_, _ = conn.Push(ctx, wspush.Text, data, wspush.Confirmed())
 	}
 }
 
@@ -179,7 +179,7 @@ func (c *crowd) push(ctx context.Context) {
 func (c *crowd) stall(ctx context.Context) {
 	for conn := range c.worker.Conns() {
 		if strings.HasPrefix(conn.Value().(string), stalledName) {
-			c.running.Go(func() { _ = conn.Push(ctx, wspush.Binary, make([]byte, 50_000+rand.N(200_000))) })
+			c.running.Go(func() { _, _ = conn.Push(ctx, wspush.Binary, make([]byte, 50_000+rand.N(200_000))) })
 		}
 	}
 }

@@ -57,7 +57,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return err
 	}
 	defer worker.Shutdown(context.Background()) // the same
-	handler, err := wspush.NewHandler(worker, &wspush.Options{
+	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{
 		PingInterval: 10 * time.Second, // often, so that there are round trips to see
 		Accept:       func(r *http.Request) (any, error) { return r.URL.Query().Get("user"), nil },
 	})

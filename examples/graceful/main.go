@@ -99,7 +99,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return err
 	}
 	// Proxies and load balancers drop silent connections, many after 60 s: hence the pings.
-	clients, err := wspush.NewHandler(worker, &wspush.Options{PingInterval: 25 * time.Second})
+	clients, err := wspush.NewHandler(worker, &wspush.HandlerOptions{PingInterval: 25 * time.Second})
 	if err != nil {
 		return err
 	}

@@ -67,7 +67,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return err
 	}
 	// Proxies and load balancers drop silent connections, many after 60 s: hence the pings.
-	clients, err := wspush.NewHandler(worker, &wspush.Options{PingInterval: 25 * time.Second, Accept: accept, Greeting: greet})
+	clients, err := wspush.NewHandler(worker, &wspush.HandlerOptions{PingInterval: 25 * time.Second, Accept: accept, Greeting: greet})
 	if err != nil {
 		return err
 	}
@@ -178,7 +178,8 @@ func (a *app) wait(conn *wspush.Conn) error {
 // up its own job, if nobody else's; one that does not read at all is cut off after WorkerOptions.WriteTimeout.
 func (a *app) report(conn *wspush.Conn, done int) error {
 	data := mustJSON(map[string]any{"type": "progress", "done": done, "of": steps})
-	return a.worker.Push(conn.Context(), conn.ID(), wspush.Text, data)
+	_, err := a.worker.Push(conn.Context(), conn.ID(), wspush.Text, data)
+	return err
 }
 
 func mustJSON(v any) []byte {

@@ -59,13 +59,13 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
 	client, err := publisher.New(&publisher.Options{
-		Hosts: strings.Split(*workers, ","),
-		Token: os.Getenv("PUSH_TOKEN"), // if the workers ask for one: not a flag, since the command line can be read by everyone
+		Hosts:      strings.Split(*workers, ","),
+		Credential: os.Getenv("PUSH_TOKEN"), // if the workers ask for one: not a flag, since the command line can be read by everyone
 	})
 	if err != nil {
 		return err
 	}
-	defer client.Stop()
+	defer client.Close()
 	listener, err := net.Listen("tcp", *listen)
 	if err != nil {
 		return err

@@ -127,7 +127,7 @@ func (s *service) pushAll(ctx context.Context, user string, addresses []string, 
 	errs := make(chan error, len(addresses))
 	for _, address := range addresses {
 		go func() {
-			err := s.client.Push(ctx, address, publisher.Text, text)
+			_, err := s.client.Push(ctx, address, publisher.Text, text)
 			if errors.Is(err, publisher.ErrGone) || errors.Is(err, publisher.ErrAddress) {
 				s.forget(user, address)
 			}

@@ -70,10 +70,10 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	}
 	defer shutdown(worker.Shutdown, log) // where what follows fails; otherwise it is done by then
 
-	options := &wspush.Options{PingInterval: *ping, IdleTimeout: *idle}
+	options := &wspush.HandlerOptions{PingInterval: *ping, IdleTimeout: *idle}
 	if *echo {
 		options.OnMessage = func(c *wspush.Conn, typ wspush.MessageType, data []byte) {
-			if err := c.Push(c.Context(), typ, data); err != nil {
+			if _, err := c.Push(c.Context(), typ, data); err != nil {
 				log.Debug("echo", "error", err)
 			}
 		}

@@ -24,13 +24,13 @@ func servePublisher(ctx context.Context, s settings, ready func(addresses) error
 	}
 	defer listener.Close() // where what follows fails; otherwise the server has closed it
 	pusher, err := publisher.New(&publisher.Options{
-		Hosts: []string{s.PublicURL[len("http://"):]}, // pages tell their addresses: pushes must go nowhere else
-		Token: s.PushToken,
+		Hosts:      []string{s.PublicURL[len("http://"):]}, // pages tell their addresses: pushes must go nowhere else
+		Credential: s.PushToken,
 	})
 	if err != nil {
 		return err
 	}
-	defer pusher.Stop()
+	defer pusher.Close()
 	v := &visitors{pusher: pusher, byKey: make(map[string]*visitor)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /visitors", v.list)
@@ -152,7 +152,7 @@ func (v *visitors) send(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), sendTimeout)
 	defer cancel()
-	roundTrip, err := v.pusher.PushConfirmed(ctx, address, publisher.Text, []byte(from+": "+text))
+	receipt, err := v.pusher.Push(ctx, address, publisher.Text, []byte(from+": "+text), publisher.Confirmed())
 	if errors.Is(err, publisher.ErrGone) {
 		v.forget(address)
 	}
@@ -160,7 +160,7 @@ func (v *visitors) send(w http.ResponseWriter, r *http.Request) {
 		refuse(w, err)
 		return
 	}
-	reply(w, float64(roundTrip)/float64(time.Millisecond))
+	reply(w, float64(receipt.RoundTrip)/float64(time.Millisecond))
 }
 
 // find returns the sender's name, and the receiver's address.

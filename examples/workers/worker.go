@@ -40,7 +40,7 @@ func serveWorker(ctx context.Context, s settings, ready func(addresses) error) e
 		return err
 	}
 	a := &app{settings: s, worker: worker, port: listener.Addr().(*net.TCPAddr).Port}
-	clients, err := wspush.NewHandler(worker, &wspush.Options{
+	clients, err := wspush.NewHandler(worker, &wspush.HandlerOptions{
 		PingInterval: 25 * time.Second, // proxies drop silent connections, many after 60 s
 		Greeting:     a.greet,
 	})
@@ -112,7 +112,7 @@ func (a *app) stats() stats {
 // greet tells the page where it has landed, and its sealed address.
 func (a *app) greet(c *wspush.Conn) (wspush.MessageType, []byte) {
 	data, err := json.Marshal(map[string]any{
-		"worker": a.Number, "workers": a.Workers, "pid": os.Getpid(), "port": a.port, "address": c.PublicURL(),
+		"worker": a.Number, "workers": a.Workers, "pid": os.Getpid(), "port": a.port, "address": c.SealedAddress(),
 	})
 	if err != nil {
 		panic(err) // strings and numbers

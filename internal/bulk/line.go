@@ -13,7 +13,7 @@ import (
 
 // Line is one push of a bulk request.
 type Line struct {
-	To      []string         // IDs or tokens, of which there must be one; a single one is written as a string, more as an array
+	To      []string         // IDs or sealed IDs, of which there must be one; a single one is written as a string, more as an array
 	Type    wire.MessageType // Text is written as "text", Binary as "binary" in base64
 	Data    []byte
 	Ref     string        // left out if empty; at most 256 bytes of UTF-8
@@ -31,10 +31,10 @@ func (l Line) Targets() int {
 
 const maxRef = 256
 
-var errTo = errors.New("wspush: a line goes to at least one connection, and only to an ID or a token")
+var errTo = errors.New("wspush: a line goes to at least one connection, and only to an ID or a sealed ID")
 
 // AppendLine appends l as JSON, without the line feed. What it refuses, a worker would: no target or one that is neither an ID
-// nor a token, wire.ErrMessageType, wire.ErrInvalidUTF8, a ref that is too long, a negative timeout.
+// nor a sealed ID, wire.ErrMessageType, wire.ErrInvalidUTF8, a ref that is too long, a negative timeout.
 func AppendLine(dst []byte, l Line) ([]byte, error) {
 	end, err := AppendEnd(nil, l)
 	if err != nil {
@@ -89,7 +89,7 @@ func Address(dst []byte, to []string, end []byte) ([]byte, error) {
 		line = append(line, '[')
 	}
 	for i, id := range to {
-		if !wire.IsID(id) && !wire.IsToken(id) { // neither of which needs an escape
+		if !wire.IsID(id) && !wire.IsSealedID(id) { // neither of which needs an escape
 			return dst, errTo
 		}
 		if i > 0 {

@@ -1,5 +1,5 @@
-// Package seal is what workers that share keys can do with them: seal where a connection is into a token that only they can
-// open, and prove to each other that a request comes from one of them.
+// Package seal does what workers use their shared keys for: to seal the place of a connection into an ID that only they can
+// open, and to prove to each other that a request comes from one of them.
 package seal
 
 import (
@@ -26,7 +26,7 @@ type Keys struct{ all []key }
 
 // key is what is derived from one shared key.
 type key struct {
-	aead  cipher.AEAD // seals tokens
+	aead  cipher.AEAD // seals IDs
 	nonce []byte      // makes their nonces
 	proof []byte      // proves requests and answers
 }
@@ -68,40 +68,40 @@ type Place struct {
 	ID       string // of the connection: its canonical text
 }
 
-// ErrForeign is the error of Open for a token that these keys do not open.
-var ErrForeign = errors.New("none of the worker's keys opens the token")
+// ErrForeign is the error of Open for a sealed ID that none of these keys opens.
+var ErrForeign = errors.New("none of the worker's keys opens the sealed ID")
 
 const fixed = 8 + 16 // Instance and ID
 
-var encoding = base64.RawURLEncoding.Strict() // one token has one text
+var encoding = base64.RawURLEncoding.Strict() // one sealed ID has one text
 
-// Seal makes the token for a place: the same one each time, as long as the first key is.
+// Seal makes the sealed ID for a place: the same one each time, while the first key stays the same.
 //
 // The nonce is derived from what is sealed, with a key of its own: so no two places share one, whatever workers there are
 // and however many connections, beyond the chance of a collision in 96 bits.
 func (k *Keys) Seal(p Place) (string, error) {
-	id, err := uuid.Parse(p.ID)
+	raw, err := uuid.Parse(p.ID)
 	if err != nil {
 		return "", err
 	}
 	plain := binary.BigEndian.AppendUint64(make([]byte, 0, fixed+len(p.Address)), p.Instance)
-	plain = append(append(plain, id[:]...), p.Address...)
+	plain = append(append(plain, raw[:]...), p.Address...)
 	first := &k.all[0]
 	sealed := mac(first.nonce, plain)[:first.aead.NonceSize()]
-	sealed = first.aead.Seal(sealed, sealed, plain, []byte(wire.TokenPrefix))
-	token := wire.TokenPrefix + encoding.EncodeToString(sealed)
-	if !wire.IsToken(token) {
+	sealed = first.aead.Seal(sealed, sealed, plain, []byte(wire.SealedPrefix))
+	id := wire.SealedPrefix + encoding.EncodeToString(sealed)
+	if !wire.IsSealedID(id) {
 		return "", errors.New("the address is too long to be sealed")
 	}
-	return token, nil
+	return id, nil
 }
 
-// Open opens a token, or returns ErrForeign.
-func (k *Keys) Open(token string) (Place, error) {
-	if !wire.IsToken(token) {
+// Open opens a sealed ID, or returns ErrForeign.
+func (k *Keys) Open(id string) (Place, error) {
+	if !wire.IsSealedID(id) {
 		return Place{}, ErrForeign
 	}
-	sealed, err := encoding.DecodeString(token[len(wire.TokenPrefix):])
+	sealed, err := encoding.DecodeString(id[len(wire.SealedPrefix):])
 	if err != nil {
 		return Place{}, ErrForeign
 	}
@@ -110,7 +110,7 @@ func (k *Keys) Open(token string) (Place, error) {
 		if len(sealed) < aead.NonceSize() {
 			break
 		}
-		plain, err := aead.Open(nil, sealed[:aead.NonceSize()], sealed[aead.NonceSize():], []byte(wire.TokenPrefix))
+		plain, err := aead.Open(nil, sealed[:aead.NonceSize()], sealed[aead.NonceSize():], []byte(wire.SealedPrefix))
 		if err != nil || len(plain) < fixed {
 			continue
 		}

@@ -31,7 +31,7 @@ func TestSealOpen(t *testing.T) {
 	a, b := keys(t, "a"), keys(t, "a")
 	p := place()
 	token, err := a.Seal(p)
-	if err != nil || !wire.IsToken(token) {
+	if err != nil || !wire.IsSealedID(token) {
 		t.Fatal(token, err)
 	}
 	if again, _ := b.Seal(p); again != token {
@@ -44,7 +44,7 @@ func TestSealOpen(t *testing.T) {
 		t.Errorf("token %s", token)
 	}
 	for _, other := range []Place{{p.Address, p.Instance + 1, p.ID}, {p.Address + "x", p.Instance, p.ID}, {p.Address, p.Instance, uuid.NewString()}} {
-		if different, _ := a.Seal(other); different[:len(wire.TokenPrefix)+16] == token[:len(wire.TokenPrefix)+16] {
+		if different, _ := a.Seal(other); different[:len(wire.SealedPrefix)+16] == token[:len(wire.SealedPrefix)+16] {
 			t.Errorf("%+v and %+v share a nonce", p, other)
 		}
 	}

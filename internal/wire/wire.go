@@ -57,6 +57,8 @@ const (
 // been written. It is nil where there is none to be matched.
 func ErrorOf(status int, problemType string) error {
 	switch status {
+	case 401:
+		return ErrUnauthorized
 	case 403:
 		return ErrForbidden
 	case 410:
@@ -83,8 +85,8 @@ const Marker = "@connections"
 // NDJSON is the media type of bulk requests and their answers.
 const NDJSON = "application/x-ndjson"
 
-// TokenPrefix is how every token begins, and no ID does.
-const TokenPrefix = "v1."
+// SealedPrefix begins every sealed ID, and no ID.
+const SealedPrefix = "v1."
 
 // IsID reports whether s has the form of a UUID (RFC 9562), in any letter case.
 func IsID(s string) bool {
@@ -105,15 +107,15 @@ func IsID(s string) bool {
 	return true
 }
 
-// maxToken bounds what is looked at as a token. A worker's address in it is a URL.
-const maxToken = 1024
+// maxSealedID is the length in bytes of the longest sealed ID. It contains the URL of a worker.
+const maxSealedID = 1024
 
-// IsToken reports whether s has the form of a token, which says nothing of whether any worker can open it.
-func IsToken(s string) bool {
-	if len(s) <= len(TokenPrefix) || len(s) > maxToken || s[:len(TokenPrefix)] != TokenPrefix {
+// IsSealedID reports whether s has the form of a sealed ID. It does not say whether any worker can open it.
+func IsSealedID(s string) bool {
+	if len(s) <= len(SealedPrefix) || len(s) > maxSealedID || s[:len(SealedPrefix)] != SealedPrefix {
 		return false
 	}
-	for _, c := range []byte(s[len(TokenPrefix):]) {
+	for _, c := range []byte(s[len(SealedPrefix):]) {
 		switch {
 		case c >= '0' && c <= '9', c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c == '-', c == '_':
 		default:

@@ -180,7 +180,7 @@ func TestTimeouts(t *testing.T) {
 			_, message, _ := client.Message()
 			got <- string(message)
 		}()
-		if err := recipetest.OnlyConn(t, worker).Push(ctx, wspush.Text, []byte("still here")); err != nil {
+		if _, err := recipetest.OnlyConn(t, worker).Push(ctx, wspush.Text, []byte("still here")); err != nil {
 			t.Error(err)
 		}
 		if text := <-got; text != "still here" {

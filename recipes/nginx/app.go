@@ -28,14 +28,14 @@ type Settings struct {
 func New(s Settings) (*wspush.Worker, http.Handler, error) {
 	worker, err := wspush.NewWorker(&wspush.WorkerOptions{
 		Listen:        s.Push,
-		PublicURL:     s.PublicURL, // so greetings have https://app.example.com/ws/@connections/TOKEN
+		PublicURL:     s.PublicURL, // so greetings have https://app.example.com/ws/@connections/SEALED-ID
 		Cluster:       &wspush.Cluster{Keys: [][]byte{s.Key}},
 		AuthorizePush: wspush.BearerTokens(s.Token),
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	sockets, err := wspush.NewHandler(worker, &wspush.Options{
+	sockets, err := wspush.NewHandler(worker, &wspush.HandlerOptions{
 		PingInterval: 25 * time.Second, // a third of proxy_read_timeout in nginx.conf
 		Accept: func(r *http.Request) (any, error) {
 			client, err := netip.ParseAddrPort(r.RemoteAddr) // the client's, by behindProxy

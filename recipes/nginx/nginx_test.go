@@ -127,7 +127,7 @@ func TestNginx(t *testing.T) {
 		}
 		worker, conn := s.holder(t, from)
 		held[worker]++
-		if got, want := conn.RemoteAddr(), from+":0"; got != want {
+		if got, want := conn.Info().RemoteAddr, from+":0"; got != want {
 			t.Errorf("RemoteAddr is %q, want %q", got, want)
 		}
 
@@ -138,7 +138,7 @@ func TestNginx(t *testing.T) {
 			}
 			client.Expect(testutil.Text, text)
 		}
-		if status := recipetest.Post(t, conn.URLs()[0], token, "direct"); status != http.StatusNoContent {
+		if status := recipetest.Post(t, conn.PathAddresses()[0], token, "direct"); status != http.StatusNoContent {
 			t.Fatalf("a push to the worker's own port is answered with %d", status)
 		}
 		client.Expect(testutil.Text, "direct")
@@ -352,7 +352,7 @@ func TestPingsAndTimeouts(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			worker := recipetest.NewWorker(t, nil)
-			sockets, err := wspush.NewHandler(worker, &wspush.Options{PingInterval: test.interval})
+			sockets, err := wspush.NewHandler(worker, &wspush.HandlerOptions{PingInterval: test.interval})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -376,7 +376,7 @@ func TestPingsAndTimeouts(t *testing.T) {
 				}
 				client.SendFrame(testutil.Frame{Fin: true, Op: testutil.Pong, Masked: true, Payload: ping.Payload})
 			}
-			if status := recipetest.Post(t, recipetest.OnlyConn(t, worker).URLs()[0], "", "still here"); status != http.StatusNoContent {
+			if status := recipetest.Post(t, recipetest.OnlyConn(t, worker).PathAddresses()[0], "", "still here"); status != http.StatusNoContent {
 				t.Errorf("a push is answered with %d", status)
 			}
 			client.Expect(testutil.Text, "still here")

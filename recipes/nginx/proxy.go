@@ -9,7 +9,7 @@ import (
 )
 
 // behindProxy sets RemoteAddr to the client's address where a request comes from one of the proxies, which says in
-// X-Forwarded-For for whom. Then Accept, Conn.RemoteAddr, what GET says of a connection, and logs all have the client's. The port
+// X-Forwarded-For for whom. Then Accept, Info.RemoteAddr, what GET says of a connection, and logs all have the client's. The port
 // is 0: nginx does not say it. From anyone else that header is only what he would like to be, and is not looked at.
 func behindProxy(proxies []netip.Prefix, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -22,7 +22,7 @@ func Mounted(baseURL, token string, out *log.Logger) (*wspush.Worker, http.Handl
 	if err != nil {
 		return nil, nil, err
 	}
-	sockets, err := wspush.NewHandler(worker, &wspush.Options{PingInterval: 25 * time.Second})
+	sockets, err := wspush.NewHandler(worker, &wspush.HandlerOptions{PingInterval: 25 * time.Second})
 	if err != nil {
 		return nil, nil, err
 	}

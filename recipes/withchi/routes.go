@@ -47,7 +47,7 @@ func Routes(worker *wspush.Worker, userOf func(session string) (name string, ok 
 
 // newSockets returns a Handler that lets those in whom signedIn has let through, and nobody else.
 func newSockets(worker *wspush.Worker) (*wspush.Handler, error) {
-	return wspush.NewHandler(worker, &wspush.Options{
+	return wspush.NewHandler(worker, &wspush.HandlerOptions{
 		PingInterval: 25 * time.Second, // proxies drop what is silent for longer, many after 60 s
 		Accept: func(r *http.Request) (any, error) {
 			name, ok := r.Context().Value(userKey{}).(string)

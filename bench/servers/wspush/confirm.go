@@ -24,9 +24,10 @@ func confirm(worker *wspush.Worker, w http.ResponseWriter, r *http.Request) {
 	control.Hot(w, r, func(data []byte) error {
 		id := ids[rand.IntN(len(ids))]
 		if !confirmed {
-			return worker.Push(ctx, id, wspush.Text, data)
+			_, err := worker.Push(ctx, id, wspush.Text, data)
+			return err
 		}
-		_, err := worker.PushConfirmed(ctx, id, wspush.Text, data)
+		_, err := worker.Push(ctx, id, wspush.Text, data, wspush.Confirmed())
 		return err
 	})
 }

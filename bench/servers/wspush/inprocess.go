@@ -74,7 +74,7 @@ func sockets(worker *wspush.Worker) (ids []string, fds []int, err error) {
 		}
 	}
 	for c := range worker.Conns() {
-		fd, ok := byAddr[c.RemoteAddr()]
+		fd, ok := byAddr[c.Info().RemoteAddr]
 		if !ok {
 			return nil, nil, fmt.Errorf("connection %s has no descriptor", c)
 		}
@@ -96,7 +96,7 @@ func compare(worker *wspush.Worker, ids []string, fds []int, n int) (result, err
 
 	push := func() error {
 		for _, i := range sequence {
-			if err := worker.Push(ctx, ids[i], wspush.Text, data); err != nil {
+			if _, err := worker.Push(ctx, ids[i], wspush.Text, data); err != nil {
 				return err
 			}
 		}

@@ -19,16 +19,16 @@ func main() {
 	public := flag.String("public", "", "`URL` that the sealed addresses begin with")
 	s := control.New()
 	opts := &wspush.WorkerOptions{Listen: *listen, WriteTimeout: s.WriteTimeout, MaxPending: *maxPending}
-	address := func(c *wspush.Conn) string { return c.URLs()[0] }
+	address := func(c *wspush.Conn) string { return c.PathAddresses()[0] }
 	if *cluster {
 		join(opts, *public)
-		address = (*wspush.Conn).PublicURL
+		address = (*wspush.Conn).SealedAddress
 	}
 	worker, err := wspush.NewWorker(opts)
 	if err != nil {
 		log.Fatal(err)
 	}
-	handler, err := wspush.NewHandler(worker, &wspush.Options{
+	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{
 		PingInterval: s.Ping,
 		Greeting:     func(c *wspush.Conn) (wspush.MessageType, []byte) { return wspush.Text, []byte(address(c)) },
 	})
@@ -39,6 +39,7 @@ func main() {
 	s.Mux.HandleFunc("POST /bench/inprocess", func(w http.ResponseWriter, r *http.Request) { inProcess(worker, w, r) })
 	s.Mux.HandleFunc("POST /bench/confirm", func(w http.ResponseWriter, r *http.Request) { confirm(worker, w, r) })
 	s.Serve(func(id string, data []byte) error {
-		return worker.Push(context.Background(), id, wspush.Text, data)
+		_, err := worker.Push(context.Background(), id, wspush.Text, data)
+		return err
 	})
 }

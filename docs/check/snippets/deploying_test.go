@@ -18,7 +18,7 @@ func TestOneProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	shutdownAfter(t, worker)
-	handler, err := wspush.NewHandler(worker, &wspush.Options{PingInterval: 25 * time.Second})
+	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{PingInterval: 25 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestBehindOneName(t *testing.T) {
 			t.Fatal(err)
 		}
 		shutdownAfter(t, worker)
-		handler, err := wspush.NewHandler(worker, &wspush.Options{PingInterval: 25 * time.Second})
+		handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{PingInterval: 25 * time.Second})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -31,16 +31,16 @@ import (
 // migrating.md: from nginx-websocket-module -----------------------------------------------------------------------------------
 
 // afterSeed is what takes the place of nginx-websocket-module.conf.
-func afterSeed() (*wspush.Worker, http.Handler, *wspush.Options, error) {
+func afterSeed() (*wspush.Worker, http.Handler, *wspush.HandlerOptions, error) {
 	worker, err := wspush.NewWorker(&wspush.WorkerOptions{Listen: ":0"}) // every interface, as the module does
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	opts := &wspush.Options{
+	opts := &wspush.HandlerOptions{
 		PingInterval: 10 * time.Second,
 		IdleTimeout:  15 * time.Second,
 		OnMessage: func(c *wspush.Conn, typ wspush.MessageType, data []byte) {
-			_ = c.Push(c.Context(), typ, data) // the module's echo; leave it out if you have no use for it
+			_, _ = c.Push(c.Context(), typ, data) // the module's echo; leave it out if you have no use for it
 		},
 	}
 	handler, err := wspush.NewHandler(worker, opts)
@@ -289,7 +289,7 @@ func newWspushSite() (*wspushSite, error) {
 		return nil, err
 	}
 	s := &wspushSite{worker: worker}
-	s.Handler, err = wspush.NewHandler(worker, &wspush.Options{
+	s.Handler, err = wspush.NewHandler(worker, &wspush.HandlerOptions{
 		PingInterval: 25 * time.Second,
 		Accept:       func(r *http.Request) (any, error) { return userOf(r) },
 		Greeting: func(c *wspush.Conn) (wspush.MessageType, []byte) {
@@ -396,7 +396,7 @@ func TestAfterAHub(t *testing.T) {
 	c := dialClient(t, serveFor(t, s)+"/ws?user=ada")
 	c.next()
 	for conn := range s.of("ada") {
-		if got := postText(t, conn.URLs()[0], "from elsewhere"); got != http.StatusNoContent {
+		if got := postText(t, conn.PathAddresses()[0], "from elsewhere"); got != http.StatusNoContent {
 			t.Errorf("answered %d", got)
 		}
 	}
@@ -470,14 +470,14 @@ func newAPI(endpoint string, credentials aws.CredentialsProvider) *apigatewayman
 
 // afterAPIGateway is what takes the place of the API with its routes, in each worker.
 func afterAPIGateway(connections table, receive func(user, text string), worker *wspush.Worker) (http.Handler, error) {
-	handler, err := wspush.NewHandler(worker, &wspush.Options{
+	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{
 		PingInterval: 25 * time.Second,
 		Accept:       func(r *http.Request) (any, error) { return userOf(r) }, // the authorizer
 		Greeting: func(*wspush.Conn) (wspush.MessageType, []byte) { // API Gateway sends none
 			return wspush.Text, nil
 		},
 		OnConnect: func(c *wspush.Conn) { // $connect
-			if err := connections.put(c.Context(), c.Value().(string), c.Token()); err != nil {
+			if err := connections.put(c.Context(), c.Value().(string), c.SealedID()); err != nil {
 				_ = c.Close(1011, "try again")
 			}
 		},
@@ -485,7 +485,7 @@ func afterAPIGateway(connections table, receive func(user, text string), worker 
 			receive(c.Value().(string), string(data))
 		},
 		OnDisconnect: func(c *wspush.Conn, _ error) { // $disconnect
-			_ = connections.remove(context.Background(), c.Value().(string), c.Token())
+			_ = connections.remove(context.Background(), c.Value().(string), c.SealedID())
 		},
 	})
 	if err != nil {

@@ -25,13 +25,13 @@ func TestStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Stop()
+	defer client.Close()
 	addresses, failed := slices.Values([]string{address, otherAddress}), 0
 	note := func(string, error) { failed++ }
 
 	stream := client.NewStream()
 	defer stream.Close()
-	err = stream.Push(ctx, address, publisher.Text, data) // from many goroutines; or Send, which does not wait
+	_, err = stream.Push(ctx, address, publisher.Text, data) // from many goroutines; or Send, which does not wait
 	if err != nil {
 		t.Error(err)
 	}

@@ -163,8 +163,8 @@ func TestPublisher(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Stop()
-	if err := client.Push(ctx, address, publisher.Text, data); err != nil {
+	defer client.Close()
+	if _, err := client.Push(ctx, address, publisher.Text, data); err != nil {
 		t.Fatal(err)
 	}
 	receives(t, browser, "Your order has shipped")
@@ -174,7 +174,7 @@ func TestPublisher(t *testing.T) {
 		}
 	}
 
-	err = client.Push(ctx, address, publisher.Text, data)
+	_, err = client.Push(ctx, address, publisher.Text, data)
 	if errors.Is(err, publisher.ErrGone) {
 		forget(address)
 	}
@@ -193,7 +193,7 @@ func TestInProcess(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
 
-	err := worker.Push(ctx, id, wspush.Text, data)
+	_, err := worker.Push(ctx, id, wspush.Text, data)
 	if err != nil {
 		t.Error(err)
 	}

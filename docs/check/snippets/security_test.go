@@ -24,20 +24,20 @@ import (
 
 // secretAddresses makes a Handler whose clients never learn their addresses: the worker remembers them itself.
 func secretAddresses(worker *wspush.Worker, addresses table) (*wspush.Handler, error) {
-	return wspush.NewHandler(worker, &wspush.Options{
+	return wspush.NewHandler(worker, &wspush.HandlerOptions{
 		Accept: func(r *http.Request) (any, error) { return userOf(r) }, // from the session
 		Greeting: func(*wspush.Conn) (wspush.MessageType, []byte) {
 			return wspush.Text, nil // the client is told nothing
 		},
 		OnConnect: func(c *wspush.Conn) {
-			if err := addresses.put(c.Context(), c.Value().(string), strings.Join(c.URLs(), ",")); err != nil {
+			if err := addresses.put(c.Context(), c.Value().(string), strings.Join(c.PathAddresses(), ",")); err != nil {
 				_ = c.Close(1011, "try again")
 			}
 		},
 		OnDisconnect: func(c *wspush.Conn, _ error) {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
-			_ = addresses.remove(ctx, c.Value().(string), strings.Join(c.URLs(), ",")) // if not, the next push finds 410
+			_ = addresses.remove(ctx, c.Value().(string), strings.Join(c.PathAddresses(), ",")) // if not, the next push finds 410
 		},
 	})
 }
@@ -59,12 +59,12 @@ func TestSecretAddresses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Stop()
+	defer client.Close()
 	of, _ := addresses.of(t.Context(), "ada")
 	if len(of) != 1 {
 		t.Fatalf("%d addresses are remembered", len(of))
 	}
-	if err := client.Push(t.Context(), of[0], publisher.Text, []byte("the first message")); err != nil {
+	if _, err := client.Push(t.Context(), of[0], publisher.Text, []byte("the first message")); err != nil {
 		t.Fatal(err)
 	}
 	if got := c.next(); got != "the first message" {
@@ -142,8 +142,8 @@ func TestMutualTLS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = client.Push(t.Context(), address, publisher.Text, []byte("hello"))
-		client.Stop()
+		_, err = client.Push(t.Context(), address, publisher.Text, []byte("hello"))
+		client.Close()
 		if got := errors.Is(err, publisher.ErrGone); got != tt.gone || err == nil {
 			t.Errorf("with %d certificates: %v", len(tt.certificates), err)
 		}
@@ -182,7 +182,7 @@ func TestKeyRotation(t *testing.T) {
 		}
 		dialClient(t, serveFor(t, handler)).next()
 		for c := range sealing.Conns() {
-			tokens[i] = c.Token()
+			tokens[i] = c.SealedID()
 		}
 	}
 	for i, token := range tokens {
@@ -191,7 +191,7 @@ func TestKeyRotation(t *testing.T) {
 			if i < 2 && j == 3 || i > 1 && j == 0 { // two steps apart
 				want = wspush.ErrForbidden
 			}
-			if err := worker.Push(t.Context(), token, wspush.Text, nil); !errors.Is(err, want) {
+			if _, err := worker.Push(t.Context(), token, wspush.Text, nil); !errors.Is(err, want) {
 				t.Errorf("sealed in step %d, opened in step %d: %v, want %v", i, j, err, want)
 			}
 		}
@@ -206,7 +206,7 @@ func TestAllowed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Stop()
+	defer client.Close()
 	const id = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
 	for _, address := range []string{
 		"http://" + id + "@169.254.169.254/latest/meta-data",
@@ -215,7 +215,7 @@ func TestAllowed(t *testing.T) {
 		"http://10.1.0.5:48775@10.2.0.1/ws/@connections/" + id,
 		"file:///etc/passwd",
 	} {
-		if err := client.Push(t.Context(), address, publisher.Text, []byte("hello")); !errors.Is(err, publisher.ErrAddress) {
+		if _, err := client.Push(t.Context(), address, publisher.Text, []byte("hello")); !errors.Is(err, publisher.ErrAddress) {
 			t.Errorf("%s: %v", address, err)
 		}
 	}

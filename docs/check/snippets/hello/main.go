@@ -14,7 +14,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	handler, err := wspush.NewHandler(worker, &wspush.Options{PingInterval: 25 * time.Second})
+	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{PingInterval: 25 * time.Second})
 	if err != nil {
 		log.Fatal(err)
 	}

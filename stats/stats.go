@@ -1,0 +1,70 @@
+// Package stats holds the figures that a wspush worker counts: what Worker.Stats of package wspush returns. Everything in it is
+// a plain value that no later event changes.
+package stats
+
+// Snapshot is what a worker has done until now. All fields only ever grow, except Connections, PendingBytes and PushConns.
+// Module wspush/prometheus turns a Snapshot into metrics.
+type Snapshot struct {
+	// Connections of clients.
+	Connections int               // open now: each can be pushed to
+	Accepted    uint64            // ever; a connection that is in neither Connections nor Ended is being greeted or closed
+	Handshakes  Handshakes        // refused ones
+	Ended       map[string]uint64 // by the text of the wspush.Cause that ended them; it has an entry for every Cause
+
+	// Messages and bytes.
+	Received      uint64 // messages from clients
+	BytesReceived uint64 // from clients, after the handshake: frames of every kind, before TLS
+	BytesWritten  uint64 // to clients
+	PendingBytes  int64  // of messages waiting for clients that do not read; WorkerOptions.MaxPendingAll bounds it
+
+	// Pushes by outcome, whichever way they came. A push that is forwarded to another worker is counted there.
+	Written   uint64   // every byte written to the socket
+	Confirmed uint64   // those of Written whose client was asked for a confirmation, and gave it
+	Refused   uint64   // nothing written
+	RefusedBy Refusals // Refused, by reason
+	Unknown   uint64   // possibly written, in part or in full
+
+	// PushLatency is the time from handing a message to its connection until its last byte is written to the socket.
+	// RoundTrip is the time from writing a ping until its pong.
+	PushLatency Histogram
+	RoundTrip   Histogram
+	Pings       uint64 // written
+	Pongs       uint64 // that answered a ping
+
+	// The push endpoint.
+	PushConns        int64          // connections of publishers to the push listener, now
+	PushConnsRefused uint64         // those beyond WorkerOptions.MaxPushConns
+	Problems         map[int]uint64 // requests answered with an error, by status; a status that never occurred has no entry
+
+	// Requests for connections of other workers, and pushes and Disconnects in-process; see WorkerOptions.Cluster.
+	Forwarded      uint64   // all of them
+	ForwardsFailed Forwards // those that got no answer
+}
+
+// Forwards counts requests to other workers that got no answer, by reason.
+type Forwards struct {
+	Full        uint64 // too many requests were being forwarded
+	Unreachable uint64 // the other worker could not be reached: nothing was written
+	Lost        uint64 // the other worker was reached but did not answer; only it knows the outcome, and counts it
+}
+
+// Handshakes counts handshakes that were refused, by reason.
+type Handshakes struct {
+	Full      uint64 // WorkerOptions.MaxConns was reached
+	Shutdown  uint64 // Shutdown had begun
+	Accept    uint64 // HandlerOptions.Accept returned an error, or panicked
+	Origin    uint64 // the page's origin may not connect
+	Malformed uint64 // a GET request that was no handshake, or a broken one
+	Failed    uint64 // the server could not hand the connection over, often because of a middleware
+}
+
+// Refusals counts pushes that were refused, by reason: nothing was written.
+type Refusals struct {
+	Gone        uint64 // ErrGone
+	Busy        uint64 // ErrBusy
+	Withdrawn   uint64 // the publisher left, or its time ran out, before the message was begun
+	TooLarge    uint64 // ErrTooLarge
+	InvalidUTF8 uint64 // ErrInvalidUTF8
+	Shutdown    uint64 // ErrShutdown
+	Other       uint64 // anything else, such as ErrInvalidID, or ErrForbidden for a sealed ID that no key opens
+}
