@@ -81,7 +81,7 @@ func TestEveryField(t *testing.T) {
 			}
 		}
 		if strings.Join(got, " ") != want {
-			t.Errorf("%s: it is in %q, want %q", path, got, want)
+			t.Errorf("%s is in %q, want %q", path, got, want)
 		}
 	}
 	for path := range leaves {
@@ -94,7 +94,7 @@ func TestEveryField(t *testing.T) {
 	}
 }
 
-// TestEveryCause: all causes that a worker can have are tested above.
+// TestEveryCause: every cause that a worker can have is tested above.
 func TestEveryCause(t *testing.T) {
 	worker, err := wspush.NewWorker(nil)
 	if err != nil {
@@ -114,7 +114,7 @@ const mark = 7
 func setters(t *testing.T, path string, typ reflect.Type) map[string]func(reflect.Value) {
 	all := make(map[string]func(reflect.Value))
 	switch {
-	case typ == reflect.TypeFor[wspush.Histogram](): // cannot be made up: TestScrape has real ones
+	case typ == reflect.TypeFor[wspush.Histogram](): // cannot be made here: TestScrape has real ones
 	case typ.Kind() == reflect.Struct:
 		for _, f := range reflect.VisibleFields(typ) {
 			for sub, set := range setters(t, strings.TrimPrefix(path+"."+f.Name, "."), f.Type) {
@@ -140,7 +140,7 @@ func setters(t *testing.T, path string, typ reflect.Type) map[string]func(reflec
 	return all
 }
 
-// series is what a collector makes of s, but for histograms: the value of each series.
+// series returns the value of each series that a collector makes of s, except histograms.
 func series(t *testing.T, s *snapshot) map[string]float64 {
 	t.Helper()
 	ch := make(chan prometheus.Metric, 1000)
