@@ -184,7 +184,7 @@ func (f *figures) enough() *Promise {
 	return p
 }
 
-// verdict prints a result for each promise, and reports whether all were kept.
+// verdict prints a result for each promise, and reports whether any is broken.
 func verdict(out io.Writer, promises []*Promise) bool {
 	passed, failed := 0, 0
 	for _, p := range promises {
