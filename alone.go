@@ -13,20 +13,20 @@ import (
 // that address and another start in it prove that the connection is gone: where workers have given a load balancer's as
 // theirs, it may well be another worker's that lives.
 type alone struct {
-	turn  chan struct{} // has an element while one finds out; guards what follows
+	turn  chan struct{} // holds an element while one goroutine probes; guards the fields below
 	known bool
-	err   error     // why it is not alone, or cannot know; nil if it is
-	at    time.Time // when it was found out
+	err   error     // why it is not alone, or could not find out; nil if it is alone
+	at    time.Time // the time of the probe
 }
 
 const (
-	aloneProbes  = 4 // each on a connection of its own: a load balancer would hardly choose the same worker for all
+	aloneProbes  = 4 // each on its own connection: a load balancer would hardly choose the same worker each time
 	aloneTimeout = 5 * time.Second
-	aloneAgain   = 10 * time.Second // after which another attempt is made, if it was not alone
+	aloneAgain   = 10 * time.Second // before another probe, if it was not alone
 )
 
-// checkAlone returns nil if the worker's address leads to it alone, errLoop if it does not, and ErrUnreachable if the worker
-// does not reach itself there.
+// checkAlone returns nil if the worker's address leads to it alone, errLoop if not, and ErrUnreachable if the worker cannot
+// reach itself there.
 func (c *cluster) checkAlone(ctx context.Context) error {
 	a := &c.alone
 	select {
@@ -39,7 +39,7 @@ func (c *cluster) checkAlone(ctx context.Context) error {
 		return a.err
 	}
 	err := c.probe(ctx)
-	if ctx.Err() != nil { // then it says nothing of the address
+	if ctx.Err() != nil { // then err says nothing about the address
 		return ctx.Err()
 	}
 	a.known, a.err, a.at = true, err, time.Now()

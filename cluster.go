@@ -17,50 +17,50 @@ import (
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// Cluster is what workers share so that any of them can be pushed through: see [WorkerOptions].Cluster. Their clocks may be 5 minutes
-// apart: a worker whose clock is further off is, to the others, none of theirs.
+// Cluster is what workers share so that publishers can push through any of them: see [WorkerOptions].Cluster. Their clocks
+// may differ by 5 minutes: beyond that, a worker's requests are refused by the others.
 type Cluster struct {
-	// Keys are secrets that all workers share: random bytes, at least 32 in each. The first seals, and all open. To change
-	// keys, add the new one at the end on every worker, then move it to the front on every worker, then drop the old one:
-	// addresses that it has sealed are refused with 403 from then on. One key is good for four billion connections.
+	// Keys are secrets shared by all workers: each at least 32 random bytes. The first key seals; all of them open. To
+	// change keys, add the new one at the end on every worker, then move it to the front on every worker, then drop the old
+	// one: addresses that it sealed are refused with 403 from then on. One key is good for four billion connections.
 	//
-	// Whoever has a key can push to every connection of every worker, past AuthorizePush, and have workers send requests to
-	// any host.
+	// Anyone who has a key can push to every connection of every worker, bypassing AuthorizePush, and make workers send
+	// requests to any host.
 	Keys [][]byte
 
-	// Address is where the other workers reach the push endpoint of this one, written as an element of
-	// WorkerOptions.Advertise. It must lead to this worker and no other: not to a load balancer. The default is the first
-	// address that the worker advertises.
+	// Address is where the other workers reach this worker's push endpoint, written like an element of
+	// WorkerOptions.Advertise. It must lead to this worker alone, not to a load balancer. The default is the first address
+	// that the worker advertises.
 	Address string
 
-	// TLS is for requests to workers whose Address is https: RootCAs, if their certificates are not those of a public
-	// authority, and Certificates, if they ask for one. The default trusts what the system trusts.
+	// TLS is for requests to workers whose Address is https: set RootCAs if their certificates are not from a public
+	// authority, and Certificates if they require one. The default trusts the system's authorities.
 	TLS *tls.Config
 }
 
-// cluster is a worker's part in a Cluster.
+// cluster is one worker's part in a Cluster.
 type cluster struct {
 	keys      *seal.Keys
-	address   string // of this worker, for the others
-	instance  uint64 // this start of it
+	address   string // where the others reach this worker
+	instance  uint64 // identifies this start of the worker
 	transport *http.Transport
-	slots     chan struct{} // has an element for each request that is being forwarded
-	hops      chan struct{} // has an element for each bulk request to another worker
+	slots     chan struct{} // holds an element for each request being forwarded
+	hops      chan struct{} // holds an element for each bulk request to another worker
 	alone     alone
 }
 
 const (
-	maxForwards      = 1024             // requests under way, and as many bulk requests
+	maxForwards      = 1024             // requests in progress, and as many bulk requests
 	forwardDial      = 3 * time.Second  // to reach another worker
 	forwardWrite     = 10 * time.Second // for each write
-	forwardIdle      = time.Minute      // for which a connection is kept: less than the other worker keeps it
+	forwardIdle      = time.Minute      // how long a connection is kept: shorter than the other worker keeps it
 	forwardKept      = 64               // connections to each worker
-	forwardMargin    = 5 * time.Second  // for the answer, beyond what the push may wait
-	maxAnswer        = 64 << 10         // of another worker, but to bulk requests
+	forwardMargin    = 5 * time.Second  // for the answer, beyond the push's own timeout
+	maxAnswer        = 64 << 10         // from another worker, except to bulk requests
 	maxAnswerHeaders = 16 << 10
 )
 
-// newCluster makes a worker's part of a cluster; bases are what it advertises, and port is its listener's.
+// newCluster makes a worker's part in a cluster. bases are the addresses that it advertises, and port is its listener's.
 func newCluster(o *Cluster, bases []base, scheme, port string, pushTimeout time.Duration) (*cluster, error) {
 	keys, err := seal.New(o.Keys)
 	if err != nil {
@@ -75,7 +75,7 @@ func newCluster(o *Cluster, bases []base, scheme, port string, pushTimeout time.
 	c := &cluster{keys: keys, address: address.scheme + address.rest, slots: make(chan struct{}, maxForwards), hops: make(chan struct{}, maxForwards)}
 	c.alone.turn = make(chan struct{}, 1)
 	var random [8]byte
-	_, _ = rand.Read(random[:]) // it never fails
+	_, _ = rand.Read(random[:]) // never fails
 	c.instance = binary.BigEndian.Uint64(random[:])
 	if _, err := keys.Seal(seal.Place{Address: c.address, ID: nilID}); err != nil {
 		return nil, fmt.Errorf("wspush: Cluster.Address: %w", err)
@@ -106,8 +106,8 @@ func dialForward(ctx context.Context, network, address string) (net.Conn, error)
 	return sent.Conn(forwardConn{conn}), nil
 }
 
-// forwardConn is a connection on which no write takes longer than forwardWrite: the other worker may have stopped reading, and
-// the transport bounds only the wait for an answer, once it has written everything.
+// forwardConn bounds each write to forwardWrite: the other worker may have stopped reading, and the transport bounds only
+// the wait for an answer, after it has written everything.
 type forwardConn struct{ net.Conn }
 
 func (c forwardConn) Write(p []byte) (int, error) {
@@ -118,7 +118,7 @@ func (c forwardConn) Write(p []byte) (int, error) {
 // nilID is an ID that no connection has (RFC 9562 section 5.9).
 const nilID = "00000000-0000-0000-0000-000000000000"
 
-// copied returns a copy that later changes do not reach.
+// copied returns a copy that later changes do not affect.
 func (c *Cluster) copied() *Cluster {
 	if c == nil {
 		return nil
@@ -135,7 +135,7 @@ func (c *Cluster) copied() *Cluster {
 func (c *cluster) sealedID(id string) string {
 	sealed, err := c.keys.Seal(seal.Place{Address: c.address, Instance: c.instance, ID: id})
 	if err != nil {
-		panic(err) // newCluster has tried
+		panic(err) // impossible: newCluster tried
 	}
 	return sealed
 }
@@ -161,7 +161,7 @@ func (w *Worker) locate(ctx context.Context, name string) (conn *Conn, elsewhere
 // errEarlier is for a sealed ID that an earlier start of this worker seems to have made: then its connection has ended.
 var errEarlier = errors.New("wspush: the sealed ID has the address of this worker, but names another start")
 
-// find is locate, but returns errEarlier rather than wait.
+// find is locate, but returns errEarlier instead of waiting.
 func (w *Worker) find(name string) (conn *Conn, elsewhere *seal.Place, err error) {
 	if c, ok := w.Conn(name); ok {
 		return c, nil, nil

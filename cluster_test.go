@@ -600,7 +600,7 @@ func TestForwardedUnderLoad(t *testing.T) {
 func TestClusterOptions(t *testing.T) {
 	keys := [][]byte{clusterKey}
 	for want, opts := range map[string]wspush.WorkerOptions{
-		"Cluster.Keys: there is no key":    {Cluster: &wspush.Cluster{}},
+		"Cluster.Keys: no keys given":      {Cluster: &wspush.Cluster{}},
 		"key 2 has 5 bytes":                {Cluster: &wspush.Cluster{Keys: [][]byte{clusterKey, []byte("short")}}},
 		`Cluster.Address: "ftp://a": `:     {Cluster: &wspush.Cluster{Keys: keys, Address: "ftp://a"}},
 		"Cluster.Address: the address is":  {Cluster: &wspush.Cluster{Keys: keys, Address: "http://a/" + strings.Repeat("a", 1000)}},

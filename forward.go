@@ -18,7 +18,7 @@ import (
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// forward sends a request on to the worker that holds the connection, and gives back its answer.
+// forward sends a request on to the worker that holds the connection, and relays its answer.
 func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t target, to *seal.Place) *problem {
 	c := w.cluster
 	w.shared.count.forwarded.Add(1)
@@ -34,8 +34,9 @@ func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t target, to *
 	defer cancel()
 	defer context.AfterFunc(w.cut, cancel)()
 	if r.Method == http.MethodPost {
-		// A deadline that stayed set would end the request's context while the other worker is waited for.
-		var mu sync.Mutex // guards over: the transport may read the body for longer than this request lasts, and rw be no more
+		// Reset the read deadline once the body is read: it would end the request's context while the other worker is being
+		// waited for.
+		var mu sync.Mutex // guards over: the transport may still read the body after this request has ended, when rw must not be used
 		over := false
 		out.ended = func() {
 			mu.Lock()
@@ -74,7 +75,7 @@ func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t target, to *
 	return p
 }
 
-// logForward records that a request could not be forwarded. Workers come and go; one that is not what it should be is a
+// logForward logs that a request could not be forwarded. Workers come and go, but something else at a worker's address is a
 // mistake.
 func (w *Worker) logForward(to *seal.Place, err error) {
 	level := slog.LevelInfo
@@ -84,11 +85,11 @@ func (w *Worker) logForward(to *seal.Place, err error) {
 	w.shared.log.Log(context.Background(), level, "wspush: a request could not be forwarded", "to", to.Address, "error", err)
 }
 
-// maxForwardBuffer is the largest body that is read before it is sent on: then it can be sent on another connection, where the
-// first turns out to have been closed meanwhile.
+// maxForwardBuffer is the largest body that is read before it is sent on, so that it can be sent again if the connection
+// turns out to be closed.
 const maxForwardBuffer = 16 << 10
 
-// take makes the body of a push that of out: a small one now, another while it comes in.
+// take makes the body of a push the body of out: a small one is read now, a larger one is passed on as it arrives.
 func (out *outgoing) take(rw http.ResponseWriter, r *http.Request) *problem {
 	_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout))
 	if r.ContentLength < 0 || r.ContentLength > maxForwardBuffer {
@@ -104,7 +105,7 @@ func (out *outgoing) take(rw http.ResponseWriter, r *http.Request) *problem {
 	return nil
 }
 
-// bodyProblem is for a body that could not be read to its end.
+// bodyProblem is the answer when a body could not be read to its end.
 func bodyProblem(err error) *problem {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return newProblem(http.StatusRequestTimeout, fmt.Sprintf("the body did not arrive in %v", bodyTimeout))
@@ -112,21 +113,21 @@ func bodyProblem(err error) *problem {
 	return newProblem(http.StatusBadRequest, "the body could not be read to its end")
 }
 
-// forwardedHeader is what of a request's header matters to the worker that serves it.
+// forwardedHeader returns the part of a request's header that matters to the worker that serves it.
 func forwardedHeader(r *http.Request) http.Header {
 	h := http.Header{}
 	if kind := r.Header.Values("Content-Type"); len(kind) > 0 {
 		h["Content-Type"] = kind
 	}
-	if isAmazon(r) { // the rest of it is a secret, or worth nothing
+	if isAmazon(r) { // the rest of the header is secret or useless
 		h.Set("Authorization", amazonScheme)
 	}
 	return h
 }
 
-// problem is outcome as an answer.
+// problem returns outcome as an answer.
 func (out *outgoing) problem(err error) *problem {
-	if failed := out.bodyErr.Load(); failed != nil && *failed != io.EOF { // then it has not got all of the message
+	if failed := out.bodyErr.Load(); failed != nil && *failed != io.EOF { // the worker did not get the whole message
 		return bodyProblem(*failed)
 	}
 	query, _ := url.ParseQuery(out.query)
@@ -136,14 +137,14 @@ func (out *outgoing) problem(err error) *problem {
 	case p.Status == http.StatusGatewayTimeout && out.method != http.MethodPost:
 		p.Detail = "the worker that holds the connection was reached, and has not answered"
 	case errors.Is(err, errRefused):
-		p.Detail = "what listens at the address of the connection's worker is no worker with the same keys and the right time, and refuses the request; nothing was written"
+		p.Detail = "the process at the address of the connection's worker refused the request, and is not a worker with the same keys and the right time; nothing was written"
 	case errors.Is(err, errNotWorker):
-		p.Detail = "what listens at the address of the connection's worker does not prove to be a worker with the same keys and the right time: it may be a proxy that has passed the message on"
+		p.Detail = "the process at the address of the connection's worker did not prove that it is a worker with the same keys and the right time: it may be a proxy that passed the message on"
 	}
 	return p
 }
 
-// enter takes one of the slots for requests to other workers.
+// enter takes one of the slots for requests to other workers, and reports whether there was one.
 func (c *cluster) enter() bool {
 	select {
 	case c.slots <- struct{}{}:
@@ -191,7 +192,7 @@ func (w *Worker) pushElsewhere(ctx context.Context, to *seal.Place, sealedID str
 	}
 	err = answer.err()
 	if deadline, ok := ctx.Deadline(); ok && errors.Is(err, ErrBusy) && time.Until(deadline) < 2*forwardReserve {
-		<-ctx.Done() // it was withdrawn for that
+		<-ctx.Done() // it was withdrawn because of the deadline
 		return Receipt{}, ctx.Err()
 	}
 	milliseconds, _ := strconv.ParseFloat(answer.header.Get("Wspush-Rtt"), 64)
@@ -237,5 +238,5 @@ func (w *Worker) sendInProcess(ctx context.Context, out *outgoing) (*answer, err
 	return nil, err
 }
 
-// forwardReserve is how much of the caller's time is left for the answer to come back.
+// forwardReserve is the part of the caller's time that is left for the answer to come back.
 const forwardReserve = 20 * time.Millisecond

@@ -8,22 +8,22 @@ import (
 	"time"
 )
 
-// hopHeader is the header by which a worker proves to another that it has let a request in, and the other that the answer is
-// its own. To anyone else it says nothing.
+// hopHeader carries the proof by which a worker shows another that it has admitted a request, and the other that the answer
+// is its own. It is opaque to everyone else.
 const hopHeader = "Wspush-Hop"
 
-// hopSkew is how far the clocks of two workers may be apart. A proof that somebody has seen is good for twice that: for a request
-// to the same worker that is the same but for its body.
+// hopSkew is how far two workers' clocks may be apart. Someone who has seen a proof can use it for twice as long, but only
+// for a request to the same worker that differs at most in its body.
 const hopSkew = 5 * time.Minute
 
-// hop is a request that another worker has sent.
+// hop is the kind of a request from another worker.
 type hop string
 
 const (
 	noHop        hop = ""
 	hopHTTP      hop = "http"      // for a publisher
-	hopInProcess hop = "inprocess" // for its own process: it knows no path
-	hopProbe     hop = "probe"     // to find out who answers
+	hopInProcess hop = "inprocess" // for its own process, which knows no path
+	hopProbe     hop = "probe"     // to find out which worker answers
 )
 
 var (
@@ -31,20 +31,20 @@ var (
 	errHopClock = errors.New("the request is from a worker whose clock is minutes off")
 )
 
-// proveHop makes the proof that goes with a request to the worker with that address.
+// proveHop makes the proof that accompanies a request to the worker with that address.
 func (c *cluster) proveHop(kind hop, address, method, name, query string) (header, proof string) {
 	at := strconv.FormatInt(time.Now().Unix(), 10)
 	proof = c.keys.Prove(hopMessage(kind, at, address, method, name, query))
 	return strings.Join([]string{string(kind), at, address, proof}, " "), proof
 }
 
-// hopMessage is what the proof is of: a request to this worker, with this method, that names this connection, and has this
-// query. So whoever gets to see one, such as what listens now where a worker did, can use it nowhere else.
+// hopMessage is what the proof covers: a request to this worker, with this method, connection and query. So anyone who sees
+// a proof, such as a process that now listens where a worker did, can use it for nothing else.
 func hopMessage(kind hop, at, address, method, name, query string) string {
 	return strings.Join([]string{"request", string(kind), at, address, method, name, query}, "\n")
 }
 
-// proveAnswer makes the header of the answer to a request with this proof: who answers.
+// proveAnswer returns the header that proves which worker answers the request with this proof.
 func (c *cluster) proveAnswer(proof string) string {
 	instance := strconv.FormatUint(c.instance, 16)
 	return instance + " " + c.keys.Prove(answerMessage(instance, proof))
@@ -54,7 +54,7 @@ func answerMessage(instance, proof string) string {
 	return strings.Join([]string{"answer", instance, proof}, "\n")
 }
 
-// verifyAnswer returns who has answered a request with this proof, if that is a worker with the same keys.
+// verifyAnswer returns which worker answered the request with this proof, if it has the same keys.
 func (c *cluster) verifyAnswer(header http.Header, proof string) (instance uint64, ok bool) {
 	text, answerProof, _ := strings.Cut(header.Get(hopHeader), " ")
 	if !c.keys.Verify(answerMessage(text, proof), answerProof) {
@@ -64,7 +64,7 @@ func (c *cluster) verifyAnswer(header http.Header, proof string) (instance uint6
 	return instance, err == nil
 }
 
-// readHop reads whether another worker has sent the request, and if so proves the answer. Without a Cluster nobody can.
+// readHop reads whether another worker sent the request, and if so proves the answer. Without a Cluster it returns noHop.
 func (w *Worker) readHop(answer http.Header, r *http.Request) (hop, error) {
 	header := r.Header.Get(hopHeader)
 	if header == "" || w.cluster == nil {

@@ -23,34 +23,34 @@ type outgoing struct {
 	kind   hop
 	method string
 	place  *seal.Place
-	path   string // at which the connection must live
+	path   string // the path that the connection must have
 	name   string // a sealed ID, or the marker of a bulk request
 	query  string
 	header http.Header
-	body   io.Reader // nil if there is none
-	length int64     // of it; negative: unknown
+	body   io.Reader // nil for none
+	length int64     // the body's; negative if unknown
 
-	isSent  bool                  // something of it may have been
-	begun   atomic.Bool           // the body has, if it is one that is sent while it comes in
-	bodyErr atomic.Pointer[error] // how that ended
-	ended   func()                // called when it has come in to its end
+	isSent  bool                  // a part of the request may have been sent
+	begun   atomic.Bool           // a body that is passed on as it arrives has been begun
+	bodyErr atomic.Pointer[error] // the error that ended reading such a body
+	ended   func()                // called when such a body has been read to its end
 }
 
-// answer is another worker's, whole.
+// answer is another worker's whole answer.
 type answer struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// errNotWorker is for an answer without a proof. errRefused is one by which something has refused the request, rather than
-// passed it on: a proxy in front of the worker may have, and then given up.
+// errNotWorker is for an answer without a proof. errRefused is for one whose status shows that the request was refused, not
+// passed on; with other statuses, a proxy in front of the worker may have passed it on and then given up.
 var (
-	errNotWorker = errors.New("what listens there does not prove to be a worker with the same keys, whose clock is right")
-	errRefused   = fmt.Errorf("%w, and refuses", errNotWorker)
+	errNotWorker = errors.New("the process there did not prove that it is a worker with the same keys and the right time")
+	errRefused   = fmt.Errorf("%w, and refused", errNotWorker)
 )
 
-// notWorker is the error for an answer without a proof.
+// notWorker returns the error for an answer without a proof.
 func notWorker(status int) error {
 	if status >= 300 && status < 500 && status != http.StatusRequestTimeout && status != http.StatusRequestEntityTooLarge {
 		return errRefused
@@ -58,19 +58,19 @@ func notWorker(status int) error {
 	return errNotWorker
 }
 
-// send sends a request to another worker and reads the answer. If that fails, problem or outcome tells what it means.
+// send sends a request to another worker and reads the answer. After an error, problem or outcome says what it means.
 func (c *cluster) send(ctx context.Context, out *outgoing) (*answer, error) {
 	resp, instance, err := c.do(ctx, c.transport, out)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode < 300 && instance != out.place.Instance { // no other can have done it
+	if resp.StatusCode < 300 && instance != out.place.Instance { // no other instance can have done it
 		return nil, errNotWorker
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	if err != nil || len(body) > maxAnswer {
-		return nil, errors.Join(err, errors.New("its answer could not be read to the end"))
+		return nil, errors.Join(err, errors.New("its answer could not be read to its end"))
 	}
 	header := http.Header{}
 	for name, values := range resp.Header {
@@ -84,13 +84,13 @@ func (c *cluster) send(ctx context.Context, out *outgoing) (*answer, error) {
 	return &answer{resp.StatusCode, header, body}, nil
 }
 
-// notRelayed are headers of an answer that concern only the connection on which it came (RFC 9110 section 7.6.1).
+// notRelayed are headers that concern only the connection on which an answer came (RFC 9110 section 7.6.1).
 var notRelayed = []string{"Connection", "Content-Length", "Date", "Keep-Alive", "Transfer-Encoding", "Upgrade", hopHeader}
 
-// maxStale is how many connections may turn out to have been closed by the other worker before anything was sent.
+// maxStale is how many connections may turn out to be closed before anything was sent.
 const maxStale = 8
 
-// do sends a request, and returns the answer and which worker has proved to have given it.
+// do sends a request, and returns the answer and the worker that proved to have given it.
 func (c *cluster) do(ctx context.Context, transport *http.Transport, out *outgoing) (_ *http.Response, instance uint64, err error) {
 	for range maxStale {
 		r, proof, err := c.request(out)
@@ -121,7 +121,7 @@ func (c *cluster) do(ctx context.Context, transport *http.Transport, out *outgoi
 
 var errStale = errors.New("it closes every connection")
 
-// request makes the request, without its body, and the proof that an answer must refer to.
+// request makes the request without its body, and the proof that an answer must refer to.
 func (c *cluster) request(out *outgoing) (r *http.Request, proof string, err error) {
 	scheme, rest, _ := strings.Cut(out.place.Address, "://")
 	at := base{scheme + "://", rest}
@@ -140,7 +140,7 @@ func (c *cluster) request(out *outgoing) (r *http.Request, proof string, err err
 	return r, proof, nil
 }
 
-// setBody gives r the body. There is no GetBody: with it, the transport may send it again after an HTTP/2 reset.
+// setBody sets r's body, but not GetBody, with which the transport might send it again after an HTTP/2 reset.
 func (out *outgoing) setBody(r *http.Request) {
 	whole, ok := out.body.(*bytes.Buffer)
 	switch {
@@ -151,7 +151,7 @@ func (out *outgoing) setBody(r *http.Request) {
 	}
 }
 
-// sentBody is a body on its way through. Closing it leaves what it is read from to net/http.
+// sentBody is a body passed on as it arrives. Closing it does nothing: net/http closes the source.
 type sentBody struct{ out *outgoing }
 
 func (b sentBody) Read(p []byte) (int, error) {
@@ -177,14 +177,14 @@ func (out *outgoing) bodyEnded() bool {
 	return err != nil && *err == io.EOF
 }
 
-// givenUp reports whether it was the publisher that had the other worker get no message: it has not sent all of it, or has left,
-// with ctx, before the request was sent.
+// givenUp reports whether it is the publisher's doing that the other worker got no message: it did not send all of it, or
+// left, with ctx, before the request was sent.
 func (out *outgoing) givenUp(ctx context.Context) bool {
 	failed := out.bodyErr.Load()
 	return failed != nil && *failed != io.EOF || ctx.Err() != nil && !out.isSent
 }
 
-// outcome is what the failure to send a request to another worker means to its publisher.
+// outcome returns what a failure to send a request means to the publisher.
 func (out *outgoing) outcome(err error) error {
 	switch {
 	case errors.Is(err, errRefused), !out.isSent:
@@ -194,13 +194,13 @@ func (out *outgoing) outcome(err error) error {
 	}
 }
 
-// err is what Push returns for an answer.
+// err returns the error that Push returns for an answer.
 func (a *answer) err() error {
 	if a.status == http.StatusNoContent {
 		return nil
 	}
 	var p problem
-	_ = json.Unmarshal(a.body, &p) // what it lacks is not needed
+	_ = json.Unmarshal(a.body, &p) // missing members are not needed
 	switch {
 	case a.status == http.StatusGatewayTimeout && p.Connection == "gone":
 		return errUnknownGone

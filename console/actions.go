@@ -12,33 +12,33 @@ import (
 )
 
 const (
-	maxRequest  = 2 << 20          // bytes: 1 MiB of a message, in base64, and some
-	pushTimeout = 10 * time.Second // for a push to be written, and confirmed
+	maxRequest  = 2 << 20          // bytes: a message of 1 MiB in base64, with room to spare
+	pushTimeout = 10 * time.Second // for a push to be written and confirmed
 )
 
-// request is the body of a push or a disconnect.
+// request is the body of a push or disconnect request.
 type request struct {
 	Connection string `json:"connection"` // its handle
 
-	// Of a push: either of the two.
+	// For a push: one of the two.
 	Text   *string `json:"text"`
 	Binary []byte  `json:"binary"` // in base64
 
-	// Of a disconnect.
+	// For a disconnect.
 	Code   int    `json:"code"`
 	Reason string `json:"reason"`
 }
 
-// answer is what became of it.
+// answer is the response: the outcome of the request.
 type answer struct {
 	Outcome     string  `json:"outcome"`               // received, closed, or failed
-	RoundTripMS float64 `json:"roundTripMs,omitempty"` // of what is received
-	Detail      string  `json:"detail,omitempty"`      // of what failed
+	RoundTripMS float64 `json:"roundTripMs,omitempty"` // if received
+	Detail      string  `json:"detail,omitempty"`      // if failed
 }
 
 var errNoMessage = errors.New("the request has neither text nor binary")
 
-// servePush pushes a message, and answers when the client has read it.
+// servePush pushes a message and answers once the client has read it.
 func (c *Console) servePush(w http.ResponseWriter, r *http.Request) {
 	c.act(w, r, "push", func(req request, conn *wspush.Conn) (answer, []any) {
 		typ, data := wspush.Binary, req.Binary
@@ -70,14 +70,14 @@ func outcome(success string, err error, rtt time.Duration) answer {
 	return answer{Outcome: success, RoundTripMS: float64(rtt) / float64(time.Millisecond)}
 }
 
-// act has do done to the connection that the request names, logs it, and answers 200 with what became of it. Any other status
-// means that nothing was done.
+// act runs do on the connection named in the request, logs it, and answers 200 with the outcome. Any other status means that
+// nothing was done.
 func (c *Console) act(w http.ResponseWriter, r *http.Request, what string, do func(request, *wspush.Conn) (answer, []any)) {
 	if c.opts.ReadOnly {
 		http.Error(w, "this console is read-only", http.StatusForbidden)
 		return
 	}
-	// A form of a foreign page could not say this, whatever the browser: one more lock on the same door.
+	// An HTML form on another site cannot send this type in any browser: a second lock on the same door.
 	if typ, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); typ != "application/json" {
 		http.Error(w, "the request must be application/json", http.StatusUnsupportedMediaType)
 		return
@@ -93,12 +93,12 @@ func (c *Console) act(w http.ResponseWriter, r *http.Request, what string, do fu
 	}
 	conn, ok := c.worker.Conn(c.handles.id(req.Connection))
 	if !ok {
-		http.Error(w, "this console knows no such connection: it has ended, or is another worker's", http.StatusGone)
+		http.Error(w, "this console knows no such connection: it has ended, or belongs to another worker", http.StatusGone)
 		return
 	}
 	var user []any
 	if c.opts.User != nil {
-		user = []any{"user", c.opts.User(r)} // now: if it panics, nothing is done that the log does not have
+		user = []any{"user", c.opts.User(r)} // before do, so that a panic cannot leave an action unlogged
 	}
 	a, about := do(req, conn)
 	about = append(about, user...)

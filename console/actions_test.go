@@ -31,7 +31,7 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// audited makes a site whose log is kept, with one client, which the page shows.
+// audited makes a site with a kept log and one client, which the page shows.
 func audited(t *testing.T, opts console.Options) (s *site, client *testutil.Client, id, handle string, log *buffer) {
 	t.Helper()
 	log = new(buffer)
@@ -112,10 +112,10 @@ func TestDisconnect(t *testing.T) {
 	}
 }
 
-// What cannot be done is said, and is not done.
+// An invalid request gets an error and changes nothing.
 func TestRefusedActions(t *testing.T) {
 	s, client, id, handle, _ := audited(t, console.Options{})
-	other := newSite(t, nil) // whose handles mean nothing here
+	other := newSite(t, nil) // its handles mean nothing here
 	_, _ = other.connect(testutil.Options{})
 	foreign := other.open()
 	foreign.until("the connection", func(update) bool { return len(foreign.order) == 1 })
@@ -162,7 +162,7 @@ func TestReadOnly(t *testing.T) {
 		}
 	}
 	if _, live := s.worker.Conn(id); !live || s.worker.Stats().Written != 0 {
-		t.Error("it was done all the same")
+		t.Error("the request was carried out nevertheless")
 	}
 	if p := s.open(); !strings.Contains(p.greeting, `"readOnly":true`) {
 		t.Errorf("the page is not told: %s", p.greeting)
@@ -173,7 +173,7 @@ func TestReadOnly(t *testing.T) {
 	client.Close()
 }
 
-// Who it is that acts is asked first: a panic there leaves nothing done, for it would not be in the log.
+// User is called first: if it panics, nothing is done, since the log could not say who did it.
 func TestUserPanics(t *testing.T) {
 	s := newSite(t, &console.Options{User: func(*http.Request) string { panic("no user") }})
 	client, id := s.connect(testutil.Options{})
@@ -181,14 +181,14 @@ func TestUserPanics(t *testing.T) {
 	p.until("the connection", func(update) bool { return len(p.order) == 1 })
 	func() {
 		defer func() {
-			if recover() == nil { // net/http recovers it, and logs it
-				t.Error("there was no panic: a test of nothing")
+			if recover() == nil { // net/http recovers and logs it
+				t.Error("there was no panic, so this tests nothing")
 			}
 		}()
 		s.post("/disconnect", `{"connection":"`+p.handleOf(id)+`","code":1000}`)
 	}()
 	if _, live := s.worker.Conn(id); !live {
-		t.Error("the connection was closed, and nobody knows by whom")
+		t.Error("the connection was closed although the log cannot say by whom")
 	}
 	client.Close()
 }

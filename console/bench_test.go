@@ -8,8 +8,8 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// BenchmarkView measures what it takes to answer a page that asks for another order, with 10,000 connections: to look through
-// all of them, and to tell it of 200.
+// BenchmarkView measures answering a page that asks for another order, with 10,000 connections: looking through all of them and
+// sending 200.
 func BenchmarkView(b *testing.B) {
 	s := newSite(b, &console.Options{Label: func(c *wspush.Conn) string { return "user " + c.String() }})
 	for range 10_000 {

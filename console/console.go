@@ -13,50 +13,50 @@ import (
 	"github.com/wspush/wspush"
 )
 
-// Options are the settings of a Console. The zero value of each field, and a nil *Options, mean the default. New copies and
-// checks them once.
+// Options configures a Console. A nil *Options, and the zero value of each field, mean the defaults. New copies and checks the
+// options once.
 type Options struct {
-	// ReadOnly takes the box and the button away: pushes and disconnects are refused with 403. The default is false.
+	// ReadOnly hides the push box and the disconnect button, and refuses both requests with 403. The default is false.
 	ReadOnly bool
 
-	// Hosts are the names by which browsers reach the console when they differ from what the server itself is asked for, such
-	// as those of a proxy on the same machine: "admin.example.com", "admin.example.com:8443". The default is none: on
-	// loopback, only localhost and addresses of loopback are answered to, and the page must be of the host that it asks.
+	// Hosts lists the names by which browsers reach the console, if they differ from the Host that the server sees, as behind a
+	// proxy on the same machine: "admin.example.com", "admin.example.com:8443". The default is none: on loopback the console then
+	// answers only to localhost and loopback addresses, and requests from a page must go to the page's own host.
 	Hosts []string
 
-	// Label returns what the application calls a connection, such as its user's name, which the page shows, as text, and
-	// searches. It is called once or more for each connection while a page is open, from any goroutine; the page waits for it.
-	// A panic is logged, and the label then empty. The default is none.
+	// Label returns the application's name for a connection, such as its user's name. The page shows it as text and searches
+	// it. It is called at least once for each connection while a page is open, from any goroutine, and the page waits for it. A
+	// panic is logged and leaves the label empty. The default is none.
 	Label func(c *wspush.Conn) string
 
-	// User returns who is at the page that sent a request, as the application's authentication knows it, for the log. It is
-	// called before each push and each disconnect. The default is none: only the request's RemoteAddr is logged.
+	// User returns the name of the operator who sent a request, as the application's authentication knows it, for the log. It
+	// is called before each push and each disconnect. The default is none: only the request's RemoteAddr is logged.
 	User func(r *http.Request) string
 
-	// Logger gets a record, at Info, for each push and each disconnect: what, to which connection (the first 8 digits of its
-	// ID), by whom. The message is not logged. The default is slog.Default(), as it is in New.
+	// Logger receives a record at level Info for each push and each disconnect: the action, the connection (the first 8 digits
+	// of its ID) and the operator. The message itself is not logged. The default is slog.Default(), read once by New.
 	Logger *slog.Logger
 }
 
-// A Console is a page for operators of one worker, an http.Handler. It has no authentication: whoever reaches it can push to
-// every client and disconnect it. It is safe for concurrent use.
+// A Console is an http.Handler that serves a page for the operators of one worker. It has no authentication: anyone who reaches
+// it can push to every client and disconnect every client. It is safe for concurrent use.
 type Console struct {
 	worker  *wspush.Worker
-	name    string // a random one
+	name    string // random
 	opts    Options
 	page    *page
 	guard   *guard
 	handles handles
 	feed    *feed
-	own     *wspush.Worker // whose connections are pages
+	own     *wspush.Worker // its connections are pages
 	socket  *wspush.Handler
 }
 
-// maxPages is how many pages may be open at a time.
+// maxPages is how many pages may be open at once.
 const maxPages = 64
 
-// New makes a Console for worker. It starts nothing: what runs while a page is open ends when the last one is closed, and with
-// Shutdown. It returns an error if an option makes no sense.
+// New makes a Console for worker. It starts no goroutine: those that run while a page is open end when the last page closes, or
+// on Shutdown. It returns an error if an option is invalid.
 func New(worker *wspush.Worker, opts *Options) (*Console, error) {
 	if worker == nil {
 		return nil, errors.New("console: New needs a Worker")
@@ -73,7 +73,7 @@ func New(worker *wspush.Worker, opts *Options) (*Console, error) {
 		return nil, err
 	}
 	c.feed = newFeed(worker, c.labelOf)
-	// Nobody pushes to pages from outside, so this worker's addresses lead nowhere (RFC 2606), and pages are not told theirs.
+	// Nobody pushes to pages from outside, so this worker's addresses lead nowhere (RFC 2606), and pages are not told them.
 	c.own, err = wspush.NewWorker(&wspush.WorkerOptions{
 		NoListen: true, Advertise: []string{"console.invalid"}, MaxConns: maxPages, Logger: slog.New(warnings{c.opts.Logger.Handler()}),
 	})
@@ -86,8 +86,8 @@ func New(worker *wspush.Worker, opts *Options) (*Console, error) {
 	return c, nil
 }
 
-// ServeHTTP answers what a path ends in: the page at a slash, and what the page asks for below it. Anything else is redirected
-// to the page.
+// ServeHTTP looks only at the last segment of the path: a trailing slash gets the page, and the page's own requests are found
+// below it. Anything else is redirected to the page.
 func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	setHeader(w.Header())
 	if err := c.guard.check(r); err != nil {
@@ -95,7 +95,7 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	path := r.URL.Path
-	if path == "" { // http.StripPrefix has taken all of it
+	if path == "" { // http.StripPrefix removed all of it
 		if u, err := url.ParseRequestURI(r.RequestURI); err == nil {
 			path = u.Path
 		}
@@ -110,14 +110,14 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "disconnect":
 		only(http.MethodPost, c.serveDisconnect)(w, r)
 	default:
-		// Not with http.Redirect, which would make an absolute path of what may have been stripped of its prefix. With
-		// "./", a colon in the segment makes no scheme of it.
+		// http.Redirect would make the path absolute, although a prefix may have been stripped from it. The "./" keeps a colon
+		// in the segment from being read as a scheme.
 		w.Header().Set("Location", "./"+url.PathEscape(last)+"/")
 		w.WriteHeader(http.StatusTemporaryRedirect)
 	}
 }
 
-// only answers 405 to any other method, but for HEAD where there is GET.
+// only answers any other method with 405, except that HEAD passes for GET.
 func only(method string, h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != method && (r.Method != http.MethodHead || method != http.MethodGet) {
@@ -129,11 +129,11 @@ func only(method string, h http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// Shutdown closes the pages that are open, with 1012, refuses new ones, and waits for what runs for them, or until ctx ends: then it
-// returns ctx's error. Call it after Worker.Shutdown, so that pages show the draining, and before http.Server.Shutdown. It
-// may be called again.
+// Shutdown closes the open pages with code 1012, refuses new ones, and waits until their goroutines have ended or ctx ends;
+// then it returns ctx's error. Call it after Worker.Shutdown, so that pages show the draining, and before http.Server.Shutdown.
+// It may be called more than once.
 //
-// Pages are also closed when the worker has shut down; what runs for them then ends by itself.
+// Pages also close when the worker has shut down; their goroutines then end on their own.
 func (c *Console) Shutdown(ctx context.Context) error {
 	if err := c.own.Shutdown(ctx); err != nil {
 		return err
@@ -141,7 +141,7 @@ func (c *Console) Shutdown(ctx context.Context) error {
 	return c.feed.close(ctx)
 }
 
-// labelOf returns what the application calls conn.
+// labelOf returns the application's name for conn, or "" if Label panics.
 func (c *Console) labelOf(conn *wspush.Conn) (label string) {
 	if c.opts.Label == nil {
 		return ""
@@ -155,7 +155,8 @@ func (c *Console) labelOf(conn *wspush.Conn) (label string) {
 	return c.opts.Label(conn)
 }
 
-// warnings is a slog.Handler for what the pages' own worker has to say: it is not the application's.
+// warnings passes on only warnings and errors: the pages' own worker is an implementation detail, and its routine records are
+// none of the application's business.
 type warnings struct{ slog.Handler }
 
 func (w warnings) Enabled(ctx context.Context, level slog.Level) bool {

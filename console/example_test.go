@@ -11,7 +11,7 @@ import (
 	"github.com/wspush/wspush/console"
 )
 
-// The console behind an application's own login: here HTTP's basic authentication, in place of whatever the application has.
+// The console behind an application's own login; here HTTP basic authentication stands in for it.
 func Example() {
 	worker, err := wspush.NewWorker(nil)
 	if err != nil {
@@ -32,7 +32,7 @@ func Example() {
 	defer c.Shutdown(context.Background())
 
 	mux := http.NewServeMux()
-	mux.Handle("/debug/wspush/", onlyOperators(c)) // never the console alone
+	mux.Handle("/debug/wspush/", onlyOperators(c)) // never without the login
 
 	for _, password := range []string{"guess", "a long secret"} {
 		r := httptest.NewRequest(http.MethodGet, "/debug/wspush/", nil)
@@ -46,7 +46,7 @@ func Example() {
 	// 200
 }
 
-// onlyOperators stands for the application's own authentication: whoever gets past it can push to every client.
+// onlyOperators stands for the application's own authentication: anyone who gets past it can push to every client.
 func onlyOperators(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if name, password, _ := r.BasicAuth(); !isOperator(name, password) {

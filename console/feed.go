@@ -10,50 +10,50 @@ import (
 )
 
 const (
-	interval   = 500 * time.Millisecond // between two looks at the worker
+	interval   = 500 * time.Millisecond // between two snapshots of the worker
 	maxSamples = 360                    // kept for the charts: three minutes
 )
 
-// feed looks at the worker for as long as there are pages, for all of them together.
+// feed takes snapshots of the worker on behalf of all pages, while there are any.
 type feed struct {
 	worker *wspush.Worker
 	label  func(*wspush.Conn) string
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below, except running
 	closed  bool
 	pages   int
 	latest  *snapshot
-	stop    context.CancelFunc // ends the looking; nil while there are no pages
+	stop    context.CancelFunc // stops look; nil while there are no pages
 	before  stats.Snapshot     // of the last sample
 	samples []sample           // the last ones, also of earlier pages: rates are right across the gap
 
-	running sync.WaitGroup // the looking, and the pages' goroutines; nothing is added once closed is set
+	running sync.WaitGroup // look and the pages' goroutines; nothing is added once closed is set
 }
 
-// snapshot is what there was at one time. It is never written to again.
+// snapshot is the worker's state at one moment. It is immutable.
 type snapshot struct {
-	at         time.Time // zero: nobody has looked yet
+	at         time.Time // zero: nothing has been seen yet
 	entries    []*entry
 	sample     sample
 	stats      stats.Snapshot
 	isDraining bool
-	next       chan struct{} // closed when there is a newer one
+	next       chan struct{} // closed when a newer snapshot exists
 }
 
-// isOver reports whether the worker has shut down: nothing will change any more.
+// isOver reports whether the worker has shut down, so that nothing will change any more.
 func (s *snapshot) isOver() bool {
 	return s.isDraining && s.sample.Connections == 0 && len(s.entries) == 0
 }
 
-// nothing is what has been seen before anybody has looked.
+// nothing is the snapshot before the first look.
 func nothing() *snapshot { return &snapshot{next: make(chan struct{})} }
 
 func newFeed(worker *wspush.Worker, label func(*wspush.Conn) string) *feed {
 	return &feed{worker: worker, label: label, latest: nothing()}
 }
 
-// enter runs page in a goroutine of its own, unless the feed is closed. The first page has the looking begin, and when the last
-// one returns, it ends.
+// enter runs page in its own goroutine, unless the feed is closed. The first page starts look, and the last one to return stops
+// it.
 func (f *feed) enter(page func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -77,11 +77,11 @@ func (f *feed) leave() {
 	if f.pages--; f.pages == 0 {
 		f.stop()
 		f.stop = nil
-		f.latest = nothing() // holds no connections, and is not taken for news by the next page
+		f.latest = nothing() // keeps no connections alive, and the next page does not take it for news
 	}
 }
 
-// close waits until nothing runs, or ctx ends. The pages' connections have ended, and with them the pages.
+// close waits until nothing runs or ctx ends. Call it once the pages' connections have ended, since that ends the pages.
 func (f *feed) close(ctx context.Context) error {
 	f.mu.Lock()
 	f.closed = true
@@ -99,7 +99,7 @@ func (f *feed) close(ctx context.Context) error {
 	}
 }
 
-// look makes snapshots until ctx ends.
+// look takes snapshots until ctx ends.
 func (f *feed) look(ctx context.Context) {
 	t := newTable(f.label)
 	for {
@@ -114,11 +114,11 @@ func (f *feed) look(ctx context.Context) {
 	}
 }
 
-// publish lets pages see s.
+// publish shows s to the pages.
 func (f *feed) publish(ctx context.Context, s *snapshot) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if ctx.Err() != nil { // another one may have begun to look
+	if ctx.Err() != nil { // another look may have started
 		return
 	}
 	s.sample = newSample(s.at, &s.stats, &f.before)
@@ -128,7 +128,7 @@ func (f *feed) publish(ctx context.Context, s *snapshot) {
 	f.latest = s
 }
 
-// now returns the latest snapshot, and the samples up to it.
+// now returns the latest snapshot and the samples up to it.
 func (f *feed) now() (*snapshot, []sample) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

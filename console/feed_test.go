@@ -19,14 +19,13 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// A page is told of a connection half a second after it has come, and of its end half a second after that; what has not changed
-// is not told again.
+// A page learns of a connection within half a second of its start, and of its end likewise; unchanged state is not sent again.
 func TestFeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, &console.Options{Label: func(*wspush.Conn) string { return "Ada <b>" }})
 		p := s.open()
 		if u := p.next(); u.Total != 0 || len(u.Samples) != 1 || u.Order == nil {
-			t.Errorf("before anyone has come: %+v", u)
+			t.Errorf("before any client: %+v", u)
 		}
 		came := time.Now()
 		client, id := s.connect(testutil.Options{Path: "/chat?secret=1", Header: http.Header{"User-Agent": {"Firefox"}}})
@@ -43,21 +42,21 @@ func TestFeed(t *testing.T) {
 			t.Errorf("the row is %+v", r)
 		}
 		if u := p.next(); u.Rows != nil || u.Order != nil || u.Totals != nil || len(u.Samples) != 1 {
-			t.Errorf("nothing has changed, and the page is told %+v", u)
+			t.Errorf("nothing changed, but the page was told %+v", u)
 		}
 		client.Send(testutil.Text, []byte("hello"))
 		if u := p.next(); len(u.Rows) != 1 || u.Rows[0].Active <= r.Active || u.Rows[0].Handle != "" || u.Order != nil {
-			t.Errorf("the client has sent something, and the page is told %+v", u)
+			t.Errorf("the client sent a message, but the page was told %+v", u)
 		}
 		client.Close()
 		if u := p.next(); u.Total != 0 || len(u.Order) != 0 || u.Order == nil || u.Totals == nil {
-			t.Errorf("the client has left, and the page is told %+v", u)
+			t.Errorf("the client left, but the page was told %+v", u)
 		}
 		p.client.Close()
 	})
 }
 
-// The page's filter and order are the server's work.
+// The server filters and sorts.
 func TestViews(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		labels := map[string]string{"/b": "bob", "/a": "Alice", "/c": "carol"}
@@ -105,9 +104,9 @@ func TestViews(t *testing.T) {
 		}
 		p.ask(`{"seq":9,"sort":"pending"}`)
 		ties := slices.Clone(p.order)
-		p.ask(`{"seq":10,"sort":"rtt","desc":true}`) // which takes no time in a bubble, so all are the same again
+		p.ask(`{"seq":10,"sort":"rtt","desc":true}`) // round trips take no time in a bubble, so all are equal again
 		if slices.Reverse(ties); len(ties) != 3 || !slices.Equal(p.order, ties) {
-			t.Errorf("those that are the same are in order %v, and backwards %v", ties, p.order)
+			t.Errorf("equal ones come in order %v, and descending in order %v", ties, p.order)
 		}
 		p.client.Close()
 		for _, c := range clients {
@@ -116,7 +115,7 @@ func TestViews(t *testing.T) {
 	})
 }
 
-// The details of a connection are told for as long as the page asks for them, whether or not it is among those listed.
+// The page gets a connection's details for as long as it asks for them, whether or not the connection is listed.
 func TestDetails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, nil)
@@ -148,7 +147,7 @@ func TestWrongQuestions(t *testing.T) {
 	}
 }
 
-// No ID is in anything that is sent to a page, in full or in part beyond its first 8 digits, or in the log.
+// Neither the messages to a page nor the log contain more of an ID than its first 8 digits.
 func TestNoIDLeaves(t *testing.T) {
 	var log buffer
 	s := newSite(t, &console.Options{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
@@ -181,7 +180,7 @@ func TestNoIDLeaves(t *testing.T) {
 		for _, said := range slices.Concat(p.sent, answers, []string{log.String()}) {
 			for _, part := range []string{id, id[9:23], id[24:], strings.ReplaceAll(id, "-", "")} {
 				if strings.Contains(said, part) {
-					t.Fatalf("%s of %s is in %s", part, id, said)
+					t.Fatalf("%s of %s appears in %s", part, id, said)
 				}
 			}
 		}
@@ -189,7 +188,7 @@ func TestNoIDLeaves(t *testing.T) {
 	p.client.Close()
 }
 
-// A page that does not read holds up nobody, and when it reads again it is told what there is by then, not what there was.
+// A page that does not read blocks nobody, and when it reads again it gets the present state, not the past.
 func TestSlowPage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, nil)
@@ -213,7 +212,7 @@ func TestSlowPage(t *testing.T) {
 	})
 }
 
-// Nothing runs, and nothing is looked at, while no page is open: before the first, and after the last.
+// No goroutine runs and no snapshot is taken while no page is open: before the first, and after the last.
 func TestNobodyLooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var looks atomic.Int64
@@ -223,7 +222,7 @@ func TestNobodyLooks(t *testing.T) {
 			client, _ := s.connect(testutil.Options{})
 			clients = append(clients, client)
 		}
-		look := func() { // two pages, of which one closes before the other
+		look := func() { // two pages, one of which closes before the other
 			before := looks.Load()
 			p, q := s.open(), s.open()
 			p.next()
@@ -233,7 +232,7 @@ func TestNobodyLooks(t *testing.T) {
 			q.client.Close()
 			synctest.Wait()
 			if looks.Load() == before {
-				t.Error("with two pages open nobody has looked: a test of nothing")
+				t.Error("no snapshot with two pages open, so this tests nothing")
 			}
 		}
 		idle := func(when string) {
@@ -241,7 +240,7 @@ func TestNobodyLooks(t *testing.T) {
 			connect()
 			testutil.Pass(10 * time.Second)
 			if looks.Load() != before {
-				t.Errorf("%s it is looked", when)
+				t.Errorf("%s a snapshot was taken", when)
 			}
 		}
 		idle("before a page is open")
@@ -255,7 +254,7 @@ func TestNobodyLooks(t *testing.T) {
 	})
 }
 
-// The charts of a page begin with what earlier pages have seen.
+// A page's charts begin with the samples taken for earlier pages.
 func TestHistory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, nil)
@@ -287,7 +286,8 @@ func TestHistory(t *testing.T) {
 	})
 }
 
-// Pages see the worker's Shutdown, are closed at its end, and then nothing runs any more, though nobody has shut down the console.
+// Pages see the worker's Shutdown and are closed at its end; then nothing runs any more, even though the console itself was not
+// shut down.
 func TestWorkerShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		quiet := slog.New(slog.DiscardHandler)
@@ -329,7 +329,7 @@ func TestWorkerShutdown(t *testing.T) {
 	})
 }
 
-// A worker that shuts down while nobody is connected closes the pages as well.
+// A worker that shuts down without clients closes the pages as well.
 func TestShutdownOfNobody(t *testing.T) {
 	s := newSite(t, nil)
 	p := s.open()
@@ -343,7 +343,7 @@ func TestShutdownOfNobody(t *testing.T) {
 	}
 }
 
-// A panic of the application's in Label is its own affair.
+// A panic in Label, which is the application's, does no harm.
 func TestLabelPanics(t *testing.T) {
 	var log buffer
 	s := newSite(t, &console.Options{
@@ -359,7 +359,7 @@ func TestLabelPanics(t *testing.T) {
 	client.Close()
 }
 
-// A page that comes back can tell whether it is at the console that knows its handles.
+// A page that reconnects can tell whether this console knows its handles.
 func TestGreetingNamesConsole(t *testing.T) {
 	name := func(s *site) string {
 		var greeting struct{ Console string }
@@ -371,9 +371,9 @@ func TestGreetingNamesConsole(t *testing.T) {
 	one, other := newSite(t, nil), newSite(t, nil)
 	first := name(one)
 	if again := name(one); first == "" || again != first {
-		t.Errorf("the same console is %q, and then %q", first, again)
+		t.Errorf("the same console is named %q, then %q", first, again)
 	}
 	if second := name(other); second == first {
-		t.Errorf("another console is %q as well", second)
+		t.Errorf("another console is named %q as well", second)
 	}
 }

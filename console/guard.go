@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// guard refuses what other pages have an operator's browser send.
+// guard refuses requests that other sites make an operator's browser send.
 type guard struct {
 	hosts  []string // lower case, with or without a port
 	origin *http.CrossOriginProtection
@@ -34,7 +34,7 @@ func newGuard(hosts []string) (*guard, error) {
 	return g, nil
 }
 
-// refusal is why a request is not answered.
+// refusal says why a request is not answered.
 type refusal struct {
 	status int
 	detail string
@@ -49,14 +49,14 @@ func (g *guard) check(r *http.Request) *refusal {
 	}
 	if err := g.origin.Check(r); err != nil {
 		return &refusal{http.StatusForbidden,
-			fmt.Sprintf("a page of %q may not do this at %q: see console.Options.Hosts", r.Header.Get("Origin"), r.Host)}
+			fmt.Sprintf("a page from %q may not do this at %q: see console.Options.Hosts", r.Header.Get("Origin"), r.Host)}
 	}
 	return nil
 }
 
-// isLocal reports whether the request came over loopback. There the network is no protection, and often nothing else is, so a
-// page of another site is kept out that has made its own name resolve to 127.0.0.1 (DNS rebinding), and so is of the same
-// origin for the browser. Elsewhere such a name gets nothing from the browser that the application would accept as a login.
+// isLocal reports whether the request came over loopback. There the network protects nothing, and often nothing else does, so
+// DNS rebinding must be stopped: a site that resolves its own name to 127.0.0.1 is of the same origin for the browser.
+// Elsewhere the browser sends such a name no login that the application would accept.
 func isLocal(r *http.Request) bool {
 	addr := r.RemoteAddr
 	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
@@ -66,7 +66,7 @@ func isLocal(r *http.Request) bool {
 	return err == nil && a.Addr().Unmap().IsLoopback()
 }
 
-// expects reports whether a browser on this machine may name the host so, or one of Options.Hosts is meant.
+// expects reports whether host is one of Options.Hosts, or a name by which a browser on this machine may know the console.
 func (g *guard) expects(host string) bool {
 	host = strings.ToLower(host)
 	name := (&url.URL{Host: host}).Hostname()
@@ -74,14 +74,14 @@ func (g *guard) expects(host string) bool {
 		return true
 	}
 	ip, err := netip.ParseAddr(name)
-	return err == nil && (ip.Unmap().IsLoopback() || ip.IsUnspecified()) // 0.0.0.0 and :: are this machine too, and no name
+	return err == nil && (ip.Unmap().IsLoopback() || ip.IsUnspecified()) // 0.0.0.0 and :: mean this machine too, and cannot be rebound
 }
 
 // originPatterns are the hosts as wspush.HandlerOptions.OriginPatterns.
 func (g *guard) originPatterns() []string {
 	patterns := make([]string, len(g.hosts))
 	for i, host := range g.hosts {
-		patterns[i] = strings.ReplaceAll(host, "[", `\[`) // of an IPv6 address
+		patterns[i] = strings.ReplaceAll(host, "[", `\[`) // in an IPv6 address
 	}
 	return patterns
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// On loopback, a name that the console does not expect is a page of another site that has made its name lead here.
+// On loopback, an unexpected name means that another site has made its own name resolve to this machine.
 func TestHost(t *testing.T) {
 	loopback := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 8080}
 	loopback6 := &net.TCPAddr{IP: net.IPv6loopback, Port: 8080}
@@ -27,7 +27,7 @@ func TestHost(t *testing.T) {
 		{loopback, "127.0.0.1:8080", http.StatusOK},
 		{loopback, "127.8.8.8", http.StatusOK},
 		{loopback, "[::1]:8080", http.StatusOK},
-		{loopback, "0.0.0.0:8080", http.StatusOK}, // no name, and this machine: what a server that listens everywhere may print
+		{loopback, "0.0.0.0:8080", http.StatusOK}, // an address of this machine: what a server that listens everywhere may print
 		{loopback6, "[::]:8080", http.StatusOK},
 		{loopback, "evil.example:8080", http.StatusMisdirectedRequest},
 		{loopback, "localhost.evil.example", http.StatusMisdirectedRequest},
@@ -54,7 +54,7 @@ func TestHost(t *testing.T) {
 	}
 }
 
-// What a browser sends for a page of another origin is refused, and nothing is done.
+// Requests from a page of another origin are refused and change nothing.
 func TestCrossOrigin(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -85,7 +85,7 @@ func TestCrossOrigin(t *testing.T) {
 			}
 			_, live := s.worker.Conn(id)
 			if live == (tt.want == http.StatusOK) {
-				t.Errorf("answered with %d, and the connection lives: %v", tt.want, live)
+				t.Errorf("answered with %d, but the connection is live: %v", tt.want, live)
 			}
 			client.Close()
 			p.client.Close()

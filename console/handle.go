@@ -9,17 +9,17 @@ import (
 	"github.com/google/uuid"
 )
 
-// handles name connections to a page, in place of their IDs: whoever has a handle can do with it what this console lets them,
-// for as long as it lives, and nothing elsewhere. A handle is the ID's 16 bytes, one block, enciphered with a key of the
-// console's own, so nothing has to be remembered to find the ID again. Random IDs do not repeat, so one block needs no mode.
+// handles turns IDs into names for the page's use. A handle lets its holder do only what this console allows, for as long as
+// the console lives, and means nothing elsewhere. It is the ID's 16 bytes, one cipher block, encrypted with the console's own
+// key, so the ID can be recovered without a table. IDs are random and never repeat, so a single block needs no mode.
 type handles struct{ block cipher.Block }
 
 func newHandles() handles {
 	key := make([]byte, 16)
-	rand.Read(key) // does not fail
+	rand.Read(key) // never fails
 	block, err := aes.NewCipher(key)
 	if err != nil {
-		panic(err) // the key has the right length
+		panic(err) // impossible: the key has the right length
 	}
 	return handles{block}
 }
@@ -31,7 +31,7 @@ func (h handles) of(id string) string {
 	return base64.RawURLEncoding.EncodeToString(u[:])
 }
 
-// id returns the ID that the handle stands for, or one that no connection has.
+// id returns the ID behind the handle, or a string that is no connection's ID.
 func (h handles) id(handle string) string {
 	var u uuid.UUID
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(handle)

@@ -27,7 +27,8 @@ type site struct {
 	console *console.Console
 }
 
-// newSite fits a testing/synctest bubble. Everything is shut down when the test ends, which fails if that goes wrong.
+// newSite makes a site, which may be in a testing/synctest bubble. Everything is shut down when the test ends; an error in that
+// fails the test.
 func newSite(t testing.TB, opts *console.Options) *site {
 	t.Helper()
 	quiet := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
@@ -56,14 +57,14 @@ func newSite(t testing.TB, opts *console.Options) *site {
 	return s
 }
 
-// connect connects a client of the application, and returns its ID as well.
+// connect connects a client of the application, and returns its ID too.
 func (s *site) connect(opts testutil.Options) (client *testutil.Client, id string) {
 	s.t.Helper()
 	client = testutil.Handshake(s.t, testutil.Pipe(s.t, s.handler), opts)
 	return client, client.Text()
 }
 
-// read reads what a client is sent, and answers pings, until its connection ends.
+// read discards what the client receives, and answers pings, until its connection ends.
 func read(client *testutil.Client) {
 	for {
 		if _, _, err := client.Message(); err != nil {
@@ -72,7 +73,7 @@ func read(client *testutil.Client) {
 	}
 }
 
-// page is a console's page, without a browser. It keeps what it has been sent, and what it knows from that, as page.html does.
+// page is the console's page without a browser. Like page.html, it keeps what it has received and what it knows from that.
 type page struct {
 	t        testing.TB
 	client   *testutil.Client
@@ -132,7 +133,7 @@ func (p *page) next() update {
 		p.t.Fatalf("%v: %s", err, message)
 	}
 	for _, change := range u.Rows {
-		if known, ok := p.rows[change.N]; ok { // only the state is told again
+		if known, ok := p.rows[change.N]; ok { // only the state is sent again
 			change.Handle, change.ID, change.Label, change.Remote, change.Path, change.Since =
 				known.Handle, known.ID, known.Label, known.Remote, known.Path, known.Since
 		}
@@ -143,7 +144,7 @@ func (p *page) next() update {
 		rows := make(map[uint64]row)
 		for _, n := range p.order {
 			if p.rows[n].Handle == "" {
-				p.t.Fatalf("the page has not been told who number %d is", n)
+				p.t.Fatalf("the page was never told what row number %d is", n)
 			}
 			rows[n] = p.rows[n]
 		}
@@ -152,7 +153,7 @@ func (p *page) next() update {
 	return u
 }
 
-// until reads updates until one is as it should be.
+// until reads updates until one satisfies is.
 func (p *page) until(what string, is func(update) bool) update {
 	p.t.Helper()
 	for range 20 {
@@ -160,11 +161,11 @@ func (p *page) until(what string, is func(update) bool) update {
 			return u
 		}
 	}
-	p.t.Fatalf("20 updates, and none with %s; the last: %s", what, p.sent[len(p.sent)-1])
+	p.t.Fatalf("no update among 20 has %s; the last is %s", what, p.sent[len(p.sent)-1])
 	return update{}
 }
 
-// ask has the page ask for something, and returns the first update that answers it.
+// ask sends the page's view, and returns the first update that answers it.
 func (p *page) ask(view string) update {
 	p.t.Helper()
 	p.client.Send(testutil.Text, []byte(view))
@@ -195,7 +196,7 @@ func (p *page) handleOf(id string) string {
 	return ""
 }
 
-// post does what the page does for its box and its button. The request comes over no network.
+// post sends the request that the page's push box or button sends, without a network.
 func (s *site) post(path, body string, header ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
@@ -207,7 +208,7 @@ func (s *site) post(path, body string, header ...string) *httptest.ResponseRecor
 	return w
 }
 
-// get requests a page of h as if it had come in at a local address.
+// get requests a page from h as if it had come in at a local address.
 func get(h http.Handler, target, host string, local net.Addr) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(http.MethodGet, target, nil)
 	r.Host = host

@@ -11,7 +11,7 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// However many connections there are, a page is told of 200, and then of what has changed among these.
+// However many connections there are, a page gets 200 rows, and then only the changes among these.
 func TestManyConnections(t *testing.T) {
 	const n, most = 1500, 200
 	synctest.Test(t, func(t *testing.T) {
@@ -31,7 +31,7 @@ func TestManyConnections(t *testing.T) {
 			t.Errorf("the first update has %d bytes", size())
 		}
 		if u = p.next(); u.Rows != nil || size() > 1000 {
-			t.Errorf("when nothing has changed, %d rows are told, in %d bytes", len(u.Rows), size())
+			t.Errorf("when nothing has changed, %d rows are sent, in %d bytes", len(u.Rows), size())
 		}
 		testutil.Pass(10 * time.Millisecond)
 		for _, err := range s.worker.PushEach(context.Background(), s.worker.Conns(), wspush.Text, []byte("hello, everyone")) {
@@ -41,7 +41,7 @@ func TestManyConnections(t *testing.T) {
 		}
 		u = p.until("changes", func(u update) bool { return len(u.Rows) > 0 })
 		if len(u.Rows) != most || size() > 30_000 {
-			t.Errorf("when everything has changed, %d rows are told, in %d bytes", len(u.Rows), size())
+			t.Errorf("when everything has changed, %d rows are sent, in %d bytes", len(u.Rows), size())
 		}
 		p.client.Close()
 		for _, c := range clients {

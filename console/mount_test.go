@@ -17,17 +17,17 @@ import (
 
 func TestNewRefuses(t *testing.T) {
 	if _, err := console.New(nil, nil); err == nil {
-		t.Error("a console without a worker")
+		t.Error("New accepts a nil worker")
 	}
 	s := newSite(t, nil)
 	for _, host := range []string{"", "*", "*.example.com", "http://example.com", "example.com/console", "user@example.com", "a b"} {
 		if _, err := console.New(s.worker, &console.Options{Hosts: []string{host}}); err == nil {
-			t.Errorf("Hosts: %q is taken", host)
+			t.Errorf("Hosts: %q is accepted", host)
 		}
 	}
 }
 
-// Wherever the console is mounted, the page is at a slash, and what the page asks for is found relative to it.
+// Wherever the console is mounted, the page is at the path with a slash, and its own requests are relative to that.
 func TestMounts(t *testing.T) {
 	s := newSite(t, nil)
 	mounts := map[string]http.Handler{
@@ -57,7 +57,7 @@ func TestMounts(t *testing.T) {
 				base = "/proxied/debug/wspush"
 			}
 			w := get(mount, base, "console.example", nil)
-			if w.Code/100 != 3 { // ServeMux has its own
+			if w.Code/100 != 3 { // ServeMux redirects by itself
 				t.Fatalf("GET %s: %d", base, w.Code)
 			}
 			from, _ := url.Parse("http://console.example" + base)
@@ -83,7 +83,7 @@ func TestMounts(t *testing.T) {
 	}
 }
 
-// A segment that looks like a URL does not lead away.
+// A segment that looks like a URL does not redirect to another site.
 func TestRedirectStays(t *testing.T) {
 	s := newSite(t, nil)
 	for _, path := range []string{"/x", "/a/javascript:alert(1)", "//evil.example", "/https:%2F%2Fevil.example", `/\evil.example`, "/%2F%2Fevil.example"} {
@@ -120,7 +120,7 @@ func TestMethods(t *testing.T) {
 	}
 }
 
-// The page may run its own script and its own style, and nothing else, and nothing may frame or keep it.
+// The policy allows the page its own script and style and nothing else, and lets nobody frame or store it.
 func TestPagePolicy(t *testing.T) {
 	s := newSite(t, nil)
 	w := get(s.console, "/", "console.example", nil)
@@ -128,7 +128,7 @@ func TestPagePolicy(t *testing.T) {
 	for _, element := range []string{"script", "style"} {
 		found := regexp.MustCompile(`(?s)<`+element+`[^>]*>(.*?)</`+element+`>`).FindAllStringSubmatch(html, -1)
 		if len(found) != 1 {
-			t.Fatalf("the page has %d elements %s, and its policy is for one", len(found), element)
+			t.Fatalf("the page has %d elements %s, but its policy allows one", len(found), element)
 		}
 		hash := sha256.Sum256([]byte(found[0][1]))
 		if want := element + "-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "';"; !strings.Contains(policy, want) {
@@ -148,7 +148,7 @@ func TestPagePolicy(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
-	// No outside asset, no handler or style in an attribute, which the policy would stop.
+	// No outside asset, and no handler or style in an attribute, which the policy would block.
 	for _, bad := range []string{`(src|href)="?https?:`, `\son\w+=`, `\sstyle=`, `@import`, `innerHTML`, `url\(`} {
 		if found := regexp.MustCompile(bad).FindString(html[strings.Index(html, "<body>"):]); found != "" {
 			t.Errorf("the page has %q", found)

@@ -11,20 +11,20 @@ import (
 //go:embed page.html
 var pageHTML []byte
 
-// page is the one file that browsers get.
+// page is the only file that browsers get.
 type page struct {
 	html   []byte
 	policy string
 }
 
-// newPage allows in the page's policy the one script and the one style that are in it, by their hashes, and nothing else.
+// newPage makes a policy that allows the page's one script and one style, by their hashes, and nothing else.
 func newPage() *page {
 	return &page{html: pageHTML, policy: "default-src 'none'; connect-src 'self'; img-src data:" +
 		"; script-src " + hashOf(pageHTML, "script") + "; style-src " + hashOf(pageHTML, "style") +
 		"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"}
 }
 
-// hashOf is the hash of what is in the page's only element of that name, for a Content-Security-Policy.
+// hashOf is the Content-Security-Policy hash of the page's only element of that name.
 func hashOf(html []byte, element string) string {
 	_, rest, _ := bytes.Cut(html, []byte("<"+element+">"))
 	content, _, _ := bytes.Cut(rest, []byte("</"+element+">"))
@@ -38,7 +38,7 @@ func (p *page) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(p.html)
 }
 
-// setHeader sets what every answer has.
+// setHeader sets the headers that every answer has.
 func setHeader(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")

@@ -9,7 +9,8 @@ import (
 	"github.com/wspush/wspush/stats"
 )
 
-// sample is a worker's numbers at one time, for the charts. Counts are those since the worker's start: two samples make a rate.
+// sample is a worker's numbers at one moment, for the charts. Counts are totals since the worker's start: two samples make a
+// rate.
 type sample struct {
 	At          int64  `json:"at"` // milliseconds since 1970
 	Connections int    `json:"conns"`
@@ -22,7 +23,7 @@ type sample struct {
 	BytesOut    uint64 `json:"out"`
 	Pending     int64  `json:"pending"` // bytes, now
 
-	// In microseconds, of the messages since the sample before; 0: there were none.
+	// In microseconds, for the messages since the previous sample; 0: there were none.
 	Latency50 int64 `json:"p50"`
 	Latency99 int64 `json:"p99"`
 }
@@ -44,7 +45,7 @@ func ended(s *stats.Snapshot) (n uint64) {
 	return n
 }
 
-// group is totals that belong together, those that are not 0.
+// group is a set of related totals, without those that are 0.
 type group struct {
 	Title string  `json:"title"`
 	Of    []total `json:"of"`
@@ -81,7 +82,7 @@ func totals(s *stats.Snapshot) []group {
 	}
 }
 
-// newGroup takes names and numbers in turn.
+// newGroup takes names and numbers alternately.
 func newGroup(title string, namesAndNumbers ...any) group {
 	g := group{Title: title}
 	for i := 0; i < len(namesAndNumbers); i += 2 {

@@ -8,21 +8,21 @@ import (
 	"github.com/wspush/wspush"
 )
 
-// entry is what does not change of a connection. It is made once, and never written to again.
+// entry is the unchanging part of a connection. It is immutable.
 type entry struct {
 	conn     *wspush.Conn
-	number   uint64 // of the table's, so that a page need not be told a handle again and again
+	number   uint64 // the table's own, so that updates need not repeat the handle
 	remote   string
 	path     string
 	since    time.Time
 	label    string
-	haystack string // what filters look in, in lower case
+	haystack string // the text that filters search, in lower case
 }
 
-// maxText is how many bytes of what a client or the application says of itself are shown.
+// maxText bounds, in bytes, each text from a client or the application.
 const maxText = 200
 
-// newEntry asks label, which is the application's, what it calls conn.
+// newEntry makes an entry for conn, calling label, which is the application's.
 func newEntry(conn *wspush.Conn, number uint64, label func(*wspush.Conn) string) *entry {
 	info := conn.Info()
 	e := &entry{conn: conn, number: number, remote: info.RemoteAddr, path: info.Path, since: info.ConnectedAt, label: shorten(label(conn))}
@@ -32,7 +32,7 @@ func newEntry(conn *wspush.Conn, number uint64, label func(*wspush.Conn) string)
 	return e
 }
 
-// shorten returns at most the first maxText bytes of s, in whole characters.
+// shorten cuts s to at most maxText bytes, at a character boundary.
 func shorten(s string) string {
 	if len(s) <= maxText {
 		return s
@@ -44,7 +44,7 @@ func shorten(s string) string {
 	return s[:end] + "…"
 }
 
-// state is what changes of a connection.
+// state is the changing part of a connection.
 type state struct {
 	LastActive int64 `json:"active"`  // milliseconds since 1970
 	RoundTrip  int64 `json:"rtt"`     // microseconds; 0: not known
@@ -56,10 +56,10 @@ func (e *entry) state() state {
 	return state{info.LastActive.UnixMilli(), info.RoundTrip.Microseconds(), info.Pending}
 }
 
-// table knows the entries of all live connections. It is for one goroutine.
+// table holds the entries of all live connections. It is not safe for concurrent use.
 type table struct {
 	label   func(*wspush.Conn) string
-	last    uint64 // number given to an entry
+	last    uint64 // number given out
 	entries map[*wspush.Conn]*entry
 }
 
@@ -67,7 +67,7 @@ func newTable(label func(*wspush.Conn) string) *table {
 	return &table{label: label, entries: make(map[*wspush.Conn]*entry)}
 }
 
-// look returns the entries of the connections that are live now, in no order.
+// look returns the entries of the currently live connections, in no particular order.
 func (t *table) look(worker *wspush.Worker) []*entry {
 	live := make([]*entry, 0, len(t.entries)+len(t.entries)/8)
 	for conn := range worker.Conns() {
@@ -88,7 +88,7 @@ func (t *table) look(worker *wspush.Worker) []*entry {
 	return live
 }
 
-// row is a connection as a page is told of it: what does not change only where the page has not been told yet.
+// row is a connection in an update. It includes the unchanging parts only the first time.
 type row struct {
 	Number uint64 `json:"n"`
 	*identity
@@ -98,14 +98,14 @@ type row struct {
 
 type identity struct {
 	Handle      string `json:"handle"`
-	ID          string `json:"id"` // its first 8 digits
+	ID          string `json:"id"` // the first 8 digits
 	Label       string `json:"label,omitempty"`
 	RemoteAddr  string `json:"remote"`
 	Path        string `json:"path"`
 	ConnectedAt int64  `json:"since"` // milliseconds since 1970
 }
 
-// details are told only of the connection that the page looks at.
+// details are sent only for the connection that the page is watching.
 type details struct {
 	UserAgent   string `json:"userAgent"`
 	Subprotocol string `json:"subprotocol"`
@@ -121,10 +121,10 @@ func (e *entry) details() *details {
 	return &details{shorten(info.UserAgent), info.Subprotocol}
 }
 
-// longest is how long nobody looks at most: what took so long may have waited, as Label does for a database, and what a page shows
-// as live must be so.
+// longest is the longest pause between looks. A look that took long may only have been waiting, say for a database in Label,
+// and a page that claims to be live must stay so.
 const longest = 10 * time.Second
 
-// pace is how long to wait after work that took this long, so that it takes at most a twentieth of one processor, or is done
-// every 10 s.
+// pace returns the pause after work that took this long, so that it uses at most a twentieth of one processor, or happens every
+// 10 s.
 func pace(took, least time.Duration) time.Duration { return min(max(least, 20*took), longest) }

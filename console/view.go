@@ -6,31 +6,31 @@ import (
 	"strings"
 )
 
-// maxRows is how many connections a page is shown: the first ones by its filter and its order.
+// maxRows is how many connections a page shows: the first ones by its filter and order.
 const maxRows = 200
 
-// view is what a page asks for.
+// view is what a page asks to see.
 type view struct {
-	Seq    uint64 `json:"seq"`    // grows with each; the answers say which they are to
-	Filter string `json:"filter"` // words, each of which must occur somewhere, in any case
-	Sort   string `json:"sort"`   // a column; "" is since
+	Seq    uint64 `json:"seq"`    // grows with each request; updates echo it
+	Filter string `json:"filter"` // words that must all occur, ignoring case
+	Sort   string `json:"sort"`   // a column; "" means "since"
 	Desc   bool   `json:"desc"`
-	Watch  string `json:"watch"` // handle of the connection whose details are shown, or ""
+	Watch  string `json:"watch"` // handle of the connection whose details are shown; "" for none
 }
 
 // candidate is a connection that may be among those shown.
 type candidate struct {
 	*entry
-	state // at the time; zero while only what does not change is compared
+	state // left zero while only unchanging parts are compared
 }
 
-// column is how connections are ordered.
+// column is a sort order.
 type column struct {
 	compare func(a, b candidate) int
-	byState bool // compare looks at the state, which takes time to find out
+	byState bool // compare needs the state, which is costly to read
 }
 
-// columnOf returns the column of this name, or false if there is none.
+// columnOf returns the column with this name, or false if there is none.
 func columnOf(name string) (c column, ok bool) {
 	switch name {
 	case "id":
@@ -41,9 +41,9 @@ func columnOf(name string) (c column, ok bool) {
 		c.compare = func(a, b candidate) int { return strings.Compare(a.remote, b.remote) }
 	case "path":
 		c.compare = func(a, b candidate) int { return strings.Compare(a.path, b.path) }
-	case "since", "": // by age
+	case "since", "": // age, youngest first
 		c.compare = func(a, b candidate) int { return b.since.Compare(a.since) }
-	case "active": // by silence
+	case "active": // silence, shortest first
 		c = column{func(a, b candidate) int { return cmp.Compare(b.LastActive, a.LastActive) }, true}
 	case "rtt":
 		c = column{func(a, b candidate) int { return cmp.Compare(a.RoundTrip, b.RoundTrip) }, true}
@@ -53,18 +53,18 @@ func columnOf(name string) (c column, ok bool) {
 	return c, c.compare != nil
 }
 
-// isValid reports whether a page of ours may ask for this.
+// isValid reports whether the view is one that the console's page may ask for.
 func (v *view) isValid() bool {
 	_, ok := columnOf(v.Sort)
 	return ok
 }
 
-// pick returns the first maxRows of the entries that match, in order, and how many match.
+// pick returns the first maxRows of the matching entries, in order, and the number of matches.
 func (v *view) pick(entries []*entry) (first []candidate, matches int) {
 	column, _ := columnOf(v.Sort)
 	compare := func(a, b candidate) int {
 		c := column.compare(a, b)
-		if c == 0 { // so that equal ones stay where they are
+		if c == 0 { // keeps the order of equal ones stable
 			c = cmp.Compare(a.number, b.number)
 		}
 		if v.Desc {
@@ -92,8 +92,8 @@ func (v *view) pick(entries []*entry) (first []candidate, matches int) {
 	return first, matches
 }
 
-// keepFirst puts c where it belongs in first, which has at most maxRows, the last of which may have to go. Most come after that
-// one, and cost one comparison: to sort all of them would cost many each.
+// keepFirst inserts c into first in order and drops the last one beyond maxRows. Most candidates come after that one and cost a
+// single comparison, where sorting everything would cost many each.
 func keepFirst(first []candidate, c candidate, compare func(a, b candidate) int) []candidate {
 	if len(first) == maxRows && compare(c, first[maxRows-1]) >= 0 {
 		return first

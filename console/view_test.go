@@ -10,7 +10,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// A handle leads back to its ID, at the console that gave it, and to no other.
+// A handle leads back to its ID, but only at the console that made it.
 func TestHandles(t *testing.T) {
 	h, other := newHandles(), newHandles()
 	for range 1000 {
@@ -33,7 +33,7 @@ func TestHandles(t *testing.T) {
 func TestShorten(t *testing.T) {
 	long := make([]rune, 300)
 	for i := range long {
-		long[i] = '界' // of 3 bytes
+		long[i] = '界' // 3 bytes
 	}
 	for text, want := range map[string]string{"": "", "a": "a", string(long[:66]): string(long[:66]), string(long): string(long[:66]) + "…"} {
 		if got := shorten(text); got != want {
@@ -42,7 +42,7 @@ func TestShorten(t *testing.T) {
 	}
 }
 
-// Work takes at most a twentieth of the time, as long as that leaves no page without news for long.
+// Looking takes at most a twentieth of the time, unless that would leave a page without news for long.
 func TestPace(t *testing.T) {
 	for took, want := range map[time.Duration]time.Duration{
 		0:                      interval,
@@ -50,7 +50,7 @@ func TestPace(t *testing.T) {
 		25 * time.Millisecond:  interval,
 		400 * time.Millisecond: 8 * time.Second,
 		time.Second:            10 * time.Second,
-		time.Minute:            10 * time.Second, // as where Label asks a database, once for each of 10,000
+		time.Minute:            10 * time.Second, // as when Label asks a database 10,000 times
 	} {
 		if got := pace(took, interval); got != want {
 			t.Errorf("after %v it rests for %v", took, got)
@@ -58,7 +58,7 @@ func TestPace(t *testing.T) {
 	}
 }
 
-// keepFirst keeps what sorting everything would put first.
+// keepFirst keeps the same elements as sorting everything would.
 func TestKeepFirst(t *testing.T) {
 	compare := func(a, b candidate) int { return a.Pending - b.Pending }
 	for _, n := range []int{0, 1, maxRows - 1, maxRows, maxRows + 1, 5 * maxRows} {
@@ -77,8 +77,8 @@ func TestKeepFirst(t *testing.T) {
 	}
 }
 
-// A worker is over when it is so by its count and by what is listed, which are not of the same instant: the last that a page is told
-// lists nobody.
+// A worker is over when both its count and its list of connections say so, since the two are not of the same instant: the last
+// update that a page gets must list nobody.
 func TestIsOver(t *testing.T) {
 	one := []*entry{{}}
 	for _, tt := range []struct {

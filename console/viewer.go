@@ -12,27 +12,27 @@ import (
 	"github.com/wspush/wspush"
 )
 
-// viewer is a page that is open, the Value of its connection.
+// viewer is an open page. It is the Value of the page's connection.
 type viewer struct {
 	console *Console
-	changed chan struct{} // has an element when view has changed
+	changed chan struct{} // holds an element when view has changed
 
 	mu   sync.Mutex // guards view
 	view view
 
-	// What the page has been told, for the goroutine that tells it.
+	// What the page has been told; owned by the goroutine running tell.
 	order   []uint64
 	rows    map[uint64]state
 	totals  []group
-	samples int64  // when the last one was taken
-	watched *entry // nil: none
+	samples int64  // time of the last one sent
+	watched *entry // nil for none
 	watch   string // its handle
 }
 
 // newSocket makes the Handler that pages connect to.
 func newSocket(c *Console) (*wspush.Handler, error) {
 	return wspush.NewHandler(c.own, &wspush.HandlerOptions{
-		PingInterval:   25 * time.Second, // less than the timeouts of most proxies
+		PingInterval:   25 * time.Second, // shorter than most proxies' timeouts
 		IdleTimeout:    time.Minute,
 		ReadLimit:      4 << 10,
 		OriginPatterns: c.guard.originPatterns(),
@@ -52,13 +52,13 @@ func newSocket(c *Console) (*wspush.Handler, error) {
 
 // greeting is the first message to a page.
 type greeting struct {
-	Console  string `json:"console"` // another console knows none of the page's handles
+	Console  string `json:"console"` // the console's name: handles of another console are unknown to it
 	ReadOnly bool   `json:"readOnly"`
 	Labels   bool   `json:"labels"`
-	Rows     int    `json:"rows"` // at most
+	Rows     int    `json:"rows"` // the most that are shown
 }
 
-// ask takes what the page wants to see from now on.
+// ask sets what the page wants to see from now on.
 func (v *viewer) ask(conn *wspush.Conn, data []byte) {
 	var asked view
 	if json.Unmarshal(data, &asked) != nil || !asked.isValid() {
@@ -74,8 +74,8 @@ func (v *viewer) ask(conn *wspush.Conn, data []byte) {
 	}
 }
 
-// tell pushes to the page what it does not know yet, until its connection ends. The next push waits until the page has read the
-// one before, so a page that does not read gets none meanwhile, and then what there is by then.
+// tell pushes updates to the page until its connection ends. Each push waits until the page has read the one before, so a slow
+// page skips the updates in between.
 func (v *viewer) tell(conn *wspush.Conn) {
 	v.rows = make(map[uint64]state)
 	for {
@@ -94,7 +94,7 @@ func (v *viewer) tell(conn *wspush.Conn) {
 				_ = conn.Close(1012, "the worker has shut down")
 				return
 			}
-			select { // what the operator asks for does not wait
+			select { // an operator's request does not wait
 			case <-conn.Context().Done():
 				return
 			case <-v.changed:
@@ -111,24 +111,24 @@ func (v *viewer) tell(conn *wspush.Conn) {
 	}
 }
 
-// update is a message to a page: what has changed since the one before.
+// update is a message to a page: the changes since the previous one.
 type update struct {
 	Seq      uint64   `json:"seq"` // the view's
 	Now      int64    `json:"now"` // milliseconds since 1970
 	Draining bool     `json:"draining,omitempty"`
 	Over     bool     `json:"over,omitempty"`
-	Samples  []sample `json:"samples"` // new ones; the last is Now's
+	Samples  []sample `json:"samples"` // new ones; the last was taken at Now
 	Totals   []group  `json:"totals,omitempty"`
 
-	// The connections.
+	// Connections.
 	Total   int      `json:"total"`
 	Matches int      `json:"matches"`
-	Order   []uint64 `json:"order"`             // null: unchanged
-	Rows    []row    `json:"rows,omitempty"`    // new ones, and those that have changed
-	Watched *row     `json:"watched,omitempty"` // the details asked for; none: it has ended
+	Order   []uint64 `json:"order"`             // null if unchanged
+	Rows    []row    `json:"rows,omitempty"`    // new and changed ones
+	Watched *row     `json:"watched,omitempty"` // the details asked for; absent if it has ended
 }
 
-// update returns what the page does not know of s, as something it will know.
+// update returns what the page does not know of s yet, and records it as known.
 func (v *viewer) update(s *snapshot, samples []sample, asked view) update {
 	u := update{
 		Seq: asked.Seq, Now: s.at.UnixMilli(), Draining: s.isDraining, Over: s.isOver(), Total: len(s.entries),
@@ -159,7 +159,7 @@ func (v *viewer) update(s *snapshot, samples []sample, asked view) update {
 	return u
 }
 
-// firstNew is the index of the first sample that the page does not have.
+// firstNew returns the index of the first sample that the page does not have.
 func (v *viewer) firstNew(samples []sample) int {
 	for i := len(samples); i > 0; i-- {
 		if samples[i-1].At <= v.samples {
@@ -169,7 +169,7 @@ func (v *viewer) firstNew(samples []sample) int {
 	return 0
 }
 
-// details returns all of the connection with this handle, nil if it has ended.
+// details returns the full row of the connection with this handle, or nil if it has ended.
 func (v *viewer) details(handle string) *row {
 	if handle == "" {
 		v.watched = nil
@@ -185,7 +185,7 @@ func (v *viewer) details(handle string) *row {
 	return &row{identity: v.watched.identity(v.console.handles), details: v.watched.details(), state: v.watched.state()}
 }
 
-// mustJSON is for values that can always be encoded.
+// mustJSON encodes values that cannot fail to encode.
 func mustJSON(v any) []byte {
 	data, err := json.Marshal(v)
 	if err != nil {

@@ -441,7 +441,7 @@ await check('the page goes on with the next process, and does not say of what th
   between.lead(Number(next.login.port));
   await state('live');
   await page.waitForFunction(() => document.querySelector('#count').textContent === '3 connections');
-  await page.getByText('The server is another one now, and does not know this connection.').waitFor();
+  await page.getByText('This is a different server now. It does not know this connection.').waitFor();
   assert.equal(await page.locator('#send').isDisabled(), true);
   await page.locator('tbody tr').first().click();
   await page.locator('#gone').waitFor({ state: 'hidden' });

@@ -6,23 +6,23 @@ import (
 	"github.com/wspush/wspush"
 )
 
-// Options are the settings of a collector. The zero value of each field, and a nil *Options, mean the default.
+// Options configures a collector. A nil *Options, and the zero value of each field, mean the defaults.
 type Options struct {
-	// Namespace is what the names of all metrics begin with, before an underscore. The default is "wspush", which the
-	// dashboard and the alerts expect.
+	// Namespace is the prefix of all metric names, before an underscore. The default is "wspush", which the dashboard and the
+	// alerts expect.
 	Namespace string
 
-	// ConstLabels are on every series, such as {"worker": "eu"} where a process has several workers. The default is none.
-	// A label that a metric has by itself, such as "reason", must not be among them.
+	// ConstLabels are added to every series, such as {"worker": "eu"} in a process with several workers. They must not include
+	// a label that a metric already has, such as "reason". The default is none.
 	ConstLabels prometheus.Labels
 }
 
-// New returns a collector of w's metrics, to be registered. Each scrape calls Stats once, which takes some microseconds
-// whatever the number of connections; between scrapes it does nothing. It goes on to work, with what was counted last, after
-// Worker.Shutdown, and may be used from any goroutine.
+// New returns a collector of w's metrics, to be registered. Each scrape calls Stats once, which takes some microseconds however
+// many connections there are; between scrapes it does nothing. It keeps working after Worker.Shutdown, with the final counts.
+// It is safe for concurrent use.
 //
-// Registering it fails if opts makes a name or a label that Prometheus does not allow, and if the registry has a worker
-// with the same labels already.
+// Registering it fails if opts makes a name or label that Prometheus does not allow, or if the registry already has a worker
+// with the same labels.
 func New(w *wspush.Worker, opts *Options) prometheus.Collector {
 	var o Options
 	if opts != nil {
@@ -50,7 +50,7 @@ type metric struct {
 	desc *prometheus.Desc
 }
 
-// Describe sends what Collect can send, so that a registry can tell collisions at once.
+// Describe sends the descriptions of everything that Collect can send, so that a registry detects collisions at once.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range c.metrics {
 		ch <- m.desc

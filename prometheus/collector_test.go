@@ -26,7 +26,8 @@ import (
 	"github.com/wspush/wspush/stats"
 )
 
-// TestScrape has everything happen that a worker counts, and knows how often; then it reads the metrics as Prometheus does.
+// TestScrape makes everything happen that a worker counts, a known number of times, and then reads the metrics as Prometheus
+// does.
 func TestScrape(t *testing.T) {
 	const maxConns, maxPush, maxPending = 6, 32 << 20, 1000
 	s := newSite(t, wspush.WorkerOptions{MaxConns: maxConns, MaxPushBytes: maxPush, MaxPending: maxPending}, wspush.HandlerOptions{ReadLimit: 10})
@@ -65,7 +66,7 @@ func TestScrape(t *testing.T) {
 	s.request("GET", s.url+"/ws", "", upgrade, http.StatusServiceUnavailable)
 	at(1, `wspush_handshakes_refused_total{reason="full"}`)
 
-	// Pushes that are written, or refused for what they are.
+	// Pushes that are written, or refused for their content.
 	reader, stalled := clients[0], clients[1]
 	for range 3 {
 		s.do("POST", reader.address, "text", http.StatusNoContent)
@@ -77,7 +78,7 @@ func TestScrape(t *testing.T) {
 		confirmed <- err
 	}()
 	reader.next()
-	reading := reader.CloseRead(s.ctx) // which answers the ping that goes out after the message
+	reading := reader.CloseRead(s.ctx) // answers the ping that follows the message
 	if err := <-confirmed; err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +99,7 @@ func TestScrape(t *testing.T) {
 	at(1, `wspush_pushes_total{outcome="refused",reason="invalid-utf8"}`)
 	at(1, `wspush_push_problems_total{status="400"}`)
 	if _, err := s.worker.Push(s.ctx, "v1.token", wspush.Text, nil); err == nil {
-		t.Error("a token, and no error")
+		t.Error("a token was accepted")
 	}
 	at(1, `wspush_pushes_total{outcome="refused",reason="other"}`)
 
@@ -136,7 +137,7 @@ func TestScrape(t *testing.T) {
 	s.wantEnd(wspush.CauseClient)
 	at(1, `wspush_connections_ended_total{cause="client"}`)
 	for _, c := range clients[3:] {
-		c.CloseRead(s.ctx) // which answers close frames, so that nobody waits for that
+		c.CloseRead(s.ctx) // answers close frames, so that nobody has to wait for them
 	}
 	clients[3].write("longer than ReadLimit")
 	s.wantEnd(wspush.CauseProtocol)
@@ -163,7 +164,7 @@ func TestScrape(t *testing.T) {
 	got = metrics()
 	compare(t, got, want)
 
-	// What no test can know beforehand is what Stats says, now that nothing happens any more.
+	// Values that no test can know beforehand must equal Stats, now that nothing happens any more.
 	stats := s.worker.Stats()
 	for series, value := range map[string]float64{
 		`wspush_received_bytes_total{}`: float64(stats.BytesReceived),
@@ -177,8 +178,8 @@ func TestScrape(t *testing.T) {
 	compareHistogram(t, got, "wspush_round_trip_seconds", stats.RoundTrip)
 }
 
-// TestForwards: a push that another worker of the Cluster answers is a push of that worker alone, and one that it cannot get is
-// one of nobody, but has failed here; in-process and in bulk, too.
+// TestForwards: a push that another worker answers is counted only there. A push that cannot be forwarded is counted as a
+// failed forward here and as a push nowhere; the same goes for in-process pushes and bulk requests.
 func TestForwards(t *testing.T) {
 	opts := wspush.WorkerOptions{Cluster: &wspush.Cluster{Keys: [][]byte{make([]byte, 32)}}}
 	here, there, down := newSite(t, opts, wspush.HandlerOptions{}), newSite(t, opts, wspush.HandlerOptions{}), newSite(t, opts, wspush.HandlerOptions{})
@@ -218,18 +219,18 @@ func TestForwards(t *testing.T) {
 	for range 3 {
 		c.next()
 	}
-	c.CloseRead(there.ctx) // which answers the close frame of Shutdown
+	c.CloseRead(there.ctx) // answers Shutdown's close frame
 	check(3, 0)
 
 	c, conn = down.connect()
 	c.CloseRead(down.ctx)
-	down.shutdown() // before anything has been sent on to it: a connection that it closes might be tried
+	down.shutdown() // before anything is forwarded to it: a kept connection that it closes might be tried
 	push(conn, wspush.ErrUnreachable, http.StatusBadGateway)
 	check(3, 3)
 }
 
-// expose registers collectors and returns what reads, over HTTP, the value of each series that there then is. Its keys are
-// like name{label="value"}, with all labels in order of their names.
+// expose registers collectors and returns a function that reads the current value of each series over HTTP. Keys are like
+// name{label="value"}, with all labels sorted by name.
 func expose(t *testing.T, collectors ...prometheus.Collector) func() map[string]float64 {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
@@ -287,7 +288,7 @@ func flatten(families map[string]*dto.MetricFamily) map[string]float64 {
 	return series
 }
 
-// zeros returns the series of a worker to which nothing has happened, and checks that they are zero.
+// zeros returns the series of a worker to which nothing has happened, checking that they are zero.
 func zeros(t *testing.T, series map[string]float64) map[string]float64 {
 	t.Helper()
 	for name, value := range series {
@@ -298,12 +299,12 @@ func zeros(t *testing.T, series map[string]float64) map[string]float64 {
 	return maps.Clone(series)
 }
 
-// compare checks all series but those whose values no test knows beforehand.
+// compare checks all series except those whose values no test knows beforehand.
 func compare(t *testing.T, got, want map[string]float64) {
 	t.Helper()
 	for series := range got {
 		if _, there := want[series]; !there {
-			t.Errorf("%s = %v, and should not be there", series, got[series])
+			t.Errorf("%s = %v, but should not exist", series, got[series])
 		}
 	}
 	for _, series := range slices.Sorted(maps.Keys(want)) {
@@ -345,7 +346,7 @@ func compareHistogram(t *testing.T, got map[string]float64, name string, want st
 	}
 }
 
-// TestSeriesDoNotGrow: there are as many series with 500 connections, all pushed to while metrics are read, as with one.
+// TestSeriesDoNotGrow: 500 connections, all pushed to while metrics are read, have as many series as one.
 func TestSeriesDoNotGrow(t *testing.T) {
 	s := newSite(t, wspush.WorkerOptions{}, wspush.HandlerOptions{})
 	metrics := expose(t, wspushprom.New(s.worker, nil))
@@ -379,7 +380,7 @@ func TestSeriesDoNotGrow(t *testing.T) {
 	t.Logf("%d series", len(after))
 }
 
-// TestNames has client_golang's own linter judge names and helps, with an error counted so that every metric is there.
+// TestNames runs client_golang's own linter on names and help texts, with an error counted so that every metric exists.
 func TestNames(t *testing.T) {
 	s := newSite(t, wspush.WorkerOptions{}, wspush.HandlerOptions{})
 	s.do("POST", "http://"+s.worker.Addr().String()+"/ws", "", http.StatusUnauthorized)
@@ -397,7 +398,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestSeveralWorkers: a label tells the workers of one process apart, and without one they are refused.
+// TestSeveralWorkers: a label tells the workers of one process apart; without one, registering the second fails.
 func TestSeveralWorkers(t *testing.T) {
 	a, b := newSite(t, wspush.WorkerOptions{}, wspush.HandlerOptions{}), newSite(t, wspush.WorkerOptions{}, wspush.HandlerOptions{})
 	b.dial()

@@ -16,7 +16,7 @@ import (
 	wspushprom "github.com/wspush/wspush/prometheus"
 )
 
-// A worker's metrics, where Prometheus scrapes them.
+// A worker's metrics, served for Prometheus to scrape.
 func Example() {
 	worker, err := wspush.NewWorker(nil)
 	if err != nil {
@@ -45,7 +45,7 @@ func Example() {
 	// wspush_pushes_total{outcome="written",reason=""} 0
 }
 
-// Two workers in one process, which a label tells apart.
+// Two workers in one process, told apart by a label.
 func ExampleNew_severalWorkers() {
 	registry := prometheus.NewRegistry()
 	for _, name := range []string{"customers", "staff"} {

@@ -9,13 +9,13 @@ import (
 	"github.com/wspush/wspush/stats"
 )
 
-// snapshot is what one scrape sees.
+// snapshot is what one scrape reads.
 type snapshot struct {
 	stats.Snapshot
 	draining bool
 }
 
-// family is a metric with all its series. It has either samples or a histogram.
+// family is a metric with all its series: either samples or a histogram.
 type family struct {
 	name, help string
 	kind       prometheus.ValueType
@@ -24,55 +24,55 @@ type family struct {
 	histogram  func(*snapshot) stats.Histogram
 }
 
-// sample is the value of a series; labels are the values of its family's labels.
+// sample is the value of one series; labels are the values of its family's labels.
 type sample struct {
 	value  float64
 	labels []string
 }
 
-// families are all there are, by subject: that is their order in docs/observability.md, too.
+// families returns all of them, grouped by subject, in the order of docs/observability.md.
 func families() []family {
 	return []family{
-		gauge("connections", "Clients that can be pushed to now.",
+		gauge("connections", "Clients that can currently be pushed to.",
 			func(s *snapshot) int64 { return int64(s.Connections) }),
-		gauge("draining", "1 from the beginning of Shutdown on, 0 before.",
+		gauge("draining", "1 once Shutdown has begun, 0 before.",
 			func(s *snapshot) int64 { return number(s.draining) }),
 		counter("connections_accepted_total", "Clients that have connected.",
 			func(s *snapshot) uint64 { return s.Accepted }),
-		counters("handshakes_refused_total", "Clients that were not let in, by reason.", handshakes, "reason"),
+		counters("handshakes_refused_total", "Clients that were refused, by reason.", handshakes, "reason"),
 		counters("connections_ended_total", "Connections that have ended, by cause.", ended, "cause"),
 
-		counters("pushes_total", "Pushes by outcome, and the refused ones by reason. One that is sent on is counted by the worker that answers it.",
+		counters("pushes_total", "Pushes by outcome, and refused ones by reason. A push that is forwarded is counted by the worker that answers it.",
 			pushes, "outcome", "reason"),
-		counter("pushes_confirmed_total", "Written pushes that the client has confirmed, having been asked to.",
+		counter("pushes_confirmed_total", "Written pushes whose receipt the client confirmed.",
 			func(s *snapshot) uint64 { return s.Confirmed }),
-		histogram("push_duration_seconds", "From the moment at which a message is handed to its connection until its last byte is written.",
+		histogram("push_duration_seconds", "Time from handing a message to its connection until its last byte is written.",
 			func(s *snapshot) stats.Histogram { return s.PushLatency }),
-		gauge("pending_bytes", "What waits for clients that do not read fast enough, with 256 bytes more for each message.",
+		gauge("pending_bytes", "Bytes waiting for clients that do not read fast enough, counting 256 extra bytes for each message.",
 			func(s *snapshot) int64 { return s.PendingBytes }),
 
-		counter("messages_received_total", "Messages from clients.",
+		counter("messages_received_total", "Messages received from clients.",
 			func(s *snapshot) uint64 { return s.Received }),
-		counter("received_bytes_total", "Bytes from clients, after the handshake and before TLS.",
+		counter("received_bytes_total", "Bytes received from clients after the handshake, excluding TLS overhead.",
 			func(s *snapshot) uint64 { return s.BytesReceived }),
-		counter("written_bytes_total", "Bytes written to clients, after the handshake and before TLS.",
+		counter("written_bytes_total", "Bytes written to clients after the handshake, excluding TLS overhead.",
 			func(s *snapshot) uint64 { return s.BytesWritten }),
 
 		counter("pings_sent_total", "Pings written to clients.",
 			func(s *snapshot) uint64 { return s.Pings }),
-		counter("pongs_received_total", "Pongs that answered one.",
+		counter("pongs_received_total", "Pongs that answered a ping.",
 			func(s *snapshot) uint64 { return s.Pongs }),
-		histogram("round_trip_seconds", "From the writing of a ping to its pong.",
+		histogram("round_trip_seconds", "Time from writing a ping until its pong arrives.",
 			func(s *snapshot) stats.Histogram { return s.RoundTrip }),
 
-		gauge("push_connections", "Connections of publishers to the push listener now.",
+		gauge("push_connections", "Current connections from publishers to the push listener.",
 			func(s *snapshot) int64 { return s.PushConns }),
-		counter("push_connections_refused_total", "Connections of publishers beyond MaxPushConns.",
+		counter("push_connections_refused_total", "Connections from publishers refused because of MaxPushConns.",
 			func(s *snapshot) uint64 { return s.PushConnsRefused }),
-		counters("push_problems_total", "Requests to the push endpoint that were answered with an error, by HTTP status.", problems, "status"),
-		counter("forwarded_total", "Requests and pushes for connections of other workers.",
+		counters("push_problems_total", "Requests that the push endpoint answered with an error, by HTTP status.", problems, "status"),
+		counter("forwarded_total", "Requests and pushes forwarded to other workers.",
 			func(s *snapshot) uint64 { return s.Forwarded }),
-		counters("forwards_failed_total", "Requests and pushes for connections of other workers that had no answer, by reason.", forwards, "reason"),
+		counters("forwards_failed_total", "Requests and pushes for other workers' connections that got no answer, by reason.", forwards, "reason"),
 	}
 }
 
@@ -123,8 +123,8 @@ func ended(s *snapshot) []sample {
 	return all
 }
 
-// pushes has each push that a worker has answered once, so that any sum of it means something. That is why the refused are not a metric of their own.
-// Only they have a reason; to Prometheus, an empty label is none.
+// pushes counts each push that the worker answered exactly once, so that any sum of its series makes sense. That is why refused
+// pushes are not a metric of their own. Only they have a reason; to Prometheus, an empty label is no label.
 func pushes(s *snapshot) []sample {
 	r := s.RefusedBy
 	return []sample{
@@ -157,7 +157,7 @@ func forwards(s *snapshot) []sample {
 	}
 }
 
-// constHistogram is h for Prometheus, which adds the bucket without a bound by itself.
+// constHistogram converts h for Prometheus, which adds the unbounded bucket itself.
 func constHistogram(desc *prometheus.Desc, h stats.Histogram) prometheus.Metric {
 	buckets := make(map[float64]uint64)
 	for bound, n := range h.Buckets() {

@@ -82,7 +82,7 @@ func TestEveryField(t *testing.T) {
 			}
 		}
 		if strings.Join(got, " ") != want {
-			t.Errorf("%s: it is in %q, want %q", path, got, want)
+			t.Errorf("%s is in %q, want %q", path, got, want)
 		}
 	}
 	for path := range leaves {
@@ -95,7 +95,7 @@ func TestEveryField(t *testing.T) {
 	}
 }
 
-// TestEveryCause: all causes that a worker can have are tested above.
+// TestEveryCause: every cause that a worker can have is tested above.
 func TestEveryCause(t *testing.T) {
 	worker, err := wspush.NewWorker(nil)
 	if err != nil {
@@ -141,7 +141,7 @@ func setters(t *testing.T, path string, typ reflect.Type) map[string]func(reflec
 	return all
 }
 
-// series is what a collector makes of s, but for histograms: the value of each series.
+// series returns the value of each series that a collector makes of s, except histograms.
 func series(t *testing.T, s *snapshot) map[string]float64 {
 	t.Helper()
 	ch := make(chan prometheus.Metric, 1000)

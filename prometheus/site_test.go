@@ -22,14 +22,14 @@ import (
 // site is an application: a worker, and a server on which clients connect to /ws.
 type site struct {
 	t      *testing.T
-	ctx    context.Context // ends before the test's time is over
+	ctx    context.Context // ends before the test times out
 	worker *wspush.Worker
 	url    string
 	ended  chan error // gets the reason of each connection that ends
 }
 
-// newSite starts one, which is stopped when the test ends. Its handler refuses clients at /ws?refused, and panics when a
-// client sends "panic".
+// newSite starts a site and stops it when the test ends. Its handler refuses clients at /ws?refused, and panics when a client
+// sends "panic".
 func newSite(t *testing.T, opts wspush.WorkerOptions, more wspush.HandlerOptions) *site {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -59,7 +59,7 @@ func newSite(t *testing.T, opts wspush.WorkerOptions, more wspush.HandlerOptions
 	mux := http.NewServeMux()
 	mux.Handle("/ws", handler)
 	mux.HandleFunc("/hidden", func(w http.ResponseWriter, r *http.Request) {
-		handler.ServeHTTP(struct{ http.ResponseWriter }{w}, r) // as a middleware does that hides http.Hijacker
+		handler.ServeHTTP(struct{ http.ResponseWriter }{w}, r) // like middleware that hides http.Hijacker
 	})
 	server := httptest.NewServer(mux)
 	s.url = server.URL
@@ -84,10 +84,10 @@ type client struct {
 	site    *site
 	address string // for publishers
 	id      string
-	network net.Conn // which the client reads from
+	network net.Conn // the client reads from it
 }
 
-// dial connects a client, and reads its greeting.
+// dial connects a client and reads its greeting.
 func (s *site) dial() *client {
 	s.t.Helper()
 	c := &client{site: s}
@@ -98,7 +98,7 @@ func (s *site) dial() *client {
 			return nil, err
 		}
 		c.network = conn
-		return conn, conn.(*net.TCPConn).SetReadBuffer(4 << 10) // so that not much fits into a socket that is not read
+		return conn, conn.(*net.TCPConn).SetReadBuffer(4 << 10) // so that little fits into a socket that is not read
 	}}
 	var err error
 	c.Conn, _, err = websocket.Dial(s.ctx, s.url+"/ws", &websocket.DialOptions{HTTPClient: &http.Client{Transport: transport}})
@@ -115,7 +115,7 @@ func (s *site) dial() *client {
 	return c
 }
 
-// connect is dial, with the worker's side of the connection, too.
+// connect is dial, and also returns the worker's side of the connection.
 func (s *site) connect() (*client, *wspush.Conn) {
 	s.t.Helper()
 	c := s.dial()
@@ -143,8 +143,8 @@ func (c *client) write(text string) {
 	}
 }
 
-// stall pushes a message of size bytes, which is to be more than sockets hold, to a client that reads no more. It returns when
-// the message has begun, and waits; result gets the outcome.
+// stall pushes a message of size bytes, which must be more than sockets hold, to a client that has stopped reading. It returns
+// once part of the message is written and the rest is waiting; result gets the outcome.
 func (c *client) stall(size int) (result <-chan error) {
 	c.site.t.Helper()
 	done := make(chan error, 1)

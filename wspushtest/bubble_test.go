@@ -29,8 +29,8 @@ func TestPingInFakeTime(t *testing.T) {
 			t.Errorf("%d pings after PingInterval, want 1", got)
 		}
 		c.ExpectNothing(time.Hour)
-		synctest.Wait()                   // for the ping of this very moment
-		if got := c.Pings(); got != 145 { // one in 25 s
+		synctest.Wait()                   // for the ping that is due right now
+		if got := c.Pings(); got != 145 { // one every 25 s
 			t.Errorf("%d pings after an hour, want 145", got)
 		}
 	})
@@ -56,8 +56,8 @@ func TestIdleInFakeTime(t *testing.T) {
 	})
 }
 
-// A push to a client that does not read ends with its context. What has begun is finished when the client reads again; what
-// waited behind it has been withdrawn.
+// A push to a client that does not read ends with its context. A message already begun is completed when the client reads
+// again; those waiting behind it are withdrawn.
 func TestPushTimeoutInFakeTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := wspushtest.New(t, &wspushtest.Options{Worker: wspush.WorkerOptions{WriteTimeout: -1}})
@@ -78,7 +78,8 @@ func TestPushTimeoutInFakeTime(t *testing.T) {
 	})
 }
 
-// The same over HTTP, in memory: 504 for what has begun, 429 for what is withdrawn, both after the time that the publisher gave.
+// The same over HTTP, in memory: 504 for a push that has begun, 429 for one that is withdrawn, both after the publisher's
+// timeout.
 func TestHTTPPushInFakeTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := wspushtest.New(t, &wspushtest.Options{Worker: wspush.WorkerOptions{WriteTimeout: -1}})
@@ -110,7 +111,7 @@ func TestHTTPPushInFakeTime(t *testing.T) {
 	})
 }
 
-// The client reads by itself: a receipt needs no call of the test's, and neither does Shutdown.
+// The client reads by itself: neither a receipt nor Shutdown needs a call from the test.
 func TestReadsByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := wspushtest.New(t, nil)

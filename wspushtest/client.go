@@ -11,17 +11,17 @@ import (
 	"github.com/wspush/wspush"
 )
 
-// Client is a WebSocket client that fails its test when something else happens than was expected.
+// Client is a WebSocket client that fails its test when anything but the expected happens.
 //
-// It reads all the time, as a browser does, and keeps what comes until the test asks for it: pings are answered and pushes
-// written meanwhile. What nobody asks for is no failure.
+// It reads continuously, as a browser does, and queues messages until the test asks for them. So pings are answered, and pushes
+// to it complete, while the test does something else. Messages that the test never asks for are not failures.
 //
-// All methods may be called from any goroutine, and each message is given to one of the callers. In the goroutine that connected the
-// client, which is the test's, a failure ends the test, as [testing.T.FailNow] does. In any other, which cannot end it, a failure
-// is reported as [testing.T.Errorf] does, and the method returns, with a zero value if with any.
+// All methods may be called from any goroutine; each message goes to only one caller. In the goroutine that connected the
+// client, which is the test's, a failure ends the test, as [testing.T.FailNow] does. Another goroutine cannot end the test:
+// there a failure is reported as with [testing.T.Errorf], and the method returns, with zero values.
 //
-// That is also so in a subtest: its goroutine is another, and it is the test that connected the client that fails. The subtest
-// goes on and passes. Connect a client with the subtest's *testing.T to have that fail, and end.
+// A subtest is such another goroutine: a failure there fails the test that connected the client, while the subtest goes on and
+// passes. To fail and end the subtest instead, connect a client with the subtest's own *testing.T.
 type Client struct {
 	ID        string   // of the connection, or its token; "" where the greeting is not that of wspush
 	Addresses []string // of the connection, as the greeting has them; nil where it is not that of wspush
@@ -33,36 +33,36 @@ type Client struct {
 	link      *link
 }
 
-const noID = "the greeting, which is not that of wspush, does not say what the connection's ID is: find it, and set Client.ID"
+const noID = "the greeting is not wspush's default, so the connection's ID is unknown: find it and set Client.ID"
 
 // Address returns the first of Addresses. It fails the test if there is none.
 func (c *Client) Address() string {
 	c.tb.Helper()
 	if len(c.Addresses) == 0 {
-		c.fatalf("the client has no address: %v is not a greeting of wspush", c.Greeting)
+		c.fatalf("the client has no address: %v is not wspush's default greeting", c.Greeting)
 		return ""
 	}
 	return c.Addresses[0]
 }
 
-// Subprotocol returns what was negotiated, or "".
+// Subprotocol returns the negotiated subprotocol, or "".
 func (c *Client) Subprotocol() string { return c.link.ws.Subprotocol() }
 
-// Within returns a Client for the same connection whose methods wait for d, and no longer, and so does Server.Push to it. If d is
-// not more than 0, they do not wait.
+// Within returns a Client for the same connection whose methods, and Server.Push to it, wait for at most d. If d is 0 or less,
+// they do not wait.
 func (c *Client) Within(d time.Duration) *Client {
 	within := *c
 	within.timeout = d
 	return &within
 }
 
-// Send sends a text message, which is not checked to be UTF-8. It fails the test if that cannot be written.
+// Send sends a text message, without checking that it is UTF-8. It fails the test if the message cannot be written.
 func (c *Client) Send(text string) {
 	c.tb.Helper()
 	c.send(Message{wspush.Text, []byte(text)})
 }
 
-// SendBinary sends a binary message. It fails the test if that cannot be written.
+// SendBinary sends a binary message. It fails the test if the message cannot be written.
 func (c *Client) SendBinary(data []byte) {
 	c.tb.Helper()
 	c.send(Message{wspush.Binary, data})
@@ -80,7 +80,7 @@ func (c *Client) send(m Message) {
 	switch end := c.link.endError(); {
 	case err == nil:
 	case errors.Is(err, context.DeadlineExceeded):
-		c.fatalf("sending %v: the server did not take it within %v, and the connection is given up", m, c.timeout)
+		c.fatalf("sending %v: the server did not read it within %v; the connection is closed", m, c.timeout)
 	case end != nil:
 		c.fatalf("sending %v: %v", m, end)
 	default:
@@ -88,18 +88,18 @@ func (c *Client) send(m Message) {
 	}
 }
 
-// Pings returns how many pings the client has received. In a bubble, call [testing/synctest.Wait] before.
+// Pings returns how many pings the client has received. In a bubble, call [testing/synctest.Wait] first.
 func (c *Client) Pings() int { return int(c.link.pings.Load()) }
 
-// Pause has the client read no more, as one does whose network has stalled, until Resume. Pushes to it are then not written, once
-// what lies between is full: in memory that holds nothing at all; a network connection has buffers.
+// Pause stops the client from reading, as if its network had stalled, until Resume. Pushes to it then block once everything in
+// between is full: in memory there is no buffer at all; a network connection has some.
 func (c *Client) Pause() { c.link.gate.shut() }
 
 // Resume ends a Pause.
 func (c *Client) Resume() { c.link.gate.open() }
 
-// Close closes the connection with this code and reason, and waits for the server's answer. It fails the test if there is none,
-// for which it waits 5 s, or the connection has ended before. It ends a Pause. Messages that come meanwhile may be dropped.
+// Close closes the connection with this code and reason, and waits for the server's answer. It fails the test if none comes
+// within 5 s, or if the connection has already ended. It ends a Pause. Messages that arrive meanwhile may be dropped.
 func (c *Client) Close(code int, reason string) {
 	c.tb.Helper()
 	c.Resume()
@@ -108,10 +108,11 @@ func (c *Client) Close(code int, reason string) {
 	}
 }
 
-// Disconnect drops the connection without a close frame, as when the network is lost. Nothing happens if it has ended.
+// Disconnect drops the connection without a close frame, as when the network is lost. It does nothing if the connection has
+// already ended.
 func (c *Client) Disconnect() { c.link.cut() }
 
-// fatalf ends the test, if it is called in a goroutine that can; otherwise the test fails, and goes on.
+// fatalf ends the test if called from the goroutine that can; otherwise it marks the test as failed and returns.
 func (c *Client) fatalf(format string, args ...any) {
 	c.tb.Helper()
 	if goroutine() == c.goroutine {

@@ -20,7 +20,7 @@ import (
 	"github.com/wspush/wspush/wspushtest"
 )
 
-// everywhere runs a test in memory in a bubble, in memory outside of one, and with a client over the network.
+// everywhere runs a test in memory in a bubble, in memory outside a bubble, and over the network.
 func everywhere(t *testing.T, test func(t *testing.T, connect func(*wspushtest.Server, *wspushtest.ClientOptions) *wspushtest.Client)) {
 	t.Helper()
 	t.Run("bubble", func(t *testing.T) {
@@ -65,7 +65,7 @@ func TestMessages(t *testing.T) {
 	})
 }
 
-// Each way to leave is seen by the application as what it is, and Receive tells the client, however often it asks.
+// The application sees each way of leaving as what it is, and Receive keeps telling the client.
 func TestLeaving(t *testing.T) {
 	everywhere(t, func(t *testing.T, connect func(*wspushtest.Server, *wspushtest.ClientOptions) *wspushtest.Client) {
 		reasons := make(chan *wspush.CloseError, 1)
@@ -102,7 +102,7 @@ func TestLeaving(t *testing.T) {
 	})
 }
 
-// Receive obeys its context, and several may share the messages.
+// Receive obeys its context, and several callers may share the messages.
 func TestReceive(t *testing.T) {
 	everywhere(t, func(t *testing.T, connect func(*wspushtest.Server, *wspushtest.ClientOptions) *wspushtest.Client) {
 		s := wspushtest.New(t, nil)
@@ -143,7 +143,7 @@ func TestReceive(t *testing.T) {
 	})
 }
 
-// A client that is paused takes nothing more, again and again, and nothing is lost.
+// A paused client reads nothing, however often it is paused, and nothing is lost.
 func TestPause(t *testing.T) {
 	everywhere(t, func(t *testing.T, connect func(*wspushtest.Server, *wspushtest.ClientOptions) *wspushtest.Client) {
 		s := wspushtest.New(t, nil)
@@ -165,7 +165,7 @@ func TestPause(t *testing.T) {
 	})
 }
 
-// What comes with the handshake reaches the application, and what it answers the client.
+// The application gets what the handshake carries, and the client gets the application's answers.
 func TestClientOptions(t *testing.T) {
 	w := wspushtest.NewWorker(t, nil)
 	var seen *http.Request
@@ -203,7 +203,7 @@ func TestClientOptions(t *testing.T) {
 	}
 }
 
-// The ID is that of the default greeting, in whichever form; no other greeting is taken for one.
+// The ID is read from the default greeting in any of its forms, and from no other greeting.
 func TestGreetings(t *testing.T) {
 	key := []byte(strings.Repeat("k", 32))
 	none := func(*wspush.Conn) string { return "" }
@@ -251,7 +251,7 @@ func TestGreetings(t *testing.T) {
 	}
 }
 
-// A server that breaks the protocol is left at once.
+// The client leaves a server that breaks the protocol at once.
 func TestBrokenServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		left := make(chan struct{})
@@ -266,7 +266,7 @@ func TestBrokenServer(t *testing.T) {
 			accept := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 			fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
 				base64.StdEncoding.EncodeToString(accept[:]))
-			_, _ = conn.Write([]byte{0x83, 0}) // a frame of a type that there is not
+			_, _ = conn.Write([]byte{0x83, 0}) // a frame with a reserved opcode
 			_, _ = io.Copy(io.Discard, conn)
 		}), "/", &wspushtest.ClientOptions{NoGreeting: true})
 		c.ExpectClose(1006)

@@ -15,46 +15,46 @@ import (
 	"github.com/coder/websocket"
 )
 
-// ClientOptions are the settings of a [Client]. The zero value of each field, and a nil *ClientOptions, mean the default.
+// ClientOptions configures a [Client]. A nil *ClientOptions, and the zero value of each field, mean the defaults.
 type ClientOptions struct {
-	// Header is sent along with the handshake: Cookie, Authorization, Origin, User-Agent … A Host takes the place of the target's.
+	// Header is added to the handshake: Cookie, Authorization, Origin, User-Agent … A Host in it replaces the target's.
 	Header http.Header
 
-	// Jar has further cookies, and takes those of the answer; that of an http.Client that has signed in, as a rule. They must be
-	// of the host that the client connects to.
+	// Jar supplies more cookies and receives those of the response. Usually it is the Jar of an http.Client that has signed in.
+	// Its cookies must be for the host that the client connects to.
 	Jar http.CookieJar
 
-	// Subprotocols are offered to the server, the preferred one first.
+	// Subprotocols are offered to the server, in order of preference.
 	Subprotocols []string
 
-	// TLS is for Dial to https and wss URLs. The default is that of package tls, which trusts the system's authorities.
+	// TLS is used by Dial for https and wss URLs. The default is that of crypto/tls, which trusts the system's authorities.
 	TLS *tls.Config
 
-	// NoGreeting has Connect return once the handshake is done. By default it then waits for a first message: set this where
-	// the application's Greeting makes none.
+	// NoGreeting makes Connect return right after the handshake. By default it waits for a first message: set this if the
+	// application's Greeting sends none.
 	NoGreeting bool
 
-	// NoPongs keeps the client from answering pings, as one whose machine has gone does.
+	// NoPongs stops the client from answering pings, as if its machine were gone.
 	NoPongs bool
 
-	// Timeout is how long each of the client's methods waits at most, and the handshake. The default is 5 s.
+	// Timeout bounds the handshake and each of the client's methods. The default is 5 s.
 	Timeout time.Duration
 }
 
 const defaultTimeout = 5 * time.Second
 
-// Connect connects a client to h, in memory, and reads its greeting. target is a path, with or without a query ("/ws?user=ada"),
-// or a URL, whose host is then that of the request ("http://chat.example.com/ws"); by default it is example.com, as with
-// [net/http/httptest.NewRequest]. A browser would send an Origin; the client sends none unless it is in the Header.
+// Connect connects a client to h, in memory, and reads its greeting. target is a path, optionally with a query
+// ("/ws?user=ada"), or a URL, whose host becomes the request's ("http://chat.example.com/ws"); the default host is example.com,
+// as with [net/http/httptest.NewRequest]. Unlike a browser, the client sends no Origin unless Header has one.
 //
-// It ends the test if the handshake is refused, or no greeting comes. When the test ends, the client is disconnected.
+// Connect ends the test if the handshake is refused or no greeting arrives. The client is disconnected when the test ends.
 func Connect(tb testing.TB, h http.Handler, target string, opts *ClientOptions) *Client {
 	tb.Helper()
 	return mustConnect(tb, serve(tb, h), true, target, opts)
 }
 
-// Dial is [Connect] to a server that listens on the network, such as an [net/http/httptest.Server], with an http, https, ws or wss URL. In
-// a testing/synctest bubble it ends the test.
+// Dial is [Connect] to a server that listens on the network, such as an [net/http/httptest.Server], given an http, https, ws or
+// wss URL. In a testing/synctest bubble it ends the test.
 func Dial(tb testing.TB, url string, opts *ClientOptions) *Client {
 	tb.Helper()
 	if inBubble() {
@@ -63,8 +63,8 @@ func Dial(tb testing.TB, url string, opts *ClientOptions) *Client {
 	return mustConnect(tb, new(net.Dialer).DialContext, false, url, opts)
 }
 
-// ExpectRefused does what [Connect] does and expects h to refuse the handshake with the given status. It returns the answer, with
-// the first 1024 bytes of its body. It ends the test if the client is connected, or the status is another.
+// ExpectRefused connects as [Connect] does, but expects h to refuse the handshake with the given status. It returns the
+// response, with the first 1024 bytes of its body. It ends the test if the client is connected or the status is different.
 func ExpectRefused(tb testing.TB, h http.Handler, target string, status int, opts *ClientOptions) *http.Response {
 	tb.Helper()
 	_, resp, err := connect(tb, serve(tb, h), true, target, opts)
@@ -72,7 +72,7 @@ func ExpectRefused(tb testing.TB, h http.Handler, target string, status int, opt
 	case err == nil:
 		tb.Fatalf("want the handshake to be refused with status %d; the client is connected", status)
 	case resp == nil:
-		tb.Fatalf("want the handshake to be refused with status %d; there was no answer: %v", status, err)
+		tb.Fatalf("want the handshake to be refused with status %d; got no response: %v", status, err)
 	case resp.StatusCode != status:
 		tb.Fatalf("want the handshake to be refused with status %d; %s", status, refusal(resp, err))
 	}
@@ -97,16 +97,16 @@ func mustConnect(tb testing.TB, dial dialFunc, inMemory bool, target string, opt
 	return c
 }
 
-// refusal says how a handshake failed.
+// refusal describes how a handshake failed.
 func refusal(resp *http.Response, err error) string {
 	if resp.StatusCode == http.StatusSwitchingProtocols {
-		return fmt.Sprintf("the answer is no right one: %v", err)
+		return fmt.Sprintf("the response is invalid: %v", err)
 	}
-	body, _ := io.ReadAll(resp.Body) // which is in memory
+	body, _ := io.ReadAll(resp.Body) // it is in memory
 	return fmt.Sprintf("the handshake was refused with status %s: %s", resp.Status, quote(body))
 }
 
-// connect makes a client, which tb's clean-up ends. The response, if there was one, is what the server said.
+// connect makes a client, which tb's clean-up ends. The response is the server's, or nil if there was none.
 func connect(tb testing.TB, dial dialFunc, inMemory bool, target string, opts *ClientOptions) (*Client, *http.Response, error) {
 	var o ClientOptions
 	if opts != nil {
@@ -129,7 +129,7 @@ func connect(tb testing.TB, dial dialFunc, inMemory bool, target string, opts *C
 	}
 	transport := &http.Transport{DialContext: gated, TLSClientConfig: o.TLS, DisableKeepAlives: true}
 	if inMemory {
-		transport.DialTLSContext = gated // nothing is encrypted
+		transport.DialTLSContext = gated // without encryption
 	}
 	ctx, cancel := within(o.Timeout)
 	defer cancel()
@@ -149,7 +149,7 @@ func connect(tb testing.TB, dial dialFunc, inMemory bool, target string, opts *C
 	})
 	if err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
-			err = fmt.Errorf("there was no answer to the handshake within %v", o.Timeout)
+			err = fmt.Errorf("the handshake got no response within %v", o.Timeout)
 		}
 		return nil, resp, err
 	}

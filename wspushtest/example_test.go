@@ -17,7 +17,8 @@ import (
 	"github.com/wspush/wspush/wspushtest"
 )
 
-// t is that of the test that an example is part of. An example has none, so that TestExamples runs them, one after the other.
+// t belongs to the test that an example is part of. An example has none, so TestExamples runs the examples, one after the
+// other.
 var t *testing.T
 
 var examples = map[string]func(){
@@ -61,12 +62,12 @@ func Example() {
 	c.Expect("Your order has shipped")
 }
 
-// The application's own handler, with all that is in front of it.
+// The application's own handler, with all its middleware.
 func ExampleConnect() {
 	worker := wspushtest.NewWorker(t, nil)
 	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{
 		Accept: func(r *http.Request) (any, error) {
-			user, err := r.Cookie("user") // in earnest: a session
+			user, err := r.Cookie("user") // a real application would use a session
 			if err != nil {
 				return nil, errors.New("not signed in")
 			}
@@ -89,7 +90,7 @@ func ExampleConnect() {
 	wspushtest.ExpectRefused(t, mux, "/ws", http.StatusForbidden, nil)
 }
 
-// A greeting of the application's own is in Greeting. The client finds its ID where the application's page would.
+// A custom greeting is in Greeting. The client finds its ID where the application's page would.
 func ExampleConnect_greeting() {
 	type hello struct{ Push []string }
 	s := wspushtest.New(t, &wspushtest.Options{Handler: wspush.HandlerOptions{
@@ -112,7 +113,7 @@ func ExampleConnect_greeting() {
 	c.Expect("Your order has shipped")
 }
 
-// Code that pushes over HTTP gets a client that leads to the worker, in memory.
+// Code that pushes over HTTP gets a client that reaches the worker in memory.
 func ExampleHTTPClient() {
 	s := wspushtest.New(t, nil)
 	c := s.Connect()
@@ -129,7 +130,7 @@ func ExampleHTTPClient() {
 	c.Expect("Your order has shipped")
 }
 
-// The cookies that the application sets when somebody signs in are for the WebSocket, too.
+// The cookies that the application sets at sign-in also apply to the WebSocket.
 func ExampleHTTPClient_signIn() {
 	s := wspushtest.New(t, nil)
 	mux := http.NewServeMux()
@@ -154,7 +155,7 @@ func ExampleHTTPClient_signIn() {
 	s.PushAndExpect(c, "Welcome")
 }
 
-// In a bubble of testing/synctest time passes at once, so that intervals can be tested as they are.
+// In a testing/synctest bubble no time is lost waiting, so intervals can be tested as they are.
 func Example_fakeTime() {
 	synctest.Test(t, func(t *testing.T) {
 		s := wspushtest.New(t, &wspushtest.Options{

@@ -32,8 +32,8 @@ func (c *Client) expect(want Message) {
 	}
 }
 
-// ExpectNothing fails the test if a message comes within d, or the connection ends. If d is not more than 0, it looks at what has
-// come already. In a bubble, what comes at the very moment at which d is over may be seen or not: take a nanosecond less.
+// ExpectNothing fails the test if a message arrives within d or the connection ends. If d is 0 or less, it checks only what has
+// arrived already. In a bubble, a message that arrives exactly when d ends may or may not be seen: use a nanosecond less.
 func (c *Client) ExpectNothing(d time.Duration) {
 	c.tb.Helper()
 	got, err := c.next(d)
@@ -46,8 +46,8 @@ func (c *Client) ExpectNothing(d time.Duration) {
 	}
 }
 
-// ExpectClose fails the test unless the connection ends with this code, and no message before. It returns the reason. 1006 stands
-// for an end without a close frame.
+// ExpectClose fails the test unless the connection ends with this code before any further message. It returns the reason. Code
+// 1006 means an end without a close frame.
 func (c *Client) ExpectClose(code int) (reason string) {
 	c.tb.Helper()
 	got, err := c.next(c.timeout)
@@ -73,17 +73,17 @@ func (c *Client) Next() Message {
 	return m
 }
 
-// Receive takes the next message, and never fails the test: the error is a [*CloseError] when the connection has ended, or
-// ctx's. Only ctx bounds it.
+// Receive takes the next message and never fails the test: the error is a [*CloseError] once the connection has ended, or
+// ctx's. Only ctx bounds the wait.
 func (c *Client) Receive(ctx context.Context) (Message, error) { return c.link.next(ctx) }
 
-// next is Receive for d. The error also says for how long it has waited.
+// next is Receive with a timeout of d, which a timeout's error mentions.
 func (c *Client) next(d time.Duration) (Message, error) {
 	ctx, cancel := within(d)
 	defer cancel()
 	m, err := c.link.next(ctx)
 	if err != nil && errors.Is(err, ctx.Err()) {
-		err = fmt.Errorf("nothing came within %v", d)
+		err = fmt.Errorf("nothing arrived within %v", d)
 	}
 	return m, err
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/wspush/wspush/wspushtest"
 )
 
-// Each way to fail says what was wanted and what came, ends the test, and waits for the deadline if there is something to wait for.
+// Each failure says what was wanted and what came, ends the test, and waits for the deadline if there is anything to wait for.
 func TestFailures(t *testing.T) {
 	const id = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
 	closeAll := func(s *wspushtest.Server, code int, reason string) {
@@ -45,11 +45,11 @@ func TestFailures(t *testing.T) {
 		{"a long message", func(s *wspushtest.Server, c *wspushtest.Client) { s.Push(c, strings.Repeat("x", 5000)); c.Expect("a") },
 			`want the text message "a"; got the text message "` + strings.Repeat("x", 200) + `"… (5000 bytes)`, 0},
 		{"no message", func(_ *wspushtest.Server, c *wspushtest.Client) { c.Expect("a") },
-			`want the text message "a"; nothing came within 5s`, 5 * time.Second},
+			`want the text message "a"; nothing arrived within 5s`, 5 * time.Second},
 		{"no message, another deadline", func(_ *wspushtest.Server, c *wspushtest.Client) { c.Within(time.Minute).Next() },
-			`want a message; nothing came within 1m0s`, time.Minute},
+			`want a message; nothing arrived within 1m0s`, time.Minute},
 		{"no message, no waiting", func(_ *wspushtest.Server, c *wspushtest.Client) { c.Within(0).Next() },
-			`want a message; nothing came within 0s`, 0},
+			`want a message; nothing arrived within 0s`, 0},
 		{"the end in place of a message", func(s *wspushtest.Server, c *wspushtest.Client) { closeAll(s, 4000, "bye"); c.Expect("a") },
 			`want the text message "a"; the connection was closed with 4000 "bye"`, 0},
 		{"a loss in place of a message", func(_ *wspushtest.Server, c *wspushtest.Client) { c.Disconnect(); c.Next() },
@@ -66,7 +66,7 @@ func TestFailures(t *testing.T) {
 		{"another end", func(s *wspushtest.Server, c *wspushtest.Client) { closeAll(s, 1008, "rude"); c.ExpectClose(1000) },
 			`want the connection to be closed with 1000; the connection was closed with 1008 "rude"`, 0},
 		{"no end", func(_ *wspushtest.Server, c *wspushtest.Client) { c.ExpectClose(1000) },
-			`want the connection to be closed with 1000; nothing came within 5s`, 5 * time.Second},
+			`want the connection to be closed with 1000; nothing arrived within 5s`, 5 * time.Second},
 		{"sending after the end", func(s *wspushtest.Server, c *wspushtest.Client) {
 			closeAll(s, 1000, "done")
 			c.ExpectClose(1000)
@@ -80,13 +80,13 @@ func TestFailures(t *testing.T) {
 		{"pushing to nobody", func(s *wspushtest.Server, c *wspushtest.Client) { c.ID = id; s.Push(c, "a") },
 			`pushing "a": wspush: no such connection`, 0},
 		{"pushing without an ID", func(s *wspushtest.Server, c *wspushtest.Client) { c.ID = ""; s.Push(c, "a") },
-			`pushing "a": the greeting, which is not that of wspush, does not say what the connection's ID is: find it, and set Client.ID`, 0},
+			`pushing "a": the greeting is not wspush's default, so the connection's ID is unknown: find it and set Client.ID`, 0},
 		{"pushing to who does not read", func(s *wspushtest.Server, c *wspushtest.Client) { c.Pause(); s.Push(c.Within(time.Second), "a") },
 			`pushing "a": wspush: the message may have been written in part, and the rest will be: the caller's context ended; the connection is open`, time.Second},
 		{"no address", func(_ *wspushtest.Server, c *wspushtest.Client) {
 			c.Addresses, c.Greeting = nil, wspushtest.Message{Type: wspush.Text, Data: []byte("hi")}
 			c.Address()
-		}, `the client has no address: the text message "hi" is not a greeting of wspush`, 0},
+		}, `the client has no address: the text message "hi" is not wspush's default greeting`, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -107,10 +107,10 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// A server that does not read is found when the client has waited long enough.
+// A server that does not read is noticed at the client's timeout.
 func TestSendTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		wantFailure(t, `fatal: sending the text message "b": the server did not take it within 5s, and the connection is given up`, func(tb testing.TB) {
+		wantFailure(t, `fatal: sending the text message "b": the server did not read it within 5s; the connection is closed`, func(tb testing.TB) {
 			busy := make(chan struct{})
 			s := wspushtest.New(tb, &wspushtest.Options{Handler: wspush.HandlerOptions{OnMessage: func(*wspush.Conn, wspush.MessageType, []byte) { <-busy }}})
 			defer close(busy)
@@ -122,11 +122,11 @@ func TestSendTimeout(t *testing.T) {
 	})
 }
 
-// Connecting fails with what the server has said, and so does to be let in where that was not expected.
+// A failed connect reports what the server said; so does a connect that succeeds although a refusal was expected.
 func TestConnectFailures(t *testing.T) {
 	no := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "sign in first", http.StatusUnauthorized) })
 	silent := &wspush.HandlerOptions{Greeting: func(*wspush.Conn) (wspush.MessageType, []byte) { return wspush.Text, nil }}
-	const noNetwork = "in a testing/synctest bubble whoever waits for the network stops the time"
+	const noNetwork = "in a testing/synctest bubble, waiting for the network stops fake time"
 	tests := []struct {
 		name string
 		test func(tb testing.TB)
@@ -144,11 +144,11 @@ func TestConnectFailures(t *testing.T) {
 			`fatal: connecting to ws: failed to WebSocket dial: unexpected url scheme: ""`},
 		{"no answer", func(tb testing.TB) {
 			wspushtest.Connect(tb, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }), "/ws", nil)
-		}, `fatal: connecting to /ws: there was no answer to the handshake within 5s`},
+		}, `fatal: connecting to /ws: the handshake got no response within 5s`},
 		{"no greeting", func(tb testing.TB) {
 			s := wspushtest.New(tb, &wspushtest.Options{Handler: *silent})
 			s.Connect()
-		}, `fatal: connecting to /ws: want a greeting; nothing came within 5s. If the application sends none, set NoGreeting`},
+		}, `fatal: connecting to /ws: want a greeting; nothing arrived within 5s. If the application sends none, set NoGreeting`},
 		{"refused as expected", func(tb testing.TB) { wspushtest.ExpectRefused(tb, no, "/ws", 401, nil) }, ""},
 		{"refused otherwise", func(tb testing.TB) { wspushtest.ExpectRefused(tb, no, "/ws", 403, nil) },
 			`fatal: want the handshake to be refused with status 403; the handshake was refused with status 401 Unauthorized: "sign in first\n"`},
@@ -172,10 +172,10 @@ func TestConnectFailures(t *testing.T) {
 	}
 }
 
-// In another goroutine than the test's a failure is reported, and ends nothing.
+// In a goroutine other than the test's, a failure is reported and ends nothing.
 func TestOtherGoroutines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		wantFailure(t, "want a message; nothing came within 5s", func(tb testing.TB) {
+		wantFailure(t, "want a message; nothing arrived within 5s", func(tb testing.TB) {
 			c := wspushtest.New(tb, nil).Connect()
 			var wg sync.WaitGroup
 			wg.Go(func() {
@@ -188,7 +188,7 @@ func TestOtherGoroutines(t *testing.T) {
 	})
 }
 
-// Whatever does not end with the test fails it: a callback, or a handler. What they log later goes nowhere.
+// A callback or handler that does not end with the test fails it. What it logs later goes nowhere.
 func TestLeftovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		end := make(chan struct{})
@@ -198,7 +198,7 @@ func TestLeftovers(t *testing.T) {
 			<-end
 			panic("late")
 		}
-		wantFailure(t, "the worker's Shutdown, for which it had 10s: context deadline exceeded: does a callback not return?", func(tb testing.TB) {
+		wantFailure(t, "the worker's Shutdown did not end within 10s: context deadline exceeded: is a callback not returning?", func(tb testing.TB) {
 			wspushtest.New(tb, &wspushtest.Options{Handler: wspush.HandlerOptions{OnConnect: hang}}).Connect()
 		})
 	})
@@ -206,7 +206,7 @@ func TestLeftovers(t *testing.T) {
 		end := make(chan struct{})
 		defer synctest.Wait()
 		defer close(end)
-		wantFailure(t, "an HTTP handler has not returned 5s after the end of the test", func(tb testing.TB) {
+		wantFailure(t, "an HTTP handler had not returned 5s after the end of the test", func(tb testing.TB) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			client := wspushtest.HTTPClient(tb, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
@@ -224,7 +224,7 @@ func TestLeftovers(t *testing.T) {
 	})
 }
 
-// A handler's panic fails the test, unless it is that which net/http has for it.
+// A handler's panic fails the test, unless it is http.ErrAbortHandler.
 func TestHandlerPanics(t *testing.T) {
 	for _, tt := range []struct {
 		with any
@@ -244,7 +244,7 @@ func TestHandlerPanics(t *testing.T) {
 	}
 }
 
-// failing has what fails in the line after the one that it logs.
+// failing has functions that fail on the line after the one that they log.
 var failing = map[string]func(t *testing.T, s *wspushtest.Server, c *wspushtest.Client){
 	"Expect": func(t *testing.T, s *wspushtest.Server, c *wspushtest.Client) {
 		t.Log("here")
@@ -325,7 +325,7 @@ var failing = map[string]func(t *testing.T, s *wspushtest.Server, c *wspushtest.
 	},
 }
 
-// misplaced is a test whose subtests use what belongs to it.
+// misplaced is a test whose subtests use things that belong to it.
 func misplaced(t *testing.T) {
 	s := wspushtest.New(t, nil)
 	c := s.Connect()
@@ -343,10 +343,10 @@ func misplaced(t *testing.T) {
 	fmt.Println("test goes on")
 }
 
-// fails is set in the process in which TestFails is to fail.
+// fails is set in the process in which TestFails should fail.
 const fails = "WSPUSHTEST_FAILS"
 
-// TestFails runs what fails, for TestLines and TestSubtests.
+// TestFails runs the failing code, for TestLines and TestSubtests.
 func TestFails(t *testing.T) {
 	if os.Getenv(fails) == "" {
 		t.Skip("fails only for TestLines and TestSubtests")
@@ -369,16 +369,16 @@ func runFails(t *testing.T, match string) string {
 	cmd.Env = append(os.Environ(), fails+"=1")
 	out, err := cmd.CombinedOutput()
 	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) {
-		t.Fatalf("it does not fail: %v\n%s", err, out)
+		t.Fatalf("TestFails passes: %v\n%s", err, out)
 	}
 	return string(out)
 }
 
-// In a subtest, a client of the test fails the test alone, and goes on; Connect of the test's Server ends both.
+// In a subtest, a client of the test fails only the test, which goes on; Connect of the test's Server ends both.
 func TestSubtests(t *testing.T) {
 	out := runFails(t, "^misplaced$")
 	for text, want := range map[string]bool{
-		"want a message; nothing came within 0s":           true,
+		"want a message; nothing arrived within 0s":        true,
 		"goes on with 0 bytes; failed: false":              true,
 		"--- PASS: TestFails/misplaced/client":             true,
 		"connecting to /ws: the handshake was refused":     true,
@@ -397,7 +397,7 @@ func TestSubtests(t *testing.T) {
 	}
 }
 
-// Failures stand at the line that called.
+// Failures are reported at the caller's line.
 func TestLines(t *testing.T) {
 	out := runFails(t, "^[A-Z]")
 	reports := regexp.MustCompile(`(?m)^ +(\w+\.go):(\d+): here\n +(\w+\.go):(\d+): `).FindAllStringSubmatch(out, -1)

@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// gate is a network connection that can be kept from being read. Nobody else sets a read deadline on it.
+// gate is a network connection whose reading can be stopped. Nobody else may set a read deadline on it.
 type gate struct {
 	net.Conn
 	closed chan struct{} // closed by Close
 	once   sync.Once     // closes closed
 
-	mu      sync.Mutex    // guards what follows, and that the read deadline fits it
+	mu      sync.Mutex    // guards the fields below, and the read deadline that goes with them
 	opened  chan struct{} // nil while the gate is open; closed when it is opened
-	reading chan struct{} // nil unless Conn is being read; closed when that returns
+	reading chan struct{} // nil unless Conn is being read; closed when that read returns
 }
 
 func newGate(conn net.Conn) *gate { return &gate{Conn: conn, closed: make(chan struct{})} }
@@ -33,14 +33,14 @@ func (g *gate) Read(p []byte) (int, error) {
 		}
 		n, err := g.Conn.Read(p)
 		g.leave()
-		if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) { // shut has interrupted it
+		if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) { // interrupted by shut
 			continue
 		}
 		return n, err
 	}
 }
 
-// enter is called before Conn is read. If it returns a channel, that must not be, until the channel is closed.
+// enter is called before Conn is read. If it returns a channel, the caller must first wait for that to be closed.
 func (g *gate) enter() (opened <-chan struct{}) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -58,14 +58,14 @@ func (g *gate) leave() {
 	g.reading = nil
 }
 
-// shut keeps all that comes after it from being read. It waits for the read that is under way, which may be past the check of
-// its deadline.
+// shut stops the reading of anything that arrives from now on. It waits for a read in progress, which may already have passed
+// the check of its deadline.
 func (g *gate) shut() {
 	opened, reading := g.interrupt()
 	if reading != nil {
 		select {
 		case <-reading:
-		case <-opened: // already
+		case <-opened: // shut already
 		}
 	}
 }

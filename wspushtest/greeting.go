@@ -7,8 +7,8 @@ import (
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// parseGreeting takes the greeting that wspush makes by default apart: addresses, separated by commas, of one connection. Of any
-// other it knows nothing.
+// parseGreeting parses wspush's default greeting: the comma-separated addresses of one connection. For any other greeting it
+// returns nothing.
 func parseGreeting(m Message) (id string, addresses []string) {
 	addresses = strings.Split(string(m.Data), ",")
 	for i, address := range addresses {

@@ -11,22 +11,22 @@ import (
 	"github.com/wspush/wspush"
 )
 
-// link is the WebSocket of a client. Like a browser it reads all the time: so pings are answered, a push is written on a pipe
-// that has no buffer, and the server's close is answered, while the test does something else.
+// link is a client's WebSocket. Like a browser it reads continuously: so pings and the server's close are answered, and a push
+// gets through a pipe that has no buffer, while the test does something else.
 type link struct {
 	ws    *websocket.Conn
 	gate  *gate // below ws
 	pings atomic.Int64
 	ended chan struct{} // closed when read has returned
 
-	mu      sync.Mutex    // guards what follows
-	inbox   []Message     // not taken yet
-	end     *CloseError   // nil while there may come more
-	changed chan struct{} // closed, and replaced, when one of these two changes
+	mu      sync.Mutex    // guards the fields below
+	inbox   []Message     // not yet taken
+	end     *CloseError   // nil while more may arrive
+	changed chan struct{} // closed and replaced when inbox or end changes
 	closing chan error    // nil until close is called; then it gets the outcome
 }
 
-// newLink makes a link, which needs a gate, and then begin.
+// newLink makes a link; set its gate and call begin before using it.
 func newLink() *link { return &link{ended: make(chan struct{}), changed: make(chan struct{})} }
 
 // begin starts the goroutine that reads. It ends with the connection; cut ends both.
@@ -41,7 +41,7 @@ func (l *link) read() {
 	for {
 		typ, data, err := l.ws.Read(context.Background())
 		if err != nil {
-			_ = l.ws.CloseNow() // which a close frame does by itself, but not a server that breaks the protocol
+			_ = l.ws.CloseNow() // reading a close frame closes the connection too, but a protocol violation does not
 			end := l.endOf(err)
 			l.change(func() { l.end = end })
 			return
@@ -54,14 +54,14 @@ func (l *link) read() {
 	}
 }
 
-// endOf is how the connection has ended, after an error of reading.
+// endOf returns how the connection ended, given an error from reading.
 func (l *link) endOf(err error) *CloseError {
 	l.mu.Lock()
 	closing := l.closing
 	l.mu.Unlock()
 	var frame websocket.CloseError
 	if closing != nil {
-		if errClosing := <-closing; !errors.As(err, &frame) { // then the close may have come upon it
+		if errClosing := <-closing; !errors.As(err, &frame) { // the call to close may have read the frame
 			err = errClosing
 		}
 	}
@@ -71,8 +71,8 @@ func (l *link) endOf(err error) *CloseError {
 	return &CloseError{Code: codeAbnormal}
 }
 
-// close sends a close frame, waits for the server's, and for the goroutine that reads. The error is nil if the server's has the
-// same code.
+// close sends a close frame, and waits for the server's frame and for the reading goroutine. The error is nil if the server's
+// frame has the same code.
 func (l *link) close(code int, reason string) error {
 	l.mu.Lock()
 	if l.end != nil || l.closing != nil {
@@ -101,7 +101,7 @@ func (l *link) change(what func()) {
 	l.changed = make(chan struct{})
 }
 
-// next takes the next message. The error is the *CloseError, or ctx's.
+// next takes the next message. The error is a *CloseError, or ctx's.
 func (l *link) next(ctx context.Context) (Message, error) {
 	for {
 		m, changed, err := l.take()
@@ -116,7 +116,7 @@ func (l *link) next(ctx context.Context) (Message, error) {
 	}
 }
 
-// take takes what there is; if there is nothing yet, changed is to be waited for.
+// take takes the next queued message; if there is none yet, wait for changed.
 func (l *link) take() (m Message, changed <-chan struct{}, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -130,14 +130,14 @@ func (l *link) take() (m Message, changed <-chan struct{}, err error) {
 	return m, l.changed, nil
 }
 
-// endError is how the connection ended, or nil if it has not.
+// endError returns how the connection ended, or nil if it has not.
 func (l *link) endError() *CloseError {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.end
 }
 
-// cut ends the connection without a close frame, if it has not ended, and waits for the goroutine that reads.
+// cut ends the connection without a close frame, unless it has ended, and waits for the reading goroutine.
 func (l *link) cut() {
 	_ = l.gate.Close()
 	<-l.ended

@@ -14,14 +14,14 @@ import (
 	"time"
 )
 
-// HTTPClient makes an HTTP client all of whose requests go to h, in memory, whatever host they name, with http and https
-// alike. It fits into a testing/synctest bubble.
+// HTTPClient makes an HTTP client that sends every request to h, in memory, whatever host it names, with http and https alike.
+// It works in a testing/synctest bubble.
 //
-// With a [wspush.Worker] for h, which is an [http.Handler], it is a client that pushes to the addresses of that worker's
-// connections. With the application's own handler it is one that signs in, and keeps the cookies for a [Client]:
-// see [ClientOptions].Jar. With a handler of the test's, it is a worker that answers whatever the test wants.
+// If h is a [wspush.Worker], which is an [http.Handler], the client can push to the addresses of that worker's connections. If
+// h is the application's own handler, the client can sign in and keep the cookies for a [Client]: see [ClientOptions].Jar. If h
+// is a handler of the test's, it can stand in for a worker and answer whatever the test wants.
 //
-// When the test ends, so does what the client has begun. The test fails if h panics, or has not returned 5 s later.
+// The client's connections end with the test. The test fails if h panics, or has not returned 5 s after the test's end.
 func HTTPClient(tb testing.TB, h http.Handler) *http.Client {
 	tb.Helper()
 	jar, err := cookiejar.New(nil)
@@ -29,13 +29,13 @@ func HTTPClient(tb testing.TB, h http.Handler) *http.Client {
 		tb.Fatalf("making a cookie jar: %v", err)
 	}
 	dial := Dialer(tb, h)
-	// The server's end closes the connections that this keeps open.
+	// Closing the server ends the connections that this keeps open.
 	return &http.Client{Transport: &http.Transport{DialContext: dial, DialTLSContext: dial}, Jar: jar}
 }
 
-// Dialer makes a function that connects to h, in memory, whatever address it is given. It is for what has no [http.Client] but
-// dials by itself: as Dial in the Options of package publisher, for one. Otherwise it is as [HTTPClient], and https needs a
-// server of TLS: [Dial].
+// Dialer makes a function that connects to h, in memory, whatever address it is given. It is for code that dials by itself
+// instead of taking an [http.Client]: for example, as Dial in the Options of package publisher. Apart from that it works like
+// [HTTPClient]. It has no TLS: for https, run a TLS server and use [Dial].
 func Dialer(tb testing.TB, h http.Handler) func(ctx context.Context, network, address string) (net.Conn, error) {
 	tb.Helper()
 	return serve(tb, h)
@@ -47,14 +47,14 @@ type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
 // handlerTimeout is how long handlers may take to return once the test has ended.
 const handlerTimeout = 5 * time.Second
 
-// serve serves h in memory until the test ends. What it returns connects to it.
+// serve serves h in memory until the test ends. It returns a function that connects to it.
 func serve(tb testing.TB, h http.Handler) dialFunc {
 	tb.Helper()
 	if h == nil {
 		tb.Fatalf("there is no handler")
 	}
-	// live counts connections, but for those that have been hijacked, and handlers. A handler begins on a connection that
-	// counts, so once no more connections are accepted it can be waited for.
+	// live counts handlers and connections, except hijacked ones. A handler starts on a connection that counts, so once no more
+	// connections are accepted, live can be waited for.
 	var live sync.WaitGroup
 	srv := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -77,7 +77,7 @@ func serve(tb testing.TB, h http.Handler) dialFunc {
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
 	tb.Cleanup(func() {
-		_ = srv.Close() // of pipes, which cannot fail
+		_ = srv.Close() // closing pipes cannot fail
 		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 			tb.Errorf("serving in memory: %v", err)
 		}
@@ -91,7 +91,7 @@ func serve(tb testing.TB, h http.Handler) dialFunc {
 		select {
 		case <-ended:
 		case <-limit.C:
-			tb.Errorf("an HTTP handler has not returned %v after the end of the test", handlerTimeout)
+			tb.Errorf("an HTTP handler had not returned %v after the end of the test", handlerTimeout)
 		}
 	})
 	return l.dial
@@ -145,11 +145,12 @@ func (l *listener) Close() error {
 
 func (l *listener) Addr() net.Addr { return serverAddr }
 
-// serverAddr and the clients' addresses are reserved for documentation (RFC 5737). They are those of [net/http/httptest.NewRequest].
+// serverAddr and the clients' addresses are reserved for documentation (RFC 5737), like those of
+// [net/http/httptest.NewRequest].
 var serverAddr = &net.TCPAddr{IP: net.IPv4(192, 0, 2, 2), Port: 80}
 
-// serverConn is the server's end of a pipe. Its addresses look like those of a network, because applications take
-// http.Request.RemoteAddr apart.
+// serverConn is the server's end of a pipe. Its addresses look like a network's, since applications parse
+// http.Request.RemoteAddr.
 type serverConn struct {
 	net.Conn
 	number int

@@ -9,7 +9,7 @@ import (
 	"github.com/wspush/wspush/wspushtest"
 )
 
-// Every request comes to the handler, with http and https alike, for the host that it names, and with the cookies of that host.
+// Every request reaches the handler, with http and https alike, with the host that it names and that host's cookies.
 func TestHTTPClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := wspushtest.HTTPClient(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -6,7 +6,7 @@ import (
 	"github.com/wspush/wspush"
 )
 
-// Message is a message that a client has received.
+// Message is a message received by a client.
 type Message struct {
 	Type wspush.MessageType // Text or Binary
 	Data []byte             // the whole message
@@ -17,7 +17,7 @@ func (m Message) String() string {
 	return fmt.Sprintf("the %v message %s", m.Type, quote(m.Data))
 }
 
-// quote is data as it stands in the reports of failures.
+// quote formats data for a failure report.
 func quote(data []byte) string {
 	const shown = 200
 	if len(data) > shown {
@@ -28,14 +28,14 @@ func quote(data []byte) string {
 
 // CloseError is how a connection ended, as its client sees it.
 type CloseError struct {
-	// Code and Reason are those of the server's close frame. Code is 1005 for one without a code, and 1006 where there was none
-	// (RFC 6455 section 7.4.1): the connection was lost, or the client dropped it. After the client's own Close, whose code the
-	// server repeats, Reason is that of either.
+	// Code and Reason are those of the server's close frame. Code is 1005 if the frame had none, and 1006 if there was no frame
+	// (RFC 6455 section 7.4.1): the connection was lost, or the client dropped it. After the client's own Close, the server
+	// repeats the code, and Reason may be either side's.
 	Code   int
 	Reason string
 }
 
-// Error says how it ended.
+// Error describes how the connection ended.
 func (e *CloseError) Error() string {
 	if e.Code == codeAbnormal {
 		return "the connection ended without a close frame (1006)"

@@ -22,7 +22,7 @@ func listen(t *testing.T, h http.Handler) string {
 	return server.URL
 }
 
-// With a listener, the address can be pushed to by whoever has it: any HTTP client, package publisher, and one in memory.
+// With a listener, anyone with the address can push: any HTTP client, package publisher, and a client in memory.
 func TestPushOverTheNetwork(t *testing.T) {
 	testutil.NoLeak(t)
 	s := wspushtest.New(t, &wspushtest.Options{Worker: wspush.WorkerOptions{Listen: "127.0.0.1:0"}})
@@ -54,7 +54,7 @@ func TestPushOverTheNetwork(t *testing.T) {
 	c.ExpectBinary([]byte("by publisher"))
 }
 
-// Dial connects over TLS, too, and the client can then be paused as well.
+// Dial connects over TLS too, and its client can be paused as well.
 func TestDialTLS(t *testing.T) {
 	s := wspushtest.New(t, nil)
 	server := httptest.NewTLSServer(s.Handler)
@@ -71,7 +71,7 @@ func TestDialTLS(t *testing.T) {
 	c.Close(1000, "")
 }
 
-// Nothing is left of what was made for a test, whatever state it was in.
+// Nothing made for a test outlives it, whatever state it was in.
 func TestNoLeak(t *testing.T) {
 	testutil.NoLeak(t)
 	t.Run("test", func(t *testing.T) {

@@ -21,7 +21,7 @@ type notifier struct {
 	addresses map[string]string // by user
 }
 
-// notify pushes to a user, and forgets the address when it is gone. While the client is busy it waits, and tries again.
+// notify pushes to a user, and forgets the address if it is gone. While the client is busy it waits and tries again.
 func (n *notifier) notify(ctx context.Context, user, message string) error {
 	for {
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, n.addresses[user], strings.NewReader(message))
@@ -88,7 +88,7 @@ func TestNotifyBusy(t *testing.T) {
 	})
 }
 
-// pusher is what code that uses package publisher asks of it: *publisher.Client is one.
+// pusher is what code that uses package publisher needs of it: *publisher.Client is one.
 type pusher interface {
 	Push(ctx context.Context, address string, typ publisher.MessageType, data []byte, opts ...publisher.PushOption) (publisher.Receipt, error)
 }
@@ -101,7 +101,7 @@ func inform(ctx context.Context, p pusher, address, message string) (forget bool
 	return errors.Is(err, publisher.ErrGone), err
 }
 
-// pushes is a pusher that notes what it is given, and says what it is told to.
+// pushes is a pusher that records what it is given and returns err.
 type pushes struct {
 	err error
 	got []string
@@ -158,7 +158,7 @@ func TestInformInMemory(t *testing.T) {
 	})
 }
 
-// What package publisher sends in bulk goes there as well, full duplex.
+// Package publisher's bulk requests work in memory too, full duplex.
 func TestStreamInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := wspushtest.New(t, nil)

@@ -6,14 +6,15 @@ import (
 	"testing"
 )
 
-// output is that of a test, for logs. What a callback or handler that returns late logs after the test is dropped: the test's
-// own panics then, which ends the tests of the whole package, although the test has failed already and said why.
+// output is a test's output, for logs. It drops what a late callback or handler logs after the test has ended: writing to the
+// test's own output would then panic and end the tests of the whole package, although the test has already failed with the
+// reason.
 type output struct {
-	mu sync.Mutex // guards w, also while it is written to
+	mu sync.Mutex // guards w, and is held while writing to it
 	w  io.Writer  // nil once the test has ended
 }
 
-// newOutput makes an output that ends when those clean-ups have run that are registered later.
+// newOutput makes an output that ends after all clean-ups that are registered later have run.
 func newOutput(tb testing.TB) *output {
 	o := &output{w: tb.Output()}
 	tb.Cleanup(o.end)

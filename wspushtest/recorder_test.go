@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// recorder is a testing.TB that keeps what a test would have failed with.
+// recorder is a testing.TB that records the failures of a test.
 type recorder struct {
 	testing.TB // for the methods not overridden
 
@@ -23,7 +23,7 @@ func (r *recorder) Helper() {}
 
 func (r *recorder) Output() io.Writer { return r }
 
-// Write is that of the output. A testing.T's panics once the test has ended.
+// Write writes to the output. A testing.T's panics once the test has ended.
 func (r *recorder) Write(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -49,7 +49,7 @@ func (r *recorder) Fatalf(format string, args ...any) {
 	panic(r) // runtime.Goexit would end the goroutine of the real test
 }
 
-// failure runs test, and then its clean-up, and returns what it failed with.
+// failure runs test and its clean-up, and returns its failures.
 func failure(t *testing.T, test func(tb testing.TB)) string {
 	t.Helper()
 	r := &recorder{TB: t}
@@ -70,7 +70,7 @@ func failure(t *testing.T, test func(tb testing.TB)) string {
 	return strings.Join(r.failures, "\n")
 }
 
-// wantFailure fails the test unless test fails with exactly this message; "" means that it passes.
+// wantFailure fails the test unless test fails with exactly this message; "" means that it must pass.
 func wantFailure(t *testing.T, want string, test func(tb testing.TB)) {
 	t.Helper()
 	if got := failure(t, test); got != want {

@@ -9,23 +9,23 @@ import (
 	"github.com/wspush/wspush"
 )
 
-// Options are the settings of a [Server]. The zero value of each field, and a nil *Options, mean the default.
+// Options configures a [Server]. A nil *Options, and the zero value of each field, mean the defaults.
 type Options struct {
-	Worker  wspush.WorkerOptions // as for NewWorker
+	Worker  wspush.WorkerOptions // see NewWorker
 	Handler wspush.HandlerOptions
-	Client  ClientOptions // of the clients of Connect
+	Client  ClientOptions // for the clients that Connect makes
 }
 
-// Server is a worker and a handler for clients to connect to, for tests that need no handler of the application's own.
+// Server is a worker with a handler for clients to connect to, for tests that do not need the application's own handler.
 type Server struct {
-	Worker  *wspush.Worker  // ends with the test
-	Handler *wspush.Handler // for code that connects by itself
+	Worker  *wspush.Worker  // shut down when the test ends
+	Handler *wspush.Handler // for code that makes its own connections
 
 	tb     testing.TB
 	client ClientOptions
 }
 
-// New makes a Server for this test, which ends with it: see [NewWorker].
+// New makes a Server for this test and shuts it down when the test ends: see [NewWorker].
 func New(tb testing.TB, opts *Options) *Server {
 	tb.Helper()
 	if opts == nil {
@@ -39,23 +39,23 @@ func New(tb testing.TB, opts *Options) *Server {
 	return &Server{Worker: w, Handler: h, tb: tb, client: opts.Client}
 }
 
-// Connect makes a client of the Handler, at the path /ws. It belongs to the test that the Server was made for, and Connect must be
-// called in the goroutine of that test. For a subtest, another path or other options, use the function [Connect] with the Handler.
-// (Called in a subtest, Connect works; but should it fail, subtest and test both end, and package testing says "subtest may have
-// called FailNow on a parent test".)
+// Connect connects a client to the Handler, at the path /ws. The client belongs to the test that the Server was made for, and
+// Connect must be called from that test's goroutine. For a subtest, another path or other options, use the function [Connect]
+// with the Handler. (In a subtest this method works, but if it fails, both the subtest and the test end, and package testing
+// says "subtest may have called FailNow on a parent test".)
 func (s *Server) Connect() *Client {
 	s.tb.Helper()
 	return Connect(s.tb, s.Handler, "/ws", &s.client)
 }
 
-// HTTPClient makes an HTTP client that leads to the worker: see the function [HTTPClient].
+// HTTPClient makes an HTTP client for the worker: see the function [HTTPClient].
 func (s *Server) HTTPClient() *http.Client {
 	s.tb.Helper()
 	return HTTPClient(s.tb, s.Worker)
 }
 
-// Push sends a text message to the client, which must have an ID, in-process, and returns when it is written. It fails the test,
-// as the client's methods do, if that takes longer than the client's deadline, or fails.
+// Push pushes a text message in-process to the client, which must have an ID, and returns once it is written. It fails the
+// test, as the client's methods do, if the push fails or takes longer than the client's timeout.
 func (s *Server) Push(to *Client, message string) {
 	to.tb.Helper()
 	if to.ID == "" {
@@ -69,15 +69,15 @@ func (s *Server) Push(to *Client, message string) {
 	}
 }
 
-// PushAndExpect is Push, and then the client's Expect.
+// PushAndExpect calls Push, and then the client's Expect.
 func (s *Server) PushAndExpect(to *Client, message string) {
 	to.tb.Helper()
 	s.Push(to, message)
 	to.Expect(message)
 }
 
-// within is a context that ends after d, or has ended if that is nothing. A timer of 0 is never set: it might crash the race
-// detector in a bubble (golang.org/issue/78156).
+// within returns a context that ends after d, or has already ended if d is 0 or less. It never sets a timer of 0, which might
+// crash the race detector in a bubble (golang.org/issue/78156).
 func within(d time.Duration) (context.Context, context.CancelFunc) {
 	if d > 0 {
 		return context.WithTimeout(context.Background(), d)

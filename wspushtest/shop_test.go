@@ -14,7 +14,7 @@ import (
 	"github.com/wspush/wspush/wspushtest"
 )
 
-// shop is an application whose tests are in docs/testing.md. It tells its customers what becomes of their orders.
+// shop is the application whose tests are in docs/testing.md. It tells customers about their orders.
 type shop struct {
 	worker *wspush.Worker
 	http.Handler
@@ -36,7 +36,7 @@ func newShop(worker *wspush.Worker) (*shop, error) {
 	return &shop{worker: worker, Handler: mux}, nil
 }
 
-// customer says who has sent the request. A shop would use sessions.
+// customer returns who sent the request. A real shop would use sessions.
 func customer(r *http.Request) (string, error) {
 	cookie, err := r.Cookie("customer")
 	if err != nil {
@@ -45,7 +45,7 @@ func customer(r *http.Request) (string, error) {
 	return cookie.Value, nil
 }
 
-// connsOf are the connections of a customer, who may have several devices.
+// connsOf yields the connections of a customer, who may have several devices.
 func (s *shop) connsOf(customer string) iter.Seq[*wspush.Conn] {
 	return func(yield func(*wspush.Conn) bool) {
 		for conn := range s.worker.Conns() {
@@ -56,7 +56,7 @@ func (s *shop) connsOf(customer string) iter.Seq[*wspush.Conn] {
 	}
 }
 
-// shipped tells a customer, and returns on how many devices.
+// shipped tells a customer, and returns how many devices were told.
 func (s *shop) shipped(ctx context.Context, customer, order string) (told int) {
 	message := fmt.Appendf(nil, "%s has shipped", order)
 	for _, err := range s.worker.PushEach(ctx, s.connsOf(customer), wspush.Text, message) {
@@ -67,7 +67,7 @@ func (s *shop) shipped(ctx context.Context, customer, order string) (told int) {
 	return told
 }
 
-// promise has a customer told again when the delivery should have come.
+// promise asks the customer again when the delivery should have come.
 func (s *shop) promise(customer, order string, after time.Duration) {
 	time.AfterFunc(after, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -138,7 +138,7 @@ func TestSilentClientIsClosed(t *testing.T) {
 		}
 		ada := wspushtest.Connect(t, shop, "/ws", &wspushtest.ClientOptions{
 			Header:  http.Header{"Cookie": {"customer=ada"}},
-			NoPongs: true, // its machine has gone
+			NoPongs: true, // its machine is gone
 		})
 
 		ada.ExpectNothing(6*time.Minute - time.Nanosecond)

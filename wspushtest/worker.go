@@ -9,20 +9,20 @@ import (
 	"github.com/wspush/wspush"
 )
 
-// workerURL is where the addresses of a worker in memory lead. The domain is reserved for tests (RFC 6761).
+// workerURL is the base of the addresses of a worker in memory. The domain is reserved for tests (RFC 6761).
 const workerURL = "http://worker.test"
 
-// shutdownTimeout bounds the shutdown of a worker when the test ends. It is more than a connection takes to end, whatever its
+// shutdownTimeout bounds a worker's shutdown when the test ends. It is longer than any connection takes to end, whatever its
 // client does.
 const shutdownTimeout = 10 * time.Second
 
-// NewWorker makes a worker, which is shut down when the test ends. The test fails if that takes more than 10 s (because of a
-// callback that does not return, as a rule) or leaves connections. The application may shut it down before.
+// NewWorker makes a worker and shuts it down when the test ends. The test fails if that takes more than 10 s, usually because a
+// callback does not return, or leaves connections. The application may shut the worker down earlier.
 //
-// Unless opts has a Listen, a Listener or TLS, the worker has no push listener: it is pushed to in-process, and over HTTP with
-// an [HTTPClient]. Its addresses are then those of opts.Advertise, by default http://worker.test. With Listen "127.0.0.1:0"
-// it has a port of its own, as in production, and in a testing/synctest bubble that ends the test. Without a Logger the log
-// goes to the output of the test, until it has ended.
+// Unless opts sets Listen, Listener or TLS, the worker has no push listener: push to it in-process, or over HTTP with an
+// [HTTPClient]. Its addresses are then those of opts.Advertise, by default http://worker.test. With Listen "127.0.0.1:0" it
+// gets its own port, as in production; in a testing/synctest bubble that ends the test. Without a Logger, the log goes to the
+// test's output.
 func NewWorker(tb testing.TB, opts *wspush.WorkerOptions) *wspush.Worker {
 	tb.Helper()
 	var o wspush.WorkerOptions
@@ -49,14 +49,14 @@ func NewWorker(tb testing.TB, opts *wspush.WorkerOptions) *wspush.Worker {
 	return w
 }
 
-// noNetwork is why nothing in a bubble may use the network.
-const noNetwork = "in a testing/synctest bubble whoever waits for the network stops the time"
+// noNetwork says why nothing in a bubble may use the network.
+const noNetwork = "in a testing/synctest bubble, waiting for the network stops fake time"
 
 func shutDown(tb testing.TB, w *wspush.Worker, limit time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	if err := w.Shutdown(ctx); err != nil {
-		tb.Errorf("the worker's Shutdown, for which it had %v: %v: does a callback not return?", limit, err)
+		tb.Errorf("the worker's Shutdown did not end within %v: %v: is a callback not returning?", limit, err)
 	}
 	if n := w.Len(); n != 0 {
 		tb.Errorf("%d connections are left after Shutdown", n)

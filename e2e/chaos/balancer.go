@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// nginxConfig is a load balancer as one would have it: round robin, and from a worker that cannot be reached, or says that
-// it is shutting down, to the next. With max_fails, nginx would remember such a worker, and then let only one client in each
-// fail_timeout try it, until one of those has ended without a failure: which takes a WebSocket long.
+// nginxConfig is a typical load balancer: round robin, moving to the next worker if one cannot be reached or says that it
+// is shutting down. With max_fails, nginx would remember such a worker and let only one client per fail_timeout try it
+// until one of those had ended without a failure, which takes long for a WebSocket.
 const nginxConfig = `
 daemon off;
 worker_processes 1;
@@ -58,11 +58,11 @@ type balancer struct {
 	process *process
 }
 
-// startBalancer starts nginx, with its files in dir.
+// startBalancer starts nginx with its files in dir.
 func startBalancer(dir, address string, workers []string, endedByItself func(error)) (*balancer, error) {
 	nginx, err := exec.LookPath("nginx")
 	if err != nil {
-		nginx, err = exec.LookPath("/usr/sbin/nginx") // is not in everyone's path
+		nginx, err = exec.LookPath("/usr/sbin/nginx") // not on everyone's PATH
 	}
 	if err != nil {
 		return nil, errors.New("nginx is missing: on Debian, apt-get install nginx-light, or bash e2e/chaos/run")
@@ -96,4 +96,4 @@ func startBalancer(dir, address string, workers []string, endedByItself func(err
 	return nil, fmt.Errorf("nginx did not start: %s", bytes.TrimSpace(logged))
 }
 
-func (b *balancer) stop() { _ = b.process.stop(syscall.SIGTERM, 3*time.Second) } // the master takes its worker along
+func (b *balancer) stop() { _ = b.process.stop(syscall.SIGTERM, 3*time.Second) } // the master ends its worker

@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// chaos makes happen what has been scheduled.
+// chaos carries out the schedule.
 type chaos struct {
 	*site
 	out     io.Writer
 	running sync.WaitGroup
-	losing  sync.Mutex // of whoever has cut the far clients off
+	losing  sync.Mutex // held while the far clients are cut off
 	done    map[eventKind]int
 	mu      sync.Mutex // guards done
 }
 
-// run lets everything happen until ctx ends, and then puts all right again.
+// run carries out events until ctx ends, and then repairs everything.
 func (c *chaos) run(ctx context.Context, events []event) {
 	begin := time.Now()
 	for _, e := range events {
@@ -40,7 +40,7 @@ func (c *chaos) run(ctx context.Context, events []event) {
 	c.running.Wait()
 }
 
-// happen reports whether the event has come to anything.
+// happen carries out the event, and reports whether it had any effect.
 func (c *chaos) happen(ctx context.Context, e event) bool {
 	switch e.Kind {
 	case kill:
@@ -65,7 +65,7 @@ func (c *chaos) happen(ctx context.Context, e event) bool {
 	case fill:
 		ctx, cancel := context.WithTimeout(ctx, e.For)
 		defer cancel()
-		// Two of them are worker 0's, which is the one to show whatever is not given back.
+		// Two of them are on worker 0, which shows best what is not given back.
 		targets := c.pick(2, func(t *target) bool { return t.route != remote && t.worker == 0 })
 		targets = append(targets, c.pick(e.Count-2, func(t *target) bool { return t.route != remote })...)
 		return c.fill(ctx, targets) && len(targets) > 0
@@ -84,7 +84,7 @@ func (c *chaos) happen(ctx context.Context, e event) bool {
 	return false
 }
 
-// down takes a worker down: the one that is meant, or if it is down already, another; but never worker 0.
+// down takes a worker down: the scheduled one or, if that is down already, another; but never worker 0.
 func (c *chaos) down(ctx context.Context, e event, stop func(*slot, *process)) bool {
 	mortal := c.slots[1:]
 	for i := range mortal {
@@ -99,7 +99,7 @@ func (c *chaos) down(ctx context.Context, e event, stop func(*slot, *process)) b
 	return false
 }
 
-// pick stalls some clients, and returns those.
+// pick stalls some clients and returns them.
 func (c *chaos) pick(n int, want func(*target) bool) (stalled []*target) {
 	for _, t := range c.directory.some(c.random(), n, want) {
 		if t.valve.stall() {
@@ -115,11 +115,11 @@ func resume(targets []*target) {
 	}
 }
 
-// fillers are how many publishers at a time fill one client's buffers: together they have more than may wait for it.
+// fillers is how many publishers fill one client's buffers at a time: together they send more than may wait for it.
 const fillers = 8
 
-// fill pushes to clients that do not read as much as will be taken, until ctx ends; then they read on. It reports whether it
-// got too much for the worker.
+// fill pushes as much as the worker accepts to clients that do not read, until ctx ends; then they read on. It reports
+// whether the worker refused any as too much.
 func (c *chaos) fill(ctx context.Context, targets []*target) bool {
 	var all sync.WaitGroup
 	var mu sync.Mutex

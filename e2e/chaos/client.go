@@ -14,17 +14,17 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// route is how a client gets to a worker.
+// route is a client's way to a worker.
 type route int
 
 const (
 	balanced  route = iota // through nginx
-	direct                 // to a worker of its own choice
+	direct                 // to a worker that the client chooses
 	remote                 // the same, from far away, where the network fails
-	onlyFirst              // direct to worker 0, and so on: for the storm before all begins
+	onlyFirst              // direct to worker 0, and so on: for the storms before the chaos
 )
 
-// client connects, publishes its address, keeps what it reads, and connects again when that ends, after a while.
+// client connects, publishes its address, records what it reads, and reconnects some time after that ends.
 type client struct {
 	*site
 	route  route
@@ -32,11 +32,11 @@ type client struct {
 }
 
 const (
-	maxJitter    = 1500 * time.Millisecond // before a client connects again
+	maxJitter    = 1500 * time.Millisecond // before a client reconnects
 	leaveTimeout = 3 * time.Second         // for the worker to answer a close frame
 )
 
-// live connects again and again until ctx ends.
+// live reconnects until ctx ends.
 func (c *client) live(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := c.connect(ctx); err != nil && ctx.Err() == nil {
@@ -46,12 +46,12 @@ func (c *client) live(ctx context.Context) {
 	}
 }
 
-// connect lives one connection.
+// connect connects, and returns when the connection has ended.
 func (c *client) connect(ctx context.Context) error {
 	var v *valve
 	dialer := websocket.Dialer{
 		HandshakeTimeout: 5 * time.Second,
-		ReadBufferSize:   1 << 10, // what is larger is read without it
+		ReadBufferSize:   1 << 10, // larger messages are read without it
 		WriteBufferSize:  256,
 		NetDialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
 			conn, err := c.reach(ctx, address)
@@ -108,8 +108,8 @@ func (c *client) reach(ctx context.Context, balancer string) (net.Conn, error) {
 	}
 }
 
-// read keeps what comes, until the end. What has been read is in the ledger before anything further is read: so when gorilla
-// answers a ping, which it does in ReadMessage, everything that came before the ping is.
+// read records messages until the connection ends. Each is in the ledger before anything further is read: so when gorilla
+// answers a ping, which it does in ReadMessage, everything before the ping has been recorded.
 func (c *client) read(ws *websocket.Conn, v *valve) error {
 	_, greeting, err := ws.ReadMessage()
 	if err != nil {
@@ -135,19 +135,19 @@ func (c *client) read(ws *websocket.Conn, v *valve) error {
 		r := Receipt{At: c.since()}
 		r.Message, r.Fault = decode(data, typ == websocket.BinaryMessage)
 		if r.To == t.ID {
-			r.To = t.ID // one string for all
+			r.To = t.ID // share one string
 		}
 		t.Receipts = append(t.Receipts, r)
 	}
 }
 
-// crowd is clients that live until they are told to leave.
+// crowd is a set of clients that live until told to leave.
 type crowd struct {
 	leave func()
 	gone  sync.WaitGroup
 }
 
-// gather starts clients, not all in the same moment.
+// gather starts clients, spread over some time.
 func (s *site) gather(n int, over time.Duration, routeOf func(i int) route) *crowd {
 	ctx, cancel := context.WithCancel(context.Background())
 	g := &crowd{leave: cancel}
@@ -161,7 +161,7 @@ func (s *site) gather(n int, over time.Duration, routeOf func(i int) route) *cro
 	return g
 }
 
-// disperse has all of them leave, and waits for that.
+// disperse makes all clients leave, and waits for them.
 func (g *crowd) disperse() {
 	g.leave()
 	g.gone.Wait()

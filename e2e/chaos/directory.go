@@ -7,29 +7,29 @@ import (
 	"sync"
 )
 
-// target is a connection that publishers know of.
+// target is a connection known to publishers.
 type target struct {
 	*Conn
 	worker  int
-	byUser  string // its address with the ID as the user
+	byUser  string // its address with the ID as the user name
 	byPath  string // the same with the ID in the path
 	route   route
 	valve   *valve
-	indexed int // its place among the live ones
+	indexed int // its index among the live ones
 }
 
-// directory is the addresses that clients have published.
+// directory holds the addresses that clients have published.
 type directory struct {
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	live  []*target
 	gone  []*target // some whose connection has ended
 	ended int
 }
 
-// keptGone is how many addresses of connections that have ended are remembered: those that publishers are late for.
+// keptGone is how many addresses of ended connections are kept, for late pushes.
 const keptGone = 300
 
-// newTarget reads a greeting's address; nil if it is none.
+// newTarget parses a greeting's address; it returns nil if that is not an address.
 func newTarget(c *Conn, address *url.URL, worker int, r route, v *valve) *target {
 	path := *address
 	path.User = nil
@@ -61,7 +61,7 @@ func (d *directory) remove(t *target) {
 // popular is how many connections have several publishers at a time.
 const popular = 16
 
-// pick returns a connection to push to: one of all, one of the popular ones, or one that has ended; nil if there is none.
+// pick returns a connection to push to: any, a popular one, or one that has ended; nil if there is none.
 func (d *directory) pick(r *rand.Rand) *target {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// figures are what happened.
+// figures are the numbers of a run.
 type figures struct {
 	Seed       uint64
-	Took       float64 // seconds, all of it
+	Took       float64 // seconds, for the whole run
 	Seconds    float64 // of chaos
 	Clients    int
 	Publishers int
@@ -23,15 +23,15 @@ type figures struct {
 	Nginx      string
 
 	Pushes   map[string]int // by answer
-	Answered struct {       // of those that were confirmed, in ms
+	Answered struct {       // confirmed ones, in ms
 		P50, P99, RTTP50, RTTP99 float64
 	}
-	Latest      float64 // ms after its timeout that an answer came, at most
-	LatestPush  string  // which that was
-	Pauses      int     // times that this program did not run when it wanted to
-	Longest     float64 // ms, of those
+	Latest      float64 // most ms by which an answer came after its timeout
+	LatestPush  string  // the push it was for
+	Pauses      int     // times that this program was kept from running
+	Longest     float64 // ms, the longest of those
 	Received    int     // messages
-	Unknown     int     // of those, of unknown outcome
+	Unknown     int     // those of unknown outcome
 	Deletes     int
 	Connections int // in all
 	Events      map[eventKind]int
@@ -95,7 +95,7 @@ const (
 	answerNone     = "no answer"
 )
 
-// answers are all that there have to be.
+// answers are the ones that a run must include.
 var answers = []string{
 	answerReceived, answerWritten, "400", "410", "413", "429", "503", "504 open", "504 gone", answerNobody, answerNone,
 }
@@ -156,10 +156,10 @@ func printCounts[K ~string](out io.Writer, counts map[K]int) {
 	}
 }
 
-// leastRate is how many confirmed pushes a second there must be, on however slow a machine, for all this to mean something.
+// leastRate is how many confirmed pushes a second a run needs, on any machine, to mean anything.
 const leastRate = 50
 
-// enough judges whether what was to happen did: what proves nothing must not pass.
+// enough judges whether enough happened: a run that proves nothing must not pass.
 func (f *figures) enough() *Promise {
 	p := &Promise{Text: "enough happened: each kind of event and of answer, and many confirmed pushes"}
 	for _, k := range eventKinds {
@@ -184,7 +184,7 @@ func (f *figures) enough() *Promise {
 	return p
 }
 
-// verdict prints a result for each promise, and reports whether one is broken.
+// verdict prints a result for each promise, and reports whether any is broken.
 func verdict(out io.Writer, promises []*Promise) bool {
 	passed, failed := 0, 0
 	for _, p := range promises {

@@ -6,24 +6,24 @@ import (
 	"sync"
 )
 
-// forwarder is far for those who may not make namespaces: it passes on what comes until it is cut, and then nothing, not
-// even an end. Unlike lost packets, what has not been passed on has been acknowledged to its sender.
+// forwarder implements far for users who may not make namespaces: it forwards until it is cut, and then nothing, not even
+// an end. Unlike with lost packets, senders have got acknowledgements for data that it withholds.
 type forwarder struct {
 	ctx       context.Context
 	stop      context.CancelFunc
 	listeners []net.Listener
 	running   sync.WaitGroup
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	up    chan struct{}
 	down  chan struct{}
 	conns map[net.Conn]struct{}
 }
 
-// closedChannel says at once that there is nothing to wait for.
+// closedChannel makes a wait end at once.
 var closedChannel = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
-// newForwarder listens once for each worker.
+// newForwarder opens one listener per worker.
 func newForwarder(workers []string) (*forwarder, error) {
 	f := &forwarder{up: closedChannel, down: closedChannel, conns: map[net.Conn]struct{}{}}
 	f.ctx, f.stop = context.WithCancel(context.Background())
@@ -64,7 +64,7 @@ func (f *forwarder) serve(l net.Listener, worker string) {
 	}
 }
 
-// pass passes on what one side sends, and that it has ended.
+// pass forwards what one side sends, and its end.
 func (f *forwarder) pass(from, to net.Conn, fromClient bool) {
 	defer to.Close()
 	buf := make([]byte, 16<<10)

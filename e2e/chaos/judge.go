@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// Promise is what is promised, and what has been found against it.
+// Promise is a promise with its violations.
 type Promise struct {
 	Text  string
 	Count int      // violations
 	First []string // some of them
 }
 
-// mostDetails is how many violations of one promise are told in full.
+// mostDetails is how many violations of one promise are printed in full.
 const mostDetails = 5
 
 func (p *Promise) broken(format string, args ...any) {
@@ -22,13 +22,13 @@ func (p *Promise) broken(format string, args ...any) {
 	}
 }
 
-// How much more a worker may use at the end than before: what lives on its heap after a collection, and what is resident.
+// How much more a worker may use at the end than before: live heap after a collection, and resident memory.
 const (
 	heapSlack           = 512 << 10
 	rssFactor, rssSlack = 1.25, 4 << 20
 )
 
-// restartGrace is how long after a worker's successor is ready a request may still meet a connection of the dead one's.
+// restartGrace is how long after a worker's successor is ready a request may still hit a connection to the dead one.
 const restartGrace = time.Second
 
 // The promises, in the order of Judge's results.
@@ -36,27 +36,27 @@ const (
 	promiseAddressee = "no message reached a client it was not meant for"
 	promiseReceived  = "no push answered 204 with confirm=received was not received"
 	promiseBefore    = "no push was confirmed before it was received"
-	promiseNever     = "no push answered 410, 429 or 503, nor 400 or 413, nor one that found nobody, was received"
+	promiseNever     = "no push answered 400, 410, 413, 429 or 503, or that found no listener, was received"
 	promiseOnce      = "no message arrived twice"
 	promiseOrder     = "each publisher's messages to one client arrived in order"
-	promiseFirst     = "what was answered before another push to the same client began arrived before that"
-	promiseWhole     = "every message arrived whole, and as it was sent"
-	promiseWritten   = "no message answered 204 was missing before one that was confirmed"
+	promiseFirst     = "a push answered before another one to the same client began arrived first"
+	promiseWhole     = "every message arrived whole and unchanged"
+	promiseWritten   = "no message answered 204 was missing before a confirmed one"
 	promiseClosed    = "no push after the answer to a DELETE found the connection"
-	promiseAnswer    = "every push was answered within its bound, but for those to a worker that was killed or stopped"
-	promiseCounts    = "a worker that was never stopped has counted the same outcomes"
+	promiseAnswer    = "every push was answered in time, except to a worker that was killed or stopped"
+	promiseCounts    = "a worker that was never stopped counted the same outcomes"
 	promiseResources = "each worker's goroutines, descriptors and memory are back where they began"
 )
 
-// judge is one comparison of what publishers have been told with what clients have read.
+// judge compares what publishers were told with what clients read.
 type judge struct {
 	*Ledger
 	promises []*Promise
 	byText   map[string]*Promise
-	received [][]int // how often, of each publisher's, by Seq
+	received [][]int // how often each publisher's messages were received, by Seq
 }
 
-// Judge compares what publishers have been told with what clients have read.
+// Judge compares what publishers were told with what clients read.
 func Judge(l *Ledger) []*Promise {
 	j := &judge{Ledger: l, byText: map[string]*Promise{}}
 	for _, text := range []string{promiseAddressee, promiseReceived, promiseBefore, promiseNever, promiseOnce, promiseOrder,
@@ -81,10 +81,10 @@ func (j *judge) broken(promise, format string, args ...any) {
 	j.byText[promise].broken(format, args...)
 }
 
-// readings judges what a client has read on one connection.
+// readings judges what a client read on one connection.
 func (j *judge) readings(c *Conn) {
 	last := map[int]int{} // Seq by publisher
-	var begun *Push       // of those that have been read, the one that began last
+	var begun *Push       // the latest to begin of those read so far
 	for i := range c.Receipts {
 		r := &c.Receipts[i]
 		if r.Fault != "" {
@@ -108,7 +108,7 @@ func (j *judge) readings(c *Conn) {
 		n := &j.received[p.Publisher][p.Seq]
 		if *n++; *n > 1 {
 			j.broken(promiseOnce, "%v: again at %v", p, r.At)
-			continue // which is no news for the order
+			continue // says nothing about the order
 		}
 		if p.outcome() == Received && r.At > p.End {
 			j.broken(promiseBefore, "%v: read at %v", p, r.At)
@@ -126,9 +126,9 @@ func (j *judge) readings(c *Conn) {
 	}
 }
 
-// answers judges what publishers have been told.
+// answers judges what publishers were told.
 func (j *judge) answers() {
-	confirmed := map[string]time.Duration{} // when the last push to a connection began that was confirmed
+	confirmed := map[string]time.Duration{} // by connection: the start of the last confirmed push
 	for _, pushes := range j.Pushes {
 		for i := range pushes {
 			if p := &pushes[i]; p.outcome() == Received {
@@ -162,7 +162,7 @@ func (j *judge) answers() {
 	}
 }
 
-// answer judges one answer by itself.
+// answer judges a single answer.
 func (j *judge) answer(p *Push) {
 	switch {
 	case p.late()-j.paused(p) > j.Margin:
@@ -176,7 +176,7 @@ func (j *judge) answer(p *Push) {
 	}
 }
 
-// paused is how long of a push its publisher did not run.
+// paused returns for how long of a push its publisher was not running.
 func (j *judge) paused(p *Push) (total time.Duration) {
 	for _, w := range j.Pauses {
 		total += max(0, min(p.End, w.To)-max(p.Start, w.From))
@@ -184,7 +184,7 @@ func (j *judge) paused(p *Push) (total time.Duration) {
 	return total
 }
 
-// excused reports whether the worker was not up for all of the time of a push.
+// excused reports whether the worker was down for any part of a push.
 func (j *judge) excused(p *Push) bool {
 	for _, w := range j.Downs[p.Worker] {
 		if p.Start <= w.To+restartGrace && p.End >= w.From {
@@ -194,7 +194,7 @@ func (j *judge) excused(p *Push) bool {
 	return false
 }
 
-// counts compares the books of workers that had to answer everything with those of publishers.
+// counts compares the counts of workers that had to answer everything with the publishers' books.
 func (j *judge) counts() {
 	for worker, w := range j.Workers {
 		if len(j.Downs[worker]) > 0 {
@@ -215,7 +215,7 @@ func (j *judge) counts() {
 	}
 }
 
-// resources judges whether anything has leaked.
+// resources judges whether anything leaked.
 func (j *judge) resources() {
 	for _, w := range j.Workers {
 		b, a := w.Before, w.After

@@ -11,8 +11,8 @@ import (
 
 const second = time.Second
 
-// sound is a ledger that keeps every promise. Publisher 0 has sent five messages to a and two to b. Worker 1 was down from
-// 20 s to 21 s.
+// sound is a ledger that keeps every promise. Publisher 0 sent five messages to a and two to b. Worker 1 was down from 20 s
+// to 21 s.
 func sound() *Ledger {
 	push := func(to string, seq int, start time.Duration, status int, confirm bool) Push {
 		return Push{

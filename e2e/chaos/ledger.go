@@ -8,28 +8,28 @@ import (
 
 // Times are since the beginning of the run, by the one clock of the process that pushes and receives.
 
-// Push is one push, and what the publisher has been told of it.
+// Push is one push, and what its publisher was told.
 type Push struct {
 	Message
-	Worker  int // whose address it went to
+	Worker  int // the worker whose address it went to
 	Confirm bool
-	Timeout time.Duration // within which the worker has to decide
+	Timeout time.Duration // within which the worker must decide
 
 	Start, End time.Duration
-	Status     int     // 0: there was no answer
-	Connection string  // "open" or "gone", where the outcome is unknown
-	NotSent    bool    // nobody listened, so there was nothing to write to
+	Status     int     // 0: no answer
+	Connection string  // "open" or "gone" if the outcome is unknown
+	NotSent    bool    // nobody was listening, so nothing was sent
 	RTT        float64 // ms, as the worker says
-	Fault      string  // what is wrong about the answer, or why there is none
+	Fault      string  // what is wrong with the answer, or why there is none
 }
 
-// Outcome is what an answer says.
+// Outcome is the meaning of an answer.
 type Outcome string
 
 const (
 	Received Outcome = "received" // by the client's WebSocket endpoint
 	Written  Outcome = "written"  // to the socket
-	Never    Outcome = "never"    // written: not one byte
+	Never    Outcome = "never"    // not one byte written
 	Unknown  Outcome = "unknown"  // perhaps written
 )
 
@@ -50,17 +50,17 @@ func (p *Push) outcome() Outcome {
 	return Unknown
 }
 
-// late is how long after its timeout the answer came.
+// late returns how long after its timeout the answer came.
 func (p *Push) late() time.Duration { return p.End - p.Start - p.Timeout }
 
-// Receipt is one message that a client has read.
+// Receipt is one message that a client read.
 type Receipt struct {
 	Message
 	At    time.Duration
-	Fault string // what is wrong about the message
+	Fault string // what is wrong with the message
 }
 
-// Conn is one connection of a client, and what it has read on it, in order.
+// Conn is one connection of a client, with what the client read on it, in order.
 type Conn struct {
 	ID       string
 	Receipts []Receipt
@@ -72,28 +72,28 @@ type Delete struct {
 	End time.Duration
 }
 
-// Window is a time during which a worker may leave a request without an answer: it has been told to end, or has been ended,
-// and its successor is not ready.
+// Window is a time during which a worker may leave a request unanswered: it was told to end, or was ended, and its
+// successor is not ready.
 type Window struct{ From, To time.Duration }
 
-// Resources is what a worker used before all began, and when all were gone.
+// Resources is what a worker used before the chaos, and after all clients had gone.
 type Resources struct {
 	Worker        string
 	Before, After Report
 }
 
-// Ledger is all there is to judge.
+// Ledger is everything to judge.
 type Ledger struct {
 	Pushes  [][]Push // of each publisher, by Seq
 	Deletes []Delete
 	Conns   []*Conn
 	Downs   [][]Window // of each worker
-	Pauses  []Window   // in which publishers and clients themselves did not run
+	Pauses  []Window   // in which publishers and clients were not running
 	Workers []Resources
-	Margin  time.Duration // that an answer may take on top of its timeout
+	Margin  time.Duration // for an answer, on top of its timeout
 }
 
-// push finds the push that a message came from: nil if there is none.
+// push returns the push that a message came from, or nil.
 func (l *Ledger) push(r *Receipt) *Push {
 	if r.Publisher < 0 || r.Publisher >= len(l.Pushes) || r.Seq < 0 || r.Seq >= len(l.Pushes[r.Publisher]) {
 		return nil
@@ -104,7 +104,7 @@ func (l *Ledger) push(r *Receipt) *Push {
 	return nil
 }
 
-// Books are the ledger while it is being written: each page has one writer, who has stopped before anyone reads it.
+// Books is the ledger while it is being written: each page has one writer, which stops before anyone reads the page.
 type Books struct {
 	mu         sync.Mutex // guards what follows
 	publishers []*Book
@@ -134,7 +134,7 @@ func (b *Books) conn(id string) *Conn {
 	return c
 }
 
-// closed returns the ledger when nobody writes any more.
+// closed returns the ledger, once nobody writes any longer.
 func (b *Books) closed() *Ledger {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -1,6 +1,6 @@
-// Command chaos proves what wspush promises while everything goes wrong: workers behind nginx are killed, drained and
-// started again, clients stop reading, packets get lost, buffers are full. Clients and publishers keep books, and in the end
-// they are compared. See ../README.md.
+// Command chaos proves that wspush keeps its promises while everything goes wrong: workers behind nginx are killed, drained
+// and restarted, clients stop reading, packets get lost, buffers fill up. Clients and publishers keep books, which are
+// compared at the end. See ../README.md.
 package main
 
 import (
@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// setting is what the flags say.
+// setting holds the flags.
 type setting struct {
 	duration   time.Duration
 	clients    int
@@ -30,7 +30,7 @@ type setting struct {
 	loopback   bool
 }
 
-// errBroken says that a promise is broken; which has been printed.
+// errBroken means that a promise was broken, which has been printed.
 var errBroken = errors.New("a promise is broken")
 
 func main() {
@@ -47,7 +47,7 @@ func main() {
 	var ended *exec.ExitError
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
-	case errors.As(err, &ended): // it has said why
+	case errors.As(err, &ended): // it has printed why
 		os.Exit(max(1, ended.ExitCode()))
 	default:
 		fmt.Fprintln(os.Stderr, "chaos:", err)
@@ -55,7 +55,7 @@ func main() {
 	}
 }
 
-// test is the whole of it, in a network namespace of its own if possible.
+// test is the whole program, in a network namespace of its own if possible.
 func test(args []string, enclosed bool, out io.Writer) error {
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	set := setting{seed: rand.Uint64N(1e6)}
@@ -74,7 +74,7 @@ func test(args []string, enclosed bool, out io.Writer) error {
 	case flags.NArg() > 0:
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	case set.duration < 15*time.Second, set.clients < 100, set.workers < 2, set.publishers < 1:
-		return errors.New("that is too little for all to happen: at least 15s, 100 clients, 2 workers and a publisher")
+		return errors.New("too little for everything to happen: at least 15s, 100 clients, 2 workers and a publisher are needed")
 	}
 	if !enclosed && !set.loopback {
 		entered, err := enclose(append(args, fmt.Sprintf("-seed=%d", set.seed)))
@@ -98,7 +98,8 @@ func test(args []string, enclosed bool, out io.Writer) error {
 	return err
 }
 
-// run is the test itself: a storm on each worker, to measure it after that; chaos; the end of it, and of all; the judgement.
+// run is the test itself: a storm on each worker, after which it is measured; the chaos; the end of that, and of
+// everything; and the judgement.
 func run(ctx context.Context, set setting, dir string, enclosed bool, out io.Writer) error {
 	s, err := newSite(set, dir, enclosed)
 	if err != nil {
@@ -157,10 +158,10 @@ func run(ctx context.Context, set setting, dir string, enclosed bool, out io.Wri
 	return err
 }
 
-// answerMargin is what an answer may take on top of its timeout, on a machine that is busy with all of this.
+// answerMargin is how late an answer may be on a machine that is busy with all of this.
 const answerMargin = 3 * time.Second
 
-// routeOf spreads clients over the routes: of twenty, fourteen are behind nginx, and one far away.
+// routeOf spreads clients over the routes: of twenty, fourteen are behind nginx, and one is far away.
 func (s *site) routeOf(i int) route {
 	switch n := i % 20; {
 	case n < 14:

@@ -6,18 +6,18 @@ import (
 	"strconv"
 )
 
-// Message is a message that says itself whom it is for and which one it is. Its first line has the fields below; filler that
-// is made from the nonce makes up the rest of its size, so that whoever reads it can tell that it is whole.
+// Message is a message that says whom it is for and which one it is. Its first line has the fields below; filler made from
+// the nonce makes up its size, so that a reader can tell whether it is whole.
 type Message struct {
 	To        string // the ID of a connection
 	Publisher int
-	Seq       int // of the publisher's messages, to whomever: 0, 1, and so on
+	Seq       int // among the publisher's messages to anyone: 0, 1, and so on
 	Nonce     uint64
 	Size      int
 	Binary    bool
 }
 
-// encode makes the message, which is never shorter than its first line.
+// encode returns the message, which is never shorter than its first line.
 func (m Message) encode() []byte {
 	b := make([]byte, 0, max(m.Size, 128))
 	b = fmt.Appendf(b, "%s %d %d %016x %d %t\n", m.To, m.Publisher, m.Seq, m.Nonce, m.Size, m.Binary)
@@ -29,7 +29,7 @@ func (m Message) encode() []byte {
 
 func (m Message) filler() []byte { return strconv.AppendUint(make([]byte, 0, 16), m.Nonce|1<<63, 16) }
 
-// decode reads a message. A fault says what is wrong about it; as much of it as could be read is returned all the same.
+// decode parses a message. A fault says what is wrong with it; the fields that could be parsed are returned anyway.
 func decode(data []byte, binary bool) (m Message, fault string) {
 	line, rest, _ := bytes.Cut(data, []byte("\n"))
 	n, err := fmt.Sscanf(string(line), "%s %d %d %x %d %t", &m.To, &m.Publisher, &m.Seq, &m.Nonce, &m.Size, &m.Binary)

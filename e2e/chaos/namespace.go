@@ -16,11 +16,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// enclose runs this program again in a network namespace of its own, in which it can do what it likes: nothing of the
-// host's changes, no port is taken, and all of it is gone with the last process in it. entered is false if that cannot be.
+// enclose runs this program again in its own network namespace, where it can do anything: it changes nothing on the host
+// and takes no port, and everything is gone with the last process in the namespace. entered is false if that is not
+// possible.
 func enclose(args []string) (entered bool, err error) {
 	if os.Getuid() != 0 {
-		return false, errors.New("that takes root")
+		return false, errors.New("it needs root")
 	}
 	if _, err := exec.LookPath("ip"); err != nil {
 		return false, errors.New("ip is missing (Debian: iproute2)")
@@ -28,7 +29,7 @@ func enclose(args []string) (entered bool, err error) {
 	cmd := exec.Command("/proc/self/exe", append([]string{"enclosed"}, args...)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGTERM}
-	// Ctrl-C reaches the child as well, which then ends in order; other signals are for us to pass on.
+	// Ctrl-C reaches the child as well, which then ends in order; this process passes other signals on.
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
@@ -49,10 +50,10 @@ func enclose(args []string) (entered bool, err error) {
 	}
 }
 
-// link is a network namespace for clients, with a link to the one that this program is in. The addresses are of those that
-// RFC 5737 reserves for documentation.
+// link is a network namespace for clients, linked to this program's. The addresses are reserved for documentation by RFC
+// 5737.
 type link struct {
-	there *os.File // the namespace; it lasts as long as this, and the sockets in it
+	there *os.File // the namespace, which lasts as long as this file and the sockets in it
 	ports []string // of the workers
 }
 
@@ -94,8 +95,8 @@ func newNamespace() (there *os.File, err error) {
 	return there, err
 }
 
-// elsewhere runs f on a thread that enter has taken to another namespace, and brings the thread back. It must not just
-// end: the kernel would take that for the death of the parent of whatever process was once started on it.
+// elsewhere runs f on a thread that enter has moved to another namespace, and moves the thread back. The thread must not
+// simply end: the kernel would take that for the death of the parent of any process started on it.
 func elsewhere(enter, f func() error) error {
 	runtime.LockOSThread()
 	here, err := os.Open("/proc/thread-self/ns/net")
@@ -110,27 +111,27 @@ func elsewhere(enter, f func() error) error {
 	}
 	err = f()
 	if back := unix.Setns(int(here.Fd()), unix.CLONE_NEWNET); back != nil {
-		return errors.Join(err, back) // and the thread is nobody else's
+		return errors.Join(err, back) // and nobody else gets the thread
 	}
 	runtime.UnlockOSThread()
 	return err
 }
 
-// in runs f in the namespace. Whatever f makes there stays there, be it a socket or a process.
+// in runs f in the namespace. Any socket or process that f creates stays in it.
 func (l *link) in(f func() error) error {
 	return elsewhere(func() error { return unix.Setns(int(l.there.Fd()), unix.CLONE_NEWNET) }, f)
 }
 
 func (l *link) dial(ctx context.Context, worker int) (conn net.Conn, err error) {
 	address := net.JoinHostPort(hubAddress, l.ports[worker])
-	err = l.in(func() error { // an address in figures is dialed by the goroutine that asks
+	err = l.in(func() error { // a numeric address is dialled in the calling goroutine
 		conn, err = dial(ctx, address)
 		return err
 	})
 	return conn, err
 }
 
-// ip has ip(8) change something in the namespace.
+// ip runs ip(8) commands in the namespace.
 func (l *link) ip(commands ...string) error {
 	return l.in(func() error {
 		for _, args := range commands {
@@ -142,7 +143,7 @@ func (l *link) ip(commands ...string) error {
 	})
 }
 
-// cut takes the link down; or has the clients' side send its packets to nobody, while those to it still arrive.
+// cut takes the link down, or makes the clients' packets go nowhere while packets to them still arrive.
 func (l *link) cut(oneWay bool) error {
 	if oneWay {
 		return l.ip("neigh replace " + hubAddress + " lladdr 02:00:00:00:00:01 dev hub nud permanent")
@@ -152,7 +153,7 @@ func (l *link) cut(oneWay bool) error {
 
 func (l *link) mend() error {
 	err := l.ip("link set hub up")
-	_ = l.ip("neigh del " + hubAddress + " dev hub") // there may be none
+	_ = l.ip("neigh del " + hubAddress + " dev hub") // there may be no entry
 	return err
 }
 

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// publisher pushes, one message after the other, and notes what it is told of each.
+// publisher pushes one message after another, and records each answer.
 type publisher struct {
 	*site
 	book   *Book
@@ -26,11 +26,11 @@ func (s *site) publisher() *publisher { return &publisher{s, s.books.publisher()
 
 const (
 	maxPause    = 60 * time.Millisecond // between two messages
-	maxBurst    = 8                     // messages to one connection, before another gets some
-	hangTimeout = 15 * time.Second      // after which a publisher believes that there will be no answer
+	maxBurst    = 8                     // messages to one connection before the next
+	hangTimeout = 15 * time.Second      // after which a publisher gives up waiting for an answer
 )
 
-// timeouts are what publishers ask for.
+// timeouts are those that publishers ask for.
 var timeouts = []time.Duration{
 	200 * time.Millisecond, 500 * time.Millisecond, time.Second, time.Second, 2 * time.Second, 4 * time.Second,
 }
@@ -55,7 +55,7 @@ func (p *publisher) work(ctx context.Context) {
 	}
 }
 
-// kind is what a message is to be like.
+// kind says what a message should be like.
 type kind struct {
 	size    int
 	binary  bool
@@ -64,7 +64,7 @@ type kind struct {
 	timeout time.Duration
 }
 
-// some is one of the usual messages.
+// some returns a usual kind.
 func (p *publisher) some() kind {
 	k := kind{size: 100 + p.random.IntN(400), confirm: p.random.IntN(10) > 0, timeout: timeouts[p.random.IntN(len(timeouts))]}
 	k.binary = p.random.IntN(4) == 0
@@ -81,13 +81,13 @@ func (p *publisher) some() kind {
 	return k
 }
 
-// large is a message that takes much of what may wait for one client.
+// large returns a kind that uses up much of what may wait for one client.
 func (p *publisher) large() kind {
 	long := timeouts[2:]
 	return kind{size: 64<<10 + p.random.IntN(64<<10), binary: p.random.IntN(2) == 0, timeout: long[p.random.IntN(len(long))]}
 }
 
-// push pushes one message. It is never sent a second time.
+// push pushes one message. It never sends it again.
 func (p *publisher) push(t *target, k kind) *Push {
 	push := Push{
 		Message: Message{
@@ -118,7 +118,7 @@ func (p *publisher) push(t *target, k kind) *Push {
 func (p *publisher) post(push *Push, t *target, query url.Values, body []byte) {
 	answer, problem, err := p.request(http.MethodPost, t, query, body)
 	if err != nil {
-		push.NotSent = errors.Is(err, syscall.ECONNREFUSED) // of connecting: there is nothing else that can be refused
+		push.NotSent = errors.Is(err, syscall.ECONNREFUSED) // while connecting: nothing else can be refused
 		push.Fault = err.Error()
 		return
 	}
@@ -128,7 +128,7 @@ func (p *publisher) post(push *Push, t *target, query url.Values, body []byte) {
 		if push.RTT, err = strconv.ParseFloat(rtt, 64); err != nil || push.RTT <= 0 {
 			push.Fault = fmt.Sprintf("Wspush-Rtt is %q", rtt)
 		} else if took := p.since() - push.Start; push.RTT > float64(took+time.Millisecond)/float64(time.Millisecond) {
-			push.Fault = fmt.Sprintf("Wspush-Rtt is %s ms, but all of it took %v", rtt, took)
+			push.Fault = fmt.Sprintf("Wspush-Rtt is %s ms, but the whole push took %v", rtt, took)
 		}
 	case rtt != "":
 		push.Fault = fmt.Sprintf("Wspush-Rtt is %s ms, but nothing was confirmed", rtt)
@@ -154,7 +154,7 @@ func (p *publisher) delete(t *target) {
 	}
 }
 
-// request sends one request, by either form of the address.
+// request sends one request, using either form of the address.
 func (p *publisher) request(method string, t *target, query url.Values, body []byte) (*http.Response, []byte, error) {
 	address := t.byUser
 	if p.random.IntN(2) == 0 {
@@ -166,7 +166,7 @@ func (p *publisher) request(method string, t *target, query url.Values, body []b
 	if err != nil {
 		return nil, nil, err
 	}
-	r.GetBody = nil // without which the client cannot send it again by itself
+	r.GetBody = nil // so that the client cannot send it again by itself
 	answer, err := p.http.Do(r)
 	if err != nil {
 		return nil, nil, err

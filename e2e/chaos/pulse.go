@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// pulse notices when a process does not run: on a machine that is too busy, or that is stopped itself, nothing is on time,
-// and that is nobody's fault who is tested.
+// pulse notices when a process is not running: on a machine that is too busy or is itself stopped, nothing is on time, and
+// the tested code is not to blame.
 type pulse struct {
 	stop    context.CancelFunc
 	running sync.WaitGroup
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	pauses []Window
 }
 
@@ -21,7 +21,7 @@ const (
 	tooLate = 100 * time.Millisecond
 )
 
-// newPulse watches, in a goroutine that close ends.
+// newPulse starts a goroutine that watches until close.
 func newPulse(since func() time.Duration) *pulse {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &pulse{stop: cancel}
@@ -45,14 +45,14 @@ func (p *pulse) close() {
 	p.running.Wait()
 }
 
-// all returns when the process did not run.
+// all returns the times when the process was not running.
 func (p *pulse) all() []Window {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return append([]Window(nil), p.pauses...)
 }
 
-// longest is the longest of some windows.
+// longest returns the length of the longest window.
 func longest(windows []Window) (most time.Duration) {
 	for _, w := range windows {
 		most = max(most, w.To-w.From)

@@ -2,5 +2,5 @@
 
 package main
 
-// resident memory is mostly the race detector's own when there is one.
+// Under the race detector, resident memory is mostly the detector's own.
 const judgeResident = false

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// storms has all clients connect to each worker in turn, confirm a message, and leave, and measures the worker after that:
-// its heap has then been as full as it may become again.
+// storms makes all clients connect to each worker in turn, confirm a message, and leave, and then measures the worker: its
+// heap has then been as full as it may become again.
 func (s *site) storms(ctx context.Context) ([]Resources, error) {
 	resources := make([]Resources, len(s.slots))
 	var most Report
@@ -20,7 +20,7 @@ func (s *site) storms(ctx context.Context) ([]Resources, error) {
 		clients.disperse()
 		s.http.CloseIdleConnections()
 		if !all {
-			return nil, fmt.Errorf("in the storm on worker %d not every client confirmed a message", i)
+			return nil, fmt.Errorf("in the storm on worker %d, not every client confirmed a message", i)
 		}
 		before, err := sl.rest(5 * time.Second)
 		if err != nil {
@@ -29,7 +29,7 @@ func (s *site) storms(ctx context.Context) ([]Resources, error) {
 		resources[i] = Resources{Worker: fmt.Sprintf("worker %d", i), Before: before}
 		most.Heap, most.RSS = max(most.Heap, before.Heap), max(most.RSS, before.RSS)
 	}
-	for i := range resources { // of processes of the same program: any of them may be replaced by another
+	for i := range resources { // the processes run the same program, and any of them may be replaced by another
 		resources[i].Before.Heap, resources[i].Before.RSS = most.Heap, most.RSS
 	}
 	return resources, nil
@@ -49,7 +49,7 @@ func (s *site) settle(resources []Resources) {
 	}
 }
 
-// stop ends the workers in order, and reads their logs: what is an error there is one of ours.
+// stop ends the workers in order, and reads their logs: an error there is a fault of ours.
 func (s *site) stop() {
 	var all sync.WaitGroup
 	for _, sl := range s.slots {

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// eventKind is a kind of what goes wrong.
+// eventKind is a way for things to go wrong.
 type eventKind string
 
 const (
 	kill  eventKind = "kill"  // a worker gets SIGKILL
-	drain eventKind = "drain" // a worker gets SIGTERM, while some of its clients do not read, and messages wait for them
+	drain eventKind = "drain" // a worker gets SIGTERM while messages wait for clients that do not read
 	stall eventKind = "stall" // clients stop reading
-	fill  eventKind = "fill"  // the same, and they are sent as much as will be taken
+	fill  eventKind = "fill"  // the same, and they are sent as much as the worker accepts
 	lose  eventKind = "lose"  // the far clients' packets are lost
 )
 
@@ -24,40 +24,40 @@ type event struct {
 	At     time.Duration // since chaos began
 	Kind   eventKind
 	Worker int           // killed or drained
-	Pause  time.Duration // until there is a worker again
+	Pause  time.Duration // until the worker is restarted
 	Count  int           // clients
 	For    time.Duration // how long it lasts
-	OneWay bool          // what far clients are sent still arrives
+	OneWay bool          // messages to far clients still arrive
 }
 
 func (e event) String() string {
 	s := fmt.Sprintf("%6.2fs  %-5s", e.At.Seconds(), e.Kind)
 	switch e.Kind {
 	case kill:
-		return s + fmt.Sprintf("  worker %d, started again after %v", e.Worker, e.Pause)
+		return s + fmt.Sprintf("  worker %d, restarted after %v", e.Worker, e.Pause)
 	case drain:
-		return s + fmt.Sprintf("  worker %d, with %d of its clients full, started again after %v", e.Worker, e.Count, e.Pause)
+		return s + fmt.Sprintf("  worker %d, with %d of its clients full, restarted after %v", e.Worker, e.Count, e.Pause)
 	case lose:
 		if e.OneWay {
-			return s + fmt.Sprintf("  what the far clients send, for %v", e.For)
+			return s + fmt.Sprintf("  packets from the far clients, for %v", e.For)
 		}
-		return s + fmt.Sprintf("  what goes to and from the far clients, for %v", e.For)
+		return s + fmt.Sprintf("  packets to and from the far clients, for %v", e.For)
 	}
 	return s + fmt.Sprintf("  %d clients, for %v", e.Count, e.For)
 }
 
-// How far apart events are, and how long before the end there are no more.
+// The distance between events, and between the last one and the end.
 const (
 	minGap, maxGap = 700 * time.Millisecond, 2200 * time.Millisecond
 	quiet          = 3 * time.Second
 )
 
-// schedule is what will go wrong, the same for the same seed. Kinds come in rounds, each once in any order, so that none is
-// missed. Worker 0 is never killed nor drained: it has to bear all the rest from the beginning to the end.
+// schedule returns what will go wrong, which depends only on the arguments. Kinds come in rounds, each once in random
+// order, so that none is missed. Worker 0 is never killed or drained: it must bear everything else from beginning to end.
 func schedule(seed uint64, duration time.Duration, workers, clients int) (events []event) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	var round []eventKind
-	n := map[eventKind]int{} // of each kind so far; every other one is so long that the worker has to do something about it
+	n := map[eventKind]int{} // events of each kind so far; every second one lasts so long that the worker must act
 	for at := time.Second; at < duration-quiet; at += between(r, minGap, maxGap) {
 		if len(round) == 0 {
 			round = append(round, eventKinds...)

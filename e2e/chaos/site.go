@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// site is all there is in one run: workers, nginx in front of them, and what clients and publishers share.
+// site is everything in one run: workers, nginx in front of them, and what clients and publishers share.
 type site struct {
 	setting
 	dir      string
@@ -31,14 +31,14 @@ type site struct {
 	pushed    atomic.Int64 // pushes so far
 	streams   atomic.Uint64
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	counts map[string]map[string]int
-	faults Promise // what failed that nobody had a hand in
+	faults Promise // failures that nobody caused
 }
 
 const promiseOrderly = "workers started, stopped in order and in time, logged no error, and greeted every client first"
 
-// newSite starts everything. If this process is in a namespace of its own, it takes the ports that it likes.
+// newSite starts everything. In its own namespace, this process can use any ports.
 func newSite(set setting, dir string, enclosed bool) (_ *site, err error) {
 	s := &site{
 		setting: set, dir: dir, begin: time.Now(), counts: map[string]map[string]int{}, faults: Promise{Text: promiseOrderly},
@@ -55,7 +55,7 @@ func newSite(set setting, dir string, enclosed bool) (_ *site, err error) {
 	}()
 	host := "127.0.0.1"
 	if enclosed {
-		host = "" // for the far ones
+		host = "" // for the far clients
 		if err := ip("link set lo up"); err != nil {
 			return nil, err
 		}
@@ -93,8 +93,8 @@ func newSite(set setting, dir string, enclosed bool) (_ *site, err error) {
 	return s, err
 }
 
-// choosePorts returns ports of which the system gives none to connections: a worker must get its own again. Nobody listens
-// on them now.
+// choosePorts returns ports that the system does not give to connections, so that a worker can get its own again. Nobody is
+// listening on them.
 func choosePorts(n int, enclosed bool) (ports []string, err error) {
 	for port := 7000; len(ports) < n; port++ {
 		if !enclosed {
@@ -119,15 +119,15 @@ func (s *slot) local() string {
 	return net.JoinHostPort("127.0.0.1", port)
 }
 
-// workerAt finds the worker whose push listener has an address; -1 if there is none.
+// workerAt returns the worker whose push listener has this address, or -1.
 func (s *site) workerAt(push string) int {
 	return slices.IndexFunc(s.slots, func(sl *slot) bool { return sl.push == push })
 }
 
-// since is the time of the run.
+// since is the time since the run began.
 func (s *site) since() time.Duration { return time.Since(s.begin) }
 
-// random is a source of its own for whoever asks. Only what goes wrong when is the same for the same seed: see schedule.
+// random returns a source for the caller alone. Only the schedule is the same for the same seed: see schedule.
 func (s *site) random() *rand.Rand { return rand.New(rand.NewPCG(s.seed, s.streams.Add(1))) }
 
 func (s *site) count(what, kind string) {
@@ -145,7 +145,7 @@ func (s *site) fault(format string, args ...any) {
 	s.faults.broken(format, args...)
 }
 
-// sweep has every client confirm one message, at the latest when the time is over; false if one does not.
+// sweep waits for every client to confirm one message, and reports whether all did in time.
 func (s *site) sweep(ctx context.Context, within time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
@@ -177,7 +177,7 @@ func (s *site) sweep(ctx context.Context, within time.Duration) bool {
 	return false
 }
 
-// close ends what is still running.
+// close ends everything that is still running.
 func (s *site) close() {
 	if s.far != nil {
 		s.far.close()
@@ -194,7 +194,7 @@ func (s *site) close() {
 	s.pulse.close()
 }
 
-// sleep waits, but no longer than ctx lasts.
+// sleep waits for d, but no longer than ctx lasts.
 func sleep(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -13,16 +13,16 @@ import (
 	"time"
 )
 
-// slot is a worker's place: its ports, and one process after another that serves them.
+// slot is a worker's place: its ports, and a succession of processes that serve them.
 type slot struct {
 	number       int
 	push, public string // addresses to listen on
 	verbose      bool
 	log          *os.File
 	since        func() time.Duration
-	fault        func(format string, args ...any) // a worker did what it was not told to
+	fault        func(format string, args ...any) // reports that a worker misbehaved
 
-	turn     sync.Mutex // of whoever stops or starts it; guards what follows but downs
+	turn     sync.Mutex // held while stopping or starting it; guards the fields below except downs
 	process  *process
 	in       io.Writer
 	out      *bufio.Reader
@@ -35,10 +35,10 @@ type slot struct {
 const (
 	readyTimeout = 20 * time.Second
 	askTimeout   = 20 * time.Second
-	never        = time.Duration(1<<63 - 1 - 1<<40) // and something may be added to it
+	never        = time.Duration(1<<63 - 1 - 1<<40) // leaves room to add to it
 )
 
-// start starts a process on the ports. turn is held.
+// start starts a process on the ports. The caller holds turn.
 func (s *slot) start() error {
 	cmd := exec.Command("/proc/self/exe", "worker", "-push", s.push, "-public", s.public, fmt.Sprintf("-v=%t", s.verbose))
 	cmd.Stderr = s.log
@@ -63,14 +63,14 @@ func (s *slot) start() error {
 	return nil
 }
 
-// line reads what the worker says next. When that takes too long, the worker is ended.
+// line reads the worker's next line. If that takes too long, it ends the worker.
 func (s *slot) line(within time.Duration) (string, error) {
 	timer := time.AfterFunc(within, func() { _ = s.process.cmd.Process.Kill() })
 	defer timer.Stop()
 	return s.out.ReadString('\n')
 }
 
-// down ends the process with stop, leaves the ports to nobody for a while, and starts another there.
+// down ends the process with stop, leaves the ports unused for a while, and starts another process there.
 func (s *slot) down(pause func(), stop func(*process)) {
 	stop(s.process)
 	pause()
@@ -84,7 +84,7 @@ func (s *slot) down(pause func(), stop func(*process)) {
 	}
 }
 
-// told notes that from now on, until another process is ready, requests may get no answer.
+// told records that requests may go unanswered from now on, until another process is ready.
 func (s *slot) told() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,8 +117,8 @@ func (s *slot) ask() (r Report, err error) {
 	return r, json.Unmarshal([]byte(line), &r)
 }
 
-// settle asks the process until it uses no more goroutines, descriptors and memory than it should; when the time is over, the
-// process logs what the goroutines are doing. The runtime keeps timers that were stopped, and what they refer to, for a while.
+// settle asks the process until it uses no more goroutines, descriptors and memory than it should. When the time is over,
+// the process logs its goroutines' stacks. The runtime keeps stopped timers, and what they refer to, for a while.
 func (s *slot) settle(want *Report, within time.Duration) (r Report, err error) {
 	for begin := time.Now(); ; time.Sleep(200 * time.Millisecond) {
 		if r, err = s.ask(); err != nil {
@@ -135,7 +135,7 @@ func (s *slot) settle(want *Report, within time.Duration) (r Report, err error) 
 	}
 }
 
-// rest asks the process until what it uses changes no more.
+// rest asks the process until its numbers no longer change.
 func (s *slot) rest(within time.Duration) (last Report, err error) {
 	same := 0
 	for begin := time.Now(); time.Since(begin) < within; time.Sleep(200 * time.Millisecond) {

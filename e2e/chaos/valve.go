@@ -10,14 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// valve is a client's connection that can be told to stop reading. A client that hears nothing for long gives up: it may be
-// that its server has gone without its knowledge.
+// valve is a client's connection that can be told to stop reading. After a long silence the client gives up: its server may
+// be gone without its knowledge.
 type valve struct {
 	net.Conn
 
-	mu      sync.Mutex    // guards what follows
-	shut    chan struct{} // closed when reading may go on; nil while it may
-	silence time.Duration // that a client bears
+	mu      sync.Mutex    // guards the fields below
+	shut    chan struct{} // closed when reading may go on; nil while not shut
+	silence time.Duration // after which the client gives up
 	closed  bool
 }
 
@@ -26,7 +26,7 @@ const clientSilence = 3*pingInterval + time.Second
 
 func newValve(conn net.Conn) *valve { return &valve{Conn: conn, silence: clientSilence} }
 
-// Read waits while the client is stalled. What it has read before has been dealt with.
+// Read waits while the client is stalled. Everything read before has been processed.
 func (v *valve) Read(p []byte) (int, error) {
 	for {
 		v.mu.Lock()
@@ -41,7 +41,7 @@ func (v *valve) Read(p []byte) (int, error) {
 	}
 }
 
-// stall stops reading until resume; false if it has stopped already, or for good.
+// stall stops reading until resume; it returns false if reading has already stopped, or has ended.
 func (v *valve) stall() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -75,7 +75,7 @@ func (v *valve) Close() error {
 	return v.Conn.Close()
 }
 
-// dial connects to an address in figures, with a buffer that is soon full.
+// dial connects to a numeric address, with a buffer that soon fills up.
 func dial(ctx context.Context, address string) (net.Conn, error) {
 	d := net.Dialer{Timeout: 5 * time.Second, KeepAlive: -1, Control: func(_, _ string, c syscall.RawConn) error {
 		return setOption(c, unix.SO_RCVBUF, receiveBuffer)

@@ -27,7 +27,7 @@ import (
 	"github.com/wspush/wspush/stats"
 )
 
-// The settings of the workers: times short enough for each to run out within a minute, limits low enough to be reached.
+// The workers' settings: timeouts short enough to expire within a minute, limits low enough to be reached.
 const (
 	maxPushBytes = 256 << 10
 	maxPending   = 512 << 10
@@ -36,24 +36,24 @@ const (
 	pingInterval = 2 * time.Second
 	idleTimeout  = 6 * time.Second
 	drainOver    = 2 * time.Second
-	drainTimeout = 10 * time.Second // of Shutdown
-	sendBuffer   = 64 << 10         // of the kernel's, for one client
+	drainTimeout = 10 * time.Second // for Shutdown
+	sendBuffer   = 64 << 10         // the kernel's, for one client
 )
 
-// Report is what a worker says of itself, after a collection of garbage.
+// Report is a worker's own numbers, after a garbage collection.
 type Report struct {
 	Goroutines  int
 	Descriptors int
-	Heap        uint64 // bytes that live on it
+	Heap        uint64 // live bytes
 	RSS         uint64 // bytes
 	Stats       stats.Snapshot
-	Pauses      int           // how often it did not run when it wanted to
-	Longest     time.Duration // of those
+	Pauses      int           // how often it was kept from running
+	Longest     time.Duration // the longest of those
 }
 
-// worker is a process that is being tested. It says on standard output when it is ready, answers what it is asked on
-// standard input, and ends in order at SIGTERM. The questions come through a pipe, and not over HTTP, so as to cost neither
-// a goroutine nor a descriptor that would then be counted.
+// worker is a process under test. It says on standard output when it is ready, answers questions on standard input, and
+// ends in order on SIGTERM. The questions come through a pipe and not over HTTP, so that they cost no goroutine and no
+// descriptor, which would be counted.
 func worker(args []string) error {
 	flags := flag.NewFlagSet("worker", flag.ContinueOnError)
 	push := flags.String("push", "", "`address` of the push listener")
@@ -98,7 +98,7 @@ func worker(args []string) error {
 	pulse := newPulse(func() time.Duration { return time.Since(begin) })
 	defer pulse.close()
 	asked := make(chan string)
-	go func() { // ends with the process: nothing else ends a read from standard input
+	go func() { // ends with the process, since nothing else ends a read from standard input
 		defer close(asked)
 		for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 			asked <- in.Text()
@@ -110,7 +110,7 @@ func worker(args []string) error {
 			return err
 		case question, ok := <-asked:
 			if !ok {
-				return errors.New("whoever has started this has ended")
+				return errors.New("the parent process has ended")
 			}
 			if question == "stacks" {
 				_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
@@ -131,11 +131,11 @@ func worker(args []string) error {
 	}
 }
 
-// mostGoroutines is more than a worker ever has here, with a second one for each client for a moment.
+// mostGoroutines is more than a worker ever has here, counting a momentary second one for each client.
 const mostGoroutines = 8192
 
-// stretch has as many goroutines as there may ever be. The runtime keeps what describes one, about half a kilobyte, for the
-// next; so that from now on the heap does not grow only because more of them than ever before were there at once.
+// stretch runs as many goroutines as there may ever be. The runtime keeps the description of each, about half a kilobyte,
+// for reuse; so from now on the heap does not grow just because there are more goroutines than ever before.
 func stretch() {
 	var all sync.WaitGroup
 	hold := make(chan struct{})
@@ -146,7 +146,7 @@ func stretch() {
 	all.Wait()
 }
 
-// listenWithSendBuffer listens, with a buffer for each client that is soon full. Connections inherit it from the listener.
+// listenWithSendBuffer listens with a small send buffer for each client. Connections inherit it from the listener.
 func listenWithSendBuffer(address string) (net.Listener, error) {
 	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		return setOption(c, unix.SO_SNDBUF, sendBuffer)
@@ -162,7 +162,7 @@ func setOption(c syscall.RawConn, option, value int) error {
 
 func report(w *wspush.Worker, pauses []Window) (*Report, error) {
 	runtime.GC()
-	debug.FreeOSMemory() // the second collection, which empties the pools
+	debug.FreeOSMemory() // the second collection, which empties pools
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	descriptors, err := os.ReadDir("/proc/self/fd")
@@ -175,7 +175,7 @@ func report(w *wspush.Worker, pauses []Window) (*Report, error) {
 	}
 	return &Report{
 		Goroutines:  runtime.NumGoroutine(),
-		Descriptors: len(descriptors) - 1, // without that of the folder, while it was read
+		Descriptors: len(descriptors) - 1, // without the folder's own
 		Heap:        m.HeapAlloc,
 		RSS:         rss,
 		Stats:       w.Stats(),
@@ -184,8 +184,8 @@ func report(w *wspush.Worker, pauses []Window) (*Report, error) {
 	}, nil
 }
 
-// resident is how many bytes of this process are resident. smaps_rollup counts pages; the number in status may be off by
-// some hundred kilobytes.
+// resident returns the resident bytes of this process. smaps_rollup counts pages; the number in status may be off by some
+// hundred kilobytes.
 func resident() (uint64, error) {
 	data, err := os.ReadFile("/proc/self/smaps_rollup")
 	if err != nil {

@@ -1,5 +1,5 @@
-// Command small is a worker for e2e/run, with what examples/quickstart has no flags for: limits so small that a test
-// reaches each of them in a moment, and an AuthorizePush.
+// Command small is a worker for e2e/run with settings that examples/quickstart has no flags for: limits so small that a
+// test reaches each of them quickly, and an AuthorizePush.
 package main
 
 import (
@@ -75,7 +75,7 @@ func run(ctx context.Context, listen string, verbose bool) error {
 
 var errUnknownKey = errors.New("nobody knows this access key")
 
-// authorize refuses two access keys of AWS, which stand in the signature in the clear.
+// authorize refuses two AWS access keys, which the signature contains in the clear.
 func authorize(r *http.Request) error {
 	credentials := r.Header.Get("Authorization")
 	switch {

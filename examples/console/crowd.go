@@ -19,7 +19,7 @@ import (
 	"github.com/wspush/wspush"
 )
 
-// crowd is simulated clients that come and go, read fast or slowly, and are pushed to.
+// crowd is a set of simulated clients that come and go, read fast or slowly, and receive pushes.
 type crowd struct {
 	url     string
 	worker  *wspush.Worker
@@ -40,9 +40,9 @@ var (
 	}
 )
 
-const stalledName = "sleepy" // of clients that do not read
+const stalledName = "sleepy" // the name of clients that do not read
 
-// run keeps n clients connected until ctx ends, of which so many are stalled, exchanges some of them, and pushes to them.
+// run keeps n clients connected until ctx ends, the given number of them stalled; it replaces some of them and pushes to them.
 func (c *crowd) run(ctx context.Context, n, stalled int, churn, pushes float64) {
 	for i := range n {
 		if ctx.Err() != nil {
@@ -65,7 +65,7 @@ func (c *crowd) run(ctx context.Context, n, stalled int, churn, pushes float64) 
 	}
 }
 
-// ticker ticks so many times per second. Those that are never used any more are collected.
+// ticker ticks perSecond times a second. Unused tickers are garbage collected.
 func ticker(perSecond float64) <-chan time.Time {
 	if perSecond <= 0 {
 		return nil
@@ -73,7 +73,7 @@ func ticker(perSecond float64) <-chan time.Time {
 	return time.Tick(time.Duration(float64(time.Second) / perSecond))
 }
 
-// join has a client connect, and stay until it is told to leave or is closed; one that does not read comes back.
+// join keeps a client connected until it is told to leave or is closed; one that does not read comes back.
 func (c *crowd) join(ctx context.Context, stalled bool) {
 	client, leave := context.WithCancel(ctx)
 	if !stalled && ctx.Err() == nil {
@@ -88,13 +88,13 @@ func (c *crowd) join(ctx context.Context, stalled bool) {
 			select {
 			case <-client.Done():
 				return
-			case <-time.After(time.Second + rand.N(2*time.Second)): // as a page that connects again
+			case <-time.After(time.Second + rand.N(2*time.Second)): // as a page that reconnects
 			}
 		}
 	})
 }
 
-// exchange has one client leave, and another come.
+// exchange makes one client leave and another join.
 func (c *crowd) exchange(ctx context.Context) {
 	c.mu.Lock()
 	if n := len(c.leave); n > 0 {
@@ -141,25 +141,25 @@ func (c *crowd) live(ctx context.Context, stalled bool) {
 	if stalled {
 		select {
 		case <-ctx.Done():
-		case <-time.After(25 * time.Second): // the worker has cut it off by then, if it has been pushed to
+		case <-time.After(25 * time.Second): // by then the worker has cut it off, if anything was pushed to it
 		}
 		return
 	}
-	// How long a pong takes: most clients are near, some are far.
+	// The delay of a pong: most clients are near, some are far.
 	latency := time.Duration(math.Exp(rand.NormFloat64()*0.8) * float64(25*time.Millisecond))
 	defer context.AfterFunc(ctx, func() { _ = conn.Close(websocket.StatusGoingAway, "") })()
 	for {
-		if _, _, err := conn.Read(context.Background()); err != nil { // a ctx that ends would cut the connection
+		if _, _, err := conn.Read(context.Background()); err != nil { // ending this ctx would cut the connection
 			return
 		}
-		select { // a ping that comes after a message waits until the next Read
+		select { // a ping after a message waits for the next Read
 		case <-ctx.Done():
 		case <-time.After(latency):
 		}
 	}
 }
 
-// push sends something to some client, and asks for a receipt now and then.
+// push pushes something to some client, and asks for a receipt now and then.
 func (c *crowd) push(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -175,7 +175,7 @@ func (c *crowd) push(ctx context.Context) {
 	}
 }
 
-// stall sends those who do not read more than their sockets' buffers hold.
+// stall pushes more to the clients that do not read than their sockets' buffers hold.
 func (c *crowd) stall(ctx context.Context) {
 	for conn := range c.worker.Conns() {
 		if strings.HasPrefix(conn.Value().(string), stalledName) {

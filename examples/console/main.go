@@ -1,6 +1,7 @@
-// Command console is an application that has the console mounted for its operators, and clients of its own making to show there.
+// Command console is an application that mounts the console for its operators, and simulates clients to show there.
 //
-// The console is behind a login, as it must be everywhere: here it is a link, with a secret in it, that the program prints.
+// The console is behind a login, as it must be everywhere. Here the login is a link with a secret in it, which the program
+// prints.
 package main
 
 import (
@@ -51,14 +52,14 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer listener.Close() // where what follows fails; otherwise the server has closed it
+	defer listener.Close() // in case a later step fails; otherwise the server closes it
 	worker, err := wspush.NewWorker(&wspush.WorkerOptions{WriteTimeout: 5 * time.Second, DrainOver: 2 * time.Second})
 	if err != nil {
 		return err
 	}
-	defer worker.Shutdown(context.Background()) // the same
+	defer worker.Shutdown(context.Background()) // likewise
 	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{
-		PingInterval: 10 * time.Second, // often, so that there are round trips to see
+		PingInterval: 10 * time.Second, // frequent, so that there are round trips to see
 		Accept:       func(r *http.Request) (any, error) { return r.URL.Query().Get("user"), nil },
 	})
 	if err != nil {
@@ -91,7 +92,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	case err = <-served:
 	case <-ctx.Done():
 	}
-	// The worker first, so that the console shows how its clients are closed; then the console, and then the server.
+	// The worker first, so that the console shows its clients being closed; then the console; then the server.
 	stopping, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
 	err = errors.Join(err, worker.Shutdown(stopping), console.Shutdown(stopping), server.Shutdown(stopping))
@@ -100,15 +101,15 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	return err
 }
 
-// login lets in whoever has the secret. An application has users, and asks which of them are operators.
+// login admits anyone with the secret. A real application has users, and knows which of them are operators.
 type login struct{ secret string }
 
 const cookieName = "operator"
 
-// ServeHTTP takes the secret out of the URL, which is seen and remembered in too many places, into a cookie.
+// ServeHTTP moves the secret from the URL, which is seen and stored in too many places, to a cookie.
 func (l *login) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !l.knows(r.FormValue("secret")) {
-		http.Error(w, "the link is the one that the program has printed", http.StatusForbidden)
+		http.Error(w, "this is not the link that the program printed", http.StatusForbidden)
 		return
 	}
 	http.SetCookie(w, &http.Cookie{Name: cookieName, Value: l.secret, Path: "/debug/wspush/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
@@ -119,7 +120,7 @@ func (l *login) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (l *login) required(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if cookie, err := r.Cookie(cookieName); err != nil || !l.knows(cookie.Value) {
-			http.Error(w, "for operators only: open the link that the program has printed", http.StatusForbidden)
+			http.Error(w, "for operators only: open the link that the program printed", http.StatusForbidden)
 			return
 		}
 		h.ServeHTTP(w, r)
@@ -130,8 +131,8 @@ func (l *login) knows(secret string) bool {
 	return subtle.ConstantTimeCompare([]byte(secret), []byte(l.secret)) == 1
 }
 
-// realAddress believes what the simulated clients say of their addresses, as an application would a proxy of its own, and it
-// alone.
+// realAddress trusts the addresses that the simulated clients report, as an application would trust those from its own proxy,
+// and only that one.
 func realAddress(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if forwarded := r.Header.Get("X-Forwarded-For"); forwarded != "" {

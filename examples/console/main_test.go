@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { testutil.Main(m) }
 
-// The link that is printed leads to the console, and nothing else does.
+// The printed link leads to the console, and nothing else does.
 func TestLogin(t *testing.T) {
 	ctx, stop := context.WithTimeout(context.Background(), 30*time.Second)
 	defer stop()

@@ -1,6 +1,6 @@
-// Command graceful is an application that can be replaced while clients are connected: on SIGTERM it sends them elsewhere, a
-// few at a time, and exits with status 0 within its grace period, as Kubernetes and systemd want it. kubernetes.yaml and
-// graceful.service are for them.
+// Command graceful is an application that can be replaced while clients are connected. On SIGTERM it sends them elsewhere, a
+// few at a time, and exits with status 0 within its grace period, as Kubernetes and systemd want. See kubernetes.yaml and
+// graceful.service.
 //
 // It stops in this order:
 //
@@ -10,12 +10,12 @@
 //     is refused with 503. Clients that are still connected are pushed to as ever.
 //  3. http.Server.Shutdown waits for the requests that are under way.
 //
-// That is over within -grace, whatever clients do; what runs the program must give it longer before it kills it. A second
-// signal ends it at once.
+// All of this ends within -grace, whatever clients do; whatever runs the program must wait longer than that before it kills it.
+// A second signal ends it at once.
 //
-// Clients that are closed need somewhere to go: run at least two of these behind a load balancer, and replace one at a time.
-// Where there is only one, -delay 0 -drain 0 has it back soonest. Clients should wait for a moment of random length before
-// they connect again, as the page of examples/quickstart does.
+// Clients that are closed need somewhere to go: run at least two of these behind a load balancer, and replace one at a time. If
+// there is only one, -delay 0 -drain 0 brings it back soonest. Clients should wait for a short random time before they
+// reconnect, as the page of examples/quickstart does.
 package main
 
 import (
@@ -35,12 +35,12 @@ import (
 	"github.com/wspush/wspush"
 )
 
-// reserve is what the clients leave of -grace to the requests that are under way, and to the exit: half of it each.
+// reserve is the part of -grace that is left for pending requests and for the exit: half each.
 const reserve = 2 * time.Second
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // so that the next signal is not caught any more
+	context.AfterFunc(ctx, stop) // so that the next signal kills
 	switch err := run(ctx, os.Args[1:], os.Stdout); {
 	case errors.Is(err, flag.ErrHelp):
 	case err != nil:
@@ -49,7 +49,7 @@ func main() {
 	}
 }
 
-// settings are what the command line says.
+// settings are the command line's.
 type settings struct {
 	listen, push, advertise string
 	delay, drain, grace     time.Duration
@@ -72,13 +72,13 @@ func parse(args []string) (s settings, err error) {
 	case s.delay < 0 || s.drain < 0:
 		return s, errors.New("-delay and -drain must not be negative")
 	case s.grace < s.delay+reserve:
-		// With too little time for -drain, Worker.Shutdown makes do; with none at all it would cut everyone.
-		return s, fmt.Errorf("-grace %v leaves no time after -delay %v and the %v that the exit takes", s.grace, s.delay, reserve)
+		// Worker.Shutdown copes with too little time for -drain; with none at all it would cut everyone.
+		return s, fmt.Errorf("-grace %v leaves no time after -delay %v and %v for the exit", s.grace, s.delay, reserve)
 	}
 	return s, nil
 }
 
-// run serves until ctx ends, and then for as long as it takes to stop.
+// run serves until ctx ends, and then until everything has stopped.
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	s, err := parse(args)
 	if err != nil {
@@ -89,7 +89,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer listener.Close() // where what follows fails; otherwise the server has closed it
+	defer listener.Close() // in case a later step fails; otherwise the server closes it
 	opts := &wspush.WorkerOptions{Listen: s.push, DrainOver: s.drain, Logger: log}
 	if s.advertise != "" {
 		opts.Advertise = []string{s.advertise}
@@ -106,7 +106,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	mux := http.NewServeMux()
 	mux.Handle("/ws", clients)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		// Draining alone would do if there were no -delay.
+		// Without -delay, Draining would do.
 		if ctx.Err() != nil || worker.Draining() {
 			http.Error(w, "stopping", http.StatusServiceUnavailable)
 			return
@@ -121,14 +121,14 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	select {
 	case err = <-served:
 		err = fmt.Errorf("serving: %w", err)
-		s.delay = 0 // nobody can connect any more
+		s.delay = 0 // nobody can connect any longer
 	case <-ctx.Done():
 	}
 	begin := time.Now()
 	log.Info("stopping", "clients", worker.Len(), "delay", s.delay, "drain", s.drain)
 	time.Sleep(s.delay)
-	// The worker first: http.Server.Shutdown does not know the WebSockets, and /healthz is to be answered until they are
-	// closed. A client that does not even take its close frame is no failure of ours: it is cut, and that is that.
+	// The worker first: http.Server.Shutdown ignores WebSockets, and /healthz must be answered until they are closed. A client
+	// that does not even read its close frame is not our failure: it is cut off.
 	if err := before(begin.Add(s.grace-reserve), worker.Shutdown); err != nil {
 		log.Warn("clients or publishers had to be cut", "error", err)
 	}
@@ -140,7 +140,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	return err
 }
 
-// before has stop do its work until the deadline.
+// before calls stop, with the deadline.
 func before(deadline time.Time, stop func(context.Context) error) error {
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()

@@ -23,7 +23,8 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// asProgram in the environment makes a program of the test binary: the tests see its exit status, and send it signals.
+// asProgram is the environment variable that makes the test binary run the program, so that the tests can see its exit
+// status and send it signals.
 const asProgram = "WSPUSH_TEST_GRACEFUL"
 
 func TestMain(m *testing.M) {
@@ -31,11 +32,11 @@ func TestMain(m *testing.M) {
 		main()
 		os.Exit(0)
 	}
-	_ = flag.Set("test.parallel", "8") // on however few processors: these tests wait more than they work
+	_ = flag.Set("test.parallel", "8") // even on few processors: these tests mostly wait
 	testutil.Main(m)
 }
 
-// process is the program, running.
+// process is the running program.
 type process struct {
 	t         *testing.T
 	cmd       *exec.Cmd
@@ -45,7 +46,7 @@ type process struct {
 	err       error         // nil if that was with status 0
 }
 
-// launch runs the program with these arguments; it is killed when the test ends, if it still runs.
+// launch runs the program with these arguments; if it is still running when the test ends, it is killed.
 func launch(t *testing.T, args ...string) *process {
 	t.Helper()
 	if runtime.GOOS == "windows" {
@@ -56,7 +57,7 @@ func launch(t *testing.T, args ...string) *process {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(executable, append([]string{"-listen=127.0.0.1:0"}, args...)...)
-	// The race detector would have it sleep for 1 s before it exits.
+	// The race detector would otherwise sleep for 1 s before the exit.
 	cmd.Env = append(os.Environ(), asProgram+"=1", "POD_IP=127.0.0.2", "GORACE=atexit_sleep_ms=0")
 	p := &process{t: t, cmd: cmd, ended: make(chan struct{})}
 	p.cmd.Stderr = t.Output()
@@ -91,7 +92,7 @@ func (p *process) signal() {
 	}
 }
 
-// exited reports whether the program has.
+// exited reports whether the program has exited.
 func (p *process) exited() bool {
 	select {
 	case <-p.ended:
@@ -101,7 +102,7 @@ func (p *process) exited() bool {
 	}
 }
 
-// expectExit waits for the program to exit with status 0, within so much time from the signal.
+// expectExit waits for the program to exit with status 0, within the given time from the signal.
 func (p *process) expectExit(within time.Duration) {
 	p.t.Helper()
 	select {
@@ -114,7 +115,7 @@ func (p *process) expectExit(within time.Duration) {
 	}
 }
 
-// status is that of the answer to a GET.
+// status returns the status of the answer to a GET.
 func (p *process) status(path string) int {
 	p.t.Helper()
 	resp, err := http.Get(strings.TrimSuffix(p.url, "/ws") + path)
@@ -125,7 +126,7 @@ func (p *process) status(path string) int {
 	return resp.StatusCode
 }
 
-// client is a client of the program. A goroutine reads what it gets until the end.
+// client is a client of the program. A goroutine reads its messages to the end.
 type client struct {
 	*testutil.Client
 	address string        // for pushes, with the ID in the path
@@ -154,7 +155,7 @@ func (p *process) connect(opts testutil.Options) *client {
 	return c
 }
 
-// pathForm turns the greeting into the address with the ID in the path, on the host where the push listener really is.
+// pathForm turns the greeting into the address with the ID in the path, at the push listener's actual host.
 func pathForm(t *testing.T, greeting string) string {
 	t.Helper()
 	u, err := url.Parse(greeting)
@@ -175,7 +176,7 @@ func push(t *testing.T, address, body string) int {
 	return resp.StatusCode
 }
 
-// hasEnded reports whether the connection has.
+// hasEnded reports whether the connection has ended.
 func (c *client) hasEnded() bool {
 	select {
 	case <-c.ended:
@@ -185,7 +186,7 @@ func (c *client) hasEnded() bool {
 	}
 }
 
-// expectClosed waits until the client is closed, and returns when that was.
+// expectClosed waits until the client is closed, and returns the time of that.
 func (c *client) expectClosed(t *testing.T) time.Time {
 	t.Helper()
 	<-c.ended // Message does not wait for ever
@@ -196,7 +197,7 @@ func (c *client) expectClosed(t *testing.T) time.Time {
 	return c.at
 }
 
-// A client that does not answer the close frame has 2 s, and one that has vanished is not waited for.
+// A client has 2 s to answer the close frame; one that has vanished does not delay the exit.
 func TestSilentClients(t *testing.T) {
 	t.Parallel()
 	p := launch(t, "-delay=0", "-drain=200ms")
@@ -214,8 +215,8 @@ func TestSilentClients(t *testing.T) {
 	p.expectExit(10 * time.Second)
 }
 
-// While the clients are closed one after the other, the readiness probe fails, nobody can connect, and who is still
-// connected can be pushed to. Then the program exits with status 0.
+// While clients are being closed one after another, the readiness probe fails, nobody can connect, and clients that are
+// still connected receive pushes. Then the program exits with status 0.
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	const drain = 1200 * time.Millisecond
@@ -250,7 +251,7 @@ func TestDrain(t *testing.T) {
 				t.Errorf("a client got %q", message)
 			}
 			delivered++
-		case http.StatusGone, http.StatusServiceUnavailable: // it has just been its turn
+		case http.StatusGone, http.StatusServiceUnavailable: // it has just been closed
 		default:
 			t.Errorf("a push is answered %d", got)
 		}
@@ -271,7 +272,7 @@ func TestDrain(t *testing.T) {
 	p.expectExit(20 * time.Second)
 }
 
-// During -delay only the readiness probe says what is to come. A second signal ends the program.
+// During -delay only the readiness probe shows that the program is about to stop. A second signal ends it.
 func TestDelay(t *testing.T) {
 	t.Parallel()
 	p := launch(t, "-delay=1m", "-grace=2m")
@@ -286,7 +287,7 @@ func TestDelay(t *testing.T) {
 	if message := <-c.got; message != "welcome" {
 		t.Errorf("the client got %q", message)
 	}
-	// Again and again: the first one may come when the program has just noticed the one before.
+	// Repeatedly: the program may have only just noticed the first signal.
 	testutil.Eventually(t, "the program to end", func() bool { p.signal(); return p.exited() })
 	if p.err == nil {
 		t.Error("the program exits with status 0, as if it had drained")
@@ -294,7 +295,7 @@ func TestDelay(t *testing.T) {
 	<-c.ended
 }
 
-// A client that does not read, and so does not even take its close frame, is cut before -grace is over.
+// A client that does not read, not even its close frame, is cut off before -grace is over.
 func TestClientThatDoesNotRead(t *testing.T) {
 	t.Parallel()
 	const grace = 3 * time.Second
@@ -309,7 +310,7 @@ func TestClientThatDoesNotRead(t *testing.T) {
 	}
 	address := pathForm(t, testutil.Handshake(t, conn, testutil.Options{}).Text())
 	for push(t, address+"?timeout=100ms", strings.Repeat("x", 1<<20)) == http.StatusNoContent {
-		// The kernel still has room for it.
+		// The kernel still has room for this.
 	}
 	p.signal()
 	reader.expectClosed(t)
@@ -319,7 +320,7 @@ func TestClientThatDoesNotRead(t *testing.T) {
 	}
 }
 
-// The grace periods of the platforms and of the program hang together, and so do the ports.
+// The grace periods of the platforms fit the program's, and so do the ports.
 func TestNumbers(t *testing.T) {
 	s, err := parse(nil)
 	if err != nil {
@@ -368,7 +369,7 @@ func read(t *testing.T, name string) string {
 	return string(data)
 }
 
-// number is the one that follows key, which is a regular expression, at the beginning of a line.
+// number returns the number after key, a regular expression that matches at the beginning of a line.
 func number(t *testing.T, text, key string) int {
 	t.Helper()
 	match := regexp.MustCompile(`(?m)^ *`+key+` *(\d+)$`).FindAllStringSubmatch(text, -1)
@@ -382,7 +383,7 @@ func number(t *testing.T, text, key string) int {
 	return n
 }
 
-// Both files are what their programs read, as far as these are at hand.
+// Both files are valid according to their programs, as far as those are installed.
 func TestWellFormed(t *testing.T) {
 	t.Parallel()
 	t.Run("kubernetes.yaml", func(t *testing.T) {
@@ -404,7 +405,7 @@ func TestWellFormed(t *testing.T) {
 		if err != nil {
 			t.Skip(err)
 		}
-		executable, err := os.Executable() // there must be one
+		executable, err := os.Executable() // it must exist
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -413,7 +414,7 @@ func TestWellFormed(t *testing.T) {
 		if err := os.WriteFile(unit, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		// It may have complaints about units of the machine's own, too.
+		// It may also complain about units of the machine's own.
 		out, _ := exec.Command(analyze, "verify", unit).CombinedOutput()
 		for line := range strings.Lines(string(out)) {
 			if strings.Contains(line, "graceful.service") {

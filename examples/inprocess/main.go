@@ -1,7 +1,7 @@
-// Command inprocess pushes the progress of a long job to the client that started it, and to no other, by Worker.Push.
+// Command inprocess pushes the progress of a long job to the client that started it, and to no other, with Worker.Push.
 //
-// It is for one process: a request to start a job must reach the worker that holds the client's connection. Behind a load
-// balancer in front of several, push to the connection's address, as examples/quickstart shows.
+// It works in a single process only: a request to start a job must reach the worker that holds the client's connection. With
+// several behind a load balancer, push to the connection's address instead, as examples/quickstart shows.
 package main
 
 import (
@@ -28,7 +28,7 @@ import (
 //go:embed page.html
 var page []byte
 
-const steps = 20 // of each job
+const steps = 20 // per job
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -57,11 +57,11 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer listener.Close() // where what follows fails; otherwise the server has closed it
+	defer listener.Close() // in case a later step fails; otherwise the server closes it
 	fmt.Fprintf(stdout, "Open http://%s/\n", listener.Addr())
 
-	// Nobody pushes from outside, so no port is opened for it. Advertise must be set then, although nobody is told these
-	// addresses (see greet); one under .invalid leads nowhere (RFC 2606).
+	// Nobody pushes from outside, so no port is opened. Advertise must then be set, although nobody learns these addresses (see
+	// greet); a name under .invalid leads nowhere (RFC 2606).
 	worker, err := wspush.NewWorker(&wspush.WorkerOptions{NoListen: true, Advertise: []string{"push.invalid"}})
 	if err != nil {
 		return err
@@ -77,10 +77,10 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	mux.Handle("/ws", clients)
 	mux.HandleFunc("POST /jobs", a.startJob)
 	server := &http.Server{
-		// Other sites may not have their visitors start jobs here. The WebSocket is a GET, which this lets pass: wspush
+		// Other sites must not make their visitors start jobs here. This lets the WebSocket through, which is a GET: wspush
 		// itself checks its Origin.
 		Handler:     http.NewCrossOriginProtection().Handler(mux),
-		ReadTimeout: 10 * time.Second, // of requests; it does not concern the WebSockets
+		ReadTimeout: 10 * time.Second, // for requests; it does not affect WebSockets
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
@@ -89,8 +89,8 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	case <-ctx.Done():
 	}
 
-	// The worker first: http.Server.Shutdown does not know the WebSockets. Then the server, so that no job can start any
-	// more when the jobs are waited for; they have all been told, by the end of their connections.
+	// The worker first: http.Server.Shutdown ignores WebSockets. Then the server, so that no new job can start while we wait
+	// for the jobs. The end of its connection stops each job.
 	stopping, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	err = errors.Join(err, worker.Shutdown(stopping), server.Shutdown(stopping))
@@ -99,12 +99,12 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 }
 
 // client is what the application knows of a client.
-type client struct{ busy atomic.Bool } // has a job under way
+type client struct{ busy atomic.Bool } // while a job is running
 
-// accept lets everyone in, with a client as Conn.Value. An application with a login finds out here who it is.
+// accept lets everyone in, with a client as Conn.Value. An application with a login would identify the user here.
 func accept(*http.Request) (any, error) { return new(client), nil }
 
-// greet tells the page, and nobody else, the ID of its connection, for it to start jobs with.
+// greet tells the page, and nobody else, the ID of its connection, with which the page starts jobs.
 func greet(c *wspush.Conn) (wspush.MessageType, []byte) {
 	return wspush.Text, mustJSON(map[string]any{"type": "hello", "connection": c.ID()})
 }
@@ -116,7 +116,7 @@ type app struct {
 	jobs   sync.WaitGroup
 }
 
-// startJob starts a job for the connection in the form. Its ID is a secret, and not in the URL: URLs end up in logs.
+// startJob starts a job for the connection named in the form. The ID is a secret, so it is not in the URL: URLs end up in logs.
 func (a *app) startJob(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 1024)
 	conn, ok := a.worker.Conn(r.PostFormValue("connection"))
@@ -124,36 +124,36 @@ func (a *app) startJob(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "there is no such connection", http.StatusGone)
 		return
 	}
-	// One at a time, or one client could start any number.
+	// One job at a time, or a client could start any number.
 	if !conn.Value().(*client).busy.CompareAndSwap(false, true) {
-		http.Error(w, "a job of this client is under way", http.StatusConflict)
+		http.Error(w, "this client already has a job running", http.StatusConflict)
 		return
 	}
 	a.jobs.Go(func() { a.job(conn) })
 	w.WriteHeader(http.StatusAccepted)
 }
 
-// job does a job and reports its progress to conn. It ends with conn: without its client nobody would ever see the result.
-// A job that is worth something by itself would have a context of its own, and a place to leave its result.
+// job runs a job and reports its progress to conn. It ends with conn: without the client nobody would see the result. A job
+// that matters by itself would have its own context, and somewhere to store its result.
 func (a *app) job(conn *wspush.Conn) {
-	log := a.log.With("conn", conn.String()) // which is not the whole ID: that is the right to push
+	log := a.log.With("conn", conn.String()) // not the whole ID: that is the right to push
 	log.Info("job started")
 	err := a.work(conn)
-	conn.Value().(*client).busy.Store(false) // before the last report: whoever has that may start the next job
+	conn.Value().(*client).busy.Store(false) // before the last report: a client that gets it may start the next job
 	for err == nil {
 		if err = a.report(conn, steps); !errors.Is(err, wspush.ErrBusy) {
 			break
 		}
-		err = a.wait(conn) // and try again, since this one must arrive
+		err = a.wait(conn) // then try again, since this report must arrive
 	}
 	log.Info("job ended", "error", err)
 }
 
-// work does all steps, and reports before each.
+// work does all steps, reporting before each.
 func (a *app) work(conn *wspush.Conn) error {
 	for done := range steps {
-		// ErrBusy: more than enough waits for this client already. Leave this report out; the next will say more.
-		// ErrGone and the others: the client has left, perhaps during the push, or the worker shuts down. Stop.
+		// ErrBusy: enough is waiting for this client already, so skip this report; the next one will say more. ErrGone and
+		// others: the client has left, perhaps during the push, or the worker is shutting down, so stop.
 		if err := a.report(conn, done); err != nil && !errors.Is(err, wspush.ErrBusy) {
 			return err
 		}
@@ -164,7 +164,7 @@ func (a *app) work(conn *wspush.Conn) error {
 	return nil
 }
 
-// wait takes the time of one step; a real job would do something.
+// wait takes the time of one step; a real job would work.
 func (a *app) wait(conn *wspush.Conn) error {
 	select {
 	case <-time.After(a.step):
@@ -174,8 +174,8 @@ func (a *app) wait(conn *wspush.Conn) error {
 	}
 }
 
-// report pushes how many steps are done. It returns when the client has been sent that, so a client that reads slowly holds
-// up its own job, if nobody else's; one that does not read at all is cut off after WorkerOptions.WriteTimeout.
+// report pushes the number of steps done. It returns when that has been sent, so a slow client slows down its own job, but no
+// other. A client that does not read at all is cut off after WorkerOptions.WriteTimeout.
 func (a *app) report(conn *wspush.Conn, done int) error {
 	data := mustJSON(map[string]any{"type": "progress", "done": done, "of": steps})
 	_, err := a.worker.Push(conn.Context(), conn.ID(), wspush.Text, data)
@@ -185,7 +185,7 @@ func (a *app) report(conn *wspush.Conn, done int) error {
 func mustJSON(v any) []byte {
 	data, err := json.Marshal(v)
 	if err != nil {
-		panic(err) // strings and numbers
+		panic(err) // strings and numbers can always be encoded
 	}
 	return data
 }

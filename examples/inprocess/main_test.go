@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { testutil.Main(m) }
 
-// program is a run under way.
+// program is the running program.
 type program struct {
 	t     *testing.T
 	url   string        // http://HOST:PORT
@@ -27,7 +27,7 @@ type program struct {
 	err   error         // what it returned
 }
 
-// start runs the program with these arguments; it is stopped when the test ends, if it still runs.
+// start runs the program with these arguments; if it is still running when the test ends, it is stopped.
 func start(t *testing.T, args ...string) *program {
 	t.Helper()
 	testutil.NoLeak(t)
@@ -70,7 +70,7 @@ func (p *program) line() string {
 	panic("unreachable")
 }
 
-// await skips output up to a line that has all of these in it.
+// await skips output up to a line that contains all of these.
 func (p *program) await(parts ...string) {
 	p.t.Helper()
 next:
@@ -113,7 +113,7 @@ func next(t *testing.T, c *testutil.Client) (m message) {
 	return m
 }
 
-// connect connects a client, and returns the ID in its greeting as well.
+// connect connects a client, and returns the ID in its greeting.
 func (p *program) connect() (c *testutil.Client, id string) {
 	p.t.Helper()
 	c = testutil.Dial(p.t, p.url+"/ws", testutil.Options{})
@@ -124,7 +124,7 @@ func (p *program) connect() (c *testutil.Client, id string) {
 	return c, hello.Connection
 }
 
-// startJob asks for a job, as the page does, with more header fields, and returns the status of the answer.
+// startJob asks for a job, as the page does, with extra header fields, and returns the status of the answer.
 func (p *program) startJob(id string, header ...string) int {
 	p.t.Helper()
 	req, err := http.NewRequest("POST", p.url+"/jobs", strings.NewReader(url.Values{"connection": {id}}.Encode()))
@@ -158,10 +158,10 @@ func TestEachClientSeesItsOwnJob(t *testing.T) {
 	if firstID == secondID || secondID == thirdID || firstID == thirdID {
 		t.Fatal("two clients have the same ID")
 	}
-	for range 3 { // the report of the end is leave to start the next one
+	for range 3 { // the final report permits the next job
 		p.mustStartJob(firstID)
 		p.mustStartJob(secondID)
-		for done := range steps + 1 { // reports of two jobs would not come in this order
+		for done := range steps + 1 { // the reports of two jobs would not be in this order
 			for _, c := range []*testutil.Client{first, second} {
 				if got, want := next(t, c), (message{Type: "progress", Done: done, Of: steps}); got != want {
 					t.Fatalf("got %+v, want %+v", got, want)
@@ -210,8 +210,8 @@ func TestJobEndsWithItsClient(t *testing.T) {
 	}
 }
 
-// Clients that vanish while their jobs report as fast as they can: whatever Push makes of it, the jobs end, and nothing of
-// the connections is left.
+// Clients vanish while their jobs report as fast as they can: whatever Push returns, the jobs end, and nothing remains of
+// the connections.
 func TestJobEndsAmidReports(t *testing.T) {
 	p := start(t, "-step", "0")
 	for range 300 {
@@ -224,7 +224,7 @@ func TestJobEndsAmidReports(t *testing.T) {
 	begin := time.Now()
 	p.stop()
 	p.wait()
-	if took := time.Since(begin); took > 8*time.Second { // run gives what is left 10 s
+	if took := time.Since(begin); took > 8*time.Second { // run gives the jobs 10 s
 		t.Errorf("with all clients gone, shutdown took %v: something of a connection was left", took)
 	}
 }
@@ -290,7 +290,7 @@ func TestRefusedRequests(t *testing.T) {
 func TestBadArguments(t *testing.T) {
 	testutil.NoLeak(t)
 	ctx, cancel := context.WithCancel(context.Background())
-	cancel() // what is not refused ends at once
+	cancel() // ends the program at once if it is not refused
 	for _, args := range [][]string{
 		{"-nonsense"},
 		{"-step", "fast"},

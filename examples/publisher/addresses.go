@@ -7,26 +7,26 @@ import (
 	"sync"
 )
 
-// Addresses remembers at which addresses users can be reached. In SQL it is a table with the columns user and address, both of
-// them its key, and a time by which old rows are deleted; in Redis a sorted set for each user. It must be safe for concurrent use.
+// Addresses stores the addresses at which users can be reached. In SQL it is a table with the columns user and address, both in
+// its key, and a time by which to delete old rows; in Redis it is a sorted set per user. It must be safe for concurrent use.
 type Addresses interface {
-	// Of returns the addresses of a user, in any order; none is no error.
+	// Of returns a user's addresses, in any order. It is no error if there are none.
 	Of(ctx context.Context, user string) ([]string, error)
-	// Set adds an address to those of a user, or takes it away. What is so already stays so.
+	// Set adds an address to a user's, or removes it. Repeating a call changes nothing.
 	Set(ctx context.Context, user, address string, valid bool) error
 }
 
 const (
-	maxDevices = 16     // of a user
+	maxDevices = 16     // per user
 	maxUsers   = 100000 // in memory
 )
 
 var errFull = errors.New("there are too many users")
 
-// inMemory is Addresses that end with the process. Its clients have to put theirs again then.
+// inMemory is an Addresses that lasts as long as the process. After a restart, clients must put their addresses again.
 type inMemory struct {
 	mu    sync.Mutex          // guards users
-	users map[string][]string // by name; the addresses from old to new, at least one of them
+	users map[string][]string // by name; each has at least one address, oldest first
 }
 
 func newInMemory() *inMemory { return &inMemory{users: make(map[string][]string)} }
@@ -47,7 +47,7 @@ func (m *inMemory) Set(_ context.Context, user, address string, valid bool) erro
 		}
 		all = append(all, address)
 	}
-	// Of a worker that never comes back, nobody says that it is gone. New addresses push such old ones out.
+	// Nobody reports addresses of a worker that never comes back as gone. New ones push them out.
 	if len(all) > maxDevices {
 		all = slices.Delete(all, 0, len(all)-maxDevices)
 	}

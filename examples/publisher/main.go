@@ -1,5 +1,5 @@
-// Command publisher is a service beside the workers that remembers which user has which addresses, and pushes to users. The
-// rest of a backend then deals in users alone:
+// Command publisher is a service beside the workers that knows the addresses of each user and pushes to users. The rest of a
+// backend then deals only with users:
 //
 //	PUT  /users/{user}/address   the body is a greeting: the user can be reached there, too
 //	POST /users/{user}/messages  the body is a text: it is pushed to each of the user's devices
@@ -12,9 +12,9 @@
 //	curl -i -X PUT -d ADDRESS http://127.0.0.1:8084/users/alice/address
 //	curl -i -d hello http://127.0.0.1:8084/users/alice/messages
 //
-// Who calls it is trusted to know who is who: it is for the application's backend, which has logged its users in, and not
-// for the web. An address is nothing to be trusted with, since it comes from a browser: one that leads elsewhere than to -workers
-// is refused when it is put, and nothing is ever sent there.
+// It trusts its callers to know who is who: it is for the application's backend, which has logged its users in, and not for the
+// web. It does not trust addresses, which come from browsers: an address that does not lead to -workers is refused when it is
+// put, and nothing is ever sent there.
 package main
 
 import (
@@ -60,7 +60,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	}
 	client, err := publisher.New(&publisher.Options{
 		Hosts:      strings.Split(*workers, ","),
-		Credential: os.Getenv("PUSH_TOKEN"), // if the workers ask for one: not a flag, since the command line can be read by everyone
+		Credential: os.Getenv("PUSH_TOKEN"), // if the workers require one; not a flag, since anyone can read the command line
 	})
 	if err != nil {
 		return err
@@ -79,7 +79,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	case err = <-served:
 	case <-ctx.Done():
 	}
-	// Pushes that are under way get their outcome, and whoever asked for them.
+	// Let pushes in progress finish, so that their callers get the outcome.
 	stopping, cancel := context.WithTimeout(context.Background(), pushTimeout+time.Second)
 	defer cancel()
 	return errors.Join(err, server.Shutdown(stopping))

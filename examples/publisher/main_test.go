@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) { testutil.Main(m) }
 
-// start runs the program on a port of its own until the test ends, and returns its URL.
+// start runs the program on its own port until the test ends, and returns its URL.
 func start(t *testing.T, args ...string) (url string) {
 	t.Helper()
 	testutil.NoLeak(t)
@@ -52,7 +52,7 @@ func start(t *testing.T, args ...string) (url string) {
 	return strings.TrimSuffix(url, "/")
 }
 
-// startWorker runs a worker and an application's server with it; stop stops both.
+// startWorker runs a worker with an application's server; stop stops both.
 func startWorker(t *testing.T, opts wspush.WorkerOptions) (worker *wspush.Worker, url string, stop func()) {
 	t.Helper()
 	worker, err := wspush.NewWorker(&opts)
@@ -85,7 +85,7 @@ func connect(t *testing.T, url string) (*testutil.Client, string) {
 	return c, c.Text()
 }
 
-// do is a request to the service; want is the status, and what is in the body.
+// do sends a request to the service and expects a status, and a text in the body.
 func do(t *testing.T, method, url, body string, want int, in string) http.Header {
 	t.Helper()
 	r, err := http.NewRequest(method, url, strings.NewReader(body))
@@ -107,7 +107,7 @@ func do(t *testing.T, method, url, body string, want int, in string) http.Header
 	return resp.Header
 }
 
-// A message goes to all devices of the user, and to nobody else's. Those that have left are forgotten.
+// A message goes to all of the user's devices and to nobody else's. Those that have left are forgotten.
 func TestMessages(t *testing.T) {
 	_, workerURL, _ := startWorker(t, wspush.WorkerOptions{})
 	url := start(t)
@@ -118,7 +118,7 @@ func TestMessages(t *testing.T) {
 	bob, bobAddress := connect(t, workerURL)
 	do(t, "PUT", alice+"/address", phoneAddress, 204, "")
 	do(t, "PUT", alice+"/address", laptopAddress+"\n", 204, "") // as echo and curl send it
-	do(t, "PUT", alice+"/address", laptopAddress, 204, "")      // is no third device
+	do(t, "PUT", alice+"/address", laptopAddress, 204, "")      // not a third device
 	do(t, "PUT", url+"/users/b%2Fob/address", bobAddress, 204, "")
 	do(t, "POST", alice+"/messages", "grüße", 200, `{"written":2,"gone":0,"later":0,"unknown":0,"refused":0}`)
 	phone.Expect(testutil.Text, "grüße")
@@ -141,7 +141,7 @@ func TestMessages(t *testing.T) {
 	do(t, "POST", alice+"/messages", "nobody known", 404, "no address")
 }
 
-// Addresses that lead elsewhere are refused when they are put, and whoever listens there hears nothing of it.
+// Addresses that lead elsewhere are refused when put, and nothing is sent there.
 func TestForeignAddresses(t *testing.T) {
 	worker, workerURL, _ := startWorker(t, wspush.WorkerOptions{})
 	url := start(t, "-workers", worker.Addr().String()) // and no other port
@@ -165,7 +165,7 @@ func TestForeignAddresses(t *testing.T) {
 	do(t, "POST", url+"/users/alice/messages", "hello", 404, "no address")
 }
 
-// A worker that is down may come back; started again, it knows nobody.
+// A worker that is down may come back; once restarted, it knows nobody.
 func TestWorkerRestarts(t *testing.T) {
 	worker, workerURL, stop := startWorker(t, wspush.WorkerOptions{})
 	url := start(t)
@@ -190,7 +190,7 @@ func TestWorkerRestarts(t *testing.T) {
 	client.Expect(testutil.Text, "back again")
 }
 
-// Workers that ask for a token get the one in the environment.
+// Workers that require a token get the one in the environment.
 func TestToken(t *testing.T) {
 	_, workerURL, _ := startWorker(t, wspush.WorkerOptions{AuthorizePush: wspush.BearerTokens("s3cret")})
 	client, address := connect(t, workerURL)
@@ -201,7 +201,7 @@ func TestToken(t *testing.T) {
 	client.Expect(testutil.Text, "hello")
 }
 
-// What a worker can answer, and what the service makes of it. Only after 410 is the address forgotten.
+// Each possible answer of a worker, and what the service makes of it. Only 410 makes it forget the address.
 func TestAnswers(t *testing.T) {
 	const id = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
 	for _, test := range []struct {
@@ -209,7 +209,7 @@ func TestAnswers(t *testing.T) {
 		kind       string
 		want       int
 		retryAfter string
-		then       int // the same message, when the worker takes it
+		then       int // for the same message, once the worker accepts it
 	}{
 		{410, "gone", 410, "", 404},
 		{429, "busy", 503, "7", 200},
@@ -248,7 +248,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// Addresses are those that were set last, up to a limit.
+// Only the latest addresses are kept, up to a limit.
 func TestInMemory(t *testing.T) {
 	m, ctx := newInMemory(), context.Background()
 	set := func(user, address string, valid bool) {
@@ -293,7 +293,7 @@ func TestInMemory(t *testing.T) {
 func TestBadArguments(t *testing.T) {
 	testutil.NoLeak(t)
 	ctx, cancel := context.WithCancel(context.Background())
-	cancel() // what is not refused ends at once
+	cancel() // ends the program at once if it is not refused
 	for _, args := range [][]string{
 		{"-nonsense"},
 		{"argument"},

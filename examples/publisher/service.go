@@ -16,11 +16,11 @@ import (
 )
 
 const (
-	pushTimeout = 10 * time.Second // for a message to all devices of a user
-	retryAfter  = 2 * time.Second  // where a worker does not say
+	pushTimeout = 10 * time.Second // for a message to all of a user's devices
+	retryAfter  = 2 * time.Second  // unless a worker says otherwise
 	maxAddress  = 64 << 10
-	maxMessage  = 1 << 20 // what a worker takes
-	maxUser     = 256     // bytes of a name
+	maxMessage  = 1 << 20 // what a worker accepts
+	maxUser     = 256     // bytes in a name
 )
 
 // service is the HTTP side.
@@ -34,12 +34,12 @@ func (s *service) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("PUT /users/{user}/address", s.putAddress)
 	mux.HandleFunc("POST /users/{user}/messages", s.postMessage)
-	// No page of another site may have a browser on this machine call it.
+	// A page of another site must not make a browser on this machine call it.
 	return http.NewCrossOriginProtection().Handler(mux)
 }
 
-// putAddress adds an address to a user's. To look it up finds out whether it leads to the workers, without which nothing is sent,
-// and to a connection of theirs.
+// putAddress adds an address to a user's. Looking it up checks that it leads to the workers, without which nothing is sent, and
+// to a live connection.
 func (s *service) putAddress(w http.ResponseWriter, r *http.Request) {
 	body, ok := read(w, r, maxAddress)
 	if !ok {
@@ -56,7 +56,7 @@ func (s *service) putAddress(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err == nil:
 	case errors.Is(err, publisher.ErrAddress):
-		s.log.Warn("an address was refused", "user", user, "error", err) // the error does not have it in it
+		s.log.Warn("an address was refused", "user", user, "error", err) // the error does not contain the address
 		http.Error(w, "the address is not one of the workers'", http.StatusBadRequest)
 		return
 	case errors.Is(err, publisher.ErrGone):
@@ -77,17 +77,17 @@ func (s *service) putAddress(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// outcomes count what became of a message at each of a user's devices.
+// outcomes counts the outcomes of a message at a user's devices.
 type outcomes struct {
 	Written int `json:"written"` // to the client's socket
 	Gone    int `json:"gone"`    // not written, and the address forgotten
-	Later   int `json:"later"`   // not written; another try may succeed
+	Later   int `json:"later"`   // not written; a retry may succeed
 	Unknown int `json:"unknown"` // perhaps written
-	Refused int `json:"refused"` // not written, nor will be
+	Refused int `json:"refused"` // not written, and never will be
 }
 
-// postMessage pushes a text to all devices of a user. It is answered 200, with what became of it at each, as soon as it has been
-// written to one: to send it again would be to send it twice there. Otherwise it has not been written anywhere, except for 504.
+// postMessage pushes a text to all of a user's devices. If it was written to any, the answer is 200 with the count of each
+// outcome, since sending it again would send it twice to those. Any other status but 504 means that it was written nowhere.
 func (s *service) postMessage(w http.ResponseWriter, r *http.Request) {
 	text, ok := read(w, r, maxMessage)
 	if !ok {
@@ -102,16 +102,16 @@ func (s *service) postMessage(w http.ResponseWriter, r *http.Request) {
 		s.failed(w, err)
 		return
 	case len(addresses) == 0:
-		http.Error(w, "the user has no address: not connected, or not known", http.StatusNotFound)
+		http.Error(w, "the user has no address: not connected, or unknown", http.StatusNotFound)
 		return
 	}
 	o, worst := s.pushAll(ctx, user, addresses, text)
 	switch {
 	case o.Written > 0:
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(o) // if that fails, whoever asked has left
+		_ = json.NewEncoder(w).Encode(o) // it fails only if the caller has left
 	case o.Unknown > 0:
-		http.Error(w, "the message may have been written: to send it again is to risk a second copy", http.StatusGatewayTimeout)
+		http.Error(w, "the message may have been written: sending it again may duplicate it", http.StatusGatewayTimeout)
 	case o.Later > 0:
 		later(w, worst, "nothing was written; try again later")
 	case o.Refused > 0:
@@ -121,8 +121,8 @@ func (s *service) postMessage(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// pushAll pushes to all addresses at once: a device that does not read holds up no other. worst is the error that says most of why
-// nothing was written, where that is so.
+// pushAll pushes to all addresses at once, so a slow device never blocks the others. If nothing was written, worst is the most
+// telling error.
 func (s *service) pushAll(ctx context.Context, user string, addresses []string, text []byte) (o outcomes, worst error) {
 	errs := make(chan error, len(addresses))
 	for _, address := range addresses {
@@ -151,9 +151,9 @@ func (s *service) pushAll(ctx context.Context, user string, addresses []string, 
 	return o, worst
 }
 
-// count counts what became of one push, and returns where.
+// count counts the outcome of one push, and returns its counter.
 func (o *outcomes) count(err error) *int {
-	n := &o.Later // 429 and 503, and 502 or nobody who listens: the address is kept, since the worker may come back
+	n := &o.Later // 429, 503, 502 or no listener: keep the address, since the worker may come back
 	switch {
 	case err == nil:
 		n = &o.Written
@@ -168,7 +168,7 @@ func (o *outcomes) count(err error) *int {
 	return n
 }
 
-// forget is for an address that is gone. It has a context of its own: whoever asked may have left, and it is gone all the same.
+// forget removes an address that is gone. It has its own context: the address is gone even if the caller has left.
 func (s *service) forget(user, address string) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -185,7 +185,7 @@ func longest(a, b error) error {
 	return b
 }
 
-// wait is how long to wait before another try.
+// wait returns how long to wait before a retry.
 func wait(err error) time.Duration {
 	if e := (*publisher.Error)(nil); errors.As(err, &e) && e.RetryAfter > 0 {
 		return e.RetryAfter
@@ -201,20 +201,20 @@ func later(w http.ResponseWriter, err error, detail string) {
 func refused(w http.ResponseWriter, err error) {
 	switch {
 	case errors.Is(err, publisher.ErrTooLarge):
-		http.Error(w, "the message is larger than a worker takes", http.StatusRequestEntityTooLarge)
+		http.Error(w, "the message is larger than a worker accepts", http.StatusRequestEntityTooLarge)
 	case errors.Is(err, publisher.ErrInvalidUTF8):
 		http.Error(w, "the message is not UTF-8", http.StatusBadRequest)
 	default:
-		http.Error(w, "the workers do not take pushes from this service: see PUSH_TOKEN", http.StatusBadGateway)
+		http.Error(w, "the workers refuse pushes from this service: see PUSH_TOKEN", http.StatusBadGateway)
 	}
 }
 
 func (s *service) failed(w http.ResponseWriter, err error) {
 	s.log.Error("addresses", "error", err)
-	http.Error(w, "addresses cannot be stored or found at the moment", http.StatusInternalServerError)
+	http.Error(w, "addresses cannot be stored or looked up at the moment", http.StatusInternalServerError)
 }
 
-// read reads a body, and answers if it cannot.
+// read reads a body, and answers the request if it cannot.
 func read(w http.ResponseWriter, r *http.Request, limit int64) (body []byte, ok bool) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {

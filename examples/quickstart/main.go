@@ -1,4 +1,4 @@
-// Command quickstart serves a page that holds one WebSocket, shows its address, and shows what is pushed to it.
+// Command quickstart serves a page that holds one WebSocket and shows its address and everything pushed to it.
 package main
 
 import (
@@ -68,7 +68,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer shutdown(worker.Shutdown, log) // where what follows fails; otherwise it is done by then
+	defer shutdown(worker.Shutdown, log) // in case a later step fails; otherwise it has been done already
 
 	options := &wspush.HandlerOptions{PingInterval: *ping, IdleTimeout: *idle}
 	if *echo {
@@ -100,24 +100,24 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return err
 	case <-ctx.Done():
 	}
-	// The worker first: http.Server.Shutdown does not know the WebSockets.
+	// The worker first: http.Server.Shutdown ignores WebSockets.
 	shutdown(worker.Shutdown, log)
 	shutdown(server.Shutdown, log)
 	return nil
 }
 
-// checkPath refuses what would not be one fixed path: http.ServeMux takes what it is given for a pattern, in which
-// spaces, braces and a slash at the end mean something.
+// checkPath refuses anything but one fixed path: http.ServeMux takes patterns, in which spaces, braces and a trailing slash
+// have a meaning.
 func checkPath(path string) error {
 	if !strings.HasPrefix(path, "/") || path == "/" {
-		return errors.New("it must begin with a slash, and the page is at / itself")
+		return errors.New("it must begin with a slash and be longer than that: the page itself is at /")
 	}
 	u, err := url.ParseRequestURI(path)
 	if err != nil || u.EscapedPath() != path {
-		return errors.New("it must be written as in a URL, without a query: other characters escaped, such as %20 for a space")
+		return errors.New("it must be escaped as in a URL (%20 for a space), without a query")
 	}
 	if slashpath.Clean(u.Path) != u.Path {
-		return errors.New("it must not end with a slash, nor have empty segments, . or .. in it")
+		return errors.New("it must not end with a slash or contain empty segments, . or ..")
 	}
 	return nil
 }

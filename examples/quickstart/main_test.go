@@ -19,8 +19,8 @@ import (
 
 func TestMain(m *testing.M) { testutil.Main(m) }
 
-// start runs the program with these arguments on a port of its own, and returns its URL, and a stop that does what a
-// signal does, waits for run to return, and returns its error.
+// start runs the program with these arguments on its own port. It returns the program's URL, and a stop that acts like a
+// signal, waits for run to return, and returns its error.
 func start(t *testing.T, args ...string) (url string, stop func() error) {
 	t.Helper()
 	testutil.NoLeak(t)
@@ -54,14 +54,14 @@ func start(t *testing.T, args ...string) (url string, stop func() error) {
 	return strings.TrimSuffix(url, "/"), stop
 }
 
-// connect connects a client, and returns its address, the whole of the greeting.
+// connect connects a client, and returns its address, which is the whole greeting.
 func connect(t *testing.T, url string) (*testutil.Client, string) {
 	t.Helper()
 	c := testutil.Dial(t, url, testutil.Options{})
 	return c, c.Text()
 }
 
-// pathForm turns an address into the form with the ID in the path.
+// pathForm converts an address to the form with the ID in the path.
 func pathForm(t *testing.T, address string) string {
 	t.Helper()
 	u, err := url.Parse(address)
@@ -73,7 +73,7 @@ func pathForm(t *testing.T, address string) string {
 	return u.String() + "/@connections/" + id
 }
 
-// push pushes to an address, in either form, and ends the test if that is not answered 204.
+// push pushes to an address in either form, and ends the test unless the answer is 204.
 func push(t *testing.T, address, contentType, body string) {
 	t.Helper()
 	resp, err := http.Post(address, contentType, strings.NewReader(body))
@@ -187,7 +187,7 @@ func TestTimers(t *testing.T) {
 			t.Errorf("%q: %v", args, err)
 		}
 	}
-	// Both reach the library: the first silence is ended by a ping, and a client that answers none is closed.
+	// Both options reach the library: a ping ends the first silence, and a client that answers none is closed.
 	url, _ := start(t, "-ping", "50ms", "-idle", "1s")
 	c := testutil.Dial(t, url+"/ws", testutil.Options{Silent: true})
 	c.Text()
@@ -225,7 +225,7 @@ func TestStop(t *testing.T) {
 func TestBadArguments(t *testing.T) {
 	testutil.NoLeak(t)
 	ctx, cancel := context.WithCancel(context.Background())
-	cancel() // what is not refused ends at once
+	cancel() // ends the program at once if it is not refused
 	for _, tt := range []struct {
 		args []string
 		want string // in the error

@@ -10,7 +10,7 @@ import (
 	"syscall"
 )
 
-// roleVariable in the environment makes a child of a copy of this program; the value is its role.
+// roleVariable is the environment variable that makes a copy of this program a child; its value is the child's role.
 const roleVariable = "WSPUSH_EXAMPLE_ROLE"
 
 const (
@@ -18,27 +18,27 @@ const (
 	rolePublisher = "publisher"
 )
 
-// settings are what a child is told, on its standard input: the command line can be read by everyone on the machine, and the
-// environment by whatever the child starts.
+// settings are what a child is told on its standard input: anyone on the machine can read a command line, and everything that
+// the child starts can read its environment.
 type settings struct {
 	Number    int       // of the worker, from 1
-	Workers   int       // how many there are
+	Workers   int       // the number of workers
 	PublicURL string    // the public name
-	PushToken string    // of whoever may push through it
-	Keys      [][]byte  // the workers', and nobody else's
-	At        addresses // the ones that it had before, if it has been started again
+	PushToken string    // required of anyone who pushes through it
+	Keys      [][]byte  // shared by the workers alone
+	At        addresses // its previous ones, if it was restarted
 }
 
-// addresses are where a child listens. It says so on its standard output.
+// addresses are where a child listens. It prints them on its standard output.
 type addresses struct {
-	App  string // nginx passes requests to it
-	Push string // the worker's push listener: the other workers pass pushes to it
+	App  string // where nginx sends requests
+	Push string // the worker's push listener, where the other workers forward pushes
 }
 
-// runChild is a child's main. It ends with its standard input, which is also how it learns that its parent has been killed; or by
-// a signal to itself.
+// runChild is a child's main. The child ends when its standard input does, which also tells it that its parent was killed, or
+// on a signal.
 func runChild(role string) error {
-	// Ctrl-C goes to every process of the terminal, and in which order they stop is the parent's to say.
+	// Ctrl-C goes to every process of the terminal, but the parent decides in which order they stop.
 	signal.Ignore(os.Interrupt, syscall.SIGHUP, syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -46,9 +46,9 @@ func runChild(role string) error {
 
 	var s settings
 	if err := json.NewDecoder(os.Stdin).Decode(&s); err != nil {
-		return fmt.Errorf("%s: it is started by its parent alone, which says how: %w", role, err)
+		return fmt.Errorf("%s: only the parent process starts this role: %w", role, err)
 	}
-	go func() { // ends with its standard input, or the process
+	go func() { // ends with the standard input or the process
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		stop()
 	}()
@@ -59,5 +59,5 @@ func runChild(role string) error {
 	case rolePublisher:
 		return servePublisher(ctx, s, ready)
 	}
-	return fmt.Errorf("%s=%q is no role", roleVariable, role)
+	return fmt.Errorf("%s=%q is not a role", roleVariable, role)
 }

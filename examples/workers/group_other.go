@@ -7,7 +7,7 @@ import (
 	"os/exec"
 )
 
-// Elsewhere there are neither such groups nor such signals.
+// Other systems have neither process groups nor these signals.
 
 func ownGroup(*exec.Cmd)                 {}
 func quitGracefully(p *os.Process) error { return p.Kill() }

@@ -1,19 +1,19 @@
-// Command workers runs three workers behind nginx, and a publisher that knows nothing of them but their public name.
+// Command workers runs three workers behind nginx, and a publisher that knows only their public name.
 //
 //	browser   ══ WebSocket ═▶ nginx ═▶ worker 1, 2 or 3
 //	publisher ──── POST ────▶ nginx ─▶ any worker ─▶ the one that holds the connection
 //
-// Each connection has a sealed address under the public name. A push to it comes to whichever worker nginx chooses, and that
-// one sends it on, once, if the connection is not its own. The page shows which worker holds its WebSocket, its address, and
+// Each connection has a sealed address under the public name. A push to it arrives at any worker that nginx chooses, which
+// forwards it, once, if another worker holds the connection. The page shows which worker holds its WebSocket, its address, and
 // the command that pushes to it.
 //
-// It all starts with one command, and stops with Ctrl-C; nginx must be installed:
+// One command starts everything, and Ctrl-C stops it; nginx must be installed:
 //
 //	go run ./examples/workers
 //
-// Kill a worker to see its pages connect to another: pushes to its old connections are answered 502 until it has been started
-// again on the same ports, after -restart, and 410 from then on. SIGTERM in place of SIGKILL has it drain first. SIGKILL to this
-// program itself ends the workers, too, but leaves nginx.
+// Kill a worker to see its pages connect to another. Pushes to its old connections are answered 502 until it is restarted on
+// the same ports, after -restart, and 410 from then on. SIGTERM instead of SIGKILL makes it drain first. SIGKILL to this
+// program itself also ends the workers, but not nginx.
 package main
 
 import (
@@ -34,7 +34,7 @@ func main() {
 	var err error
 	switch role := os.Getenv(roleVariable); role {
 	case "":
-		// A terminal that is closed, and a reader of the output that has left, end it in good order, too.
+		// Closing the terminal, or the reader of the output, ends everything in good order as well.
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 		defer stop()
 		err = run(ctx, os.Args[1:], os.Stdout)
@@ -49,7 +49,7 @@ func main() {
 	}
 }
 
-// run has everything running until ctx ends.
+// run runs everything until ctx ends.
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("workers", flag.ContinueOnError)
 	listen := flags.String("listen", "127.0.0.1:8083", "`address` of nginx, and with it the public name")
@@ -77,13 +77,13 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	return errors.Join(s.run(ctx), s.stop())
 }
 
-// freeAddress finds out whether nginx can listen there, and on which port if that is to be chosen by the system: nginx itself
-// has no way to choose one. The port may be lost again before nginx has it; then nginx says so.
+// freeAddress finds out whether nginx can listen at an address, and chooses the port if the system is to do so, since nginx
+// cannot. The port may be taken again before nginx has it; then nginx says so.
 func freeAddress(listen string) (string, error) {
 	if a, err := netip.ParseAddrPort(listen); err != nil {
 		return "", err
 	} else if a.Addr().IsUnspecified() {
-		return "", errors.New("it must be one address of the machine: it becomes part of the public name")
+		return "", errors.New("it must be a single address of this machine, since it becomes part of the public name")
 	}
 	l, err := net.Listen("tcp", listen)
 	if err != nil {

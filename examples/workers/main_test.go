@@ -23,7 +23,7 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// asProgram in the environment makes a program of the test binary, and roleVariable a child of that one.
+// asProgram is the environment variable that makes the test binary run the program; roleVariable makes a child of that.
 const asProgram = "WSPUSH_TEST_WORKERS"
 
 func TestMain(m *testing.M) {
@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	testutil.Main(m)
 }
 
-// program is the program, running, with all that it has started.
+// program is the running program with everything it has started.
 type program struct {
 	t     *testing.T
 	cmd   *exec.Cmd
@@ -47,7 +47,8 @@ type program struct {
 	err   error         // nil if that was with status 0
 }
 
-// launch runs the program with these arguments. It is stopped when the test ends, if it still runs, and must leave nothing.
+// launch runs the program with these arguments. If it is still running when the test ends, it is stopped, and it must leave
+// nothing behind.
 func launch(t *testing.T, args ...string) *program {
 	t.Helper()
 	if _, err := findNginx(); err != nil {
@@ -62,7 +63,7 @@ func launch(t *testing.T, args ...string) *program {
 		t.Fatal(err)
 	}
 	p.cmd = exec.Command(executable, append([]string{"-listen=127.0.0.1:0"}, args...)...)
-	// The race detector would have each process sleep for 1 s before it exits.
+	// The race detector would otherwise make each process sleep for 1 s before it exits.
 	p.cmd.Env = append(os.Environ(), asProgram+"=1", "TMPDIR="+p.tmp, "GORACE=atexit_sleep_ms=0")
 	p.cmd.Stderr = t.Output()
 	p.cmd.WaitDelay = 10 * time.Second // for whoever else has that
@@ -103,7 +104,7 @@ func (p *program) line() string {
 	panic("unreachable")
 }
 
-// understand takes from a line of the output what it says of what runs.
+// understand records what a line of the output says about the processes.
 func (p *program) understand(line string) {
 	name, rest, _ := strings.Cut(line, ": ")
 	if pid := 0; strings.HasPrefix(rest, "pid ") {
@@ -119,7 +120,7 @@ func (p *program) understand(line string) {
 	}
 }
 
-// await reads the output up to a line that begins like that.
+// await reads the output up to a line that begins with this text.
 func (p *program) await(begin string) {
 	p.t.Helper()
 	for {
@@ -130,7 +131,7 @@ func (p *program) await(begin string) {
 	}
 }
 
-// stop does what Ctrl-C does, waits, and looks for what is left.
+// stop acts like Ctrl-C, waits, and checks that nothing is left.
 func (p *program) stop() {
 	p.t.Helper()
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
@@ -154,7 +155,7 @@ func (p *program) stop() {
 	}
 }
 
-// client is a client, and what it was greeted with.
+// client is a client with the contents of its greeting.
 type client struct {
 	*testutil.Client
 	Worker, Workers, PID, Port int
@@ -173,7 +174,7 @@ func (p *program) connect() *client {
 	return c
 }
 
-// inbox is what a client gets, which is read all the time: a push is confirmed by whoever reads.
+// inbox holds a client's messages. It reads continuously, since only a client that reads confirms pushes.
 type inbox struct {
 	t   *testing.T
 	got chan string // closed when the connection has ended
@@ -208,7 +209,8 @@ func (in inbox) expectEnd() {
 	}
 }
 
-// do sends a request with the publisher's token to an address, and returns the status, which worker took it in, and the body.
+// do sends a request to an address with the publisher's token, and returns the status, the worker that took the request,
+// and the body.
 func (p *program) do(method, address, body string) (status, worker int, answer string) {
 	p.t.Helper()
 	r, err := http.NewRequest(method, address, strings.NewReader(body))
@@ -248,7 +250,7 @@ func (p *program) post(path string, fields ...string) (status int, answer string
 	return resp.StatusCode, strings.TrimSpace(string(data))
 }
 
-// Whichever worker takes a push in, it arrives at the client; each of them gets some.
+// A push reaches its client through any worker, and each worker gets some pushes.
 func TestPushes(t *testing.T) {
 	p := launch(t)
 	var clients []*client
@@ -263,7 +265,7 @@ func TestPushes(t *testing.T) {
 	}
 	took, forwarded := map[int]int{}, 0
 	for i := range 60 {
-		c, text := clients[i/10], fmt.Sprint("push ", i) // i%6 could keep time with nginx
+		c, text := clients[i/10], fmt.Sprint("push ", i) // i%6 could be in step with nginx
 		status, worker, answer := p.do("POST", c.Address, text)
 		if status != http.StatusNoContent {
 			t.Fatalf("a push is answered %d: %s", status, answer)
@@ -297,7 +299,7 @@ func TestPushes(t *testing.T) {
 	}
 }
 
-// To know an address is not enough, here and at the workers' own ports.
+// Knowing an address is not enough, neither here nor at the workers' own ports.
 func TestToken(t *testing.T) {
 	p := launch(t, "-workers=1")
 	c := p.connect()
@@ -327,7 +329,7 @@ func TestToken(t *testing.T) {
 	testutil.Dial(t, p.url+"/ws", testutil.Options{Header: header}).Text()
 }
 
-// A worker that is killed takes its clients along, and nobody else's.
+// A killed worker takes only its own clients with it.
 func TestKilledWorker(t *testing.T) {
 	p := launch(t, "-restart=3s")
 	clients := map[int]*client{}
@@ -365,7 +367,7 @@ func TestKilledWorker(t *testing.T) {
 	testutil.Eventually(t, "a client to land at the next worker 2", func() bool { return p.connect().Worker == 2 })
 }
 
-// A worker that is told to end drains, and its clients go elsewhere.
+// A worker that is asked to end drains, and its clients go elsewhere.
 func TestDrainedWorker(t *testing.T) {
 	p := launch(t, "-restart=0", "-workers=2")
 	c := p.connect()
@@ -375,13 +377,13 @@ func TestDrainedWorker(t *testing.T) {
 	if code, _ := c.AwaitClose(); code != 1012 {
 		t.Errorf("closed with %d, want 1012", code)
 	}
-	p.await(fmt.Sprintf("worker %d, pid %d, has ended (exit status 0); it stays so", c.Worker, c.PID))
+	p.await(fmt.Sprintf("worker %d, pid %d, has ended (exit status 0); it is not restarted", c.Worker, c.PID))
 	if again := p.connect(); again.Worker == c.Worker {
 		t.Error("a client lands where nobody is")
 	}
 }
 
-// Without nginx there is nothing to see.
+// Without nginx the program refuses to start.
 func TestKilledNginx(t *testing.T) {
 	p := launch(t)
 	if err := syscall.Kill(-p.pids["nginx"], syscall.SIGKILL); err != nil {
@@ -394,13 +396,13 @@ func TestKilledNginx(t *testing.T) {
 	p.err = nil
 }
 
-// Children end with their parent, even if it had no chance to say so.
+// Children end with their parent, even if it had no chance to tell them.
 func TestKilledParent(t *testing.T) {
 	p := launch(t)
 	if err := p.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Kill(-p.pids["nginx"], syscall.SIGKILL); err != nil { // which nobody tells
+	if err := syscall.Kill(-p.pids["nginx"], syscall.SIGKILL); err != nil { // nobody tells nginx to end
 		t.Fatal(err)
 	}
 	<-p.ended
@@ -427,7 +429,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// Visitors send each other messages by name, and never see an address but their own.
+// Visitors send each other messages by name, and never see any address but their own.
 func TestVisitors(t *testing.T) {
 	p := launch(t)
 	const key1, key2 = "the key of the first", "the key of the second"
@@ -449,7 +451,7 @@ func TestVisitors(t *testing.T) {
 	}
 	got.expect("Visitor 1: grüße")
 
-	// Connected again, the second keeps its name.
+	// After reconnecting, the second visitor keeps its name.
 	c2.SendClose(1000, "")
 	got.expectEnd()
 	again := p.connect()
@@ -460,7 +462,7 @@ func TestVisitors(t *testing.T) {
 	p.post("/visitors/send", "key", key1, "to", "Visitor 2", "text", "still there?")
 	got.expect("Visitor 1: still there?")
 
-	// Gone without a word, it is forgotten at the next push.
+	// A visitor that vanishes is forgotten at the next push.
 	again.SendClose(1000, "")
 	got.expectEnd()
 	for _, want := range []string{"gone", "left"} {
@@ -474,7 +476,7 @@ func TestVisitors(t *testing.T) {
 	}
 }
 
-// The publisher pushes under the public name, and nowhere else.
+// The publisher pushes only under the public name.
 func TestRefusedRequests(t *testing.T) {
 	p := launch(t, "-workers=1")
 	c := p.connect()
@@ -519,7 +521,7 @@ func TestRefusedRequests(t *testing.T) {
 	}
 }
 
-// What is wrong with the command line is said before anything is started.
+// Faults in the command line are reported before anything is started.
 func TestBadArguments(t *testing.T) {
 	testutil.NoLeak(t)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -555,7 +557,7 @@ func TestNoNginx(t *testing.T) {
 	}
 }
 
-// What a child is told is in neither its arguments, which everyone can see, nor its environment.
+// A child's settings appear neither in its arguments, which everyone can see, nor in its environment.
 func TestSecrets(t *testing.T) {
 	p := launch(t, "-workers=1")
 	pid := p.pids["worker 1"]

@@ -16,7 +16,7 @@ import (
 //go:embed nginx.conf
 var nginxConfig string
 
-// programs are where nginx may be: /usr/sbin is not on everyone's PATH.
+// programs are the places to look for nginx: /usr/sbin is not on everyone's PATH.
 var programs = []string{"nginx", "/usr/sbin/nginx"}
 
 func findNginx() (string, error) {
@@ -29,14 +29,14 @@ func findNginx() (string, error) {
 		"apk add nginx (Alpine), brew install nginx (macOS)")
 }
 
-// startNginx starts nginx in front of what runs, and returns when it passes requests on: a port that is open is not enough, since
-// before that nginx does not know how to quit.
+// startNginx starts nginx and returns once it proxies requests. An open port is not enough: until then nginx does not handle
+// its signal to quit.
 func startNginx(program string, s *site) (*process, error) {
 	config, err := configure(s)
 	if err != nil {
 		return nil, err
 	}
-	// -e: or it would first try the log that it was built with, which only root may write to.
+	// Without -e it would first try its compiled-in log file, which only root may write.
 	cmd := exec.Command(program, "-p", s.dir, "-c", config, "-e", "stderr")
 	cmd.Stderr = os.Stderr
 	ownGroup(cmd)
@@ -54,7 +54,7 @@ func startNginx(program string, s *site) (*process, error) {
 		case <-p.ended:
 			return nil, fmt.Errorf("nginx has ended: %s", ending(p.err))
 		case <-ctx.Done():
-			return nil, errors.Join(errors.New("nginx passes no requests on"), p.stop())
+			return nil, errors.Join(errors.New("nginx does not proxy requests"), p.stop())
 		}
 	}
 	return p, nil
@@ -74,13 +74,13 @@ func (s *site) answers(ctx context.Context) bool {
 	return resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
 }
 
-// configure writes nginx.conf, and returns its path.
+// configure writes nginx.conf and returns its path.
 func configure(s *site) (string, error) {
 	parsed, err := template.New("nginx.conf").Parse(nginxConfig)
 	if err != nil {
 		return "", err
 	}
-	// As root, nginx has its worker processes run as nobody, who must get at their files in here.
+	// When started as root, nginx runs its worker processes as nobody, and they must be able to reach their files in here.
 	if err := os.Chmod(s.dir, 0o711); err != nil {
 		return "", err
 	}

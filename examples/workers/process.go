@@ -12,19 +12,19 @@ import (
 
 const (
 	startTimeout = 10 * time.Second
-	stopTimeout  = 8 * time.Second // more than a child takes
+	stopTimeout  = 8 * time.Second // longer than a child takes
 )
 
-// process is a copy of this program, or nginx. A goroutine waits for its end.
+// process is a copy of this program, or nginx. A goroutine waits for it to end.
 type process struct {
 	name  string
 	cmd   *exec.Cmd
 	quit  func() error  // asks it to end
-	ended chan struct{} // closed when it has
-	err   error         // how; nil is exit status 0
+	ended chan struct{} // closed when it has ended
+	err   error         // how it ended; nil means exit status 0
 }
 
-// await waits for the end of a process that has been started, and then tells died, which must have room.
+// await starts a goroutine that waits for a started process to end and then sends it to died, which must have room.
 func await(name string, cmd *exec.Cmd, quit func() error, died chan<- *process) *process {
 	p := &process{name: name, cmd: cmd, quit: quit, ended: make(chan struct{})}
 	go func() {
@@ -35,7 +35,7 @@ func await(name string, cmd *exec.Cmd, quit func() error, died chan<- *process) 
 	return p
 }
 
-// startChild starts a copy of this program, and returns when it says where it listens.
+// startChild starts a copy of this program, and returns when it has printed its addresses.
 func startChild(name, role string, s settings, died chan<- *process) (_ *process, at addresses, err error) {
 	executable, err := os.Executable()
 	if err != nil {
@@ -63,25 +63,25 @@ func startChild(name, role string, s settings, died chan<- *process) (_ *process
 	}
 	if err != nil {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			err = errors.New("it ended, or did not get ready in time")
+			err = errors.New("it ended, or was not ready in time")
 		}
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		return nil, at, fmt.Errorf("%s has not started: %w", name, err)
+		return nil, at, fmt.Errorf("%s did not start: %w", name, err)
 	}
 	return await(name, cmd, stdin.Close, died), at, nil
 }
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
 
-// stop has the process end, and waits for it.
+// stop ends the process and waits for it.
 func (p *process) stop() error {
 	select {
-	case <-p.ended: // before, and that has been said
+	case <-p.ended: // it ended earlier, which has been reported
 		return nil
 	default:
 	}
-	_ = p.quit() // if that fails, it has just ended
+	_ = p.quit() // it fails only if the process has just ended
 	late := time.NewTimer(stopTimeout)
 	defer late.Stop()
 	select {

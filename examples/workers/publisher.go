@@ -15,16 +15,15 @@ import (
 	"github.com/wspush/wspush/publisher"
 )
 
-// servePublisher is the publisher's process, from the beginning to the end of ctx. It knows the public name, and neither the
-// workers nor their keys.
+// servePublisher is the publisher's process, until ctx ends. It knows the public name, but neither the workers nor their keys.
 func servePublisher(ctx context.Context, s settings, ready func(addresses) error) error {
 	listener, err := listen(s.At.App)
 	if err != nil {
 		return err
 	}
-	defer listener.Close() // where what follows fails; otherwise the server has closed it
+	defer listener.Close() // in case a later step fails; otherwise the server closes it
 	pusher, err := publisher.New(&publisher.Options{
-		Hosts:      []string{s.PublicURL[len("http://"):]}, // pages tell their addresses: pushes must go nowhere else
+		Hosts:      []string{s.PublicURL[len("http://"):]}, // addresses come from pages: pushes must go nowhere else
 		Credential: s.PushToken,
 	})
 	if err != nil {
@@ -38,7 +37,7 @@ func servePublisher(ctx context.Context, s settings, ready func(addresses) error
 	mux.HandleFunc("POST /visitors/leave", v.leave)
 	mux.HandleFunc("POST /visitors/send", v.send)
 	server := &http.Server{
-		// Other sites may not have their visitors send messages here.
+		// Other sites must not make their visitors send messages here.
 		Handler:     http.NewCrossOriginProtection().Handler(mux),
 		ReadTimeout: 10 * time.Second,
 	}
@@ -57,22 +56,23 @@ func servePublisher(ctx context.Context, s settings, ready func(addresses) error
 const (
 	sendTimeout = 5 * time.Second
 	maxVisitors = 1000
-	maxText     = 1000 // bytes of a message
+	maxText     = 1000 // bytes in a message
 	maxBody     = 8 << 10
 )
 
-// visitors are those who have told their address. examples/publisher shows how a service keeps addresses for good.
+// visitors holds the visitors that have registered an address. examples/publisher shows how a service stores addresses
+// permanently.
 type visitors struct {
 	pusher *publisher.Client
 
-	mu    sync.Mutex          // guards what follows
-	byKey map[string]*visitor // by what only the visitor's page knows: whoever has it can take the visitor's place
+	mu    sync.Mutex          // guards the fields below
+	byKey map[string]*visitor // by a secret of the visitor's page: anyone who knows it can take the visitor's place
 	named int
 }
 
 type visitor struct{ name, address string }
 
-// register takes a page's address. After it has connected again, the same key keeps its name.
+// register stores a page's address. A page that registers again with the same key, after reconnecting, keeps its name.
 func (v *visitors) register(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	key, address := r.PostFormValue("key"), r.PostFormValue("address")
@@ -80,7 +80,7 @@ func (v *visitors) register(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "key must have 16 to 64 characters", http.StatusBadRequest)
 		return
 	}
-	// To look it up is to find out, too, whether it leads to where pushes may go, and to a connection.
+	// Looking it up also checks that the address leads where pushes may go, and to a live connection.
 	ctx, cancel := context.WithTimeout(r.Context(), sendTimeout)
 	defer cancel()
 	if _, err := v.pusher.Lookup(ctx, address); err != nil {
@@ -89,7 +89,7 @@ func (v *visitors) register(w http.ResponseWriter, r *http.Request) {
 	}
 	name, ok := v.put(key, address)
 	if !ok {
-		http.Error(w, "there are too many visitors", http.StatusServiceUnavailable)
+		http.Error(w, "too many visitors", http.StatusServiceUnavailable)
 		return
 	}
 	reply(w, name)
@@ -111,7 +111,7 @@ func (v *visitors) put(key, address string) (name string, ok bool) {
 	return one.name, true
 }
 
-// list answers with the names of all. Their addresses are nobody's business.
+// list answers with everyone's name. Addresses stay private.
 func (v *visitors) list(w http.ResponseWriter, _ *http.Request) {
 	v.mu.Lock()
 	names := make([]string, 0, len(v.byKey))
@@ -123,7 +123,7 @@ func (v *visitors) list(w http.ResponseWriter, _ *http.Request) {
 	reply(w, names)
 }
 
-// leave forgets a page that is being closed. Whoever goes without a word is forgotten at the first push that finds it gone.
+// leave forgets a page that is closing. A visitor that vanishes is forgotten at the first push that finds it gone.
 func (v *visitors) leave(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	key := r.PostFormValue("key")
@@ -163,7 +163,7 @@ func (v *visitors) send(w http.ResponseWriter, r *http.Request) {
 	reply(w, float64(receipt.RoundTrip)/float64(time.Millisecond))
 }
 
-// find returns the sender's name, and the receiver's address.
+// find returns the sender's name and the receiver's address.
 func (v *visitors) find(key, to string) (from, address string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -178,14 +178,14 @@ func (v *visitors) find(key, to string) (from, address string) {
 	return from, address
 }
 
-// forget forgets whoever still has that address, and not a newer one.
+// forget forgets the visitor that still has that address; a newer address stays.
 func (v *visitors) forget(address string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	maps.DeleteFunc(v.byKey, func(_ string, one *visitor) bool { return one.address == address })
 }
 
-// refuse answers with what a push, or a lookup, has come to.
+// refuse answers with the error of a push or lookup.
 func refuse(w http.ResponseWriter, err error) {
 	switch {
 	case errors.Is(err, publisher.ErrAddress):
@@ -193,16 +193,16 @@ func refuse(w http.ResponseWriter, err error) {
 	case errors.Is(err, publisher.ErrGone):
 		http.Error(w, "the connection is gone; nothing was written", http.StatusGone)
 	case errors.Is(err, publisher.ErrUnknown):
-		http.Error(w, "the message may have been written, and was not confirmed", http.StatusGatewayTimeout)
+		http.Error(w, "the message may have been written, but was not confirmed", http.StatusGatewayTimeout)
 	case errors.Is(err, publisher.ErrUnreachable):
 		http.Error(w, "the worker that holds the connection cannot be reached; nothing was written", http.StatusBadGateway)
 	default:
-		http.Error(w, "not now; nothing was written", http.StatusServiceUnavailable)
+		http.Error(w, "try again later; nothing was written", http.StatusServiceUnavailable)
 	}
 }
 
 func reply(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	_ = json.NewEncoder(w).Encode(v) // if that fails, whoever asked has left
+	_ = json.NewEncoder(w).Encode(v) // it fails only if the caller has left
 }

@@ -13,26 +13,26 @@ import (
 
 // site is everything that runs: the workers, the publisher, and nginx in front of them.
 type site struct {
-	address   string // of nginx
+	address   string // where nginx listens
 	publicURL string
 	token     string
 	keys      [][]byte
 	dir       string // nginx's files
 	restart   time.Duration
 	stdout    io.Writer
-	places    []*place // the workers', and then the publisher's
+	places    []*place // the workers', then the publisher's
 	nginx     *process
-	died      chan *process // has room for every process that runs
-	due       chan *place   // whose process is to be started again; has room for every place
+	died      chan *process // has room for every process
+	due       chan *place   // places whose process must be restarted; has room for every place
 }
 
-// place is where one child runs, and after it the next: at the same addresses, where nginx and the other workers look for it.
+// place is where one child runs, and its successors: at the same addresses, where nginx and the other workers look for it.
 type place struct {
-	Number  int       // of a worker, from 1
-	At      addresses // this and Number are for nginx.conf, too
+	Number  int       // the worker's, from 1
+	At      addresses // At and Number also go into nginx.conf
 	role    string
-	process *process    // nil when there is none
-	timer   *time.Timer // to the next; nil before the first has ended
+	process *process    // nil if none is running
+	timer   *time.Timer // starts the next one; nil before the first has ended
 }
 
 func (p *place) String() string {
@@ -60,9 +60,9 @@ func newSite(address string, workers int, restart time.Duration, stdout io.Write
 	return s, err
 }
 
-// run starts everything, and returns when ctx ends, or what cannot be replaced does. stop is to be called afterwards.
+// run starts everything, and returns when ctx ends or something irreplaceable does. Call stop afterwards.
 func (s *site) run(ctx context.Context) error {
-	// nginx before anything else is started, since it may be missing.
+	// Look for nginx before anything is started, since it may be missing.
 	program, err := findNginx()
 	if err != nil {
 		return err
@@ -90,7 +90,7 @@ func (s *site) run(ctx context.Context) error {
 			s.bury(dead)
 		case p := <-s.due:
 			if err := s.start(p); err != nil {
-				s.say("%v", err) // its port may be somebody else's for the moment
+				s.say("%v", err) // its port may be in use for the moment
 				s.schedule(p)
 			}
 		}
@@ -116,14 +116,14 @@ func (s *site) start(p *place) (err error) {
 	return nil
 }
 
-// bury is for a child that has ended by itself: everything else goes on.
+// bury handles a child that ended on its own: everything else goes on.
 func (s *site) bury(dead *process) {
 	for _, p := range s.places {
 		if p.process != dead {
 			continue
 		}
 		p.process = nil
-		then := "it stays so"
+		then := "it is not restarted"
 		if s.restart > 0 {
 			then = "the next one starts in " + s.restart.String()
 			s.schedule(p)
@@ -134,7 +134,7 @@ func (s *site) bury(dead *process) {
 
 func (s *site) schedule(p *place) { p.timer = time.AfterFunc(s.restart, func() { s.due <- p }) }
 
-// ending is how a process has ended.
+// ending describes how a process ended.
 func ending(err error) string {
 	if err == nil {
 		return "exit status 0"
@@ -142,8 +142,8 @@ func ending(err error) string {
 	return err.Error()
 }
 
-// stop ends what runs, in this order: the publisher, which answers what it has been asked; the workers, which close their
-// clients, for which nginx is still needed; nginx. It waits for each, and removes the files.
+// stop ends everything, in this order: the publisher, which answers its pending requests; the workers, which close their
+// clients, and for that need nginx; nginx. It waits for each and removes the files.
 func (s *site) stop() error {
 	var workers, publishers []*process
 	for _, p := range s.places {
@@ -165,7 +165,7 @@ func (s *site) stop() error {
 	return errors.Join(err, os.RemoveAll(s.dir))
 }
 
-// stopAll stops processes at the same time.
+// stopAll stops processes concurrently.
 func stopAll(all []*process) error {
 	errs := make([]error, len(all))
 	var stopping sync.WaitGroup

@@ -19,17 +19,17 @@ import (
 //go:embed page.html
 var page []byte
 
-// serveWorker is one worker's process, from the beginning to the end of ctx.
+// serveWorker is one worker's process, until ctx ends.
 func serveWorker(ctx context.Context, s settings, ready func(addresses) error) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})).With("worker", s.Number)
 	listener, err := listen(s.At.App)
 	if err != nil {
 		return err
 	}
-	defer listener.Close() // where what follows fails; otherwise the server has closed it
+	defer listener.Close() // in case a later step fails; otherwise the server closes it
 	worker, err := wspush.NewWorker(&wspush.WorkerOptions{
-		Listen: s.At.Push, // a port of its own, which the other workers know from the addresses
-		// Sealed addresses, under the public name. They lead to any worker, and the keys let it find the right one.
+		Listen: s.At.Push, // its own port, which the other workers know from the sealed addresses
+		// Sealed addresses under the public name lead to any worker, and with the keys it finds the right one.
 		PublicURL: s.PublicURL,
 		Cluster:   &wspush.Cluster{Keys: s.Keys},
 		// The push endpoint is as public as the page, and each visitor knows an address. The token is the publisher's alone.
@@ -53,7 +53,7 @@ func serveWorker(ctx context.Context, s settings, ready func(addresses) error) e
 	mux.Handle("/ws", clients)
 	mux.Handle("/ws/@connections", a.pushes())  // many in one request
 	mux.Handle("/ws/@connections/", a.pushes()) // one
-	// No ReadTimeout: a bulk request may take as long as it likes, and the worker bounds how long it may be silent.
+	// No ReadTimeout: a bulk request may last as long as it likes, and the worker bounds its silence.
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
@@ -64,11 +64,11 @@ func serveWorker(ctx context.Context, s settings, ready func(addresses) error) e
 		case <-ctx.Done():
 		}
 	}
-	// The worker first: http.Server.Shutdown does not know the WebSockets.
+	// The worker first: http.Server.Shutdown ignores WebSockets.
 	return errors.Join(err, within(5*time.Second, worker.Shutdown), within(2*time.Second, server.Shutdown))
 }
 
-// listen listens at the address that a child had before, or at a port that the system chooses.
+// listen listens at the child's previous address, or at a port chosen by the system.
 func listen(before string) (net.Listener, error) {
 	if before == "" {
 		before = "127.0.0.1:0"
@@ -87,16 +87,16 @@ type app struct {
 	settings
 	worker  *wspush.Worker
 	port    int
-	takenIn atomic.Uint64 // requests to the push endpoint that nginx has sent here
+	takenIn atomic.Uint64 // requests to the push endpoint that nginx sent here
 }
 
-// stats are what the page shows of a worker.
+// stats are the worker's numbers on the page.
 type stats struct {
 	Worker    int    `json:"worker"`
 	PID       int    `json:"pid"`
 	Port      int    `json:"port"`
 	Held      int    `json:"held"`      // connections
-	TakenIn   uint64 `json:"takenIn"`   // requests, with however many pushes
+	TakenIn   uint64 `json:"takenIn"`   // requests, each with any number of pushes
 	Forwarded uint64 `json:"forwarded"` // sent on to other workers
 	Written   uint64 `json:"written"`   // pushes to connections of its own
 }
@@ -109,20 +109,19 @@ func (a *app) stats() stats {
 	}
 }
 
-// greet tells the page where it has landed, and its sealed address.
+// greet tells the page which worker it has reached, and its sealed address.
 func (a *app) greet(c *wspush.Conn) (wspush.MessageType, []byte) {
 	data, err := json.Marshal(map[string]any{
 		"worker": a.Number, "workers": a.Workers, "pid": os.Getpid(), "port": a.port, "address": c.SealedAddress(),
 	})
 	if err != nil {
-		panic(err) // strings and numbers
+		panic(err) // strings and numbers can always be encoded
 	}
 	return wspush.Text, data
 }
 
-// pushes is the push endpoint for what comes through nginx. Its answers say, beside what a worker says, which one took the
-// request in: the page says which one holds the connection, so whoever pushes with curl can see that they differ. An
-// application has no use for that.
+// pushes is the push endpoint for requests through nginx. Its answers also say which worker took the request: the page says
+// which one holds the connection, so a user of curl can see that they differ. A real application has no use for that.
 func (a *app) pushes() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.takenIn.Add(1)

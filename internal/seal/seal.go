@@ -18,28 +18,28 @@ import (
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// MinKey is how many bytes a key must have: as many as the strength that is derived from it.
+// MinKey is the least length of a key, in bytes: as many as the keys derived from it have.
 const MinKey = 32
 
-// Keys are the keys of one worker. They are safe for concurrent use.
+// Keys holds the keys of one worker. It is safe for concurrent use.
 type Keys struct{ all []key }
 
-// key is what is derived from one shared key.
+// key holds the keys derived from one shared key.
 type key struct {
 	aead  cipher.AEAD // seals IDs
 	nonce []byte      // makes their nonces
 	proof []byte      // proves requests and answers
 }
 
-// New derives what is needed from the shared keys. The first is used to seal and prove, all to open and verify.
+// New derives keys from the shared secrets. The first secret seals and proves; all of them open and verify.
 func New(shared [][]byte) (*Keys, error) {
 	if len(shared) == 0 {
-		return nil, errors.New("there is no key")
+		return nil, errors.New("no keys given")
 	}
 	k := new(Keys)
 	for i, secret := range shared {
 		if len(secret) < MinKey {
-			return nil, fmt.Errorf("key %d has %d bytes; at least %d random ones are needed", i+1, len(secret), MinKey)
+			return nil, fmt.Errorf("key %d has %d bytes; it needs at least %d random bytes", i+1, len(secret), MinKey)
 		}
 		var derived [3][]byte
 		for j, use := range []string{"seal", "nonce", "proof"} {
@@ -63,9 +63,9 @@ func New(shared [][]byte) (*Keys, error) {
 
 // Place is where a connection is.
 type Place struct {
-	Address  string // of the worker, for other workers: a base URL
-	Instance uint64 // which start of that worker
-	ID       string // of the connection: its canonical text
+	Address  string // the worker's base URL, as other workers reach it
+	Instance uint64 // identifies one start of that worker
+	ID       string // the connection's ID, as canonical text
 }
 
 // ErrForeign is the error of Open for a sealed ID that none of these keys opens.
@@ -123,12 +123,12 @@ func (k *Keys) Open(id string) (Place, error) {
 	return Place{}, ErrForeign
 }
 
-// Prove makes the proof that a message comes from a worker with these keys.
+// Prove returns a proof that message comes from a worker with these keys.
 func (k *Keys) Prove(message string) string {
 	return encoding.EncodeToString(mac(k.all[0].proof, []byte(message)))
 }
 
-// Verify reports whether a proof of the message was made with one of the keys.
+// Verify reports whether proof was made from message with one of the keys.
 func (k *Keys) Verify(message, proof string) bool {
 	given, err := encoding.DecodeString(proof)
 	if err != nil {

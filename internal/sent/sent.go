@@ -1,5 +1,5 @@
-// Package sent tells whether anything of an HTTP request has been sent. What the answer decides is whether a push that has
-// failed may be sent again: net/http sends only those again of which it knows that it does no harm.
+// Package sent finds out whether any byte of an HTTP request was sent. That decides whether a failed push may be sent again:
+// net/http retries only the requests that it knows are harmless to repeat.
 package sent
 
 import (
@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 )
 
-// Conn is a connection that counts what is written to it. Transports whose requests are traced must have such connections.
+// Conn wraps a connection to count the bytes written to it. Transports whose requests are traced must use such connections.
 func Conn(c net.Conn) net.Conn { return &countedConn{Conn: c} }
 
 type countedConn struct {
@@ -25,16 +25,16 @@ func (c *countedConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Trace finds out whether anything of one request was sent. The zero value is ready.
+// Trace finds out whether any byte of one request was sent. The zero value is ready to use.
 type Trace struct {
-	mu     sync.Mutex // guards what follows
-	conn   net.Conn   // nil before there is one
+	mu     sync.Mutex // guards the fields below
+	conn   net.Conn   // nil until the request has one
 	reused bool
-	before int64 // what had been written to it
-	header bool  // the request's header has been made
+	before int64 // bytes written to conn before this request
+	header bool  // the request's header has been encoded
 }
 
-// Attach returns the context for the request, to be sent by a Transport.
+// Attach returns the context to send the request with. The request must go through an http.Transport.
 func (t *Trace) Attach(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
@@ -53,15 +53,16 @@ func (t *Trace) Attach(ctx context.Context) context.Context {
 	})
 }
 
-// Sent reports whether anything may have been sent, and if not, whether the connection had been used before: then it was
-// stale, as a rule, and a new one will do. It is right once RoundTrip has returned, which waits for what writes.
+// Sent reports whether any byte may have been sent. If not, stale reports whether the connection had been used before: then the
+// server had probably closed it, and a new connection will do. Call Sent only after RoundTrip has returned, since that waits
+// for writes.
 func (t *Trace) Sent() (sent, stale bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch c := counted(t.conn); {
 	case t.conn == nil:
 		return false, false
-	case c == nil || isHTTP2(t.conn): // which others may be using as well; but nothing is sent without a header
+	case c == nil || isHTTP2(t.conn): // others may be writing to it as well, but nothing is sent without a header
 		sent = t.header
 	default:
 		sent = c.written.Load() != t.before

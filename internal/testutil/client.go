@@ -17,30 +17,30 @@ import (
 	"unicode/utf8"
 )
 
-// Client is a WebSocket client that shows each frame and sends whatever it is told to, valid or not. It judges
-// the server as strictly as a browser does.
+// Client is a WebSocket client that shows each frame it receives and sends anything it is told to, valid or not. It judges the
+// server as strictly as a browser does.
 //
-// One goroutine may read while others write. Methods without an error result are for the test's own goroutine
-// only, since they end the test. After an error from a read the stream is not to be read on.
+// One goroutine may read while others write. Methods that return no error end the test on failure, so only the test's own
+// goroutine may call them. After a read has failed, do not read again.
 type Client struct {
 	tb       testing.TB
 	conn     net.Conn
 	br       *bufio.Reader
 	response *http.Response
-	timeout  time.Duration // 0: none
+	timeout  time.Duration // 0 means none
 	silent   bool
 
-	// turn is held while writing. It is no sync.Mutex because waiting for one stops fake time in a
-	// testing/synctest bubble, and with it the deadline that would free it.
+	// turn is held while writing. A sync.Mutex would not do: waiting for one stops fake time in a testing/synctest bubble, and
+	// with it the deadline that would release it.
 	turn      chan struct{}
 	closeSent atomic.Bool
 
-	// pings is what the number in the first ping was, less 1; 0 before that. A server that counts its pings may begin
-	// anywhere: in frames that are read and written here they count from 1.
+	// pings is the number in the first ping, less 1; 0 before that. A server may start counting its pings anywhere; frames read
+	// and written here count from 1.
 	pings atomic.Uint64
 }
 
-// CloseError is the close frame that a read came upon.
+// CloseError is the close frame that a read ended with.
 type CloseError struct {
 	Code   int // 1005 if the frame had none
 	Reason string
@@ -51,8 +51,8 @@ func (e *CloseError) Error() string {
 	return fmt.Sprintf("closed by the server: %d %q", e.Code, e.Reason)
 }
 
-// Conn returns the connection, for its addresses, half-closing and the like. Bytes that the client has
-// buffered cannot be read from it any more.
+// Conn returns the connection, for its addresses, half-closing and the like. Do not read from it: the client may have buffered
+// some of the stream.
 func (c *Client) Conn() net.Conn { return c.conn }
 
 // Response returns the server's 101 response.
@@ -61,8 +61,8 @@ func (c *Client) Response() *http.Response { return c.response }
 // Close closes the connection without a close frame. It may be called more than once, from any goroutine.
 func (c *Client) Close() { _ = c.conn.Close() }
 
-// ReadFrame reads one frame and does nothing about it: no ping and no close is answered. Pings that are numbers count
-// from 1. The error is io.EOF only if the stream ended between two frames. A frame no server may send is an error.
+// ReadFrame reads one frame and does not react to it: pings and closes are not answered. Numbered pings count from 1. The error
+// is io.EOF only if the stream ended between two frames. A frame that no server may send is an error.
 func (c *Client) ReadFrame() (Frame, error) {
 	c.setReadDeadline()
 	f, err := readFrame(c.br)
@@ -78,13 +78,13 @@ func (c *Client) ReadFrame() (Frame, error) {
 	return f, err
 }
 
-// number reads a payload that is a number as the server writes it.
+// number parses a payload that is a decimal number as the server writes it.
 func number(payload []byte) (n uint64, ok bool) {
 	n, err := strconv.ParseUint(string(payload), 10, 64)
 	return n, err == nil && string(strconv.AppendUint(nil, n, 10)) == string(payload)
 }
 
-// NextFrame is [Client.ReadFrame] and ends the test on an error.
+// NextFrame is [Client.ReadFrame], but ends the test on an error.
 func (c *Client) NextFrame() Frame {
 	c.tb.Helper()
 	f, err := c.ReadFrame()
@@ -94,10 +94,9 @@ func (c *Client) NextFrame() Frame {
 	return f
 }
 
-// Message reads up to the end of the next message and returns it in one piece, inflated if it was compressed
-// (see [Inflate]; offer permessage-deflate with server_no_context_takeover). On the way pings are answered and
-// pongs skipped. A close frame is answered with its own code, unless one has been sent already, and returned as a
-// [*CloseError].
+// Message reads the next message and returns it in one piece, inflated if it was compressed (see [Inflate]; offer
+// permessage-deflate with server_no_context_takeover). Meanwhile it answers pings and skips pongs. It answers a close frame
+// with the same code, unless the client has sent a close frame already, and returns it as a [*CloseError].
 func (c *Client) Message() (Opcode, []byte, error) {
 	first, err := c.dataFrame()
 	if err != nil {
@@ -134,7 +133,7 @@ func (c *Client) Message() (Opcode, []byte, error) {
 	return first.Op, message, nil
 }
 
-// dataFrame reads the next frame of a message and deals with the control frames before it.
+// dataFrame reads the next frame of a message and handles the control frames before it.
 func (c *Client) dataFrame() (Frame, error) {
 	for {
 		f, err := c.ReadFrame()
@@ -146,7 +145,7 @@ func (c *Client) dataFrame() (Frame, error) {
 		}
 		switch f.Op {
 		case Ping:
-			// If the answer cannot be sent, reading on tells why, and what came before it.
+			// If the pong cannot be sent, the next read will say why, after anything that came before.
 			if !c.silent {
 				_ = c.WriteFrame(Frame{Fin: true, Op: Pong, Masked: true, Payload: f.Payload})
 			}
@@ -195,8 +194,8 @@ func (c *Client) Text() string {
 	return string(message)
 }
 
-// Expect ends the test unless the next message (see [Client.Message]) or, if op is of a control frame, the very
-// next frame (see [Client.NextFrame]) is this one.
+// Expect ends the test unless the next message (see [Client.Message]) is this one. For a control opcode it is the very next
+// frame that counts (see [Client.NextFrame]).
 func (c *Client) Expect(op Opcode, payload string) {
 	c.tb.Helper()
 	var got Frame
@@ -214,8 +213,8 @@ func (c *Client) Expect(op Opcode, payload string) {
 	}
 }
 
-// AwaitClose reads until the close frame, skipping messages, and answers what [Client.Message] answers. It ends
-// the test if anything else ends the stream. The code is 1005 if the frame had none.
+// AwaitClose reads until the close frame, skipping messages, and answers control frames as [Client.Message] does. It ends the
+// test if anything else ends the stream. The code is 1005 if the frame had none.
 func (c *Client) AwaitClose() (code int, reason string) {
 	c.tb.Helper()
 	for {
@@ -229,8 +228,8 @@ func (c *Client) AwaitClose() (code int, reason string) {
 	}
 }
 
-// AwaitEOF waits for the server to end the stream (a FIN, if it is TCP), and ends the test if anything else
-// comes: another frame, a reset, a timeout.
+// AwaitEOF waits for the server to end the stream (with a FIN, over TCP), and ends the test on anything else: another frame, a
+// reset, a timeout.
 func (c *Client) AwaitEOF() {
 	c.tb.Helper()
 	f, err := c.ReadFrame()
@@ -251,8 +250,7 @@ func (c *Client) Send(op Opcode, payload []byte) {
 	c.SendFrame(Frame{Fin: true, Op: op, Masked: true, Payload: payload})
 }
 
-// SendClose sends a close frame, whatever the code; 0 sends one without code and reason. It does not wait for
-// the answer.
+// SendClose sends a close frame with any code; 0 sends one without code and reason. It does not wait for the answer.
 func (c *Client) SendClose(code int, reason string) {
 	c.tb.Helper()
 	var payload []byte
@@ -262,7 +260,7 @@ func (c *Client) SendClose(code int, reason string) {
 	c.Send(Close, payload)
 }
 
-// SendFrame is [Client.WriteFrame] and ends the test on an error.
+// SendFrame is [Client.WriteFrame], but ends the test on an error.
 func (c *Client) SendFrame(f Frame) {
 	c.tb.Helper()
 	if err := c.WriteFrame(f); err != nil {
@@ -278,8 +276,8 @@ func (c *Client) Write(raw []byte) {
 	}
 }
 
-// WriteFrame sends f as it is, masked with a random key if f.Masked; a pong to a ping that is a number is to have the number
-// that ReadFrame has told. It may be called from any goroutine.
+// WriteFrame sends f as it is, masked with a random key if f.Masked. A pong to a numbered ping must carry the number that
+// ReadFrame returned. It may be called from any goroutine.
 func (c *Client) WriteFrame(f Frame) error {
 	if n, ok := number(f.Payload); ok && f.Op == Pong && n < 1<<20 {
 		f.Payload = strconv.AppendUint(nil, c.pings.Load()+n, 10)
@@ -292,7 +290,7 @@ func (c *Client) WriteFrame(f Frame) error {
 	return c.write(AppendFrame(nil, f, mask))
 }
 
-// write sends all of raw in its turn.
+// write sends all of raw, one caller at a time.
 func (c *Client) write(raw []byte) error {
 	c.turn <- struct{}{}
 	defer func() { <-c.turn }()
@@ -305,7 +303,7 @@ func (c *Client) write(raw []byte) error {
 	return err
 }
 
-// setReadDeadline gives the next read its time. On a closed connection it fails, and so does the read.
+// setReadDeadline sets the next read's deadline. It may fail on a closed connection, but then so does the read.
 func (c *Client) setReadDeadline() {
 	if c.timeout > 0 {
 		_ = c.conn.SetReadDeadline(time.Now().Add(c.timeout))

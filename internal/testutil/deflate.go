@@ -15,16 +15,16 @@ func Deflate(message []byte) []byte {
 	if err != nil {
 		panic(err) // only an unknown level is an error
 	}
-	// A bytes.Buffer takes everything.
+	// Writing to a bytes.Buffer never fails.
 	_, _ = w.Write(message)
 	_ = w.Flush()
 	return bytes.TrimSuffix(b.Bytes(), []byte{0x00, 0x00, 0xFF, 0xFF})
 }
 
-// Inflate is the reverse of Deflate (RFC 7692, section 7.2.2). A message that refers back to an earlier one
-// (context takeover) is an error.
+// Inflate reverses Deflate (RFC 7692, section 7.2.2). It returns an error for a message that refers back to an earlier one
+// (context takeover).
 func Inflate(payload []byte) ([]byte, error) {
-	// The tail that the sender took off, and a final empty block, without which the reader expects more.
+	// The tail that the sender removed, and a final empty block, without which the reader expects more.
 	tail := "\x00\x00\xff\xff\x01\x00\x00\xff\xff"
 	r := flate.NewReader(io.MultiReader(bytes.NewReader(payload), bytes.NewReader([]byte(tail))))
 	message, err := io.ReadAll(r)
@@ -34,15 +34,15 @@ func Inflate(payload []byte) ([]byte, error) {
 	return message, nil
 }
 
-// InflateRaw inflates what has come in of a deflate stream by compress/flate, and stops at the first error, or behind most
-// bytes. The error is nil if the input ends between two blocks and two bytes, [io.ErrUnexpectedEOF] if it ends elsewhere. A
-// block that is marked as the final one is followed by others, from the next byte on (RFC 7692, section 7.2.1).
+// InflateRaw inflates an incomplete deflate stream with compress/flate. It stops at the first error, or after most bytes. The
+// error is nil if the input ends between two blocks, at a byte boundary, and [io.ErrUnexpectedEOF] if it ends elsewhere. After
+// a block marked final, others may follow from the next byte on (RFC 7692, section 7.2.1).
 func InflateRaw(raw []byte, most int) ([]byte, error) {
 	message, err := inflateBlocks(raw, most)
 	if err != io.ErrUnexpectedEOF {
 		return message, err
 	}
-	// Between two blocks, an empty one that is the final one is the end.
+	// If the input ends between two blocks, an empty final block completes it.
 	whole, err := inflateBlocks(append(bytes.Clone(raw), 0x01, 0x00, 0x00, 0xFF, 0xFF), most)
 	if err == nil && len(whole) == len(message) {
 		return message, nil
@@ -51,7 +51,7 @@ func InflateRaw(raw []byte, most int) ([]byte, error) {
 }
 
 func inflateBlocks(raw []byte, most int) (message []byte, err error) {
-	in := bytes.NewReader(raw) // a ByteReader, from which no byte too many is read
+	in := bytes.NewReader(raw) // an io.ByteReader, so flate reads no byte too many
 	r := flate.NewReader(in)
 	var buf [4096]byte
 	for len(message) < most && err == nil {

@@ -8,10 +8,10 @@ import (
 	"io"
 )
 
-// maxPayload bounds what a length field can make the client allocate.
+// maxPayload bounds how much a frame's length field can make the client allocate.
 const maxPayload = 64 << 20
 
-// Opcode says what a frame carries (RFC 6455, section 5.2).
+// Opcode is the type of a frame (RFC 6455, section 5.2).
 type Opcode byte
 
 // The opcodes that RFC 6455 defines; all others are reserved.
@@ -35,7 +35,7 @@ func (op Opcode) String() string {
 	return names[op]
 }
 
-// control reports whether the opcode is one of a control frame, reserved ones included.
+// control reports whether the opcode is that of a control frame, including reserved ones.
 func (op Opcode) control() bool { return op&0x8 != 0 }
 
 // Frame is one frame, with its payload unmasked.
@@ -47,13 +47,13 @@ type Frame struct {
 	Payload []byte
 }
 
-// String describes the frame for a test's failure; a long payload is cut.
+// String describes the frame for a failure message, cutting a long payload.
 func (f Frame) String() string {
 	return fmt.Sprintf("%v frame (fin=%t rsv=%03b masked=%t) with %s", f.Op, f.Fin, f.Rsv, f.Masked, quote(f.Payload))
 }
 
-// AppendFrame appends f to b as it goes over the wire, masked with mask if f.Masked. It checks nothing, so it
-// builds what no client may send; a length field that lies or is longer than need be has to be written by hand.
+// AppendFrame appends f to b in wire format, masked with mask if f.Masked. It checks nothing, so it can build frames that no
+// client may send. A length field that is wrong or longer than necessary must be written by hand.
 func AppendFrame(b []byte, f Frame, mask [4]byte) []byte {
 	first := f.Rsv&0x7<<4 | byte(f.Op)&0xF
 	if f.Fin {
@@ -81,7 +81,7 @@ func AppendFrame(b []byte, f Frame, mask [4]byte) []byte {
 	return b
 }
 
-// readFrame reads one frame, of either side. Only the end of the stream between two frames is io.EOF.
+// readFrame reads one frame, from a client or a server. The error is io.EOF only if the stream ends between two frames.
 func readFrame(r *bufio.Reader) (Frame, error) {
 	first, err := r.ReadByte()
 	if err != nil {
@@ -130,7 +130,7 @@ func readRest(r *bufio.Reader, first byte) (Frame, error) {
 	return f, nil
 }
 
-// readLength reads the extended payload length, if short (the seven bits) says that there is one.
+// readLength reads the extended payload length, if short (the seven-bit field) says that there is one.
 func readLength(r *bufio.Reader, short byte) (uint64, error) {
 	var least uint64
 	var b [8]byte

@@ -20,27 +20,27 @@ import (
 	"time"
 )
 
-// Options say how a [Client] connects and behaves. The zero value is an ordinary client of /ws.
+// Options configures how a [Client] connects and behaves. The zero value is an ordinary client of /ws.
 type Options struct {
-	// Path is the request target, sent as it stands: escaped, and with its query. Default: that of the URL
-	// given to Dial, if it has one, or else "/ws".
+	// Path is the request target, sent as it is: escaped, and with its query. The default is the path of the URL given to Dial,
+	// if it has one, or else "/ws".
 	Path string
 
-	// Header is sent along (Origin, Sec-WebSocket-Protocol, Sec-WebSocket-Extensions, User-Agent …). A name
-	// that the handshake sends anyway, Host included, is replaced; with no values it is left out.
+	// Header is added to the request (Origin, Sec-WebSocket-Protocol, Sec-WebSocket-Extensions, User-Agent …). It replaces
+	// headers that the handshake sends anyway, Host included; a name without values removes that header.
 	Header http.Header
 
 	// Early is sent in the same write as the handshake: frames that arrive together with it.
 	Early []byte
 
-	// TLS is for wss and https. Default: any certificate is accepted.
+	// TLS is used for wss and https. By default any certificate is accepted.
 	TLS *tls.Config
 
 	// Silent keeps the client from answering pings and closes, as a dead peer does. It still reads.
 	Silent bool
 
-	// Timeout bounds each frame read, each write and each step of the handshake, so that a test fails and does
-	// not hang. Default 10 s; negative: never, which leaves the connection's deadlines alone.
+	// Timeout bounds each frame read, each write and each step of the handshake, so that a test fails instead of hanging. The
+	// default is 10 s; a negative value sets no deadlines at all.
 	Timeout time.Duration
 }
 
@@ -53,8 +53,7 @@ func Dial(tb testing.TB, rawURL string, opts Options) *Client {
 	return c
 }
 
-// TryDial is [Dial] for a test that expects to be refused, or that connects in a goroutine of its own; see
-// [TryHandshake].
+// TryDial is [Dial] for a test that expects a refusal or that connects in another goroutine; see [TryHandshake].
 func TryDial(tb testing.TB, rawURL string, opts Options) (*Client, *http.Response, error) {
 	u, err := url.Parse(rawURL)
 	if err != nil {
@@ -70,8 +69,8 @@ func TryDial(tb testing.TB, rawURL string, opts Options) (*Client, *http.Respons
 	return handshake(tb, conn, u.Host, opts)
 }
 
-// Handshake performs the handshake on an open connection, such as one of [Pipe], with the connection's remote
-// address ("pipe") for the Host. It ends the test if that fails, and closes conn when the test ends.
+// Handshake performs the handshake on an open connection, such as one from [Pipe], using the connection's remote address
+// ("pipe") as the Host. It ends the test if the handshake fails, and closes conn when the test ends.
 func Handshake(tb testing.TB, conn net.Conn, opts Options) *Client {
 	tb.Helper()
 	c, resp, err := TryHandshake(tb, conn, opts)
@@ -79,8 +78,8 @@ func Handshake(tb testing.TB, conn net.Conn, opts Options) *Client {
 	return c
 }
 
-// TryHandshake is [Handshake] for a test that expects to be refused, or that runs it in a goroutine of its own.
-// On an error the connection is closed; the response, nil if there was none, has its whole body in memory.
+// TryHandshake is [Handshake] for a test that expects a refusal or that runs it in another goroutine. On an error it closes the
+// connection; the response, nil if there was none, holds its whole body in memory.
 func TryHandshake(tb testing.TB, conn net.Conn, opts Options) (*Client, *http.Response, error) {
 	return handshake(tb, conn, conn.RemoteAddr().String(), opts)
 }
@@ -122,8 +121,8 @@ func handshake(tb testing.TB, conn net.Conn, host string, opts Options) (*Client
 		timeout: opts.timeout(), silent: opts.Silent,
 	}
 	header := requestHeader(host, opts.Header)
-	// The request goes out while the answer is awaited: over a net.Pipe, which has no buffer, a server that
-	// answers before it has read all of Early would otherwise wait for us, and we for it.
+	// Write the request while reading the response: a net.Pipe has no buffer, so with a server that answers before it has read
+	// all of Early, both sides would wait for each other.
 	sent := make(chan error, 1)
 	go func() { sent <- c.write(requestBytes(header, opts)) }()
 
@@ -143,7 +142,7 @@ func handshake(tb testing.TB, conn net.Conn, host string, opts Options) (*Client
 	return nil, resp, errors.Join(err, bodyErr)
 }
 
-// requestHeader returns the handshake's header with extra's entries in place of its own.
+// requestHeader returns the handshake's header, with extra's entries replacing its own.
 func requestHeader(host string, extra http.Header) http.Header {
 	var nonce [16]byte
 	_, _ = rand.Read(nonce[:]) // never fails
@@ -163,13 +162,13 @@ func requestHeader(host string, extra http.Header) http.Header {
 func requestBytes(header http.Header, opts Options) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "GET %s HTTP/1.1\r\n", cmp.Or(opts.Path, "/ws"))
-	_ = header.Write(&b) // a bytes.Buffer takes everything
+	_ = header.Write(&b) // writing to a bytes.Buffer never fails
 	b.WriteString("\r\n")
 	b.Write(opts.Early)
 	return b.Bytes()
 }
 
-// checkResponse checks what a browser checks (RFC 6455, section 4.1, from "the client MUST validate").
+// checkResponse makes the checks that a browser makes (RFC 6455, section 4.1, from "the client MUST validate").
 func checkResponse(resp *http.Response, asked http.Header) error {
 	accept := acceptKey(asked.Get("Sec-WebSocket-Key"))
 	upgrade := func(token string) bool { return strings.EqualFold(token, "upgrade") }
@@ -195,7 +194,7 @@ func checkResponse(resp *http.Response, asked http.Header) error {
 	return nil
 }
 
-// acceptKey returns the Sec-WebSocket-Accept that answers key, for a test that plays the server.
+// acceptKey returns the Sec-WebSocket-Accept for key, for a test that plays the server.
 func acceptKey(key string) string {
 	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	return base64.StdEncoding.EncodeToString(sum[:])

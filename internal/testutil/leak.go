@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Main runs the package's tests and exits: call it from TestMain, and nothing after it. If the tests pass but
-// leave goroutines that do not end within a few seconds, their stacks are printed and the exit code is 1.
+// Main runs the package's tests and exits: call it from TestMain, and nothing after it. If the tests pass but leave goroutines
+// that do not end within a few seconds, it prints their stacks and exits with code 1.
 func Main(m *testing.M) {
 	os.Exit(run(m.Run, grace, os.Stderr))
 }
@@ -21,7 +21,7 @@ func run(tests func() int, limit time.Duration, stderr io.Writer) int {
 	before := goroutines()
 	code := tests()
 	if code != 0 {
-		return code // a failed test may well have left something; its own message is what matters
+		return code // a failed test may have left goroutines; its own message matters more
 	}
 	if left := leaked(before, limit); len(left) > 0 {
 		fmt.Fprintf(stderr, "FAIL: %d goroutines are left after the tests\n\n%s\n", len(left), strings.Join(left, "\n\n"))
@@ -30,9 +30,8 @@ func run(tests func() int, limit time.Duration, stderr io.Writer) int {
 	return 0
 }
 
-// NoLeak fails the test if, when it ends, goroutines are running that were not when NoLeak was called, and do
-// not end within a few seconds. Call it first, so that its clean-up runs last, and not while other tests run in
-// parallel, whose goroutines cannot be told apart.
+// NoLeak fails the test if goroutines started since the call are still running a few seconds after the test ends. Call it
+// first, so that its clean-up runs last, and not while other tests run in parallel, whose goroutines it cannot tell apart.
 func NoLeak(tb testing.TB) {
 	before := goroutines()
 	tb.Cleanup(func() {
@@ -42,8 +41,8 @@ func NoLeak(tb testing.TB) {
 	})
 }
 
-// OpenFiles returns the number of the process's file descriptors, sockets included, or -1 where there is no
-// telling (anywhere but Linux). A closed socket may take a moment to leave; see [Eventually].
+// OpenFiles returns the number of the process's file descriptors, sockets included, or -1 on any system but Linux, where there
+// is no way to count them. A closed socket may take a moment to disappear; see [Eventually].
 func OpenFiles(tb testing.TB) int {
 	tb.Helper()
 	if runtime.GOOS != "linux" {
@@ -53,14 +52,14 @@ func OpenFiles(tb testing.TB) int {
 	if err != nil {
 		tb.Fatalf("counting open files: %v", err)
 	}
-	return len(entries) - 1 // one was the directory itself, open for reading
+	return len(entries) - 1 // one is the directory itself, open for reading
 }
 
-// leaked waits until no goroutines are left beside those in before, and returns those that are when limit is over.
+// leaked waits until no goroutines are left except those in before, and returns those still left after limit.
 func leaked(before map[string]string, limit time.Duration) []string {
 	var left []string
 	poll(limit, func() bool {
-		http.DefaultClient.CloseIdleConnections() // kept for reuse, not leaked
+		http.DefaultClient.CloseIdleConnections() // idle, not leaked
 		left = left[:0]
 		for id, stack := range goroutines() {
 			if _, ok := before[id]; !ok {
@@ -72,8 +71,8 @@ func leaked(before map[string]string, limit time.Duration) []string {
 	return left
 }
 
-// goroutines returns the stack of each goroutine by its ID, which is never used twice. The caller's own and those
-// of the runtime and the testing package are left out.
+// goroutines returns the stack of each goroutine by its ID, which is never reused. It omits the caller's own and those of the
+// runtime and the testing package.
 func goroutines() map[string]string {
 	stacks := make(map[string]string)
 	_, others, _ := strings.Cut(allStacks(), "\n\n") // the caller's comes first
@@ -87,8 +86,8 @@ func goroutines() map[string]string {
 	return stacks
 }
 
-// ours reports whether the stack is one that comes and goes with the test binary itself. Who created a goroutine
-// tells, and not what it calls: a test's leaked goroutine may well be inside a function of the testing package.
+// ours reports whether the stack is one that comes and goes with the test binary itself. It looks at what created the
+// goroutine, not at what it is running: a test's leaked goroutine may well be inside a function of the testing package.
 func ours(stack string) bool {
 	for _, creator := range []string{"testing.", "runtime.", "runtime/", "os/signal."} {
 		if strings.Contains(stack, "\ncreated by "+creator) {

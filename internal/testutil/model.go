@@ -9,28 +9,28 @@ import (
 	"unicode/utf8"
 )
 
-// Message is a message that a client has sent.
+// Message is a message sent by a client.
 type Message struct {
 	Op   Opcode // Text or Binary
 	Data []byte
 }
 
-// Verdict is what a server has to make of what a client has sent, up to the end of the stream.
+// Verdict is how a server must treat the bytes that a client sent, up to the end of the stream.
 type Verdict struct {
 	Messages []Message
 
-	// Code is the close code to answer a violation with (RFC 6455, section 7.4.1), at the first byte that is one; 0 if the
-	// client has done nothing wrong. Closed is its own close frame, if that came first. Nothing behind either counts.
+	// Code is the close code that answers a violation (RFC 6455, section 7.4.1), at its first byte; 0 if there is none. Closed
+	// is the client's own close frame, if that came first. Bytes after either do not count.
 	Code   int
 	Closed *CloseError
 
-	// Maybe is a Code that is right, too: a server need not find out what is wrong with a compressed message before that has
-	// come in full; 0 if there is no such thing.
+	// Maybe is another acceptable Code, or 0: a server need not detect a fault in a compressed message before it has received
+	// all of it.
 	Maybe int
 }
 
-// Judge reads what a client has sent, by the letter of RFC 6455 and RFC 7692, without context takeover. The limit is that of
-// a message, in bytes, and its excess a violation. It is written for clarity: it takes the square of the time that it needs.
+// Judge reads the bytes that a client sent, by the letter of RFC 6455 and RFC 7692, without context takeover. A message longer
+// than limit bytes is a violation. It is written for clarity and takes quadratic time.
 func Judge(raw []byte, limit int, compression bool) Verdict {
 	j := judge{limit: limit, compression: compression}
 	for len(raw) > 0 && j.Code == 0 && j.Closed == nil {
@@ -39,20 +39,20 @@ func Judge(raw []byte, limit int, compression bool) Verdict {
 	return j.Verdict
 }
 
-// judge is a [Judge] at work.
+// judge is the state of one [Judge].
 type judge struct {
 	Verdict
 	limit       int
 	compression bool
 
-	open       bool // a message has begun and has not ended
+	open       bool // in the middle of a message
 	op         Opcode
 	compressed bool
-	size       uint64 // as the headers have it
-	payload    []byte // of the message, as far as it has come
+	size       uint64 // according to the frame headers
+	payload    []byte // of the message, as received so far
 }
 
-// frame reads one frame, and returns what comes behind it.
+// frame reads one frame and returns the bytes after it.
 func (j *judge) frame(raw []byte) (rest []byte) {
 	fin, rsv, op := raw[0]&0x80 != 0, raw[0]>>4&0x7, Opcode(raw[0]&0xF)
 	message := op == Text || op == Binary
@@ -122,7 +122,7 @@ func (j *judge) frame(raw []byte) (rest []byte) {
 	return raw[len(payload):]
 }
 
-// message judges a message as far as it has come.
+// message judges a message as received so far.
 func (j *judge) message(whole bool) {
 	data, code := j.judge(j.payload, whole)
 	switch {
@@ -137,7 +137,7 @@ func (j *judge) message(whole bool) {
 	}
 }
 
-// judge returns what the payload stands for, and whether something is wrong with that.
+// judge returns the data that the payload encodes, and the code of any fault in it.
 func (j *judge) judge(payload []byte, whole bool) (data []byte, code int) {
 	data = payload
 	var err error
@@ -176,7 +176,7 @@ func (j *judge) close(payload []byte) {
 	j.Closed = &CloseError{code, string(payload)}
 }
 
-// utf8Begins reports whether a valid text begins with p.
+// utf8Begins reports whether p is the beginning of some valid text.
 func utf8Begins(p []byte) bool {
 	for len(p) > 0 && utf8.FullRune(p) {
 		r, size := utf8.DecodeRune(p)

@@ -27,8 +27,8 @@ func Serve(tb testing.TB, h http.Handler) (url string) {
 	return "http://" + l.Addr().String()
 }
 
-// ServeTLS is [Serve] over TLS, with a certificate of its own, which the returned configuration trusts. It
-// returns "https://127.0.0.1:PORT". HTTP/2 is not offered.
+// ServeTLS is [Serve] over TLS, with its own certificate, which the returned configuration trusts. It returns
+// "https://127.0.0.1:PORT". HTTP/2 is not offered.
 func ServeTLS(tb testing.TB, h http.Handler) (url string, client *tls.Config) {
 	tb.Helper()
 	cert, pool := NewCertificate(tb)
@@ -37,8 +37,8 @@ func ServeTLS(tb testing.TB, h http.Handler) (url string, client *tls.Config) {
 	return "https://" + l.Addr().String(), &tls.Config{RootCAs: pool}
 }
 
-// Pipe serves h over one end of a [net.Pipe] and returns the other, the client's: one connection, no sockets,
-// no buffers, fit for a testing/synctest bubble. Like [Serve] otherwise. The addresses of both ends are "pipe".
+// Pipe serves h over one end of a [net.Pipe] and returns the client's end: a single connection with no sockets and no buffers,
+// which works in a testing/synctest bubble. Otherwise it is like [Serve]. Both ends have the address "pipe".
 func Pipe(tb testing.TB, h http.Handler) net.Conn {
 	tb.Helper()
 	client, server := net.Pipe()
@@ -49,8 +49,8 @@ func Pipe(tb testing.TB, h http.Handler) net.Conn {
 	return client
 }
 
-// NewCertificate returns a self-signed certificate for 127.0.0.1, ::1 and localhost, valid for an hour either
-// side of now, for servers and clients, and a pool that trusts it and nothing else.
+// NewCertificate returns a self-signed certificate for 127.0.0.1, ::1 and localhost, valid from an hour ago to an hour from
+// now, for servers and clients, and a pool that trusts only that certificate.
 func NewCertificate(tb testing.TB) (tls.Certificate, *x509.CertPool) {
 	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -88,10 +88,10 @@ func listen(tb testing.TB) net.Listener {
 	return l
 }
 
-// start serves h on l in a goroutine, which the test's clean-up ends and waits for.
+// start serves h on l in a goroutine that the test's clean-up stops and waits for.
 func start(tb testing.TB, l net.Listener, h http.Handler) {
-	// live counts the server's connections and the handlers that have not returned. Both, because
-	// http.Server forgets a hijacked connection, while its handler may run on.
+	// live counts the server's connections and the running handlers. It needs both: http.Server forgets a hijacked connection,
+	// while its handler may run on.
 	var live atomic.Int64
 	srv := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -113,7 +113,7 @@ func start(tb testing.TB, l net.Listener, h http.Handler) {
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
 	tb.Cleanup(func() {
-		// Close and not Shutdown, which gives a connection that has sent nothing yet five seconds.
+		// Not Shutdown, which gives a connection that has sent nothing yet five seconds.
 		if err := srv.Close(); err != nil {
 			tb.Errorf("closing the test server: %v", err)
 		}
@@ -139,7 +139,7 @@ func reportPanic(tb testing.TB) {
 	panic(http.ErrAbortHandler) // still ends the connection
 }
 
-// pipeListener accepts one connection, and then nothing until it is closed.
+// pipeListener accepts one connection, and then blocks until it is closed.
 type pipeListener struct {
 	conn chan net.Conn
 	addr net.Addr

@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// Nothing here is timed to pass: both limits are only ever reached by a test that fails.
+// A passing test never reaches these limits.
 const (
-	patience = 10 * time.Second // for what a test awaits
-	grace    = 5 * time.Second  // for what ends by itself; above the 2 s that a closing connection may take
+	patience = 10 * time.Second // for a test's condition
+	grace    = 5 * time.Second  // for things that end by themselves; more than the 2 s that a closing connection may take
 )
 
-// Eventually waits until cond, which is called in this goroutine about once a millisecond, returns true. It ends
-// the test if that takes 10 s; what says what was awaited ("the connection to leave the registry").
+// Eventually waits until cond returns true, calling it in this goroutine about once a millisecond. It ends the test after 10 s,
+// with what as the description of the condition ("the connection to leave the registry").
 func Eventually(tb testing.TB, what string, cond func() bool) {
 	tb.Helper()
 	if !poll(patience, cond) {
@@ -20,7 +20,7 @@ func Eventually(tb testing.TB, what string, cond func() bool) {
 	}
 }
 
-// poll reports whether cond became true within limit. It blocks on channels only, so fake time passes meanwhile.
+// poll reports whether cond became true within limit. It blocks only on channels, so fake time can pass.
 func poll(limit time.Duration, cond func() bool) bool {
 	deadline := time.NewTimer(limit)
 	defer deadline.Stop()

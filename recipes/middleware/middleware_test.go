@@ -1,4 +1,4 @@
-// Package middleware tests which middlewares may surround a Handler.
+// Package middleware tests which middleware may surround a Handler.
 package middleware
 
 import (
@@ -29,22 +29,22 @@ func TestMain(m *testing.M) {
 
 type middleware = func(http.Handler) http.Handler
 
-// bare is what many a logging middleware does, and is too little.
+// bare is how much logging middleware wraps a ResponseWriter, which is not enough.
 type bare struct{ http.ResponseWriter }
 
-// unwrapping is what it should do.
+// unwrapping is what it should be.
 type unwrapping struct{ http.ResponseWriter }
 
 func (w unwrapping) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// hijacking is what older ones do.
+// hijacking is what older middleware does.
 type hijacking struct{ http.ResponseWriter }
 
 func (w hijacking) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return w.ResponseWriter.(http.Hijacker).Hijack()
 }
 
-// gzipping compresses whatever is written, as compressors do that do not look at what it is.
+// gzipping compresses everything written, like compressors that do not look at the content.
 type gzipping struct {
 	http.ResponseWriter
 	z *gzip.Writer
@@ -52,14 +52,14 @@ type gzipping struct {
 
 func (w gzipping) Write(p []byte) (int, error) { return w.z.Write(p) }
 
-// wrapping is a middleware that wraps the ResponseWriter.
+// wrapping is middleware that wraps the ResponseWriter.
 func wrapping(wrap func(http.ResponseWriter) http.ResponseWriter) middleware {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { next.ServeHTTP(wrap(w), r) })
 	}
 }
 
-// withGin has gin's own middlewares in front.
+// withGin puts gin's own middleware in front.
 func withGin(middlewares ...gin.HandlerFunc) middleware {
 	return func(next http.Handler) http.Handler {
 		router := gin.New()
@@ -71,7 +71,7 @@ func withGin(middlewares ...gin.HandlerFunc) middleware {
 	}
 }
 
-// TestSurrounded has each middleware around a Handler, and a client that accepts gzip, as browsers do.
+// TestSurrounded puts each middleware around a Handler, with a client that accepts gzip, as browsers do.
 func TestSurrounded(t *testing.T) {
 	logTo := func(out io.Writer) chimiddleware.LogFormatter {
 		return &chimiddleware.DefaultLogFormatter{Logger: log.New(out, "", 0), NoColor: true}
@@ -117,7 +117,7 @@ func TestSurrounded(t *testing.T) {
 			if test.want != http.StatusSwitchingProtocols {
 				body := recipetest.Refused(t, server, opts, test.want)
 				if test.name == "a wrapper with neither" && !strings.Contains(body, "middleware.bare cannot be hijacked") {
-					t.Errorf("the answer does not say which middleware it is: %s", body)
+					t.Errorf("the answer does not name the middleware: %s", body)
 				}
 				return
 			}
@@ -139,7 +139,8 @@ func serve(t *testing.T, around middleware) (url string) {
 	return testutil.Serve(t, mux)
 }
 
-// Where something in front has set a content type that chi's Compress compresses, the connection cannot be taken over, and is cut.
+// If something in front has set a content type that chi's Compress compresses, the connection cannot be taken over, and is
+// cut off.
 func TestCompressWithContentType(t *testing.T) {
 	server := serve(t, func(next http.Handler) http.Handler {
 		return chimiddleware.SetHeader("Content-Type", "application/json")(chimiddleware.Compress(5)(next))
@@ -148,11 +149,11 @@ func TestCompressWithContentType(t *testing.T) {
 	if err != nil {
 		return
 	}
-	t.Errorf("connected: %v; the recipes are to say so", resp.Header)
+	t.Errorf("connected: %v; then the recipes must say so", resp.Header)
 	client.Close()
 }
 
-// Limits on requests, of chi's Timeout and of the server itself, end with the handshake: a connection outlives them.
+// Limits on requests, in chi's Timeout or the server itself, end with the handshake: a connection outlives them.
 func TestTimeouts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		worker, err := wspush.NewWorker(&wspush.WorkerOptions{NoListen: true, Advertise: []string{"push.example.com"}})

@@ -15,7 +15,8 @@ import (
 	"github.com/wspush/wspush/recipes/internal/recipetest"
 )
 
-// Around a mounted Worker, a bulk request is the hard case: it is answered while it is being sent. Single pushes arrive.
+// Around a mounted Worker, bulk requests are the hard case: they are answered while being sent. Single pushes always
+// arrive.
 func TestPushesSurrounded(t *testing.T) {
 	tests := []struct {
 		name   string

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// logged writes a record for each request when it has been answered: for a WebSocket, when the handshake is done.
+// logged writes a record for each request once it is answered: for a WebSocket, after the handshake.
 func logged(log *slog.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
@@ -27,6 +27,6 @@ func (w *statusWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// Unwrap is how wspush, and http.ResponseController, find the server's own ResponseWriter. Without it, every handshake is
+// Unwrap lets wspush and http.ResponseController find the server's own ResponseWriter. Without it, every handshake is
 // refused with 501.
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

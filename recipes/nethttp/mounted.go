@@ -8,8 +8,8 @@ import (
 	"github.com/wspush/wspush"
 )
 
-// Mounted returns an application that takes pushes on its own server, with no push listener. baseURL leads to this very
-// process, such as "https://app-3.example.com". Since the server is public, whoever pushes needs the token as well.
+// Mounted returns an application that receives pushes on its own server, without a push listener. baseURL must lead to this
+// very process, such as "https://app-3.example.com". Since the server is public, pushing requires the token as well.
 func Mounted(baseURL, token string, log *slog.Logger) (*wspush.Worker, http.Handler, error) {
 	worker, err := wspush.NewWorker(&wspush.WorkerOptions{
 		NoListen:      true,
@@ -26,7 +26,7 @@ func Mounted(baseURL, token string, log *slog.Logger) (*wspush.Worker, http.Hand
 	mux := http.NewServeMux()
 	mux.Handle("/", logged(log, http.NotFoundHandler())) // the rest of the application
 	mux.Handle("GET /ws", logged(log, sockets))
-	// Pushes, and no log of them: their paths are secrets.
+	// Pushes are not logged: their paths are secrets.
 	mux.Handle("POST /ws", worker)          // http://ID:TOKEN@HOST/ws
 	mux.Handle("/ws/@connections/", worker) // http://HOST/ws/@connections/ID
 	mux.Handle("/ws/@connections", worker)  // many messages in one request

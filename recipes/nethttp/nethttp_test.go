@@ -62,7 +62,7 @@ func TestNotify(t *testing.T) {
 	}
 }
 
-// Without the middleware in front, nobody gets in.
+// Without the middleware, nobody gets in.
 func TestForgottenMiddleware(t *testing.T) {
 	sockets, err := newSockets(recipetest.NewWorker(t, nil))
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"github.com/wspush/wspush"
 )
 
-// Notify pushes text to each connection that a user has at this worker, in however many tabs, and returns how many got it. It
+// Notify pushes text to each of a user's connections at this worker, one for each tab, and returns how many got it. It
 // looks at every connection of the worker.
 func Notify(ctx context.Context, worker *wspush.Worker, user, text string) (written int) {
 	theirs := func(yield func(*wspush.Conn) bool) {

@@ -1,5 +1,5 @@
-// Package nethttp has wspush on the router of the standard library. Copy Routes with newSockets, signedIn and logged; or Mounted, where
-// pushes are to come to the application's own server.
+// Package nethttp uses wspush with the standard library's router. Copy Routes with newSockets, signedIn and logged; or
+// Mounted, to receive pushes on the application's own server.
 package nethttp
 
 import (
@@ -11,7 +11,7 @@ import (
 	"github.com/wspush/wspush"
 )
 
-// Routes returns the application: WebSockets at /ws, for those who are signed in. The Worker has a push listener of its own.
+// Routes returns the application: WebSockets at /ws, for signed-in users. The Worker has its own push listener.
 func Routes(worker *wspush.Worker, userOf func(session string) (name string, ok bool), log *slog.Logger) (http.Handler, error) {
 	sockets, err := newSockets(worker)
 	if err != nil {
@@ -22,10 +22,10 @@ func Routes(worker *wspush.Worker, userOf func(session string) (name string, ok 
 	return logged(log, mux), nil
 }
 
-// newSockets returns a Handler that lets those in whom signedIn has let through, and nobody else.
+// newSockets returns a Handler that admits only requests that signedIn has let through.
 func newSockets(worker *wspush.Worker) (*wspush.Handler, error) {
 	return wspush.NewHandler(worker, &wspush.HandlerOptions{
-		PingInterval: 25 * time.Second, // proxies drop what is silent for longer, many after 60 s
+		PingInterval: 25 * time.Second, // proxies drop silent connections, many after 60 s
 		Accept: func(r *http.Request) (any, error) {
 			name, ok := r.Context().Value(userKey{}).(string)
 			if !ok {

@@ -5,10 +5,10 @@ import (
 	"net/http"
 )
 
-// userKey is the key of the user's name in a request's context.
+// userKey is the context key of the user's name.
 type userKey struct{}
 
-// signedIn lets requests of users through, and refuses others with 401. userOf tells whose session a cookie names.
+// signedIn lets users' requests through, and refuses others with 401. userOf returns the user of a session.
 func signedIn(userOf func(session string) (name string, ok bool), next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		cookie, err := r.Cookie("session")

@@ -1,4 +1,4 @@
-// Package nginx is an application of several workers behind nginx. Copy New with behindProxy, and nginx.conf.
+// Package nginx is an application with several workers behind nginx. Copy New with behindProxy, and nginx.conf.
 package nginx
 
 import (
@@ -9,22 +9,22 @@ import (
 	"github.com/wspush/wspush"
 )
 
-// Settings are what the application is told where it is deployed.
+// Settings are an application's settings in a deployment.
 type Settings struct {
-	// Push is where this worker's push listener is, for nginx and for the other workers: "10.0.0.11:48775", an address of this
-	// machine in a network that only they are in.
+	// Push is this worker's push listener, for nginx and the other workers: "10.0.0.11:48775", an address of this machine
+	// in a network that only they can reach.
 	Push string
-	// PublicURL is where publishers reach nginx: "https://app.example.com".
+	// PublicURL is nginx's URL for publishers: "https://app.example.com".
 	PublicURL string
-	// Key is the workers' secret, the same for all of them: 32 random bytes.
+	// Key is the secret that all workers share: 32 random bytes.
 	Key []byte
-	// Token is what publishers have to know besides an address, since they come through the public server.
+	// Token is what publishers need besides an address, since they come through the public server.
 	Token string
-	// Proxies are where nginx is: "10.0.0.10/32".
+	// Proxies are nginx's addresses: "10.0.0.10/32".
 	Proxies []netip.Prefix
 }
 
-// New returns one worker, and the application to be served at the address that nginx.conf has for it.
+// New returns a worker, and the application, to be served at the worker's address in nginx.conf.
 func New(s Settings) (*wspush.Worker, http.Handler, error) {
 	worker, err := wspush.NewWorker(&wspush.WorkerOptions{
 		Listen:        s.Push,
@@ -38,7 +38,7 @@ func New(s Settings) (*wspush.Worker, http.Handler, error) {
 	sockets, err := wspush.NewHandler(worker, &wspush.HandlerOptions{
 		PingInterval: 25 * time.Second, // a third of proxy_read_timeout in nginx.conf
 		Accept: func(r *http.Request) (any, error) {
-			client, err := netip.ParseAddrPort(r.RemoteAddr) // the client's, by behindProxy
+			client, err := netip.ParseAddrPort(r.RemoteAddr) // the client's, thanks to behindProxy
 			return client.Addr(), err
 		},
 	})

@@ -31,7 +31,7 @@ type site struct {
 	settings Settings
 	workers  [2]*wspush.Worker
 	handlers [2]atomic.Pointer[http.Handler] // the applications
-	apps     [2]string                       // their URLs, behind nginx' back
+	apps     [2]string                       // their URLs, bypassing nginx
 }
 
 func newSite(t *testing.T) *site {
@@ -63,7 +63,7 @@ func newSite(t *testing.T) *site {
 	return s
 }
 
-// launch makes the worker and its application, in place of what was there.
+// launch makes the worker and its application, replacing any previous one.
 func (s *site) launch(t *testing.T, i int) {
 	t.Helper()
 	settings := s.settings
@@ -113,13 +113,14 @@ func (s *site) do(t *testing.T, method, address, bearer, body string) (status in
 	return resp.StatusCode, string(data)
 }
 
-// Clients come by wss, and pushes by https, to whichever worker; or to the worker's own port. The workers know who a client is.
+// Clients connect by wss and publishers by https, to any worker; or publishers use the worker's own port. The workers know
+// each client's address.
 func TestNginx(t *testing.T) {
 	s := newSite(t)
 	var held [2]int
 	for i := range 4 {
 		from := fmt.Sprint("127.0.0.", 2+i)
-		// What the client says of itself is not believed; its page is of the public host.
+		// The client's own header is not trusted; its page is from the public host.
 		client := s.dial(t, from, http.Header{"X-Forwarded-For": {"203.0.113.66"}, "Origin": {"https://" + s.https}})
 		address := client.Text()
 		if !strings.HasPrefix(address, "https://"+s.https+"/ws/@connections/v1.") || strings.Contains(address, ",") {
@@ -158,7 +159,7 @@ func TestNginx(t *testing.T) {
 		}
 	}
 	if status, _ := s.do(t, http.MethodGet, "https://"+s.https+"/page", "", ""); status != http.StatusNotFound {
-		t.Errorf("a page that the application does not have is answered with %d, want its 404", status)
+		t.Errorf("an unknown page is answered with %d, want the application's 404", status)
 	}
 	testutil.Eventually(t, "the page is in the access log", func() bool { return strings.Contains(s.log(t, "access.log"), "GET /page") })
 }
@@ -201,7 +202,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// wrongly are URLs under which a publisher may send an address by mistake, to nobody.
+// wrongly returns URLs to which a publisher may send an address by mistake.
 func (s *server) wrongly() []string {
 	const path = "/ws/@connections/v1.SECRET"
 	return []string{
@@ -213,7 +214,7 @@ func (s *server) wrongly() []string {
 	}
 }
 
-// An address that is sent by mistake to where no push gets through is in no log either: newSite looks.
+// An address sent by mistake to where no push gets through is not logged either: newSite checks that.
 func TestMistakes(t *testing.T) {
 	s := newSite(t)
 	for _, address := range s.wrongly() {
@@ -223,7 +224,7 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
-// What newSite looks for is found where a log has it, up to the last request.
+// newSite's check finds addresses that are logged, up to the last request.
 func TestLeaked(t *testing.T) {
 	nowhere := upstreams{apps: [2]string{"127.0.0.1:1", "127.0.0.1:1"}, pushes: [2]string{"127.0.0.1:1", "127.0.0.1:1"}}
 	s := &site{server: start(t, nowhere, reserve(t), " if=$logged;", ";")}
@@ -231,12 +232,12 @@ func TestLeaked(t *testing.T) {
 	for _, address := range addresses {
 		s.do(t, http.MethodPost, address, token, "no")
 	}
-	if lines := strings.Count(s.leaked(t), "v1.SECRET"); lines != len(addresses)-1 { // the last gets to the location that has no log
+	if lines := strings.Count(s.leaked(t), "v1.SECRET"); lines != len(addresses)-1 { // the last one's location has no log
 		t.Errorf("%d lines have an address in them, want one for each of the first of %q", lines, addresses)
 	}
 }
 
-// Whoever comes to a worker behind nginx' back cannot choose his address.
+// A client that bypasses nginx cannot choose its address.
 func TestOnlyTheProxyIsTrusted(t *testing.T) {
 	s := newSite(t)
 	s.dialBehind(t, "127.0.0.9", "203.0.113.66").Text()
@@ -259,7 +260,7 @@ func TestBulk(t *testing.T) {
 	r.Header.Set("Content-Type", "application/x-ndjson")
 	defer lines.Close()
 	answers := make(chan string)
-	go func() { // ends with the answer, or with ctx
+	go func() { // ends with the answer or ctx
 		defer close(answers)
 		resp, err := s.client().Do(r)
 		if err != nil {
@@ -271,7 +272,7 @@ func TestBulk(t *testing.T) {
 			answers <- scan.Text()
 		}
 	}()
-	for line := range 6 { // of clients of both workers
+	for line := range 6 { // for clients of both workers
 		client := s.dial(t, "127.0.0.2", nil)
 		address := client.Text()
 		text := fmt.Sprint("line ", line+1)
@@ -286,13 +287,13 @@ func TestBulk(t *testing.T) {
 		t.Errorf("the answer ends with %q, want %q", got, want)
 	}
 	for range answers {
-		t.Error("something comes after the end")
+		t.Error("the answer goes on after its end")
 	}
 }
 
-// When a worker shuts down, new clients all get to the other; pushes to its old ones are told that it cannot be reached. Once it
-// has been started again, at the same address, it gets its share of clients at once, and pushes to the old ones are told that they
-// are gone.
+// When a worker shuts down, new clients all get to the other one, and pushes to its old clients are answered that it cannot
+// be reached. Once restarted at the same address, it gets its share of clients at once, and pushes to the old ones are
+// answered that they are gone.
 func TestWorkerLeaves(t *testing.T) {
 	s := newSite(t)
 	client := s.dial(t, "127.0.0.2", nil)
@@ -311,7 +312,7 @@ func TestWorkerLeaves(t *testing.T) {
 	if code := <-ended; code != 1012 {
 		t.Errorf("the client is closed with %d, want 1012", code)
 	}
-	for i := range 6 { // every other handshake is answered with 503 by the worker that has shut down
+	for i := range 6 { // the worker that has shut down answers every other handshake with 503
 		from := fmt.Sprint("127.0.0.", 10+i)
 		next := s.dial(t, from, nil)
 		address := next.Text()
@@ -332,15 +333,15 @@ func TestWorkerLeaves(t *testing.T) {
 		s.dial(t, fmt.Sprint("127.0.0.", 20+i), nil).Text()
 	}
 	if n := s.workers[gone].Len(); n != 2 {
-		t.Errorf("of 4 new clients, the worker that has been started again has %d, want 2", n)
+		t.Errorf("of 4 new clients, the restarted worker has %d, want 2", n)
 	}
 	if status, answer := s.do(t, http.MethodPost, address, token, "too late"); status != http.StatusGone {
 		t.Errorf("a push to the old address is answered with %d %s, want 410", status, answer)
 	}
 }
 
-// Pings more often than proxy_read_timeout keep a silent client connected; fewer do not. The times are shorter than the
-// recipe's.
+// Pings more frequent than proxy_read_timeout keep a silent client connected; rarer ones do not. The times are shorter than
+// the recipe's.
 func TestPingsAndTimeouts(t *testing.T) {
 	for _, test := range []struct {
 		name     string
@@ -364,12 +365,12 @@ func TestPingsAndTimeouts(t *testing.T) {
 			if !test.stays {
 				client.Text()
 				if _, _, err := client.Message(); err == nil {
-					t.Error("a message came, of nobody")
+					t.Error("got a message that nobody sent")
 				}
 				return
 			}
 			client.Text()
-			for range 8 { // which take twice the timeout
+			for range 8 { // these take twice the timeout
 				ping := client.NextFrame()
 				if ping.Op != testutil.Ping {
 					t.Fatalf("got %v, want a ping", ping)

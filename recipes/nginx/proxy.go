@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// behindProxy sets RemoteAddr to the client's address where a request comes from one of the proxies, which says in
-// X-Forwarded-For for whom. Then Accept, Info.RemoteAddr, what GET says of a connection, and logs all have the client's. The port
-// is 0: nginx does not say it. From anyone else that header is only what he would like to be, and is not looked at.
+// behindProxy sets RemoteAddr to the client's address if a request comes from one of the proxies, which put it into
+// X-Forwarded-For. Then Accept, Conn.Info, the answer to a GET, and logs all have the client's address. The port is
+// 0, since nginx does not send it. From anyone else that header proves nothing and is ignored.
 func behindProxy(proxies []netip.Prefix, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && isIn(proxies, peer.Addr()) {
 			if client, ok := forwardedFor(r.Header, proxies); ok {
-				r = r.WithContext(r.Context()) // a copy: the request is the server's
+				r = r.WithContext(r.Context()) // a copy: the request belongs to the server
 				r.RemoteAddr = net.JoinHostPort(client.String(), "0")
 			}
 		}
@@ -23,7 +23,7 @@ func behindProxy(proxies []netip.Prefix, next http.Handler) http.Handler {
 	})
 }
 
-// forwardedFor is the last address in X-Forwarded-For that is not a proxy's: each proxy adds its client's at the end.
+// forwardedFor returns the last address in X-Forwarded-For that is not a proxy's: each proxy appends its client's.
 func forwardedFor(header http.Header, proxies []netip.Prefix) (client netip.Addr, ok bool) {
 	all := strings.Split(strings.Join(header.Values("X-Forwarded-For"), ","), ",")
 	for _, one := range slices.Backward(all) {

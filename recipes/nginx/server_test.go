@@ -22,7 +22,8 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// nginxProgram is where nginx is: /usr/sbin is not on everyone's PATH. Without it, the test fails in CI, and is skipped elsewhere.
+// nginxProgram finds nginx: /usr/sbin is not on everyone's PATH. If it is missing, the test fails in CI and is skipped
+// elsewhere.
 func nginxProgram(t *testing.T) string {
 	for _, name := range []string{"nginx", "/usr/sbin/nginx"} {
 		if program, err := exec.LookPath(name); err == nil {
@@ -37,7 +38,7 @@ func nginxProgram(t *testing.T) string {
 	return ""
 }
 
-// reserve takes a free port: nginx cannot choose one itself. It is closed just before nginx starts.
+// reserve takes a free port, since nginx cannot choose one itself. It is closed just before nginx starts.
 func reserve(t *testing.T) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -48,25 +49,25 @@ func reserve(t *testing.T) net.Listener {
 	return l
 }
 
-// server is nginx, running with the recipe's nginx.conf.
+// server is nginx running with the recipe's nginx.conf.
 type server struct {
 	http, https string // addresses
 	dir         string // with access.log and error.log
 	tls         *tls.Config
-	stop        func() // returns when nginx has ended, and so has written its logs; may be called again
+	stop        func() // returns when nginx has ended and written its logs; may be called again
 }
 
 // upstreams are the addresses of two workers.
 type upstreams struct{ apps, pushes [2]string }
 
-// start starts nginx in place of a listener, and stops it when the test ends. The replacements are pairs as for strings.NewReplacer, beyond those of
-// addresses and folders.
+// start starts nginx in place of a listener, and stops it when the test ends. The replacements are pairs as for
+// strings.NewReplacer, in addition to those of addresses and folders.
 func start(t *testing.T, to upstreams, https net.Listener, replacements ...string) *server {
 	t.Helper()
 	program := nginxProgram(t)
 	plain := reserve(t)
 	s := &server{http: plain.Addr().String(), https: https.Addr().String(), dir: t.TempDir()}
-	// As root, nginx has its processes run as another user, who must get at the files.
+	// When started as root, nginx runs its processes as another user, who must be able to reach the files.
 	for _, dir := range []string{s.dir, filepath.Dir(s.dir)} {
 		if err := os.Chmod(dir, 0o711); err != nil {
 			t.Fatal(err)
@@ -84,15 +85,15 @@ func start(t *testing.T, to upstreams, https net.Listener, replacements ...strin
 		"/etc/ssl/app.example.com/privkey.pem", s.dir + "/privkey.pem",
 		"/var/log/nginx/error.log", s.dir + "/error.log",
 		"/var/log/nginx/access.log", s.dir + "/access.log",
-		// The folders that nginx was built with are the system's nginx', and root's. A process without its rights cannot have
-		// them, nor more descriptors.
+		// The folders compiled into nginx belong to the system's nginx and to root. A process without root's rights can use
+		// neither them nor more descriptors.
 		"http {\n", "http {\n\tclient_body_temp_path body;\n\tproxy_temp_path proxy;\n\tfastcgi_temp_path fastcgi;\n\tuwsgi_temp_path uwsgi;\n\tscgi_temp_path scgi;\n",
 	}, replacements...))
 
-	// -e: or it would first try the log that it was built with.
+	// Without -e it would first try its compiled-in log file.
 	cmd := exec.Command(program, "-p", s.dir, "-c", config, "-e", s.dir+"/early.log", "-g", "daemon off; pid nginx.pid;")
 	cmd.Stderr = t.Output()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // its processes can be ended together
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that its processes can be ended together
 	plain.Close()
 	https.Close()
 	if err := cmd.Start(); err != nil {
@@ -101,7 +102,7 @@ func start(t *testing.T, to upstreams, https net.Listener, replacements ...strin
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	s.stop = sync.OnceFunc(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM) // at once: whoever is still connected is cut off
+		_ = cmd.Process.Signal(syscall.SIGTERM) // at once: connected clients are cut off
 		select {
 		case <-ended:
 		case <-time.After(10 * time.Second):
@@ -129,7 +130,7 @@ func start(t *testing.T, to upstreams, https net.Listener, replacements ...strin
 	return s
 }
 
-// makeCertificate makes a certificate, and returns a client's configuration that trusts it and nothing else.
+// makeCertificate makes a certificate, and returns a client configuration that trusts only that.
 func (s *server) makeCertificate(t *testing.T) *tls.Config {
 	t.Helper()
 	cert, pool := testutil.NewCertificate(t)
@@ -148,7 +149,7 @@ func (s *server) makeCertificate(t *testing.T) *tls.Config {
 	return &tls.Config{RootCAs: pool}
 }
 
-// configure writes nginx.conf with each text of the pairs replaced, which must be there once, and returns its path.
+// configure writes nginx.conf with the pairs replaced, each of which must occur exactly once, and returns its path.
 func (s *server) configure(t *testing.T, pairs []string) (path string) {
 	t.Helper()
 	text, err := os.ReadFile("nginx.conf")
@@ -167,7 +168,7 @@ func (s *server) configure(t *testing.T, pairs []string) (path string) {
 	return path
 }
 
-// dial connects from an address of this machine, which all in 127.0.0.0/8 are on Linux, by wss.
+// dial connects by wss from an address of this machine; on Linux, all of 127.0.0.0/8 are.
 func (s *server) dial(t *testing.T, from string, header http.Header) *testutil.Client {
 	t.Helper()
 	dialer := &net.Dialer{Timeout: 10 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
@@ -178,7 +179,7 @@ func (s *server) dial(t *testing.T, from string, header http.Header) *testutil.C
 	return testutil.Handshake(t, conn, testutil.Options{Header: header})
 }
 
-// client is an HTTP client that trusts the certificate, and keeps no connections.
+// client returns an HTTP client that trusts the certificate and keeps no connections.
 func (s *server) client() *http.Client {
 	return &http.Client{
 		Transport:     &http.Transport{TLSClientConfig: s.tls, DisableKeepAlives: true},
@@ -187,7 +188,7 @@ func (s *server) client() *http.Client {
 	}
 }
 
-// log is what nginx has written so far.
+// log returns what nginx has logged so far.
 func (s *server) log(t *testing.T, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(s.dir, name))
@@ -197,7 +198,7 @@ func (s *server) log(t *testing.T, name string) string {
 	return string(text)
 }
 
-// leaked stops nginx, and returns the logs that have an address in them.
+// leaked stops nginx, and returns the logs that contain an address.
 func (s *server) leaked(t *testing.T) (logs string) {
 	t.Helper()
 	s.stop()
@@ -209,7 +210,7 @@ func (s *server) leaked(t *testing.T) (logs string) {
 	return logs
 }
 
-// dialBehind connects to the first worker's application behind nginx' back, with an X-Forwarded-For of its own.
+// dialBehind connects to the first worker's application, bypassing nginx, with its own X-Forwarded-For.
 func (s *site) dialBehind(t *testing.T, from, forwardedFor string) *testutil.Client {
 	t.Helper()
 	dialer := &net.Dialer{Timeout: 10 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}

@@ -11,8 +11,8 @@ import (
 	"github.com/wspush/wspush"
 )
 
-// Mounted returns an application that takes pushes on its own server, with no push listener. baseURL leads to this very
-// process, such as "https://app-3.example.com". Since the server is public, whoever pushes needs the token as well.
+// Mounted returns an application that receives pushes on its own server, without a push listener. baseURL must lead to this
+// very process, such as "https://app-3.example.com". Since the server is public, pushing requires the token as well.
 func Mounted(baseURL, token string, out *log.Logger) (*wspush.Worker, http.Handler, error) {
 	worker, err := wspush.NewWorker(&wspush.WorkerOptions{
 		NoListen:      true,
@@ -27,11 +27,11 @@ func Mounted(baseURL, token string, out *log.Logger) (*wspush.Worker, http.Handl
 		return nil, nil, err
 	}
 	r := chi.NewRouter()
-	r.Group(func(r chi.Router) { // the application, and a log of it
+	r.Group(func(r chi.Router) { // the application, logged
 		r.Use(middleware.RequestLogger(&middleware.DefaultLogFormatter{Logger: out, NoColor: true}))
 		r.Method(http.MethodGet, "/ws", sockets)
 	})
-	// Pushes, and no log of them: their paths are secrets.
+	// Pushes are not logged: their paths are secrets.
 	r.Method(http.MethodPost, "/ws", worker) // http://ID:TOKEN@HOST/ws
 	r.Mount("/ws/@connections", worker)      // http://HOST/ws/@connections/ID, and many messages in one request
 	r.Mount("/ws/%40connections", worker)    // the same, as some clients write it: chi compares escaped paths

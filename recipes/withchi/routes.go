@@ -1,5 +1,5 @@
-// Package withchi has wspush on a chi router. Copy Routes with newSockets and signedIn; or Mounted, where pushes are to come to the
-// application's own server.
+// Package withchi uses wspush on a chi router. Copy Routes with newSockets and signedIn; or Mounted, to receive pushes on
+// the application's own server.
 package withchi
 
 import (
@@ -14,20 +14,20 @@ import (
 	"github.com/wspush/wspush"
 )
 
-// Visitor is whose connection it is: what Conn.Value returns.
+// Visitor is the owner of a connection: the value of Conn.Value.
 type Visitor struct {
 	Name string
-	IP   string // of the client, not of the proxy
+	IP   string // the client's, not the proxy's
 }
 
-// Routes returns the application: WebSockets at /ws, for those who are signed in. The Worker has a push listener of its own.
+// Routes returns the application: WebSockets at /ws, for signed-in users. The Worker has its own push listener.
 func Routes(worker *wspush.Worker, userOf func(session string) (name string, ok bool), out *log.Logger) (http.Handler, error) {
 	sockets, err := newSockets(worker)
 	if err != nil {
 		return nil, err
 	}
 	r := chi.NewRouter()
-	// X-Forwarded-For is what anyone may send. Only where the proxy is, it says who the client is.
+	// Anyone can send X-Forwarded-For. Only the proxy's own says who the client is.
 	r.Use(middleware.ClientIPFromXFF("127.0.0.1/32", "::1/128"))
 	r.Use(middleware.RequestLogger(&middleware.DefaultLogFormatter{Logger: out, NoColor: true}))
 	r.Use(middleware.Recoverer)
@@ -35,7 +35,7 @@ func Routes(worker *wspush.Worker, userOf func(session string) (name string, ok 
 		r.Use(signedIn(userOf))
 		r.Method(http.MethodGet, "/ws", sockets)
 	})
-	r.Group(func(r chi.Router) { // pages: what must not surround WebSockets goes here
+	r.Group(func(r chi.Router) { // pages: middleware that must not surround WebSockets goes here
 		r.Use(middleware.Timeout(10*time.Second), middleware.Compress(5))
 		r.Get("/", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -45,10 +45,10 @@ func Routes(worker *wspush.Worker, userOf func(session string) (name string, ok 
 	return r, nil
 }
 
-// newSockets returns a Handler that lets those in whom signedIn has let through, and nobody else.
+// newSockets returns a Handler that admits only requests that signedIn has let through.
 func newSockets(worker *wspush.Worker) (*wspush.Handler, error) {
 	return wspush.NewHandler(worker, &wspush.HandlerOptions{
-		PingInterval: 25 * time.Second, // proxies drop what is silent for longer, many after 60 s
+		PingInterval: 25 * time.Second, // proxies drop silent connections, many after 60 s
 		Accept: func(r *http.Request) (any, error) {
 			name, ok := r.Context().Value(userKey{}).(string)
 			if !ok {

@@ -21,7 +21,7 @@ func TestRoutes(t *testing.T) {
 	server := testutil.Serve(t, app)
 
 	header := recipetest.Cookie()
-	header.Set("X-Forwarded-For", "192.0.2.66, 203.0.113.7") // the first is what the client has made up
+	header.Set("X-Forwarded-For", "192.0.2.66, 203.0.113.7") // the client made up the first one
 	client := testutil.Dial(t, server, testutil.Options{Header: header})
 	recipetest.Arrives(t, client)
 	if who, want := recipetest.OnlyConn(t, worker).Value(), (Visitor{Name: "ada", IP: "203.0.113.7"}); who != want {
@@ -37,7 +37,7 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// get returns the status, and how the body is encoded for a client that takes gzip.
+// get returns the status, and how the body is encoded for a client that accepts gzip.
 func get(t *testing.T, url string) (status int, encoding string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
@@ -54,7 +54,7 @@ func get(t *testing.T, url string) (status int, encoding string) {
 	return resp.StatusCode, resp.Header.Get("Content-Encoding")
 }
 
-// Without the middleware in front, nobody gets in.
+// Without the middleware, nobody gets in.
 func TestForgottenMiddleware(t *testing.T) {
 	sockets, err := newSockets(recipetest.NewWorker(t, nil))
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/wspush/wspush"
 )
 
-// Mounted returns an application that takes pushes on its own server, with no push listener. baseURL leads to this very
-// process, such as "https://app-3.example.com". Since the server is public, whoever pushes needs the token as well.
+// Mounted returns an application that receives pushes on its own server, without a push listener. baseURL must lead to this
+// very process, such as "https://app-3.example.com". Since the server is public, pushing requires the token as well.
 func Mounted(baseURL, token string, out io.Writer) (*wspush.Worker, http.Handler, error) {
 	worker, err := wspush.NewWorker(&wspush.WorkerOptions{
 		NoListen:      true,
@@ -26,10 +26,10 @@ func Mounted(baseURL, token string, out io.Writer) (*wspush.Worker, http.Handler
 		return nil, nil, err
 	}
 	router := gin.New()
-	if err := router.SetTrustedProxies(nil); err != nil { // by default gin logs as the client whatever X-Forwarded-For says
+	if err := router.SetTrustedProxies(nil); err != nil { // by default gin logs any X-Forwarded-For as the client
 		return nil, nil, err
 	}
-	// Pushes, and no log of them: their paths are secrets. What comes before Use is not surrounded.
+	// Pushes are not logged: their paths are secrets. Use does not affect routes added before it.
 	router.POST("/ws", gin.WrapH(worker))                 // http://ID:TOKEN@HOST/ws
 	router.Any("/ws/@connections/*id", gin.WrapH(worker)) // http://HOST/ws/@connections/ID
 	router.POST("/ws/@connections", gin.WrapH(worker))    // many messages in one request: gin would redirect it to the path above

@@ -1,5 +1,5 @@
-// Package withgin has wspush on a gin router. Copy Routes with newSockets and signedIn; or Mounted, where pushes are to come to the
-// application's own server.
+// Package withgin uses wspush on a gin router. Copy Routes with newSockets and signedIn; or Mounted, to receive pushes on
+// the application's own server.
 package withgin
 
 import (
@@ -13,20 +13,20 @@ import (
 	"github.com/wspush/wspush"
 )
 
-// Visitor is whose connection it is: what Conn.Value returns.
+// Visitor is the owner of a connection: the value of Conn.Value.
 type Visitor struct {
 	Name string
-	IP   string // of the client, not of the proxy
+	IP   string // the client's, not the proxy's
 }
 
-// Routes returns the application: WebSockets at /ws, for those who are signed in. The Worker has a push listener of its own.
+// Routes returns the application: WebSockets at /ws, for signed-in users. The Worker has its own push listener.
 func Routes(worker *wspush.Worker, userOf func(session string) (name string, ok bool), out io.Writer) (http.Handler, error) {
 	sockets, err := newSockets(worker)
 	if err != nil {
 		return nil, err
 	}
 	router := gin.New()
-	// Where the proxy is: elsewhere, X-Forwarded-For is what anyone may send. By default gin believes everyone.
+	// The proxy's addresses: from elsewhere, anyone can send X-Forwarded-For. By default gin trusts everyone.
 	if err := router.SetTrustedProxies([]string{"127.0.0.1", "::1"}); err != nil {
 		return nil, err
 	}
@@ -35,10 +35,10 @@ func Routes(worker *wspush.Worker, userOf func(session string) (name string, ok 
 	return router, nil
 }
 
-// newSockets returns a Handler that lets those in whom signedIn has let through, and nobody else.
+// newSockets returns a Handler that admits only requests that signedIn has let through.
 func newSockets(worker *wspush.Worker) (*wspush.Handler, error) {
 	return wspush.NewHandler(worker, &wspush.HandlerOptions{
-		PingInterval: 25 * time.Second, // proxies drop what is silent for longer, many after 60 s
+		PingInterval: 25 * time.Second, // proxies drop silent connections, many after 60 s
 		Accept: func(r *http.Request) (any, error) {
 			visitor, ok := r.Context().Value(visitorKey{}).(Visitor)
 			if !ok {

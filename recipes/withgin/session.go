@@ -7,10 +7,10 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// visitorKey is the key of the Visitor in a request's context.
+// visitorKey is the context key of the Visitor.
 type visitorKey struct{}
 
-// signedIn lets requests of users through, and refuses others with 401. userOf tells whose session a cookie names.
+// signedIn lets users' requests through, and refuses others with 401. userOf returns the user of a session.
 func signedIn(userOf func(session string) (name string, ok bool)) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		session, err := c.Cookie("session")
@@ -23,7 +23,7 @@ func signedIn(userOf func(session string) (name string, ok bool)) gin.HandlerFun
 			c.AbortWithStatus(http.StatusUnauthorized)
 			return
 		}
-		// Accept gets the request, and what c.Set keeps is not in it.
+		// Accept gets the request, which does not contain what c.Set stores.
 		visitor := Visitor{Name: name, IP: c.ClientIP()}
 		c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), visitorKey{}, visitor))
 	}

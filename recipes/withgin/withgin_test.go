@@ -26,7 +26,7 @@ func TestRoutes(t *testing.T) {
 	server := testutil.Serve(t, app)
 
 	header := recipetest.Cookie()
-	header.Set("X-Forwarded-For", "192.0.2.66, 203.0.113.7") // the first is what the client has made up
+	header.Set("X-Forwarded-For", "192.0.2.66, 203.0.113.7") // the client made up the first one
 	client := testutil.Dial(t, server, testutil.Options{Header: header})
 	recipetest.Arrives(t, client)
 	if who, want := recipetest.OnlyConn(t, worker).Value(), (Visitor{Name: "ada", IP: "203.0.113.7"}); who != want {
@@ -38,7 +38,7 @@ func TestRoutes(t *testing.T) {
 	recipetest.Refused(t, server, testutil.Options{Header: http.Header{"Cookie": {"session=old"}}}, http.StatusUnauthorized)
 }
 
-// Without the middleware in front, nobody gets in.
+// Without the middleware, nobody gets in.
 func TestForgottenMiddleware(t *testing.T) {
 	sockets, err := newSockets(recipetest.NewWorker(t, nil))
 	if err != nil {
@@ -65,6 +65,6 @@ func TestMounted(t *testing.T) {
 	out.Await(t, "| 101 |")
 	out.HasNot(t, conn.ID())
 	if log := out.String(); strings.Contains(log, "203.0.113.66") {
-		t.Errorf("the log has what the client has made up:\n%s", log)
+		t.Errorf("the log has the address that the client made up:\n%s", log)
 	}
 }

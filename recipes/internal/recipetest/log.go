@@ -9,7 +9,7 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// Log is an access log that can be read while it is written.
+// Log is an access log that can be read while it is being written.
 type Log struct {
 	mu  sync.Mutex // guards buf
 	buf bytes.Buffer
@@ -27,13 +27,13 @@ func (l *Log) String() string {
 	return l.buf.String()
 }
 
-// Await waits until the log has text in it: a handler may write it after the client has its answer.
+// Await waits until the log contains text: a handler may log after the client has its answer.
 func (l *Log) Await(t testing.TB, text string) {
 	t.Helper()
 	testutil.Eventually(t, "the log has "+text, func() bool { return strings.Contains(l.String(), text) })
 }
 
-// HasNot fails the test if the log has the secret in it.
+// HasNot fails the test if the log contains the secret.
 func (l *Log) HasNot(t testing.TB, secret string) {
 	t.Helper()
 	if strings.Contains(l.String(), secret) {

@@ -1,4 +1,4 @@
-// Package recipetest has what the tests of the recipes have in common.
+// Package recipetest has helpers shared by the recipes' tests.
 package recipetest
 
 import (
@@ -36,7 +36,7 @@ func StopLater(t testing.TB, w *wspush.Worker) {
 	})
 }
 
-// Users is a session store with one user in it, ada.
+// Users is a session store with a single user, ada.
 func Users(session string) (name string, ok bool) { return "ada", session == "s3ss10n" }
 
 // Cookie is the header of a client that has ada's session.
@@ -66,13 +66,13 @@ func Post(t testing.TB, address, token, text string) int {
 	return resp.StatusCode
 }
 
-// Arrives reads the greeting, posts to the first address in it, and ends the test unless that arrives. It returns the
-// address.
+// Arrives reads the greeting, posts to the first address in it, and ends the test unless the message arrives. It returns
+// the address.
 func Arrives(t testing.TB, c *testutil.Client) (address string) {
 	t.Helper()
 	address, _, _ = strings.Cut(c.Text(), ",")
 	if u, err := url.Parse(address); err != nil || u.Host == "" {
-		t.Fatalf("greeted with %q, which is no address: %v", address, err)
+		t.Fatalf("greeted with %q, which is not an address: %v", address, err)
 	}
 	if status := Post(t, address, "", "Your order has shipped"); status != http.StatusNoContent {
 		t.Fatalf("a POST to the address in the greeting is answered with %d", status)
@@ -81,7 +81,7 @@ func Arrives(t testing.TB, c *testutil.Client) (address string) {
 	return address
 }
 
-// Refused ends the test unless the handshake is refused with the status. It returns the body of the answer.
+// Refused ends the test unless the handshake is refused with this status. It returns the body of the answer.
 func Refused(t testing.TB, server string, opts testutil.Options, status int) (body string) {
 	t.Helper()
 	_, resp, err := testutil.TryDial(t, server, opts)
@@ -115,7 +115,7 @@ type Ways struct {
 	Client      *testutil.Client // that has been greeted
 }
 
-// Try pushes in each way, and ends the test unless each push arrives.
+// Try pushes in each way, and ends the test unless every push arrives.
 func (w Ways) Try(t testing.TB) {
 	t.Helper()
 	scheme, host, _ := strings.Cut(w.Base, "://")
@@ -142,12 +142,12 @@ func (w Ways) Try(t testing.TB) {
 	w.bulk(t)
 }
 
-// bulk pushes by a bulk request, which no redirect may be the answer to: its body cannot be sent twice.
+// bulk pushes with a bulk request, which must not be redirected: its body cannot be sent twice.
 func (w Ways) bulk(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	body := io.MultiReader(strings.NewReader(`{"to":"` + w.Conn.ID() + `","text":"bulk"}`)) // no type that can be read twice
+	body := io.MultiReader(strings.NewReader(`{"to":"` + w.Conn.ID() + `","text":"bulk"}`)) // hides the type, so the body cannot be read twice
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, w.Base+"/ws/@connections", body)
 	if err != nil {
 		t.Fatal(err)
