@@ -17,7 +17,7 @@ func BenchmarkFrame(b *testing.B) {
 					b.Fatal(err)
 				}
 				s.queue.add(m)
-				if s.queue.wrote(len(s.queue.fill(buf, 1)), 0, s.traffic); !m.done {
+				if s.queue.wrote(attempt{n: len(s.queue.fill(buf, 1))}, s.traffic); !m.done {
 					b.Fatal("not all of it")
 				}
 			}

@@ -107,7 +107,7 @@ func FuzzFrames(f *testing.F) {
 		}
 		want := testutil.Judge(raw, limit, compression)
 		sh := new(Shared)
-		for _, pieces := range [][][]byte{pieces, {raw}} { // with the same readers
+		for _, pieces := range [][][]byte{pieces, {raw}} { // with the same buffers and inflaters
 			messages, err := hear(sh, pieces, limit, compression, keep)
 			same := slices.EqualFunc(messages, want.Messages, func(got, want testutil.Message) bool {
 				return got.Op == want.Op && (bytes.Equal(got.Data, want.Data) || !keep && len(got.Data) == 0)
@@ -142,7 +142,7 @@ func BenchmarkRead(b *testing.B) {
 			conn := &script{}
 			s := newSocket(nil)
 			s.conn, s.readLimit = conn, 1<<20
-			raw := wire(testutil.Binary, strings.Repeat("x", size))
+			raw := masked(testutil.Binary, strings.Repeat("x", size))
 			b.ReportAllocs()
 			for b.Loop() {
 				conn.pieces = [][]byte{raw}

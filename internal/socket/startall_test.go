@@ -49,11 +49,11 @@ func TestStartAll(t *testing.T) {
 		t.Errorf("%q was written", got)
 	}
 
-	s.unopened = true
+	s.phase = phaseGreeting
 	if errs := startAll(t, s, "a", "b"); errs[0] != ErrFull || errs[1] != ErrFull {
 		t.Errorf("before anything may be sent: %v", errs)
 	}
-	s.unopened, s.closing = false, true
+	s.phase = phaseClosing
 	if errs := startAll(t, s, "a", "b"); errs[0] != ErrClosed || errs[1] != ErrClosed {
 		t.Errorf("after the end: %v", errs)
 	}

@@ -24,7 +24,7 @@ func (c scripted) Close() error                     { return nil }
 // newSocket is a Socket that has been opened, over a connection of the test's.
 func newSocket(write func(p []byte) (int, error)) *Socket {
 	return &Socket{
-		conn: scripted{write: write}, shared: new(Shared), start: time.Now(), over: make(chan struct{}),
+		conn: scripted{write: write}, shared: new(Shared), start: time.Now(), phase: phaseOpen, over: make(chan struct{}),
 		writeTimeout: time.Minute, queue: queue{max: 1 << 20, all: new(pending)}, traffic: new(stripe), owner: owner(func(error) {}),
 	}
 }
