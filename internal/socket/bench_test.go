@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// One message on its way through the queue: its frame made, copied to be written, and accounted for.
+// One message on its way through the queue: it is framed, copied for the write, and accounted for.
 func BenchmarkFrame(b *testing.B) {
 	for _, size := range []int{100, 1000, 16_000} {
 		b.Run(fmt.Sprintf("bytes=%d", size), func(b *testing.B) {

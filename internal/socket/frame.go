@@ -6,7 +6,7 @@ import (
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// The opcodes of RFC 6455 section 5.2. All others are reserved.
+// The opcodes of RFC 6455 section 5.2; all others are reserved.
 const (
 	opContinuation = 0x0
 	opText         = 0x1
@@ -51,7 +51,7 @@ func putHeader(h *[maxHeader]byte, first byte, payload int) int {
 	}
 }
 
-// closePayload is the body of a close frame; code 1005 stands for "no code", which has an empty one (RFC 6455 section 7.1.5).
+// closePayload returns the payload of a close frame. Code 1005 means "no code": the payload is empty (RFC 6455 section 7.1.5).
 func closePayload(code int, reason string) []byte {
 	if code == codeNoStatus {
 		return nil

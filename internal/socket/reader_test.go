@@ -2,8 +2,10 @@ package socket
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -13,16 +15,16 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// read is what Read has returned.
+// read is what Read returned.
 type read struct {
 	data string
 	err  error
 }
 
-// lived is a Socket of sh over a net.Pipe, with a goroutine that lives it as package wspush does, in a bubble.
+// lived is a Socket over a net.Pipe in a bubble, with a goroutine that reads it as package wspush does.
 type lived struct {
 	*Socket
-	client net.Conn // whose writes return when everything is read
+	client net.Conn // its writes return when everything has been read
 	reads  chan read
 }
 
@@ -57,7 +59,7 @@ func live(t *testing.T, sh *Shared) *lived {
 	return l
 }
 
-// says has the client say something, and the server do what it does about it.
+// says has the client send raw, and waits until the server has done all it does about it.
 func (l *lived) says(t *testing.T, raw []byte) {
 	t.Helper()
 	if _, err := l.client.Write(raw); err != nil {
@@ -66,7 +68,7 @@ func (l *lived) says(t *testing.T, raw []byte) {
 	synctest.Wait()
 }
 
-// got is what has been read since.
+// got returns what has been read since the last call.
 func (l *lived) got() (all []string) {
 	for len(l.reads) > 0 {
 		r := <-l.reads
@@ -82,7 +84,7 @@ func masked(op testutil.Opcode, payload string) []byte {
 	return testutil.AppendFrame(nil, testutil.Frame{Fin: true, Op: op, Masked: true, Payload: []byte(payload)}, [4]byte{7, 6, 5, 4})
 }
 
-// A socket whose client is silent has no buffer, whatever the client has said before.
+// A socket whose client is silent holds no buffer, whatever the client has sent before.
 func TestSilentSocketHasNothing(t *testing.T) {
 	const text, ping, pong = testutil.Text, testutil.Ping, testutil.Pong
 	long := strings.Repeat("x", 40_000)
@@ -127,7 +129,7 @@ func TestSilentSocketHasNothing(t *testing.T) {
 	}
 }
 
-// asked is an owner that counts what it is told.
+// asked is an owner that counts answers.
 type asked struct{ answers int }
 
 func (a *asked) Failed(error) {}
@@ -190,7 +192,7 @@ func TestReadPongs(t *testing.T) {
 	}
 }
 
-// Each ping takes half a second to arrive, and its end comes with the beginning of the next: none is late.
+// Each ping takes half a second to arrive, and its end comes together with the beginning of the next. None is late.
 func TestPingsBackToBack(t *testing.T) {
 	for _, op := range []testutil.Opcode{testutil.Ping, testutil.Pong} {
 		t.Run(op.String(), func(t *testing.T) {
@@ -210,5 +212,49 @@ func TestPingsBackToBack(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A client that announces a long message, and sends none of it, costs no more memory than one that sends a short one.
+func TestAnnouncedLengthCostsNothing(t *testing.T) {
+	const length = 64 << 20
+	announce := []byte{0x82, 0xff, 0, 0, 0, 0, length >> 24, 0, 0, 0, 1, 2, 3, 4, 'x'}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if messages, err := hear(new(Shared), [][]byte{announce}, 2*length, false, true); err != io.EOF || len(messages) > 0 {
+		t.Errorf("read %d messages, and then: %v", len(messages), err)
+	}
+	runtime.ReadMemStats(&after)
+	if used := after.TotalAlloc - before.TotalAlloc; used > 1<<20 {
+		t.Errorf("%d bytes were allocated", used)
+	}
+}
+
+// A mask is removed in the same way however the payload is cut into pieces.
+func TestUnmask(t *testing.T) {
+	const mask = 0x44332211
+	want := bytes.Repeat([]byte{0x11, 0x22, 0x33, 0x44}, 10)
+	for i := range want {
+		for j := range want[i:] {
+			got := make([]byte, len(want))
+			rest := unmask(got[:i], mask)
+			rest = unmask(got[i:i+j], rest)
+			unmask(got[i+j:], rest)
+			if !bytes.Equal(got, want) {
+				t.Fatalf("in pieces of %d, %d and %d bytes: %x", i, j, len(want)-i-j, got)
+			}
+		}
+	}
+}
+
+// Only the codes that a client may send are accepted from it.
+func TestCloseCodes(t *testing.T) {
+	for code := range 1 << 16 {
+		payload := []byte{byte(code >> 8), byte(code)}
+		want := testutil.Judge(masked(testutil.Close, string(payload)), 200, false)
+		var broken *Violation
+		if err := closedBy(payload); errors.As(err, &broken) != (want.Code != 0) {
+			t.Errorf("code %d: %v, want %+v", code, err, want)
+		}
 	}
 }
