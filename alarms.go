@@ -14,10 +14,10 @@ import (
 type alarms struct {
 	start time.Time
 
-	mu      sync.Mutex // guards what follows, and alarm in every timers; not held while one is woken, which may write
-	queue   alarmQueue
-	timer   *time.Timer // set for the first of the queue; nil before the first alarm
-	running bool        // run is, and will look at the queue before it ends
+	mu    sync.Mutex // guards what follows, and alarm in every timers; not held while timers are woken, which may write
+	queue alarmQueue
+	timer *time.Timer // calls run; nil before the first alarm
+	runs  int         // how often run has been called: only the latest call goes on
 }
 
 // alarm is when the timers that it is in are to be woken.
@@ -25,6 +25,15 @@ type alarm struct {
 	at    time.Duration // since alarms.start
 	index int           // in the queue, from 1; 0: not in it
 }
+
+const (
+	// alarmBatch is the number of alarms after which other goroutines get their turn: a ping is a system call, and ten
+	// thousand can be due at once.
+	alarmBatch = 16
+	// alarmPatience is how long one connection may hold up the alarms that are due at the same time. Pings do not block, but
+	// no connection should depend on that for another.
+	alarmPatience = 10 * time.Millisecond
+)
 
 func newAlarms() *alarms { return &alarms{start: time.Now()} }
 
@@ -34,7 +43,7 @@ func (a *alarms) set(t *timers, wait time.Duration) {
 	defer a.mu.Unlock()
 	at := time.Since(a.start)
 	if wait > math.MaxInt64-at {
-		a.remove(t)
+		a.removeLocked(t)
 		return
 	}
 	t.alarm.at = at + wait
@@ -44,7 +53,7 @@ func (a *alarms) set(t *timers, wait time.Duration) {
 		heap.Fix(&a.queue, t.alarm.index-1)
 	}
 	if a.queue[0] == t {
-		a.setTimer(wait)
+		a.setTimerLocked(wait)
 	}
 }
 
@@ -52,47 +61,46 @@ func (a *alarms) set(t *timers, wait time.Duration) {
 func (a *alarms) drop(t *timers) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.remove(t)
+	a.removeLocked(t)
 }
 
-// remove is drop; mu is held.
-func (a *alarms) remove(t *timers) {
+func (a *alarms) removeLocked(t *timers) {
 	if t.alarm.index == 0 {
 		return
 	}
 	heap.Remove(&a.queue, t.alarm.index-1)
-	if len(a.queue) == 0 && a.timer != nil {
+	if len(a.queue) == 0 {
 		a.timer.Stop()
 	}
 }
 
-// setTimer has run called after wait; mu is held.
-func (a *alarms) setTimer(wait time.Duration) {
-	switch {
-	case a.running:
-	case a.timer == nil:
+// setTimerLocked has run called after wait.
+func (a *alarms) setTimerLocked(wait time.Duration) {
+	if a.timer == nil {
 		a.timer = time.AfterFunc(wait, a.run)
-	default:
+	} else {
 		a.timer.Reset(wait)
 	}
 }
 
-// run wakes everyone whose time has come.
+// run wakes all timers whose time has come. While it does, the time.Timer stays set: if one of them holds it up, another call
+// takes over, and this one ends when it can.
 func (a *alarms) run() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.running { // the timer was set anew while the one before was being served
-		return
-	}
-	a.running = true
-	for n := 1; len(a.queue) > 0; n++ {
+	a.runs++
+	for run, n := a.runs, 1; run == a.runs && len(a.queue) > 0; n++ {
 		t := a.queue[0]
-		if wait := t.alarm.at - time.Since(a.start); wait > 0 {
-			a.running = false
-			a.setTimer(wait)
+		if wait := a.waitLocked(); wait > 0 {
+			a.setTimerLocked(wait)
 			return
 		}
 		heap.Pop(&a.queue)
+		if len(a.queue) > 0 {
+			a.setTimerLocked(max(a.waitLocked(), alarmPatience))
+		} else {
+			a.timer.Stop()
+		}
 		a.mu.Unlock()
 		t.fire()
 		if n%alarmBatch == 0 {
@@ -100,11 +108,10 @@ func (a *alarms) run() {
 		}
 		a.mu.Lock()
 	}
-	a.running = false
 }
 
-// alarmBatch is after how many alarms others get their turn: a ping is a system call, and ten thousand can be due at once.
-const alarmBatch = 16
+// waitLocked returns how long it is until the first alarm.
+func (a *alarms) waitLocked() time.Duration { return a.queue[0].alarm.at - time.Since(a.start) }
 
 // alarmQueue is a heap of timers by the time of their alarm.
 type alarmQueue []*timers

@@ -221,7 +221,7 @@ func TestAlarmOncePerPing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const interval, after = 30 * time.Second, 20 * time.Millisecond
 		c := &answering{connection: connection{start: time.Now()}, after: after}
-		c.begin(newAlarms(), interval, 40*time.Second, c)
+		c.timers.start(newAlarms(), interval, 40*time.Second, c)
 		const rounds = 1000
 		c.wait(rounds*(interval+after) + time.Second)
 		c.stop()

@@ -25,7 +25,7 @@ type life struct {
 // begin is the first goroutine's.
 func (l *life) begin() {
 	defer l.goOn()
-	l.timers.begin(l.worker.alarms, l.opts.PingInterval, l.opts.IdleTimeout, l)
+	l.timers.start(l.worker.alarms, l.opts.PingInterval, l.opts.IdleTimeout, l)
 	l.shared.log.Debug("wspush: connected", "conn", l.String(), "remote", l.remoteAddr, "path", l.path)
 	l.shared.count.accepted.Add(1)
 	l.open()
@@ -151,7 +151,7 @@ func (l *life) readMessage() {
 func (l *life) call(name string, callback func()) (ok bool) {
 	l.calling.Store(true)
 	l.worker.roster.change()
-	l.timers.hold()
+	l.timers.pause()
 	defer func() {
 		if !ok {
 			err := fmt.Errorf("%s did not return: runtime.Goexit", name)
@@ -161,7 +161,7 @@ func (l *life) call(name string, callback func()) (ok bool) {
 			}
 			l.end(&CloseError{Cause: CauseCallback, Code: codeInternal, Reason: reasonInternal, Err: err})
 		}
-		l.timers.release()
+		l.timers.resume()
 		l.calling.Store(false)
 		l.worker.roster.change()
 	}()

@@ -6,18 +6,20 @@ import (
 	"time"
 )
 
-// timed is a connection as the timers see it. Neither ping nor expire may wait, or call the timers.
+// timed is a connection as the timers see it.
 type timed interface {
-	// stamps tells what the timers judge by, all on one scale: the time now, when the last byte came in, and when the last
-	// message went out.
+	// stamps returns what the timers judge by, all on one scale: the time now, when the last byte came in, and when the last
+	// message went out. It is called with a lock held, and must not wait.
 	stamps() (now, received, sent time.Duration)
+	// ping and expire are called with no lock held.
 	ping()
 	expire(*CloseError)
 }
 
-// timers pings a silent connection and ends a dead one. Activity only moves a stamp; the alarm looks at the stamps when the
+// timers pings a silent connection and ends a dead one. Activity only moves a stamp: the alarm looks at the stamps when the
 // earliest thing that could be due would be, and is set anew.
 type timers struct {
+	// Set once by start, then read without a lock.
 	pingInterval time.Duration // negative: off
 	idleTimeout  time.Duration // negative: off
 	alarms       *alarms
@@ -27,79 +29,96 @@ type timers struct {
 
 	mu       sync.Mutex    // guards what follows; alarms.mu may be locked within
 	since    time.Duration // the last activity, from which pings are counted
-	pings    int64         // how many have come due since then
-	lastPing time.Duration // when the last one was; negative before the first
-	held     time.Duration // since when a callback has held up reading; negative: none does
-	excused  time.Duration // how long callbacks have held up reading since the last byte came in
+	pings    int64         // how many pings have come due since then
+	lastPing time.Duration // when the last ping came due; negative before the first
+	paused   time.Duration // since when a callback has kept the connection from being read; negative: none does
+	excused  time.Duration // how long callbacks have kept it from being read since the last byte came in
 	excuses  time.Duration // which last byte that was
 	running  bool
 }
 
-// begin starts the timers of c; stop ends them.
-func (t *timers) begin(a *alarms, pingInterval, idleTimeout time.Duration, c timed) {
+// start starts the timers of c; stop ends them.
+func (t *timers) start(a *alarms, pingInterval, idleTimeout time.Duration, c timed) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.alarms, t.pingInterval, t.idleTimeout, t.timed = a, pingInterval, idleTimeout, c
-	t.lastPing, t.held = -1, -1
+	t.lastPing, t.paused = -1, -1
 	t.running = true
-	t.set()
+	t.mu.Unlock()
+	t.fire()
 }
 
-// stop ends the timers, and waits for what they are just doing.
+// stop ends the timers. It does not wait for a ping that is just being sent: the connection may be what holds that up.
 func (t *timers) stop() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.halt()
+	t.stopLocked()
 }
 
-// halt is stop; mu is held.
-func (t *timers) halt() {
+func (t *timers) stopLocked() {
 	t.running = false
 	t.alarms.drop(t)
 }
 
-// hold says that a callback of the application keeps the connection from being read, until release: the silence is ours.
-func (t *timers) hold() {
+// pause says that a callback of the application keeps the connection from being read, until resume: the client is not to blame
+// for this silence.
+func (t *timers) pause() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.held, _, _ = t.timed.stamps()
+	t.paused, _, _ = t.timed.stamps()
 }
 
-func (t *timers) release() {
+func (t *timers) resume() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now, received, _ := t.timed.stamps()
-	t.excuse(received)
-	t.excused += now - t.held
-	t.held = -1
+	t.forgetExcusesLocked(received)
+	t.excused += now - t.paused
+	t.paused = -1
 }
 
-// excuse forgets the excuses for a silence that is over; mu is held.
-func (t *timers) excuse(received time.Duration) {
+// forgetExcusesLocked forgets the excuses for a silence that is over.
+func (t *timers) forgetExcusesLocked(received time.Duration) {
 	if t.excuses != received {
 		t.excuses, t.excused = received, 0
 	}
 }
 
-// fire does what is due, and sets the alarm for what will be. It may be called early: when a ping has been answered, so that
-// the next alarm is one of which something can come.
+// fire does what is due, and sets the alarm for what comes next. It may be called early: when a ping has been answered, so that
+// the next alarm is one that has something to do.
 func (t *timers) fire() {
+	switch do := t.decide(); {
+	case do.end != nil:
+		t.timed.expire(do.end)
+	case do.ping:
+		t.timed.ping()
+	}
+}
+
+// due is what the timers have to do about a connection now.
+type due struct {
+	ping bool
+	end  *CloseError   // nil if the connection is to go on
+	wait time.Duration // how long nothing else can be due, if it is to go on
+}
+
+// decide returns what is due, and sets the alarm for what comes next, or stops the timers if the connection is to end.
+func (t *timers) decide() due {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.running {
-		t.set()
+	if !t.running {
+		return due{}
 	}
+	do := t.judgeLocked()
+	if do.end != nil {
+		t.stopLocked()
+	} else {
+		t.alarms.set(t, do.wait)
+	}
+	return do
 }
 
-// set is fire; mu is held.
-func (t *timers) set() {
-	if wait := t.next(); wait > 0 {
-		t.alarms.set(t, wait)
-	}
-}
-
-// next does what is due now, and returns how long nothing else can be; 0 when the connection has been ended. mu is held.
-func (t *timers) next() time.Duration {
+// judgeLocked looks at the stamps, and returns what is due.
+func (t *timers) judgeLocked() due {
 	now, received, sent := t.timed.stamps()
 	activity := max(received, sent)
 	if activity != t.since {
@@ -109,12 +128,12 @@ func (t *timers) next() time.Duration {
 	wait := time.Duration(math.MaxInt64)
 	if t.idleTimeout >= 0 {
 		if idle >= t.idleTimeout {
-			return t.finish(CauseIdle, "idle timeout")
+			return expired(CauseIdle, "idle timeout")
 		}
 		wait = t.idleTimeout - idle
 	}
 	if t.pingInterval < 0 {
-		return wait
+		return due{wait: wait}
 	}
 
 	ping := false
@@ -124,12 +143,12 @@ func (t *timers) next() time.Duration {
 	}
 	wait = min(wait, time.Duration(t.pings+1)*t.pingInterval-idle)
 
-	// Sending counts as activity, and can go on for long after the peer has died: only what it sends proves it alive.
+	// Sending counts as activity, and can go on long after the client has died. Only what the client sends proves it alive.
 	if t.idleTimeout >= 0 {
-		over := t.silence(now, received) - t.idleTimeout
+		over := t.silenceLocked(now, received) - t.idleTimeout
 		switch {
 		case over >= t.idleTimeout:
-			return t.finish(CauseNoAnswer, "no answer")
+			return expired(CauseNoAnswer, "no answer")
 		case over >= 0:
 			ping = ping || t.lastPing <= received
 			wait = min(wait, t.idleTimeout-over)
@@ -139,24 +158,20 @@ func (t *timers) next() time.Duration {
 	}
 	if ping {
 		t.lastPing = now
-		t.timed.ping()
 	}
-	return wait
+	return due{ping: ping, wait: wait}
 }
 
-// finish ends the connection; mu is held.
-func (t *timers) finish(cause Cause, reason string) time.Duration {
-	t.halt()
-	t.timed.expire(&CloseError{Cause: cause, Code: codeGoingAway, Reason: reason})
-	return 0
+func expired(cause Cause, reason string) due {
+	return due{end: &CloseError{Cause: cause, Code: codeGoingAway, Reason: reason}}
 }
 
-// silence is how long nothing has come in although the connection was being read; mu is held.
-func (t *timers) silence(now, received time.Duration) time.Duration {
-	t.excuse(received)
+// silenceLocked returns for how long nothing has come in while the connection was being read.
+func (t *timers) silenceLocked(now, received time.Duration) time.Duration {
+	t.forgetExcusesLocked(received)
 	silence := now - received - t.excused
-	if t.held >= 0 {
-		silence -= now - t.held
+	if t.paused >= 0 {
+		silence -= now - t.paused
 	}
 	return silence
 }

@@ -21,7 +21,7 @@ type connection struct {
 
 func startConnection(ping, idle time.Duration) *connection {
 	c := &connection{start: time.Now()}
-	c.begin(newAlarms(), ping, idle, c)
+	c.timers.start(newAlarms(), ping, idle, c)
 	return c
 }
 
@@ -111,23 +111,23 @@ func TestTimers(t *testing.T) {
 		{"a callback that holds up reading stops that clock", 2 * time.Second, 10 * time.Second,
 			func(c *connection) {
 				every(time.Second, 5*time.Second, (*connection).send)(c)
-				c.hold()
+				c.pause()
 				every(time.Second, 55*time.Second, (*connection).send)(c)
-				c.release()
+				c.resume()
 				every(time.Second, 80*time.Second, (*connection).send)(c)
 			},
 			[]string{"1m0s ping", "1m10s 1001 no answer"}},
 		{"and a byte ends the excuse", 2 * time.Second, 10 * time.Second,
 			func(c *connection) {
-				c.hold()
+				c.pause()
 				every(time.Second, 50*time.Second, (*connection).send)(c)
-				c.release()
+				c.resume()
 				c.receive()
 				every(time.Second, 80*time.Second, (*connection).send)(c)
 			},
 			[]string{"1m0s ping", "1m10s 1001 no answer"}},
 		{"it does not stop the idle clock", time.Second, 3 * time.Second,
-			func(c *connection) { c.hold(); c.wait(time.Minute) },
+			func(c *connection) { c.pause(); c.wait(time.Minute) },
 			[]string{"1s ping", "2s ping", "3s 1001 idle timeout"}},
 		{"no pings, no dead-peer rule", -1, 10 * time.Second,
 			func(c *connection) {
@@ -165,7 +165,7 @@ func brief(events []string) []string {
 	return events
 }
 
-// Nothing happens after stop, and it waits for what is happening.
+// Nothing becomes due after stop.
 func TestTimersStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := startConnection(time.Second, 3*time.Second)
@@ -214,7 +214,7 @@ func BenchmarkTimers(b *testing.B) {
 			a, u := newAlarms(), unmoved{time.Now()}
 			all := make([]timers, n)
 			for i := range all {
-				all[i].begin(a, time.Hour, 2*time.Hour, u)
+				all[i].start(a, time.Hour, 2*time.Hour, u)
 			}
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
@@ -225,4 +225,52 @@ func BenchmarkTimers(b *testing.B) {
 			}
 		})
 	}
+}
+
+// blocking is a connection whose pings block until proceed is closed, as if the network took no more.
+type blocking struct {
+	*connection
+	proceed chan struct{}
+	blocked atomic.Int64 // pings
+}
+
+func (b *blocking) ping() {
+	b.blocked.Add(1)
+	<-b.proceed
+}
+
+func startBlocking(a *alarms, ping, idle time.Duration) *blocking {
+	b := &blocking{connection: &connection{start: time.Now()}, proceed: make(chan struct{})}
+	b.timers.start(a, ping, idle, b)
+	return b
+}
+
+// A ping is sent with no lock held: one that blocks holds up neither the timers of other connections, nor the end of its own,
+// whether that is due or stop has been called.
+func TestPingBlocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAlarms()
+		first := startBlocking(a, time.Second, 4*time.Second)
+		second := startBlocking(a, time.Second, time.Hour)
+		defer close(first.proceed)
+		defer close(second.proceed)
+		first.wait(500 * time.Millisecond)
+		other := &connection{start: time.Now()}
+		other.timers.start(a, time.Second, 3500*time.Millisecond, other)
+		other.wait(500*time.Millisecond + alarmPatience) // the second is due at the same time as the first
+		if first.blocked.Load() != 1 || second.blocked.Load() != 1 {
+			t.Fatalf("%d and %d pings block, want 1 each", first.blocked.Load(), second.blocked.Load())
+		}
+		second.stop()
+		other.wait(time.Minute)
+		if want := []string{"1s ping", "2s ping", "3s ping", "3.5s 1001 idle timeout"}; !slices.Equal(other.events, want) {
+			t.Errorf("the other connection: got %v, want %v", other.events, want)
+		}
+		if want := []string{"4s 1001 idle timeout"}; !slices.Equal(first.events, want) {
+			t.Errorf("the connection whose pings block: got %v, want %v", first.events, want)
+		}
+		if n := second.blocked.Load(); n != 1 {
+			t.Errorf("%d pings after stop", n-1)
+		}
+	})
 }

@@ -25,28 +25,28 @@ type Options struct {
 	MaxPending     int           // in bytes; negative: no limit
 	WriteTimeout   time.Duration // for each write of at most 16 KiB; negative: none
 
-	// Admit is asked when nothing else is left that could refuse the handshake; its error is returned as it is.
+	// Admit is called last, when nothing else can refuse the handshake any more. Accept returns its error as it is.
 	Admit func() error
 	// Owner is told what happens to the socket afterwards.
 	Owner Owner
 }
 
-// ErrNotHijacked is the failure of a server, or of a middleware, to hand the connection over, when the handshake has been answered
-// with 101: nothing else can be said on the connection any more.
+// ErrNotHijacked means that the server, or a middleware, failed to hand the connection over after the handshake was answered with
+// 101. Nothing else can be said on the connection.
 var ErrNotHijacked = errors.New("hijacking the connection")
 
-// HandshakeError is a handshake that was refused. Nothing has been written: the caller answers.
+// HandshakeError is a refused handshake. Nothing has been written: the caller answers.
 type HandshakeError struct {
 	Status int
-	Header http.Header // to be sent along
+	Header http.Header // to be sent with the answer
 	Detail string
 }
 
 func (e *HandshakeError) Error() string { return e.Detail }
 
-// Accept does the server's half of the opening handshake (RFC 6455 section 4.2). On success the connection is hijacked,
-// and the handler may return; messages are taken after Hold. If the error is a *HandshakeError or Admit's own, nothing has
-// been written to w; otherwise the server could not hand over the connection.
+// Accept does the server's half of the opening handshake (RFC 6455 section 4.2). On success the connection is hijacked, and the
+// handler may return; messages are accepted after Hold. If the error is a *HandshakeError or Admit's own, nothing has been
+// written to w. Otherwise the server could not hand the connection over.
 func Accept(w http.ResponseWriter, r *http.Request, opts Options) (*Socket, error) {
 	s := &Socket{
 		shared:       opts.Shared,
@@ -54,18 +54,17 @@ func Accept(w http.ResponseWriter, r *http.Request, opts Options) (*Socket, erro
 		owner:        opts.Owner,
 		writeTimeout: opts.WriteTimeout,
 		readLimit:    opts.ReadLimit,
-		unopened:     true,
 		queue:        queue{max: opts.MaxPending, all: &opts.Shared.pending},
 	}
-	// A pong that answers nothing (RFC 6455 section 5.5.3) may say any number, but not this one.
+	// A pong that answers no ping (RFC 6455 section 5.5.3) may contain any number, but nobody can guess this one.
 	s.pings = rand.Uint64N(math.MaxInt64)
 	s.answered = s.pings
 	mode := websocket.CompressionDisabled
 	if opts.Compression {
 		mode = websocket.CompressionNoContextTakeover
 	}
-	up := &upgrader{real: w, request: r, header: http.Header{}, socket: s, reader: &reader{socket: s}, admit: opts.Admit}
-	err := up.reader.accept(up, r, websocket.AcceptOptions{
+	up := &upgrader{real: w, request: r, header: http.Header{}, socket: s, admit: opts.Admit}
+	_, err := websocket.Accept(up, r, &websocket.AcceptOptions{
 		OriginPatterns:  opts.OriginPatterns,
 		Subprotocols:    opts.Subprotocols,
 		CompressionMode: mode,
@@ -73,18 +72,15 @@ func Accept(w http.ResponseWriter, r *http.Request, opts Options) (*Socket, erro
 	switch {
 	case up.refused != nil:
 		return nil, up.refused
-	case err != nil:
+	case s.conn == nil:
 		return nil, up.refusal(err)
 	}
-	s.subprotocol = up.reader.ws.Subprotocol()
-	s.compress = up.header.Get("Sec-WebSocket-Extensions") != ""
-	s.shared.takeBack(up.reader)
 	return s, nil
 }
 
-// upgrader is the http.ResponseWriter that coder/websocket sees. It keeps a refusal from being written, so that the caller
-// can answer in its own form, and asks Admit at the last moment: after all checks, before the answer that cannot be taken
-// back.
+// upgrader is the http.ResponseWriter that coder/websocket sees. It keeps a refusal from being written, so that the caller can
+// answer in its own form. When coder/websocket finds nothing wrong with the handshake, upgrader takes over: it calls Admit
+// before the answer that cannot be taken back, and keeps the connection.
 type upgrader struct {
 	real    http.ResponseWriter
 	request *http.Request
@@ -92,10 +88,12 @@ type upgrader struct {
 	status  int
 	body    bytes.Buffer
 	socket  *Socket
-	reader  *reader
 	admit   func() error
 	refused error
 }
+
+// errTakenOver is why coder/websocket gets no connection.
+var errTakenOver = errors.New("the connection is taken over")
 
 func (u *upgrader) Header() http.Header { return u.header }
 
@@ -103,14 +101,16 @@ func (u *upgrader) WriteHeader(status int) { u.status = status }
 
 func (u *upgrader) Write(p []byte) (int, error) { return u.body.Write(p) }
 
-// Hijack is called when the handshake is found to be right. The error that it returns is not seen by anyone.
+// Hijack is called when coder/websocket finds nothing wrong with the handshake. It always returns an error, so that
+// coder/websocket does not make a Conn, which would want to read and write itself.
 func (u *upgrader) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if u.refused = u.hijack(); u.refused != nil {
 		return nil, nil, u.refused
 	}
-	return u.reader.handOver()
+	return nil, nil, errTakenOver
 }
 
+// hijack answers the handshake and gives the connection to the socket.
 func (u *upgrader) hijack() error {
 	inner, ok := hijacker(u.real)
 	if !ok {
@@ -126,9 +126,6 @@ func (u *upgrader) hijack() error {
 		}
 	}
 	for name, values := range u.header {
-		for i := range values {
-			values[i] = strings.Clone(values[i]) // of the subprotocol, which is kept, and the header that it stood in is not to be
-		}
 		u.real.Header()[name] = values
 	}
 	u.real.WriteHeader(u.status)
@@ -144,32 +141,35 @@ func (u *upgrader) hijack() error {
 	s.start = time.Now()
 	s.conn = conn
 	s.raw = newDirect(conn)
-	// The server's buffers are 8 KiB; what it has read ahead is kept, and they go.
+	// A clone does not keep the header of the request in memory.
+	s.subprotocol = strings.Clone(u.header.Get("Sec-WebSocket-Protocol"))
+	s.compress = u.header.Get("Sec-WebSocket-Extensions") != ""
+	// The server's buffers are 8 KiB: keep what it has read ahead, and let them go.
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
-	s.input.bytes = bytes.Clone(early)
+	s.in.ahead = bytes.Clone(early)
 	s.traffic.in.Add(uint64(len(early)))
 	return nil
 }
 
-// check refuses what coder/websocket lets pass.
+// check refuses what coder/websocket accepts.
 func (u *upgrader) check() error {
 	wrong := func(detail string) error {
 		return &HandshakeError{Status: http.StatusBadRequest, Header: http.Header{"Sec-Websocket-Version": {"13"}}, Detail: detail}
 	}
-	// Whoever comes before us may have looked at another of several (RFC 6455 section 11.3.5, RFC 6454 section 7.3).
+	// A proxy or a middleware may have judged the request by another of them (RFC 6455 section 11.3.5, RFC 6454 section 7.3).
 	for _, name := range []string{"Sec-WebSocket-Version", "Origin"} {
 		if len(u.request.Header.Values(name)) > 1 {
 			return wrong("WebSocket protocol violation: multiple " + name + " headers")
 		}
 	}
-	// Frames begin behind the request (RFC 9110 section 7.8), and a body would be read as frames.
+	// Frames follow the request (RFC 9110 section 7.8), so a body would be read as frames.
 	if u.request.ContentLength != 0 {
 		return wrong("WebSocket protocol violation: the handshake has a body")
 	}
 	return nil
 }
 
-// refusal turns what coder/websocket wanted to answer into an error.
+// refusal makes an error of the answer that coder/websocket wanted to give.
 func (u *upgrader) refusal(err error) error {
 	detail := strings.TrimSpace(u.body.String())
 	if detail == "" {

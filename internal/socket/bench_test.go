@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// One message on its way through the queue: its frame made, copied to be written, and accounted for.
+// One message on its way through the queue: it is framed, copied for the write, and accounted for.
 func BenchmarkFrame(b *testing.B) {
 	for _, size := range []int{100, 1000, 16_000} {
 		b.Run(fmt.Sprintf("bytes=%d", size), func(b *testing.B) {
@@ -17,7 +17,7 @@ func BenchmarkFrame(b *testing.B) {
 					b.Fatal(err)
 				}
 				s.queue.add(m)
-				if s.queue.wrote(len(s.queue.fill(buf, 1)), 0, s.traffic); !m.done {
+				if s.queue.wrote(attempt{n: len(s.queue.fill(buf, 1))}, s.traffic); !m.done {
 					b.Fatal("not all of it")
 				}
 			}

@@ -8,131 +8,135 @@ import (
 	"time"
 )
 
-// Linger is how long the connection outlives the close frame, whatever the peer does. What a slow one has not taken by then
-// is left to the kernel, rather than dropped: it includes the close frame, and messages that have been reported as written.
+// Linger is how long the connection outlives the close frame, whatever the client does. What a slow client has not taken by
+// then is left to the kernel, rather than dropped: it includes the close frame, and messages that were reported as written.
 const Linger = 2 * time.Second
 
 // defaultCloseTimeout bounds the writing of a close frame where writes are not bounded: a closed socket must be released.
 const defaultCloseTimeout = 10 * time.Second
 
-// Close queues the close frame and returns. The message under way is finished first; those that wait behind it are
-// withdrawn with ErrClosed. A message that is to be confirmed still gets its ping. All of that may take WriteTimeout, and
-// the connection then lasts at most Linger. Code 1005 sends a frame without a code. Only the first call has an effect.
+// Close queues the close frame and returns. The message under way is finished first; those behind it are withdrawn with
+// ErrClosed. A message that is to be confirmed still gets its ping. All of that may take WriteTimeout, and the connection then
+// lasts Linger at most. Code 1005 sends a frame without a code. Only the first call has an effect.
 func (s *Socket) Close(code int, reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing {
+	if s.phase >= phaseClosing {
 		return
 	}
-	s.closing = true
-	s.sortOut()
-	s.confirmLast()
+	s.phase = phaseClosing
+	s.queue.drop(func(m *Message) error {
+		if m.control || m.begun() {
+			return nil
+		}
+		return ErrClosed
+	})
+	s.lastPingLocked()
 	s.closeFrame = controlFrame(opClose, closePayload(code, reason))
 	s.queue.add(s.closeFrame)
 	timeout := s.writeTimeout
 	if timeout <= 0 {
 		timeout = defaultCloseTimeout
 	}
-	s.setTimer(timeout, s.Reset)
-	s.writeSoon()
+	s.setTimerLocked(timeout, s.Reset)
+	s.flushSoonLocked()
 }
 
-// Cut ends the connection at once, with nothing said to the client. Who is writing
-// finds out, and settles what waits. What the kernel has taken already may still arrive.
+// Cut ends the connection at once, and says nothing to the client. A goroutine that is writing finds out, and settles what
+// waits. What the kernel has already taken may still arrive.
 func (s *Socket) Cut() {
 	s.refuse()
 	s.closeConn()
 }
 
-// Reset is Cut for a peer that does not read: it is not to cost the kernel's memory any longer, either.
+// Reset is Cut for a client that does not read: it also frees the kernel's memory at once.
 func (s *Socket) Reset() {
 	s.refuse()
 	s.dropUnsent()
 	s.closeConn()
 }
 
-// refuse takes no message any more.
+// refuse accepts no message from here on.
 func (s *Socket) refuse() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closing, s.isCut = true, true
-	s.deafen()
-	if !s.turn {
-		s.setOver()
+	s.phase = max(s.phase, phaseCut)
+	s.ignorePongsLocked()
+	if s.turn == turnFree {
+		s.setOverLocked()
 	}
 }
 
-// giveUp ends the wait for the peer: it has had its time.
+// giveUp ends the wait for the client's close frame.
 func (s *Socket) giveUp() {
 	s.mu.Lock()
-	s.deafen() // also when a callback keeps Read from hearing of it
+	s.ignorePongsLocked() // a callback may keep Read from finding out
 	s.mu.Unlock()
 	s.closeConn()
 }
 
-// closeConn closes the connection under everything. It waits for whoever is just writing to it to notice, who may need mu
-// for that: mu must not be held.
+// closeConn closes the connection under everything. It waits until a goroutine that is writing has noticed, which may need mu
+// for that: the caller must not hold mu.
 func (s *Socket) closeConn() { _ = plainConn(s.conn).Close() }
 
-// dropUnsent has closeConn reset the connection rather than send what the kernel still holds.
+// dropUnsent makes closeConn reset the connection rather than send what the kernel still holds.
 func (s *Socket) dropUnsent() {
 	if tcp, ok := plainConn(s.conn).(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
 	}
 }
 
-// fail settles what waits because a write has failed: what has begun with ErrBroken, everything else with ErrClosed. Only
-// who has the write turn may call it, with mu held, and must then call broken without it.
-func (s *Socket) fail() (first bool) {
-	first = !s.closing
-	s.closing = true
+// failLocked settles what waits because a write has failed: what has begun with ErrBroken, everything else with ErrClosed. The
+// caller has the turn, and must then call broken without holding mu.
+func (s *Socket) failLocked() (first bool) {
+	first = s.phase < phaseClosing
 	s.queue.drop(func(m *Message) error {
-		if m.started() {
+		if m.begun() {
 			return ErrBroken
 		}
 		return ErrClosed
 	})
 	s.ping, s.pong = nil, nil
-	s.deafen()
-	s.setOver()
+	s.ignorePongsLocked()
+	s.setOverLocked()
 	return first
 }
 
-// broken ends the connection that has failed, and says why unless it was ending anyway.
+// broken ends the connection after a failed write, and tells the owner unless the connection was ending anyway.
 func (s *Socket) broken(err error, first bool) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = ErrTimeout
 	}
-	s.dropUnsent() // while it is open: who hears of the failure will close it
+	s.dropUnsent() // before the owner closes it
 	if first {
-		s.owner.Failed(err) // before Read fails for a reason that is only the consequence
+		s.owner.Failed(err) // before Read fails as a consequence
 	}
 	s.closeConn()
 }
 
-// closeWritten starts the wait for the peer's half of the closing handshake; mu is held.
-func (s *Socket) closeWritten() {
-	if s.setOver() {
-		s.setTimer(Linger, s.giveUp)
+// closeWrittenLocked starts the wait for the client's half of the closing handshake.
+func (s *Socket) closeWrittenLocked() {
+	if s.setOverLocked() {
+		s.setTimerLocked(Linger, s.giveUp)
 	}
 }
 
-// setOver says that the close frame is written or never will be, and that no other write will begin; mu is held.
-func (s *Socket) setOver() bool {
-	if s.isOver {
+// setOverLocked begins phaseOver, unless it has begun before.
+func (s *Socket) setOverLocked() (first bool) {
+	if s.phase == phaseOver {
 		return false
 	}
-	s.isOver = true
+	s.phase = phaseOver
 	if s.over != nil {
 		close(s.over)
 	}
 	return true
 }
 
-// awaitOver waits until the close frame is written or never will be, and no other write will begin.
-func (s *Socket) awaitOver() {
+// waitUntilOver waits until phaseOver begins.
+func (s *Socket) waitUntilOver() {
 	s.mu.Lock()
-	if s.isOver {
+	if s.phase == phaseOver {
 		s.mu.Unlock()
 		return
 	}
@@ -141,9 +145,9 @@ func (s *Socket) awaitOver() {
 	<-s.over
 }
 
-// setTimer has f run after d, in place of what the timer would have done; mu is held.
-func (s *Socket) setTimer(d time.Duration, f func()) {
-	s.stopTimer()
+// setTimerLocked has f called after d, in place of what the timer would have done.
+func (s *Socket) setTimerLocked(d time.Duration, f func()) {
+	s.stopTimerLocked()
 	s.running.Add(1)
 	s.timer = time.AfterFunc(d, func() {
 		defer s.running.Done()
@@ -151,34 +155,34 @@ func (s *Socket) setTimer(d time.Duration, f func()) {
 	})
 }
 
-// stopTimer stops the timer, or leaves what is running already to running; mu is held.
-func (s *Socket) stopTimer() {
+// stopTimerLocked stops the timer. What it has already begun goes on; running waits for that.
+func (s *Socket) stopTimerLocked() {
 	if s.timer != nil && s.timer.Stop() {
 		s.running.Done()
 	}
 	s.timer = nil
 }
 
-// Finish releases everything, after Read has returned an error and either Close or Cut was called. It takes at most
-// WriteTimeout and Linger together.
+// Finish releases everything, after Read has returned an error and Close or Cut has been called. It takes WriteTimeout plus Linger
+// at most.
 func (s *Socket) Finish() {
-	if s.ended == endLost {
+	if s.in.ended == endLost {
 		s.Cut()
 	}
-	s.awaitOver()
-	if s.ended == endViolation {
+	s.waitUntilOver()
+	if s.in.ended == endViolation {
 		s.drain()
 	}
-	// Over TLS this waits for a peer that does not read; the timer is still there to end that.
+	// Over TLS this waits for a client that does not read; the timer is still set, and ends that.
 	_ = s.conn.Close()
 	s.mu.Lock()
-	s.stopTimer()
+	s.stopTimerLocked()
 	s.mu.Unlock()
 	s.running.Wait()
 }
 
-// drain reads on after a close frame that answers a violation, until the peer has closed, too: to close with bytes unread
-// would reset the connection, and the peer might never see the close frame. The timer bounds it.
+// drain reads on after a close frame that answers a violation, until the client closes, too. To close with bytes unread would
+// reset the connection, and the client might never see the close frame. The timer bounds the wait.
 func (s *Socket) drain() {
 	if half, ok := s.conn.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
@@ -187,7 +191,7 @@ func (s *Socket) drain() {
 	_, _ = io.Copy(io.Discard, s.conn)
 }
 
-// plainConn is the connection under TLS, whose Close does not wait to say goodbye.
+// plainConn is the connection under TLS. Its Close does not wait for TLS to say goodbye.
 func plainConn(conn net.Conn) net.Conn {
 	for {
 		c, ok := conn.(interface{ NetConn() net.Conn })

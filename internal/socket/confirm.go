@@ -1,96 +1,70 @@
 package socket
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
-// A message is confirmed by a ping that goes out after it: frames arrive in order (RFC 6455 section 5.4), so whoever answers
-// the ping has read everything before it. One pong confirms all messages that went out before its ping, and the next ping
-// waits for it. So a client never has more than one number to answer, however many publishers wait.
+// A message is confirmed by a ping that goes out after it. Frames arrive in order (RFC 6455 section 5.4), so a client that
+// answers the ping has read everything before it. One pong confirms all messages that went out before its ping, and the next
+// ping waits for that pong. So a client never has more than one number to answer, however many publishers wait.
 
-// wantPing sees to it that a ping goes out after m, which has just joined the queue; mu is held.
-func (s *Socket) wantPing(m *Message) {
-	m.ping = s.pings + 1
-	s.wanted = m.ping
-	if !s.awaitsPong() {
-		s.queuePing()
+// wantPingLocked makes sure that a ping goes out after a message that has just joined the queue.
+func (s *Socket) wantPingLocked() {
+	s.pingWanted = true
+	if !s.awaitsPongLocked() {
+		s.queuePingLocked()
 	}
 }
 
-// queuePing queues the next ping, behind the first message that wants one. Those that it leaves behind want the one after
-// it. mu is held.
-func (s *Socket) queuePing() {
+// queuePingLocked queues the next ping, behind the first message that wants one. The messages behind it want the next.
+func (s *Socket) queuePingLocked() {
 	s.pings++
 	s.ping = pingFrame(s.pings)
-	if s.queue.addPing(s.ping) {
-		s.wanted = s.pings + 1
-	}
+	s.pingWanted = s.queue.addPing(s.ping)
 }
 
-// answer takes note that the client has read everything that went out before a ping of this number; mu is held.
-func (s *Socket) answer(number uint64, at time.Duration) {
+// answeredLocked records that the client has read everything that went out before the first ping with this number.
+func (s *Socket) answeredLocked(number uint64, at time.Duration) {
 	if number == s.queue.pinged {
 		s.roundTrip = at - s.pingedAt
 		s.traffic.roundTrip.Record(s.roundTrip)
 	}
 	s.answered = number
-	s.queue.takeUnconfirmed(func(m *Message) bool {
-		if m.ping > number {
-			return false
-		}
-		m.roundTrip = at - m.sent
-		m.settle(nil)
-		return true
-	})
-	if s.wanted > s.pings && !s.closing {
-		s.queuePing()
+	s.queue.settleUnconfirmed(number, at, nil)
+	if s.pingWanted && s.phase < phaseClosing {
+		s.queuePingLocked()
 	}
 }
 
-// confirmWritten does what the end of a write means for messages that are to be confirmed; mu is held. Before the write, so
-// many messages were unconfirmed, and that was the last ping that was out.
-func (s *Socket) confirmWritten(messages int, pinged uint64) {
+// confirmWrittenLocked does what the end of a write means for pings and for messages to be confirmed; pinged was the latest ping that
+// was out before the write.
+func (s *Socket) confirmWrittenLocked(pinged uint64) {
 	if s.queue.pinged > pinged {
 		s.pingedAt = s.writing
 	}
-	left := false
-	for _, m := range s.queue.unconfirmed[messages:] {
-		m.sent = s.writing
-		left = left || m.left != nil
-	}
-	if left {
-		s.queue.takeUnconfirmed(func(m *Message) bool {
-			if m.left == nil {
-				return false
-			}
-			m.settle(ErrUnconfirmed)
-			return true
-		})
-	}
-	if s.isDeaf {
-		s.deafen()
+	if s.noMorePongs {
+		s.ignorePongsLocked() // also for what has just been written
 	}
 	if early := s.early; early > 0 {
 		s.early = 0
-		if early <= s.queue.pinged {
-			s.answer(early, s.Now())
+		if early <= s.queue.pinged { // otherwise the client has guessed the number
+			s.answeredLocked(early, s.Now())
 		}
 	}
 }
 
-// confirmLast sends a last ping before a close frame, if a message wants one: while the client reads on, it can still
-// answer. mu is held.
-func (s *Socket) confirmLast() {
-	if !s.isDeaf && s.queue.wants(s.pings) {
-		s.queuePing()
+// lastPingLocked queues a last ping before a close frame, if a message wants one: a client that reads on can still answer it.
+func (s *Socket) lastPingLocked() {
+	if !s.noMorePongs && s.queue.wantsAfter(s.pings) {
+		s.queuePingLocked()
 	}
 }
 
-// deafen says that no pong will be heard any more; mu is held.
-func (s *Socket) deafen() {
-	s.isDeaf = true
-	s.queue.takeUnconfirmed(func(m *Message) bool {
-		m.settle(ErrBroken)
-		return true
-	})
+// ignorePongsLocked gives up the messages that wait for a pong, now and from here on.
+func (s *Socket) ignorePongsLocked() {
+	s.noMorePongs = true
+	s.queue.settleUnconfirmed(math.MaxUint64, s.Now(), ErrBroken)
 }
 
 // RoundTrip is how long the client took to answer the latest ping that it has answered; 0 if it has answered none.

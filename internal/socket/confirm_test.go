@@ -6,14 +6,14 @@ import (
 	"testing"
 )
 
-// Cut, and the pong to the ping before, come while the last of a message is being written, which goes well: it is settled all
-// the same.
+// Cut is called, and the pong to the previous ping is read, while the end of a message is being written, and that write succeeds:
+// the message is settled all the same.
 func TestCutWhileConfirming(t *testing.T) {
 	var s *Socket
 	s = newSocket(func(p []byte) (int, error) {
 		if strings.Contains(string(p), "second") {
 			s.refuse()             // of Cut, which is about to close the connection
-			s.gotPong([]byte("1")) // had come in already
+			s.gotPong([]byte("1")) // had already come in
 		}
 		return len(p), nil
 	})

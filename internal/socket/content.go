@@ -1,20 +1,18 @@
 package socket
 
-import "errors"
-
-// content is what a message turns out to be, inflated if it was compressed: checked, and gathered.
+// content gathers what a message contains, inflated if it was compressed, and checks it.
 type content struct {
 	text  bool
-	keep  bool  // it is wanted
+	keep  bool  // somebody wants the data
 	limit int64 // in bytes; negative: none
 
-	data  []byte // of what is wanted
+	data  []byte // nil unless keep is set
 	size  int64
 	check textCheck
 }
 
-// add takes the next bytes of the message, and judges them one by one.
-func (c *content) add(p []byte) *Violation {
+// add takes the next bytes of the message, and judges them in their order.
+func (c *content) add(p []byte) error {
 	over := false
 	if room := c.limit - c.size; c.limit >= 0 && int64(len(p)) > room {
 		p, over = p[:room], true
@@ -32,14 +30,10 @@ func (c *content) add(p []byte) *Violation {
 	return nil
 }
 
-// end judges the message, which is at its end.
-func (c *content) end() *Violation {
+// end judges the message once all of it has been added.
+func (c *content) end() error {
 	if c.text && !c.check.complete() {
 		return notUTF8("a text")
 	}
 	return nil
-}
-
-func notUTF8(what string) *Violation {
-	return &Violation{codeInvalid, "invalid UTF-8", errors.New(what + " that is not valid UTF-8")}
 }

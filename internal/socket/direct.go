@@ -5,18 +5,18 @@ import (
 	"syscall"
 )
 
-// direct writes to a connection's descriptor, past net.Conn: without waiting, and without an allocation. Whoever has the
-// write turn may use it.
+// direct writes to a connection's descriptor, past net.Conn: without waiting, and without an allocation. The goroutine that has
+// the turn owns it.
 type direct struct {
 	conn  syscall.RawConn
-	write func(fd uintptr) bool // writes p; made once, since made for each write it would be an allocation
+	write func(fd uintptr) bool // writes p; made once, because a closure for each write would be an allocation
 
 	p   []byte
 	n   int
 	err error
 }
 
-// newDirect is nil when only the connection itself can write.
+// newDirect returns nil if only the connection itself can write.
 func newDirect(conn net.Conn) *direct {
 	raw := rawConn(conn)
 	if raw == nil {
@@ -30,7 +30,7 @@ func newDirect(conn net.Conn) *direct {
 	return d
 }
 
-// tryWrite writes what the kernel takes at once, which may be nothing.
+// tryWrite writes as much as the kernel takes at once, which may be nothing.
 func (d *direct) tryWrite(p []byte) (n int, err error) {
 	d.p, d.n, d.err = p, 0, nil
 	err = d.conn.Write(d.write)

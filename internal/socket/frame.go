@@ -1,8 +1,12 @@
 package socket
 
-import "encoding/binary"
+import (
+	"encoding/binary"
 
-// The opcodes of RFC 6455 section 5.2. All others are reserved.
+	"github.com/wspush/wspush/internal/wire"
+)
+
+// The opcodes of RFC 6455 section 5.2; all others are reserved.
 const (
 	opContinuation = 0x0
 	opText         = 0x1
@@ -20,15 +24,13 @@ const (
 	opBits  = 0x0F
 	maskBit = 0x80 // in the second byte
 
-	maxHeader   = 10 // a server's frames are not masked (RFC 6455 section 5.1)
-	maskSize    = 4
-	shortHeader = 2 + maskSize // a client's without an extended length
+	maxHeader = 10 // of a server's frame, which is not masked (RFC 6455 section 5.1)
+	maskSize  = 4
 
 	maxControl = 125 // bytes of a control frame's payload (RFC 6455 section 5.5)
 
-	// MaxCloseReason is how many bytes a close reason may have: a control frame holds 125 (RFC 6455 section 5.5), two of
-	// which are the code.
-	MaxCloseReason = 123
+	// MaxCloseReason is the size in bytes of the longest close reason.
+	MaxCloseReason = wire.MaxCloseReason
 )
 
 // putHeader writes the header of a final frame into h and returns its length.
@@ -49,7 +51,7 @@ func putHeader(h *[maxHeader]byte, first byte, payload int) int {
 	}
 }
 
-// closePayload is the body of a close frame; code 1005 stands for "no code", which has an empty one (RFC 6455 section 7.1.5).
+// closePayload returns the payload of a close frame. Code 1005 means "no code": the payload is empty (RFC 6455 section 7.1.5).
 func closePayload(code int, reason string) []byte {
 	if code == codeNoStatus {
 		return nil

@@ -15,7 +15,7 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// script is a connection whose client says what is in pieces, and then leaves.
+// script is a connection whose client sends the pieces, and then leaves.
 type script struct {
 	net.Conn
 	pieces [][]byte
@@ -39,7 +39,7 @@ func (c *script) SetWriteDeadline(time.Time) error { return nil }
 func (c *script) SetReadDeadline(time.Time) error  { return nil }
 func (c *script) Close() error                     { return nil }
 
-// hear has a Socket of sh read what the client says, as package wspush does.
+// hear has a Socket of sh read what the client sends, as package wspush does.
 func hear(sh *Shared, pieces [][]byte, limit int64, compression, keep bool) (messages []testutil.Message, err error) {
 	s := newSocket(nil)
 	s.conn, s.shared, s.readLimit, s.compress = &script{pieces: pieces}, sh, limit, compression
@@ -62,8 +62,8 @@ func hear(sh *Shared, pieces [][]byte, limit int64, compression, keep bool) (mes
 	}
 }
 
-// Whatever a client says, and however that is cut into pieces, a Socket makes of it what the model does: the same messages,
-// and the same end.
+// Whatever a client sends, and however it is cut into pieces, a Socket reads from it what the model does: the same messages, and
+// the same end.
 func FuzzFrames(f *testing.F) {
 	frame := func(first byte, payload string) []byte {
 		return testutil.AppendFrame(nil, testutil.Frame{
@@ -107,7 +107,7 @@ func FuzzFrames(f *testing.F) {
 		}
 		want := testutil.Judge(raw, limit, compression)
 		sh := new(Shared)
-		for _, pieces := range [][][]byte{pieces, {raw}} { // with the same readers
+		for _, pieces := range [][][]byte{pieces, {raw}} { // with the same buffers and inflaters
 			messages, err := hear(sh, pieces, limit, compression, keep)
 			same := slices.EqualFunc(messages, want.Messages, func(got, want testutil.Message) bool {
 				return got.Op == want.Op && (bytes.Equal(got.Data, want.Data) || !keep && len(got.Data) == 0)
@@ -135,14 +135,14 @@ func FuzzFrames(f *testing.F) {
 	})
 }
 
-// A short message from a client that says one at a time.
+// A message from a client that sends one at a time.
 func BenchmarkRead(b *testing.B) {
 	for _, size := range []int{10, 100, 1000} {
 		b.Run(fmt.Sprintf("bytes=%d", size), func(b *testing.B) {
 			conn := &script{}
 			s := newSocket(nil)
 			s.conn, s.readLimit = conn, 1<<20
-			raw := wire(testutil.Binary, strings.Repeat("x", size))
+			raw := masked(testutil.Binary, strings.Repeat("x", size))
 			b.ReportAllocs()
 			for b.Loop() {
 				conn.pieces = [][]byte{raw}

@@ -1,7 +1,6 @@
 package socket
 
 import (
-	"bytes"
 	"time"
 )
 
@@ -13,22 +12,24 @@ type Message struct {
 	data    []byte // the caller's own, until the caller leaves
 	cost    int    // what it counts against MaxPending while it waits; 0 for a control frame
 	control bool
-	counted bool   // in what waits for all clients together
-	confirm bool   // its outcome is not known before a pong has come
-	ping    uint64 // which ping: of one, its number; of a message to be confirmed, the one that goes out after it
+	counted bool   // it counts in what waits for all clients together
+	confirm bool   // it is settled only when a pong has come
+	ping    uint64 // of a ping: its number; of a message that is unconfirmed: the number of the first ping behind it
+
+	next, prev *Message // in the list that it is in
 
 	written int // bytes of header and data that the connection has taken
 	taken   int // bytes after those that the write under way was given
 	marked  int // written, when the write timeout last began anew
 
-	left    error // the caller left while a write was under way that does not wait: decide when that is over
+	left    error // its caller left, for this reason, during a write that may have begun it: the end of that write decides
 	done    bool
 	err     error       // the outcome, once done
-	settled func(error) // tells the caller; nil when there is none to tell
+	settled func(error) // tells the caller; nil if there is none to tell
 
-	timed     bool // it is a push: Start has been called at began, by the socket's clock
-	began     time.Duration
-	sent      time.Duration // when the last of it was written, by the socket's clock, if it is to be confirmed
+	timed     bool          // it was started by a caller, at began
+	began     time.Duration // by the socket's clock, like the others
+	sent      time.Duration // when the last of it was written, if it is to be confirmed
 	roundTrip time.Duration // from then until it was confirmed
 }
 
@@ -44,9 +45,9 @@ func (s *Socket) NewMessage(binary bool, data []byte, settled func(error)) (*Mes
 	return m, nil
 }
 
-// Prepare makes m, which may have been another message until that was settled, a new one. If Start then says that it is
-// pending, settled is called once with the outcome; it must not block, nor call the Socket. data is read until the message
-// is settled or abandoned, and not changed.
+// Prepare makes m a new message. It may have been another one before, if that has been settled. If Start reports that m is
+// pending, settled is called once with the outcome; it must neither block nor call the Socket. data is read until the
+// message is settled or abandoned, and never changed.
 func (s *Socket) Prepare(m *Message, binary bool, data []byte, settled func(error)) error {
 	first := byte(opText)
 	if binary {
@@ -64,11 +65,11 @@ func (s *Socket) Prepare(m *Message, binary bool, data []byte, settled func(erro
 	return nil
 }
 
-// Confirm has m, which has just been prepared, settled with nil only when the client has answered a ping that went out after
-// it; once it is written, an outcome other than that is ErrBroken or ErrUnconfirmed.
+// Confirm changes when m, which has just been prepared, is settled with nil: when the client has answered a ping that went
+// out after it. Once m has been written, any other outcome is ErrBroken or ErrUnconfirmed.
 func (m *Message) Confirm() { m.confirm = true }
 
-// RoundTrip is the time from the writing of m, which has been confirmed, to the answer.
+// RoundTrip is the time from the writing of m, which has been confirmed, to the pong that confirmed it.
 func (m *Message) RoundTrip() time.Duration { return m.roundTrip }
 
 func controlFrame(op byte, payload []byte) *Message {
@@ -84,8 +85,8 @@ func (m *Message) setControl(op byte, payload []byte) {
 
 func (m *Message) size() int { return m.head + len(m.data) }
 
-// take copies what the connection has not got yet into dst, as far as it fits, and notes how much that was.
-func (m *Message) take(dst []byte) int {
+// copyTo copies what the connection has not taken yet into dst, as much as fits, and notes how much that was.
+func (m *Message) copyTo(dst []byte) int {
 	n, at := 0, m.written
 	if at < m.head {
 		n = copy(dst, m.header[at:m.head])
@@ -98,20 +99,56 @@ func (m *Message) take(dst []byte) int {
 	return n
 }
 
-// started reports whether a byte of the message is out, or may be.
-func (m *Message) started() bool { return m.written+m.taken > 0 }
+// begun reports whether a byte of the message is out, or may be.
+func (m *Message) begun() bool { return m.written+m.taken > 0 }
 
-// detach makes the message independent of its caller, who leaves without learning the outcome.
-func (m *Message) detach() {
-	m.data = bytes.Clone(m.data)
-	m.settled = nil
-	m.confirm = false
-}
-
-// settle ends the message with its outcome. When settled has been told, the message is the caller's again.
+// settle ends the message with its outcome. Once settled has been told, the message belongs to the caller again.
 func (m *Message) settle(err error) {
 	m.done, m.err = true, err
 	if m.settled != nil {
 		m.settled(err)
 	}
+}
+
+// A list is a list of messages that are linked to each other, so that one is removed without a search. A message is in at most
+// one list.
+type list struct {
+	first, last *Message
+	n           int
+}
+
+// insert puts m before another message, or at the end if that is nil.
+func (l *list) insert(m, before *Message) {
+	after := l.last
+	if before != nil {
+		after = before.prev
+	}
+	m.prev, m.next = after, before
+	if after != nil {
+		after.next = m
+	} else {
+		l.first = m
+	}
+	if before != nil {
+		before.prev = m
+	} else {
+		l.last = m
+	}
+	l.n++
+}
+
+// remove takes m, which is in the list, out of it.
+func (l *list) remove(m *Message) {
+	if m.prev != nil {
+		m.prev.next = m.next
+	} else {
+		l.first = m.next
+	}
+	if m.next != nil {
+		m.next.prev = m.prev
+	} else {
+		l.last = m.prev
+	}
+	m.prev, m.next = nil, nil
+	l.n--
 }

@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// rawConn finds nothing here: where there is no write that reports a full buffer at once, every write goes through net.Conn.
+// rawConn returns nil: this system has no write that reports a full buffer at once, so every write goes through net.Conn.
 func rawConn(net.Conn) syscall.RawConn { return nil }
 
 func writeNonblock(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// rawConn returns the descriptor behind conn if writing to it directly writes the same bytes that conn.Write would.
-// Only the standard library's own types qualify: a type that embeds one of them may change what Write means.
+// rawConn returns the descriptor behind conn, if a write to it does the same as conn.Write. Only the standard library's own
+// types qualify: a type that embeds one of them may change what Write means.
 func rawConn(conn net.Conn) syscall.RawConn {
 	var raw syscall.RawConn
 	switch c := conn.(type) {
@@ -20,7 +20,7 @@ func rawConn(conn net.Conn) syscall.RawConn {
 	return raw
 }
 
-// writeNonblock does one write(2) and reports how much the kernel took; a full socket buffer is (0, nil).
+// writeNonblock calls write(2) once, and returns how much the kernel took: 0 if the socket's buffer is full.
 func writeNonblock(fd uintptr, p []byte) (int, error) {
 	for {
 		n, err := syscall.Write(int(fd), p)

@@ -5,21 +5,22 @@ import (
 	"strconv"
 )
 
-// Ping sends a ping, unless one is still waiting to go out. Its payload is a number, in decimal, which stays the same until
-// it is answered: a peer need answer only the latest of several pings (RFC 6455 section 5.5.3), and some clients give up on
-// a server that has many different ones open.
+// Ping sends a ping, unless one is still waiting to go out. Its payload is a decimal number, which stays the same until it is
+// answered: a client need answer only the latest of several pings (RFC 6455 section 5.5.3), and some clients give up on a
+// server that has many different ones open.
 func (s *Socket) Ping() {
 	s.mu.Lock()
-	if s.closing || s.unopened || s.ping != nil {
+	if s.phase != phaseOpen || s.ping != nil {
 		s.mu.Unlock()
 		return
 	}
-	if !s.awaitsPong() {
+	if !s.awaitsPongLocked() {
 		s.pings++
 	}
-	s.isTimers = true
+	s.timerPingOut = true
 	s.ping = pingFrame(s.pings)
-	s.writeControl(s.ping)
+	s.queue.addControl(s.ping)
+	_, _ = s.writeAndUnlock(s.ping)
 }
 
 func pingFrame(number uint64) *Message {
@@ -28,10 +29,10 @@ func pingFrame(number uint64) *Message {
 	return m
 }
 
-// awaitsPong reports whether a ping is on its way, there or back; mu is held.
-func (s *Socket) awaitsPong() bool { return s.answered < s.pings }
+// awaitsPongLocked reports whether the latest ping has not been answered. It may still be waiting to go out.
+func (s *Socket) awaitsPongLocked() bool { return s.answered < s.pings }
 
-// gotPong takes note of an answer. A pong that answers nothing is allowed, and means no more than any other byte.
+// gotPong records an answer. A pong that answers no ping is allowed, and means no more than any other byte.
 func (s *Socket) gotPong(payload []byte) {
 	number, err := strconv.ParseUint(string(payload), 10, 64)
 	if err != nil || !bytes.Equal(payload, strconv.AppendUint(nil, number, 10)) {
@@ -43,44 +44,39 @@ func (s *Socket) gotPong(payload []byte) {
 		return
 	}
 	s.traffic.pongs.Add(1)
-	isTimers := s.isTimers
-	s.isTimers = false
+	timerPingOut := s.timerPingOut
+	s.timerPingOut = false
 	if number > s.queue.pinged {
-		// As far as is known the ping is not out. It may be in the write under way, whose end will tell.
+		// As far as the socket knows, the ping is not out. It may be in the write under way: the end of that will tell.
 		s.early = number
 	} else {
-		s.answer(number, s.Now())
+		s.answeredLocked(number, s.Now())
 	}
-	if s.ping != nil && !s.turn { // which answer has made
-		s.write(s.ping)
+	if s.ping != nil && s.turn == turnFree { // answeredLocked has queued it
+		_, _ = s.writeAndUnlock(s.ping)
 	} else {
 		s.mu.Unlock()
 	}
-	if isTimers {
+	if timerPingOut {
 		s.owner.Answered()
 	}
 }
 
-// gotPing answers a ping. Of several that come while the client does not read, the latest is answered (RFC 6455 section
-// 5.5.3), so they cannot pile up. coder/websocket would close the connection if its pong were not out in 5 s.
+// gotPing answers a ping. Of several that come in while the client does not read, it answers the latest (RFC 6455 section
+// 5.5.3), so that the answers cannot pile up.
 func (s *Socket) gotPing(payload []byte) {
 	s.mu.Lock()
-	if s.closing {
+	if s.phase >= phaseClosing {
 		s.mu.Unlock()
 		return
 	}
-	payload = bytes.Clone(payload) // the reader's, who needs it again
-	if s.pong != nil && !s.pong.started() {
+	payload = bytes.Clone(payload) // it is in the reader's buffer
+	if s.pong != nil && !s.pong.begun() {
 		s.pong.setControl(opPong, payload)
 		s.mu.Unlock()
 		return
 	}
 	s.pong = controlFrame(opPong, payload)
-	s.writeControl(s.pong)
-}
-
-// writeControl sends a control frame. mu is held on entry, and not on return.
-func (s *Socket) writeControl(m *Message) {
-	s.queue.addControl(m)
-	s.write(m)
+	s.queue.addControl(s.pong)
+	_, _ = s.writeAndUnlock(s.pong)
 }

@@ -1,7 +1,7 @@
 package socket
 
 import (
-	"slices"
+	"bytes"
 	"sync/atomic"
 	"time"
 )
@@ -12,22 +12,20 @@ type pending struct {
 	max  int64 // MaxPendingAll; 0 or less: no limit
 }
 
-// queue is what waits to be written to one client, in order. It knows no connection: Socket writes the chunks it makes,
-// and tells it how much of each went out. Socket.mu guards it.
+// queue is what waits to be written to one client, in order. It knows no connection: the Socket writes the chunks that it
+// makes, and reports how much of each went out. Socket.mu guards it.
 type queue struct {
-	messages []*Message
-	waiting  int // the cost of all messages in it
-	max      int // MaxPending; negative: no limit
-	all      *pending
+	messages  list
+	waiting   int // the cost of all of them
+	toConfirm int // how many of them are to be confirmed
+	max       int // MaxPending; negative: no limit
+	all       *pending
 
-	unconfirmed []*Message // that are written in full, and are to be confirmed
-	pinged      uint64     // the last ping that is written in full
+	unconfirmed list   // written in full and to be confirmed, in the order of writing
+	pinged      uint64 // the last ping that was written in full
 }
 
-// keptQueue is how long a list of messages an idle connection may keep: what many publishers at once have made longer goes.
-const keptQueue = 16
-
-// admits reports whether a message may join: whatever its size when nothing waits, else only within the limits.
+// admits reports whether a message may join: any message when nothing waits, otherwise only within the limits.
 func (q *queue) admits(m *Message) bool {
 	if q.waiting == 0 {
 		return true
@@ -35,7 +33,8 @@ func (q *queue) admits(m *Message) bool {
 	return (q.max < 0 || q.waiting+m.cost <= q.max) && (q.all.max <= 0 || q.all.cost.Load()+int64(m.cost) <= q.all.max)
 }
 
-// count counts a message that has to wait. What is written at once does not, and need not touch what all sockets share.
+// count counts a message that has to wait in what waits for all clients. A message that is written at once is not counted:
+// it need not touch what all sockets share.
 func (q *queue) count(m *Message) {
 	if m.cost > 0 && !m.counted && !m.done && m.written < m.size() {
 		m.counted = true
@@ -43,77 +42,114 @@ func (q *queue) count(m *Message) {
 	}
 }
 
-// countAll counts all that have to wait.
+// countAll counts all messages. It is for the end of a write that found the queue empty: otherwise those that waited before
+// would be visited again and again.
 func (q *queue) countAll() {
-	for _, m := range q.messages {
+	for m := q.messages.first; m != nil; m = m.next {
 		q.count(m)
 	}
 }
 
-// uncount takes note that a message waits no more.
-func (q *queue) uncount(m *Message) {
+func (q *queue) add(m *Message) { q.insert(m, nil) }
+
+func (q *queue) insert(m, before *Message) {
+	q.messages.insert(m, before)
+	q.waiting += m.cost
+	if m.confirm {
+		q.toConfirm++
+	}
+}
+
+// remove takes m out of the queue.
+func (q *queue) remove(m *Message) {
+	q.messages.remove(m)
 	q.waiting -= m.cost
 	if m.counted {
 		m.counted = false
 		q.all.cost.Add(-int64(m.cost))
 	}
+	if m.confirm {
+		q.toConfirm--
+	}
 }
 
-func (q *queue) add(m *Message) {
-	q.messages = append(q.messages, m)
-	q.waiting += m.cost
+// detach makes m, which is in the queue, independent of its caller, who leaves without learning the outcome.
+func (q *queue) detach(m *Message) {
+	m.data = bytes.Clone(m.data)
+	m.settled = nil
+	if m.confirm {
+		m.confirm = false
+		q.toConfirm--
+	}
 }
 
-// addControl puts a control frame before every message that has not begun (RFC 6455 section 5.4 lets them pass).
+// addControl puts a control frame behind other control frames, and before every message that has not begun (RFC 6455 section
+// 5.4 allows that).
 func (q *queue) addControl(m *Message) {
-	i := 0
-	for i < len(q.messages) && (q.messages[i].started() || q.messages[i].control) {
-		i++
+	before := q.messages.first
+	for before != nil && (before.begun() || before.control) {
+		before = before.next
 	}
-	q.messages = slices.Insert(q.messages, i, m)
+	q.insert(m, before)
 }
 
-// addPing puts a ping behind what has begun, or if nothing of that waits for it, behind the first message that is to be
-// confirmed. Those behind it are for the next one; it returns whether there are any.
+// addPing puts a ping behind what has begun, or, if no message in that is to be confirmed and none is unconfirmed, behind the
+// first one that is. It reports whether messages that are to be confirmed are left behind the ping.
 func (q *queue) addPing(m *Message) (more bool) {
-	waits, i := len(q.unconfirmed) > 0, 0
-	for ; i < len(q.messages) && (q.messages[i].started() || !waits); i++ {
-		waits = waits || q.messages[i].confirm
-	}
-	for _, behind := range q.messages[i:] {
-		if behind.confirm {
-			behind.ping = m.ping + 1
-			more = true
+	confirms, passed := q.unconfirmed.n > 0, 0
+	before := q.messages.first
+	for ; before != nil && (before.begun() || !confirms); before = before.next {
+		if before.confirm {
+			confirms = true
+			passed++
 		}
 	}
-	q.messages = slices.Insert(q.messages, i, m)
-	return more
+	q.insert(m, before)
+	return passed < q.toConfirm
 }
 
-// wants reports whether a message is to be confirmed by a ping after this one.
-func (q *queue) wants(ping uint64) bool {
-	after := func(m *Message) bool { return m.confirm && m.ping > ping }
-	return slices.ContainsFunc(q.unconfirmed, after) || slices.ContainsFunc(q.messages, after)
-}
-
-// takeUnconfirmed takes out of those that are unconfirmed what settle has settled.
-func (q *queue) takeUnconfirmed(settle func(*Message) bool) {
-	if len(q.unconfirmed) == 0 {
-		return
+// wantsAfter reports whether a message waits for a ping after the one with this number, which is in the queue or out.
+func (q *queue) wantsAfter(ping uint64) bool {
+	if last := q.unconfirmed.last; last != nil && last.ping > ping {
+		return true
 	}
-	q.unconfirmed = slices.DeleteFunc(q.unconfirmed, settle)
-	if len(q.unconfirmed) == 0 && cap(q.unconfirmed) > keptQueue {
-		q.unconfirmed = nil
+	behind := q.pinged >= ping
+	for m := q.messages.first; m != nil; m = m.next {
+		switch {
+		case m.ping == ping:
+			behind = true
+		case m.confirm && behind:
+			return true
+		}
+	}
+	return false
+}
+
+// settleUnconfirmed settles the unconfirmed messages that wait for a ping with this number or an earlier one.
+func (q *queue) settleUnconfirmed(ping uint64, at time.Duration, err error) {
+	for m := q.unconfirmed.first; m != nil && m.ping <= ping; m = q.unconfirmed.first {
+		q.unconfirmed.remove(m)
+		m.roundTrip = at - m.sent
+		m.settle(err)
 	}
 }
 
-// fill copies what goes out next into buf, of at most limit messages, and returns that part of buf.
+// fill copies what goes out next into buf, from at most limit messages, and returns that part of buf.
 func (q *queue) fill(buf []byte, limit int) []byte {
 	n := 0
-	for i := 0; i < len(q.messages) && i < limit && n < len(buf); i++ {
-		n += q.messages[i].take(buf[n:])
+	for m := q.messages.first; m != nil && limit > 0 && n < len(buf); m = m.next {
+		n += m.copyTo(buf[n:])
+		limit--
 	}
 	return buf[:n]
+}
+
+// attempt is a write that has ended.
+type attempt struct {
+	n       int           // bytes that went out
+	began   time.Duration // by the socket's clock; only known while a pong is expected
+	ended   time.Duration
+	closing bool // what has not begun never will
 }
 
 // progress is what a write has come to.
@@ -124,62 +160,87 @@ type progress struct {
 	chunk    bool // a whole write's worth is out: the end of a frame, or another chunkSize of one
 }
 
-// wrote takes note that n bytes of the last fill went out, now by the socket's clock, counts what is complete, and settles it
-// but for what is to be confirmed.
-func (q *queue) wrote(n int, now time.Duration, t *stripe) progress {
+// wrote records what the write of the last fill has come to. It visits only the messages that the write was given: it counts
+// and settles those that are complete, except for those to be confirmed, and decides about those whose callers have left.
+func (q *queue) wrote(a attempt, t *stripe) progress {
 	var p progress
-	for _, m := range q.messages {
-		if m.taken == 0 {
-			break
-		}
-		k := min(n, m.taken)
-		n -= k
+	for m := q.messages.first; m != nil && m.taken > 0; {
+		next := m.next // of m, which may be used for another message once it is settled
+		k := min(a.n, m.taken)
+		a.n -= k
 		m.written += k
 		m.taken = 0
 		switch {
 		case m.written == m.size():
 			p.frames++
-			q.uncount(m)
-			if m.timed {
-				t.latency.Record(now - m.began)
+			q.complete(m, a, &p, t)
+		case m.written == 0:
+			q.withhold(m, a)
+		default:
+			if m.written-m.marked >= chunkSize {
+				m.marked = m.written
+				p.chunk = true
 			}
-			switch {
-			case m.control:
-				if m.ping > 0 {
-					t.pings.Add(1)
-				}
-				q.pinged = max(q.pinged, m.ping)
-				m.settle(nil)
-			case m.confirm:
-				p.messages++
-				q.unconfirmed = append(q.unconfirmed, m)
-			default:
-				p.messages++
-				p.settled++
-				m.settle(nil) // and it is no longer ours
+			if m.left != nil {
+				settled := m.settled
+				m.left = nil
+				q.detach(m) // before the caller hears of it: from then on the data is the caller's
+				settled(ErrLeft)
 			}
-		case m.written-m.marked >= chunkSize:
-			m.marked = m.written
-			p.chunk = true
 		}
-	}
-	q.messages = slices.Delete(q.messages, 0, p.frames)
-	if len(q.messages) == 0 && cap(q.messages) > keptQueue {
-		q.messages = nil
+		m = next
 	}
 	p.chunk = p.chunk || p.frames > 0
 	return p
 }
 
-// drop takes the messages for which gone gives an error out of the queue and settles them with it.
-func (q *queue) drop(gone func(*Message) error) {
-	q.messages = slices.DeleteFunc(q.messages, func(m *Message) bool {
-		err := gone(m)
-		if err == nil {
-			return false
+// complete ends the wait of a message that is out in full.
+func (q *queue) complete(m *Message, a attempt, p *progress, t *stripe) {
+	q.remove(m)
+	if m.timed {
+		t.latency.Record(a.ended - m.began)
+	}
+	if m.control {
+		if m.ping > 0 {
+			t.pings.Add(1)
 		}
-		q.uncount(m)
+		q.pinged = max(q.pinged, m.ping)
+		m.settle(nil)
+		return
+	}
+	p.messages++
+	switch {
+	case !m.confirm:
+		p.settled++
+		m.settle(nil)
+	case m.left != nil:
+		m.settle(ErrUnconfirmed)
+	default:
+		m.ping, m.sent = q.pinged+1, a.began
+		q.unconfirmed.insert(m, nil)
+	}
+}
+
+// withhold decides about a message of which the connection has taken nothing.
+func (q *queue) withhold(m *Message, a attempt) {
+	err := m.left
+	if err == nil && a.closing && !m.control {
+		err = ErrClosed
+	}
+	if err != nil {
+		q.remove(m)
 		m.settle(err)
-		return true
-	})
+	}
+}
+
+// drop removes the messages for which outcome returns an error, and settles them with it.
+func (q *queue) drop(outcome func(*Message) error) {
+	for m := q.messages.first; m != nil; {
+		next := m.next
+		if err := outcome(m); err != nil {
+			q.remove(m)
+			m.settle(err)
+		}
+		m = next
+	}
 }

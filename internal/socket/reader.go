@@ -1,166 +1,374 @@
 package socket
 
 import (
-	"bufio"
-	"context"
+	"encoding/binary"
 	"errors"
-	"io"
-	"net"
-	"net/http"
-	"sync/atomic"
+	"fmt"
+	"math/bits"
+	"os"
 	"time"
-
-	"github.com/coder/websocket"
+	"unicode/utf8"
 )
 
-// A reader is coder/websocket's reading half, and nothing else of it: it reads frames from the socket that it is lent to,
-// and what it writes (its own pongs and close frames, past everyone's turn) goes nowhere. It is half of what a connection
-// would cost, and between two messages it knows nothing of the connection, so silent ones have none.
+// Close codes of RFC 6455 section 7.4.1 that the reader decides on.
+const (
+	codeProtocol = 1002
+	codeNoStatus = 1005
+	codeInvalid  = 1007
+	codeTooBig   = 1009
+)
+
+// PeerClosed is the error of Read when the client has sent a close frame. Code is 1005 if the frame has no code.
+type PeerClosed struct {
+	Code   int
+	Reason string
+}
+
+func (e *PeerClosed) Error() string {
+	return fmt.Sprintf("closed by the client: %d %q", e.Code, e.Reason)
+}
+
+// Violation is the error of Read when the client has broken the protocol or exceeded a limit. Code and Reason are what the
+// close frame should say.
+type Violation struct {
+	Code   int
+	Reason string
+	Err    error
+}
+
+func (e *Violation) Error() string { return e.Reason + ": " + e.Err.Error() }
+func (e *Violation) Unwrap() error { return e.Err }
+
+// A reader is the reading side of a Socket between two messages. The goroutine that reads owns it. The state of a message
+// on its way in lives on that goroutine's stack, in an incoming.
+//
+// While the client is silent, a connection keeps only first: a buffer for its whole life would be most of its cost. The
+// reader borrows one of the worker's buffers when more bytes come in, and returns it when they have been read.
 type reader struct {
-	ws       *websocket.Conn
-	in       *bufio.Reader // from the reader itself
-	socket   *Socket
-	guard    guard
-	inflater *inflater // nil until there is something to inflate
-	retired  atomic.Bool
+	// Input.
+	ahead  []byte          // received but not read: in first, in *buffer, or what came with the handshake
+	first  [firstSize]byte // for what ends a silence
+	buffer *[]byte         // nil when it is not needed
+	err    error           // why nothing will come in after ahead; nil while the connection lives
+
+	// The end.
+	ended ending
 }
 
-// lendable is for how long a reader may have been lent to be lent again. coder/websocket gives a control frame 5 s to
-// arrive, and then closes itself, in a goroutine of its own: that must not happen to the next to have the reader.
-const lendable = time.Second
+// firstSize has room for a pong that answers one of our pings: 6 bytes and a number.
+const firstSize = 32
 
-// keptReaders is how many readers a worker keeps that nobody has.
-const keptReaders = 64
+// ending is how reading ended.
+type ending int
 
-// lend gives a reader to s, with no state of anyone else's.
-func (sh *Shared) lend(s *Socket) *reader {
-	sh.mu.Lock()
-	var r *reader
-	if last := len(sh.readers) - 1; last >= 0 {
-		r, sh.readers[last] = sh.readers[last], nil
-		sh.readers = sh.readers[:last]
+const (
+	endLost      ending = iota // the connection broke or was closed
+	endPeer                    // the client sent a close frame
+	endViolation               // the client sent something that must be answered with a close frame
+)
+
+// controlTimeout is how long the payload of a control frame may take to arrive.
+const controlTimeout = 5 * time.Second
+
+// Read waits for the client's next message and returns its content, or skips it if keep is false. On the way it answers
+// pings and records pongs. The error is a *PeerClosed, a *Violation, or the connection's own. After an error, call Close or
+// Cut, and then Finish. Only one goroutine may read.
+func (s *Socket) Read(keep bool) (binary bool, data []byte, err error) {
+	m := incoming{socket: s}
+	data, err = m.read(keep)
+	s.dropBuffer()
+	if err != nil {
+		s.readFailed(err)
+		return false, nil, err
 	}
-	sh.mu.Unlock()
-	if r == nil {
-		r = newReader()
-	}
-	r.socket = s
-	r.guard = guard{limit: s.readLimit, deflate: s.compress}
-	return r
+	return m.binary, data, nil
 }
 
-// inflate returns an inflater of the message.
-func (r *reader) inflate(message io.Reader) *inflater {
-	if r.inflater == nil {
-		r.inflater = new(inflater)
+// readFailed records how reading ended.
+func (s *Socket) readFailed(err error) {
+	switch err.(type) {
+	case *PeerClosed:
+		s.in.ended = endPeer
+	case *Violation:
+		s.in.ended = endViolation
+	default:
+		s.in.ended = endLost
 	}
-	r.inflater.reset(message)
-	return r.inflater
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ignorePongsLocked()
 }
 
-// takeBack takes a reader that is between two messages, and has been lent for no longer than lendable. Each connection
-// brings one, and at its end, which a Read finds, retires one: so none is left when the last connection of a worker has ended.
-func (sh *Shared) takeBack(r *reader) {
-	r.socket, r.guard = nil, guard{}
-	if r.inflater != nil {
-		r.inflater.in.Reset(nil) // from a message of the socket
-	}
-	sh.mu.Lock()
-	if len(sh.readers) < keptReaders {
-		sh.readers = append(sh.readers, r)
-		r = nil
-	}
-	sh.mu.Unlock()
-	if r != nil {
-		r.retire()
+// Idle reports whether Read would have to wait for the client, as far as is known.
+func (s *Socket) Idle() bool { return len(s.in.ahead) == 0 && s.in.err == nil }
+
+// Await waits until Read has something to do: until something comes in, or the connection ends. It records pongs itself,
+// because on most silent connections nothing else comes in.
+//
+// It is for a goroutine that does nothing else. The stack of a goroutine that has been in Read is several times as large,
+// and would stay that large for as long as the client is silent.
+func (s *Socket) Await() {
+	for s.Idle() {
+		s.receive(s.in.first[:])
+		s.readPongs()
 	}
 }
 
-// retire makes the reader garbage. Its finalizer never runs, since it refers to itself: without this it is never freed.
-func (r *reader) retire() {
-	r.retired.Store(true)
-	_ = r.ws.CloseNow()
-}
-
-// newReader makes a reader by the only way there is, a handshake: that of a client which asks for nothing.
-func newReader() *reader {
-	r := new(reader)
-	request := &http.Request{Method: http.MethodGet, ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{
-		"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"},
-		"Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}, // of RFC 6455 section 1.3
-	}}
-	if err := r.accept(nowhere{http.Header{}, r}, request, websocket.AcceptOptions{}); err != nil {
-		panic(err) // nothing in it depends on anything
+// readPongs records the complete pongs at the head of what has come in.
+func (s *Socket) readPongs() {
+	var none framing
+	for {
+		h, broken := s.parseHeader(&none, s.in.ahead)
+		if broken != nil || h.size == 0 || h.op() != opPong || h.length > uint64(len(s.in.ahead)-h.size) {
+			return
+		}
+		s.gotPong(s.in.control(h))
 	}
-	return r
 }
 
-// nowhere is the http.ResponseWriter of newReader's handshake.
-type nowhere struct {
-	header http.Header
-	reader *reader
-}
-
-func (n nowhere) Header() http.Header         { return n.header }
-func (n nowhere) WriteHeader(int)             {}
-func (n nowhere) Write(p []byte) (int, error) { return len(p), nil }
-
-func (n nowhere) Hijack() (net.Conn, *bufio.ReadWriter, error) { return n.reader.handOver() }
-
-// accept has coder/websocket do the handshake with w, whose Hijack is to return what handOver does.
-func (r *reader) accept(w http.ResponseWriter, request *http.Request, opts websocket.AcceptOptions) (err error) {
-	opts.OnPingReceived = func(_ context.Context, payload []byte) bool {
-		r.socket.gotPing(payload)
-		return false
+// TakePings answers the pings and records the pongs that have come in before the next message, so that a client that sends
+// nothing else keeps no buffer: Read would return only after the next message. It waits for the rest of a frame that has
+// come in in part. Read reports what is wrong with a frame.
+func (s *Socket) TakePings() {
+	m := incoming{socket: s}
+	for !s.Idle() {
+		h, err := m.header()
+		if err != nil || h.op() != opPing && h.op() != opPong || s.readControl(h) != nil {
+			break
+		}
 	}
-	opts.OnPongReceived = func(_ context.Context, payload []byte) { r.socket.gotPong(payload) }
-	if r.ws, err = websocket.Accept(w, request, &opts); err == nil {
-		r.in.Reset(r)         // drops the reader that Accept has put around it
-		r.ws.SetReadLimit(-1) // it would limit what is compressed, and only when too much has come in
+	s.dropBuffer()
+}
+
+// Input.
+
+// receive waits for the connection and puts what comes in into p. Nothing is ahead.
+func (s *Socket) receive(p []byte) {
+	in := &s.in
+	if in.err != nil {
+		return
 	}
-	return err
-}
-
-// handOver is what a Hijack for coder/websocket returns.
-func (r *reader) handOver() (net.Conn, *bufio.ReadWriter, error) {
-	// The smallest buffers there are: input reads ahead itself, and nothing is written this way.
-	r.in = bufio.NewReaderSize(r, 16)
-	return r, bufio.NewReadWriter(r.in, bufio.NewWriterSize(r, 16)), nil
-}
-
-// Read is how coder/websocket reads, on the reading goroutine of the socket. The error is a *Violation if what comes next
-// is one; first coder/websocket gets, and makes of it what is to be made, what comes before that.
-func (r *reader) Read(p []byte) (int, error) {
-	n, err := r.socket.readAhead(p)
-	passed, broken := r.guard.check(p[:n])
-	r.socket.input.read -= n - passed
-	switch {
-	case passed > 0:
-		return passed, nil
-	case broken != nil:
-		return 0, broken
-	case err == nil:
-		return 0, errBeyond
+	n, err := s.conn.Read(p)
+	if n > 0 {
+		s.traffic.in.Add(uint64(n))
+		s.received.Store(int64(s.Now()))
 	}
-	return 0, err
+	in.ahead, in.err = p[:n], err // TLS, for one, may return both: the bytes come first
 }
 
-// errBeyond is for a coder/websocket that reads beyond the message, which it does not.
-var errBeyond = errors.New("beyond the message")
-
-func (r *reader) Write(p []byte) (int, error) { return len(p), nil }
-
-// Close is called when a control frame does not arrive in coder/websocket's 5 s, from another goroutine, and must end the
-// Read that waits for it. It is called after a close frame, too, when nothing is read any more.
-func (r *reader) Close() error {
-	if r.retired.Load() {
-		return nil
+// receiveMore waits for more than what is ahead, and fails if nothing comes.
+func (s *Socket) receiveMore() error {
+	in := &s.in
+	if in.err != nil {
+		return in.err
 	}
-	return r.socket.conn.SetReadDeadline(time.Unix(1, 0))
+	if in.buffer == nil {
+		in.buffer = s.shared.buffer()
+	}
+	buf := *in.buffer
+	before := copy(buf, in.ahead)
+	s.receive(buf[before:])
+	more := len(in.ahead)
+	in.ahead = buf[:before+more]
+	if more == 0 {
+		return in.err
+	}
+	return nil
 }
 
-func (r *reader) LocalAddr() net.Addr              { return nil }
-func (r *reader) RemoteAddr() net.Addr             { return nil }
-func (r *reader) SetDeadline(time.Time) error      { return nil }
-func (r *reader) SetReadDeadline(time.Time) error  { return nil }
-func (r *reader) SetWriteDeadline(time.Time) error { return nil }
+// take removes the next n bytes from what is ahead. They are valid until more is received.
+func (in *reader) take(n int) []byte {
+	p := in.ahead[:n]
+	in.ahead = in.ahead[n:]
+	return p
+}
+
+// control removes a control frame that is complete, and returns its payload.
+func (in *reader) control(h header) []byte {
+	in.take(h.size)
+	payload := in.take(int(h.length))
+	unmask(payload, h.mask)
+	return payload
+}
+
+// dropBuffer returns the buffer unless something in it is yet to be read.
+func (s *Socket) dropBuffer() {
+	in := &s.in
+	if len(in.ahead) > 0 {
+		return
+	}
+	in.ahead = nil
+	if in.buffer != nil {
+		s.shared.release(in.buffer)
+		in.buffer = nil
+	}
+}
+
+// Control frames.
+
+// readControl reads the control frame whose header is ahead, and does what it asks for. A frame that does not arrive in
+// controlTimeout is a violation.
+func (s *Socket) readControl(h header) error {
+	size := h.size + int(h.length)
+	if len(s.in.ahead) < size {
+		if err := s.receiveControl(size); err != nil {
+			return err
+		}
+	}
+	payload := s.in.control(h)
+	switch h.op() {
+	case opPing:
+		s.gotPing(payload)
+	case opPong:
+		s.gotPong(payload)
+	default:
+		return closedBy(payload)
+	}
+	return nil
+}
+
+// receiveControl waits until size bytes are ahead: a control frame, whose header has come in.
+func (s *Socket) receiveControl(size int) error {
+	// An error of SetReadDeadline means that the connection is closed, which reading will report.
+	_ = s.conn.SetReadDeadline(time.Now().Add(controlTimeout))
+	for len(s.in.ahead) < size {
+		if err := s.receiveMore(); err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				return violation("a control frame took more than 5 s to arrive")
+			}
+			return err
+		}
+	}
+	_ = s.conn.SetReadDeadline(time.Time{})
+	return nil
+}
+
+// closedBy returns the error that a close frame with this payload stands for.
+func closedBy(payload []byte) error {
+	if len(payload) == 0 {
+		return &PeerClosed{Code: codeNoStatus}
+	}
+	code, reason := int(binary.BigEndian.Uint16(payload)), payload[2:]
+	if !mayClose(code) {
+		return violation(fmt.Sprintf("the close code %d", code))
+	}
+	if !utf8.Valid(reason) {
+		return notUTF8("a close reason")
+	}
+	return &PeerClosed{code, string(reason)}
+}
+
+// mayClose reports whether a client may send this code (RFC 6455 section 7.4, and the registry of section 11.7).
+func mayClose(code int) bool {
+	return code >= 1000 && code <= 1003 || code >= 1007 && code <= 1014 || code >= 3000 && code <= 4999
+}
+
+// Messages.
+
+// incoming is a message on its way in, together with the control frames before it and between its frames.
+type incoming struct {
+	socket *Socket
+	framing
+	mask uint32 // of the payload of the frame, from the next byte on
+	left uint64 // bytes of that payload that are still to be read
+}
+
+// read reads the message, and returns its content if it is wanted.
+func (m *incoming) read(keep bool) ([]byte, error) {
+	for !m.begun {
+		if err := m.frame(); err != nil {
+			return nil, err
+		}
+	}
+	c := content{text: !m.binary, keep: keep, limit: m.socket.readLimit}
+	if m.compressed {
+		err := m.socket.shared.inflate(*m, &c)
+		return c.data, err
+	}
+	if keep && m.left > 0 {
+		c.data = make([]byte, 0, min(m.left, chunkSize)) // more only when it has come: the client may never send it
+	}
+	for {
+		p, err := m.next()
+		switch {
+		case err != nil:
+			return nil, err
+		case len(p) == 0:
+			return c.data, c.end()
+		}
+		if err := c.add(p); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// next returns more of the message's payload, as it comes in and unmasked, and nothing only at the end of the message. What
+// it returns is valid until the next call.
+func (m *incoming) next() ([]byte, error) {
+	for m.left == 0 {
+		if m.final {
+			return nil, nil
+		}
+		if err := m.frame(); err != nil {
+			return nil, err
+		}
+	}
+	in := &m.socket.in
+	for len(in.ahead) == 0 {
+		if err := m.socket.receiveMore(); err != nil {
+			return nil, err
+		}
+	}
+	p := in.take(int(min(m.left, uint64(len(in.ahead)))))
+	m.left -= uint64(len(p))
+	m.mask = unmask(p, m.mask)
+	return p, nil
+}
+
+// frame reads the header of the message's next frame, or a whole control frame that comes before it.
+func (m *incoming) frame() error {
+	h, err := m.header()
+	if err != nil {
+		return err
+	}
+	if isControl(h.op()) {
+		return m.socket.readControl(h)
+	}
+	m.socket.in.take(h.size)
+	if !m.begun {
+		m.begun, m.binary, m.compressed = true, h.op() == opBinary, h.first&rsv1Bit != 0
+	}
+	m.final = h.first&finBit != 0
+	m.size += h.length
+	m.left, m.mask = h.length, h.mask
+	return nil
+}
+
+// header waits for the header of the next frame, and leaves it where it is.
+func (m *incoming) header() (header, error) {
+	for {
+		h, broken := m.socket.parseHeader(&m.framing, m.socket.in.ahead)
+		switch {
+		case broken != nil:
+			return h, broken
+		case h.size > 0:
+			return h, nil
+		}
+		if err := m.socket.receiveMore(); err != nil {
+			return h, err
+		}
+	}
+}
+
+// unmask removes the mask from p (RFC 6455 section 5.3), and returns the mask for the bytes that follow.
+func unmask(p []byte, mask uint32) uint32 {
+	wide := uint64(mask)<<32 | uint64(mask)
+	for ; len(p) >= 8; p = p[8:] {
+		binary.LittleEndian.PutUint64(p, binary.LittleEndian.Uint64(p)^wide)
+	}
+	for i := range p {
+		p[i] ^= byte(mask)
+		mask = bits.RotateLeft32(mask, -8)
+	}
+	return mask
+}

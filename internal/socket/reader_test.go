@@ -2,8 +2,10 @@ package socket
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -13,23 +15,23 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// read is what Read has returned.
+// read is what Read returned.
 type read struct {
 	data string
 	err  error
 }
 
-// lived is a Socket of sh over a net.Pipe, with a goroutine that lives it as package wspush does, in a bubble.
+// lived is a Socket over a net.Pipe in a bubble, with a goroutine that reads it as package wspush does.
 type lived struct {
 	*Socket
-	client net.Conn // whose writes return when everything is read
+	client net.Conn // its writes return when everything has been read
 	reads  chan read
 }
 
 func live(t *testing.T, sh *Shared) *lived {
 	client, server := net.Pipe()
 	l := &lived{client: client, reads: make(chan read, 100), Socket: &Socket{
-		conn: server, shared: sh, start: time.Now(), readLimit: 1 << 20, writeTimeout: time.Minute,
+		conn: server, shared: sh, start: time.Now(), phase: phaseOpen, readLimit: 1 << 20, writeTimeout: time.Minute,
 		queue: queue{max: 1 << 20, all: new(pending)}, traffic: new(stripe), owner: owner(func(error) {}),
 	}}
 	done := make(chan struct{})
@@ -57,7 +59,7 @@ func live(t *testing.T, sh *Shared) *lived {
 	return l
 }
 
-// says has the client say something, and the server do what it does about it.
+// says has the client send raw, and waits until the server has done all it does about it.
 func (l *lived) says(t *testing.T, raw []byte) {
 	t.Helper()
 	if _, err := l.client.Write(raw); err != nil {
@@ -66,7 +68,7 @@ func (l *lived) says(t *testing.T, raw []byte) {
 	synctest.Wait()
 }
 
-// got is what has been read since.
+// got returns what has been read since the last call.
 func (l *lived) got() (all []string) {
 	for len(l.reads) > 0 {
 		r := <-l.reads
@@ -78,11 +80,11 @@ func (l *lived) got() (all []string) {
 	return all
 }
 
-func wire(op testutil.Opcode, payload string) []byte {
+func masked(op testutil.Opcode, payload string) []byte {
 	return testutil.AppendFrame(nil, testutil.Frame{Fin: true, Op: op, Masked: true, Payload: []byte(payload)}, [4]byte{7, 6, 5, 4})
 }
 
-// A socket whose client is silent has no buffer and no reader, whatever the client has said before.
+// A socket whose client is silent holds no buffer, whatever the client has sent before.
 func TestSilentSocketHasNothing(t *testing.T) {
 	const text, ping, pong = testutil.Text, testutil.Ping, testutil.Pong
 	long := strings.Repeat("x", 40_000)
@@ -91,27 +93,26 @@ func TestSilentSocketHasNothing(t *testing.T) {
 		want []string
 	}{
 		"nothing yet":                       {nil, nil},
-		"a message":                         {[][]byte{wire(text, "hello")}, []string{"hello"}},
-		"a long message":                    {[][]byte{wire(text, long)}, []string{long}},
-		"a message in two parts":            {[][]byte{wire(text, "hello")[:8], wire(text, "hello")[8:]}, []string{"hello"}},
-		"three messages at once":            {[][]byte{slices.Concat(wire(text, "1"), wire(text, "2"), wire(text, "3"))}, []string{"1", "2", "3"}},
-		"a pong":                            {[][]byte{wire(pong, "1")}, nil},
-		"three pongs at once":               {[][]byte{slices.Concat(wire(pong, "1"), wire(pong, ""), wire(pong, "?"))}, nil},
-		"a message, and a pong":             {[][]byte{slices.Concat(wire(text, "hello"), wire(pong, "1"))}, []string{"hello"}},
-		"a pong, and a message":             {[][]byte{slices.Concat(wire(pong, "1"), wire(text, "hello"))}, []string{"hello"}},
-		"a pong in two parts":               {[][]byte{wire(pong, "1")[:3], wire(pong, "1")[3:]}, nil},
-		"the longest pong":                  {[][]byte{wire(pong, long[:125])}, nil},
-		"a ping":                            {[][]byte{wire(ping, "1")}, nil},
-		"a ping, and a pong":                {[][]byte{slices.Concat(wire(ping, "1"), wire(pong, "1"))}, nil},
-		"a message, and a ping behind it":   {[][]byte{slices.Concat(wire(text, "hello"), wire(ping, "1"))}, []string{"hello"}},
-		"a message, and a ping later":       {[][]byte{wire(text, "hello"), wire(ping, "1")}, []string{"hello"}},
-		"a ping, and a message that begins": {[][]byte{slices.Concat(wire(ping, "1"), wire(text, "hello")[:3]), wire(text, "hello")[3:]}, []string{"hello"}},
+		"a message":                         {[][]byte{masked(text, "hello")}, []string{"hello"}},
+		"a long message":                    {[][]byte{masked(text, long)}, []string{long}},
+		"a message in two parts":            {[][]byte{masked(text, "hello")[:8], masked(text, "hello")[8:]}, []string{"hello"}},
+		"three messages at once":            {[][]byte{slices.Concat(masked(text, "1"), masked(text, "2"), masked(text, "3"))}, []string{"1", "2", "3"}},
+		"a pong":                            {[][]byte{masked(pong, "1")}, nil},
+		"three pongs at once":               {[][]byte{slices.Concat(masked(pong, "1"), masked(pong, ""), masked(pong, "?"))}, nil},
+		"a message, and a pong":             {[][]byte{slices.Concat(masked(text, "hello"), masked(pong, "1"))}, []string{"hello"}},
+		"a pong, and a message":             {[][]byte{slices.Concat(masked(pong, "1"), masked(text, "hello"))}, []string{"hello"}},
+		"a pong in two parts":               {[][]byte{masked(pong, "1")[:3], masked(pong, "1")[3:]}, nil},
+		"the longest pong":                  {[][]byte{masked(pong, long[:125])}, nil},
+		"a ping":                            {[][]byte{masked(ping, "1")}, nil},
+		"a ping, and a pong":                {[][]byte{slices.Concat(masked(ping, "1"), masked(pong, "1"))}, nil},
+		"a message, and a ping behind it":   {[][]byte{slices.Concat(masked(text, "hello"), masked(ping, "1"))}, []string{"hello"}},
+		"a message, and a ping later":       {[][]byte{masked(text, "hello"), masked(ping, "1")}, []string{"hello"}},
+		"a ping, and a message that begins": {[][]byte{slices.Concat(masked(ping, "1"), masked(text, "hello")[:3]), masked(text, "hello")[3:]}, []string{"hello"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				sh := new(Shared)
-				sh.takeBack(newReader())
 				l := live(t, sh)
 				synctest.Wait()
 				for _, raw := range tt.says {
@@ -120,107 +121,24 @@ func TestSilentSocketHasNothing(t *testing.T) {
 				if got := l.got(); !slices.Equal(got, tt.want) {
 					t.Errorf("read %.200q, want %.200q", got, tt.want)
 				}
-				if l.input.buffer != nil || len(sh.readers) != 1 {
-					t.Errorf("has a buffer: %t, a reader: %t", l.input.buffer != nil, len(sh.readers) == 0)
+				if l.in.buffer != nil || len(l.in.ahead) > 0 {
+					t.Errorf("has a buffer: %t; %d bytes are ahead", l.in.buffer != nil, len(l.in.ahead))
 				}
 			})
 		})
 	}
 }
 
-// A reader is lent again only if nothing of what it was used for can come after: neither an error, nor the end of
-// coder/websocket's 5 s for a control frame.
-func TestReadersLentAgain(t *testing.T) {
-	message := wire(testutil.Text, "hello")
-	tests := map[string]struct {
-		says func(t *testing.T, l *lived)
-		want int // readers to be lent
-	}{
-		"a message":           {func(t *testing.T, l *lived) { l.says(t, message) }, 1},
-		"many":                {func(t *testing.T, l *lived) { l.says(t, bytes.Repeat(message, 20)) }, 1},
-		"one in 999 ms":       {trickle(message, 999*time.Millisecond), 1},
-		"one in 1 s":          {trickle(message, time.Second), 0},
-		"one in an hour":      {trickle(message, time.Hour), 0},
-		"invalid UTF-8":       {func(t *testing.T, l *lived) { l.says(t, wire(testutil.Text, "\xff")) }, 0},
-		"a close frame":       {func(t *testing.T, l *lived) { l.says(t, wire(testutil.Close, "\x03\xe8")) }, 0},
-		"a reserved opcode":   {func(t *testing.T, l *lived) { l.says(t, wire(3, "")) }, 0},
-		"an end":              {func(t *testing.T, l *lived) { l.client.Close() }, 0},
-		"an end in the midst": {func(t *testing.T, l *lived) { l.says(t, message[:8]); l.client.Close() }, 0},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				sh := new(Shared)
-				l := live(t, sh)
-				tt.says(t, l)
-				synctest.Wait()
-				if len(sh.readers) != tt.want {
-					t.Errorf("%d readers to be lent, want %d", len(sh.readers), tt.want)
-				}
-				for _, r := range sh.readers {
-					if r.socket != nil || r.retired.Load() || r.in.Buffered() > 0 {
-						t.Errorf("it belongs to %v, retired %t, and holds %d bytes", r.socket, r.retired.Load(), r.in.Buffered())
-					}
-				}
-				// And whatever was done with readers, the next connection is well.
-				other := live(t, sh)
-				other.says(t, message)
-				<-time.After(10 * time.Second)
-				other.says(t, message)
-				if got := other.got(); !slices.Equal(got, []string{"hello", "hello"}) {
-					t.Errorf("the next connection read %q", got)
-				}
-			})
-		})
-	}
-}
-
-// trickle has the client say raw in two parts, with a pause between.
-func trickle(raw []byte, pause time.Duration) func(t *testing.T, l *lived) {
-	return func(t *testing.T, l *lived) {
-		l.says(t, raw[:len(raw)/2])
-		<-time.After(pause)
-		l.says(t, raw[len(raw)/2:])
-	}
-}
-
-// Many messages at a time need many readers; of these only so many are kept.
-func TestReadersKept(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		sh := new(Shared)
-		message := wire(testutil.Text, "hello")
-		all := make([]*lived, keptReaders+10)
-		for i := range all {
-			all[i] = live(t, sh)
-			all[i].says(t, message[:1])
-		}
-		for _, l := range all {
-			l.says(t, message[1:])
-			if got := l.got(); !slices.Equal(got, []string{"hello"}) {
-				t.Errorf("read %q", got)
-			}
-		}
-		if len(sh.readers) != keptReaders {
-			t.Errorf("%d readers are kept, want %d", len(sh.readers), keptReaders)
-		}
-		for i, r := range sh.readers {
-			if slices.Contains(sh.readers[:i], r) {
-				t.Error("one reader is there twice")
-			}
-		}
-	})
-}
-
-// asked is an owner that counts what it is told.
+// asked is an owner that counts answers.
 type asked struct{ answers int }
 
 func (a *asked) Failed(error) {}
 func (a *asked) Answered()    { a.answers++ }
 
-// takePongs takes whole and right pongs from the head of what has come in, and leaves everything else as it is.
-func TestTakePongs(t *testing.T) {
+// readPongs removes complete and valid pongs from the head of what has come in, and leaves everything else as it is.
+func TestReadPongs(t *testing.T) {
 	const pong, text = testutil.Pong, testutil.Text
-	one := wire(pong, "1") // the answer to the ping that is open
+	one := masked(pong, "1") // the answer to the ping that is open
 	with := func(raw []byte, at int, bits byte) []byte {
 		raw = bytes.Clone(raw)
 		raw[at] ^= bits
@@ -234,15 +152,15 @@ func TestTakePongs(t *testing.T) {
 		"nothing":                  {nil, 0, 0},
 		"the answer":               {one, 0, 1},
 		"the answer twice":         {slices.Concat(one, one), 0, 1},
-		"another number":           {wire(pong, "2"), 0, 0},
-		"a longer number":          {wire(pong, "10"), 0, 0},
-		"the same with a zero":     {wire(pong, "01"), 0, 0},
-		"no number":                {wire(pong, ""), 0, 0},
-		"the last of several":      {slices.Concat(wire(pong, "0"), wire(pong, ""), one), 0, 1},
-		"as much as there is room": {wire(pong, strings.Repeat("x", firstSize-6)), 0, 0},
-		"behind a message":         {slices.Concat(wire(text, "hello"), one), 18, 0},
-		"before a message":         {slices.Concat(one, wire(text, "hello")), 11, 1},
-		"before part of a header":  {slices.Concat(one, wire(text, "hello")[:1]), 1, 1},
+		"another number":           {masked(pong, "2"), 0, 0},
+		"a longer number":          {masked(pong, "10"), 0, 0},
+		"the same with a zero":     {masked(pong, "01"), 0, 0},
+		"no number":                {masked(pong, ""), 0, 0},
+		"the last of several":      {slices.Concat(masked(pong, "0"), masked(pong, ""), one), 0, 1},
+		"as much as there is room": {masked(pong, strings.Repeat("x", firstSize-6)), 0, 0},
+		"behind a message":         {slices.Concat(masked(text, "hello"), one), 18, 0},
+		"before a message":         {slices.Concat(one, masked(text, "hello")), 11, 1},
+		"before part of a header":  {slices.Concat(one, masked(text, "hello")[:1]), 1, 1},
 		"before part of a pong":    {slices.Concat(one, one[:6]), 6, 1},
 		"cut in its header":        {one[:5], 5, 0},
 		"cut in its payload":       {one[:6], 6, 0},
@@ -251,19 +169,19 @@ func TestTakePongs(t *testing.T) {
 		"RSV2":                     {with(one, 0, 0x20), 7, 0},
 		"RSV3":                     {with(one, 0, 0x10), 7, 0},
 		"unmasked":                 {with(one, 1, maskBit), 7, 0},
-		"a ping":                   {wire(testutil.Ping, "1"), 7, 0},
-		"too long":                 {wire(pong, strings.Repeat("x", 126))[:firstSize], firstSize, 0},
-		"much too long":            {wire(pong, strings.Repeat("x", 1<<16))[:firstSize], firstSize, 0},
+		"a ping":                   {masked(testutil.Ping, "1"), 7, 0},
+		"too long":                 {masked(pong, strings.Repeat("x", 126))[:firstSize], firstSize, 0},
+		"much too long":            {masked(pong, strings.Repeat("x", 1<<16))[:firstSize], firstSize, 0},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			a := new(asked)
 			s := newSocket(nil)
-			s.owner, s.pings, s.queue.pinged, s.isTimers = a, 1, 1, true
-			copy(s.input.first[:], tt.ahead)
-			s.input.bytes = s.input.first[:len(tt.ahead)]
-			s.takePongs()
-			left := s.input.ahead()
+			s.owner, s.pings, s.queue.pinged, s.timerPingOut = a, 1, 1, true
+			copy(s.in.first[:], tt.ahead)
+			s.in.ahead = s.in.first[:len(tt.ahead)]
+			s.readPongs()
+			left := s.in.ahead
 			if len(left) != tt.left || a.answers != tt.answers {
 				t.Errorf("%d bytes are left, want %d; %d answers, want %d", len(left), tt.left, a.answers, tt.answers)
 			}
@@ -274,13 +192,13 @@ func TestTakePongs(t *testing.T) {
 	}
 }
 
-// Each ping takes half a second to arrive, and its end comes with the beginning of the next: none is late.
+// Each ping takes half a second to arrive, and its end comes together with the beginning of the next. None is late.
 func TestPingsBackToBack(t *testing.T) {
 	for _, op := range []testutil.Opcode{testutil.Ping, testutil.Pong} {
 		t.Run(op.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := live(t, new(Shared))
-				ping := wire(op, "0123456789")
+				ping := masked(op, "0123456789")
 				l.says(t, ping[:8])
 				for i := range 20 {
 					<-time.After(500 * time.Millisecond)
@@ -294,5 +212,49 @@ func TestPingsBackToBack(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A client that announces a long message, and sends none of it, costs no more memory than one that sends a short one.
+func TestAnnouncedLengthCostsNothing(t *testing.T) {
+	const length = 64 << 20
+	announce := []byte{0x82, 0xff, 0, 0, 0, 0, length >> 24, 0, 0, 0, 1, 2, 3, 4, 'x'}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if messages, err := hear(new(Shared), [][]byte{announce}, 2*length, false, true); err != io.EOF || len(messages) > 0 {
+		t.Errorf("read %d messages, and then: %v", len(messages), err)
+	}
+	runtime.ReadMemStats(&after)
+	if used := after.TotalAlloc - before.TotalAlloc; used > 1<<20 {
+		t.Errorf("%d bytes were allocated", used)
+	}
+}
+
+// A mask is removed in the same way however the payload is cut into pieces.
+func TestUnmask(t *testing.T) {
+	const mask = 0x44332211
+	want := bytes.Repeat([]byte{0x11, 0x22, 0x33, 0x44}, 10)
+	for i := range want {
+		for j := range want[i:] {
+			got := make([]byte, len(want))
+			rest := unmask(got[:i], mask)
+			rest = unmask(got[i:i+j], rest)
+			unmask(got[i+j:], rest)
+			if !bytes.Equal(got, want) {
+				t.Fatalf("in pieces of %d, %d and %d bytes: %x", i, j, len(want)-i-j, got)
+			}
+		}
+	}
+}
+
+// Only the codes that a client may send are accepted from it.
+func TestCloseCodes(t *testing.T) {
+	for code := range 1 << 16 {
+		payload := []byte{byte(code >> 8), byte(code)}
+		want := testutil.Judge(masked(testutil.Close, string(payload)), 200, false)
+		var broken *Violation
+		if err := closedBy(payload); errors.As(err, &broken) != (want.Code != 0) {
+			t.Errorf("code %d: %v, want %+v", code, err, want)
+		}
 	}
 }

@@ -1,9 +1,8 @@
-// Package socket is one client's WebSocket: accept, messages in, messages out, ping, close, cut. It is the only place that
-// knows coder/websocket and the hijacked connection.
+// Package socket is one client's WebSocket: accepting it, reading messages, writing messages, pings, and the end. It is the only
+// place that knows coder/websocket and the hijacked connection.
 //
-// coder/websocket does the handshake and reads frames, which a guard has looked at before. Writing is done here: its Write
-// closes the connection when the context of one publisher ends, and allows one writer at a time. So nothing that it writes
-// of its own reaches the connection.
+// coder/websocket decides about the handshake. Frames are read and written here. Its Conn would close the connection when the
+// context of one publisher ends, let one writer in at a time, and keep buffers for a client that is silent.
 package socket
 
 import (
@@ -14,32 +13,31 @@ import (
 	"time"
 )
 
-// Outcomes of a message other than nil, which means written.
+// Outcomes of a message other than nil, which means that it has been written.
 var (
-	ErrFull   = errors.New("too much is waiting for the client")         // nothing was written
-	ErrClosed = errors.New("the connection is closed")                   // nothing was written
-	ErrLeft   = errors.New("the caller left when the message had begun") // the rest of it goes out
-	ErrBroken = errors.New("the connection broke within the message")    // or after all of it was written
+	ErrFull   = errors.New("too much is waiting for the client")               // nothing was written
+	ErrClosed = errors.New("the connection is closed")                         // nothing was written
+	ErrLeft   = errors.New("the caller left after the message had begun")      // the rest of it goes out
+	ErrBroken = errors.New("the connection broke before the message was done") // some or all of it was written
 
-	// ErrUnconfirmed is the outcome of a message that was to be confirmed: its caller left when all of it was written.
+	// ErrUnconfirmed is the outcome of a message that was to be confirmed, and whose caller left after it was written.
 	ErrUnconfirmed = errors.New("the client has not confirmed the message")
 )
 
-// ErrTimeout is why a connection failed whose client did not take a write in its time.
+// ErrTimeout is why a connection failed whose client did not take a write within WriteTimeout.
 var ErrTimeout = errors.New("write timeout")
 
-// Shared is what the sockets of one worker share: buffers and readers. The zero value is ready; it must not be copied.
+// Shared is what the sockets of one worker share. The zero value is ready for use; it must not be copied.
 type Shared struct {
 	pending   pending
 	traffic   traffic
 	buffers   sync.Pool // of *[]byte, each chunkSize long
 	deflaters sync.Pool // of *flate.Writer
-
-	mu      sync.Mutex // guards readers
-	readers []*reader  // that nobody has
+	inflaters sync.Pool // of *inflater
 }
 
-// SetMaxPending bounds what may wait for all sockets together, in bytes; 0 or less is no limit. It comes before any use.
+// SetMaxPending bounds what may wait for all sockets together, in bytes; 0 or less is no limit. It must be called before any
+// socket exists.
 func (s *Shared) SetMaxPending(max int64) { s.pending.max = max }
 
 func (s *Shared) buffer() *[]byte {
@@ -52,11 +50,38 @@ func (s *Shared) buffer() *[]byte {
 
 func (s *Shared) release(b *[]byte) { s.buffers.Put(b) }
 
-// A Socket is one client's connection after the handshake. One goroutine reads; everything else may be called at any
-// time, from anywhere. That one goroutine ends it, too: with Finish, once Read has returned an error.
+// A phase is how far a Socket has come in its life. A Socket may skip phases, and never goes back.
+type phase uint8
+
+const (
+	// phaseGreeting lasts until Hold: nothing may be sent but a close frame.
+	phaseGreeting phase = iota
+	// phaseOpen lasts until Close, Cut, Reset, or a write that fails.
+	phaseOpen
+	// phaseClosing begins with Close: the messages that have begun go out, then the close frame. No message is accepted
+	// from here on.
+	phaseClosing
+	// phaseCut begins with Cut or Reset while somebody is writing, and lasts until that write ends.
+	phaseCut
+	// phaseOver begins when the close frame is written or never will be: no other write will begin.
+	phaseOver
+)
+
+// A turn is who may write. Only one goroutine at a time does.
+type turn uint8
+
+const (
+	turnFree  turn = iota // nobody is writing, and nothing waits
+	turnTaken             // a caller of Start or StartAll is writing, or flush is
+	turnHeld              // nobody is writing before Release, whatever waits
+)
+
+// A Socket is one client's connection after the handshake. One goroutine reads. Everything else may be called at any time,
+// from any goroutine. The goroutine that reads also ends the Socket: it calls Finish after Read has returned an error.
 type Socket struct {
+	// Set once by Accept, then read without a lock.
 	conn         net.Conn
-	raw          *direct // nil when only conn itself can write
+	raw          *direct // nil if only conn itself can write; used by whoever has the turn
 	shared       *Shared
 	traffic      *stripe
 	owner        Owner
@@ -64,83 +89,79 @@ type Socket struct {
 	readLimit    int64
 	subprotocol  string
 	compress     bool
-	input        input
-	ended        ending // how Read ended
+	start        time.Time // the zero of the socket's clock
 
-	start    time.Time
-	received atomic.Int64 // when the last byte came in, as a Duration since start
+	in reader // owned by the goroutine that reads
+
+	received atomic.Int64 // when the last byte came in, by the socket's clock
 	sent     atomic.Int64 // when the last message was written
 
-	mu         sync.Mutex // guards what follows
-	turn       bool       // somebody is writing
-	unopened   bool       // nothing may be sent yet, but a close frame: Hold is to come
-	held       bool       // the turn is Hold's
-	closing    bool       // no message is taken any more
-	isCut      bool       // Cut or Reset has been called
-	isOver     bool       // the close frame is written or never will be
-	isDeaf     bool       // no pong will be heard any more
-	isTimers   bool       // Ping has been called since the last pong
-	leaving    int        // messages whose callers wait to hear whether they began
-	queue      queue
-	ping, pong *Message // that wait to go out; nil when none does
+	mu           sync.Mutex // guards what follows
+	phase        phase
+	turn         turn
+	noMorePongs  bool // pongs are not read any more, or do not count
+	timerPingOut bool // Ping has been called since the last pong
+	queue        queue
+	ping, pong   *Message // that wait to go out; nil if none does
 
-	pings     uint64        // the payload of the latest ping
-	answered  uint64        // the latest that has been answered
-	wanted    uint64        // the latest that a message waits for
-	early     uint64        // that has been answered before its writer has said that it is out; 0: none
-	writing   time.Duration // when the write under way began; kept while a ping is to be answered
-	pingedAt  time.Duration // when the first writing of the latest ping that is out began
-	roundTrip time.Duration // from the latest ping that has been answered to its answer
+	pings      uint64        // the payload of the latest ping
+	answered   uint64        // the latest ping that has been answered
+	pingWanted bool          // a message waits for a ping after the latest
+	early      uint64        // a ping that was answered before its writer reported that it is out; 0: none
+	writing    time.Duration // when the write under way began; kept only while a ping is to be answered
+	pingedAt   time.Duration // when the first write of the latest ping that is out began
+	roundTrip  time.Duration // of the latest ping that has been answered
 
 	closeFrame *Message
-	over       chan struct{} // closed when isOver; nil while nobody waits for that
+	over       chan struct{} // closed in phaseOver; nil while nobody waits for that
 	timer      *time.Timer   // cuts the connection, once it is closing
 
 	running sync.WaitGroup // flush, and the timer while it is set
 }
 
-// An Owner is who a socket tells of what happens to it, with no lock held.
+// An Owner is told what happens to a socket. No lock is held then.
 type Owner interface {
-	// Failed is called, at most once, when the connection ends by a write that failed: from any goroutine.
+	// Failed is called, at most once, when a failed write ends the connection. It may be called on any goroutine.
 	Failed(err error)
 	// Answered is called when the client has answered a call of Ping, on the goroutine that reads.
 	Answered()
 }
 
-// Now is the time since the handshake, the scale of Received and Sent.
+// Now is the time since the handshake: the clock by which Received and Sent tell the time.
 func (s *Socket) Now() time.Duration { return time.Since(s.start) }
 
-// Received is when the last byte came in, of whatever kind; the handshake counts as one.
+// Received is when the last byte came in, of whatever kind. The handshake counts as one.
 func (s *Socket) Received() time.Duration { return time.Duration(s.received.Load()) }
 
-// Sent is when the last message was written; control frames do not count.
+// Sent is when the last message was written. Control frames do not count.
 func (s *Socket) Sent() time.Duration { return time.Duration(s.sent.Load()) }
 
-// Subprotocol is what was negotiated, or "".
+// Subprotocol is the negotiated subprotocol, or "".
 func (s *Socket) Subprotocol() string { return s.subprotocol }
 
 // RemoteAddr is the client's end of the connection.
 func (s *Socket) RemoteAddr() net.Addr { return s.conn.RemoteAddr() }
 
-// Hold lets messages in, behind first, which nothing can overtake; none of them is written before Release. Until Hold,
-// every message is refused with ErrFull, and no ping is sent. A nil first holds up nothing.
+// Hold lets messages in behind first, which none of them can overtake; nothing is written before Release. Before Hold, every
+// message is refused with ErrFull, and no ping is sent. If first is nil, Hold only lets messages in.
 func (s *Socket) Hold(first *Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.unopened = false
-	if first == nil || s.closing {
+	if s.phase != phaseGreeting {
 		return
 	}
-	s.turn, s.held = true, true
-	s.queue.add(first)
+	s.phase = phaseOpen
+	if first != nil {
+		s.turn = turnHeld
+		s.queue.add(first)
+	}
 }
 
 // Release ends Hold.
 func (s *Socket) Release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.held {
-		s.held = false
-		s.endTurn(false)
+	if s.turn == turnHeld {
+		s.endTurnLocked(false)
 	}
 }

@@ -36,7 +36,7 @@ func startAll(t *testing.T, s *Socket, data ...string) []error {
 	return errs
 }
 
-// Messages that are started together are written in their order, and each is told what has become of it.
+// Messages that are started together are written in their order, and each gets its outcome.
 func TestStartAll(t *testing.T) {
 	var written []byte
 	s := newSocket(func(p []byte) (int, error) { written = append(written, p...); return len(p), nil })
@@ -49,18 +49,18 @@ func TestStartAll(t *testing.T) {
 		t.Errorf("%q was written", got)
 	}
 
-	s.unopened = true
+	s.phase = phaseGreeting
 	if errs := startAll(t, s, "a", "b"); errs[0] != ErrFull || errs[1] != ErrFull {
 		t.Errorf("before anything may be sent: %v", errs)
 	}
-	s.unopened, s.closing = false, true
+	s.phase = phaseClosing
 	if errs := startAll(t, s, "a", "b"); errs[0] != ErrClosed || errs[1] != ErrClosed {
 		t.Errorf("after the end: %v", errs)
 	}
 	s.StartAll(nil)
 }
 
-// A write that fails breaks what it had begun, and nothing else has been written.
+// A write that fails breaks the message that it has begun; nothing of the others was written.
 func TestStartAllFails(t *testing.T) {
 	failure := errors.New("broken")
 	s := newSocket(func(p []byte) (int, error) { return 2, failure })
@@ -74,7 +74,7 @@ func TestStartAllFails(t *testing.T) {
 	}
 }
 
-// Over TCP, messages that go out together make room for each other: only a client that does not read is refused.
+// Over TCP, messages that go out together make room for each other: only for a client that does not read are they refused.
 func TestStartAllMakesRoom(t *testing.T) {
 	client, server := tcpPair(t)
 	s := newSocket(nil)
@@ -106,7 +106,7 @@ func TestStartAllMakesRoom(t *testing.T) {
 	}
 }
 
-// tcpPair is two ends of a connection.
+// tcpPair returns the two ends of a connection.
 func tcpPair(t *testing.T) (client, server net.Conn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -2,13 +2,13 @@ package socket
 
 import "unicode/utf8"
 
-// textCheck finds the first byte at which a text that arrives in pieces cannot be UTF-8 any more (RFC 6455 section 8.1).
+// textCheck finds the first byte that makes a text invalid UTF-8, although the text arrives in pieces (RFC 6455 section 8.1).
 type textCheck struct {
-	part [utf8.UTFMax]byte // the beginning of a character whose end is in the next piece
+	part [utf8.UTFMax]byte // the first n bytes of a character that ends in a later piece
 	n    int
 }
 
-// add reports whether the text is still valid with p at its end.
+// add appends p to the text, and reports whether a valid text can begin like that.
 func (t *textCheck) add(p []byte) bool {
 	for t.n > 0 && len(p) > 0 {
 		t.part[t.n] = p[0]
@@ -24,7 +24,7 @@ func (t *textCheck) add(p []byte) bool {
 	if t.n > 0 {
 		return true
 	}
-	// Only the last character can be incomplete: look for the start of it in the last three bytes.
+	// Only the last character can be incomplete: look for its start in the last three bytes.
 	end := len(p)
 	for i := 1; i < utf8.UTFMax && i <= len(p); i++ {
 		if utf8.RuneStart(p[len(p)-i]) {

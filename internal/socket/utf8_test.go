@@ -5,7 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// However a text is cut into pieces, the verdict is that of utf8.Valid, and an invalid one is found at its first bad byte.
+// However a text is cut into pieces, the verdict is that of utf8.Valid, and an invalid text is found at its first bad byte.
 func FuzzTextCheck(f *testing.F) {
 	for _, s := range []string{
 		"", "plain", "é", "€uro", "\U0001F600", "\xff", "a\xc3", "\xe2\x82", "\xf0\x9f\x98", "\xc0\xaf", "\xed\xa0\x80",
@@ -31,7 +31,7 @@ func FuzzTextCheck(f *testing.F) {
 	})
 }
 
-// couldGoOn reports whether some text that begins with p is valid.
+// couldGoOn reports whether a valid text can begin with p.
 func couldGoOn(p []byte) bool {
 	for len(p) > 0 {
 		if !utf8.FullRune(p) {

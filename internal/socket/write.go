@@ -9,27 +9,27 @@ import (
 // chunkSize is how much one write hands to the connection, and how much of a message must go out per WriteTimeout.
 const chunkSize = 16 << 10
 
-// Start writes m, or queues it behind what waits. If it is then pending, m.settled gets the outcome; otherwise err is the
-// outcome: nil when every byte is written; ErrFull or ErrClosed when none is and none will be; ErrBroken.
+// Start writes m, or queues it behind what waits. If m is then pending, m.settled gets the outcome. Otherwise err is the
+// outcome: nil when every byte is written; ErrFull or ErrClosed when nothing is and nothing will be; ErrBroken.
 //
 // A caller that finds nobody writing writes its own message, as far as that goes without waiting. What remains is left to
 // a goroutine that lives only while something waits: a caller that wrote for others, or was stuck in a write of its own,
 // could not leave when its context ends.
 func (s *Socket) Start(m *Message) (pending bool, err error) {
 	s.mu.Lock()
-	if err := s.take(m, s.Now()); err != nil {
+	if err := s.enqueueLocked(m, s.Now()); err != nil {
 		s.mu.Unlock()
 		return false, err
 	}
-	return s.write(m)
+	return s.writeAndUnlock(m)
 }
 
-// take takes m into the queue, now by the socket's clock, or returns why not; mu is held.
-func (s *Socket) take(m *Message, now time.Duration) error {
+// enqueueLocked adds m to the queue, or returns the reason why not.
+func (s *Socket) enqueueLocked(m *Message, now time.Duration) error {
 	switch {
-	case s.unopened:
+	case s.phase == phaseGreeting:
 		return ErrFull
-	case s.closing:
+	case s.phase >= phaseClosing:
 		return ErrClosed
 	case !s.queue.admits(m):
 		return ErrFull
@@ -37,37 +37,44 @@ func (s *Socket) take(m *Message, now time.Duration) error {
 	m.timed, m.began = true, now
 	s.queue.add(m)
 	if m.confirm {
-		s.wantPing(m)
+		s.wantPingLocked()
 	}
 	return nil
 }
 
+// mustWaitLocked reports whether what is in the queue cannot be written by the caller.
+func (s *Socket) mustWaitLocked() bool { return s.turn != turnFree || s.raw == nil }
+
 // StartAll is Start for several messages, which share writes. The outcome of each goes to its settled, maybe before StartAll
-// returns; from then on it is its owner's again.
+// returns; from then on the message belongs to its owner again.
 func (s *Socket) StartAll(messages []*Message) {
 	s.mu.Lock()
 	now := s.Now()
 	var failure error
-	first, taken := false, false
+	first, queued := false, false
 	for _, m := range messages {
-		err := s.take(m, now)
-		if err == ErrFull && taken && failure == nil && !s.turn && s.raw != nil {
-			// It may be only the others that leave no room: the client has not had the chance to read them.
-			failure, first = s.writeNow()
-			err = s.take(m, now)
+		err := s.enqueueLocked(m, now)
+		if err == ErrFull && queued && failure == nil && !s.mustWaitLocked() {
+			// Maybe only the others leave no room: the client has not had the chance to read them.
+			failure, first = s.writeQueueLocked()
+			err = s.enqueueLocked(m, now)
 		}
-		taken = taken || err == nil
-		if err != nil {
+		switch {
+		case err != nil:
 			m.settle(err)
+		case s.mustWaitLocked():
+			queued = true
+			s.queue.count(m)
+		default:
+			queued = true
 		}
 	}
 	switch {
-	case !taken || failure != nil:
-	case s.turn || s.raw == nil:
-		s.queue.countAll()
-		s.writeSoon()
+	case !queued || failure != nil:
+	case s.mustWaitLocked():
+		s.flushSoonLocked()
 	default:
-		failure, first = s.writeNow()
+		failure, first = s.writeQueueLocked()
 	}
 	s.mu.Unlock()
 	if failure != nil {
@@ -75,38 +82,38 @@ func (s *Socket) StartAll(messages []*Message) {
 	}
 }
 
-// writeNow writes what is in the queue, as far as the connection takes it at once, for messages whose outcome goes to their
-// settled; nobody has the turn. mu is held on entry and on return, and not while writing. If failure is not nil, broken is
-// to be called with both, without mu.
-func (s *Socket) writeNow() (failure error, first bool) {
-	s.turn = true
-	failure = s.writeOwn()
-	first = failure != nil && s.fail()
+// writeQueueLocked writes what is in the queue, as far as the connection takes it at once, for messages whose outcome goes to
+// their settled. Nobody else has the turn. It releases mu while it writes. If failure is not nil, the caller must call broken
+// with both results, without holding mu.
+func (s *Socket) writeQueueLocked() (failure error, first bool) {
+	s.turn = turnTaken
+	failure = s.writeNowLocked()
+	first = failure != nil && s.failLocked()
 	s.queue.countAll()
-	s.endTurn(false)
+	s.endTurnLocked(false)
 	return failure, first
 }
 
-// write sees to it that m, which is in the queue, gets written, at once if it can be, and so does the ping that is to follow
-// it. mu is held on entry, and not on return.
-func (s *Socket) write(m *Message) (pending bool, err error) {
-	if s.turn || s.raw == nil {
+// writeAndUnlock writes m, which is in the queue, at once if that is possible, and otherwise leaves it to flush; and so the ping
+// that is to follow it. The caller holds mu, which is released.
+func (s *Socket) writeAndUnlock(m *Message) (pending bool, err error) {
+	if s.mustWaitLocked() {
 		s.queue.count(m)
-		s.writeSoon()
+		s.flushSoonLocked()
 		s.mu.Unlock()
 		return true, nil
 	}
-	s.turn = true
+	s.turn = turnTaken
 	settled := m.settled
 	m.settled = nil
-	failure := s.writeOwn()
-	first := failure != nil && s.fail()
+	failure := s.writeNowLocked()
+	first := failure != nil && s.failLocked()
 	if pending = !m.done; pending {
 		s.queue.count(m)
 		m.settled = settled
 	}
 	err = m.err
-	s.endTurn(false)
+	s.endTurnLocked(false)
 	s.mu.Unlock()
 	if failure != nil {
 		s.broken(failure, first)
@@ -114,17 +121,17 @@ func (s *Socket) write(m *Message) (pending bool, err error) {
 	return pending, err
 }
 
-// writeOwn writes what is in the queue now, which is the caller's, as far as the connection takes it at once. mu is held on
-// entry and on return, and not while writing.
-func (s *Socket) writeOwn() (failure error) {
+// writeNowLocked writes what is in the queue when it is called, as far as the connection takes it at once. The caller has the
+// turn. mu is released during each write.
+func (s *Socket) writeNowLocked() (failure error) {
 	buf := s.shared.buffer()
 	defer s.shared.release(buf)
-	for frames := len(s.queue.messages); frames > 0; {
-		chunk := s.fill(*buf, frames)
+	for frames := s.queue.messages.n; frames > 0; {
+		chunk := s.fillLocked(*buf, frames)
 		s.mu.Unlock()
 		n, err := s.raw.tryWrite(chunk)
 		s.mu.Lock()
-		frames -= s.wrote(n).frames
+		frames -= s.wroteLocked(n).frames
 		if err != nil {
 			return err
 		}
@@ -135,10 +142,11 @@ func (s *Socket) writeOwn() (failure error) {
 	return nil
 }
 
-// Abandon gives m up because its caller leaves for the given cause. The outcome is cause if not one byte of m was written,
-// for then it is withdrawn; ErrLeft if it has begun, and the Socket then goes on with a copy; and ErrUnconfirmed if all of it
-// was written. If not decided, the
-// outcome goes to m.settled, which has it already or will in a moment.
+// Abandon gives up m because its caller leaves, for the given cause. The outcome is cause if no byte of m was written: it is
+// withdrawn. It is ErrLeft if m has begun; the Socket then goes on with a copy of the data. It is ErrUnconfirmed if all of m
+// was written. If Abandon has not decided, the outcome goes to m.settled, which has it already or will have it in a moment.
+//
+// It takes the same time however many messages wait: thousands of callers may leave at once.
 func (s *Socket) Abandon(m *Message, cause error) (outcome error, decided bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,36 +154,33 @@ func (s *Socket) Abandon(m *Message, cause error) (outcome error, decided bool) 
 	case m.done:
 		return nil, false
 	case m.confirm && m.written == m.size():
-		s.queue.takeUnconfirmed(func(other *Message) bool { return other == m })
-		return ErrUnconfirmed, true
+		s.queue.unconfirmed.remove(m)
+		outcome = ErrUnconfirmed
 	case m.written == 0 && m.taken > 0 && s.raw != nil:
 		m.left = cause // that write does not wait: better to know than to guess
-		s.leaving++
 		return nil, false
-	case m.started():
-		m.detach()
+	case m.begun():
+		s.queue.detach(m)
 		return ErrLeft, true
+	default:
+		s.queue.remove(m)
+		outcome = cause
 	}
 	m.settled = nil
-	s.queue.drop(func(other *Message) error {
-		if other == m {
-			return cause
-		}
-		return nil
-	})
-	return cause, true
+	m.settle(outcome)
+	return outcome, true
 }
 
-// writeSoon sees to it that what is in the queue gets written; mu is held.
-func (s *Socket) writeSoon() {
-	if s.turn {
+// flushSoonLocked has flush write what is in the queue, unless somebody has the turn.
+func (s *Socket) flushSoonLocked() {
+	if s.turn != turnFree {
 		return
 	}
-	s.turn = true
+	s.turn = turnTaken
 	s.running.Go(s.flush)
 }
 
-// flush writes until the queue is empty, and then gives up the write turn, which it holds from the start.
+// flush has the turn from the start. It writes until the queue is empty.
 func (s *Socket) flush() {
 	buf := s.shared.buffer()
 	defer s.shared.release(buf)
@@ -189,20 +194,20 @@ func (s *Socket) flush() {
 		return
 	}
 	s.mu.Lock()
-	first := s.fail()
-	s.turn = false
+	first := s.failLocked()
+	s.turn = turnFree
 	s.mu.Unlock()
 	s.broken(err, first)
 }
 
-// flushConn is flush for any connection. A write to it may wait, with no word on how far it got, so each is given the
-// bytes of one message only: the others can still be withdrawn.
+// flushConn is flush for any connection. A write to it may wait, and does not say how far it has got, so each write is given
+// the bytes of one message only: the others can still be withdrawn.
 func (s *Socket) flushConn(buf []byte) error {
 	for {
 		s.mu.Lock()
-		chunk := s.fill(buf, 1)
+		chunk := s.fillLocked(buf, 1)
 		if len(chunk) == 0 {
-			s.endTurn(true)
+			s.endTurnLocked(true)
 			s.mu.Unlock()
 			return nil
 		}
@@ -210,7 +215,7 @@ func (s *Socket) flushConn(buf []byte) error {
 		s.setWriteDeadline()
 		n, err := s.conn.Write(chunk)
 		s.mu.Lock()
-		s.wrote(n)
+		s.wroteLocked(n)
 		s.mu.Unlock()
 		if err != nil {
 			return err
@@ -218,36 +223,36 @@ func (s *Socket) flushConn(buf []byte) error {
 	}
 }
 
-// maxYields is how often flushRaw lets others run before it writes what there is.
+// maxYields is how often flushRaw lets other goroutines run before it writes what there is.
 const maxYields = 4
 
-// flushRaw is flush for a connection with a descriptor: everything that waits goes out in one write that does not wait,
-// and only when the kernel takes nothing more does it wait, with nothing in hand.
+// flushRaw is flush for a connection with a descriptor. Everything that waits goes out in one write, which does not block;
+// flushRaw waits only when the kernel takes nothing more, and then it has nothing in hand.
 func (s *Socket) flushRaw(buf []byte) error {
 	var failure error
-	armed, set := false, false // a deadline counts for the chunk under way; a deadline is set at all
-	expected, yields := 0, 0   // messages that may soon be waiting; how often others have had their turn since the last write
+	armed, set := false, false // a deadline is set for the chunk under way; any deadline is set
+	expected, yields := 0, 0   // messages that may soon wait; how often others were let run since the last write
 	err := s.raw.conn.Write(func(fd uintptr) bool {
 		for {
 			s.mu.Lock()
-			if len(s.queue.messages) < expected && yields < maxYields {
-				// Those who have just heard that their message is out may have another: together they cost one write.
+			if s.queue.messages.n < expected && yields < maxYields {
+				// Publishers that have just heard of their message may have another: together these cost one write.
 				s.mu.Unlock()
 				yields++
 				runtime.Gosched()
 				continue
 			}
-			chunk := s.fill(buf, math.MaxInt)
+			chunk := s.fillLocked(buf, math.MaxInt)
 			if len(chunk) == 0 {
-				s.endTurn(set)
+				s.endTurnLocked(set)
 				s.mu.Unlock()
 				return true
 			}
 			s.mu.Unlock()
 			n, err := writeNonblock(fd, chunk)
 			s.mu.Lock()
-			p := s.wrote(n)
-			expected, yields = p.settled+len(s.queue.messages), 0
+			p := s.wroteLocked(n)
+			expected, yields = p.settled+s.queue.messages.n, 0
 			s.mu.Unlock()
 			if err != nil {
 				failure = err
@@ -274,52 +279,47 @@ func (s *Socket) flushRaw(buf []byte) error {
 
 func (s *Socket) setWriteDeadline() {
 	if s.writeTimeout > 0 {
-		// An error means that the connection is closed, which the write will say.
+		// An error means that the connection is closed, which the write will report.
 		_ = s.conn.SetWriteDeadline(time.Now().Add(s.writeTimeout))
 	}
 }
 
-// endTurn gives up the write turn, to flush if something waits; mu is held. A deadline that stayed set would fail the next
-// write after a silence.
-func (s *Socket) endTurn(deadlineSet bool) {
+// endTurnLocked gives up the turn, to flush if something waits. A deadline that stayed set would fail the next write after a
+// silence.
+func (s *Socket) endTurnLocked(deadlineSet bool) {
 	if deadlineSet {
 		_ = s.conn.SetWriteDeadline(time.Time{})
 	}
-	s.turn = false
+	s.turn = turnFree
 	switch {
-	case len(s.queue.messages) > 0:
-		s.writeSoon()
-	case s.isCut: // while this was being written, which went well all the same
-		s.setOver()
+	case s.queue.messages.n > 0:
+		s.flushSoonLocked()
+	case s.phase == phaseCut: // which began during a write that did not fail
+		s.setOverLocked()
 	}
 }
 
-// fill copies what the next write is to have into buf, of at most limit frames; mu is held.
-func (s *Socket) fill(buf []byte, limit int) []byte {
-	if s.awaitsPong() {
+// fillLocked copies what the next write is to have into buf, from at most limit frames.
+func (s *Socket) fillLocked(buf []byte, limit int) []byte {
+	if s.awaitsPongLocked() {
 		s.writing = s.Now()
 	}
 	return s.queue.fill(buf, limit)
 }
 
-// wrote does what follows when n bytes of the last fill are out; mu is held.
-func (s *Socket) wrote(n int) progress {
-	unconfirmed, pinged := len(s.queue.unconfirmed), s.queue.pinged
+// wroteLocked does what follows from n bytes of the last fill being out.
+func (s *Socket) wroteLocked(n int) progress {
+	pinged, now := s.queue.pinged, s.Now()
 	s.traffic.out.Add(uint64(n))
-	now := s.Now()
-	p := s.queue.wrote(n, now, s.traffic)
+	p := s.queue.wrote(attempt{n: n, began: s.writing, ended: now, closing: s.phase >= phaseClosing}, s.traffic)
 	if p.messages > 0 {
 		s.sent.Store(int64(now))
 	}
-	if s.awaitsPong() || s.isDeaf {
-		s.confirmWritten(unconfirmed, pinged)
-	}
-	if s.leaving > 0 || s.closing {
-		s.sortOut()
-		s.leaving = 0
+	if s.awaitsPongLocked() || s.noMorePongs {
+		s.confirmWrittenLocked(pinged)
 	}
 	if s.closeFrame != nil && s.closeFrame.done {
-		s.closeWritten()
+		s.closeWrittenLocked()
 	}
 	if s.ping != nil && s.ping.done {
 		s.ping = nil
@@ -330,31 +330,8 @@ func (s *Socket) wrote(n int) progress {
 	return p
 }
 
-// sortOut settles what has not begun and never will, and those whose callers wait to hear whether it has; mu is held.
-func (s *Socket) sortOut() {
-	s.queue.drop(func(m *Message) error {
-		switch {
-		case m.control || m.started():
-			return nil
-		case m.left != nil:
-			return m.left
-		case s.closing:
-			return ErrClosed
-		}
-		return nil
-	})
-	for _, m := range s.queue.messages {
-		if m.left != nil && m.taken == 0 {
-			settled := m.settled
-			m.left = nil
-			m.detach() // before the caller hears of it: then its data is its own again
-			settled(ErrLeft)
-		}
-	}
-}
-
-// Admits reports whether a message of n bytes would be taken now. It says so before there is a message: what others send
-// meanwhile may change that.
+// Admits reports whether a message of n bytes would be accepted now. It can be asked before there is a message; what others
+// send meanwhile may change the answer.
 func (s *Socket) Admits(n int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 
 func TestMain(m *testing.M) { testutil.Main(m) }
 
-// scripted is a connection whose writes do what the test wants.
+// scripted is a connection whose writes are the test's.
 type scripted struct {
 	net.Conn
 	write func(p []byte) (int, error)
@@ -21,15 +21,15 @@ func (c scripted) Write(p []byte) (int, error)      { return c.write(p) }
 func (c scripted) SetWriteDeadline(time.Time) error { return nil }
 func (c scripted) Close() error                     { return nil }
 
-// newSocket is a Socket that has been opened, over a connection of the test's.
+// newSocket makes an open Socket over a connection with this Write.
 func newSocket(write func(p []byte) (int, error)) *Socket {
 	return &Socket{
-		conn: scripted{write: write}, shared: new(Shared), start: time.Now(), over: make(chan struct{}),
+		conn: scripted{write: write}, shared: new(Shared), start: time.Now(), phase: phaseOpen, over: make(chan struct{}),
 		writeTimeout: time.Minute, queue: queue{max: 1 << 20, all: new(pending)}, traffic: new(stripe), owner: owner(func(error) {}),
 	}
 }
 
-// owner is told of a failure, and does not care for answers.
+// owner is called with a failure, and ignores answers.
 type owner func(error)
 
 func (o owner) Failed(err error) { o(err) }
@@ -60,8 +60,8 @@ func awaitOver(t *testing.T, s *Socket) {
 	s.running.Wait()
 }
 
-// A connection that is cut in the midst of a write which goes well all the same is over when that write is: no other will
-// be there to fail and say so.
+// A connection is cut during a write that succeeds all the same: the end of that write begins phaseOver, because no other write
+// will fail and do so.
 func TestCutWithinWrite(t *testing.T) {
 	for name, cut := range map[string]func(*Socket){"Cut": (*Socket).Cut, "Reset": (*Socket).Reset} {
 		var s *Socket
@@ -82,7 +82,7 @@ func TestCutWithinWrite(t *testing.T) {
 	}
 }
 
-// A write that fails settles everything, and is reported once: what has begun may have arrived, the rest has not.
+// A write that fails settles everything, and is reported once. What has begun may have arrived; the rest has not.
 func TestWriteFails(t *testing.T) {
 	broken := errors.New("broken")
 	writes, reports := 0, 0
@@ -113,7 +113,7 @@ func TestWriteFails(t *testing.T) {
 	}
 }
 
-// Pings and pongs do not pile up, and pass the messages that have not begun.
+// Pings and pongs do not pile up, and overtake the messages that have not begun.
 func TestControlFrames(t *testing.T) {
 	s := newSocket(nil)
 	var out []byte
