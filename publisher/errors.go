@@ -35,7 +35,7 @@ var (
 	ErrUnreachable = wire.ErrUnreachable
 )
 
-// ErrStopped: Client.Stop or Stream.Close has been called. Nothing was sent.
+// ErrStopped means that Client.Stop or Stream.Close has been called. Nothing was sent.
 var ErrStopped = errors.New("wspush: the publisher has been stopped")
 
 // Error is what became of a push, a lookup or a close that reached a server, or tried to. Get it with errors.As. It matches
