@@ -1,31 +1,31 @@
-# The commands one needs. What they do is in .ci and in go; nothing here is more than a name for it.
+# Names for the commands that contributors need. The commands themselves are in .ci and in the go tool.
 
 .DEFAULT_GOAL := help
 .PHONY: help test lint api bench ci slow fuzz e2e
 
-help: ## say what there is
+help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-test: ## run the tests, with the race detector: a minute or two
-	go test -race ./...
+test: ## run the tests: a minute
+	go test ./...
 
-lint: ## gofmt, go vet, staticcheck, the API record, the dependencies, in every module
+lint: ## check all modules: format, vet, staticcheck, API record, dependencies, known vulnerabilities
 	.ci/lint
 
-api: ## record the exported API in api/, after a change that is meant
-	go run ./internal/api -write
+api: ## record the exported API in api/, after an intended change
+	.ci/api -write
 
-bench: ## benchmarks of the parts, for benchstat; bench/ compares with other servers
+bench: ## run the benchmarks of the parts, for benchstat; bench/ compares with other servers
 	go test -run '^$$' -bench . -benchmem -count 6 ./...
 
-ci: ## everything that has to hold before a change lands, on a Debian machine, as root: half an hour
+ci: ## run everything that must pass before a change lands, on Debian as root
 	.ci/run
 
-slow: ## the tests of real deadlines, and of what a push allocates
+slow: ## run the tests of real deadlines, and of what a push allocates
 	.ci/slow
 
-fuzz: ## every fuzz target for some seconds
+fuzz: ## run every fuzz target for some seconds
 	.ci/fuzz
 
-e2e: ## other people's clients, and a browser, against the examples
+e2e: ## run other people's clients and a browser against the examples
 	e2e/run

@@ -27,7 +27,7 @@ var (
 	ErrUnknown = wire.ErrUnknown
 )
 
-// ErrUnreachable: the push was for a connection of another worker, by a sealed ID, and that worker cannot be reached from here.
+// ErrUnreachable means that the push was for a connection of another worker, by a sealed ID, and that worker cannot be reached.
 // Nothing was written. It may have crashed, or only the network between the two. See [WorkerOptions].Cluster.
 var ErrUnreachable = wire.ErrUnreachable
 
@@ -60,6 +60,7 @@ var (
 // Cause says who or what ended a connection.
 type Cause string
 
+// The causes.
 const (
 	CauseClient       Cause = "client"        // the client sent a close frame
 	CauseLost         Cause = "lost"          // the network connection ended without one

@@ -12,7 +12,7 @@ import (
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// ErrAddress: the address is malformed, or leads to where Options does not allow pushes. Nothing was dialled or sent.
+// ErrAddress means that the address is malformed, or leads to where Options does not allow pushes. Nothing was dialled or sent.
 var ErrAddress = errors.New("wspush: the address is refused")
 
 const (

@@ -12,6 +12,7 @@ import (
 // MessageType is the type of a WebSocket message: Text or Binary. It is the one of package wspush.
 type MessageType = wire.MessageType
 
+// The types of messages.
 const (
 	Text   = wire.Text   // valid UTF-8
 	Binary = wire.Binary // any bytes

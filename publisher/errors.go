@@ -37,7 +37,7 @@ var (
 	ErrUnreachable = wire.ErrUnreachable
 )
 
-// ErrClosed: Client.Close or Stream.Close has been called. Nothing was sent.
+// ErrClosed means that Client.Close or Stream.Close has been called. Nothing was sent.
 var ErrClosed = errors.New("wspush: the publisher is closed")
 
 // Error is what became of a push, a lookup or a close that reached a server, or tried to. Get it with errors.As. It matches

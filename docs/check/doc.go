@@ -1,18 +1,3 @@
-// Package check holds the documentation to what it says: its tests find all Markdown of the repository, look for each code block
-// in the file that it is taken from, run each command and compare what it prints, and follow each link. README.md says how pages
-// are to be written for that.
+// Package check tests the documentation: every code block stands in a file that is compiled, run or used; every command prints
+// what the page shows; every link leads somewhere. README.md says how to write pages for it.
 package check
-
-import "fmt"
-
-// Problem is something that is wrong with a page.
-type Problem struct {
-	Line int // from 1
-	Text string
-}
-
-func (p Problem) String() string { return fmt.Sprintf("line %d: %s", p.Line, p.Text) }
-
-func problemf(line int, format string, args ...any) Problem {
-	return Problem{line, fmt.Sprintf(format, args...)}
-}

@@ -1,108 +1,94 @@
 package check
 
 import (
-	"slices"
-	"testing"
+	"fmt"
+	"regexp"
+	"strings"
 )
 
-func TestParse(t *testing.T) {
-	p := page(
-		"# A title", // 1
-		"",
-		"- an item", // 3
-		"",
-		"    which goes on, and is no code",
-		"",
-		"Text.", // 7
-		"",
-		"    indented",
-		"",
-		"      code",
-		"",
-		"<!-- run: background -->", // 13
-		"'''console",
-		"$ true",
-		"'''",
-		"  ~~~go title", // 17
-		"  a",
-		"  ~~~",
-		"'''", // 20: is never closed
-		"'''not closed by this",
-	)
-	wantBlocks := []Block{
-		{Line: 9, Lines: []string{"indented", "", "  code", ""}},
-		{Line: 14, Language: "console", Run: "background", Lines: []string{"$ true"}},
-		{Line: 17, Language: "go", Lines: []string{"a"}},
-		{Line: 20, Lines: []string{"```not closed by this", ""}},
-	}
-	if len(p.Blocks) != len(wantBlocks) {
-		t.Fatalf("there are %d blocks, want %d: %q", len(p.Blocks), len(wantBlocks), p.Blocks)
-	}
-	for i, b := range p.Blocks {
-		w := wantBlocks[i]
-		if b.Line != w.Line || b.Language != w.Language || b.Run != w.Run || !slices.Equal(b.Lines, w.Lines) {
-			t.Errorf("block %d is %+q, want %+q", i, b, w)
-		}
-	}
-	if !slices.Equal(p.Headings, []string{"A title"}) {
-		t.Errorf("headings: %q", p.Headings)
-	}
-	if wrong := want(p.Problems, "line 20: this block is not closed"); wrong != "" {
-		t.Error(wrong)
-	}
+// page is a Markdown file.
+type page struct {
+	path     string
+	blocks   []block
+	prose    string // the page with everything but its prose blanked out: same lines
+	headings []string
+	problems []string // found while parsing
 }
 
-// What would not be checked is found fault with.
-func TestParseUnseen(t *testing.T) {
-	for source, tell := range map[string]string{
-		"text\n\n> '''go\n> x()\n> '''":               "line 3: code here is not seen",
-		"- '''go\n  x()\n  '''":                       "line 1: code here is not seen",
-		"1. ~~~\n   x\n   ~~~":                        "line 1: code here is not seen",
-		"text '''@@ text":                             "line 1: code here is not seen",
-		"'''a`b\nx\n'''":                              "line 1: code here is not seen",
-		">     go run .":                              "line 1: code here is not seen",
-		"-     go run .":                              "line 1: code here is not seen",
-		"text\n<PRE class=x>x</pre>":                  "line 2: code in <pre> is not seen",
-		"`<pre>` and a `<!-- run: comment -->`":       "",
-		"<prefix> <!-- it may be run at any time -->": "",
-
-		"<!-- run: background -->\n'''console\n$ x\n'''":   "",
-		"<!-- run: background -->\n\n'''console\n$ x\n'''": "line 1: this stands directly above no fence",
-		"x\n<!--run: background-->\n'''console\n$ x\n'''":  "line 2: this stands directly above no fence",
-		"<!-- run: -->\n'''console\n$ x\n'''":              "line 1: this stands directly above no fence",
-		"<!-- run background -->\n'''console\n$ x\n'''":    "line 1: this stands directly above no fence",
-		"<!-- Run: background -->\n'''console\n$ x\n'''":   "line 1: this stands directly above no fence",
-		"<!-- run:\nbackground -->\n'''console\n$ x\n'''":  "line 1: this stands directly above no fence",
-		"<!-- run: background -->\n\n    $ x":              "line 1: this stands directly above no fence",
-		"<!-- run: background -->\n'''go\nx\n'''":          "line 2: run: background is for a block marked console",
-	} {
-		if wrong := want(page(source).Problems, tell); wrong != "" {
-			t.Errorf("%s: %s", source, wrong)
-		}
-	}
+// block is a code block.
+type block struct {
+	line     int // of its fence, from 1
+	language string
+	run      string // what the comment above the fence says
+	lines    []string
 }
 
-// Code is what is indented by four more than the item that it belongs to.
-func TestParseItems(t *testing.T) {
-	for source, code := range map[string]string{
-		"- a\n\n      code":               "code",
-		"- a\n\n    text":                 "",
-		"- a\n      text":                 "",
-		"10. a\n\n       text":            "",
-		"10. a\n\n        code":           "code",
-		"- a\n  - b\n\n      text":        "",
-		"- a\n  - b\n\n        code":      "code",
-		"- a\n  - b\n\n  a\n\n      code": "code",
-		"- a\n- b\n\ntext\n\n    code":    "code",
-		"- a\nlazy\n\n  a\n\n    text":    "",
-		"\tcode":                          "code",
-	} {
-		var got string
-		if blocks := page(source).Blocks; len(blocks) > 0 {
-			got = blocks[0].Lines[0]
+var (
+	fence     = regexp.MustCompile("^( *)(`{3,})([a-z]*)$")
+	directive = regexp.MustCompile(`^ *<!-- run: (.+) -->$`)
+	heading   = regexp.MustCompile(`^#{1,6} (.*)$`)
+	notProse  = regexp.MustCompile("(?s:<!--.*?-->)|``.*?``|`(?:[^`\n]|\n[^`\n])*`")
+	unseen    = regexp.MustCompile("```|~~~|(?i:<pre\\b)")
+)
+
+func (p *page) problemf(line int, format string, args ...any) {
+	p.problems = append(p.problems, problem(line, format, args...))
+}
+
+func problem(line int, format string, args ...any) string {
+	return fmt.Sprintf("line %d: %s", line, fmt.Sprintf(format, args...))
+}
+
+// parse splits a page into its parts.
+func parse(path, text string) *page {
+	p := &page{path: path}
+	lines := strings.Split(text, "\n")
+	prose := make([]string, len(lines))
+	run := "" // of the line before
+	for i := 0; i < len(lines); i++ {
+		open := fence.FindStringSubmatch(lines[i])
+		if open == nil {
+			if run != "" {
+				p.problemf(i, "run: stands directly above a fence, and this does not")
+			}
+			run = ""
+			if m := directive.FindStringSubmatch(lines[i]); m != nil {
+				run = m[1]
+			}
+			if unseen.MatchString(lines[i]) {
+				p.problemf(i+1, "code outside a fence that is on a line of its own is not checked: %s", lines[i])
+			}
+			if m := heading.FindStringSubmatch(lines[i]); m != nil {
+				p.headings = append(p.headings, m[1])
+			}
+			prose[i] = lines[i]
+			continue
 		}
-		if got != code {
-			t.Errorf("%q: the code is %q, want %q", source, got, code)
+		b := block{line: i + 1, language: open[3], run: run}
+		run = ""
+		for i++; i < len(lines) && strings.TrimSpace(lines[i]) != open[2]; i++ {
+			b.lines = append(b.lines, strings.TrimRight(strings.TrimPrefix(lines[i], open[1]), " \t\r"))
 		}
+		switch {
+		case i == len(lines):
+			p.problemf(b.line, "this block is not closed")
+		case b.language == "":
+			p.problemf(b.line, "this block has no language")
+		case b.run != "" && b.language != "console":
+			p.problemf(b.line, "run: %s is for a block marked console", b.run)
+		}
+		p.blocks = append(p.blocks, b)
 	}
+	p.prose = notProse.ReplaceAllStringFunc(strings.Join(prose, "\n"), blank)
+	return p
+}
+
+// blank replaces everything but line ends.
+func blank(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' {
+			return r
+		}
+		return ' '
+	}, s)
 }

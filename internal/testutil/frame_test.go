@@ -2,10 +2,7 @@ package testutil
 
 import (
 	"bufio"
-	"bytes"
 	"io"
-	"math/rand/v2"
-	"reflect"
 	"strings"
 	"testing"
 )
@@ -28,31 +25,6 @@ func TestAppendFrameRFC(t *testing.T) {
 		if got := AppendFrame(nil, test.frame, [4]byte{0x37, 0xfa, 0x21, 0x3d}); string(got) != test.want {
 			t.Errorf("%v: got %s, want %s", test.frame, quote(got), quote([]byte(test.want)))
 		}
-	}
-}
-
-func TestFrameRoundTrip(t *testing.T) {
-	var raw []byte
-	var want []Frame
-	for _, n := range []int{0, 1, 125, 126, 127, 65535, 65536, 1 << 20} {
-		for _, masked := range []bool{false, true} {
-			f := Frame{Fin: n%2 == 0, Rsv: byte(n % 8), Op: Opcode(n % 3), Masked: masked, Payload: make([]byte, n)}
-			for i := range f.Payload {
-				f.Payload[i] = byte(rand.IntN(256))
-			}
-			want = append(want, f)
-			raw = AppendFrame(raw, f, [4]byte{0xde, 0xad, 0xbe, 0xef})
-		}
-	}
-	r := bufio.NewReader(bytes.NewReader(raw))
-	for _, w := range want {
-		got, err := readFrame(r)
-		if err != nil || !reflect.DeepEqual(got, w) {
-			t.Fatalf("got a %v, %v, want a %v", got, err, w)
-		}
-	}
-	if _, err := readFrame(r); err != io.EOF {
-		t.Errorf("at the end: %v, want io.EOF", err)
 	}
 }
 
@@ -79,19 +51,4 @@ func TestReadFrameRefuses(t *testing.T) {
 			}
 		})
 	}
-}
-
-func FuzzReadFrame(f *testing.F) {
-	f.Add([]byte("\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58"))
-	f.Add([]byte("\x82\x7e\x01\x00"))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		frame, err := readFrame(bufio.NewReader(bytes.NewReader(raw)))
-		if err != nil {
-			return
-		}
-		again, err := readFrame(bufio.NewReader(bytes.NewReader(AppendFrame(nil, frame, [4]byte{9, 8, 7, 6}))))
-		if err != nil || !reflect.DeepEqual(again, frame) {
-			t.Errorf("a %v came back as a %v, %v", frame, again, err)
-		}
-	})
 }

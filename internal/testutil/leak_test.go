@@ -10,8 +10,18 @@ import (
 	"time"
 )
 
-// stray is a function to look for in a stack.
-func stray(stop chan struct{}) { <-stop }
+// leak starts a goroutine that runs stray until stop is closed, and returns once it does.
+func leak(stop chan struct{}) {
+	running := make(chan struct{})
+	go stray(running, stop)
+	<-running
+}
+
+// stray is the function to look for in a stack.
+func stray(running, stop chan struct{}) {
+	close(running)
+	<-stop
+}
 
 func TestMainExitCode(t *testing.T) {
 	stop := make(chan struct{})
@@ -23,8 +33,8 @@ func TestMainExitCode(t *testing.T) {
 	}{
 		"passes":           {func() int { return 0 }, 0, ""},
 		"fails":            {func() int { return 2 }, 2, ""},
-		"fails and leaks":  {func() int { go stray(stop); return 2 }, 2, ""},
-		"leaks":            {func() int { go stray(stop); return 0 }, 1, "testutil.stray"},
+		"fails and leaks":  {func() int { leak(stop); return 2 }, 2, ""},
+		"leaks":            {func() int { leak(stop); return 0 }, 1, "testutil.stray"},
 		"leaks for a bit":  {func() int { go func() { <-time.After(time.Millisecond) }(); return 0 }, 0, ""},
 		"runs into others": {func() int { go func() {}(); return 0 }, 0, ""},
 	} {
@@ -45,13 +55,13 @@ func TestMainExitCode(t *testing.T) {
 }
 
 func TestNoLeak(t *testing.T) {
-	// In fake time, so that the failure does not take its five seconds.
+	// Fake time saves the five seconds that the failure takes.
 	synctest.Test(t, func(t *testing.T) {
 		stop := make(chan struct{})
 		defer close(stop)
 		wantFailure(t, "testutil.stray", func(tb testing.TB) {
 			NoLeak(tb)
-			go stray(stop)
+			leak(stop)
 		})
 	})
 }
@@ -80,7 +90,7 @@ func TestOpenFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := OpenFiles(t); got != before+2 {
-		t.Errorf("a pipe is %d files, want 2", got-before)
+		t.Errorf("a pipe has %d files, want 2", got-before)
 	}
 	r.Close()
 	w.Close()

@@ -2,7 +2,6 @@ package testutil
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,7 +11,7 @@ import (
 	"testing"
 )
 
-// recorder is a testing.TB that keeps what a test would have failed with.
+// recorder is a testing.TB that records failures instead of failing.
 type recorder struct {
 	testing.TB // for the methods not overridden
 
@@ -38,7 +37,7 @@ func (r *recorder) Fatalf(format string, args ...any) {
 	panic(r) // runtime.Goexit would end the goroutine of the real test
 }
 
-// failure runs test, and then its clean-up, and returns what it failed with.
+// failure runs test and then its clean-up, and returns the failures.
 func failure(t *testing.T, test func(tb testing.TB)) string {
 	t.Helper()
 	r := &recorder{TB: t}
@@ -64,7 +63,7 @@ func wantFailure(t *testing.T, want string, test func(tb testing.TB)) {
 	}
 }
 
-// peer is the server's side of a WebSocket, by hand.
+// peer is the server's side of a WebSocket, driven by hand.
 type peer struct {
 	tb   testing.TB
 	conn net.Conn
@@ -72,7 +71,7 @@ type peer struct {
 	req  *http.Request
 }
 
-// upgrade returns a handler which accepts the handshake, adding extra to the 101, runs script, and closes.
+// upgrade returns a handler that accepts the handshake, adds extra to the 101, runs script, and closes the connection.
 func upgrade(tb testing.TB, extra string, script func(p *peer)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		conn, rw, err := http.NewResponseController(w).Hijack()
@@ -87,15 +86,15 @@ func upgrade(tb testing.TB, extra string, script func(p *peer)) http.Handler {
 	})
 }
 
-// says returns a handler that sends these frames and reads until the client is gone.
+// says returns a handler that sends frames and then reads until the client is gone.
 func says(tb testing.TB, frames ...Frame) http.Handler {
 	return upgrade(tb, "", func(p *peer) {
 		p.send(frames...)
-		p.drain()
+		_, _ = io.Copy(io.Discard, p.br)
 	})
 }
 
-// send sends the frames in one write, so that none of them depends on how the client takes the others.
+// send sends the frames in one write, so that none depends on how the client handles the others.
 func (p *peer) send(frames ...Frame) {
 	var b []byte
 	for _, f := range frames {
@@ -117,15 +116,7 @@ func (p *peer) want(op Opcode, payload string) {
 	}
 }
 
-func (p *peer) wantEnd() {
-	if f, err := readFrame(p.br); !errors.Is(err, io.EOF) {
-		p.tb.Errorf("server: got a %v, %v, want the end", f, err)
-	}
-}
-
-func (p *peer) drain() { _, _ = io.Copy(io.Discard, p.br) }
-
-// whole returns an unfragmented frame of a server.
+// whole returns an unfragmented frame as a server sends it.
 func whole(op Opcode, payload string) Frame {
 	return Frame{Fin: true, Op: op, Payload: []byte(payload)}
 }

@@ -1,17 +1,10 @@
 package testutil
 
 import (
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 )
-
-func TestEventually(t *testing.T) {
-	var done atomic.Bool
-	go done.Store(true)
-	Eventually(t, "a goroutine to run", done.Load)
-}
 
 func TestEventuallyGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

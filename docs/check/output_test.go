@@ -6,7 +6,7 @@ import (
 )
 
 var (
-	// Versions and IP addresses are compared as they are; dates, times and decimal fractions, which differ each time, are not.
+	// Versions and IP addresses are compared; dates, times and decimal fractions, which differ each time, are not.
 	figures = regexp.MustCompile(`HTTP/\d\.\d|(?:\d+\.){2,}\d+` +
 		`|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[-+]\d\d:\d\d)` + // RFC 3339
 		`|[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT` + // RFC 9110
@@ -15,17 +15,17 @@ var (
 	download = regexp.MustCompile(`(?m)^go: downloading .*\n`)
 )
 
-// even puts one sign for each figure that differs from time to time.
+// even replaces the figures that differ each time.
 func even(s string) string {
-	return figures.ReplaceAllStringFunc(s, func(found string) string {
-		if constant.MatchString(found) {
-			return found
+	return figures.ReplaceAllStringFunc(s, func(figure string) string {
+		if constant.MatchString(figure) {
+			return figure
 		}
 		return "#"
 	})
 }
 
-// clean is what a terminal would show of s: no carriage returns, no blank lines at the end.
+// clean returns what a terminal shows of s: no carriage returns, no blank lines at the end.
 func clean(s string) string {
 	s = download.ReplaceAllString(strings.ReplaceAll(s, "\r", ""), "")
 	if s = strings.TrimRight(s, "\n \t"); s != "" {
@@ -34,16 +34,16 @@ func clean(s string) string {
 	return s
 }
 
-// outputPattern matches what a page shows below a command. Of one that goes on, it may be a part: a server logs besides.
-func outputPattern(shown []string, goesOn bool) *regexp.Regexp {
+// shows reports whether a command's output is what the page shows: all of it, or for a server, part of it.
+func shows(shown []string, output string, server bool) bool {
 	var p strings.Builder
 	p.WriteString(`^`)
-	if goesOn {
+	if server {
 		p.WriteString(`(?:.*\n)*?`)
 	}
 	for line := range strings.Lines(clean(strings.Join(shown, "\n"))) {
 		line = strings.TrimRight(line, "\n \t")
-		if strings.TrimSpace(line) == "…" {
+		if line == "…" {
 			p.WriteString(`(?:.*\n)*?`)
 			continue
 		}
@@ -55,13 +55,8 @@ func outputPattern(shown []string, goesOn bool) *regexp.Regexp {
 		}
 		p.WriteString(`[ \t]*\n`)
 	}
-	if !goesOn {
+	if !server {
 		p.WriteString(`$`)
 	}
-	return regexp.MustCompile(p.String())
-}
-
-// shows reports whether output is what the page shows.
-func shows(pattern *regexp.Regexp, output string) bool {
-	return pattern.MatchString(even(clean(output)))
+	return regexp.MustCompile(p.String()).MatchString(even(clean(output)))
 }
