@@ -87,7 +87,7 @@ func (v *viewer) tell(conn *wspush.Conn) {
 			v.mu.Unlock()
 			message := mustJSON(v.update(s, samples, asked))
 			rest := time.After(pace(time.Since(began), interval/2))
-			if _, err := conn.Push(context.Background(), wspush.Text, message, wspush.Confirmed()); err != nil {
+			if push(conn, message) != nil {
 				return
 			}
 			if s.isOver() {
@@ -109,6 +109,17 @@ func (v *viewer) tell(conn *wspush.Conn) {
 		case <-s.next:
 		}
 	}
+}
+
+// readTime is how long a page may take to read a message: as good as for ever, since the timers end the connection long before.
+const readTime = time.Hour
+
+// push returns once the page has read the message.
+func push(conn *wspush.Conn, message []byte) error {
+	ctx, cancel := context.WithTimeout(context.Background(), readTime)
+	defer cancel()
+	_, err := conn.Push(ctx, wspush.Text, message, wspush.Confirmed())
+	return err
 }
 
 // update is a message to a page: what has changed since the one before.
