@@ -28,7 +28,7 @@ func TestBulkForwarded(t *testing.T) {
 		workers, clients, conns = append(workers, w), append(clients, client), append(conns, conn)
 	}
 	ended, _ := connectTo(t, workers[1])
-	endedToken := ended.SealedID()
+	endedID := ended.SealedID()
 	ended.Close(1000, "")
 	foreign, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Keys: [][]byte{[]byte(strings.Repeat("f", 32))}}}))
 	unreachable, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: "http://" + deadAddress(t)}}))
@@ -78,7 +78,7 @@ func TestBulkForwarded(t *testing.T) {
 		<-r
 	}
 
-	b.send(textLine(endedToken, "a"), textLine(foreign.SealedID(), "a"), textLine(unreachable.SealedID(), "a"), textLine(conns[2].SealedID(), big[:1001]))
+	b.send(textLine(endedID, "a"), textLine(foreign.SealedID(), "a"), textLine(unreachable.SealedID(), "a"), textLine(conns[2].SealedID(), big[:1001]))
 	b.expect(`{"line":13,`+gone,
 		`{"line":14,"status":403,"type":"urn:wspush:forbidden","detail":"none of this worker's keys opens the sealed ID"}`,
 		`{"line":15,"status":502,"type":"urn:wspush:unreachable","detail":"the worker that holds the connection cannot be reached from here; nothing was written"}`,
@@ -188,7 +188,7 @@ func TestBulkForwardedOnce(t *testing.T) {
 	}
 	b.end()
 	b.expect(`{"lines":1}`, "")
-	if resp := post(t, tokenURL(first, conn), "", []byte("a")); resp.StatusCode != 508 {
+	if resp := post(t, sealedURL(first, conn), "", []byte("a")); resp.StatusCode != 508 {
 		t.Error(resp.Status)
 	}
 	if _, err := first.Push(context.Background(), conn.SealedID(), wspush.Text, nil); !errors.Is(err, wspush.ErrUnreachable) {

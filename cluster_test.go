@@ -46,8 +46,8 @@ func connectTo(t testing.TB, w *wspush.Worker) (*wspush.Conn, *testutil.Client) 
 	return conn, client
 }
 
-// tokenURL is the address with a connection's token, at any worker.
-func tokenURL(w *wspush.Worker, c *wspush.Conn) string {
+// sealedURL is the address with a connection's sealed ID, at any worker.
+func sealedURL(w *wspush.Worker, c *wspush.Conn) string {
 	return "http://" + w.Addr().String() + c.Info().Path + "/@connections/" + c.SealedID()
 }
 
@@ -132,7 +132,7 @@ func TestForwardedWordForWord(t *testing.T) {
 	server := serve(t, holder, nil)
 	client, conn, _ := dial(t, holder, server, testutil.Options{Header: http.Header{"User-Agent": {"test"}}})
 	_, ended, _ := dial(t, holder, server, testutil.Options{})
-	token, endedToken := conn.SealedID(), ended.SealedID()
+	sealed, endedID := conn.SealedID(), ended.SealedID()
 	ended.Close(1000, "")
 	testutil.Eventually(t, "the connection to end", func() bool { return holder.Len() == 1 })
 	var received sync.WaitGroup
@@ -151,25 +151,25 @@ func TestForwardedWordForWord(t *testing.T) {
 		body                      []byte
 		status                    int
 	}{
-		{"POST", "/ws", token, "", nil, []byte("text"), 204},
-		{"POST", "/ws", token, "", nil, nil, 204},
-		{"POST", "/ws", token, "?type=binary", nil, binary, 204},
-		{"POST", "/ws", token, "", http.Header{"Content-Type": {"image/png"}}, binary, 204},
-		{"POST", "/ws", token, "", amazon, []byte("text"), 204},
-		{"POST", "/ws", token, "", amazon, binary, 204},
-		{"POST", "/ws", token, "?confirm=received", nil, []byte("text"), 204},
-		{"POST", "/ws", token, "", nil, binary, 400},
-		{"POST", "/ws", token, "?type=image", nil, []byte("text"), 400},
-		{"POST", "/ws", token, "?timeout=never", nil, []byte("text"), 400},
-		{"POST", "/ws", token, "", nil, bytes.Repeat([]byte("x"), 100_001), 413},
-		{"POST", "/elsewhere", token, "", nil, []byte("text"), 404},
-		{"POST", "/ws", endedToken, "", nil, []byte("text"), 410},
-		{"GET", "/ws", token, "", nil, nil, 200},
-		{"HEAD", "/ws", token, "", nil, nil, 200},
-		{"HEAD", "/ws", endedToken, "", nil, nil, 410},
-		{"GET", "/ws", endedToken, "", nil, nil, 410},
-		{"DELETE", "/ws", token, "?code=1005", nil, nil, 400},
-		{"DELETE", "/ws", endedToken, "", nil, nil, 410},
+		{"POST", "/ws", sealed, "", nil, []byte("text"), 204},
+		{"POST", "/ws", sealed, "", nil, nil, 204},
+		{"POST", "/ws", sealed, "?type=binary", nil, binary, 204},
+		{"POST", "/ws", sealed, "", http.Header{"Content-Type": {"image/png"}}, binary, 204},
+		{"POST", "/ws", sealed, "", amazon, []byte("text"), 204},
+		{"POST", "/ws", sealed, "", amazon, binary, 204},
+		{"POST", "/ws", sealed, "?confirm=received", nil, []byte("text"), 204},
+		{"POST", "/ws", sealed, "", nil, binary, 400},
+		{"POST", "/ws", sealed, "?type=image", nil, []byte("text"), 400},
+		{"POST", "/ws", sealed, "?timeout=never", nil, []byte("text"), 400},
+		{"POST", "/ws", sealed, "", nil, bytes.Repeat([]byte("x"), 100_001), 413},
+		{"POST", "/elsewhere", sealed, "", nil, []byte("text"), 404},
+		{"POST", "/ws", endedID, "", nil, []byte("text"), 410},
+		{"GET", "/ws", sealed, "", nil, nil, 200},
+		{"HEAD", "/ws", sealed, "", nil, nil, 200},
+		{"HEAD", "/ws", endedID, "", nil, nil, 410},
+		{"GET", "/ws", endedID, "", nil, nil, 410},
+		{"DELETE", "/ws", sealed, "?code=1005", nil, nil, 400},
+		{"DELETE", "/ws", endedID, "", nil, nil, 410},
 	} {
 		t.Run(fmt.Sprint(tt.method, tt.path, tt.query, len(tt.body), " ", tt.status), func(t *testing.T) {
 			exchange := func(w *wspush.Worker) (*http.Response, string) {
@@ -196,17 +196,17 @@ func TestForwardedWordForWord(t *testing.T) {
 			}
 		})
 	}
-	if resp := post(t, tokenURL(other, conn)+"?confirm=received", "text/plain", []byte("read")); resp.Header.Get("Wspush-Rtt") == "" {
+	if resp := post(t, sealedURL(other, conn)+"?confirm=received", "text/plain", []byte("read")); resp.Header.Get("Wspush-Rtt") == "" {
 		t.Error("the round trip is missing")
 	}
-	if resp := post(t, "http://"+token+"@"+other.Addr().String()+"/ws", "", []byte("userinfo")); resp.StatusCode != 204 {
+	if resp := post(t, "http://"+sealed+"@"+other.Addr().String()+"/ws", "", []byte("userinfo")); resp.StatusCode != 204 {
 		t.Errorf("userinfo: %s", resp.Status)
 	}
-	chunked := newRequest(t, "POST", tokenURL(other, conn), io.MultiReader(strings.NewReader(big[:60_000]), strings.NewReader("end")))
+	chunked := newRequest(t, "POST", sealedURL(other, conn), io.MultiReader(strings.NewReader(big[:60_000]), strings.NewReader("end")))
 	if resp := do(t, chunked); resp.StatusCode != 204 {
 		t.Errorf("chunked: %s", resp.Status)
 	}
-	if resp := do(t, newRequest(t, "DELETE", tokenURL(other, conn)+"?code=3000&reason=enough", nil)); resp.StatusCode != 204 {
+	if resp := do(t, newRequest(t, "DELETE", sealedURL(other, conn)+"?code=3000&reason=enough", nil)); resp.StatusCode != 204 {
 		t.Errorf("DELETE: %s", resp.Status)
 	}
 	received.Wait()
@@ -216,7 +216,7 @@ func TestForwardedWordForWord(t *testing.T) {
 }
 
 // Push takes a sealed ID of any worker's connection, and returns what it returns for one's own.
-func TestPushByToken(t *testing.T) {
+func TestPushBySealedID(t *testing.T) {
 	holder := newMember(t, wspush.WorkerOptions{MaxPushBytes: 1 << 20})
 	other := newMember(t, wspush.WorkerOptions{MaxPushBytes: 2 << 20})
 	server := serve(t, holder, nil)
@@ -273,12 +273,12 @@ func TestPushByToken(t *testing.T) {
 		t.Errorf("without keys: %v", err)
 	}
 	if conn, _ := connectTo(t, lone); conn.SealedID() != "" || conn.SealedAddress() != "" {
-		t.Error("without keys there is a token")
+		t.Error("without keys there is a sealed ID")
 	}
 }
 
 // Only what the shared keys have sealed is ever dialled; anything else is refused before.
-func TestForeignTokens(t *testing.T) {
+func TestForeignSealedIDs(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -299,14 +299,14 @@ func TestForeignTokens(t *testing.T) {
 	foreignKeys := [][]byte{bytes.Repeat([]byte("f"), 32)}
 	foreign, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Keys: foreignKeys, Address: trap}}))
 	own, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: trap}}))
-	token := own.SealedID()
+	sealed := own.SealedID()
 	other := byte('A')
-	if token[40] == other {
+	if sealed[40] == other {
 		other = 'B'
 	}
 	at := "http://" + newMember(t, wspush.WorkerOptions{}).Addr().String() + "/ws/@connections/"
 	for name, bad := range map[string]string{
-		"foreign": foreign.SealedID(), "changed": token[:40] + string(other) + token[41:], "short": "v1.AAAA", "cut": token[:60],
+		"foreign": foreign.SealedID(), "changed": sealed[:40] + string(other) + sealed[41:], "short": "v1.AAAA", "cut": sealed[:60],
 	} {
 		for _, method := range []string{"POST", "GET", "DELETE", "HEAD"} {
 			resp := do(t, newRequest(t, method, at+bad, nil))
@@ -321,13 +321,13 @@ func TestForeignTokens(t *testing.T) {
 		}
 	}
 	lone := "http://" + newWorker(t, nil).Addr().String() + "/ws/@connections/"
-	if resp := do(t, newRequest(t, "POST", lone+token, nil)); resp.StatusCode != 421 {
+	if resp := do(t, newRequest(t, "POST", lone+sealed, nil)); resp.StatusCode != 421 {
 		t.Errorf("without keys: %s", resp.Status)
 	}
 	if n := dialled.Load(); n != 0 {
 		t.Fatalf("the trap was dialled %d times", n)
 	}
-	resp := do(t, newRequest(t, "POST", at+token, strings.NewReader("a"))) // which shows that it would have been
+	resp := do(t, newRequest(t, "POST", at+sealed, strings.NewReader("a"))) // which shows that it would have been
 	if n := dialled.Load(); resp.StatusCode/100 != 5 || n == 0 {
 		t.Errorf("%s, dialled %d times", resp.Status, n)
 	}
@@ -348,7 +348,7 @@ func TestKeyRotation(t *testing.T) {
 		client  *testutil.Client
 		status  int
 	}{{both, onBefore, clientBefore, 204}, {before, onBoth, clientBoth, 204}, {after, onBoth, clientBoth, 204}, {after, onBefore, nil, 403}} {
-		if resp := post(t, tokenURL(tt.through, tt.to), "", []byte("a")); resp.StatusCode != tt.status {
+		if resp := post(t, sealedURL(tt.through, tt.to), "", []byte("a")); resp.StatusCode != tt.status {
 			t.Errorf("%s in place of %d", resp.Status, tt.status)
 		}
 		if tt.status == 204 {
@@ -370,7 +370,7 @@ func TestForwardedAuthorization(t *testing.T) {
 	other := newMember(t, wspush.WorkerOptions{AuthorizePush: authorize(1)})
 	conn, client := connectTo(t, holder)
 	push := func(w *wspush.Worker, header ...string) *http.Response {
-		req := newRequest(t, "POST", tokenURL(w, conn), strings.NewReader("a"))
+		req := newRequest(t, "POST", sealedURL(w, conn), strings.NewReader("a"))
 		for i := 0; i < len(header); i += 2 {
 			req.Header.Set(header[i], header[i+1])
 		}
@@ -403,7 +403,7 @@ func TestForwardedAuthorization(t *testing.T) {
 func TestWorkerGone(t *testing.T) {
 	first, other := newMember(t, wspush.WorkerOptions{}), newMember(t, wspush.WorkerOptions{})
 	conn, client := connectTo(t, first)
-	if resp := post(t, tokenURL(other, conn), "", []byte("a")); resp.StatusCode != 204 {
+	if resp := post(t, sealedURL(other, conn), "", []byte("a")); resp.StatusCode != 204 {
 		t.Fatal(resp.Status)
 	}
 	client.Expect(testutil.Text, "a")
@@ -411,7 +411,7 @@ func TestWorkerGone(t *testing.T) {
 	go func() { client.AwaitClose(); close(closed) }()
 	shutDown(t, first)
 	<-closed
-	resp := post(t, tokenURL(other, conn), "", []byte("b"))
+	resp := post(t, sealedURL(other, conn), "", []byte("b"))
 	if body := text(t, resp); resp.StatusCode != 502 || !strings.Contains(body, "urn:wspush:unreachable") || strings.Contains(body, first.Addr().String()) {
 		t.Errorf("%s %s", resp.Status, body)
 	}
@@ -428,7 +428,7 @@ func TestWorkerGone(t *testing.T) {
 	again := newMember(t, wspush.WorkerOptions{Listen: first.Addr().String()})
 	for _, w := range []*wspush.Worker{other, again} {
 		for _, method := range []string{"POST", "GET", "DELETE"} {
-			if resp := do(t, newRequest(t, method, tokenURL(w, conn), nil)); resp.StatusCode != 410 {
+			if resp := do(t, newRequest(t, method, sealedURL(w, conn), nil)); resp.StatusCode != 410 {
 				t.Errorf("%s after a restart: %s", method, resp.Status)
 			}
 		}
@@ -460,7 +460,7 @@ func TestSharedAddress(t *testing.T) {
 	seen := map[int]int{}
 	for range 4 {
 		for _, w := range []*wspush.Worker{workers[0], workers[1], third} {
-			seen[post(t, tokenURL(w, conn), "", []byte("a")).StatusCode]++
+			seen[post(t, sealedURL(w, conn), "", []byte("a")).StatusCode]++
 		}
 	}
 	if seen[204] < 4 || seen[508] < 4 || seen[204]+seen[508] != 12 {
@@ -484,19 +484,20 @@ func TestForwardedToStranger(t *testing.T) {
 			w.WriteHeader(status)
 		}))
 		conn, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: stranger}}))
-		if resp := post(t, tokenURL(other, conn), "", []byte("a")); resp.StatusCode != want {
+		if resp := post(t, sealedURL(other, conn), "", []byte("a")); resp.StatusCode != want {
 			t.Errorf("it answers %d: %s", status, resp.Status)
 		}
 	}
 }
 
-// A worker that takes a push and ends the connection without an answer leaves the outcome unknown.
-func TestForwardedUnanswered(t *testing.T) {
+// hangUp serves something that takes requests and ends each connection without an answer, and returns its URL.
+func hangUp(t testing.TB) string {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
+	t.Cleanup(func() { listener.Close() })
 	go func() {
 		for {
 			c, err := listener.Accept()
@@ -507,9 +508,14 @@ func TestForwardedUnanswered(t *testing.T) {
 			c.Close()
 		}
 	}()
-	conn, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: "http://" + listener.Addr().String()}}))
+	return "http://" + listener.Addr().String()
+}
+
+// A worker that takes a push and ends the connection without an answer leaves the outcome unknown.
+func TestForwardedUnanswered(t *testing.T) {
+	conn, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: hangUp(t)}}))
 	other := newMember(t, wspush.WorkerOptions{})
-	resp := post(t, tokenURL(other, conn), "", []byte("a"))
+	resp := post(t, sealedURL(other, conn), "", []byte("a"))
 	if body := text(t, resp); resp.StatusCode != 504 || !strings.Contains(body, "urn:wspush:unknown") || strings.Contains(body, `"connection"`) {
 		t.Errorf("%s %s", resp.Status, body)
 	}
@@ -578,7 +584,7 @@ func TestForwardedUnderLoad(t *testing.T) {
 				conn, _ := holder.Conn(id)
 				for k := range 10 {
 					message := fmt.Sprint(i, j, k)
-					if status, err := publish(publishing, tokenURL(other, conn), message); status != 204 || err != nil {
+					if status, err := publish(publishing, sealedURL(other, conn), message); status != 204 || err != nil {
 						t.Error(status, err)
 						return
 					}
@@ -587,7 +593,7 @@ func TestForwardedUnderLoad(t *testing.T) {
 					}
 				}
 				conn.Close(1000, "")
-				if status, err := publish(publishing, tokenURL(other, conn), "late"); status != 410 || err != nil {
+				if status, err := publish(publishing, sealedURL(other, conn), "late"); status != 410 || err != nil {
 					t.Error(status, err)
 				}
 				client.Close()
@@ -651,7 +657,7 @@ func TestForwardedKeepAlive(t *testing.T) {
 	conn, client := connectTo(t, holder)
 	for i := range 50 {
 		message := big[:1000*i] // small ones that are read before, and others that are sent while they come in
-		if resp := post(t, tokenURL(other, conn), "", []byte(message)); resp.StatusCode != 204 {
+		if resp := post(t, sealedURL(other, conn), "", []byte(message)); resp.StatusCode != 204 {
 			t.Fatal(resp.Status)
 		}
 		client.Expect(testutil.Text, message)

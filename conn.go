@@ -120,12 +120,13 @@ type PushOption = wire.PushOption
 // It does not prove that the client's application has handled the message: a browser answers pings while a page's script is
 // busy. And a proxy that terminates the WebSocket, rather than passing it through, answers in place of its client.
 //
-// A confirmed push whose context has no deadline waits for at most 5 s, as by HTTP. ErrUnknown then also means that the message
-// may have been written in full but was not confirmed before the wait, or the connection, ended.
+// A confirmed push whose context has no deadline waits for at most 5 s, as by HTTP; to wait for longer, give the context a later
+// one. ErrUnknown then also means that the message may have been written in full but was not confirmed before the wait, or the
+// connection, ended.
 //
 // Do not wait for a confirmation in a callback of the same connection (HandlerOptions.OnConnect, OnMessage): the connection is
 // not read until the callback returns, so the push is written but always ends with ErrUnknown. Confirmations of other
-// connections are fine there.
+// connections are fine there, unless those callbacks in turn wait for this connection.
 func Confirmed() PushOption { return wire.Confirmed() }
 
 // confirmWait is how long a confirmed push without a deadline waits.

@@ -8,18 +8,19 @@ import (
 	"github.com/wspush/wspush/internal/socket"
 )
 
-// PushEach sends the same message to many connections, and yields the outcome for each as soon as it is known: for those
-// that take it at once in the order of to, for the others later, so that a stalled client holds up nobody. The errors are
-// those of [Conn.Push]. Nothing is sent before the range begins:
+// PushEach sends the same message to many connections, and yields each of them with its outcome as soon as that is known.
+// Connections that take the message at once come in the order of to, the others later: a stalled client never delays the rest.
+// The errors are those of [Conn.Push]. Nothing is sent before the range begins:
 //
 //	for conn, err := range worker.PushEach(ctx, worker.Conns(), wspush.Text, data) { … }
 //
-// When ctx ends, what has not begun is withdrawn, and each connection that to still yields gets ctx's error. Leaving the
-// range withdraws in the same way, and asks to for no more. data must not change during the range; it is not kept beyond.
+// When ctx ends, messages that have not begun are withdrawn, and all further connections of to get ctx's error. Leaving the range
+// withdraws them in the same way, and does not read to any further. data must not change during the range; it is not kept
+// afterwards.
 func (w *Worker) PushEach(ctx context.Context, to iter.Seq[*Conn], typ MessageType, data []byte) iter.Seq2[*Conn, error] {
 	return func(yield func(*Conn, error) bool) {
 		e := &each{yield: yield, count: &w.shared.count, pending: make(map[*delivery]bool), signal: make(chan struct{}, 1)}
-		// Also when the body of the range panics: nobody may read data after this.
+		// Even if the body of the range panics: data must not be read after this.
 		defer e.abandon(context.Canceled)
 		invalid := checkMessage(typ, data, w.shared.maxPushBytes)
 		for c := range to {
@@ -40,23 +41,23 @@ func (w *Worker) PushEach(ctx context.Context, to iter.Seq[*Conn], typ MessageTy
 	}
 }
 
-// each is one PushEach. All but finish run on its caller's goroutine.
+// each is one call of PushEach. All methods except finish run on the goroutine of its caller.
 type each struct {
 	yield   func(*Conn, error) bool
-	left    bool // the range has been left: yield must not be called again
+	left    bool // the caller has left the range, so yield must not be called again
 	count   *counters
 	pending map[*delivery]bool
 
-	signal   chan struct{} // has an element when finished may have some
+	signal   chan struct{} // has an element if finished may not be empty
 	mu       sync.Mutex    // guards finished
 	finished []*delivery
 }
 
-// delivery is the message on its way to one connection.
+// delivery is the message for one connection.
 type delivery struct {
 	conn    *Conn
 	message socket.Message
-	err     error // the outcome, once it is among the finished
+	err     error // the outcome; set once it is in each.finished
 }
 
 func (e *each) start(ctx context.Context, c *Conn, typ MessageType, data []byte, err error) {
@@ -76,7 +77,7 @@ func (e *each) start(ctx context.Context, c *Conn, typ MessageType, data []byte,
 	e.pending[d] = true
 }
 
-// finish is called by whoever writes to the connection, under a lock.
+// finish takes the outcome of d. It is called under a lock of the socket.
 func (e *each) finish(d *delivery, err error) {
 	e.mu.Lock()
 	d.err = err
@@ -88,7 +89,7 @@ func (e *each) finish(d *delivery, err error) {
 	}
 }
 
-// collect emits what has finished.
+// collect yields everything in finished.
 func (e *each) collect() {
 	e.mu.Lock()
 	finished := e.finished
@@ -100,7 +101,7 @@ func (e *each) collect() {
 	}
 }
 
-// abandon gives up everything that is pending, and waits for what is just being decided.
+// abandon gives up all pending deliveries, and waits for those that are just being written.
 func (e *each) abandon(cause error) {
 	for d := range e.pending {
 		if err, decided := d.conn.socket.Abandon(&d.message, cause); decided {

@@ -155,7 +155,7 @@ func ExampleWorker_Shutdown() {
 	// wspush: connection ended: shutdown (1012) "service restart"
 }
 
-// Publishers need a token as well as an address. Two are for the time in which the old one is replaced.
+// Publishers need a bearer token as well as an address. Two are for the time in which the old one is being replaced.
 func ExampleBearerTokens() {
 	app := startApp(nil, &wspush.WorkerOptions{AuthorizePush: wspush.BearerTokens("old secret", "new secret")})
 	defer app.stop()
@@ -182,7 +182,7 @@ func ExampleBearerTokens() {
 	// 204 No Content
 }
 
-// Workers that share keys can each push to the clients of all, by token. By HTTP, a token stands where an ID can.
+// Workers that share keys can each push to the clients of all, by sealed ID. By HTTP, a sealed ID stands where an ID can.
 func ExampleCluster() {
 	key := make([]byte, 32) // in earnest: the same in each process, from where secrets are kept
 	rand.Read(key)

@@ -164,7 +164,7 @@ func TestSlowHopReplay(t *testing.T) {
 			w.WriteHeader(204)
 		}))
 		to, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: forger}}))
-		if resp := post(t, tokenURL(first, to), "", []byte("a")); resp.StatusCode == 204 {
+		if resp := post(t, sealedURL(first, to), "", []byte("a")); resp.StatusCode == 204 {
 			t.Errorf("nothing was written, and the answer is %s", resp.Status)
 		}
 	})
@@ -190,7 +190,7 @@ func TestSlowProxyTimeout(t *testing.T) {
 	other := newMember(t, wspush.WorkerOptions{})
 	client, silent, _ := dial(t, holder, serve(t, holder, nil), testutil.Options{Silent: true})
 	read := expecting(client, "a", "b", "c")
-	resp := post(t, tokenURL(other, silent)+"?confirm=received", "", []byte("a"))
+	resp := post(t, sealedURL(other, silent)+"?confirm=received", "", []byte("a"))
 	if resp.StatusCode != 504 {
 		t.Errorf("the message was written, and the answer is %s %s", resp.Status, text(t, resp))
 	}
@@ -312,7 +312,7 @@ func TestSlowIdleBulkSlots(t *testing.T) {
 		b.send(textLine(conn.SealedID(), "a"))
 		b.answer()
 	}
-	if resp := post(t, tokenURL(other, conn), "", []byte("a")); resp.StatusCode != 204 {
+	if resp := post(t, sealedURL(other, conn), "", []byte("a")); resp.StatusCode != 204 {
 		t.Errorf("with 1024 idle bulk requests, a push is answered %s", resp.Status)
 	}
 	conn.Close(1000, "")

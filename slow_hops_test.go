@@ -196,7 +196,7 @@ func TestSlowForwardUnanswered(t *testing.T) {
 	conn, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: silent}}))
 	other := newMember(t, wspush.WorkerOptions{})
 	begun := time.Now()
-	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Post(tokenURL(other, conn), "", strings.NewReader("a"))
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Post(sealedURL(other, conn), "", strings.NewReader("a"))
 	if err != nil {
 		t.Fatal(err)
 	}

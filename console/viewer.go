@@ -87,7 +87,7 @@ func (v *viewer) tell(conn *wspush.Conn) {
 			v.mu.Unlock()
 			message := mustJSON(v.update(s, samples, asked))
 			rest := time.After(pace(time.Since(began), interval/2))
-			if _, err := conn.Push(context.Background(), wspush.Text, message, wspush.Confirmed()); err != nil {
+			if push(conn, message) != nil {
 				return
 			}
 			if s.isOver() {
@@ -109,6 +109,17 @@ func (v *viewer) tell(conn *wspush.Conn) {
 		case <-s.next:
 		}
 	}
+}
+
+// readTime bounds the wait for a page to read a message. The timers end a dead connection long before that.
+const readTime = time.Hour
+
+// push returns once the page has read the message.
+func push(conn *wspush.Conn, message []byte) error {
+	ctx, cancel := context.WithTimeout(context.Background(), readTime)
+	defer cancel()
+	_, err := conn.Push(ctx, wspush.Text, message, wspush.Confirmed())
+	return err
 }
 
 // update is a message to a page: the changes since the previous one.

@@ -22,9 +22,9 @@ func TestAddresses(t *testing.T) {
 		"HTTP://" + id + "@Worker-1.Example.COM/ws/":              "http://worker-1.example.com/ws/@connections/" + id,
 		"https://" + id + "@[2001:DB8::1]:443/":                   "https://[2001:db8::1]/@connections/" + id,
 		"https://" + id + "@[2001:db8::1]:80":                     "https://[2001:db8::1]:80/@connections/" + id,
-		"http://" + token + "@[::ffff:10.0.0.5]:80/ws":            "http://10.0.0.5/ws/@connections/" + token,
+		"http://" + sealedID + "@[::ffff:10.0.0.5]:80/ws":         "http://10.0.0.5/ws/@connections/" + sealedID,
 		"http://h/@connections/" + strings.ToUpper(id):            "http://h/@connections/" + strings.ToUpper(id),
-		"http://h/a%2fb%2C;x=1/%C3%A9/@connections/" + token:      "http://h/a%2fb%2C;x=1/%C3%A9/@connections/" + token,
+		"http://h/a%2fb%2C;x=1/%C3%A9/@connections/" + sealedID:   "http://h/a%2fb%2C;x=1/%C3%A9/@connections/" + sealedID,
 		"http://h/ws/%40connections/" + id:                        "http://h/ws/@connections/" + id,
 		"http://h/a//b/%2e%2e%2e/@connections/" + id:              "http://h/a//b/%2e%2e%2e/@connections/" + id,
 		"http://h/x%2F@connections/@connections/" + id:            "http://h/x%2F@connections/@connections/" + id,
@@ -83,9 +83,9 @@ func TestHostileAddresses(t *testing.T) {
 		"user that is no ID":        "http://admin@" + at + "/ws",
 		"escaped ID":                "http://" + at + "/ws/@connections/%31" + id[1:],
 		"escaped user":              "http://%31" + id[1:] + "@" + at + "/ws",
-		"broken token":              "http://" + at + "/ws/@connections/v1.",
-		"token with a slash":        "http://" + at + "/ws/@connections/v1.a/b",
-		"token with an escape":      "http://" + at + "/ws/@connections/v1.a%2F",
+		"broken sealed ID":          "http://" + at + "/ws/@connections/v1.",
+		"sealed ID with a slash":    "http://" + at + "/ws/@connections/v1.a/b",
+		"sealed ID with an escape":  "http://" + at + "/ws/@connections/v1.a%2F",
 		"password":                  "http://" + id + ":secret@" + at + "/ws",
 		"empty password":            "http://" + id + ":@" + at + "/ws",
 		"two users":                 "http://" + id + "@evil.example@" + at + "/ws",
@@ -236,7 +236,7 @@ func TestOptions(t *testing.T) {
 		"host with a scheme": {Hosts: []string{"http://a"}}, "empty host": {Hosts: []string{""}}, "path": {Hosts: []string{"a/b"}},
 		"user": {Hosts: []string{"x@a"}}, "number": {Hosts: []string{"127.1"}}, "port 0": {Hosts: []string{"a:0"}}, "no port": {Hosts: []string{"a:"}},
 		"wildcard": {Hosts: []string{"*.example"}}, "prefix": {Prefixes: []netip.Prefix{{}}}, "short mapped prefix": {Prefixes: []netip.Prefix{netip.MustParsePrefix("::ffff:0:0/90")}},
-		"bytes": {Hosts: hosts, MaxStreamBytes: -1}, "token": {Hosts: hosts, Credential: "bearer-secret\n"},
+		"bytes": {Hosts: hosts, MaxStreamBytes: -1}, "credential": {Hosts: hosts, Credential: "bearer-secret\n"},
 	} {
 		if c, err := publisher.New(opts); inError(t, err) == nil {
 			t.Errorf("%s: no error", name)
@@ -248,7 +248,7 @@ func TestOptions(t *testing.T) {
 // Whatever is accepted goes to a host that is allowed, to a path that ends in the marker and an ID.
 func FuzzAddress(f *testing.F) {
 	for _, s := range []string{
-		"http://" + id + "@10.0.0.5:48775/ws,http://[::1]/ws/@connections/" + id, "https://good.example/a%2f/@connections/" + token,
+		"http://" + id + "@10.0.0.5:48775/ws,http://[::1]/ws/@connections/" + id, "https://good.example/a%2f/@connections/" + sealedID,
 		"http://good.example\\@evil/ws/@connections/" + id, "http://" + id + "@good.example/../%2e", "http://0x7f.1/@connections/" + id,
 	} {
 		f.Add(s)

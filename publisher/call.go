@@ -25,11 +25,11 @@ type call struct {
 }
 
 const (
-	maxStale    = 16              // connections that are found to have ended before anything was sent
-	problemTime = 5 * time.Second // for the words of a refusal
+	maxStale    = 16              // kept connections that turn out to be closed before anything was sent
+	problemTime = 5 * time.Second // for reading the body of a refusal
 )
 
-// do tries the alternatives of an address, as far as that is safe.
+// do tries the alternatives of an address, for as long as it is certain that nothing has been written.
 func (c *Client) do(ctx context.Context, address string, k call) (http.Header, []byte, error) {
 	targets, err := c.targets(address)
 	if err != nil {
@@ -45,10 +45,10 @@ func (c *Client) do(ctx context.Context, address string, k call) (http.Header, [
 		return nil, nil, err
 	}
 	first := c.memory.recall(targets)
-	var result error // the best answer so far
+	var result error // the most telling error so far
 	for i := range targets {
 		t := targets[i]
-		switch { // the first one, then the others in their order
+		switch { // the one that worked last, then the others in order
 		case i == 0:
 			t = targets[first]
 		case i <= first:
@@ -79,7 +79,7 @@ func status(err error) int {
 	return 0
 }
 
-// try asks one target. If it fails, next says whether the next may be asked.
+// try sends the request to one target. If that fails, next says whether the next target may be tried.
 func (c *Client) try(ctx context.Context, t target, k call) (header http.Header, body []byte, err error, next bool) {
 	for range maxStale {
 		if ctx.Err() != nil {
@@ -125,7 +125,7 @@ func (c *Client) answer(ctx context.Context, cancel func(), t target, k call, re
 		return resp.Header, body, nil, false
 	}
 	a := bulk.Answer{Status: resp.StatusCode}
-	if a.Status >= 200 { // 101 has a body that does not end
+	if a.Status >= 200 { // the body of a 101 has no end
 		timer := time.AfterFunc(problemTime, cancel)
 		defer timer.Stop()
 		a, _ = bulk.ReadProblem(resp)
@@ -139,8 +139,8 @@ func (c *Client) answer(ctx context.Context, cancel func(), t target, k call, re
 	return nil, nil, e, next && ctx.Err() == nil
 }
 
-// request makes the HTTP request. Its body has no GetBody: with one, the transport may send it again after an HTTP/2 reset, on
-// the word of a server that may have read it. And it is a copy, since the transport may still read it after the call.
+// request makes the HTTP request. It has no GetBody: with one, the transport may send it again after an HTTP/2 reset, although the
+// server may have read it. The body is a copy, since the transport may still read it after the call.
 func (c *Client) request(ctx context.Context, t target, k call) *http.Request {
 	req := &http.Request{
 		Method: k.method, URL: t.url(), Host: t.host(), Header: header(k.media, k.credential),

@@ -9,7 +9,7 @@ import (
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// MessageType is the type of a WebSocket message: Text or Binary. It is the one of package wspush.
+// MessageType is the type of a WebSocket message: Text or Binary. It is the same type as in package wspush.
 type MessageType = wire.MessageType
 
 // The types of messages.
@@ -18,10 +18,10 @@ const (
 	Binary = wire.Binary // any bytes
 )
 
-// Client pushes to connections of the workers that its options allow. All its methods are safe for concurrent use. It keeps
-// connections to workers open until Close, or for 90 s without use, and has no goroutines but theirs.
+// Client pushes to connections of the workers that its options allow. It is safe for concurrent use. It keeps connections to
+// workers open until Close, or until they have been unused for 90 s; all its goroutines belong to them, or to its Streams.
 type Client struct {
-	opts      Options // finished: 0 means no limit
+	opts      Options // with defaults; 0 means no limit
 	allowed   *allowed
 	transport *http.Transport
 	bulk      *http.Client // for streams
@@ -35,7 +35,7 @@ type Client struct {
 	running sync.WaitGroup // calls for single connections, and goroutines of streams
 }
 
-// New makes a Client, which must be closed. It fails if opts do not say where pushes may go, or make no sense. They are
+// New makes a Client, which must be closed. It returns an error if opts do not say where pushes may go, or make no sense. opts is
 // copied.
 func New(opts *Options) (*Client, error) {
 	o, err := opts.withDefaults()
@@ -64,7 +64,7 @@ func (c *Client) Close() {
 	c.transport.CloseIdleConnections()
 }
 
-// enter counts a call, for which c.running.Done is to be called.
+// enter counts a call. The caller must call c.running.Done at its end.
 func (c *Client) enter() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -75,8 +75,8 @@ func (c *Client) enter() error {
 	return nil
 }
 
-// targets are those of an address that are allowed. An address may name hosts that only others can reach; but if any of it is
-// malformed, none of it is to be trusted.
+// targets returns the targets of an address that are allowed. An address may name hosts that only others can reach. But if any
+// part of it is malformed, no part of it is trusted.
 func (c *Client) targets(address string) ([]target, error) {
 	all, err := parseAddress(address)
 	if err != nil {
@@ -94,7 +94,7 @@ func (c *Client) targets(address string) ([]target, error) {
 	return targets, nil
 }
 
-// within is ctx, and the Client's timeout.
+// within returns ctx with the Client's timeout.
 func (c *Client) within(ctx context.Context) (context.Context, context.CancelFunc) {
 	if c.opts.Timeout == 0 {
 		return context.WithCancel(ctx)

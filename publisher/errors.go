@@ -13,15 +13,15 @@ import (
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// What a push can come to, other than nil; match with errors.Is. They are the errors of the same names in package wspush. All
-// but ErrUnknown say that nothing was written to the client and nothing will be.
+// Errors of a push; match them with errors.Is. They are the errors of the same names in package wspush. Any of them except
+// ErrUnknown means that nothing was written to the client, and nothing will be.
 var (
 	// ErrGone: there is no such connection; it has ended, or never was. Forget the address.
 	ErrGone = wire.ErrGone
-	// ErrBusy: too much waits for the client, or the message was withdrawn after its timeout, or the worker has as many
-	// publishers as it may. A later try may succeed: see Error.RetryAfter.
+	// ErrBusy: too much is waiting for the client already, the message was withdrawn after its timeout, or the worker has as
+	// many publishers as it allows. A later attempt may succeed: see Error.RetryAfter.
 	ErrBusy = wire.ErrBusy
-	// ErrTooLarge: the message exceeds what the worker, or a proxy before it, takes.
+	// ErrTooLarge: the message exceeds the limit of the worker, or of a proxy in front of it.
 	ErrTooLarge = wire.ErrTooLarge
 	// ErrInvalidUTF8: a text message must be valid UTF-8. It was not sent.
 	ErrInvalidUTF8 = wire.ErrInvalidUTF8
@@ -33,29 +33,29 @@ var (
 	ErrUnauthorized = wire.ErrUnauthorized
 	// ErrForbidden: the worker takes no pushes from this publisher (403), or cannot open the sealed ID.
 	ErrForbidden = wire.ErrForbidden
-	// ErrUnreachable: no connection to the worker came about, at any of its addresses.
+	// ErrUnreachable: the worker could not be connected to at any of its addresses.
 	ErrUnreachable = wire.ErrUnreachable
 )
 
 // ErrClosed means that Client.Close or Stream.Close has been called. Nothing was sent.
 var ErrClosed = errors.New("wspush: the publisher is closed")
 
-// Error is what became of a push, a lookup or a close that reached a server, or tried to. Get it with errors.As. It matches
-// one of the errors above where there is one that says the same, and a context's error if that cut it short. IDs and credentials
-// are in none of its fields: whatever looks like one is left out.
+// Error is the error of a call that reached a server, or tried to. Get it with errors.As. It matches the error above that says
+// the same, if there is one, and the error of a context that cut the call short. No field contains an ID or a credential:
+// anything that looks like one is left out.
 type Error struct {
 	Status     int           // of the answer (RFC 9110); 0 if there was none
-	Type       string        // the problem's, such as "urn:wspush:gone"; "" if the answer is not a worker's
+	Type       string        // of the problem, such as "urn:wspush:gone"; "" if the answer is not from a worker
 	Detail     string        // the worker's words, shortened
-	RetryAfter time.Duration // how long to wait before another try; 0 if the answer does not say
-	Connection string        // with ErrUnknown: "open", "gone", or "" where that is unknown, too
+	RetryAfter time.Duration // how long to wait before another attempt; 0 if the answer does not say
+	Connection string        // with ErrUnknown: "open", "gone", or "" if that is unknown as well
 
 	is    error // one of the errors above, or nil
 	where string
 	cause error // nil, or made by safe
 }
 
-// Error says what happened, where, and in the server's words, quoted.
+// Error says what happened, where, and what the server said, quoted.
 func (e *Error) Error() string {
 	var b strings.Builder
 	if e.is != nil {
@@ -81,7 +81,7 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Unwrap returns the error that it matches, and its cause.
+// Unwrap returns the errors that e matches.
 func (e *Error) Unwrap() []error {
 	var all []error
 	if e.is != nil {
@@ -93,7 +93,7 @@ func (e *Error) Unwrap() []error {
 	return all
 }
 
-// errorOf is what an answer other than a success means for a message.
+// errorOf returns the Error for an answer that is not a success.
 func errorOf(o origin, a bulk.Answer, credential string) *Error {
 	e := &Error{Status: a.Status, RetryAfter: a.Wait(), is: sentinel(a), where: o.String()}
 	if a.OfWorker() {
@@ -105,8 +105,8 @@ func errorOf(o origin, a bulk.Answer, credential string) *Error {
 	return e
 }
 
-// sentinel finds the error for an answer; nil is a refusal that has none. A proxy's 4xx comes in place of the worker's, but
-// its 5xx, or a success that no worker has, may come after the message was passed on.
+// sentinel returns the error that an answer matches, or nil for a refusal that matches none. A 4xx of a proxy means that the
+// worker got nothing, but a proxy may have passed the message on before its 5xx, or before a success that no worker sends.
 func sentinel(a bulk.Answer) error {
 	switch {
 	case a.Status == http.StatusUnauthorized:
@@ -133,8 +133,7 @@ func sentinel(a bulk.Answer) error {
 	return ErrUnknown
 }
 
-// elsewhere reports whether an answer says that nothing was written, and another of the worker's addresses may say something
-// else.
+// elsewhere reports whether an answer means that nothing was written, and another address of the worker may do better.
 func elsewhere(a bulk.Answer) bool {
 	if !a.OfWorker() {
 		return false
@@ -147,7 +146,7 @@ func elsewhere(a bulk.Answer) bool {
 	return false
 }
 
-// cause is an error whose text has been scrubbed. Of what it was, only what has no text of its own to show can be matched.
+// cause is an error with a scrubbed text. It matches only errors whose own text is harmless.
 type cause struct {
 	text string
 	is   error
@@ -156,7 +155,7 @@ type cause struct {
 func (e *cause) Error() string { return e.text }
 func (e *cause) Unwrap() error { return e.is }
 
-// safe makes the cause of an Error.
+// safe makes the cause of an Error out of err, whose text may contain secrets.
 func safe(err error, credential string) error {
 	if err == nil {
 		return nil
@@ -174,7 +173,7 @@ func safe(err error, credential string) error {
 	return safe
 }
 
-// ended is the error of a call whose context ended before anything was sent.
+// ended returns the error of a call whose context ended before anything was sent.
 func ended(ctx context.Context) error {
 	return fmt.Errorf("wspush: nothing was sent: %w", ctx.Err())
 }

@@ -19,9 +19,9 @@ import (
 func TestMain(m *testing.M) { testutil.Main(m) }
 
 const (
-	id    = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
-	id2   = "0f8fad5b-d9cb-469f-a165-70867728950e"
-	token = "v1.c2VhbGVkLXRva2VuLW9mLWEtY29ubmVjdGlvbg"
+	id       = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
+	id2      = "0f8fad5b-d9cb-469f-a165-70867728950e"
+	sealedID = "v1.c2VhbGVkLXRva2VuLW9mLWEtY29ubmVjdGlvbg"
 )
 
 // A publisher needs nothing of what a worker is made of.
@@ -74,7 +74,7 @@ func push(t testing.TB, c *publisher.Client, address string) error {
 	return inError(t, outcome(c.Push(context10(t), address, publisher.Text, []byte("hello"))))
 }
 
-// inError fails if the error, or any in it, tells an ID, a token or a secret, and returns it.
+// inError fails if the error, or any in it, tells an ID, sealed or not, or a secret, and returns it.
 func inError(t testing.TB, err error) error {
 	t.Helper()
 	if err == nil {
@@ -89,7 +89,7 @@ func inError(t testing.TB, err error) error {
 		}
 	}
 	for _, text := range texts {
-		for _, secret := range []string{id[:24], id[12:], id2[:24], token[3:20], "bearer-secret", "wspush: wspush"} {
+		for _, secret := range []string{id[:24], id[12:], id2[:24], sealedID[3:20], "bearer-secret", "wspush: wspush"} {
 			if strings.Contains(strings.ToLower(text), strings.ToLower(secret)) {
 				t.Errorf("an error tells %q: %s", secret, text)
 			}

@@ -10,20 +10,20 @@ import (
 	"time"
 )
 
-// Options say where pushes may go, and how. At least one of Hosts, Prefixes and Allow must be set; what any of them allows is
-// allowed.
+// Options say where pushes may go, and how. At least one of Hosts, Prefixes and Allow must be set; a host that any of them allows
+// is allowed.
 type Options struct {
 	// Hosts are the host names and IP addresses to which pushes may go, in any letter case. One with a port
 	// ("worker-1:48775", "[::1]:48775") allows that port; one without allows every port of the host, whoever listens there.
 	// Names are compared as they are, and not resolved: an allowed name is trusted, wherever it leads.
 	Hosts []string
 
-	// Prefixes are the IP addresses to which pushes may go, every port of them: of those that stand in the address as such.
-	// A name that resolves to one does not count.
+	// Prefixes are the IP addresses to which pushes may go, on any port. They apply to IP addresses in the URL; a name that
+	// resolves to one does not count.
 	Prefixes []netip.Prefix
 
-	// Allow is asked about what neither Hosts nor Prefixes allow. The URL has a scheme and a host, in lower case and without a
-	// default port, and nothing else. It is called by whoever pushes, from many goroutines at once.
+	// Allow decides about hosts that neither Hosts nor Prefixes allow. Its URL has a scheme and a host, in lower case and without
+	// a default port, and nothing else. It is called on the goroutines of callers, several at once.
 	Allow func(*url.URL) bool
 
 	// Credential is sent to every worker as Authorization: Bearer; see wspush.BearerTokens. Over http it can be read on the way.
@@ -39,21 +39,19 @@ type Options struct {
 	// TLS is for workers whose addresses begin with https. It is copied. Default: that of package tls.
 	TLS *tls.Config
 
-	// Timeout bounds a push, and any other call for one connection, whose context ends no earlier. Default 35 s, which is more
-	// than a worker takes to answer; negative: none. A Stream also gives up a request in which nothing was answered for that
-	// long, and 5 s more.
+	// Timeout bounds each call for one connection, in addition to its context. Default 35 s, longer than a worker takes to
+	// answer; negative: none. A Stream also gives up a request that has had no answer for Timeout plus 5 s.
 	Timeout time.Duration
 
-	// DialTimeout bounds each attempt to connect, and the handshake of TLS once more. Default 3 s; negative: none.
+	// DialTimeout bounds each attempt to connect, and separately the TLS handshake. Default 3 s; negative: none.
 	DialTimeout time.Duration
 
 	// Dial connects in place of a net.Dialer: through a tunnel, or in tests to a worker in memory (wspushtest.Dialer). It is
-	// asked only for what Hosts, Prefixes and Allow have allowed, and called from many goroutines at once. For an address that
-	// begins with https, TLS follows.
+	// called only for allowed hosts, on several goroutines at once. For an https address, TLS is spoken over its connection.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// MaxStreamBytes bounds what one bulk request of a Stream may have unanswered before Stream.Send waits, in bytes of lines,
-	// of which the last may exceed it. Default 1 MiB. Negative is an error.
+	// MaxStreamBytes is how many bytes of unanswered lines one bulk request of a Stream may have before Stream.Send waits; the
+	// last line may exceed it. Default 1 MiB. Negative is an error.
 	MaxStreamBytes int
 }
 
@@ -63,7 +61,7 @@ const (
 	defaultMaxStreamBytes = 1 << 20
 )
 
-// withDefaults returns a copy with every default filled in; 0 then means that there is no limit.
+// withDefaults returns a checked copy with every default filled in. In the copy, 0 means no limit.
 func (o *Options) withDefaults() (Options, error) {
 	if o == nil {
 		o = &Options{}

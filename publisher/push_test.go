@@ -248,7 +248,7 @@ func TestScrub(t *testing.T) {
 		"x" + id + "y":                  "…",
 		strings.ToUpper(id):             "…",
 		"a-" + id[:20] + "!":            "…!",
-		token:                           "v1.…",
+		sealedID:                        "v1.…",
 		"v1.abc/v1.d":                   "v1.…/v1.…",
 		"the secret: s3cr3t":            "the secret: …",
 		"\x1b[31m\r\nred\x00":           "[31m  red",

@@ -59,7 +59,7 @@ func TestStream(t *testing.T) {
 	if err := streamPush(t, s, connection(server, 2)); !errors.Is(err, publisher.ErrBusy) || !errors.As(err, &e) || e.RetryAfter != 3*time.Second {
 		t.Error(err)
 	}
-	if _, err := s.Push(t.Context(), strings.Replace(server, "//", "//"+token+"@", 1)+"/ws", publisher.Binary, []byte{1}); err != nil {
+	if _, err := s.Push(t.Context(), strings.Replace(server, "//", "//"+sealedID+"@", 1)+"/ws", publisher.Binary, []byte{1}); err != nil {
 		t.Error(err)
 	}
 	receipt, err := s.Push(t.Context(), connection(server, 0), publisher.Text, []byte("c"), publisher.Confirmed())
@@ -72,7 +72,7 @@ func TestStream(t *testing.T) {
 	if _, err := s.Push(t.Context(), strings.Replace(connection(server, 3), "/ws", "/other", 1), publisher.Text, []byte("o")); err != nil {
 		t.Error(err)
 	}
-	want := []string{nthID(0) + " hello", nthID(1) + " hello", nthID(2) + " hello", token + " binary:\x01", nthID(0) + " c", nthID(3) + " o"}
+	want := []string{nthID(0) + " hello", nthID(1) + " hello", nthID(2) + " hello", sealedID + " binary:\x01", nthID(0) + " c", nthID(3) + " o"}
 	if got := w.messages(); !slices.Equal(got, want) {
 		t.Errorf("got %q", got)
 	}
@@ -388,8 +388,8 @@ func TestPushEach(t *testing.T) {
 	}
 }
 
-// Long tokens share a line only as far as workers take it.
-func TestPushEachTokens(t *testing.T) {
+// Long sealed IDs share a line only as far as workers take it.
+func TestPushEachSealedIDs(t *testing.T) {
 	w, server := serveWorker(t, &worker{})
 	s := newStream(t, newClient(t, publisher.Options{}))
 	var addresses []string

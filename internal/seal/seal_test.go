@@ -30,21 +30,21 @@ func place() Place {
 func TestSealOpen(t *testing.T) {
 	a, b := keys(t, "a"), keys(t, "a")
 	p := place()
-	token, err := a.Seal(p)
-	if err != nil || !wire.IsSealedID(token) {
-		t.Fatal(token, err)
+	sealed, err := a.Seal(p)
+	if err != nil || !wire.IsSealedID(sealed) {
+		t.Fatal(sealed, err)
 	}
-	if again, _ := b.Seal(p); again != token {
-		t.Errorf("the same place has two tokens: %s and %s", token, again)
+	if again, _ := b.Seal(p); again != sealed {
+		t.Errorf("the same place has two sealed IDs: %s and %s", sealed, again)
 	}
-	if got, err := b.Open(token); got != p || err != nil {
+	if got, err := b.Open(sealed); got != p || err != nil {
 		t.Errorf("%+v %v", got, err)
 	}
-	if strings.Contains(token, "10.0") || len(token) > 160 {
-		t.Errorf("token %s", token)
+	if strings.Contains(sealed, "10.0") || len(sealed) > 160 {
+		t.Errorf("sealed ID %s", sealed)
 	}
 	for _, other := range []Place{{p.Address, p.Instance + 1, p.ID}, {p.Address + "x", p.Instance, p.ID}, {p.Address, p.Instance, uuid.NewString()}} {
-		if different, _ := a.Seal(other); different[:len(wire.SealedPrefix)+16] == token[:len(wire.SealedPrefix)+16] {
+		if different, _ := a.Seal(other); different[:len(wire.SealedPrefix)+16] == sealed[:len(wire.SealedPrefix)+16] {
 			t.Errorf("%+v and %+v share a nonce", p, other)
 		}
 	}
@@ -57,11 +57,11 @@ func TestRotation(t *testing.T) {
 	for i, sealer := range steps {
 		for j, opener := range steps {
 			p := place()
-			token, err := sealer.Seal(p)
+			sealed, err := sealer.Seal(p)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := opener.Open(token)
+			got, err := opener.Open(sealed)
 			proof := opener.Verify("m", sealer.Prove("m"))
 			if apart := max(i, j) - min(i, j); apart <= 1 {
 				if err != nil || got != p || !proof {
@@ -74,23 +74,23 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// Whatever is changed in a token, it does not open.
+// Whatever is changed in a sealed ID, it does not open.
 func TestChanged(t *testing.T) {
 	k := keys(t, "a")
-	token, err := k.Seal(place())
+	sealed, err := k.Seal(place())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range token {
+	for i := range sealed {
 		for _, c := range []byte("A_9v.") {
-			if changed := token[:i] + string(c) + token[i+1:]; changed != token {
+			if changed := sealed[:i] + string(c) + sealed[i+1:]; changed != sealed {
 				if _, err := k.Open(changed); err != ErrForeign {
 					t.Errorf("changed at %d: %v", i, err)
 				}
 			}
 		}
 	}
-	for _, s := range []string{"", "v1.", "v1.AAAA", token[:len(token)-1], token + "A", "v2." + token[3:], uuid.NewString(), strings.Repeat(token, 10)} {
+	for _, s := range []string{"", "v1.", "v1.AAAA", sealed[:len(sealed)-1], sealed + "A", "v2." + sealed[3:], uuid.NewString(), strings.Repeat(sealed, 10)} {
 		if _, err := k.Open(s); err != ErrForeign {
 			t.Errorf("%q: %v", s, err)
 		}
@@ -117,8 +117,8 @@ func TestBadKeys(t *testing.T) {
 func TestTooLong(t *testing.T) {
 	p := place()
 	p.Address = "http://" + strings.Repeat("a", 1000)
-	if token, err := keys(t, "a").Seal(p); err == nil {
-		t.Errorf("%d bytes are a token", len(token))
+	if sealed, err := keys(t, "a").Seal(p); err == nil {
+		t.Errorf("%d bytes are a sealed ID", len(sealed))
 	}
 }
 
@@ -126,11 +126,11 @@ func FuzzOpen(f *testing.F) {
 	k := keys(f, "a")
 	fixed := place()
 	fixed.ID = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed" // the same in each of the fuzzer's processes
-	token, _ := k.Seal(fixed)
-	f.Add(token)
+	sealed, _ := k.Seal(fixed)
+	f.Add(sealed)
 	f.Add("v1.AAAA")
 	f.Fuzz(func(t *testing.T, s string) {
-		if p, err := k.Open(s); err == nil && s != token {
+		if p, err := k.Open(s); err == nil && s != sealed {
 			t.Errorf("%q opens: %+v", s, p)
 		}
 	})

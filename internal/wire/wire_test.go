@@ -35,14 +35,14 @@ func FuzzIsID(f *testing.F) {
 	})
 }
 
-func TestIsToken(t *testing.T) {
+func TestIsSealedID(t *testing.T) {
 	for s, want := range map[string]bool{
 		"v1.AZaz09-_": true, "v1." + strings.Repeat("a", maxSealedID-3): true,
 		"": false, "v1.": false, "v2.aaaa": false, "v1.a.b": false, "v1.a=": false, "v1.a/b": false, "V1.a": false,
 		"v1." + strings.Repeat("a", maxSealedID-2): false, "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed": false,
 	} {
 		if IsSealedID(s) != want {
-			t.Errorf("IsToken(%q) = %v", s, !want)
+			t.Errorf("IsSealedID(%q) = %v", s, !want)
 		}
 	}
 }
