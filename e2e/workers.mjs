@@ -123,7 +123,7 @@ await check('a push is confirmed, by whichever worker it goes', async () => {
     await allGot([c], () => ['confirm']); // already read, as 204 promises
   }
 });
-await check('GET and HEAD are answered, whoever is asked', async () => {
+await check('GET and HEAD are answered, whichever worker is asked', async () => {
   for (const c of clients.slice(0, 6)) {
     const answer = await ask(c.address);
     assert.equal(answer.status, 200);
