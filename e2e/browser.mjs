@@ -14,7 +14,7 @@ const shots = process.env.E2E_SHOTS;
 // start is a running server; listen says where.
 async function start(listen) {
   const child = spawn(quickstart, ['-listen', listen], { stdio: ['ignore', 'pipe', 'ignore'] });
-  process.on('exit', () => child.kill('SIGKILL')); // does nothing once it has ended
+  process.on('exit', () => child.kill('SIGKILL')); // no effect once it has ended
   const exited = new Promise((resolve) => child.on('exit', (code, signal) => resolve(code ?? signal)));
   let said = '';
   const url = await within(10, 'URL from quickstart', new Promise((resolve) => {
@@ -37,7 +37,7 @@ const context = await browser.newContext({ permissions: ['clipboard-read', 'clip
 context.setDefaultTimeout(20_000);
 const page = await context.newPage();
 
-let restarting = false; // when failed connects are to be expected
+let restarting = false; // while failed connects are expected
 const complaints = []; // console errors and uncaught exceptions
 page.on('console', (message) => {
   const expected = restarting && /WebSocket connection to .* failed/.test(message.text());
@@ -50,7 +50,7 @@ const address = async () => (await page.locator('#address').innerText()).trim();
 const command = async () => (await page.locator('#command').innerText()).trim();
 const messages = (type) => page.locator(`#messages li[data-type=${type}]`);
 
-// oneMore waits until act has made the page show one more message of that type.
+// oneMore runs act and waits until the page shows one more message of that type.
 async function oneMore(type, act) {
   const before = await messages(type).count();
   await act();

@@ -1,6 +1,6 @@
 // Result lines and deadlines, for the programs that e2e/run starts.
 
-// check runs one step and prints its result line. A step that fails ends the program: the next ones build on it.
+// check runs one step and prints its result line. A failed step ends the program, since later ones build on it.
 export async function check(what, step) {
   try {
     await step();
@@ -8,11 +8,11 @@ export async function check(what, step) {
   } catch (err) {
     console.log(`not ok - ${what}`);
     console.log(err.message);
-    process.exit(0); // the line above says it
+    process.exit(0); // the line above reports it
   }
 }
 
-// within is promise, or an error when it is not settled in time.
+// within returns promise, rejected if it is not settled in time.
 export async function within(seconds, what, promise) {
   let timer;
   const late = new Promise((_, reject) => {
@@ -23,18 +23,18 @@ export async function within(seconds, what, promise) {
 
 export const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 
-// pathForm is an address in its other form: fetch refuses URLs with userinfo.
+// pathForm returns an address in its other form, since fetch refuses URLs with userinfo.
 export function pathForm(address) {
   const { protocol, host, pathname, username } = new URL(address);
   return `${protocol}//${host}${pathname}/@connections/${username}`;
 }
 
-// push is the status that a push is answered with.
+// push returns the status of a push.
 export async function push(address, body, type) {
   return (await post(pathForm(address), body, type)).status;
 }
 
-// confirmed is the status that a push is answered with which is to be confirmed, and 'rtt' if the round trip is said.
+// confirmed returns the status of a push with confirm=received, and 'rtt' if the answer has a round trip.
 export async function confirmed(address, body) {
   const answer = await post(`${pathForm(address)}?confirm=received`, body, 'text/plain');
   return `${answer.status} ${/^\d+\.\d{3}$/.test(answer.headers.get('Wspush-Rtt')) ? 'rtt' : ''}`;

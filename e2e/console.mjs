@@ -12,10 +12,10 @@ import { check, skip, sleep, within } from './check.mjs';
 const program = process.argv[2];
 const shots = process.env.E2E_SHOTS;
 
-// start is a running examples/console: login, the link that it prints, and stop, which is its exit status.
+// start runs examples/console: login is the link that it prints, and stop returns its exit status.
 async function start(...args) {
   const child = spawn(program, ['-listen', '127.0.0.1:0', ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
-  process.on('exit', () => child.kill('SIGKILL')); // does nothing once it has ended
+  process.on('exit', () => child.kill('SIGKILL')); // no effect once it has ended
   const exited = new Promise((resolve) => child.on('exit', (code, signal) => resolve(code ?? signal)));
   const site = { log: '' };
   site.login = new URL(await within(20, 'link', new Promise((resolve) => {
@@ -31,9 +31,9 @@ async function start(...args) {
   return site;
 }
 
-// relay passes connections on to a port, which lead changes, and can be cut: then it passes on none, until it is mended. freeze has
-// those that there are pass on nothing any more, and stay open, as where a network is gone. heard is the beginnings of what it has
-// passed on.
+// relay forwards connections to a port, which lead changes. While cut, it forwards none, until mended. freeze stops the
+// existing ones from forwarding but keeps them open, as when a network is gone. heard holds the beginnings of what was
+// forwarded.
 async function relay(port) {
   const sockets = new Set(), heard = [];
   let broken = false;
@@ -60,7 +60,8 @@ async function relay(port) {
   };
 }
 
-// client is a client of the application, of which the page shows user: with next, its next message, and closed.
+// client is a client of the application, shown by the page as user: next returns its next message, and closed resolves when it
+// ends.
 async function client(site, user) {
   const ws = new WebSocket(`ws://${site.login.host}/ws/test?user=${encodeURIComponent(user)}`, { headers: { 'User-Agent': 'e2e' } });
   const messages = [], waiting = [];
@@ -88,7 +89,7 @@ const browser = await chromium.launch({
 const context = await browser.newContext({ viewport: { width: 1200, height: 800 } });
 context.setDefaultTimeout(20_000);
 const page = await context.newPage();
-let cut = false; // when failed connects are to be expected
+let cut = false; // while failed connects are expected
 const complaints = []; // console errors and uncaught exceptions
 page.on('console', (message) => {
   if (message.type() === 'error' && !(cut && /WebSocket connection to .* failed/.test(message.text()))) complaints.push(message.text());
@@ -97,7 +98,7 @@ page.on('pageerror', (err) => complaints.push(String(err)));
 
 const state = (name) => page.locator(`#status[data-state=${name}]`).waitFor();
 const row = (text) => page.getByRole('row').filter({ hasText: text });
-// inTime measures up to five times what should take less than a second: the machine may have something else to do.
+// inTime measures up to five times something that should take less than a second, since the machine may be busy.
 async function inTime(measure) {
   const took = [];
   while (took.length < 5) {
@@ -142,7 +143,7 @@ await check('a new connection is shown within a second', async () => {
     const began = Date.now();
     return await page.evaluate(() => window.seen) - began;
   });
-  if (await row(/^.*Zoë \d/).count()) { // what follows knows her by her name
+  if (await row(/^.*Zoë \d/).count()) { // the steps below find her by name
     zoe.ws.close();
     zoe = await client(site, 'Zoë');
   }
@@ -161,7 +162,7 @@ await check('columns sort, and say so', async () => {
   await page.locator('table[aria-busy=false]').waitFor();
   const labels = await column(2);
   assert.equal(labels.length, 25);
-  assert.deepEqual(labels, [...labels].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))); // as Go does
+  assert.deepEqual(labels, [...labels].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))); // in Go's order
   assert.equal(await label.getAttribute('aria-sort'), 'ascending');
   await label.getByRole('button').click();
   await page.locator('table[aria-busy=false]').waitFor();
@@ -195,7 +196,7 @@ await check('… in hex as well', async () => {
   await page.getByRole('button', { name: 'Push', exact: true }).click();
   assert.deepEqual(await zoe.next(), Buffer.from([0, 1, 255]));
   await page.locator('#outcome[data-of=good]').waitFor();
-  await page.getByLabel('Push a message').fill('ab'.repeat(200_000)); // more than a call may have arguments
+  await page.getByLabel('Push a message').fill('ab'.repeat(200_000)); // more bytes than a call can have arguments
   await page.getByRole('button', { name: 'Push', exact: true }).click();
   assert.equal((await zoe.next()).length, 200_000);
   await page.locator('#outcome[data-of=good]').waitFor();
@@ -242,7 +243,7 @@ await check('every control, chart and region has a name for screen readers', asy
   assert.match(charts[0], /^Connections, last three minutes: now 25; max 2\d$/);
   assert.match(charts[2], /^Pushes per second, last three minutes: now written [\d.]+, refused/);
 });
-// contrasts are the texts that stand out too little from what is behind them (WCAG 2.2, 1.4.3).
+// contrasts returns the texts with too little contrast (WCAG 2.2, 1.4.3).
 const contrasts = () => page.evaluate(() => {
   const parse = (color) => (color.match(/[\d.]+/g) ?? []).map(Number);
   const light = ([r, g, b]) => [r, g, b].map((c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4).reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
@@ -295,8 +296,8 @@ await check('a held list stays as it is, and then catches up', async () => {
   await row('late').waitFor();
   await page.locator('#hold').click();
   late.ws.close();
-  await sleep(1.2); // the page is told that it has ended, and shows none of it
-  await row('late').click(); // what is still there to be seen can be chosen
+  await sleep(1.2); // the page learns that it has ended, but shows nothing yet
+  await row('late').click(); // a row that is still visible can be chosen
   await page.locator('#name', { hasText: /^late$/ }).waitFor();
   await page.getByText('This connection has ended.').waitFor();
   await page.locator('#hold').click();
@@ -351,14 +352,14 @@ await check('when the server cannot be reached, the page says so loudly, and com
   await state('lost');
   assert.match(await page.title(), /^Lost/);
   if (shots) await page.screenshot({ path: join(shots, 'console-lost.png') });
-  await page.locator('#banner').filter({ hasText: /again in [4-9] s/ }).waitFor(); // it does not try all the time, nor says each second
+  await page.locator('#banner').filter({ hasText: /again in [4-9] s/ }).waitFor(); // it neither tries all the time nor announces each second
   between.mend();
   await page.getByRole('button', { name: 'Try now' }).click();
   await state('live');
   await page.getByRole('alert').waitFor({ state: 'hidden' });
   await page.getByRole('heading', { name: 'Zoë' }).waitFor();
   assert.equal(await page.locator('#send').isDisabled(), false);
-  for (const i of [0, 6, 12, 18]) { // the server numbers them anew; a held list must not lead to others
+  for (const i of [0, 6, 12, 18]) { // the server renumbers them; a held list must not lead to others
     const held = page.locator('tbody tr').nth(i);
     await held.click();
     const [id, name] = await held.locator('td').allInnerTexts();
@@ -406,7 +407,7 @@ await check('a page of another origin can do neither, nor listen, though it is o
   await foreign.goto(`http://${site.login.host}/login`); // not through the relay: another port
   between.heard.length = 0;
   const socket = await foreign.evaluate(async (base) => {
-    for (const what of ['push', 'disconnect']) { // the page is not told how these are answered
+    for (const what of ['push', 'disconnect']) { // the page never gets the answers to these
       await fetch(`${base}/debug/wspush/${what}`, { method: 'POST', mode: 'no-cors', credentials: 'include', body: '{}' }).catch(() => {});
     }
     return new Promise((resolve) => {
@@ -418,7 +419,7 @@ await check('a page of another origin can do neither, nor listen, though it is o
   assert.equal(socket, 'refused');
   const asked = between.heard.filter((text) => /^(POST|GET) /.test(text)), answers = between.heard.filter((text) => /^HTTP/.test(text));
   assert.deepEqual(asked.map((text) => text.split(' ', 2).join(' ')), ['POST /debug/wspush/push', 'POST /debug/wspush/disconnect', 'GET /debug/wspush/feed']);
-  for (const text of asked) assert.match(text, /^Cookie: operator=/mi); // or it would be the login that refuses
+  for (const text of asked) assert.match(text, /^Cookie: operator=/mi); // otherwise the login would refuse
   assert.deepEqual(answers.map((text) => text.split(' ', 2)[1]), ['403', '403', '403']);
   await foreign.close();
 });
@@ -437,7 +438,7 @@ await check('the page sees the worker shut down, which ends with status 0', asyn
 });
 await check('the page goes on with the next process, and does not say of what that cannot know that it has ended', async () => {
   const next = await start('-clients', '3', '-churn', '0');
-  await context.request.get(next.login.href); // the cookie is for every port
+  await context.request.get(next.login.href); // the cookie applies to every port
   between.lead(Number(next.login.port));
   await state('live');
   await page.waitForFunction(() => document.querySelector('#count').textContent === '3 connections');
@@ -460,7 +461,7 @@ if (descriptors < 12_000) {
   many.on('pageerror', (err) => complaints.push(String(err)));
   let received = 0; // bytes
   many.on('websocket', (ws) => ws.on('framereceived', ({ payload }) => { received += payload.length; }));
-  const longest = () => many.evaluate(() => new Promise((resolve) => { // pause between two frames, of five seconds
+  const longest = () => many.evaluate(() => new Promise((resolve) => { // the longest pause between two frames, over five seconds
     let worst = 0, before = performance.now();
     const end = before + 5000;
     requestAnimationFrame(function frame(now) {

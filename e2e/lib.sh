@@ -2,19 +2,19 @@
 # Helpers for e2e/run, which sources this file: results, servers, listeners. Expects $tmp, a folder of the run's own.
 
 passed=0 failed=0 skipped=0
-started=0        # numbers the servers and listeners, for the names of their files
+started=0        # numbers servers and listeners, for their file names
 program_running= # pid of what program is waiting for
 namespaces=()    # network namespaces that were made here
-enter=()         # what runs a program in the one where servers and listeners are to be
+enter=()         # prefix that runs a program in the servers' and listeners' namespace
 
-# Debian's, which has Debian's python3-websockets and python3-boto3: another python3 may stand before it on PATH.
+# Debian's own, which has python3-websockets and python3-boto3: another python3 may come first on PATH.
 python=/usr/bin/python3
 
 ok() { passed=$((passed + 1)); echo "ok - $1"; }
 not_ok() { failed=$((failed + 1)); echo "not ok - $1"; }
 skip() { skipped=$((skipped + 1)); echo "skip - $1"; }
 
-# check WHAT COMMAND...: one result, by the command's status. What the command prints explains a failure.
+# check WHAT COMMAND...: one result, by the command's status. Its output explains a failure.
 check() {
   local what=$1
   shift
@@ -24,7 +24,7 @@ check() {
   fi
 }
 
-# program WHAT SECONDS COMMAND...: runs a program that prints result lines of its own, and counts them.
+# program WHAT SECONDS COMMAND...: runs a program that prints its own result lines, and counts them.
 program() {
   local what=$1 seconds=$2 status=0 line out
   shift 2
@@ -48,7 +48,7 @@ program() {
   esac
 }
 
-# wait_for SECONDS COMMAND...: until the command succeeds; fails when it has not in that time.
+# wait_for SECONDS COMMAND...: waits until the command succeeds; fails if it does not in time.
 wait_for() {
   local end=$((${EPOCHREALTIME/./} + $1 * 1000000))
   shift
@@ -75,7 +75,7 @@ start() { # PROGRAM FLAGS...
   ws=${page/http:/ws:}ws
 }
 
-# stop_server: whether the server, told to stop, exits with status 0 within 5 s.
+# stop_server: stops the server; succeeds if it exits with status 0 within 5 s.
 stop_server() {
   local status=0
   kill -TERM "$server" && wait_for 5 has_ended "$server" || return 1
@@ -85,8 +85,8 @@ stop_server() {
 
 has_ended() { ! kill -0 "$1" 2>/dev/null; }
 
-# listen: a client that keeps what it is sent. Sets $listener (its pid), $inbox, and from the greeting $address,
-# $path_address (the other form) and $id.
+# listen: a client that stores what it receives. Sets $listener (its pid), $inbox, and from the greeting $address, $path_address
+# (the other form) and $id.
 listen() {
   inbox=$tmp/listener$((started += 1))
   mkdir "$inbox"
@@ -99,14 +99,14 @@ listen() {
   path_address=${address/$id@/}/@connections/$id
 }
 
-# received TYPE FILE: whether the listener's next message is of that type and equal to the file, byte for byte.
+# received TYPE FILE: whether the listener's next message has that type and equals the file, byte for byte.
 received() {
   local message=$inbox/$((received_so_far += 1)).$1
   wait_for 10 test -e "$message" || { ls "$inbox"; return 1; }
   cmp "$message" "$2"
 }
 
-# closed_with PATTERN: whether the listener has been sent a close frame with such a code and reason.
+# closed_with PATTERN: whether the listener got a close frame whose code and reason match.
 closed_with() {
   wait_for 10 test -e "$inbox/close" || return 1
   # shellcheck disable=SC2053 # it is a pattern
@@ -131,8 +131,8 @@ install_missing() {
     >"$tmp/apt" 2>&1 </dev/null || { tail -n 20 "$tmp/apt"; exit 1; }
 }
 
-# What follows is on loopback, must not depend on how this user has set up curl, httpie, AWS's SDKs or a proxy, and leaves nothing
-# behind: Chromium drops files of its own.
+# Everything below is on loopback, must not depend on this user's settings for curl, httpie, AWS's SDKs or a proxy, and leaves
+# nothing behind: Chromium drops files of its own.
 no_personal_settings() {
   unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
   unset "${!AWS_@}"
@@ -140,7 +140,7 @@ no_personal_settings() {
   export CURL_HOME=$tmp HTTPIE_CONFIG_DIR=$tmp NETRC=/dev/null TMPDIR=$tmp
 }
 
-# fatal WHAT: a failure after which nothing more can be tested.
+# fatal WHAT: a failure that makes further tests pointless.
 fatal() {
   not_ok "$1"
   summary || exit 1
@@ -157,14 +157,14 @@ summary() {
   [ $failed = 0 ]
 }
 
-# clean_up ends what is still running of what was started here, and nothing else.
+# clean_up ends everything started here that is still running, and nothing else.
 clean_up() {
   local pid pids name end=$((SECONDS + 6)) IFS=$' \n' # the trap may come while read has another
   pids="$(jobs -rp) $program_running"
   for pid in $pids; do kill -TERM "$pid" 2>/dev/null || true; done
   for pid in $pids; do
     wait_for $((end > SECONDS ? end - SECONDS : 0)) has_ended "$pid" >/dev/null && continue
-    { disown "$pid"; kill -KILL "$pid"; } 2>/dev/null || true # disowned: its end is no news
+    { disown "$pid"; kill -KILL "$pid"; } 2>/dev/null || true # disowned: its end is not reported
   done
   for name in "${namespaces[@]}"; do ip netns del "$name" 2>/dev/null || true; done
   rm -rf "$tmp"

@@ -1,12 +1,12 @@
-// examples/workers, running, for the programs that test it.
+// Runs examples/workers for the programs that test it.
 import { spawn } from 'node:child_process';
 import { within } from './check.mjs';
 
-// startSite starts the program, and understands what it says: url, token, and pids by name ("worker 1", "nginx"). said waits for
-// a line, from now on, that matches; stop ends it as Ctrl-C does, and returns the exit status.
+// startSite starts the program and parses its output: url, token, and pids by name ("worker 1", "nginx"). said waits for a
+// matching line from now on; stop ends the program as Ctrl-C does, and returns its exit status.
 export async function startSite(program, ...args) {
   const child = spawn(program, ['-listen', '127.0.0.1:0', ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
-  process.on('exit', () => child.kill()); // does nothing once it has ended
+  process.on('exit', () => child.kill()); // no effect once it has ended
   const exited = new Promise((resolve) => child.on('exit', (code, signal) => resolve(code ?? signal)));
   const site = { pids: {}, exited };
   const waiting = new Set();

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154 # variables that lib.sh sets
 # The push API as publishers use it: curl and httpie against one listening client. Sourced by e2e/run.
 
-# transcript WHAT PUSH-LISTEN: all of it, with the push listener at that address.
+# transcript WHAT PUSH-LISTEN: the whole transcript, with the push listener at that address.
 transcript() {
   local over=$1
   start_server -push "$2"
@@ -34,7 +34,7 @@ transcript() {
   check "$over: … with the round trip" grep -qiE '^wspush-rtt: [0-9]+\.[0-9]{3}' "$tmp/head"
   check "$over: many messages in one request: a line each, and an answer to each" bulk
   program "$over" 20 node clients/bulk.mjs "$no_id" "$id"
-  received_so_far=$((received_so_far + 3)) # which that program has sent
+  received_so_far=$((received_so_far + 3)) # sent by that program
   check "$over: … as something else than application/x-ndjson: 415" gives 415 -d '{}' "$no_id/@connections"
   check "$over: GET: JSON that names the connection" gives_json
   check "$over: DELETE: 204" gives 204 -X DELETE "$path_address?code=3000&reason=enough"
@@ -53,7 +53,7 @@ is_address() { # ADDRESS HOST
   [[ $1 =~ ^http://$hex{8}-$hex{4}-4$hex{3}-[89ab]$hex{3}-$hex{12}@(.*):[0-9]+/ws$ && ${BASH_REMATCH[1]} = "$2" ]] || { echo "$1"; return 1; }
 }
 
-# gives STATUS CURL-ARGUMENTS...: whether curl is answered so. Keeps the answer in $tmp/head and $tmp/body.
+# gives STATUS CURL-ARGUMENTS...: whether curl gets that status. Keeps the answer in $tmp/head and $tmp/body.
 gives() {
   local want=$1 got
   shift
@@ -61,7 +61,7 @@ gives() {
   [ "$got" = "$want" ] || { echo "status $got, want $want"; cat "$tmp/body"; return 1; }
 }
 
-# pushed TYPE FILE CURL-ARGUMENTS...: whether curl is answered 204 and the client gets what the file holds.
+# pushed TYPE FILE CURL-ARGUMENTS...: whether curl gets 204 and the client gets the file's contents.
 pushed() {
   local type=$1 file=$2
   shift 2
@@ -106,7 +106,7 @@ assert about["connectionId"] == sys.argv[1] and about["path"] == "/ws"
 EOF
 }
 
-# is_problem STATUS HEADER: whether the last answer was problem+json of that status and had that header.
+# is_problem STATUS HEADER: whether the last answer was problem+json with that status and header.
 is_problem() {
   cat "$tmp/head" "$tmp/body"
   grep -qiF "$2" "$tmp/head" && grep -qi '^content-type: application/problem+json' "$tmp/head" &&

@@ -1,10 +1,10 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # variables that lib.sh sets or reads
-# Clients that vanish: no FIN, no RST, only silence. Sourced by e2e/run. The servers are in one network namespace of
-# this run's own, each client in another, linked to it: no packet leaves these, and nothing of the host's changes.
+# Clients that vanish: no FIN, no RST, only silence. Sourced by e2e/run. The servers are in one network namespace of this run's
+# own, and each client is in another, linked to it: no packet leaves these, and the host is not changed.
 
-# vanish: all of it; one skipped result where that cannot be.
+# vanish: the whole test, or one skipped result if namespaces cannot be made.
 vanish() {
-  # The less time passes until one vanishes that is pushed to, the narrower are the bounds of its end: it is the last.
+  # The pushed client comes last: the sooner it vanishes, the tighter are the bounds of its end.
   local parts=(large stays returns idle pushed)
   local hub=wspush-e2e-$$-hub here=192.0.2.1 here6='' enter=() listeners=() arguments=() defaults part
   if ! star "${parts[@]}" 2>"$tmp/why"; then
@@ -13,7 +13,7 @@ vanish() {
   fi
 
   enter=(ip netns exec "$hub")
-  start_server -listen :0 # with an idle timeout that is far longer than the write timeout
+  start_server -listen :0 # with an idle timeout far longer than the write timeout
   defaults=$server
   join large "$here"
   start_server -listen :0 -ping 2s -idle 4s
@@ -24,13 +24,13 @@ vanish() {
   check 'SIGTERM with a client that has just vanished: exit status 0 within 5 s' stop_server
   server=$defaults
   check 'SIGTERM with one that was given up: exit status 0 within 5 s' stop_server
-  # To leave politely would take them long: their close frames get no answer, either. The one that was told to go has.
+  # Leaving politely would take long, since their close frames get no answer. The one told to go has gone.
   kill -KILL "${listeners[@]}" 2>/dev/null || true
   wait "${listeners[@]}" 2>/dev/null || true
 }
 
-# star PART...: a namespace for each, linked to the hub's. The addresses are from those that RFC 5737 and RFC 3849
-# reserve for documentation. Sets $here6, if there is IPv6.
+# star PART...: a namespace for each, linked to the hub's. The addresses are reserved for documentation by RFC 5737 and RFC
+# 3849. Sets $here6 if there is IPv6.
 star() {
   local part name n=1
   [ "$(uname -s)" = Linux ] || { echo 'only Linux has network namespaces' >&2; return 1; }
@@ -50,7 +50,7 @@ star() {
   return 0
 }
 
-# namespace NAME: one that clean_up will delete.
+# namespace NAME: makes one that clean_up will delete.
 namespace() {
   namespaces+=("$1")
   ip netns add "$1" && ip netns exec "$1" ip link set lo up

@@ -19,7 +19,7 @@ const browser = await chromium.launch({
 const context = await browser.newContext({ permissions: ['clipboard-read', 'clipboard-write'] });
 context.setDefaultTimeout(20_000);
 
-let killed = false; // when a worker that does not answer is to be expected
+let killed = false; // while a worker is expected not to answer
 const complaints = []; // console errors and uncaught exceptions
 async function open() {
   const page = await context.newPage();

@@ -1,5 +1,5 @@
 // Many clients and pushes through a real nginx: workers.mjs PROGRAM, which is examples/workers.
-// Whichever worker takes a push in, it must arrive at its client, once.
+// A push through any worker must arrive at its client, exactly once.
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import { WebSocket } from 'ws';
@@ -10,7 +10,7 @@ const CLIENTS = 30, PUSHES = 3000, AT_A_TIME = 24;
 
 const site = await startSite(process.argv[2], '-restart', '5s');
 
-// connect is a client that has been greeted: what it was told, what it has got since, and its end.
+// connect returns a client that has been greeted: its greeting, its messages since, and its end.
 async function connect() {
   const client = { socket: new WebSocket(site.url.replace('http', 'ws') + '/ws'), got: [] };
   const greeting = new Promise((resolve, reject) => {
@@ -19,7 +19,7 @@ async function connect() {
       client.socket.on('message', (more, isBinary) => client.got.push(isBinary ? more : String(more)));
       resolve();
     });
-    client.socket.on('error', reject); // after the greeting, that is for nobody
+    client.socket.on('error', reject); // after the greeting, this has no effect
   });
   client.closed = new Promise((resolve) => client.socket.on('close', (code) => resolve(code)));
   await within(10, 'greeting', greeting);
@@ -33,7 +33,7 @@ function ask(address, method = 'GET', body = undefined, headers = {}) {
   });
 }
 
-// push is the status that it is answered with, and which worker took it in.
+// push returns the status of the answer, and the worker that took the request.
 async function push(client, text) {
   const answer = await ask(client.address, 'POST', text);
   await answer.arrayBuffer();
@@ -58,7 +58,7 @@ const arrival = async (what, done) => {
   }
 };
 
-// allGot waits until each client has got what is wanted, in whatever order, and nothing else; then forgets it.
+// allGot waits until each client has got the wanted messages, in any order, and nothing else; then it forgets them.
 async function allGot(clients, wanted) {
   await arrival('messages', () => clients.every((c) => c.got.length >= wanted(c).length));
   for (const c of clients) assert.deepEqual(c.got.splice(0).sort(), wanted(c).sort());
@@ -120,10 +120,10 @@ await check('a push is confirmed, by whichever worker it goes', async () => {
     const answer = await ask(`${c.address}?confirm=received`, 'POST', 'confirm');
     assert.equal(answer.status, 204);
     assert.match(answer.headers.get('Wspush-Rtt'), /^\d+\.\d{3}$/);
-    await allGot([c], () => ['confirm']); // read by now, which is what 204 says
+    await allGot([c], () => ['confirm']); // already read, as 204 promises
   }
 });
-await check('GET and HEAD are answered, whoever is asked', async () => {
+await check('GET and HEAD are answered, whichever worker is asked', async () => {
   for (const c of clients.slice(0, 6)) {
     const answer = await ask(c.address);
     assert.equal(answer.status, 200);
@@ -138,7 +138,7 @@ await check('without the token: 401; with a changed address: 403', async () => {
   assert.equal((await push({ address: clients[0].address.replace(/.{4}$/, 'AAAA') }, 'no')).status, 403);
 });
 
-// nginx must pass on each line at once, and each answer.
+// nginx must pass on each line and each answer at once.
 await check('one bulk request reaches the clients of all workers, and is answered while it is being sent', async () => {
   const request = http.request(`${site.url}/ws/@connections`, {
     method: 'POST', headers: { 'Content-Type': 'application/x-ndjson', Authorization: `Bearer ${site.token}` },
@@ -213,4 +213,4 @@ await check('SIGTERM: exit status 0, every client is closed with 1012, and nothi
   for (const c of alive) assert.equal(await within(5, 'close', c.closed), 1012);
   for (const [name, pid] of Object.entries(site.pids)) assert.throws(() => process.kill(pid, 0), { code: 'ESRCH' }, `${name} is there`);
 });
-process.exit(0); // clients that are still connected are not waited for
+process.exit(0); // does not wait for connected clients

@@ -1,5 +1,5 @@
 // API Gateway's client of AWS's SDK for JavaScript: apigateway.mjs URL [small]
-// It signs for nobody's keys; a worker does not verify that. The server must be examples/quickstart, or e2e/small.
+// It signs with made-up keys, which workers do not verify. The server must be examples/quickstart or e2e/small.
 import assert from 'node:assert/strict';
 import {
   ApiGatewayManagementApiClient, DeleteConnectionCommand, GetConnectionCommand, PostToConnectionCommand,
@@ -20,7 +20,7 @@ const sdk = (more) => new ApiGatewayManagementApiClient({
 const api = sdk();
 const post = (id, data, by = api) => by.send(new PostToConnectionCommand({ ConnectionId: id, Data: data }));
 
-// raises checks that the promise is rejected with that exception of the SDK.
+// raises checks that the promise is rejected with this exception of the SDK.
 async function raises(exception, status, promise, name = exception.name) {
   const err = await promise.then(() => assert.fail('it succeeds'), (err) => err);
   assert.ok(err instanceof exception, `${err.name}: ${err.message}`);
@@ -28,8 +28,8 @@ async function raises(exception, status, promise, name = exception.name) {
   return err;
 }
 
-// stall has a client read no more, and posts to it until a post has to wait: waiting is what becomes of that one. Each
-// message begins with its number, and last is that one's.
+// stall pauses a client, and posts to it until a post has to wait: waiting is that one's outcome. Each message begins with its
+// number; last is the number of the waiting one.
 async function stall({ client, id }, by) {
   client.pause();
   for (let last = 0; last < 1000; last++) {
@@ -118,7 +118,7 @@ if (small) {
   });
   await check('… and without it is tried again, so that the client gets the message twice', async () => {
     const client = await connect();
-    const { waiting, last } = await stall(client, sdk({ maxAttempts: 10 })); // by default there are 3; the others are for a busy machine
+    const { waiting, last } = await stall(client, sdk({ maxAttempts: 10 })); // the default is 3; more for a busy machine
     await sleep(1.5);
     client.client.resume();
     assert.equal((await waiting).$metadata.httpStatusCode, 204);

@@ -1,6 +1,6 @@
 """API Gateway's client of AWS's SDK for Python, boto3: apigateway.py URL [small]
 
-It signs for nobody's keys; a worker does not verify that. The server must be examples/quickstart, or e2e/small.
+It signs with made-up keys, which workers do not verify. The server must be examples/quickstart or e2e/small.
 """
 
 import asyncio, datetime, sys, urllib.parse
@@ -27,7 +27,7 @@ def sdk(endpoint, key="NOBODY", attempts=1):
 
 
 async def call(method, connection_id, data=None):
-    """In a thread: boto3 waits for its answers."""
+    """Call in a thread, since boto3 blocks."""
     arguments = {"ConnectionId": connection_id}
     if data is not None:
         arguments["Data"] = data
@@ -35,7 +35,7 @@ async def call(method, connection_id, data=None):
 
 
 async def raises(exception, status, call):
-    """Await a call that must raise that exception; return the error's code."""
+    """Await a call that must raise this exception; return the error's code."""
     try:
         await call
     except exception as e:
@@ -46,7 +46,7 @@ async def raises(exception, status, call):
 
 
 async def identify(client):
-    """Read the greeting of a client; return its ID and its endpoint."""
+    """Read a client's greeting; return its ID and endpoint."""
     address = urllib.parse.urlsplit(await receive(client))
     return address.username, f"http://{address.netloc.partition('@')[2]}{address.path}"
 
@@ -56,7 +56,7 @@ async def receive(client):
 
 
 async def stall(post, id):
-    """Post to a client that does not read, until a post has to wait; return what will be that one's answer."""
+    """Post to a client that does not read until a post has to wait; return the future of its answer."""
     for _ in range(1000):
         waiting = asyncio.ensure_future(call(post, id, b"." * MAX_PUSH_BYTES))
         done, _ = await asyncio.wait([waiting], timeout=0.5)
@@ -67,7 +67,7 @@ async def stall(post, id):
 
 
 async def life():
-    """Each step yields what it has shown."""
+    """Each step yields what it has proved."""
     connect = lambda: websockets.connect(url, ping_interval=None, max_size=None)
     async with connect() as client:
         id, endpoint = await identify(client)

@@ -1,5 +1,5 @@
 // A JavaScript client's whole life: client.mjs ws|builtin URL
-// Both have the browser's WebSocket interface. The server must have -echo, -ping 1s and -idle 3s.
+// Both have the browser's WebSocket interface. The server needs -echo, -ping 1s and -idle 3s.
 import assert from 'node:assert/strict';
 import { check, confirmed, push, sleep, within } from '../check.mjs';
 
@@ -19,7 +19,7 @@ const closed = new Promise((resolve) => { client.onclose = resolve; });
 client.onerror = ({ message }) => console.log(`error event: ${message}`);
 
 let pings = 0;
-if (kind === 'ws') client.on('ping', () => { pings++; }); // the browser's interface does not show them
+if (kind === 'ws') client.on('ping', () => { pings++; }); // the browser's interface hides pings
 
 async function next() {
   if (messages.length === 0) await within(10, 'message', new Promise((resolve) => { wake = resolve; }));

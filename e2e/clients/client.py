@@ -1,6 +1,6 @@
 """The life of a client of Python's websockets: client.py URL
 
-The server must have -echo, -ping 1s and -idle 3s.
+The server needs -echo, -ping 1s and -idle 3s.
 """
 
 import asyncio, re, sys, urllib.parse, urllib.request
@@ -13,7 +13,7 @@ BYTES = bytes([0, 1, 0x80, 0xFF, 0xFE, 0xC3, 0x28, 10, 13])
 
 
 async def push(address, body, content_type, query=""):
-    """Push in the path form: urllib, too, makes nothing of userinfo."""
+    """Push in the path form, since urllib does not support userinfo either."""
     url = urllib.parse.urlsplit(address)
     where = f"http://{url.hostname}:{url.port}{url.path}/@connections/{url.username}{query}"
     request = urllib.request.Request(where, body, {"Content-Type": content_type})
@@ -23,8 +23,8 @@ async def push(address, body, content_type, query=""):
 
 
 async def life():
-    """Each step yields what it has shown."""
-    # ping_interval: no pings of its own, which would be activity.
+    """Each step yields what it has proved."""
+    # No pings of the client's own, which would count as activity.
     async with websockets.connect(sys.argv[1], ping_interval=None) as client:
         receive = lambda: asyncio.wait_for(client.recv(), 10)
 
@@ -56,7 +56,7 @@ async def life():
         yield "answers pings: silent for longer than the idle timeout, it stays open"
 
         await asyncio.wait_for(client.close(3001, "bye"), 2)
-        assert client.close_code == 3001, client.close_code  # 1006 when no close frame came
+        assert client.close_code == 3001, client.close_code  # 1006 means that no close frame came
         yield "its close, 3001 'bye', is answered"
 
 

@@ -1,9 +1,9 @@
-// A client of npm's ws, for the programs that are publishers in the first place.
+// A client using npm's ws, for the programs that are mainly publishers.
 import { WebSocket } from 'ws';
 import { within } from '../check.mjs';
 
-// connect is a client that has been greeted: with next, its next message; closed, "CODE REASON" when it has ended; and what
-// is in its address.
+// connect returns a client that has been greeted: next returns its next message, closed resolves to "CODE REASON" when it has
+// ended, and the rest is from its address.
 export async function connect(url, options) {
   const client = new WebSocket(url, options);
   const messages = []; // received, not yet taken

@@ -1,4 +1,4 @@
-"""A client that keeps what it is sent: listen.py URL FOLDER
+"""A client that stores what it receives: listen.py URL FOLDER
 
 Message N, counted from 0, becomes FOLDER/N.text or FOLDER/N.binary; the end becomes FOLDER/close, "CODE REASON".
 SIGTERM closes the connection.
@@ -11,7 +11,7 @@ url, folder = sys.argv[1:]
 
 
 def keep(name, data):
-    """Write under another name first: whoever sees the file sees all of it."""
+    """Write under another name first, so that a visible file is complete."""
     partial = os.path.join(folder, "partial")
     with open(partial, "wb") as f:
         f.write(data)

@@ -1,5 +1,5 @@
-// What the worker answers, compared with docs/openapi.yaml: openapi.mjs URL [PID]
-// The server must be examples/quickstart, or with its PID e2e/small, which is told to stop in the end.
+// Compares the worker's answers with docs/openapi.yaml: openapi.mjs URL [PID]
+// The server must be examples/quickstart or, with its PID, e2e/small, which is told to stop at the end.
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import http from 'node:http';
@@ -16,7 +16,7 @@ const [url, small] = process.argv.slice(2);
 const source = await readFile(new URL('../../docs/openapi.yaml', import.meta.url), 'utf8');
 const doc = YAML.parse(source);
 
-// Schemas are found by where they are in the document. JSON is taken as it is; what is text in HTTP may be a number.
+// Schemas are found by their place in the document. JSON is used as it is; text in HTTP may stand for a number.
 const ajv = new Ajv2020({ strict: false, allErrors: true });
 const ajvText = new Ajv2020({ strict: false, coerceTypes: true });
 addFormats.default(ajv);
@@ -25,22 +25,22 @@ ajvText.addSchema(doc, 'doc');
 
 const resolve = (value) => (value?.$ref ? value.$ref.slice(2).split('/').reduce((at, key) => at[key], doc) : value);
 
-// matchesJSON checks that value is what the schema says, and has no member that is not in it.
+// matchesJSON checks that value matches the schema and has no member beyond it.
 function matchesJSON(schema, value) {
   const valid = ajv.compile({ $ref: `doc#/${schema.map((key) => encodeURIComponent(key.replaceAll('/', '~1'))).join('/')}`, unevaluatedProperties: false });
   assert.ok(valid(value), `${JSON.stringify(value)} ${ajv.errorsText(valid.errors)}`);
 }
 
-// matchesText is whether a header or a parameter is what its schema says.
+// matchesText reports whether a header or parameter matches its schema.
 const matchesText = (schema, value) => ajvText.validate({ properties: { value: rooted(schema) } }, { value });
 
-// rooted has the references of a schema begin at the document.
+// rooted makes the references of a schema start at the document.
 const rooted = (schema) => JSON.parse(JSON.stringify(schema).replaceAll('"#/', '"doc#/'));
 
 const ourHeaders = ['Allow', 'Retry-After', 'WWW-Authenticate', 'Wspush-Rtt', 'x-amzn-ErrorType'];
-const given = new Set(); // "OPERATION STATUS" that the worker has answered
+const given = new Set(); // each "OPERATION STATUS" that the worker has answered with
 
-// conforms checks an answer against what the document says of its operation.
+// conforms checks an answer against its operation in the document.
 function conforms(method, path, { status, headers, body }) {
   const [, item] = Object.entries(doc.paths).find(([template]) => new RegExp(`^${template.replaceAll(/{\w+}/g, '[^/]+')}$`).test(path));
   const operation = item[method.toLowerCase()];
@@ -71,7 +71,7 @@ function conforms(method, path, { status, headers, body }) {
 
 const agent = new http.Agent({ keepAlive: true });
 
-// raw is the answer to a request.
+// raw returns the answer to a request.
 function raw(method, path, { body, headers, query = '', ...options } = {}) {
   return new Promise((resolve, reject) => {
     const whole = typeof body === 'string' || Buffer.isBuffer(body);
@@ -87,7 +87,7 @@ function raw(method, path, { body, headers, query = '', ...options } = {}) {
   });
 }
 
-// request is the answer to a request, which has that status, and conforms to the document.
+// request returns the answer to a request, checking that it has that status and conforms to the document.
 async function request(status, method, path, options) {
   const answer = await raw(method, path, options);
   const what = `${method} ${path}${options?.query ?? ''}: ${answer.status} ${answer.body}`;
@@ -200,7 +200,7 @@ if ((await raw('HEAD', token)).status === 400) {
   });
 }
 
-// A bulk request is sent whole here, and its answer looked at in the end.
+// Here a bulk request is sent whole, and its answer is checked at the end.
 const lines = [
   { to: id, text: 'one', ref: 'a' },
   '',
@@ -247,7 +247,7 @@ if (serves.status !== 200) {
     assert.equal(answers.length, lines.length);
     for (const message of ['one', Buffer.from([0, 1, 2]), 'two', 'three']) assert.deepEqual(await next(), message);
 
-    // 400 is what the document says is no BulkLine, and nothing else.
+    // Exactly those lines are 400 that are not a BulkLine according to the document.
     lines.forEach((line, i) => {
       if (line === '' || Array.isArray(line.to)) return;
       let good = typeof line === 'object';
@@ -301,7 +301,7 @@ if (small) {
   });
   await check('a worker that is told to stop, in the middle of a body: 503, shutdown', async () => {
     const mute = await connect(url);
-    mute.client.pause(); // it does not answer the close frame, so that the worker takes its time
+    mute.client.pause(); // it does not answer the close frame, so the worker takes its time
     const late = (async function* () {
       yield 'la';
       await sleep(0.2);

@@ -1,15 +1,15 @@
 """A client that completes the handshake and then does nothing: silent.py URL PING IDLE (seconds)
 
-It must be sent a PING after PING and after 2 * PING, then a close frame after IDLE = 3 * PING, then the end of
+It must receive a ping after PING and after 2 * PING, then a close frame after IDLE = 3 * PING, then the end of
 the stream. Times count from just before the handshake was sent: the server's clock cannot have started earlier,
-so that nothing is measured early that was not.
+so nothing can wrongly seem early.
 """
 
 import base64, os, socket, sys, time, urllib.parse
 
 url = urllib.parse.urlsplit(sys.argv[1])
 ping, idle = map(float, sys.argv[2:])
-LATE = 0.9 * ping  # far more than the server is allowed, far less than would hide a missed ping
+LATE = 0.9 * ping  # far more than the server may need, far less than would hide a missed ping
 
 
 def read(n):

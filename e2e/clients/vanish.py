@@ -8,7 +8,7 @@ They all run at once.
 import datetime, http.client, json, os, re, subprocess, sys, threading, time, traceback, urllib.parse
 
 IDLE = float(sys.argv[1])
-LATE = IDLE / 10  # that much the server is allowed
+LATE = IDLE / 10  # how late the server may be
 WRITE = 10  # WriteTimeout
 LINGER = 2  # how long a connection outlives its close frame
 now = time.monotonic
@@ -39,7 +39,7 @@ class Client:
         return os.path.exists(f"{self.inbox}/{n}.text")
 
     def takes(self, text):
-        """Whether the client's next message is this one."""
+        """Return whether the client's next message is this one."""
         self.taken += 1
         wait_for(lambda: self.has(self.taken))
         with open(f"{self.inbox}/{self.taken}.text") as f:
@@ -57,13 +57,13 @@ class Client:
         self.ip("link", "set", "hub", state)
 
     def connected(self):
-        """How long ago, by the server's clock."""
+        """Return how long ago the client connected, by the server's clock."""
         assert self.ask() == 200
         at = json.loads(self.body)["connectedAt"]
         return time.time() - datetime.datetime.fromisoformat(at).timestamp()
 
     def until_gone(self, ask, alive):
-        """Asks until it is 410: when the connection still was there, and when it no longer was."""
+        """Ask until the answer is 410; return when the connection was last there and when it no longer was."""
         there = now()
         end = there + 3 * IDLE
         while True:
@@ -77,7 +77,7 @@ class Client:
             time.sleep(0.02)
 
     def ended(self, gone, cause):
-        """What the server has logged, and when it let go of the connection."""
+        """Check what the server logged, and when it released the connection."""
         line = re.compile(rf'"wspush: disconnected" conn={self.id} cause=(\S+)')
 
         def logged():
@@ -99,7 +99,7 @@ def wait_for(condition):
 
 
 def idle(client):
-    """The link goes down, and nothing is sent but pings."""
+    """The link goes down, and only pings are sent."""
     begun = now()
     assert client.push("one") == 204
     answered = now()  # the last activity was between these two
@@ -116,11 +116,11 @@ def idle(client):
 
 
 def pushed(client):
-    """The link stays up, but packets get lost; it is pushed to all the time."""
+    """The link stays up but loses packets; the client is pushed to all the time."""
     connected = now() - client.connected()
     client.is_pushed("one")
     client.ip("addr", "flush", "dev", "hub")
-    silent = now()  # the last byte came in before, and after connected
+    silent = now()  # the last byte came in before this and after connected
     there, gone = client.until_gone(lambda: client.push("more"), 204)
     client.result(
         gone - connected >= 2 * IDLE and there - silent <= 2 * IDLE + LATE,
@@ -163,13 +163,13 @@ def returns(client):
     took = now() - up
     client.result(good, f"{len(texts)} messages pushed meanwhile arrive in order, the last {took:.1f} s after its return")
     time.sleep(IDLE + 2 * LATE)
-    client.is_pushed("last")  # which would be another if one had come twice
+    client.is_pushed("last")  # it would be a different one if any had come twice
     good = not client.has(client.taken + 1)
     client.result(good, f"silent for more than {IDLE:g} s after that, it stays open; nothing came twice")
 
 
 def stays(client):
-    """It is pushed to all the time, and answers pings. Below it vanishes, just before the server is stopped."""
+    """The client is pushed to all the time, and answers pings. It vanishes below, just before the server is stopped."""
     connected = now() - client.connected()
     n = 0
     while now() - connected < 2 * IDLE + 1:

@@ -4,11 +4,11 @@
 //
 // It stops in this order:
 //
-//  1. GET /healthz, the readiness probe, is answered 503. Everything else goes on for -delay, because load balancers take
-//     some seconds to notice, and send clients here until then.
-//  2. Worker.Shutdown closes the clients with 1012 (service restart), one after the other over -drain. Whoever connects now
-//     is refused with 503. Clients that are still connected are pushed to as ever.
-//  3. http.Server.Shutdown waits for the requests that are under way.
+//  1. GET /healthz, the readiness probe, answers 503. Everything else goes on for -delay, because load balancers take some
+//     seconds to notice, and send clients here until then.
+//  2. Worker.Shutdown closes the clients with 1012 (service restart), one after another over -drain. New clients are refused
+//     with 503. Clients that are still connected receive pushes as before.
+//  3. http.Server.Shutdown waits for requests in progress.
 //
 // All of this ends within -grace, whatever clients do; whatever runs the program must wait longer than that before it kills it.
 // A second signal ends it at once.

@@ -66,7 +66,7 @@ func launch(t *testing.T, args ...string) *program {
 	// The race detector would otherwise make each process sleep for 1 s before it exits.
 	p.cmd.Env = append(os.Environ(), asProgram+"=1", "TMPDIR="+p.tmp, "GORACE=atexit_sleep_ms=0")
 	p.cmd.Stderr = t.Output()
-	p.cmd.WaitDelay = 10 * time.Second // for whoever else has that
+	p.cmd.WaitDelay = 10 * time.Second // in case a child still has the output open
 	stdout, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
