@@ -15,15 +15,15 @@ import (
 
 const never = math.MaxInt64
 
-// sleeper is someone to be woken: timers that do nothing but take note of it, and are then set anew or not at all. What it
-// expects changes together with its alarm, under timers.mu, which fire holds too.
+// sleeper is timers that only record when they are woken, and are then set anew or not at all. What it expects changes together
+// with its alarm, under timers.mu, which fire holds while it looks at the stamps.
 type sleeper struct {
 	timers
 	t     *testing.T
 	begin time.Time
 	due   time.Duration        // when it is to be woken; negative: not at all
-	woken []time.Duration      // when it was
-	again func() time.Duration // how long to sleep on, when it has been woken; nil: for ever
+	woken []time.Duration      // when it was woken
+	again func() time.Duration // how long to sleep on after being woken; nil: for ever
 }
 
 func newSleeper(t *testing.T, a *alarms) *sleeper {
@@ -32,7 +32,8 @@ func newSleeper(t *testing.T, a *alarms) *sleeper {
 	return s
 }
 
-// stamps is called by fire, with timers.mu held, which then sets the alarm anew: for when the idle timeout, the longest there is, is over.
+// stamps is called by fire, with timers.mu held. fire then sets the alarm anew, for the end of the idle timeout, which is the longest
+// there is.
 func (s *sleeper) stamps() (now, received, sent time.Duration) {
 	at := time.Since(s.begin)
 	if at != s.due {
@@ -72,7 +73,7 @@ func (s *sleeper) drop() {
 	s.alarms.drop(&s.timers)
 }
 
-// check says what is wrong with the heap.
+// check fails the test if something is wrong with the heap.
 func (a *alarms) check(t *testing.T, want int) {
 	t.Helper()
 	a.mu.Lock()
@@ -87,8 +88,8 @@ func (a *alarms) check(t *testing.T, want int) {
 	}
 }
 
-// Everyone is woken exactly when his alarm is due, however often alarms are set, moved and dropped by many at
-// once; nobody is forgotten, and nobody woken who has dropped his.
+// Every sleeper is woken exactly when its alarm is due, however often many goroutines set, move and drop alarms at the same time.
+// None is forgotten, and none is woken whose alarm was dropped.
 func TestAlarms(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const sleepers, hands, moves = 60, 6, 300
@@ -142,8 +143,8 @@ func TestAlarms(t *testing.T) {
 	})
 }
 
-// An alarm that is set for before the one that the time.Timer is set for, and one that is moved behind others, and those
-// that are dropped while others wait: each is a case of setting the timer or of leaving it.
+// Alarms are set before the one that the time.Timer is set for, moved behind others, and dropped while others wait. In each case the
+// time.Timer must be set anew, or left as it is.
 func TestAlarmsMoved(t *testing.T) {
 	const s = time.Second
 	tests := map[string]struct {
@@ -194,12 +195,12 @@ func TestAlarmsMoved(t *testing.T) {
 	}
 }
 
-// answering is a connection whose client answers each ping after a while, as life tells the timers.
+// answering is a connection whose client answers each ping after a while; it tells the timers as a life does.
 type answering struct {
 	connection
 	after  time.Duration
 	pings  int
-	looked atomic.Int64 // how often the timers have looked at the stamps: once for each time that they are woken or told
+	looked atomic.Int64 // how often the timers have looked at the stamps: whenever they are woken, and at each answer
 }
 
 func (c *answering) stamps() (now, received, sent time.Duration) {
@@ -215,8 +216,8 @@ func (c *answering) ping() {
 	})
 }
 
-// A silent connection that answers its pings is woken for each ping and for nothing else: the answer itself moves the
-// alarm on. Without that there would be one in vain in every interval.
+// The timers of a silent connection that answers its pings are woken for each ping and for nothing else: the answer itself moves the
+// alarm. Otherwise they would be woken once more in every interval, for nothing.
 func TestAlarmOncePerPing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const interval, after = 30 * time.Second, 20 * time.Millisecond

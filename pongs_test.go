@@ -16,8 +16,8 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// A client need answer only the latest of several pings, and may take its time; whatever else it says in pongs is a sign of
-// life and no more. The times are those since the connection began.
+// A client need answer only the latest of several pings, and may take its time. Any other pong is a sign of life and nothing more.
+// Times count from the beginning of the connection.
 func TestPongs(t *testing.T) {
 	type step struct {
 		at      time.Duration
@@ -59,7 +59,7 @@ func TestPongs(t *testing.T) {
 				}()
 				for _, step := range tt.pongs {
 					testutil.Pass(step.at - time.Since(begin))
-					synctest.Wait() // for a ping of the same moment, which is then answered
+					synctest.Wait() // so that a ping of the same moment goes out first, and is answered
 					client.Send(testutil.Pong, []byte(step.payload))
 				}
 				testutil.Pass(10*s - time.Since(begin))
@@ -74,8 +74,8 @@ func TestPongs(t *testing.T) {
 	}
 }
 
-// Pongs that nobody has asked for are allowed, wherever they come (RFC 6455 section 5.5.3), however they come, and do no
-// harm to the messages around them: on a silent connection and on one that is being read.
+// Unsolicited pongs are allowed everywhere (RFC 6455 section 5.5.3), in any number of pieces, and do no harm to the messages around
+// them, on a silent connection and on one that is being read.
 func TestPongsUnasked(t *testing.T) {
 	pong := func(payload string) []byte { return wire(frame(true, testutil.Pong, payload)) }
 	hello := wire(frame(true, testutil.Text, "hello"))
@@ -139,7 +139,7 @@ func TestPongsUnasked(t *testing.T) {
 	}
 }
 
-// Pongs while a callback runs wait with everything else, and the one among them that answers a ping counts afterwards.
+// Pongs that arrive while a callback runs wait with everything else. The one among them that answers a ping counts afterwards.
 func TestPongsDuringCallback(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls, proceed := make(chan string), make(chan struct{})
@@ -186,8 +186,7 @@ func TestPongsDuringCallback(t *testing.T) {
 	})
 }
 
-// A pong that is wrong is a violation like any other, whether it comes to a silent connection or behind what is right, at
-// once or byte by byte.
+// An invalid pong is a violation like any other, on a silent connection or behind valid frames, at once or byte by byte.
 func TestPongsWrong(t *testing.T) {
 	good := frame(true, testutil.Pong, "1")
 	wrong := map[string][]byte{

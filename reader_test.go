@@ -18,7 +18,7 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// noise does not repeat, so that a byte in the wrong place is seen.
+// noise does not repeat, so that a byte in the wrong place is noticed.
 var noise = func() []byte {
 	random := rand.NewChaCha8([32]byte{})
 	b := make([]byte, 256<<10)
@@ -26,10 +26,10 @@ var noise = func() []byte {
 	return b
 }()
 
-// deflating is the header of a client that offers compression.
+// deflating is the handshake header of a client that offers compression.
 var deflating = http.Header{"Sec-WebSocket-Extensions": {"permessage-deflate; client_no_context_takeover; server_no_context_takeover"}}
 
-// inPieces is a binary message in frames of at most size bytes.
+// inPieces returns a binary message in frames of at most size bytes.
 func inPieces(data []byte, size int, compressed bool) (frames []testutil.Frame) {
 	first := testutil.Frame{Op: testutil.Binary, Masked: true}
 	if compressed {
@@ -51,7 +51,7 @@ type talk struct {
 	got chan []byte
 }
 
-// talks connects a client on each kind of connection, with compression and without.
+// talks runs a test with a client on each kind of connection, with compression and without.
 func talks(t *testing.T, test func(t *testing.T, c *talk, compressed bool)) {
 	for name, connect := range stages {
 		for _, compressed := range []bool{false, true} {
@@ -65,7 +65,7 @@ func talks(t *testing.T, test func(t *testing.T, c *talk, compressed bool)) {
 				}
 				c.Client = testutil.Handshake(t, connect(t, h), opts)
 				greeted(t, w, c.Client)
-				go func() { // pongs
+				go func() { // drops the pongs
 					for {
 						if _, err := c.ReadFrame(); err != nil {
 							return
@@ -93,8 +93,8 @@ func (c *talk) expect(t *testing.T, what string, want ...[]byte) {
 	}
 }
 
-// Messages of each size around that of a buffer (32 bytes, 16, 16 KiB) and of the limit (64 KiB), whole and in pieces,
-// arrive as they were sent.
+// Messages of each size around those of the buffers (32 bytes, 16 KiB) and of the length fields (125 bytes, 64 KiB), whole and in
+// pieces, arrive as they were sent.
 func TestMessageSizes(t *testing.T) {
 	type script struct {
 		what string
@@ -139,7 +139,7 @@ func TestMessageSizes(t *testing.T) {
 	})
 }
 
-// Many messages and control frames in one segment, or in segments that end anywhere.
+// Many messages and control frames arrive as they were sent, in one segment or in segments that end anywhere.
 func TestManyInOneSegment(t *testing.T) {
 	raws := map[bool][]byte{}
 	var want [][]byte
@@ -182,7 +182,7 @@ func TestManyInOneSegment(t *testing.T) {
 	})
 }
 
-// A short sequence, split into two segments at each position, and into bytes.
+// A short sequence of frames, split into two segments at each position, and into bytes, is read as one.
 func TestSplitAnywhere(t *testing.T) {
 	talks(t, func(t *testing.T, c *talk, compressed bool) {
 		long := noise[:60]
@@ -202,7 +202,7 @@ func TestSplitAnywhere(t *testing.T) {
 	})
 }
 
-// What comes in one segment with the handshake is not lost, however much of it that is and wherever it ends.
+// What comes in one segment with the handshake is not lost, however much it is and wherever it ends.
 func TestEarlyBytes(t *testing.T) {
 	short := wire(frame(true, testutil.Pong, "1"), frame(true, testutil.Text, "hello"), frame(true, testutil.Pong, "2"), frame(true, testutil.Text, "world"))
 	long := wire(inPieces(noise[:20_000], 3000, false)...)
@@ -232,7 +232,7 @@ func TestEarlyBytes(t *testing.T) {
 	}
 }
 
-// A reader that several connections use one after the other has the limit of the one that it reads for.
+// Connections with different limits share buffers, and each keeps its own limit.
 func TestReadLimitIsTheConnections(t *testing.T) {
 	w := newWorker(t, quiet())
 	got := make(chan int, 10)
@@ -250,7 +250,7 @@ func TestReadLimitIsTheConnections(t *testing.T) {
 			t.Errorf("got %d bytes of %d", len, n)
 		}
 	}
-	for range 3 { // one reader is enough for all of them
+	for range 3 {
 		says(unlimited, 200_000)
 		says(small, 10)
 		says(large, 1000)
@@ -258,7 +258,7 @@ func TestReadLimitIsTheConnections(t *testing.T) {
 		says(small, 0)
 	}
 	for limit, c := range map[int]*testutil.Client{10: small, 1000: large} {
-		for _, f := range inPieces(noise[:limit+1], limit, false) { // the one byte too many by itself
+		for _, f := range inPieces(noise[:limit+1], limit, false) { // one byte too many, by itself
 			c.SendFrame(f)
 		}
 		if code, _ := c.AwaitClose(); code != 1009 {
@@ -270,8 +270,8 @@ func TestReadLimitIsTheConnections(t *testing.T) {
 	unlimited.Close()
 }
 
-// Many connections talk at once, and as many are broken in every way there is. Nobody sees anything of another.
-func TestReadersAreNotMixed(t *testing.T) {
+// Many connections talk at once while others are broken in every way there is. They share buffers, and none sees anything of another.
+func TestConnectionsAreNotMixed(t *testing.T) {
 	const talkers, breakers = 8, 6
 	answer := func(c *wspush.Conn, typ wspush.MessageType, data []byte) { _, _ = c.Push(c.Context(), typ, data) }
 	w := newWorker(t, quiet())
@@ -369,8 +369,8 @@ func TestReadersAreNotMixed(t *testing.T) {
 	wg.Wait()
 }
 
-// A client may take as long as it likes for a message, but only 5 s for a control frame (coder/websocket has that limit),
-// and neither is felt by others, who use what it has used.
+// A client may take as long as it likes for a message, but only 5 s for a control frame behind its header. Other connections
+// notice neither.
 func TestTrickle(t *testing.T) {
 	type pause = time.Duration
 	ping := wire(frame(true, testutil.Ping, "0123456789"))
@@ -383,7 +383,7 @@ func TestTrickle(t *testing.T) {
 	}{
 		"a message for 5 s":         {wire(frame(true, testutil.Text, "hello")), 500 * time.Millisecond, 0, 0, "hello"},
 		"a message for a minute":    {wire(frame(true, testutil.Text, "hello")), 6 * time.Second, 0, 0, "hello"},
-		"a ping for 5 s, nearly":    {ping, 4999 * time.Millisecond / 10, 0, 0, ""}, // 10 bytes behind the header, which has no limit
+		"a ping for 5 s, nearly":    {ping, 4999 * time.Millisecond / 10, 0, 0, ""}, // 10 bytes behind the header, which may take any time
 		"a ping's header":           {wire(frame(true, testutil.Ping, "")), 6 * time.Second, 0, 0, ""},
 		"a ping for longer":         {ping, time.Second, 1002, 5*time.Second + 5*time.Second, ""},
 		"a pong for longer":         {wire(frame(true, testutil.Pong, "0123456789")), time.Second, 1002, 10 * time.Second, ""},
@@ -411,7 +411,7 @@ func TestTrickle(t *testing.T) {
 					}
 					slow, other := join(), join()
 					begin := time.Now()
-					// A connection that is not closed although it should be would keep fake time going for ever.
+					// A connection that is wrongly left open would keep fake time going for ever.
 					defer time.AfterFunc(5*time.Minute, slow.Close).Stop()
 
 					stop := make(chan struct{})
@@ -470,7 +470,7 @@ func TestTrickle(t *testing.T) {
 					if got.String() != tt.want {
 						t.Errorf("messages: %q, want %q", got.String(), tt.want)
 					}
-					<-time.After(10 * time.Second) // when nothing of it can be left
+					<-time.After(10 * time.Second) // until nothing of it can be left
 					close(stop)
 					wg.Wait()
 				})

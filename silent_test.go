@@ -19,7 +19,7 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// wire is frames as they go over the network.
+// wire returns frames as they go over the network.
 func wire(frames ...testutil.Frame) (raw []byte) {
 	for _, f := range frames {
 		raw = testutil.AppendFrame(raw, f, [4]byte{0x5a, 0x12, 0xf0, 0x81})
@@ -27,7 +27,7 @@ func wire(frames ...testutil.Frame) (raw []byte) {
 	return raw
 }
 
-// receive returns what comes from the channel, and ends the test if nothing does.
+// receive returns the next value from the channel, and ends the test if none comes.
 func receive[T any](t testing.TB, what string, from <-chan T) T {
 	t.Helper()
 	select {
@@ -53,7 +53,7 @@ func lives() (silent, busy int) {
 	return silent, busy
 }
 
-// A connection whose client is silent is one goroutine, on the smallest stack there is, whatever has happened before.
+// A connection whose client is silent costs one goroutine on the smallest stack there is, whatever has happened before.
 func TestSilentConnectionIsOneGoroutine(t *testing.T) {
 	conns := 400 // enough for what else the runtime does with stacks not to count
 	if raced {
@@ -80,7 +80,7 @@ func TestSilentConnectionIsOneGoroutine(t *testing.T) {
 			return
 		}
 		testutil.Eventually(t, "small stacks after "+what, func() bool {
-			runtime.GC() // gives back what goroutines that have ended had
+			runtime.GC() // frees the stacks of goroutines that have ended
 			runtime.ReadMemStats(&some)
 			return int(some.StackInuse)-int(none.StackInuse) < conns*4000 // 2 KiB are the least, 4 KiB the next; 1 KiB more or less is the runtime's
 		})
@@ -108,8 +108,8 @@ func TestSilentConnectionIsOneGoroutine(t *testing.T) {
 	settled("messages and pongs at once")
 }
 
-// A client that is silent, or does anything but answer the close frame, is released 2 s after the frame is out, and with it
-// the goroutine that waits for it; whoever closes the connection.
+// A client that is silent after the close frame, or does anything but answer it, is released 2 s after the frame is out, together
+// with the goroutine that waits for it, whatever closes the connection.
 func TestCloseWhileSilent(t *testing.T) {
 	closers := map[string]struct {
 		close func(w *wspush.Worker, conn *wspush.Conn)
@@ -161,7 +161,7 @@ func TestCloseWhileSilent(t *testing.T) {
 					}
 					out := time.Now()
 					doing.Go(func() { peer.does(client) })
-					for { // a pong, of a ping that has crossed the close frame, would be no harm
+					for {
 						if _, err := client.ReadFrame(); err != nil {
 							break
 						}
@@ -184,7 +184,7 @@ func TestCloseWhileSilent(t *testing.T) {
 	}
 }
 
-// ends are what a client can do to its network connection.
+// ends are the ways in which a client can end its network connection.
 var ends = map[string]func(t *testing.T, conn net.Conn){
 	"FIN": func(t *testing.T, conn net.Conn) { conn.Close() },
 	"RST": func(t *testing.T, conn net.Conn) {
@@ -200,7 +200,7 @@ var ends = map[string]func(t *testing.T, conn net.Conn){
 		if err := conn.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
 			t.Fatal(err)
 		}
-		// The server has no use for a connection whose client says nothing more.
+		// The server has no use for a connection whose client sends nothing more, and closes it.
 		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
 		if _, err := io.Copy(io.Discard, conn); err != nil && !errors.Is(err, syscall.ECONNRESET) {
 			t.Errorf("the server's half ended with %v", err)
@@ -216,7 +216,7 @@ func tcpOf(conn net.Conn) net.Conn {
 	return conn
 }
 
-// A client that vanishes while nothing is expected of it is noticed at once, also after pongs and messages.
+// The server notices at once that a client has vanished, although it expects nothing from it; also after pongs and messages.
 func TestClientVanishesWhileSilent(t *testing.T) {
 	said := map[string][]byte{
 		"":                  nil,
@@ -227,7 +227,7 @@ func TestClientVanishesWhileSilent(t *testing.T) {
 	}
 	for name, connect := range stages {
 		for how, vanish := range ends {
-			if name == "pipe" && how == "half-close" { // there is no such thing
+			if name == "pipe" && how == "half-close" { // a pipe has none
 				continue
 			}
 			for what, raw := range said {
@@ -252,7 +252,7 @@ func TestClientVanishesWhileSilent(t *testing.T) {
 	}
 }
 
-// Silent connections end at once, all of them, when Shutdown's context has ended; with OnDisconnect before it returns.
+// All silent connections end at once when Shutdown's context ends, and their OnDisconnect is called before Shutdown returns.
 func TestShutdownCutsTheSilent(t *testing.T) {
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -274,7 +274,7 @@ func TestShutdownCutsTheSilent(t *testing.T) {
 				t.Errorf("%d connections are left", w.Len())
 			}
 			for _, c := range clients {
-				for { // a close frame, maybe; then the end
+				for { // maybe a close frame, then the end
 					if _, err := c.ReadFrame(); err != nil {
 						break
 					}
@@ -294,7 +294,7 @@ func TestShutdownCutsTheSilent(t *testing.T) {
 	}
 }
 
-// Whoever closes a silent connection, and however many at once, it ends once; and with what the client does meanwhile, as well.
+// A silent connection ends once, however many close it at the same time, and whatever the client does meanwhile.
 func TestEndsOnce(t *testing.T) {
 	for name, connect := range stages {
 		t.Run(name, func(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// connection is what the timers see of one, in a bubble of fake time.
+// connection is a connection as the timers see it, in a bubble of fake time.
 type connection struct {
 	start          time.Time
 	received, sent atomic.Int64
@@ -38,7 +38,7 @@ func (c *connection) now() time.Duration { return time.Since(c.start) }
 
 func (c *connection) note(what string) { c.events = append(c.events, fmt.Sprint(c.now(), " ", what)) }
 
-// wait lets time pass, which in a bubble takes none.
+// wait lets time pass, which takes none in a bubble.
 func (c *connection) wait(d time.Duration) {
 	testutil.Pass(d)
 	synctest.Wait()
@@ -200,14 +200,14 @@ func TestIntervalDefaults(t *testing.T) {
 	}
 }
 
-// unmoved is a connection on which nothing ever happens.
+// unmoved is a connection on which nothing happens.
 type unmoved struct{ start time.Time }
 
 func (u unmoved) stamps() (now, received, sent time.Duration) { return time.Since(u.start), 0, 0 }
 func (unmoved) ping()                                         {}
 func (unmoved) expire(*CloseError)                            {}
 
-// What an alarm costs among those of many connections: to look at the stamps, and to be set anew.
+// The cost of an alarm among those of many connections: to look at the stamps, and to be set anew.
 func BenchmarkTimers(b *testing.B) {
 	for _, n := range []int{1000, 10_000, 100_000} {
 		b.Run(fmt.Sprintf("connections=%d", n), func(b *testing.B) {

@@ -24,20 +24,20 @@ type breach struct {
 	code int // of the close frame that answers it
 }
 
-// plain is a frame as it goes over the network, with a mask that shows its payload.
+// plain returns a frame as it goes over the network, with a mask of zeros, which leaves the payload as it is.
 func plain(first byte, payload string) []byte {
 	return testutil.AppendFrame(nil, testutil.Frame{
 		Fin: first&0x80 != 0, Rsv: first >> 4 & 7, Op: testutil.Opcode(first & 15), Masked: true, Payload: []byte(payload),
 	}, [4]byte{})
 }
 
-// deflated is a message as permessage-deflate wants it.
+// deflated compresses a message for permessage-deflate.
 func deflated(text string) string { return string(testutil.Deflate([]byte(text))) }
 
-// breachLimit is the ReadLimit for breaches.
+// breachLimit is the ReadLimit of connections that breaches are sent to.
 const breachLimit = 64 << 10
 
-// breaches are those of RFC 6455, by section.
+// breaches returns violations of RFC 6455, by section.
 func breaches() (all []breach) {
 	add := func(name string, code int, raws ...[]byte) {
 		all = append(all, breach{name, slices.Concat(raws...), code})
@@ -135,19 +135,19 @@ func breaches() (all []breach) {
 	return all
 }
 
-// notUTF8 is text that is no UTF-8, or not to its end.
+// notUTF8 is text that is invalid UTF-8, or becomes so where it ends.
 var notUTF8 = map[string]string{
 	"a bad byte": "\xff", "a lone continuation": "\x80", "half a character": "\xc3", "most of a character": "\xf0\x9f\x98",
 	"a character cut by another": "\xe2\x82a", "a surrogate": "\xed\xa0\x80", "an overlong slash": "\xc0\xaf", "an overlong NUL": "\xe0\x80\x80",
 	"a character beyond the last": "\xf4\x90\x80\x80", "five bytes": "\xf8\x88\x80\x80\x80",
 }
 
-// deflateBreaches are those of RFC 7692, where permessage-deflate is negotiated.
+// deflateBreaches returns violations of RFC 7692, for connections with permessage-deflate.
 func deflateBreaches() (all []breach) {
 	add := func(name string, code int, raws ...[]byte) {
 		all = append(all, breach{name, slices.Concat(raws...), code})
 	}
-	// As Flush leaves it: whole blocks, behind which the message could go on.
+	// As Flush leaves it: whole blocks, after which the message could go on.
 	flushed := func(text string) string { return deflated(text) + "\x00\x00\xff\xff" }
 	hello := deflated("hello, hello")
 
@@ -182,7 +182,7 @@ func deflateBreaches() (all []breach) {
 	return all
 }
 
-// untilWrong is raw up to the first byte that is wrong, by the model.
+// untilWrong returns raw up to the first byte that the model finds wrong.
 func untilWrong(raw []byte, compression bool) []byte {
 	from, to := 0, len(raw)
 	for from < to {
@@ -195,8 +195,8 @@ func untilWrong(raw []byte, compression bool) []byte {
 	return raw[:to]
 }
 
-// A client that breaks the protocol is told how, at the first byte that does, and the connection ends: at once, whether the
-// client goes on or not; and not by a reset, which could overtake the close frame. Messages before that arrive.
+// A client that breaks the protocol gets a close frame that says how, at the first byte that is wrong. The connection then ends at
+// once, whether or not the client goes on, and without a reset, which could overtake the close frame. Earlier messages arrive.
 func TestViolations(t *testing.T) {
 	t.Parallel()
 	ways := map[string]func(c *testutil.Client, raw, least []byte){
@@ -232,7 +232,7 @@ func TestViolations(t *testing.T) {
 			least := untilWrong(b.raw, compressed)
 			for way, send := range ways {
 				for _, read := range []bool{true, false} {
-					if !read && way != "no more than it takes" { // it is dropped behind the checks
+					if !read && way != "no more than it takes" { // messages are dropped only after the checks
 						continue
 					}
 					t.Run(fmt.Sprintf("%s, compression %t, %s, OnMessage %t", b.name, compressed, way, read), func(t *testing.T) {
@@ -244,7 +244,7 @@ func TestViolations(t *testing.T) {
 	}
 }
 
-// test has a client send the breach while it is silent otherwise.
+// test has a client send the breach on a connection that has been silent.
 func (b breach) test(t *testing.T, compressed, read bool, before []testutil.Message, send func(c *testutil.Client)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorker(t, &wspush.WorkerOptions{NoListen: true, Advertise: []string{"h"}, Logger: quiet().Logger})
@@ -265,7 +265,7 @@ func (b breach) test(t *testing.T, compressed, read bool, before []testutil.Mess
 		}
 		c := testutil.Handshake(t, testutil.Pipe(t, newHandler(t, w, opts)), copts)
 		greeted(t, w, c)
-		synctest.Wait() // the connection is parked
+		synctest.Wait() // until the connection waits for the client
 		begin := time.Now()
 		sent := make(chan struct{})
 		go func() {
@@ -294,8 +294,8 @@ func (b breach) test(t *testing.T, compressed, read bool, before []testutil.Mess
 	})
 }
 
-// The same over TCP, where the stream must end with a FIN, while the connection is silent and in one segment with the
-// handshake; and when the client does not answer.
+// The same over TCP, where the stream must end with a FIN: on a silent connection and in one segment with the handshake, and
+// although the client does not answer the close frame.
 func TestViolationsOverTCP(t *testing.T) {
 	t.Parallel()
 	for _, compressed := range []bool{false, true} {
@@ -342,7 +342,7 @@ func TestViolationsOverTCP(t *testing.T) {
 	}
 }
 
-// Compressed messages that are right, though no ordinary client makes them, and some that are not, but understood.
+// Compressed messages that are valid though no ordinary client makes them, and some that are invalid but can be understood.
 func TestDeflatedMessages(t *testing.T) {
 	u := newUpstream(t, true)
 	u.url = serve(t, u.worker, &wspush.HandlerOptions{Compression: true, OnMessage: func(_ *wspush.Conn, typ wspush.MessageType, data []byte) { u.messages <- message{typ, data} }})
@@ -360,7 +360,7 @@ func TestDeflatedMessages(t *testing.T) {
 		"blocks without content":   {strings.Repeat(empty, 20_000) + "\x00", ""},
 		"a long text":              {deflated(long), long},
 	} {
-		for range 2 { // nothing is left for the next
+		for range 2 { // the first leaves nothing behind for the second
 			c.Write(plain(0xc1, tt.payload))
 			if m := u.next(t); m.typ != wspush.Text || string(m.data) != tt.want {
 				t.Errorf("%s: got %v %.50q, want %.50q", name, m.typ, m.data, tt.want)
@@ -381,7 +381,7 @@ func TestDeflatedMessages(t *testing.T) {
 	}
 }
 
-// A bomb costs no more memory than ReadLimit has it, whether the message is wanted or not.
+// A bomb costs no more memory than ReadLimit allows, whether the message is wanted or not.
 func TestBombMemory(t *testing.T) {
 	if raced {
 		t.Skip("the race detector allocates")

@@ -215,6 +215,27 @@ func TestPingsBackToBack(t *testing.T) {
 	}
 }
 
+// The deadline for a control frame ends with the frame: the silence after it may be long.
+func TestSilenceAfterSlowPing(t *testing.T) {
+	for _, op := range []testutil.Opcode{testutil.Ping, testutil.Pong} {
+		t.Run(op.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := live(t, new(Shared))
+				slow := masked(op, "0123456789")
+				for _, raw := range [][]byte{slow[:8], slow[8:], masked(testutil.Text, "hello")} {
+					l.says(t, raw)
+					testutil.Pass(4 * time.Second)
+				}
+				testutil.Pass(time.Minute)
+				l.says(t, masked(testutil.Text, "again"))
+				if got, want := l.got(), []string{"hello", "again"}; !slices.Equal(got, want) {
+					t.Errorf("read %q, want %q", got, want)
+				}
+			})
+		})
+	}
+}
+
 // A client that announces a long message, and sends none of it, costs no more memory than one that sends a short one.
 func TestAnnouncedLengthCostsNothing(t *testing.T) {
 	const length = 64 << 20
