@@ -1,42 +1,31 @@
-package check
+package wspushprom_test
 
 import (
 	"fmt"
-	"log/slog"
 	"maps"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/prometheus/common/model"
-	"github.com/prometheus/prometheus/model/rulefmt"
-	"github.com/prometheus/prometheus/promql/parser"
 )
 
-func readRules(t *testing.T) []rulefmt.Rule {
+// alerts returns the names of the alerts.
+func alerts(t *testing.T) (names []string) {
 	t.Helper()
-	groups, errs := rulefmt.Parse([]byte(read(t, "../alerts.yml")), false, model.LegacyValidation, parser.NewParser(parser.Options{}), slog.New(slog.NewTextHandler(t.Output(), nil)))
-	for _, err := range errs {
-		t.Fatal(err)
+	for _, m := range regexp.MustCompile(`(?m)^ *- alert: (\w+)$`).FindAllStringSubmatch(read(t, "alerts.yml"), -1) {
+		names = append(names, m[1])
 	}
-	var rules []rulefmt.Rule
-	for _, g := range groups.Groups {
-		rules = append(rules, g.Rules...)
-	}
-	return rules
+	return names
 }
 
 const labels = `job="app",instance="a"`
 
-// healthy is an ordinary hour: per worker 1000 connections, clients that come and go, and 10 pushes a second, of which some
-// are for clients that have gone.
+// healthy returns an ordinary hour: 1000 connections, clients that come and go, and 10 pushes a second, a few of them to clients that
+// have gone.
 func healthy(t *testing.T) map[string]string {
 	t.Helper()
 	series := make(map[string]string)
-	for _, s := range seriesOf(gather(t)) {
+	for _, s := range seriesOf(gatherAll(t)) {
 		series[s] = "0x240"
 		if strings.HasPrefix(s, "wspush_push_duration_seconds_bucket") && !strings.Contains(s, "e-") {
 			series[s] = "0+150x240" // all of them are in less than a millisecond
@@ -58,7 +47,7 @@ func healthy(t *testing.T) map[string]string {
 	return series
 }
 
-// TestAlerts: in an ordinary hour no alert fires, and when something happens, the one for it does and no other.
+// In an ordinary hour no alert fires. When something happens, the alert for it fires, and no other. Each alert is tested.
 func TestAlerts(t *testing.T) {
 	slow := make(map[string]string)
 	for s := range healthy(t) {
@@ -67,6 +56,8 @@ func TestAlerts(t *testing.T) {
 		}
 	}
 	slow[`wspush_push_duration_seconds_bucket{`+labels+`,le="+Inf"}`] = "0+150x240"
+	var worlds []*world
+	tested := map[string]bool{}
 	for _, test := range []struct {
 		alert   string
 		changed map[string]string
@@ -86,31 +77,35 @@ func TestAlerts(t *testing.T) {
 		{"WspushWorkersUnreachable", map[string]string{`wspush_forwards_failed_total{` + labels + `,reason="full"}`: "0+1x240"}},
 		{"WspushPublishersUnauthorized", map[string]string{`wspush_push_problems_total{` + labels + `,status="403"}`: "0+30x240"}},
 	} {
-		t.Run(test.alert, func(t *testing.T) {
-			series := healthy(t)
-			maps.Copy(series, test.changed)
-			if got := newWorld(t, series).fired(30 * time.Minute); got != test.alert {
-				t.Errorf("%q fires, want %q", got, test.alert)
-			}
-		})
+		series := healthy(t)
+		maps.Copy(series, test.changed)
+		w := newWorld(test.alert, series)
+		w.fires(30, test.alert)
+		worlds = append(worlds, w)
+		tested[test.alert] = true
 	}
+	for _, alert := range alerts(t) {
+		if !tested[alert] {
+			t.Errorf("%s is not tested", alert)
+		}
+	}
+	check(t, worlds...)
 }
 
-// TestAlertsOfNobody: when all workers of a job are gone at once, there is nothing to take a sum of, and yet an alert.
+// When all workers of a job are gone at once, there is nothing to sum up, and yet an alert.
 func TestAlertsOfNobody(t *testing.T) {
 	series := healthy(t)
 	for s, values := range series {
 		series[s] = strings.Replace(values, "x240", "x100 stale", 1)
 	}
-	w := newWorld(t, series)
+	w := newWorld("no worker", series)
 	for minute, want := range map[int]string{25: "", 29: "", 31: "WspushConnectionsDrop", 34: "WspushConnectionsDrop", 36: ""} {
-		if got := w.fired(time.Duration(minute) * time.Minute); got != want {
-			t.Errorf("%d minutes after the last scrape, %q fires, want %q", minute-25, got, want)
-		}
+		w.fires(minute, want)
 	}
+	check(t, w)
 }
 
-// TestAlertsOfQuietWorkers: a mishap every 4 minutes calls nobody, however little else there is.
+// A mishap every 4 minutes raises no alert, however little else happens.
 func TestAlertsOfQuietWorkers(t *testing.T) {
 	var seldom strings.Builder // 0 for 4 minutes, then 1 for 4 minutes, …
 	for i := range 15 {
@@ -127,6 +122,7 @@ func TestAlertsOfQuietWorkers(t *testing.T) {
 		}
 	}
 	slow[`wspush_push_duration_seconds_count{`+labels+`}`] = seldom.String()
+	var worlds []*world
 	for name, mishap := range map[string]map[string]string{
 		"a slow push":                 slow,
 		"MaxConns":                    {`wspush_handshakes_refused_total{` + labels + `,reason="full"}`: seldom.String()},
@@ -138,96 +134,16 @@ func TestAlertsOfQuietWorkers(t *testing.T) {
 		"MaxPushConns":                {`wspush_push_connections_refused_total{` + labels + `}`: seldom.String()},
 		"publishers that give up":     {`wspush_pushes_total{` + labels + `,outcome="refused",reason="withdrawn"}`: "0+20x240"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			series := healthy(t)
-			for s := range series {
-				if strings.HasPrefix(s, "wspush_push") { // there are no other pushes
-					series[s] = "0x240"
-				}
-			}
-			maps.Copy(series, mishap)
-			w := newWorld(t, series)
-			for minute := 20; minute < 60; minute++ {
-				if got := w.fired(time.Duration(minute) * time.Minute); got != "" {
-					t.Fatalf("after %d minutes, %q fires", minute, got)
-				}
-			}
-		})
-	}
-}
-
-// fired returns the names of the alerts that fire after d.
-func (w *world) fired(d time.Duration) string {
-	w.t.Helper()
-	var names []string
-	for _, rule := range readRules(w.t) {
-		if w.fires(rule, after(d)) {
-			names = append(names, rule.Alert)
-		}
-	}
-	return strings.Join(names, " ")
-}
-
-// fires reports whether the rule's expression has held, whenever it was looked at, for as long as it has to.
-func (w *world) fires(rule rulefmt.Rule, at time.Time) bool {
-	w.t.Helper()
-	for back := time.Duration(0); back <= time.Duration(rule.For); back += interval {
-		if len(w.query(rule.Expr, at.Add(-back))) == 0 {
-			return false
-		}
-	}
-	return true
-}
-
-// TestRules: each alert is tested, names what a worker has, and says in the comment above it what to do, and that a record of the
-// log which it names needs a Logger, unless it is at Warn or Error.
-func TestRules(t *testing.T) {
-	families := gather(t)
-	source, this, page := read(t, "../alerts.yml"), read(t, "alerts_test.go"), read(t, "../../docs/observability.md")
-	record := regexp.MustCompile(`"(wspush: [^"]+)"`)
-	var names []string
-	for _, rule := range readRules(t) {
-		if slices.Contains(names, rule.Alert) {
-			t.Errorf("two rules are called %s", rule.Alert)
-		}
-		names = append(names, rule.Alert)
-		checkSelectors(t, families, rule.Expr)
-		if !strings.Contains(this, `{"`+rule.Alert+`"`) {
-			t.Errorf("%s is not in TestAlerts", rule.Alert)
-		}
-		if rule.Labels["severity"] == "" || rule.Annotations["summary"] == "" {
-			t.Errorf("%s has no severity, or no summary", rule.Alert)
-		}
-		before, _, _ := strings.Cut(source, "      - alert: "+rule.Alert+"\n")
-		comment := lastComment(before)
-		if comment == "" {
-			t.Errorf("%s: no comment says what to do", rule.Alert)
-		}
-		for _, m := range record.FindAllStringSubmatch(comment, -1) {
-			row := regexp.MustCompile(`\| ([A-Za-z, ]+) \| ` + "`" + regexp.QuoteMeta(m[1]) + "`").FindStringSubmatch(page)
-			if row == nil {
-				t.Errorf("%s: there is no record %q", rule.Alert, m[1])
-				continue
-			}
-			for level := range strings.SplitSeq(row[1], ", ") {
-				hidden := level == "Info" || level == "Debug"
-				if !strings.Contains(comment, level) || hidden && !strings.Contains(comment, "Logger") {
-					t.Errorf("%s: the comment does not say who sees %q, which is at %s", rule.Alert, m[1], level)
-				}
+		series := healthy(t)
+		for s := range series {
+			if strings.HasPrefix(s, "wspush_push") { // there are no other pushes
+				series[s] = "0x240"
 			}
 		}
+		maps.Copy(series, mishap)
+		w := newWorld(name, series)
+		w.Queries = []query{{Expr: `count_over_time(ALERTS{alertstate="firing"}[40m])`, Time: "1h"}}
+		worlds = append(worlds, w)
 	}
-}
-
-// lastComment returns the comment with which text ends, as one line; "" if it ends with none.
-func lastComment(text string) string {
-	var comment string
-	for _, line := range slices.Backward(strings.Split(strings.TrimSpace(text), "\n")) {
-		part, ok := strings.CutPrefix(strings.TrimSpace(line), "#")
-		if !ok {
-			break
-		}
-		comment = part + comment
-	}
-	return comment
+	check(t, worlds...)
 }

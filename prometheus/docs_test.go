@@ -1,4 +1,4 @@
-package check
+package wspushprom_test
 
 import (
 	"fmt"
@@ -11,9 +11,9 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// TestDocs: the table of metrics in docs/observability.md has each metric, with its type, and its labels with their values.
+// The table of metrics in docs/observability.md has each metric with its type, its labels and their values.
 func TestDocs(t *testing.T) {
-	const page = "../../docs/observability.md"
+	const page = "../docs/observability.md"
 	rows := make(map[string][]string)
 	for line := range strings.SplitSeq(read(t, page), "\n") {
 		if cells := strings.Split(line, "|"); strings.HasPrefix(line, "| `wspush_") && len(cells) == 6 {
@@ -24,7 +24,7 @@ func TestDocs(t *testing.T) {
 			rows[name] = cells
 		}
 	}
-	families := gather(t)
+	families := gatherAll(t)
 	if want := fmt.Sprintf("A worker has %d series,", len(seriesOf(families))-1); !strings.Contains(read(t, page), want) { // one is a status
 		t.Errorf("the page does not say: %s", want)
 	}
@@ -58,18 +58,18 @@ func TestDocs(t *testing.T) {
 	for name := range rows {
 		t.Errorf("there is no metric %s", name)
 	}
-	for _, rule := range readRules(t) {
-		if !strings.Contains(read(t, page), "`"+rule.Alert+"`") {
-			t.Errorf("%s is not on the page", rule.Alert)
+	for _, alert := range alerts(t) {
+		if !strings.Contains(read(t, page), "`"+alert+"`") {
+			t.Errorf("%s is not on the page", alert)
 		}
 	}
 }
 
-// TestLogRecords: the page has every record that the library logs, with its level.
+// The page has every record that the library logs, with its level.
 func TestLogRecords(t *testing.T) {
-	page := read(t, "../../docs/observability.md")
+	page := read(t, "../docs/observability.md")
 	record := regexp.MustCompile(`\.(Debug|Info|Warn|Error|Log)\((?:context\.Background\(\), level, )?"(wspush: [^"]+)"`)
-	files, err := filepath.Glob("../../*.go")
+	files, err := filepath.Glob("../*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
