@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/wspush/wspush/internal/socket"
+	"github.com/wspush/wspush/internal/wire"
 )
 
 // A Conn is one client's WebSocket, from its greeting to its end. It is safe for concurrent use. Once it has ended, Push
@@ -29,12 +30,13 @@ type Conn struct {
 
 	socket *socket.Socket // set by attach, before anyone but Shutdown knows the connection
 
-	mu      sync.Mutex  // guards what follows but calling, and socket while it is being set; the registry's may be locked within
-	reason  *CloseError // the first reason to end; nil while the connection lives
-	isCut   bool
-	calling atomic.Uint64   // which goroutine runs a callback of the application; see callback.go
-	ctx     context.Context // nil until somebody asks for it
-	cancel  context.CancelCauseFunc
+	mu         sync.Mutex  // guards what follows but calling, and socket while it is being set; the registry's may be locked within
+	reason     *CloseError // the first reason to end; nil while the connection lives
+	isCut      bool
+	registered registration    // guarded by the registry's shard, not by mu
+	calling    atomic.Uint64   // which goroutine runs a callback of the application; see callback.go
+	ctx        context.Context // nil until somebody asks for it
+	cancel     context.CancelCauseFunc
 }
 
 // shared is what a worker's connections have in common. They know nothing else of the worker.
@@ -275,10 +277,10 @@ func checkMessage(typ MessageType, data []byte, limit int64) error {
 
 // Close ends the connection with a close frame (RFC 6455 section 5.5.1), and returns without waiting for it to be written:
 // messages that have not begun are withdrawn, with ErrGone for those who push them. The client gets 2 s from the close
-// frame to answer it. code is 1000 to 1003, 1007 to 1014 or 3000 to 4999, and reason valid UTF-8 of at most 123 bytes;
+// frame to answer it. code is 1000 to 1003, 1007 to 1009, 1011 to 1014 or 3000 to 4999, and reason valid UTF-8 of at most 123 bytes;
 // otherwise nothing happens but the error. If the connection has ended already, Close returns ErrGone.
 func (c *Conn) Close(code int, reason string) error {
-	if err := checkClose(code, reason); err != nil {
+	if err := wire.CheckClose(code, reason); err != nil {
 		return err
 	}
 	if !c.end(&CloseError{Cause: CauseClosed, Code: code, Reason: reason}) {
@@ -367,7 +369,8 @@ func (c *Conn) isUpgrading() bool {
 	return c.socket == nil
 }
 
-// register lets publishers find the connection, unless it has ended already: then they never will.
+// register lets the connection be found by its ID, unless it has ended already: then it never will be. Until it is open,
+// pushes to it are refused with ErrBusy.
 func (c *Conn) register() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"strconv"
 	"time"
+
+	"github.com/wspush/wspush/internal/wire"
 )
 
 // pushMethods are the methods of the push endpoint.
@@ -334,7 +336,7 @@ func (w *Worker) delete(rw http.ResponseWriter, r *http.Request, c *Conn) *probl
 		}
 	}
 	reason := q.Get("reason")
-	if err := checkClose(code, reason); err != nil {
+	if err := wire.CheckClose(code, reason); err != nil {
 		return newProblem(http.StatusBadRequest, err.Error())
 	}
 	if err := c.Close(code, reason); err != nil {

@@ -27,10 +27,10 @@ func (s *Socket) Start(m *Message) (pending bool, err error) {
 // take takes m into the queue, now by the socket's clock, or returns why not; mu is held.
 func (s *Socket) take(m *Message, now time.Duration) error {
 	switch {
-	case s.unopened:
-		return ErrFull
 	case s.closing:
 		return ErrClosed
+	case s.unopened:
+		return ErrFull
 	case !s.queue.admits(m):
 		return ErrFull
 	}
@@ -353,10 +353,10 @@ func (s *Socket) sortOut() {
 	}
 }
 
-// Admits reports whether a message of n bytes would be taken now. It says so before there is a message: what others send
-// meanwhile may change that.
+// Admits reports whether there is room for a message of n bytes now, before there is a message: what others send meanwhile may
+// change that. It says nothing of a connection that is closed.
 func (s *Socket) Admits(n int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.queue.admits(&Message{cost: n + messageOverhead})
+	return (s.closing || !s.unopened) && s.queue.admits(&Message{cost: n + messageOverhead})
 }
