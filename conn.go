@@ -30,7 +30,8 @@ type Conn struct {
 
 	socket *socket.Socket // set once by attach, before anything but Shutdown can reach the connection
 
-	calling atomic.Bool // a callback of the application is running
+	calling    atomic.Bool  // a callback of the application is running
+	registered registration // guarded by the registry's shard
 
 	mu     sync.Mutex  // guards the fields below, and the setting of socket; the registry's lock may be taken while it is held
 	reason *CloseError // the first reason to end; nil while the connection lives
@@ -439,7 +440,8 @@ func (c *Conn) isUpgrading() bool {
 	return c.socket == nil
 }
 
-// register lets publishers find the connection, unless it has already ended.
+// register lets the connection be found by its ID, unless it has ended already: then it never will be. Until it is open,
+// pushes to it are refused with ErrBusy.
 func (c *Conn) register() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

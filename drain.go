@@ -4,42 +4,76 @@ import (
 	"context"
 	"sync"
 	"time"
+	"weak"
 )
 
-// Draining reports whether [Worker.Shutdown] has begun: for an application's health check, so that a load balancer sends no
-// more clients here while those that are connected are being closed.
+// Draining reports whether [Worker.Shutdown] has begun. An application's health check can use it, so that a load balancer sends
+// no more clients here while the connected ones are being closed.
 func (w *Worker) Draining() bool { return w.roster.isClosed() }
 
-// drainMargin is how long before its deadline a Shutdown closes the last connection: it has Linger, and some more.
+// drainMargin is how long before its deadline a Shutdown closes the last connection: Linger, and a little more.
 const drainMargin = 3 * time.Second
 
-// drainPlan is who is closed in which order, and since when: the same for every call of Shutdown, or a second one, in an
-// order of its own, would close clients between those of the first.
+// drainPlan says in which order connections are closed, and since when. All calls of Shutdown share it: a second call with an
+// order of its own would close clients between those of the first.
 type drainPlan struct {
-	once  sync.Once
+	mu    sync.Mutex // guards what follows
+	made  bool
 	begin time.Time
-	conns []*Conn
+	// conns are weak pointers, or a long drain would keep every connection, and its Value, until its turn comes, although
+	// its client has left long ago.
+	conns []weak.Pointer[Conn]
 }
 
-// drain closes every connection, spread evenly over the time that there is; when ctx ends, those that are left at once.
+// get makes the plan, on the first call, and returns it.
+func (p *drainPlan) get(r *roster) (begin time.Time, conns []weak.Pointer[Conn]) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.made {
+		p.made, p.begin = true, time.Now()
+		for _, c := range r.all() {
+			p.conns = append(p.conns, weak.Make(c))
+		}
+	}
+	return p.begin, p.conns
+}
+
+// finish forgets the connections, all of which have been closed.
+func (p *drainPlan) finish() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.conns = nil
+}
+
+// drain closes every connection, spread evenly over the time available. When ctx ends, it closes those that are left at once.
 func (w *Worker) drain(ctx context.Context) {
-	plan := &w.plan
-	plan.once.Do(func() { plan.begin, plan.conns = time.Now(), w.roster.all() })
+	begin, conns := w.plan.get(w.roster)
 	over := w.opts.DrainOver
 	if deadline, ok := ctx.Deadline(); ok {
-		over = min(over, deadline.Sub(plan.begin)-drainMargin)
+		over = min(over, deadline.Sub(begin)-drainMargin)
 	}
-	for i, c := range plan.conns {
-		// In floating point, in which a day in nanoseconds times a million connections has room.
-		due := time.Duration(float64(over) * float64(i) / float64(len(plan.conns)))
-		if wait := due - time.Since(plan.begin); wait > 0 {
+	for i, p := range conns {
+		// Floating point does not overflow where a day in nanoseconds is multiplied by a million connections.
+		due := time.Duration(float64(over) * float64(i) / float64(len(conns)))
+		if wait := due - time.Since(begin); wait > 0 {
 			w.sleep(ctx, wait)
 		}
-		c.end(&CloseError{Cause: CauseShutdown, Code: codeServiceRestart, Reason: "service restart"})
+		if c := p.Value(); c != nil {
+			c.end(&CloseError{Cause: CauseShutdown, Code: w.opts.ShutdownCode, Reason: shutdownReason(w.opts.ShutdownCode)})
+		}
 	}
+	w.plan.finish()
 }
 
-// sleep waits, but no longer than ctx lasts or anyone is left.
+// shutdownReason returns the reason that goes with ShutdownCode.
+func shutdownReason(code int) string {
+	if code == codeServiceRestart {
+		return "service restart"
+	}
+	return "shutting down"
+}
+
+// sleep waits for d, but no longer than ctx lasts or anyone is left.
 func (w *Worker) sleep(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -8,13 +8,13 @@ import (
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// What a push can come to, other than nil; match with [errors.Is]. All but ErrUnknown say that nothing was written and
-// nothing will be: it is safe to send the message some other way.
+// The outcomes of a push other than nil; match them with [errors.Is]. Every one but ErrUnknown says that nothing was written
+// and nothing will be, so it is safe to send the message some other way.
 var (
-	// ErrGone: there is no such connection; it has ended, or never was. It will not come back under this ID.
+	// ErrGone: there is no such connection. It has ended, or never existed, and will not come back under this ID.
 	ErrGone = wire.ErrGone
-	// ErrBusy: the client does not read fast enough, and too much waits for it already (WorkerOptions.MaxPending); or its
-	// greeting is not made yet. A later try may succeed.
+	// ErrBusy: the client reads too slowly, and too much waits for it already (WorkerOptions.MaxPending), or its
+	// Options.Greeting has not returned yet. A later attempt may succeed.
 	ErrBusy = wire.ErrBusy
 	// ErrTooLarge: the message exceeds WorkerOptions.MaxPushBytes.
 	ErrTooLarge = wire.ErrTooLarge
@@ -22,16 +22,16 @@ var (
 	ErrInvalidUTF8 = wire.ErrInvalidUTF8
 	// ErrShutdown: the worker is shutting down, and has closed the connection.
 	ErrShutdown = wire.ErrShutdown
-	// ErrUnknown: part of the message may have been written, or all of it, when the connection ended or the caller's
-	// context did. The error's text says whether the connection is gone.
+	// ErrUnknown: part or all of the message may have been written when the connection, or the caller's context, ended.
+	// The text of the error says whether the connection is gone.
 	ErrUnknown = wire.ErrUnknown
 )
 
-// ErrUnreachable means that the push was for a connection of another worker, by a sealed ID, and that worker cannot be reached.
-// Nothing was written. It may have crashed, or only the network between the two. See [WorkerOptions].Cluster.
+// ErrUnreachable means that the push was for a connection of another worker, and this worker cannot reach that one. Nothing was written.
+// The other worker may have crashed, or only the network between the two may have failed. See [WorkerOptions].Cluster.
 var ErrUnreachable = wire.ErrUnreachable
 
-// ErrForbidden is for [WorkerOptions].AuthorizePush to return: it refuses the request with 403 in place of 401. [Worker.Push]
+// ErrForbidden is for [WorkerOptions].AuthorizePush to return: it refuses the request with 403 instead of 401. [Worker.Push]
 // returns it for a sealed ID that none of the worker's keys opens.
 var ErrForbidden = wire.ErrForbidden
 
@@ -63,29 +63,29 @@ type Cause string
 // The causes.
 const (
 	CauseClient       Cause = "client"        // the client sent a close frame
-	CauseLost         Cause = "lost"          // the network connection ended without one
-	CauseClosed       Cause = "closed"        // Conn.Close, or a DELETE at the push endpoint
-	CauseShutdown     Cause = "shutdown"      // Worker.Shutdown
-	CauseIdle         Cause = "idle"          // silence for HandlerOptions.IdleTimeout
-	CauseNoAnswer     Cause = "no-answer"     // pushed to, but not heard of for twice HandlerOptions.IdleTimeout
+	CauseLost         Cause = "lost"          // the network connection ended without a close frame
+	CauseClosed       Cause = "closed"        // Conn.Close was called, or a publisher sent a DELETE
+	CauseShutdown     Cause = "shutdown"      // Worker.Shutdown was called
+	CauseIdle         Cause = "idle"          // nothing was sent or received for HandlerOptions.IdleTimeout
+	CauseNoAnswer     Cause = "no-answer"     // messages were sent, but nothing was received for twice HandlerOptions.IdleTimeout
 	CauseWriteTimeout Cause = "write-timeout" // the client did not read for WorkerOptions.WriteTimeout
-	CauseProtocol     Cause = "protocol"      // the client broke RFC 6455, or exceeded HandlerOptions.ReadLimit
-	CauseCallback     Cause = "callback"      // a callback of the application panicked or exited, or made a greeting that cannot be sent
+	CauseProtocol     Cause = "protocol"      // the client violated RFC 6455, or exceeded HandlerOptions.ReadLimit
+	CauseCallback     Cause = "callback"      // a callback panicked or called runtime.Goexit, or the greeting cannot be sent
 )
 
-// CloseError is why a connection ended. [HandlerOptions].OnDisconnect gets one, and it is the cause of [Conn.Context].
+// CloseError is why a connection ended. [HandlerOptions].OnDisconnect gets it, and it is the cause of [Conn.Context].
 type CloseError struct {
-	// Cause says who or what ended it.
+	// Cause says who or what ended the connection.
 	Cause Cause
-	// Code and Reason are those of the close frame: the client's for CauseClient, otherwise the one sent to it. Code is
-	// 1005 for a close frame without a code, and 1006 where there was no close frame (RFC 6455 section 7.4.1).
+	// Code and Reason are those of the close frame: the client's for CauseClient, otherwise the one sent to the client. Code
+	// is 1005 for a close frame without a code, and 1006 if there was no close frame (RFC 6455 section 7.4.1).
 	Code   int
 	Reason string
-	// Err is the error behind it, if there is one.
+	// Err is the underlying error, or nil.
 	Err error
 }
 
-// Error names the cause, the code, and the reason or the error behind it.
+// Error names the cause and the code, and the reason and the underlying error if there are any.
 func (e *CloseError) Error() string {
 	s := fmt.Sprintf("wspush: connection ended: %s (%d)", e.Cause, e.Code)
 	if e.Reason != "" {
@@ -100,19 +100,20 @@ func (e *CloseError) Error() string {
 // Unwrap returns Err.
 func (e *CloseError) Unwrap() error { return e.Err }
 
-// codes of RFC 6455 section 7.4.1, and 1012 from its registry.
+// Close codes of RFC 6455 section 7.4.1, and 1012 from the IANA registry. wire.CheckClose decides which codes may be sent;
+// which ones a client may send is for package socket to judge.
 const (
 	codeNormal         = 1000
 	codeGoingAway      = 1001
-	codeAbnormal       = 1006
+	codeAbnormal       = 1006 // never sent: it says that there was no close frame
 	codeInternal       = 1011
 	codeServiceRestart = 1012
 )
 
-// reasonInternal tells a client no more than that it is not to blame.
+// reasonInternal tells a client only that it is not to blame.
 const reasonInternal = "internal error"
 
-// readReason turns the error that ended reading into the reason to end the connection.
+// readReason returns the reason to end a connection whose reading has failed with err.
 func readReason(err error) *CloseError {
 	var peer *socket.PeerClosed
 	var violation *socket.Violation
@@ -125,7 +126,7 @@ func readReason(err error) *CloseError {
 	return &CloseError{Cause: CauseLost, Code: codeAbnormal, Err: err}
 }
 
-// writeReason turns the error that ended writing into the reason to end the connection.
+// writeReason returns the reason to end a connection whose writing has failed with err.
 func writeReason(err error) *CloseError {
 	if errors.Is(err, socket.ErrTimeout) {
 		return &CloseError{Cause: CauseWriteTimeout, Code: codeAbnormal, Err: err}

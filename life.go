@@ -9,20 +9,21 @@ import (
 	"github.com/wspush/wspush/internal/socket"
 )
 
-// life is what becomes of a connection after the handshake: greeting, messages, end.
+// life runs a connection after the handshake: greeting, messages, end.
 //
-// At any time one goroutine of its own lives it, which Worker.Shutdown waits for through the roster. While the client is
-// silent that is one that does nothing but wait, on the smallest stack there is: when something comes in it starts another
-// to see to it, and ends; and the same the other way round.
+// At any time exactly one goroutine runs it, and Worker.Shutdown waits for that goroutine through the roster. While the client
+// is silent, it does nothing but wait, on the smallest possible stack. When something comes in, it starts another goroutine to
+// handle that, and ends; once the client is silent again, that one starts a waiting goroutine in turn. Every field is owned by
+// the goroutine that runs the connection, except timers, which lock themselves.
 type life struct {
 	*Conn
 	worker *Worker
 	opts   *HandlerOptions
 	timers timers
-	ended  bool // nothing is left to be read
+	ended  bool // nothing is left to read
 }
 
-// begin is the first goroutine's.
+// begin is the first goroutine: it greets the client.
 func (l *life) begin() {
 	defer l.goOn()
 	l.timers.start(l.worker.alarms, l.opts.PingInterval, l.opts.IdleTimeout, l)
@@ -34,13 +35,13 @@ func (l *life) begin() {
 	}
 }
 
-// await is the goroutine of a connection whose client is silent.
+// await is the goroutine of a connection while its client is silent.
 func (l *life) await() {
 	l.socket.Await()
 	go l.read()
 }
 
-// read is the goroutine of a connection whose client says something.
+// read is the goroutine of a connection while its client sends something.
 func (l *life) read() {
 	defer l.goOn()
 	for !l.ended {
@@ -52,8 +53,8 @@ func (l *life) read() {
 	}
 }
 
-// goOn is the last thing that a goroutine does, also one that a callback has ended with runtime.Goexit: the close frame wants
-// its answer all the same.
+// goOn hands the connection to the next goroutine, or finishes it. It is the last thing that a goroutine does, even one that a
+// callback ends with runtime.Goexit: the client's answer to the close frame must still be read.
 func (l *life) goOn() {
 	if l.ended {
 		l.finish()
@@ -62,7 +63,7 @@ func (l *life) goOn() {
 	}
 }
 
-// finish releases everything, and tells the application.
+// finish releases everything and calls OnDisconnect.
 func (l *life) finish() {
 	defer l.worker.roster.leave(l.Conn)
 	l.timers.stop()
@@ -75,7 +76,7 @@ func (l *life) finish() {
 	}
 }
 
-// What the timers ask of a connection.
+// stamps, ping and expire are for the timers to call.
 
 func (l *life) stamps() (now, received, sent time.Duration) {
 	s := l.socket
@@ -90,20 +91,25 @@ func (l *life) expire(reason *CloseError) { l.end(reason) }
 func (l *life) Failed(err error) { l.end(writeReason(err)) }
 func (l *life) Answered()        { l.timers.fire() }
 
-// open greets the client and lets publishers in, in an order that has nothing overtake the greeting and that has whoever
-// reads the greeting find the connection.
+// open greets the client and then opens the connection to pushes.
+//
+// The connection can be found before its Greeting is called, which is the first to learn its ID: a publisher that has the ID
+// gets ErrBusy for a client that is about to be there, never ErrGone. Hold puts the greeting first in line, so nothing can
+// overtake it. The connection is listed before Release lets the greeting out: a client that has its greeting is among
+// Worker.Conns.
 func (l *life) open() {
+	l.register()
 	greeting, err := l.greeting()
 	if err != nil {
 		l.fail(err)
 		return
 	}
 	l.socket.Hold(greeting)
-	l.register()
+	l.shared.registry.setOpen(l.Conn)
 	l.socket.Release()
 }
 
-// greeting makes the first message; nil if there is none.
+// greeting makes the first message, or returns nil if there is none.
 func (l *life) greeting() (m *socket.Message, err error) {
 	typ, data := Text, []byte(nil)
 	if l.opts.Greeting == nil {
@@ -125,8 +131,8 @@ func (l *life) greeting() (m *socket.Message, err error) {
 	return l.socket.NewMessage(typ == Binary, data, nil)
 }
 
-// readMessage reads one message, or the end of the connection. What the client says after its end is dropped: nobody
-// expects it any more.
+// readMessage reads one message, or the end of the connection. What the client sends after the connection has ended is dropped:
+// OnMessage no longer expects it.
 func (l *life) readMessage() {
 	binary, data, err := l.socket.Read(l.opts.OnMessage != nil)
 	if err != nil {
@@ -169,7 +175,7 @@ func (l *life) call(name string, callback func()) (ok bool) {
 	return true
 }
 
-// fail ends the connection for a mistake of the application's.
+// fail ends the connection because of a mistake in the application.
 func (l *life) fail(err error) {
 	l.shared.log.Error("wspush: connection given up", "conn", l.String(), "error", err)
 	l.end(&CloseError{Cause: CauseCallback, Code: codeInternal, Reason: reasonInternal, Err: err})

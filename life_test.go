@@ -370,8 +370,8 @@ func TestCallbackCallsBack(t *testing.T) {
 			if _, err := c.Push(ctx, wspush.Text, []byte("before the greeting")); !errors.Is(err, wspush.ErrBusy) {
 				t.Errorf("Push from Greeting: %v", err)
 			}
-			if _, ok := w.Conn(c.ID()); ok {
-				t.Error("the connection can be found before its greeting is in line")
+			if found, ok := w.Conn(c.ID()); !ok || found != c || w.Len() != 0 {
+				t.Error("in Greeting, the connection is not found by its ID, or is counted already")
 			}
 			return wspush.Text, []byte("greeting " + c.Value().(string))
 		},
@@ -482,11 +482,11 @@ func TestCloseWithMessagesWaiting(t *testing.T) {
 	})
 }
 
-// Conn.Close takes what RFC 6455 lets an endpoint send, and does nothing otherwise.
+// Conn.Close accepts the codes and reasons that RFC 6455 lets a server send, and does nothing otherwise.
 func TestCloseArguments(t *testing.T) {
 	w := newWorker(t, nil)
 	c, conn, _ := dial(t, w, serve(t, w, nil), testutil.Options{})
-	for _, code := range []int{-1, 0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000} {
+	for _, code := range badCloseCodes {
 		if err := conn.Close(code, ""); err == nil || errors.Is(err, wspush.ErrGone) {
 			t.Errorf("code %d: %v", code, err)
 		}
@@ -527,6 +527,202 @@ func TestSilentPeerIsReleased(t *testing.T) {
 					t.Errorf("released after %v, want %v", took, want)
 				}
 			})
+		})
+	}
+}
+
+// While Greeting runs, a push to the connection is refused with ErrBusy whichever way it comes, never with ErrGone: its client
+// is about to be there. Nothing overtakes the greeting, and the connection is not yet among those that can be pushed to.
+func TestPushWhileGreeting(t *testing.T) {
+	holder, other := newMember(t, wspush.WorkerOptions{}), newMember(t, wspush.WorkerOptions{})
+	greeting, proceed := make(chan *wspush.Conn), make(chan struct{})
+	connecting, connect := make(chan struct{}), make(chan struct{})
+	ended := make(chan struct{})
+	server := serve(t, holder, &wspush.HandlerOptions{
+		Greeting: func(c *wspush.Conn) (wspush.MessageType, []byte) {
+			if _, err := c.Push(context.Background(), wspush.Text, nil); !errors.Is(err, wspush.ErrBusy) {
+				t.Errorf("Conn.Push in Greeting: %v", err)
+			}
+			greeting <- c
+			<-proceed
+			return wspush.Text, []byte("hello")
+		},
+		OnConnect:    func(*wspush.Conn) { close(connecting); <-connect },
+		OnDisconnect: func(*wspush.Conn, error) { close(ended) },
+	})
+	client := testutil.Dial(t, server, testutil.Options{})
+	conn := <-greeting
+	ways := pushWays(holder, other, conn)
+	for name, push := range ways {
+		if outcome := push(t); outcome != "busy" {
+			t.Errorf("while Greeting runs, a push by %s is %s, want busy", name, outcome)
+		}
+	}
+	if found, ok := holder.Conn(conn.ID()); !ok || found != conn {
+		t.Errorf("Worker.Conn: %v, %v", found, ok)
+	}
+	for _, address := range []string{conn.PathAddresses()[0], sealedURL(other, conn)} {
+		if resp := do(t, newRequest(t, "GET", address, nil)); resp.StatusCode != 200 || !strings.Contains(text(t, resp), conn.ID()) {
+			t.Errorf("GET %s: %s", address, resp.Status)
+		}
+	}
+	if n := len(slices.Collect(holder.Conns())); n != 0 || holder.Len() != 0 || holder.Stats().Connections != 0 {
+		t.Errorf("before its greeting, the connection is counted among those that can be pushed to: %d, %d, %d", n, holder.Len(), holder.Stats().Connections)
+	}
+	if busy := holder.Stats().RefusedBy.Busy; busy != uint64(len(ways))+1 {
+		t.Errorf("%d pushes are counted as refused with ErrBusy, want %d", busy, len(ways)+1)
+	}
+
+	close(proceed)
+	<-connecting
+	client.Expect(testutil.Text, "hello") // and nothing before it
+	if n := len(slices.Collect(holder.Conns())); n != 1 || holder.Len() != 1 || holder.Stats().Connections != 1 {
+		t.Errorf("while OnConnect runs: %d, %d, %d connections", n, holder.Len(), holder.Stats().Connections)
+	}
+	for name, push := range pushWays(holder, other, conn) {
+		if strings.Contains(name, "confirmed") {
+			continue // OnConnect keeps the connection from being read
+		}
+		if outcome := push(t); outcome != "written" {
+			t.Errorf("while OnConnect runs, a push by %s is %s, want written", name, outcome)
+		}
+		client.Expect(testutil.Text, "x")
+	}
+	close(connect)
+	client.SendClose(1000, "")
+	<-ended
+	for name, push := range pushWays(holder, other, conn) {
+		if outcome := push(t); outcome != "gone" {
+			t.Errorf("after the end, a push by %s is %s, want gone", name, outcome)
+		}
+	}
+}
+
+// pushWays are the ways to push "x" to a connection of holder, directly and through another worker. Each returns what came of
+// it: "written", "gone", "busy", or the whole of an answer that is none of these.
+func pushWays(holder, other *wspush.Worker, conn *wspush.Conn) map[string]func(t *testing.T) string {
+	of := func(err error) string {
+		switch {
+		case err == nil:
+			return "written"
+		case errors.Is(err, wspush.ErrGone):
+			return "gone"
+		case errors.Is(err, wspush.ErrBusy):
+			return "busy"
+		}
+		return err.Error()
+	}
+	inProcess := func(w *wspush.Worker, id string) func(t *testing.T) string {
+		return func(t *testing.T) string { return of(outcome(w.Push(t.Context(), id, wspush.Text, []byte("x")))) }
+	}
+	confirmed := func(w *wspush.Worker, id string) func(t *testing.T) string {
+		return func(t *testing.T) string {
+			_, err := w.Push(t.Context(), id, wspush.Text, []byte("x"), wspush.Confirmed())
+			return of(err)
+		}
+	}
+	request := func(address string) func(t *testing.T) string {
+		return func(t *testing.T) string {
+			resp := post(t, address, "", []byte("x"))
+			body := text(t, resp)
+			switch {
+			case resp.StatusCode == 204:
+				return "written"
+			case resp.StatusCode == 410 && strings.Contains(body, "urn:wspush:gone"):
+				return "gone"
+			case resp.StatusCode == 429 && strings.Contains(body, "urn:wspush:busy") && resp.Header.Get("Retry-After") != "":
+				return "busy"
+			}
+			return fmt.Sprint(resp.Status, resp.Header, body)
+		}
+	}
+	line := func(w *wspush.Worker, id string) func(t *testing.T) string {
+		return func(t *testing.T) string {
+			b := openBulk(t, dialPush(t, w))
+			b.send(textLine(id, "x"))
+			answer := fmt.Sprint(b.answer())
+			b.end()
+			for status, outcome := range map[string]string{"204": "written", "410": "gone", "429": "busy"} {
+				if strings.Contains(answer, status) {
+					return outcome
+				}
+			}
+			return answer
+		}
+	}
+	id, sealed := conn.ID(), conn.SealedID()
+	return map[string]func(t *testing.T) string{
+		"ID":                           inProcess(holder, id),
+		"sealed ID":                    inProcess(holder, sealed),
+		"sealed ID, at another worker": inProcess(other, sealed),
+		"ID, confirmed":                confirmed(holder, id),
+		"sealed ID, confirmed, at another worker": confirmed(other, sealed),
+		"address":                          request(conn.Addresses()[0]),
+		"address with the ID in its path":  request(conn.PathAddresses()[0]),
+		"sealed address":                   request(sealedURL(holder, conn)),
+		"sealed address of another worker": request(sealedURL(other, conn)),
+		"a line":                           line(holder, id),
+		"a line, sealed":                   line(holder, sealed),
+		"a line at another worker":         line(other, sealed),
+	}
+}
+
+// A connection that ends while its Greeting runs is gone from then on, whatever ended it, and is never counted among those
+// that can be pushed to. OnConnect and OnDisconnect come all the same.
+func TestEndWhileGreeting(t *testing.T) {
+	boom := func(t *testing.T, w *wspush.Worker, c *wspush.Conn) { panic("boom") }
+	for name, tt := range map[string]struct {
+		end   func(t *testing.T, w *wspush.Worker, c *wspush.Conn)
+		code  int
+		cause wspush.Cause
+	}{
+		"Conn.Close": {func(t *testing.T, _ *wspush.Worker, c *wspush.Conn) {
+			if err := c.Close(4000, ""); err != nil {
+				t.Errorf("Close: %v", err)
+			}
+		}, 4000, wspush.CauseClosed},
+		"DELETE": {func(t *testing.T, _ *wspush.Worker, c *wspush.Conn) {
+			if resp := do(t, newRequest(t, "DELETE", c.PathAddresses()[0]+"?code=4001", nil)); resp.StatusCode != 204 {
+				t.Errorf("DELETE: %s", resp.Status)
+			}
+		}, 4001, wspush.CauseClosed},
+		"panic": {boom, 1011, wspush.CauseCallback},
+	} {
+		t.Run(name, func(t *testing.T) {
+			holder := newMember(t, wspush.WorkerOptions{Logger: slog.New(slog.DiscardHandler)})
+			other := newMember(t, wspush.WorkerOptions{})
+			j := newJournal()
+			opts := j.options()
+			gone := func(t *testing.T, c *wspush.Conn) {
+				t.Helper()
+				if _, err := c.Push(context.Background(), wspush.Text, nil); !errors.Is(err, wspush.ErrGone) {
+					t.Errorf("Conn.Push: %v", err)
+				}
+				for name, push := range pushWays(holder, other, c) {
+					if outcome := push(t); outcome != "gone" {
+						t.Errorf("a push by %s is %s, want gone", name, outcome)
+					}
+				}
+				if _, ok := holder.Conn(c.ID()); ok || holder.Len() != 0 {
+					t.Errorf("the connection is found: %v; %d connections", ok, holder.Len())
+				}
+			}
+			conns := make(chan *wspush.Conn, 1)
+			opts.Greeting = func(c *wspush.Conn) (wspush.MessageType, []byte) {
+				conns <- c
+				tt.end(t, holder, c)
+				gone(t, c)
+				return wspush.Text, []byte("too late")
+			}
+			client := testutil.Dial(t, serve(t, holder, opts), testutil.Options{})
+			if code, _ := client.AwaitClose(); code != tt.code {
+				t.Errorf("closed with %d, want %d", code, tt.code)
+			}
+			if reason := <-j.ended; reason.Cause != tt.cause {
+				t.Errorf("ended by %v, want %s", reason, tt.cause)
+			}
+			gone(t, <-conns)
+			j.expect(t, "connect", "disconnect")
 		})
 	}
 }

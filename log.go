@@ -6,7 +6,7 @@ import (
 	"runtime/debug"
 )
 
-// warnings lets records from Warn upwards through: what reaches an application that asked for no log.
+// warnings is a slog.Handler that drops records below Warn. It is the default for an application that sets no Logger.
 type warnings struct{ slog.Handler }
 
 func (h warnings) Enabled(ctx context.Context, level slog.Level) bool {
@@ -19,7 +19,7 @@ func (h warnings) WithAttrs(attrs []slog.Attr) slog.Handler {
 
 func (h warnings) WithGroup(name string) slog.Handler { return warnings{h.Handler.WithGroup(name)} }
 
-// logPanic records what a deferred call has recovered from a callback of the application.
+// logPanic logs a panic that a deferred function has recovered from a callback of the application.
 func logPanic(log *slog.Logger, callback string, recovered any, attrs ...any) {
 	log.With(attrs...).Error("wspush: panic in a callback", "callback", callback, "panic", recovered, "stack", string(debug.Stack()))
 }

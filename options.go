@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/wspush/wspush/internal/wire"
 )
 
 // The defaults of HandlerOptions and WorkerOptions.
@@ -26,184 +28,195 @@ const (
 	defaultPushTimeout   = 30 * time.Second
 	defaultMaxPendingAll = 256 << 20
 	defaultMaxPushConns  = 4096
+	defaultShutdownCode  = codeServiceRestart
 )
 
 // HandlerOptions are the settings of one Handler: one mount on the application's mux. The zero value of each field, and a nil
-// *HandlerOptions, mean the default. [NewHandler] copies and checks them once; to change them later has no effect.
+// *HandlerOptions, mean the default. [NewHandler] copies and checks them once; changing them later has no effect.
 type HandlerOptions struct {
-	// PingInterval is the silence, in both directions, after which the client is sent a ping, and then again after each
-	// further PingInterval of silence. Any byte from the client ends a silence, and any message to it; a ping does not.
+	// PingInterval is how long nothing may be sent or received before the client is sent a ping. As long as the silence lasts,
+	// another ping follows after each further PingInterval. Any byte from the client, or any message to it, ends the silence;
+	// a ping does not.
 	//
-	// The default is 5 minutes, or 5/6 of IdleTimeout when that is shorter. Negative means no pings but those that confirm
-	// pushes, and no detection of a client that has vanished while it is being pushed to. PingInterval must be less than
+	// The default is 5 minutes, or 5/6 of IdleTimeout if that is shorter. Negative means no pings except those that confirm
+	// pushes; a client that vanishes while it is being pushed to is then not detected. PingInterval must be less than
 	// IdleTimeout.
 	//
-	// Proxies and load balancers drop silent connections, many after 60 s: behind one, choose less, such as 25 s.
+	// Proxies and load balancers drop silent connections, many of them after 60 s. Behind one, choose less, such as 25 s.
 	PingInterval time.Duration
 
-	// IdleTimeout is the silence, in both directions, after which the connection is closed with 1001 "idle timeout". A client
-	// that answers pings is never silent for so long.
+	// IdleTimeout is how long nothing may be sent or received before the connection is closed with 1001 "idle timeout". A
+	// client that answers pings is never silent for that long.
 	//
-	// Sending alone does not keep a connection: when nothing has been received for IdleTimeout although messages were
-	// sent, the client is pinged, and after twice IdleTimeout the connection is closed with 1001 "no answer". The time
-	// during which a callback keeps the connection from being read does not count towards that; it does count as idle
-	// when nothing is sent, so a callback should not take as long as IdleTimeout.
+	// Sending alone does not keep a connection open. When messages were sent but nothing was received for IdleTimeout, the
+	// client is pinged; after twice IdleTimeout the connection is closed with 1001 "no answer". Time during which a callback
+	// keeps the connection from being read does not count towards that. It does count as silence if nothing is sent, so a
+	// callback should not take as long as IdleTimeout.
 	//
-	// The default is 6 minutes, or 6/5 of PingInterval when that is longer. Negative means that neither happens.
+	// The default is 6 minutes, or 6/5 of PingInterval if that is longer. Negative means that connections are never closed
+	// for either reason.
 	IdleTimeout time.Duration
 
-	// Accept decides who may connect. It is called for each correct handshake, in ServeHTTP, so behind the application's
-	// middleware, and before the upgrade. What it returns as value is what Conn.Value returns; an error refuses the
-	// handshake with 403, and goes to the log but not to the client. It must not keep the request.
+	// Accept decides who may connect. ServeHTTP calls it for each correct handshake, so it runs behind the application's
+	// middleware, and before the connection is upgraded. Conn.Value returns the value that it returns. An error refuses the
+	// handshake with 403; it is logged, but the client is not told. Accept must not keep the request.
 	//
-	// The default admits everyone whose Origin is allowed.
+	// By default every client whose Origin is allowed may connect.
 	Accept func(r *http.Request) (value any, err error)
 
-	// Greeting makes the first message to a client. It is called on a goroutine of the connection's own, before anyone can
-	// push to the connection: Conn.Push returns ErrBusy until it has returned. No bytes mean no greeting.
+	// Greeting makes the first message to a client. It runs on one of the connection's own goroutines, before anyone can push
+	// to the connection: until it returns, every push, also one by the ID that it may have handed on, gets ErrBusy. Nothing can
+	// overtake the greeting. If Greeting returns no bytes, there is none.
 	//
-	// The default is a text message with Conn.Addresses, separated by commas; with WorkerOptions.PublicURL, Conn.SealedAddress.
+	// The default is a text message with Conn.Addresses, separated by commas, or with Conn.SealedAddress if
+	// WorkerOptions.PublicURL is set.
 	Greeting func(c *Conn) (MessageType, []byte)
 
-	// OnConnect is called once, when the connection can be pushed to, its greeting being first in line; OnMessage with each
-	// whole message from the client, which the callback may keep; OnDisconnect once, with the reason, when the connection
-	// has ended and nobody can push to it any more. OnConnect comes before OnDisconnect even if the connection
+	// OnConnect is called once, when the connection can be pushed to and its greeting is first in line. OnMessage is called
+	// with each whole message from the client, and may keep the data. OnDisconnect is called once, with the reason, when the
+	// connection has ended and nobody can push to it any more. OnConnect is called before OnDisconnect even if the connection
 	// ends before anyone could push to it.
 	//
-	// They run on a goroutine of the connection's own, one after the other, with no lock held, and may call anything but
-	// Worker.Shutdown. It need not be the same goroutine each time: a silent connection has a smaller one. While one runs,
-	// the connection is not read, and the client's next message waits. A panic ends the connection with 1011 and is logged.
+	// They run one after the other on the connection's own goroutines, not always on the same one. No lock is held, and they
+	// may call anything but Worker.Shutdown. While one of them runs, the connection is not read, so the client's next message
+	// waits. A panic is logged, and ends the connection with 1011.
 	//
 	// Without OnMessage, messages from the client are read and dropped.
 	OnConnect    func(c *Conn)
 	OnMessage    func(c *Conn, typ MessageType, data []byte)
 	OnDisconnect func(c *Conn, reason error) // reason is a *CloseError
 
-	// OriginPatterns are the foreign origins whose pages may connect: patterns of path.Match for the host ("*.example.com",
-	// "localhost:*"), or for the scheme and the host if they contain "://". Letter case does not matter.
+	// OriginPatterns are the foreign origins whose pages may connect: patterns for path.Match, matched against the host
+	// ("*.example.com", "localhost:*"), or against scheme and host if they contain "://". Letter case is ignored.
 	//
-	// By default only pages of the host that they connect to may. A browser sends its cookies along whatever the page, so
-	// each pattern lets those pages act as their visitor; "*" lets every page on the web. Clients that send no Origin are
-	// not browsers, and not affected.
+	// By default a page may connect only to the host that it came from. A browser sends its cookies along whatever page
+	// connects, so each pattern lets the pages that it matches act as their visitor; "*" lets every page on the web do so.
+	// Clients that send no Origin are not browsers, and are not affected.
 	OriginPatterns []string
 
-	// Subprotocols are the subprotocols that the server speaks, the preferred one first (RFC 6455 section 1.9). A client that
+	// Subprotocols are the subprotocols that the server speaks, in order of preference (RFC 6455 section 1.9). A client that
 	// offers none of them is connected without one. The default is none.
 	Subprotocols []string
 
-	// ReadLimit is the size in bytes of the longest message that a client may send; a longer one closes the connection with
-	// 1009, as soon as a frame's header says that it will be longer. The default is 64 KiB. Negative means no limit: any
-	// client can then make the process use any amount of memory.
+	// ReadLimit is the size in bytes of the longest message that a client may send. A longer one closes the connection with
+	// 1009 as soon as a frame's header announces it. The default is 64 KiB. Negative means no limit: any client can then make
+	// the process use any amount of memory.
 	ReadLimit int64
 
-	// Compression lets clients negotiate permessage-deflate without context takeover (RFC 7692). Messages from 512 bytes
-	// are then compressed, one by one, at a cost in time and memory that short messages seldom repay. Secrets and text of
-	// an attacker's choice in the same message must not be compressed together. ReadLimit is that of a message when it is
-	// inflated. The default is off.
+	// Compression lets clients negotiate permessage-deflate without context takeover (RFC 7692). Messages of 512 bytes or more
+	// are then compressed one by one, which costs time and memory that short messages seldom repay. A message must not
+	// contain both a secret and text that an attacker chooses. ReadLimit applies to the inflated message. The default is off.
 	Compression bool
 }
 
 // WorkerOptions are the settings of one Worker. The zero value of each field, and a nil *WorkerOptions, mean the default.
-// NewWorker copies and checks them once; to change them later has no effect.
+// [NewWorker] copies and checks them once; changing them later has no effect.
 type WorkerOptions struct {
-	// Listen is the TCP address of the push listener, as for net.Listen; port 0 has the system choose one. The default is
-	// "127.0.0.1:0". A wildcard opens the push endpoint to every network that the machine is in: "0.0.0.0:0" to IPv4,
-	// "[::]:0" to IPv6, ":0" to both. Whoever knows the ID of a connection can then push to it from there; see
+	// Listen is the TCP address of the push listener, as for net.Listen; with port 0 the system chooses one. The default is
+	// "127.0.0.1:0". A wildcard opens the push endpoint to every network that the machine is connected to: "0.0.0.0:0" for
+	// IPv4, "[::]:0" for IPv6, ":0" for both. Anyone there who knows the ID of a connection can then push to it; see
 	// AuthorizePush and TLS.
 	Listen string
 
-	// Listener is used in place of Listen. The Worker closes it. If it is not a TCP listener, Advertise is required. Set
-	// it, too, if the listener serves TLS by itself: the addresses would say http.
+	// Listener is used instead of Listen. The Worker closes it. If it is not a TCP listener, Advertise is required. Set
+	// Advertise as well if the listener serves TLS by itself, because the default addresses would say http.
 	Listener net.Listener
 
 	// NoListen means that there is no push listener: the application mounts the Worker on a server of its own. Advertise
-	// is then required; Listen, Listener and TLS must not be set.
+	// is then required, and Listen, Listener and TLS must not be set.
 	NoListen bool
 
-	// Advertise lists where publishers reach the push endpoint, when that differs from what the listener is bound to
-	// (NAT, containers, a proxy): a host ("10.0.0.5", "::1", "push.internal"), which gets the listener's port; a host and
-	// a port ("10.0.0.5:8443", "[fd00::5]:8443"); or a base URL ("https://push.example.com/workers/3"), which is used as
-	// it is. Each connection has one address for each of them.
+	// Advertise lists where publishers reach the push endpoint, if that differs from what the listener is bound to
+	// (NAT, containers, a proxy). Each element is a host ("10.0.0.5", "::1", "push.internal"), which gets the listener's port;
+	// a host and a port ("10.0.0.5:8443", "[fd00::5]:8443"); or a base URL ("https://push.example.com/workers/3"), which is
+	// used as it is. Each connection has one address for each element.
 	//
-	// By default it is the address of the listener, or for a wildcard each address of the machine, found once at the
+	// The default is the address of the listener. For a wildcard it is each address of the machine, looked up once at the
 	// start, that is neither loopback nor link-local, or loopback if there is none.
 	Advertise []string
 
-	// TLS has the push listener serve TLS, with HTTP/2; addresses are then https. It needs a certificate, or
-	// GetCertificate. The default is none: whoever can read the network between publisher and worker can read the pushes
-	// and the IDs in them.
+	// TLS makes the push listener serve TLS, with HTTP/2; addresses are then https. It needs a certificate, or
+	// GetCertificate. By default there is no TLS: anyone who can read the network between publisher and worker can read the
+	// pushes and the IDs in them.
 	TLS *tls.Config
 
-	// AuthorizePush is asked before every GET, HEAD, POST and DELETE at the push endpoint, before its body is read, and
-	// before it is known whether the connection exists. ErrForbidden refuses it with 403, any other error with 401; the
-	// error goes to the log, not to the publisher. It may be called from many goroutines at once. It is not asked for
-	// pushes in-process.
+	// AuthorizePush is called for every GET, HEAD, POST and DELETE at the push endpoint, before the body is read, and
+	// before it is known whether the connection exists. If it returns ErrForbidden the request is refused with 403, for any
+	// other error with 401; the error is logged, but the publisher is not told. It may be called from many goroutines at once.
+	// It is not called for pushes in-process.
 	//
-	// By default, to know the ID of a connection is to have the right to push to it.
+	// By default, anyone who knows the ID of a connection may push to it.
 	AuthorizePush func(r *http.Request) error
 
-	// Cluster lets any worker with the same keys be pushed through. Then a sealed ID (Conn.SealedID), in which the worker's address
-	// and the connection's ID are sealed, can stand wherever an ID can. A worker that gets a request for a connection of
-	// another sends it on, once, to that worker, and gives back its answer. AuthorizePush is asked by the first of the two.
-	// Forwarding has limits of its own: 1024 requests at a time, 3 s to reach the other worker, and for its answer 5 s more
-	// than the push may wait. The default is none: sealed IDs are refused, with 421.
+	// Cluster lets publishers push through any worker that has the same keys. A token (Conn.SealedID), which seals the worker's
+	// address and the connection's ID, can then be used wherever an ID can. A worker that gets a request for a connection of
+	// another worker forwards it there, once, and passes the answer back. Only the first of the two calls AuthorizePush.
+	// A worker forwards at most 1024 requests at a time, takes at most 3 s to reach the other worker, and waits for its answer
+	// for 5 s longer than the push may wait. By default there is no cluster: sealed IDs are refused with 421.
 	Cluster *Cluster
 
-	// PublicURL is where publishers reach the push endpoint of any worker of the Cluster, which it requires: a load
-	// balancer's, such as "https://push.example.com", whose requests come to the workers' push endpoints with the same path.
-	// The default greeting is then Conn.SealedAddress alone, which tells nothing of the workers' own addresses. The default is
-	// none.
+	// PublicURL is where publishers reach the push endpoint of any worker of the Cluster, which it requires. Most often it is
+	// the URL of a load balancer, such as "https://push.example.com", that passes requests on to the workers' push endpoints
+	// without changing their path. The default greeting is then Conn.SealedAddress alone, which reveals nothing about the workers'
+	// own addresses. The default is none.
 	PublicURL string
 
 	// PushOrigins are the foreign origins whose pages may push, each as a browser names it: "https://admin.example.com",
-	// with a port unless it is the scheme's own. They may read the answers, too (CORS).
+	// with a port unless it is the default one of the scheme. These pages may also read the answers (CORS).
 	//
 	// By default a POST or DELETE that a browser sends for a page of another origin is refused with 403, so that no page can
-	// push by accident. Programs that are not browsers send no Origin, and are not affected.
+	// push by accident. Programs other than browsers send no Origin, and are not affected.
 	PushOrigins []string
 
-	// MaxPushBytes is the size in bytes of the longest message that may be pushed, by HTTP and in-process; a longer one gets
+	// MaxPushBytes is the size in bytes of the longest message that may be pushed, by HTTP or in-process. A longer one gets
 	// ErrTooLarge. The default is 1 MiB. Negative means no limit: any publisher can then make the process use any amount
 	// of memory.
 	MaxPushBytes int64
 
-	// MaxPending bounds how many bytes may wait for one client that does not read fast enough. Each message counts 256 bytes
-	// more than it has. A push is refused with ErrBusy if it does not fit; but if nothing waits, it is taken whatever
-	// its size. The default is 1 MiB. Negative means no limit: a client that does not read can then use any amount of memory.
+	// MaxPending bounds how many bytes may wait for one client that does not read fast enough. Each message counts for its
+	// size plus 256 bytes. A push that does not fit gets ErrBusy, but while nothing waits a message of any size is taken. The
+	// default is 1 MiB. Negative means no limit: a client that does not read can then use any amount of memory.
 	MaxPending int
 
-	// MaxPendingAll bounds how many bytes may wait for all clients together, counted as for MaxPending. When it is reached, a
-	// client for which nothing waits is still pushed to; a message that would have to wait behind others is refused with
-	// ErrBusy. The default is 256 MiB. Negative means no limit.
+	// MaxPendingAll bounds how many bytes may wait for all clients together, counted as for MaxPending. Once it is reached, a
+	// client for which nothing waits can still be pushed to; a message that would have to wait behind others gets ErrBusy.
+	// The default is 256 MiB. Negative means no limit.
 	MaxPendingAll int64
 
-	// MaxConns bounds how many clients the worker's Handlers let connect, including those whose connection is just ending;
-	// a handshake beyond it is refused with 503 and Retry-After. The default is no limit other than the system's: a process
-	// that has run out of descriptors can accept neither clients nor publishers.
+	// MaxConns bounds how many clients may be connected through the worker's Handlers, including those whose connection is
+	// just ending. Beyond it, handshakes are refused with 503 and Retry-After. The default, and anything negative, is no limit
+	// but the system's: a process that has run out of descriptors can accept neither clients nor publishers.
 	MaxConns int
 
-	// MaxPushConns bounds how many connections the push listener has at a time, so that publishers cannot use up the
-	// descriptors that clients need. One beyond it is told 503 with Retry-After, and closed; with TLS, it is closed.
-	// The default is 4096. Negative means no limit.
+	// MaxPushConns bounds how many connections the push listener may have at a time, so that publishers cannot use up the
+	// descriptors that clients need. One beyond it is answered with 503 and Retry-After, and closed; with TLS it is just
+	// closed. The default is 4096. Negative means no limit.
 	MaxPushConns int
 
-	// WriteTimeout is how long a write of at most 16 KiB to a client may take. A client that does not take it is cut
-	// off. The default is 10 s. Negative means no limit: such a client is then found only by its silence.
+	// WriteTimeout is how long a write of at most 16 KiB to a client may take. A client that takes longer is cut off. The
+	// default is 10 s. Negative means no limit: only its silence then reveals a client that does not read.
 	WriteTimeout time.Duration
 
-	// PushTimeout is how long a push by HTTP waits to be written, before it is withdrawn (429) or, if it has begun, given
-	// up as unknown (504). The default is 30 s. Negative means no limit. For pushes in-process, their context does this. A
-	// push that is to be confirmed waits for 5 s, or as long as it asks for, at most 30 s.
+	// PushTimeout is how long a push by HTTP waits to be written. After that it is withdrawn (429) or, if its writing has
+	// begun, given up as unknown (504). The default is 30 s. Negative means no limit. It does not apply to pushes in-process,
+	// which their context bounds, nor to a push that is to be confirmed, which waits for 5 s, or as long as it asks for, up
+	// to 30 s.
 	PushTimeout time.Duration
 
-	// DrainOver is the time over which Shutdown spreads the closing of connections, evenly, so that not all clients connect
-	// elsewhere in the same second. If Shutdown's context has a deadline that comes too early for it, they are closed
-	// over what leaves the last of them 3 s. The default, and anything negative, is none: all are closed at once.
+	// DrainOver is the time over which Shutdown closes connections, evenly spread, so that not all clients reconnect in the
+	// same second. If the deadline of Shutdown's context comes too early for that, Shutdown closes them faster, so that the
+	// last one still has 3 s. The default, and anything negative, is no time: all are closed at once.
 	DrainOver time.Duration
 
-	// Logger gets one record per event; Debug for the ordinary ones, which name a connection by the first 8 digits of its
-	// ID. Its handler must not block: Shutdown waits for it. The default is what slog.Default() is in NewWorker, from Warn
-	// upwards.
+	// ShutdownCode is the close code with which Shutdown closes connections, one of those that Conn.Close takes. The default
+	// is 1012, which tells a client that the service restarts. Every client understands 1001 (going away), but WebKitGTK, Qt,
+	// libwebsockets, faye, gobwas and nbio do not know 1012 and 1013, and report 1002 or 1006 instead. The connection ends all
+	// the same. The reason is "service restart" for 1012, and "shutting down" for any other code.
+	ShutdownCode int
+
+	// Logger gets one record per event. Ordinary events are logged at Debug, and name a connection by the first 8 digits of
+	// its ID. The handler must not block: Shutdown waits for it. The default is what slog.Default() returns in NewWorker, from
+	// Warn upwards.
 	Logger *slog.Logger
 }
 
@@ -290,6 +303,10 @@ func (o *WorkerOptions) withDefaults() (WorkerOptions, error) {
 	setDefault(&c.MaxPushConns, defaultMaxPushConns)
 	setDefault(&c.WriteTimeout, defaultWriteTimeout)
 	setDefault(&c.PushTimeout, defaultPushTimeout)
+	setDefault(&c.ShutdownCode, defaultShutdownCode)
+	if err := wire.CheckClose(c.ShutdownCode, ""); err != nil {
+		return c, fmt.Errorf("wspush: ShutdownCode: %s", strings.TrimPrefix(err.Error(), "wspush: "))
+	}
 	c.PushOrigins = append([]string(nil), c.PushOrigins...)
 	if c.Logger == nil {
 		c.Logger = slog.New(warnings{slog.Default().Handler()})
@@ -297,7 +314,7 @@ func (o *WorkerOptions) withDefaults() (WorkerOptions, error) {
 	return c, nil
 }
 
-// allowsHTTP2 reports whether http.Server will speak HTTP/2 with this configuration. If not, it refuses to serve.
+// allowsHTTP2 reports whether http.Server can speak HTTP/2 with this configuration. If it cannot, it refuses to serve.
 func allowsHTTP2(c *tls.Config) bool {
 	return c.CipherSuites == nil || c.MinVersion >= tls.VersionTLS13 ||
 		slices.Contains(c.CipherSuites, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256) ||
@@ -310,7 +327,7 @@ func setDefault[T int | int64 | time.Duration](v *T, def T) {
 	}
 }
 
-// isToken reports whether s is a token of HTTP (RFC 9110 section 5.6.2).
+// isToken reports whether s is an HTTP token (RFC 9110 section 5.6.2).
 func isToken(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(`()<>@,;:\"/[]?={}`, c) >= 0 {

@@ -7,41 +7,50 @@ import (
 	"sync/atomic"
 )
 
-// registry is the live connections of one worker by ID. It calls no method of a Conn.
+// registry holds the live connections of one worker by ID. It calls no method of a Conn.
 //
-// It is in shards, so that publishers to different connections hardly ever meet at a lock.
+// It is split into shards, so that publishers to different connections hardly ever contend for a lock.
 type registry struct {
 	shards [256]shard
-	count  atomic.Int64
+	open   atomic.Int64 // how many connections are open
 }
 
-// shard is the connections with the same last byte of half.
+// shard holds the connections whose halves have the same last byte.
 type shard struct {
-	mu    sync.RWMutex     // guards conns, and next in every Conn in it
-	conns map[uint64]*Conn // by half; those that have it in common are linked by next
-	_     [32]byte         // a cache line each: a lock that is taken is written to
+	mu    sync.RWMutex     // guards conns, and next and registered of every Conn in it
+	conns map[uint64]*Conn // by half; connections with the same half are linked by next
+	_     [32]byte         // gives each shard a cache line of its own: taking the lock writes to it
 }
+
+// registration is how far a connection has come in the registry.
+type registration uint8
+
+const (
+	unregistered       registration = iota // not yet added, or already removed: pushes get ErrGone
+	registeredGreeting                     // found by its ID, but not open to pushes yet: they get ErrBusy from its socket
+	registeredOpen                         // found, counted and listed: its greeting is first in line
+)
 
 func newRegistry() *registry { return new(registry) }
 
-// half is 16 of the 32 digits of an ID, as a number. They are random, and so nearly always as good a key as all of them; a
-// map finds a number faster than a string, and need not look at the string for it, which is a memory access away.
+// half returns 16 of the 32 digits of an ID as a number. The digits are random, so half of them nearly always identify the
+// connection as well as all of them do. A map finds a number faster than a string, and needs no memory access to read it.
 func half(id string) uint64 {
 	return nibbles(id[:8]) | nibbles(id[28:])<<4
 }
 
-// nibbles is eight hexadecimal digits, each as a number in a byte.
+// nibbles returns eight hexadecimal digits, each as a number in a byte of its own.
 func nibbles(digits string) uint64 {
 	const each = 0x0101010101010101
 	ascii := binary.LittleEndian.Uint64([]byte(digits))
-	return ascii&(0x0f*each) + ascii>>6&each*9 // a letter is its low bits and 9
+	return ascii&(0x0f*each) + ascii>>6&each*9 // a letter is its low bits plus 9
 }
 
 const idLen = 36
 
 func (r *registry) shard(half uint64) *shard { return &r.shards[half%uint64(len(r.shards))] }
 
-// add enters c under its ID, which is new: version 4 UUIDs do not repeat.
+// add lets c be found by its ID, which is new: version 4 UUIDs do not repeat. Until open, c is neither counted nor listed.
 func (r *registry) add(c *Conn) {
 	h := half(c.id)
 	s := r.shard(h)
@@ -52,22 +61,37 @@ func (r *registry) add(c *Conn) {
 	}
 	c.next = s.conns[h]
 	s.conns[h] = c
-	r.count.Add(1)
+	c.registered = registeredGreeting
 }
 
-// remove takes c out, if it is in.
+// setOpen counts and lists c from now on, unless it has been removed meanwhile.
+func (r *registry) setOpen(c *Conn) {
+	s := r.shard(half(c.id))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.registered == registeredGreeting {
+		c.registered = registeredOpen
+		r.open.Add(1)
+	}
+}
+
+// remove removes c. It does nothing if c is not registered.
 func (r *registry) remove(c *Conn) {
 	h := half(c.id)
 	s := r.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if c.registered == unregistered {
+		return
+	}
+	if c.registered == registeredOpen {
+		r.open.Add(-1)
+	}
+	c.registered = unregistered
 	first := s.conns[h]
 	at := &first
-	for *at != nil && *at != c {
+	for *at != c {
 		at = &(*at).next
-	}
-	if *at == nil {
-		return
 	}
 	*at, c.next = c.next, nil
 	if first == nil {
@@ -75,10 +99,9 @@ func (r *registry) remove(c *Conn) {
 	} else {
 		s.conns[h] = first
 	}
-	r.count.Add(-1)
 }
 
-// get finds the connection with this ID: its canonical text, and no other way to write it.
+// get finds the connection with this ID, open or not. The ID must be in its canonical text form.
 func (r *registry) get(id string) (*Conn, bool) {
 	if len(id) != idLen {
 		return nil, false
@@ -94,9 +117,10 @@ func (r *registry) get(id string) (*Conn, bool) {
 	return c, c != nil
 }
 
-func (r *registry) len() int { return int(r.count.Load()) }
+// len returns how many connections are open.
+func (r *registry) len() int { return int(r.open.Load()) }
 
-// all yields the connections that were there when the iteration began, with no lock held.
+// all yields the connections that were open when the iteration began. It holds no lock while it yields.
 func (r *registry) all() iter.Seq[*Conn] {
 	return func(yield func(*Conn) bool) {
 		snapshot := make([]*Conn, 0, r.len())
@@ -105,7 +129,9 @@ func (r *registry) all() iter.Seq[*Conn] {
 			s.mu.RLock()
 			for _, c := range s.conns {
 				for ; c != nil; c = c.next {
-					snapshot = append(snapshot, c)
+					if c.registered == registeredOpen {
+						snapshot = append(snapshot, c)
+					}
 				}
 			}
 			s.mu.RUnlock()

@@ -22,6 +22,7 @@ func TestRegistry(t *testing.T) {
 		for i, id := range ids {
 			conns[i] = &Conn{id: id}
 			r.add(conns[i])
+			r.setOpen(conns[i])
 		}
 		stray := &Conn{id: ids[0]} // never entered, nor is one that has been removed
 		left := slices.Clone(order)
@@ -44,6 +45,31 @@ func TestRegistry(t *testing.T) {
 			left = left[1:]
 		}
 	}
+}
+
+// A connection is found from add on, but counted and listed only once it is open; one that has been removed stays so.
+func TestRegistryOpen(t *testing.T) {
+	r := newRegistry()
+	c := &Conn{id: "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"}
+	check := func(step string, found bool, listed int) {
+		t.Helper()
+		if _, ok := r.get(c.id); ok != found || r.len() != listed || len(slices.Collect(r.all())) != listed {
+			t.Errorf("%s: found %v, len %d, all %v", step, ok, r.len(), slices.Collect(r.all()))
+		}
+	}
+	r.setOpen(c)
+	check("opened before it was added", false, 0)
+	r.add(c)
+	check("added", true, 0)
+	r.setOpen(c)
+	r.setOpen(c)
+	check("opened twice", true, 1)
+	r.remove(c)
+	r.setOpen(c)
+	check("opened after it was removed", false, 0)
+	r.add(c)
+	r.remove(c)
+	check("removed before it was open", false, 0)
 }
 
 func TestRegistryExactText(t *testing.T) {
@@ -99,6 +125,7 @@ func BenchmarkRegistry(b *testing.B) {
 		for i := 0; b.Loop(); i++ {
 			c := &more[i%len(more)]
 			r.add(c)
+			r.setOpen(c)
 			r.remove(c)
 		}
 	})

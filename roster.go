@@ -6,38 +6,47 @@ import (
 	"sync/atomic"
 )
 
-// roster is every connection of a worker whose goroutine has not ended, in the registry or not: those that Shutdown ends
-// and waits for.
+// roster holds every connection of a worker from its admission until its last goroutine ends, whether it is in the registry
+// or not: the connections that Shutdown ends and waits for.
 type roster struct {
-	cutting atomic.Bool   // cut wants to hear of every change
-	changed chan struct{} // has an element when there may be one
+	max int // how many connections may be in it; 0 or less means no limit
 
-	max int // connections; 0 or less: no limit
+	mu    sync.Mutex // guards what follows
+	state rosterState
+	conns map[*Conn]struct{}
 
-	mu     sync.Mutex // guards what follows
-	closed bool
-	conns  map[*Conn]struct{}
-	empty  chan struct{} // closed when the roster is closed and has nobody left
+	empty chan struct{} // closed when state becomes rosterEmpty
+
+	cutting atomic.Bool   // cut is running, and wants to hear of every change
+	changed chan struct{} // has an element when there may have been a change
 }
+
+// rosterState only ever advances.
+type rosterState uint8
+
+const (
+	rosterOpen   rosterState = iota // connections may enter
+	rosterClosed                    // nobody may enter, and somebody is left
+	rosterEmpty                     // nobody may enter, and nobody is left
+)
 
 func newRoster(max int) *roster {
 	return &roster{max: max, changed: make(chan struct{}, 1), conns: make(map[*Conn]struct{}), empty: make(chan struct{})}
 }
 
-// errFull refuses a client that is one too many.
+// errFull refuses a client when the roster is full.
 var errFull = errors.New("wspush: as many clients are connected as WorkerOptions.MaxConns allows")
 
-// admits returns why enter would fail now.
+// admits returns the error that enter would return now.
 func (r *roster) admits() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.refusal()
+	return r.admitsLocked()
 }
 
-// refusal is admits; mu is held.
-func (r *roster) refusal() error {
+func (r *roster) admitsLocked() error {
 	switch {
-	case r.closed:
+	case r.state != rosterOpen:
 		return ErrShutdown
 	case r.max > 0 && len(r.conns) >= r.max:
 		return errFull
@@ -49,40 +58,48 @@ func (r *roster) refusal() error {
 func (r *roster) enter(c *Conn) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.refusal(); err != nil {
+	if err := r.admitsLocked(); err != nil {
 		return err
 	}
 	r.conns[c] = struct{}{}
 	return nil
 }
 
+// leave removes c. It does nothing if c is not in the roster.
 func (r *roster) leave(c *Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.conns, c)
-	if r.closed && len(r.conns) == 0 {
-		close(r.empty)
-	}
+	r.advanceLocked()
 	r.change()
 }
 
-// close lets nobody in any more. Closing again has no effect.
+// close lets nobody in from now on. Closing again has no effect.
 func (r *roster) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.closed && len(r.conns) == 0 {
-		close(r.empty)
+	if r.state == rosterOpen {
+		r.state = rosterClosed
 	}
-	r.closed = true
+	r.advanceLocked()
 }
 
+// advanceLocked notices that a closed roster has become empty.
+func (r *roster) advanceLocked() {
+	if r.state == rosterClosed && len(r.conns) == 0 {
+		r.state = rosterEmpty
+		close(r.empty)
+	}
+}
+
+// isClosed reports whether close has been called.
 func (r *roster) isClosed() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.closed
+	return r.state != rosterOpen
 }
 
-// isEmpty reports whether the roster is closed and has nobody left.
+// isEmpty reports whether the roster is closed and nobody is left.
 func (r *roster) isEmpty() bool {
 	select {
 	case <-r.empty:
@@ -92,7 +109,7 @@ func (r *roster) isEmpty() bool {
 	}
 }
 
-// all returns who is in it now.
+// all returns the connections that are in the roster now.
 func (r *roster) all() []*Conn {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -103,8 +120,8 @@ func (r *roster) all() []*Conn {
 	return conns
 }
 
-// change is called, too, when a callback of the application has begun or returned on a connection's goroutine: nobody can
-// end it.
+// change wakes cut. It is called when a connection leaves, and when a callback begins or returns on a connection's goroutine,
+// since nobody can end a callback.
 func (r *roster) change() {
 	if !r.cutting.Load() {
 		return
@@ -115,8 +132,9 @@ func (r *roster) change() {
 	}
 }
 
-// cut cuts everyone who is left, and returns when those who still are cannot leave: their goroutines are in a callback, or
-// not begun because a server has not finished the handshake. Only one goroutine may call it at a time.
+// cut cuts every connection that is left. It returns when those still left cannot leave by themselves: their goroutines are
+// in a callback, or have not started because a server has not finished the handshake. Only one goroutine may call it at a
+// time.
 func (r *roster) cut() {
 	r.cutting.Store(true)
 	for _, c := range r.all() {

@@ -4,14 +4,20 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/wspush/wspush"
 	"github.com/wspush/wspush/internal/testutil"
@@ -308,23 +314,6 @@ func TestShutdownCuts(t *testing.T) {
 	}
 }
 
-// A ResponseWriter that panics in the midst of the handshake leaves nothing for Shutdown to wait for.
-func TestShutdownAfterPanickingHijack(t *testing.T) {
-	w := newWorker(t, nil) // whose cleanup would run into its timeout
-	h := newHandler(t, w, nil)
-	server := testutil.Serve(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		defer func() { _ = recover() }()
-		h.ServeHTTP(panicking{rw}, r)
-	}))
-	if c, _, err := testutil.TryDial(t, server, testutil.Options{}); err == nil { // it may have been told 101 already
-		c.Close()
-	}
-}
-
-type panicking struct{ http.ResponseWriter }
-
-func (panicking) Hijack() (net.Conn, *bufio.ReadWriter, error) { panic("a mistake in a middleware") }
-
 // Clients that connect while Shutdown begins are refused, or closed; none is left, and none is forgotten.
 func TestShutdownWhileConnecting(t *testing.T) {
 	for range 20 {
@@ -356,3 +345,286 @@ func TestShutdownWhileConnecting(t *testing.T) {
 		wg.Wait()
 	}
 }
+
+// thing is an object of the application's.
+type thing struct{ name [64]byte }
+
+// garbage waits until each of these objects has been collected.
+func garbage(t *testing.T, objects map[string]func() bool) {
+	t.Helper()
+	defer func() { // also when it was waited for in vain
+		for name := range objects {
+			t.Errorf("%s is still in memory", name)
+		}
+	}()
+	testutil.Eventually(t, "garbage to be collected", func() bool {
+		runtime.GC()
+		maps.DeleteFunc(objects, func(_ string, isCollected func() bool) bool { return isCollected() })
+		return len(objects) == 0
+	})
+}
+
+// weakly reports, when called, whether the object has been collected.
+func weakly[T any](object *T) (isCollected func() bool) {
+	p := weak.Make(object)
+	return func() bool { return p.Value() == nil }
+}
+
+// A Worker that has been shut down, and that the application still holds, keeps nothing of its connections alive: neither the
+// Conns, nor their Values, nor their requests, nor the Handlers with the application's callbacks. It does not matter how a
+// connection was used, nor how it ended.
+func TestShutdownReleases(t *testing.T) {
+	w, other := newMember(t, wspush.WorkerOptions{DrainOver: time.Millisecond}), newMember(t, wspush.WorkerOptions{})
+	objects := make(map[string]func() bool)
+	t.Run("connections", func(t *testing.T) { // its servers and clients end with it
+		accepted := make(chan *thing, 1)
+		h := newHandler(t, w, &wspush.HandlerOptions{
+			PingInterval: time.Hour,
+			Accept:       func(*http.Request) (any, error) { return <-accepted, nil },
+			OnMessage:    func(c *wspush.Conn, typ wspush.MessageType, data []byte) { _, _ = c.Push(c.Context(), typ, data) },
+		})
+		objects["the Handler"] = weakly(h)
+		type key struct{}
+		server := testutil.Serve(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			value := new(thing)
+			objects["the request of "+r.UserAgent()] = weakly(value)
+			h.ServeHTTP(rw, r.WithContext(context.WithValue(r.Context(), key{}, value)))
+		}))
+		connect := func(name string) (*testutil.Client, *wspush.Conn) {
+			value := new(thing)
+			objects["the Value of "+name] = weakly(value)
+			accepted <- value
+			client := testutil.Dial(t, server, testutil.Options{Header: http.Header{"User-Agent": {name}}})
+			_ = client.Text()
+			var conn *wspush.Conn
+			for c := range w.Conns() {
+				if c.Info().UserAgent == name {
+					conn = c
+				}
+			}
+			objects[name] = weakly(conn)
+			return client, conn
+		}
+
+		client, conn := connect("a client that echoed")
+		client.Send(testutil.Text, []byte("hello"))
+		client.Expect(testutil.Text, "hello")
+		ways := pushWays(w, other, conn)
+		read := expecting(client, slices.Repeat([]string{"x"}, len(ways))...)
+		for name, push := range ways {
+			if outcome := push(t); outcome != "written" {
+				t.Errorf("a push by %s is %s", name, outcome)
+			}
+		}
+		<-read
+		ctx, cancel := context.WithCancel(conn.Context())
+		defer cancel()
+		defer context.AfterFunc(ctx, func() { _ = conn.Close(1000, "") })()
+
+		client, conn = connect("a client that left")
+		client.SendClose(1000, "")
+		client.AwaitClose()
+		<-conn.Context().Done()
+
+		_, conn = connect("a client that was closed")
+		if err := conn.Close(4000, ""); err != nil {
+			t.Error(err)
+		}
+
+		client, _ = connect("a client that vanished")
+		client.Close()
+
+		connect("a client that only listened")
+		if err := w.Shutdown(t.Context()); err != nil {
+			t.Errorf("Shutdown: %v", err)
+		}
+	})
+	garbage(t, objects)
+	runtime.KeepAlive(w)
+	runtime.KeepAlive(other)
+}
+
+// While a long drain is under way, a connection whose client has left is not kept until its turn would have come.
+func TestDrainReleases(t *testing.T) {
+	w := newWorker(t, &wspush.WorkerOptions{DrainOver: time.Hour})
+	server := serve(t, w, &wspush.HandlerOptions{Accept: func(*http.Request) (any, error) { return new(thing), nil }})
+	values := make(map[string]func() bool)
+	var clients []*testutil.Client
+	for i := range 10 {
+		client, conn, _ := dial(t, w, server, testutil.Options{})
+		clients = append(clients, client)
+		values[fmt.Sprint("the Value of client ", i)] = weakly(conn.Value().(*thing))
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	stopped := make(chan error, 1)
+	go func() { stopped <- w.Shutdown(ctx) }()
+	testutil.Eventually(t, "the first to be closed", func() bool { return w.Len() == 9 })
+	last := clients[9]
+	for _, client := range clients[:9] {
+		client.Close()
+	}
+	testutil.Eventually(t, "the clients to leave", func() bool { return w.Len() <= 1 })
+	var left int
+	testutil.Eventually(t, "their Values to be collected", func() bool {
+		runtime.GC()
+		left = 0
+		for _, isCollected := range values {
+			if !isCollected() {
+				left++
+			}
+		}
+		return left <= 1
+	})
+	if left > 1 {
+		t.Errorf("%d Values are in memory", left)
+	}
+	cancel()
+	last.Close()
+	<-stopped // nil or the context's error: the last client has been quick, or not
+}
+
+// A ResponseWriter that panics, at whichever of its methods and whenever it is called, leaves nothing for Shutdown to wait for,
+// and a handshake that it breaks is counted once.
+func TestShutdownAfterPanickingResponseWriter(t *testing.T) {
+	requests := map[string]func() *http.Request{
+		"handshake": func() *http.Request { return upgradeRequest("") },
+		"refused":   func() *http.Request { return upgradeRequest("http://evil.test") },
+		"no handshake": func() *http.Request {
+			return httptest.NewRequest("GET", "/ws", nil)
+		},
+		"POST":    func() *http.Request { return httptest.NewRequest("POST", "/ws", strings.NewReader("body")) },
+		"OPTIONS": func() *http.Request { return httptest.NewRequest("OPTIONS", "/ws", nil) },
+	}
+	for name, request := range requests {
+		t.Run(name, func(t *testing.T) {
+			panicked := 0
+			for at := 1; ; at++ {
+				w := newWorker(t, quiet())
+				h := newHandler(t, w, nil)
+				rw := &panicsAt{header: http.Header{}, left: at}
+				func() {
+					defer func() {
+						if e := recover(); e != nil && e != errPanicsAt {
+							t.Errorf("at call %d: panic: %v", at, e)
+						}
+					}()
+					h.ServeHTTP(rw, request())
+				}()
+				if rw.client != nil { // the handshake was done
+					rw.client.Close()
+				}
+				ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+				if err := w.Shutdown(ctx); err != nil {
+					t.Errorf("at call %d, %s: Shutdown: %v", at, rw.last, err)
+				}
+				cancel()
+				s := w.Stats()
+				refused := s.Handshakes.Origin + s.Handshakes.Malformed + s.Handshakes.Failed
+				if isHandshake := name != "POST" && name != "OPTIONS"; isHandshake && refused+s.Accepted != 1 || !isHandshake && refused != 0 {
+					t.Errorf("at call %d, %s: %d accepted, refused %+v", at, rw.last, s.Accepted, s.Handshakes)
+				}
+				if rw.left > 0 {
+					break // it was not called so often
+				}
+				panicked++
+			}
+			if panicked == 0 {
+				t.Error("it was never called")
+			}
+		})
+	}
+}
+
+func upgradeRequest(origin string) *http.Request {
+	r := httptest.NewRequest("GET", "/ws", nil)
+	r.Header.Set("Connection", "Upgrade")
+	r.Header.Set("Upgrade", "websocket")
+	r.Header.Set("Sec-WebSocket-Version", "13")
+	r.Header.Set("Sec-WebSocket-Key", sampleKey)
+	if origin != "" {
+		r.Header.Set("Origin", origin)
+	}
+	return r
+}
+
+var errPanicsAt = errors.New("a mistake in a middleware")
+
+// panicsAt is an http.ResponseWriter, and whatever else one may be, that panics at one of the calls of its methods.
+type panicsAt struct {
+	header http.Header
+	client net.Conn // the client's end, once it is hijacked
+	left   int      // calls, that which panics included
+	last   string   // the method that was called last
+}
+
+func (p *panicsAt) call(method string) {
+	p.left--
+	p.last = method
+	if p.left == 0 {
+		panic(errPanicsAt)
+	}
+}
+
+func (p *panicsAt) Header() http.Header              { p.call("Header"); return p.header }
+func (p *panicsAt) WriteHeader(int)                  { p.call("WriteHeader") }
+func (p *panicsAt) WriteHeaderNow()                  { p.call("WriteHeaderNow") }
+func (p *panicsAt) Write(b []byte) (int, error)      { p.call("Write"); return len(b), nil }
+func (p *panicsAt) FlushError() error                { p.call("Flush"); return nil }
+func (p *panicsAt) SetReadDeadline(time.Time) error  { p.call("SetReadDeadline"); return nil }
+func (p *panicsAt) SetWriteDeadline(time.Time) error { p.call("SetWriteDeadline"); return nil }
+func (p *panicsAt) EnableFullDuplex() error          { p.call("EnableFullDuplex"); return nil }
+func (p *panicsAt) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	p.call("Hijack")
+	client, server := net.Pipe()
+	p.client = client
+	return server, bufio.NewReadWriter(bufio.NewReader(server), bufio.NewWriter(server)), nil
+}
+
+// Shutdown closes connections with ShutdownCode, 1012 by default. Clients and the application are told the same code and reason.
+func TestShutdownCode(t *testing.T) {
+	for set, want := range map[int]struct {
+		code   int
+		reason string
+	}{
+		0:    {1012, "service restart"},
+		1012: {1012, "service restart"},
+		1001: {1001, "shutting down"},
+		1013: {1013, "shutting down"},
+		4321: {4321, "shutting down"},
+	} {
+		t.Run(fmt.Sprint(set), func(t *testing.T) {
+			w := newWorker(t, &wspush.WorkerOptions{ShutdownCode: set})
+			j := newJournal()
+			client, conn, _ := dial(t, w, serve(t, w, j.options()), testutil.Options{})
+			stopped := make(chan error, 1)
+			go func() { stopped <- w.Shutdown(context.Background()) }()
+			if code, reason := client.AwaitClose(); code != want.code || reason != want.reason {
+				t.Errorf("closed with %d %q, want %d %q", code, reason, want.code, want.reason)
+			}
+			if reason := <-j.ended; reason.Cause != wspush.CauseShutdown || reason.Code != want.code || reason.Reason != want.reason {
+				t.Errorf("OnDisconnect got %v", reason)
+			}
+			if _, err := conn.Push(context.Background(), wspush.Text, nil); !errors.Is(err, wspush.ErrShutdown) {
+				t.Errorf("Push: %v", err)
+			}
+			if err := <-stopped; err != nil {
+				t.Errorf("Shutdown: %v", err)
+			}
+		})
+	}
+}
+
+// NewWorker refuses every ShutdownCode that a server must not send.
+func TestShutdownCodeRefused(t *testing.T) {
+	for _, code := range badCloseCodes {
+		if code == 0 {
+			continue // the default
+		}
+		if _, err := wspush.NewWorker(&wspush.WorkerOptions{ShutdownCode: code}); err == nil || !strings.HasPrefix(err.Error(), "wspush: ShutdownCode: ") {
+			t.Errorf("ShutdownCode %d: %v", code, err)
+		}
+	}
+}
+
+// badCloseCodes are codes that a server must not send: unassigned, reserved, or for clients alone.
+var badCloseCodes = []int{-1, 0, 1, 999, 1004, 1005, 1006, 1010, 1015, 1016, 1999, 2000, 2999, 5000, 65536 + 1000}

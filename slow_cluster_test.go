@@ -3,13 +3,19 @@
 package wspush_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httputil"
+	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,7 +26,7 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// returnsWithin fails the test if f is not over in that time. It waits for it no longer than that.
+// returnsWithin fails the test if f does not return within d. It does not wait any longer.
 func returnsWithin(t *testing.T, what string, d time.Duration, f func()) {
 	t.Helper()
 	done := make(chan struct{})
@@ -34,7 +40,7 @@ func returnsWithin(t *testing.T, what string, d time.Duration, f func()) {
 	}
 }
 
-// rawMember is newMember without the clean-up's Shutdown.
+// rawMember is newMember without the Shutdown when the test ends.
 func rawMember(t *testing.T, opts wspush.WorkerOptions) *wspush.Worker {
 	opts.Logger = noLog
 	c := wspush.Cluster{}
@@ -50,7 +56,7 @@ func rawMember(t *testing.T, opts wspush.WorkerOptions) *wspush.Worker {
 	return w
 }
 
-// hung accepts connections, and does nothing with them: a process that is stopped.
+// hung accepts connections and does nothing with them, like a process that has been stopped.
 func hung(t *testing.T) (url string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -69,7 +75,7 @@ func hung(t *testing.T) (url string) {
 	return "http://" + l.Addr().String()
 }
 
-// A worker that takes no bytes does not hold up whoever forwards to it, for ever, nor its Shutdown.
+// A worker that takes no bytes does not block a worker that forwards to it for ever, nor that worker's Shutdown.
 func TestSlowForwardToHungWorker(t *testing.T) {
 	conn, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: hung(t)}}))
 	other := rawMember(t, wspush.WorkerOptions{PushTimeout: time.Second})
@@ -92,7 +98,7 @@ func TestSlowForwardToHungWorker(t *testing.T) {
 	})
 }
 
-// Shutdown ends with its context, also when lines of a bulk request wait for another worker.
+// Shutdown ends with its context, even if lines of a bulk request wait for another worker.
 func TestSlowBulkForwardedShutdown(t *testing.T) {
 	holder := newMember(t, wspush.WorkerOptions{})
 	client, silent, _ := dial(t, holder, serve(t, holder, nil), testutil.Options{Silent: true})
@@ -108,7 +114,7 @@ func TestSlowBulkForwardedShutdown(t *testing.T) {
 	silent.Close(1000, "")
 }
 
-// Whoever gets to see a proof, such as what listens now where a worker did, cannot use it for anything else.
+// Anyone who gets to see a proof, such as a program that now listens where a worker did, cannot use it for anything else.
 func TestSlowHopReplay(t *testing.T) {
 	var seen atomic.Pointer[http.Request]
 	stranger := testutil.Serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen.Store(r.Clone(context.Background())) }))
@@ -172,7 +178,7 @@ func TestSlowHopReplay(t *testing.T) {
 	<-read
 }
 
-// A proxy before one worker that gives up does not make it certain that nothing was written.
+// If a proxy in front of a worker gives up, it is not certain that nothing was written.
 func TestSlowProxyTimeout(t *testing.T) {
 	var proxy http.Handler
 	front := testutil.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { proxy.ServeHTTP(w, r) }))
@@ -195,13 +201,13 @@ func TestSlowProxyTimeout(t *testing.T) {
 		t.Errorf("the message was written, and the answer is %s %s", resp.Status, text(t, resp))
 	}
 	if _, err := other.Push(context.Background(), silent.SealedID(), wspush.Text, []byte("b"), wspush.Confirmed()); !errors.Is(err, wspush.ErrUnknown) {
-		t.Errorf("the message was written, and PushConfirmed returns %v", err)
+		t.Errorf("the message was written, and the confirmed push returns %v", err)
 	}
 	_, _ = silent.Push(context.Background(), wspush.Text, []byte("c"))
 	<-read
 }
 
-// slowFirst passes TCP on to a worker, the first connection's bytes late.
+// slowFirst passes TCP connections on to a worker. It delays the bytes of the first one.
 func slowFirst(t *testing.T, target *atomic.Pointer[string], late time.Duration) (url string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -234,7 +240,7 @@ func slowFirst(t *testing.T, target *atomic.Pointer[string], late time.Duration)
 	return "http://" + l.Addr().String()
 }
 
-// The lines to one connection are written in their order, also when the other worker is slow to answer.
+// Lines to one connection are written in order, even if the other worker is slow to answer.
 func TestSlowBulkForwardedOrderSlow(t *testing.T) {
 	var target atomic.Pointer[string]
 	front := slowFirst(t, &target, 1500*time.Millisecond)
@@ -262,7 +268,7 @@ func TestSlowBulkForwardedOrderSlow(t *testing.T) {
 	b.end()
 }
 
-// The caller's context bounds the wait of Push, also when a worker has to find out whether it is alone.
+// The caller's context bounds Push, even while the worker has to find out whether its address leads to it alone.
 func TestSlowAloneContext(t *testing.T) {
 	address := hung(t)
 	old, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: address}}))
@@ -278,7 +284,8 @@ func TestSlowAloneContext(t *testing.T) {
 	}
 }
 
-// Push by a token returns what it returns for one's own: the context's error for a message that was withdrawn when it ended.
+// A Push by token to another worker's connection returns the same error as one to an own connection: the context's, if the message
+// was withdrawn when that ended.
 func TestSlowPushWithdrawn(t *testing.T) {
 	holder, other := newMember(t, wspush.WorkerOptions{WriteTimeout: -1, MaxPending: -1}), newMember(t, wspush.WorkerOptions{})
 	_, conn, _ := dial(t, holder, serve(t, holder, nil), testutil.Options{})
@@ -296,7 +303,7 @@ func TestSlowPushWithdrawn(t *testing.T) {
 	}
 }
 
-// A bulk request that is idle does not use up what is there for others.
+// Idle bulk requests do not use up what other requests need.
 func TestSlowIdleBulkSlots(t *testing.T) {
 	holder, other := newMember(t, wspush.WorkerOptions{Logger: noLog}), newMember(t, wspush.WorkerOptions{Logger: noLog})
 	conn, client := connectTo(t, holder)
@@ -318,7 +325,7 @@ func TestSlowIdleBulkSlots(t *testing.T) {
 	conn.Close(1000, "")
 }
 
-// A line that has the worker find out whether it is alone does not hold up those before it.
+// A line for which the worker has to find out whether it is alone does not delay the lines before it.
 func TestSlowBulkAloneDelay(t *testing.T) {
 	address := hung(t)
 	old, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: address}}))
@@ -333,4 +340,260 @@ func TestSlowBulkAloneDelay(t *testing.T) {
 		t.Errorf("the line before it was answered after %v", waited)
 	}
 	<-read
+}
+
+// valve passes TCP connections on until it is shut. From then on, connections that exist are stuck, and new ones pass.
+type valve struct {
+	url   string
+	stuck atomic.Int64 // connections up to this number are stuck
+	n     atomic.Int64 // connections so far
+}
+
+func newValve(t *testing.T, scheme string, target *atomic.Pointer[string]) *valve {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &valve{url: scheme + l.Addr().String()}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", *target.Load())
+			if err != nil {
+				c.Close()
+				continue
+			}
+			number := v.n.Add(1)
+			t.Cleanup(func() { c.Close(); out.Close() })
+			pass := func(to, from net.Conn) {
+				buf := make([]byte, 32<<10)
+				for {
+					n, err := from.Read(buf)
+					for v.stuck.Load() >= number {
+						pause(10 * time.Millisecond)
+						if _, err := to.Write(nil); err != nil {
+							return
+						}
+					}
+					if n > 0 {
+						if _, err := to.Write(buf[:n]); err != nil {
+							return
+						}
+					}
+					if err != nil {
+						to.Close()
+						return
+					}
+				}
+			}
+			go pass(out, c)
+			go pass(c, out)
+		}
+	}()
+	return v
+}
+
+// When a connection to another worker is dead, later requests take another one, over HTTP/2 as over HTTP/1.
+func TestSlowForwardDeadConnection(t *testing.T) {
+	certificate, pool := testutil.NewCertificate(t)
+	for _, scheme := range []string{"http://", "https://"} {
+		t.Run(scheme, func(t *testing.T) {
+			var target atomic.Pointer[string]
+			v := newValve(t, scheme, &target)
+			opts := wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: v.url, TLS: &tls.Config{RootCAs: pool}}}
+			if scheme == "https://" {
+				opts.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
+			}
+			holder := newMember(t, opts)
+			at := holder.Addr().String()
+			target.Store(&at)
+			conn, client := connectTo(t, holder)
+			go func() {
+				for {
+					if _, _, err := client.Message(); err != nil {
+						return
+					}
+				}
+			}()
+			other := newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{TLS: &tls.Config{RootCAs: pool}}})
+			push := func() error {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+				defer cancel()
+				return outcome(other.Push(ctx, conn.SealedID(), wspush.Text, []byte("a")))
+			}
+			if err := push(); err != nil {
+				t.Fatal(err)
+			}
+			v.stuck.Store(v.n.Load())
+			var errs []error
+			for range 16 {
+				if errs = append(errs, push()); errs[len(errs)-1] == nil {
+					break
+				}
+			}
+			t.Logf("%d pushes until one arrived", len(errs))
+			if errs[len(errs)-1] != nil {
+				t.Errorf("%d connections; %v", v.n.Load(), errs)
+			}
+			conn.Close(1000, "")
+		})
+	}
+}
+
+// A line that another worker does not answer is answered in time, even while more lines are sent there.
+func TestSlowBulkForwardedTimeout(t *testing.T) {
+	var target atomic.Pointer[string]
+	v := newValve(t, "http://", &target)
+	holder := newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: v.url}})
+	at := holder.Addr().String()
+	target.Store(&at)
+	conn, client := connectTo(t, holder)
+	push := dialPush(t, newMember(t, wspush.WorkerOptions{PushTimeout: time.Second}))
+	_ = push.SetDeadline(time.Now().Add(2 * time.Minute))
+	b := openBulk(t, push)
+	b.send(textLine(conn.SealedID(), "first"))
+	client.Expect(testutil.Text, "first")
+	b.expect(text204(1))
+	v.stuck.Store(v.n.Load())
+	answered := make(chan string, 1)
+	begun := time.Now()
+	go func() { line, _ := b.answers.ReadString('\n'); answered <- line }()
+	for time.Since(begun) < 50*time.Second {
+		b.send(textLine(conn.SealedID(), "more"))
+		select {
+		case line := <-answered:
+			t.Logf("%s after %v", line, time.Since(begun))
+			return
+		case <-time.After(5 * time.Second):
+		}
+	}
+	t.Errorf("the first of the lines is not answered after %v", time.Since(begun))
+}
+
+// A worker that takes a push and never answers leaves its outcome unknown, 5 s after what the push may wait.
+func TestSlowForwardUnanswered(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	silent := testutil.Serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-release }))
+	defer close(release)
+	conn, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: silent}}))
+	other := newMember(t, wspush.WorkerOptions{})
+	begun := time.Now()
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Post(sealedURL(other, conn), "", strings.NewReader("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if waited := time.Since(begun); resp.StatusCode != 504 || waited < 35*time.Second || waited > 40*time.Second {
+		t.Errorf("%s after %v", resp.Status, waited)
+	}
+}
+
+// inProcess runs f in a process of its own, and fails the test if that process crashes.
+func inProcess(t *testing.T, f func(t *testing.T)) {
+	if os.Getenv("WSPUSH_TEST_CHILD") == t.Name() {
+		f(t)
+		return
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), "WSPUSH_TEST_CHILD="+t.Name())
+	out, err := cmd.CombinedOutput()
+	for _, sign := range []string{"panic: ", "DATA RACE"} {
+		if i := bytes.Index(out, []byte(sign)); i >= 0 {
+			t.Errorf("%v\n%.2500s", err, out[i:])
+			return
+		}
+	}
+	if err != nil {
+		t.Logf("%v\n%.2000s", err, out)
+	}
+}
+
+// panicsForward is a slog.Handler that panics at one kind of record.
+type panicsForward struct{ slog.Handler }
+
+func (panicsForward) Enabled(context.Context, slog.Level) bool { return true }
+func (panicsForward) Handle(_ context.Context, r slog.Record) error {
+	if strings.Contains(r.Message, "could not be forwarded") {
+		panic("the application's Logger")
+	}
+	return nil
+}
+
+// A Logger that panics ends a request, not the process.
+func TestSlowLoggerPanics(t *testing.T) {
+	inProcess(t, func(t *testing.T) {
+		unreachable, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: "http://" + deadAddress(t)}}))
+		b := openBulk(t, dialPush(t, newMember(t, wspush.WorkerOptions{Logger: slog.New(panicsForward{slog.DiscardHandler})})))
+		b.send(textLine(unreachable.SealedID(), "a"))
+		_, _ = b.answers.ReadString('\n')
+	})
+}
+
+// lateEOF is a request's body whose reader is suspended for a moment at the end, as the scheduler or a middleware may do.
+type lateEOF struct{ io.ReadCloser }
+
+func (b lateEOF) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		pause(100 * time.Millisecond)
+	}
+	return n, err
+}
+
+// The transport may go on reading a body after its request has ended. That must not touch anything that has been released.
+func TestSlowForwardBodyEndsLate(t *testing.T) {
+	inProcess(t, func(t *testing.T) {
+		holder := newMember(t, wspush.WorkerOptions{Logger: noLog})
+		other := newMember(t, wspush.WorkerOptions{Logger: noLog, NoListen: true, Advertise: []string{"127.0.0.1:1"}})
+		conn, _ := connectTo(t, holder)
+		conn.Close(1000, "")
+		testutil.Eventually(t, "the connection to end", func() bool { return holder.Len() == 0 })
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r.Body = lateEOF{r.Body}
+			other.ServeHTTP(w, r)
+		}))
+		server.EnableHTTP2 = true
+		server.StartTLS()
+		defer server.Close()
+		r, w := io.Pipe()
+		go func() { fmt.Fprint(w, big[:50_000]); w.Close() }()
+		resp, err := server.Client().Post(server.URL+"/ws/@connections/"+conn.SealedID(), "", r)
+		fmt.Println(resp, err)
+		pause(time.Second)
+	})
+}
+
+// A process survives publishers over HTTP/2 whose pushes are answered before they have been sent in full.
+func TestSlowForwardHTTP2Process(t *testing.T) {
+	inProcess(t, func(t *testing.T) {
+		certificate, pool := testutil.NewCertificate(t)
+		holder := newMember(t, wspush.WorkerOptions{Logger: noLog})
+		other := newMember(t, wspush.WorkerOptions{TLS: &tls.Config{Certificates: []tls.Certificate{certificate}}, Logger: noLog})
+		conn, _ := connectTo(t, holder)
+		conn.Close(1000, "")
+		testutil.Eventually(t, "the connection to end", func() bool { return holder.Len() == 0 })
+		address := "https://" + other.Addr().String() + "/ws/@connections/" + conn.SealedID()
+		deadline := time.Now().Add(15 * time.Second)
+		var running sync.WaitGroup
+		for i := range 6 {
+			running.Go(func() {
+				client := keeping(t, &tls.Config{RootCAs: pool}, true)
+				for n := 0; time.Now().Before(deadline); n++ {
+					size := 17_000 + (n*7919+i*1000)%200_000
+					req, _ := http.NewRequest("POST", address, io.MultiReader(strings.NewReader(strings.Repeat("x", size))))
+					if resp, err := client.Do(req); err == nil {
+						io.Copy(io.Discard, resp.Body)
+						resp.Body.Close()
+					}
+				}
+			})
+		}
+		running.Wait()
+		fmt.Println("survived")
+	})
 }

@@ -145,7 +145,7 @@ func TestCloseAnswered(t *testing.T) {
 	for _, tc := range []struct {
 		code   int
 		reason string
-	}{{0, ""}, {1000, ""}, {1000, "bye"}, {1001, "ü"}, {1003, ""}, {1011, ""}, {1013, ""}, {3000, ""}, {4999, strings.Repeat("x", 123)}} {
+	}{{0, ""}, {1000, ""}, {1000, "bye"}, {1001, "ü"}, {1003, ""}, {1010, "no extension"}, {1011, ""}, {1012, ""}, {1013, ""}, {1014, ""}, {3000, ""}, {4999, strings.Repeat("x", 123)}} {
 		c := u.connect(t)
 		start := time.Now()
 		var raw []byte

@@ -294,23 +294,25 @@ func (w *Worker) gone() error {
 	return ErrGone
 }
 
-// Conn returns the live connection of this worker with the given ID. It does not take a sealed ID.
+// Conn returns the live connection with the given ID: its canonical text, compared as a whole. A connection is found from before
+// its Greeting is called, so that false means that it has ended or never existed; until Greeting returns, pushes to it get
+// ErrBusy.
 func (w *Worker) Conn(id string) (*Conn, bool) { return w.shared.registry.get(id) }
 
-// Conns returns an iterator over the connections that are live when the iteration begins, in no order. Any of them may end
-// during the iteration.
+// Conns returns the connections that can be pushed to when the iteration begins, in no order. They may end while it goes on.
 func (w *Worker) Conns() iter.Seq[*Conn] { return w.shared.registry.all() }
 
-// Len returns the number of live connections.
+// Len returns how many connections can be pushed to now: those of Conns.
 func (w *Worker) Len() int { return w.shared.registry.len() }
 
-// Shutdown ends the worker. Its Handlers refuse new connections with 503. Clients are closed with 1012 (service restart), all
-// at once or spread over WorkerOptions.DrainOver; until then, pushes to them are delivered. When no connection is left, the
-// push listener is closed, and requests that are being answered get their answer. Then Shutdown returns nil.
+// Shutdown ends the worker. Its Handlers refuse new connections with 503. Clients are closed with WorkerOptions.ShutdownCode,
+// which is 1012 (service restart) by default, all at once or spread over WorkerOptions.DrainOver; until its turn comes, each can
+// be pushed to. When no connection is left, the push listener is closed, and requests under way get their answer. Then Shutdown
+// returns nil, and the Worker keeps none of its connections in memory.
 //
-// When ctx ends first, Shutdown cuts what is left, and returns ctx's error. Nothing is then left running but callbacks of
-// the application that have not returned. Call it before http.Server.Shutdown, which neither closes these connections nor
-// waits for them. Calling it again, also at the same time, waits for the same end. It must not be called from a callback.
+// If ctx ends first, Shutdown cuts what is left and returns ctx's error. Nothing is left running then but callbacks that have not
+// returned. Call it before http.Server.Shutdown, which neither closes these connections nor waits for them. A second call, even
+// at the same time, waits for the same end. Do not call it from a callback.
 func (w *Worker) Shutdown(ctx context.Context) error {
 	w.roster.close()
 	w.drain(ctx)

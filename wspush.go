@@ -8,29 +8,29 @@ import (
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// MessageType is the type of a WebSocket message (RFC 6455 section 5.6): Text or Binary. Its String method says which.
+// MessageType is the type of a WebSocket message (RFC 6455 section 5.6): Text or Binary. Its String method returns the name.
 type MessageType = wire.MessageType
 
-// The types of messages: what browsers get as a string, and what they get as a Blob or an ArrayBuffer.
+// The types of messages. A browser gets a Text message as a string, and a Binary one as a Blob or an ArrayBuffer.
 const (
 	Text   = wire.Text   // valid UTF-8
 	Binary = wire.Binary // any bytes
 )
 
-// A Handler is one mount on the application's mux: it upgrades requests to WebSockets, and registers them with a Worker,
-// where they can be pushed to. Several Handlers may share a Worker. It is safe for concurrent use.
+// A Handler is one mount on the application's mux. It upgrades requests to WebSockets and registers them with a Worker, through
+// which they can be pushed to. Several Handlers may share a Worker. A Handler is safe for concurrent use.
 //
-// It answers itself what does not become a connection: 426 for GET requests that are no handshake, 400 for broken handshakes,
-// 405 for other methods (to have pushes on the public server, mount the Worker there), 403 when Accept or the check of the
-// Origin says no, and 503 with Retry-After when WorkerOptions.MaxConns is reached, and once the Worker's Shutdown has begun.
-// It returns as soon as the handshake is done: the connection outlives the request, and http.Server.Shutdown does not know
-// of it.
+// It answers every request that does not become a connection: 426 for a GET request that is not a handshake, 400 for a broken
+// handshake, 405 for other methods (mount the Worker to accept pushes on the public server), 403 when Accept or the check of
+// the Origin refuses the client, and 503 with Retry-After when WorkerOptions.MaxConns is reached, or once the Worker's Shutdown
+// has begun. It returns as soon as the handshake is done: the connection outlives the request, and http.Server.Shutdown knows
+// nothing of it.
 type Handler struct {
 	worker *Worker
 	opts   HandlerOptions // every value final
 }
 
-// NewHandler makes a Handler whose connections belong to w. It returns an error if an option makes no sense.
+// NewHandler returns a Handler whose connections belong to w, or an error if an option makes no sense.
 func NewHandler(w *Worker, opts *HandlerOptions) (*Handler, error) {
 	if w == nil {
 		return nil, errors.New("wspush: NewHandler needs a Worker")
@@ -42,19 +42,18 @@ func NewHandler(w *Worker, opts *HandlerOptions) (*Handler, error) {
 	return &Handler{worker: w, opts: o}, nil
 }
 
-// mountMethods are the methods that a Handler answers.
+// mountMethods are the methods that a Handler accepts.
 const mountMethods = "GET, OPTIONS"
 
-// ServeHTTP does the server's half of the handshake (RFC 6455 section 4.2), and leaves the connection to a goroutine of
-// its own.
+// ServeHTTP does the server's half of the handshake (RFC 6455 section 4.2). The connection then lives on a goroutine of its own.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.Method {
 	case http.MethodGet:
 		if err := h.upgrade(w, r); err != nil {
 			p := h.refusal(r, err)
 			if errors.Is(err, socket.ErrNotHijacked) {
-				// The client may have its 101. If the server went on, it would read what comes as requests, which a proxy in
-				// between takes for a WebSocket's bytes and does not look at.
+				// The client may have its 101 already. If the server went on, it would read the client's frames as requests,
+				// which a proxy in between has passed on unread because it takes them for a WebSocket's bytes.
 				panic(http.ErrAbortHandler)
 			}
 			p.answerAndLinger(w, r)
@@ -67,20 +66,37 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// upgrade makes a connection of the request, or returns why not, having written nothing.
+// upgrade turns the request into a connection. If that fails, it returns why, and has written nothing unless the error is
+// socket.ErrNotHijacked.
 func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) error {
 	l := &life{Conn: newConn(h.worker.shared, r), worker: h.worker, opts: &h.opts}
-	c := l.Conn
-	if hasMarker(c.path) {
+	if hasMarker(l.path) {
 		return &socket.HandshakeError{Status: http.StatusNotFound, Detail: "a path with " + marker + " in it has no address that could be pushed to"}
 	}
-	entered, attached, decided := false, false, false
-	defer func() { // also when a ResponseWriter of the application's panics
-		if !decided {
-			h.worker.shared.count.handshakes.failed.Add(1)
+	s, err := h.handshake(w, r, l)
+	if err != nil {
+		return err
+	}
+	l.attach(s)
+	go l.begin()
+	return nil
+}
+
+// handshake does the opening handshake. On success the connection is in the roster, and the caller must start l, which ends
+// by leaving it. Otherwise, also if a method of w panics, the connection has left the roster when handshake is over.
+func (h *Handler) handshake(w http.ResponseWriter, r *http.Request, l *life) (*socket.Socket, error) {
+	const (
+		panicked = iota // unless socket.Accept returns: w may be a middleware's
+		refused
+		connected
+	)
+	outcome := panicked
+	defer func() {
+		if outcome == panicked {
+			h.worker.shared.count.handshakes.failed.Add(1) // refusal counts the others
 		}
-		if entered && !attached {
-			h.worker.roster.leave(c)
+		if outcome != connected {
+			h.worker.roster.leave(l.Conn) // which it may not have entered yet
 		}
 	}()
 	s, err := socket.Accept(w, r, socket.Options{
@@ -91,37 +107,31 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) error {
 		ReadLimit:      h.opts.ReadLimit,
 		MaxPending:     h.worker.opts.MaxPending,
 		WriteTimeout:   h.worker.opts.WriteTimeout,
-		Admit: func() (err error) {
-			entered, err = h.admit(c, r)
-			return err
-		},
-		Owner: l,
+		Admit:          func() error { return h.admit(l.Conn, r) },
+		Owner:          l,
 	})
-	decided = true
 	if err != nil {
-		return err
+		outcome = refused
+		return nil, err
 	}
-	attached = true
-	c.attach(s)
-	go l.begin()
-	return nil
+	outcome = connected
+	return s, nil
 }
 
-// admit asks the application whether the client may connect, and enters the connection among those that Shutdown ends.
-func (h *Handler) admit(c *Conn, r *http.Request) (entered bool, err error) {
+// admit asks the application whether the client may connect. If so, it adds the connection to the roster.
+func (h *Handler) admit(c *Conn, r *http.Request) (err error) {
 	if err := h.worker.roster.admits(); err != nil {
-		return false, err
+		return err // without asking the application
 	}
 	if h.opts.Accept != nil {
 		if c.value, err = h.accept(r); err != nil {
-			return false, err
+			return err
 		}
 	}
-	err = h.worker.roster.enter(c)
-	return err == nil, err
+	return h.worker.roster.enter(c)
 }
 
-// accept asks the application, whose panic refuses the client.
+// accept calls Options.Accept. A panic in it refuses the client.
 func (h *Handler) accept(r *http.Request) (value any, err error) {
 	defer func() {
 		if e := recover(); e != nil {
@@ -135,13 +145,13 @@ func (h *Handler) accept(r *http.Request) (value any, err error) {
 	return value, err
 }
 
-// errAcceptPanicked is the refusal of a client that HandlerOptions.Accept has not decided on.
+// errAcceptPanicked refuses a client on which HandlerOptions.Accept has not decided.
 var errAcceptPanicked = errors.New("panic in Accept")
 
-// refusedError is the error of HandlerOptions.Accept.
+// refusedError is an error that HandlerOptions.Accept returned.
 type refusedError struct{ error }
 
-// refusal counts a request that could not be upgraded, and returns the answer to it.
+// refusal counts a request that was not upgraded, and returns the answer to it.
 func (h *Handler) refusal(r *http.Request, err error) *problem {
 	var refused refusedError
 	var handshake *socket.HandshakeError
@@ -162,7 +172,7 @@ func (h *Handler) refusal(r *http.Request, err error) *problem {
 		log.Debug("wspush: refused by Accept", "error", refused.error)
 		return newProblem(http.StatusForbidden, "the application does not let this client connect")
 	case errors.As(err, &handshake):
-		if handshake.Status >= http.StatusInternalServerError { // which is no fault of the client's
+		if handshake.Status >= http.StatusInternalServerError { // the client is not to blame
 			count.failed.Add(1)
 			log.Warn("wspush: handshake failed", "error", handshake)
 		} else {

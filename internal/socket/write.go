@@ -330,10 +330,10 @@ func (s *Socket) wroteLocked(n int) progress {
 	return p
 }
 
-// Admits reports whether a message of n bytes would be accepted now. It can be asked before there is a message; what others
-// send meanwhile may change the answer.
+// Admits reports whether there is room for a message of n bytes now. It can be asked before there is a message; what others send
+// meanwhile may change the answer. It says nothing about a connection that is closed.
 func (s *Socket) Admits(n int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.queue.admits(&Message{cost: n + messageOverhead})
+	return s.phase != phaseGreeting && s.queue.admits(&Message{cost: n + messageOverhead})
 }
