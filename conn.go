@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/wspush/wspush/internal/address"
 	"github.com/wspush/wspush/internal/socket"
 )
 
@@ -40,9 +41,9 @@ type Conn struct {
 // shared is what a worker's connections have in common. They know nothing else of the worker.
 type shared struct {
 	registry     *registry
-	bases        []base
-	public       *base    // of any worker; nil if there is none
-	cluster      *cluster // nil if there is none
+	bases        []address.Base
+	public       *address.Base // of any worker; nil if there is none
+	cluster      *cluster      // nil if there is none
 	maxPushBytes int64
 	log          *slog.Logger
 	count        counters
@@ -62,7 +63,7 @@ func (c *Conn) String() string { return c.id[:8] }
 func (c *Conn) Addresses() []string {
 	all := make([]string, len(c.shared.bases))
 	for i, b := range c.shared.bases {
-		all[i] = b.userinfo(c.path, c.id)
+		all[i] = b.Userinfo(c.path, c.id)
 	}
 	return all
 }
@@ -72,7 +73,7 @@ func (c *Conn) Addresses() []string {
 func (c *Conn) URLs() []string {
 	all := make([]string, len(c.shared.bases))
 	for i, b := range c.shared.bases {
-		all[i] = b.url(c.path, c.id)
+		all[i] = b.Path(c.path, c.id)
 	}
 	return all
 }
@@ -92,7 +93,7 @@ func (c *Conn) PublicURL() string {
 	if c.shared.public == nil {
 		return ""
 	}
-	return c.shared.public.url(c.path, c.Token())
+	return c.shared.public.Path(c.path, c.Token())
 }
 
 // Push sends data to the client as one message, and returns nil once every byte of it is written to the socket. The
@@ -341,7 +342,7 @@ func newConn(shared *shared, r *http.Request) *Conn {
 		shared:     shared,
 		remoteAddr: r.RemoteAddr,
 		userAgent:  r.UserAgent(),
-		path:       requestPath(r),
+		path:       address.RequestPath(r),
 	}
 }
 

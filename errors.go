@@ -32,9 +32,18 @@ var (
 // Nothing was written. It may have crashed, or only the network between the two. See [WorkerOptions].Cluster.
 var ErrUnreachable = wire.ErrUnreachable
 
-// ErrForbidden is for [WorkerOptions].AuthorizePush to return: it refuses the request with 403 in place of 401. [Worker.Push]
+// ErrForbidden is for [Options].Accept and [WorkerOptions].AuthorizePush to return: it refuses the request with 403. [Worker.Push]
 // returns it for a token that none of the worker's keys opens.
 var ErrForbidden = wire.ErrForbidden
+
+// Errors for [Options].Accept and [WorkerOptions].AuthorizePush to return, besides ErrForbidden. An error that is none of the
+// three says that the application could not decide, and is answered as ErrUnavailable is.
+var (
+	// ErrUnauthorized refuses a request with 401: its sender must say who it is, or log in again.
+	ErrUnauthorized = wire.ErrUnauthorized
+	// ErrUnavailable refuses a request with 503 and Retry-After: the same request may be accepted later.
+	ErrUnavailable = wire.ErrUnavailable
+)
 
 var (
 	errUnknownOpen = fmt.Errorf("%w in part, and the rest will be: the caller's context ended; the connection is open", ErrUnknown)

@@ -53,8 +53,10 @@ type Options struct {
 	IdleTimeout time.Duration
 
 	// Accept decides who may connect. It is called for each correct handshake, in ServeHTTP, so behind the application's
-	// middleware, and before the upgrade. What it returns as value is what Conn.Value returns; an error refuses the
-	// handshake with 403, and goes to the log but not to the client. It must not keep the request.
+	// middleware, and before the upgrade. What it returns as value is what Conn.Value returns. An error refuses the
+	// handshake: ErrUnauthorized with 401, ErrForbidden with 403, and ErrUnavailable, as any other error, with 503 and
+	// Retry-After. The error goes to the log, and not to the client: at Warn if it is none of the three, since Accept has then
+	// failed to decide. It must not keep the request.
 	//
 	// The default admits everyone whose Origin is allowed.
 	Accept func(r *http.Request) (value any, err error)
@@ -135,8 +137,9 @@ type WorkerOptions struct {
 	TLS *tls.Config
 
 	// AuthorizePush is asked before every GET, HEAD, POST and DELETE at the push endpoint, before its body is read, and
-	// before it is known whether the connection exists. ErrForbidden refuses it with 403, any other error with 401; the
-	// error goes to the log, not to the publisher. It may be called from many goroutines at once. It is not asked for
+	// before it is known whether the connection exists. ErrUnauthorized refuses it with 401, ErrForbidden with 403, and
+	// ErrUnavailable, as any other error, with 503 and Retry-After. The error goes to the log, not to the publisher: at Warn if
+	// it is none of the three, since AuthorizePush has then failed to decide. It may be called from many goroutines at once. It is not asked for
 	// pushes in-process.
 	//
 	// By default, to know the ID of a connection is to have the right to push to it.

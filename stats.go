@@ -216,8 +216,8 @@ func (w *Worker) Stats() Stats {
 	s.BytesReceived, s.BytesWritten, s.PendingBytes = t.BytesIn, t.BytesOut, w.sockets.Pending()
 	s.PushLatency, s.RoundTrip = Histogram{t.Latency}, Histogram{t.RoundTrip}
 	s.Pings, s.Pongs = t.Pings, t.Pongs
-	if w.pushers != nil {
-		s.PushConns, s.PushConnsRefused = w.pushers.n.Load(), w.pushers.refused.Load()
+	if w.server != nil {
+		s.PushConns, s.PushConnsRefused = w.server.listener.Conns(), w.server.listener.Refused()
 	}
 	return s
 }

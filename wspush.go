@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/wspush/wspush/internal/address"
 	"github.com/wspush/wspush/internal/socket"
 	"github.com/wspush/wspush/internal/wire"
 )
@@ -21,8 +22,8 @@ const (
 // where they can be pushed to. Several Handlers may share a Worker. It is safe for concurrent use.
 //
 // It answers itself what does not become a connection: 426 for GET requests that are no handshake, 400 for broken handshakes,
-// 405 for other methods (to have pushes on the public server, mount the Worker there), 403 when Accept or the check of the
-// Origin says no, and 503 with Retry-After when WorkerOptions.MaxConns is reached, and once the Worker's Shutdown has begun.
+// 405 for other methods (to have pushes on the public server, mount the Worker there), 403 when the check of the Origin says no,
+// 401, 403 or 503 when Accept does, and 503 with Retry-After when WorkerOptions.MaxConns is reached, and once the Worker's Shutdown has begun.
 // It returns as soon as the handshake is done: the connection outlives the request, and http.Server.Shutdown does not know
 // of it.
 type Handler struct {
@@ -71,8 +72,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) error {
 	l := &life{Conn: newConn(h.worker.shared, r), worker: h.worker, opts: &h.opts}
 	c := l.Conn
-	if hasMarker(c.path) {
-		return &socket.HandshakeError{Status: http.StatusNotFound, Detail: "a path with " + marker + " in it has no address that could be pushed to"}
+	if address.HasMarker(c.path) {
+		return &socket.HandshakeError{Status: http.StatusNotFound, Detail: "a path with " + wire.Marker + " in it has no address that could be pushed to"}
 	}
 	entered, attached, decided := false, false, false
 	defer func() { // also when a ResponseWriter of the application's panics
@@ -159,8 +160,11 @@ func (h *Handler) refusal(r *http.Request, err error) *problem {
 		return p
 	case errors.As(err, &refused):
 		count.accept.Add(1)
-		log.Debug("wspush: refused by Accept", "error", refused.error)
-		return newProblem(http.StatusForbidden, "the application does not let this client connect")
+		p := h.worker.shared.refusal(r, "Accept", "connecting", refused.error)
+		if p.Status == http.StatusUnauthorized {
+			p.header.Set("WWW-Authenticate", bearerChallenge)
+		}
+		return p
 	case errors.As(err, &handshake):
 		if handshake.Status >= http.StatusInternalServerError { // which is no fault of the client's
 			count.failed.Add(1)

@@ -25,6 +25,9 @@ var (
 	ErrTooLarge = wire.ErrTooLarge
 	// ErrInvalidUTF8: a text message must be valid UTF-8. It was not sent.
 	ErrInvalidUTF8 = wire.ErrInvalidUTF8
+	// ErrUnavailable: the application cannot decide at the moment whether this publisher may push. A later try may succeed: see
+	// Error.RetryAfter.
+	ErrUnavailable = wire.ErrUnavailable
 	// ErrShutdown: the worker is shutting down.
 	ErrShutdown = wire.ErrShutdown
 	// ErrUnknown: the message may have been written, or may yet be; or, from Close, the connection may have been closed.
@@ -103,28 +106,20 @@ func (c *Client) errorOf(o origin, a bulk.Answer) *Error {
 	return e
 }
 
-// sentinel finds the error for an answer; nil is a refusal that has none. A proxy's 4xx comes in place of the worker's, but
+// sentinel returns the error for an answer, or nil for a refusal that has none. A proxy's 4xx comes in place of the worker's, but
 // its 5xx, or a success that no worker has, may come after the message was passed on.
 func sentinel(a bulk.Answer) error {
+	err := wire.ErrorOf(a.Status, a.Type)
 	switch {
-	case a.Status == http.StatusUnauthorized, a.Status == http.StatusForbidden:
+	case a.Status == http.StatusUnauthorized:
 		return ErrForbidden
-	case a.Status == http.StatusRequestEntityTooLarge:
-		return ErrTooLarge
-	case a.Status == http.StatusTooManyRequests:
-		return ErrBusy
-	case a.Status == http.StatusGone && a.OfWorker():
-		return ErrGone
 	case a.Status >= 300 && a.Status < 500:
-		return nil
-	case !a.OfWorker():
-		return ErrUnknown
-	case a.Status == http.StatusBadGateway, a.Status == http.StatusLoopDetected:
-		return ErrUnreachable
-	case a.Status == http.StatusServiceUnavailable && a.Type == wire.TypeFull:
-		return ErrBusy
-	case a.Status == http.StatusServiceUnavailable && a.Type == wire.TypeShutdown:
-		return ErrShutdown
+		if err == ErrGone && !a.OfWorker() {
+			return nil
+		}
+		return err
+	case err != nil && a.OfWorker():
+		return err
 	}
 	return ErrUnknown
 }

@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"github.com/wspush/wspush/internal/bulk"
 	"github.com/wspush/wspush/internal/wire"
@@ -52,16 +51,11 @@ func (c *Client) Lookup(ctx context.Context, address string) (Info, error) {
 	}, nil
 }
 
-// Close closes a connection with a code and a reason: 1000, 1001, 1008, 1011 to 1013, or 3000 to 4999, and at most 123 bytes
-// of UTF-8. The errors are those of Push; after ErrUnknown the connection may have been closed.
+// Close closes a connection with a code and a reason: 1000 to 1003, 1007 to 1009, 1011 to 1014, or 3000 to 4999, and at most 123
+// bytes of UTF-8. The errors are those of Push; after ErrUnknown the connection may have been closed.
 func (c *Client) Close(ctx context.Context, address string, code int, reason string) error {
-	switch {
-	case code == 1000, code == 1001, code == 1008, code >= 1011 && code <= 1013, code >= 3000 && code <= 4999:
-	default:
-		return errors.New("wspush: the code must be 1000, 1001, 1008, 1011 to 1013, or 3000 to 4999")
-	}
-	if len(reason) > maxReason || !utf8.ValidString(reason) {
-		return errors.New("wspush: the reason must be at most 123 bytes of UTF-8")
+	if err := wire.CheckClose(code, reason); err != nil {
+		return err
 	}
 	query := url.Values{"code": {strconv.Itoa(code)}}
 	if reason != "" {
@@ -70,5 +64,3 @@ func (c *Client) Close(ctx context.Context, address string, code int, reason str
 	_, _, err := c.do(ctx, address, call{method: http.MethodDelete, query: query.Encode(), success: http.StatusNoContent})
 	return err
 }
-
-const maxReason = 123 // bytes (RFC 6455 section 5.5)

@@ -278,7 +278,7 @@ func TestNotSent(t *testing.T) {
 	if err := inError(t, c.Push(t.Context(), address, 0, nil)); !errors.Is(err, wire.ErrMessageType) {
 		t.Errorf("got %v", err)
 	}
-	for _, code := range []int{0, 999, 1005, 1009, 1014, 2999, 5000} {
+	for _, code := range []int{0, 999, 1004, 1005, 1006, 1010, 1015, 2999, 5000} {
 		if err := inError(t, c.Close(t.Context(), address, code, "")); err == nil {
 			t.Errorf("closed with %d", code)
 		}
