@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/wspush/wspush/internal/seal"
+	"github.com/wspush/wspush/internal/wire"
 )
 
 // alone is what a worker knows of whether its address in the Cluster leads to it and nobody else. Only then does a sealed ID with
@@ -53,7 +54,7 @@ func (c *cluster) probe(ctx context.Context) error {
 	transport.DisableKeepAlives = true
 	defer transport.CloseIdleConnections()
 	for range aloneProbes {
-		out := &outgoing{kind: hopProbe, method: http.MethodPost, place: &seal.Place{Address: c.address}, path: "/", name: marker, header: http.Header{}}
+		out := &outgoing{kind: hopProbe, method: http.MethodPost, place: &seal.Place{Address: c.address}, path: "/", name: wire.Marker, header: http.Header{}}
 		resp, instance, err := c.do(ctx, transport, out)
 		switch {
 		case errors.Is(err, errNotWorker):

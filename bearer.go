@@ -3,18 +3,19 @@ package wspush
 import (
 	"crypto/sha256"
 	"crypto/subtle"
-	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 )
 
-// BearerTokens makes a [WorkerOptions].AuthorizePush that lets those push who know one of the tokens: as
-// "Authorization: Bearer TOKEN" (RFC 6750) with the path form of an address, or as the password with the userinfo form,
-// http://ID:TOKEN@HOST:PORT/ws. Others are refused with 401, and the challenge of the push endpoint: Basic, which a token as
-// the password answers. Several tokens are for rotation: the new one is added everywhere before the old one goes.
+// BearerTokens makes a [WorkerOptions].AuthorizePush that accepts publishers that know one of the tokens. They send it as
+// "Authorization: Bearer TOKEN" (RFC 6750) with the path form of an address, or as the password in the userinfo form,
+// http://ID:TOKEN@HOST:PORT/ws. Other requests are refused with [ErrUnauthorized]: 401 with the challenge of the push endpoint,
+// Basic, which a token as the password answers. Several tokens are for rotation: add the new token everywhere before you remove
+// the old one.
 //
-// Tokens are compared in constant time, whatever their lengths. An empty one, such as that of a variable that is not set, is
-// no token; with no token, every push is refused. What it returns is safe for concurrent use.
+// Tokens are compared in constant time, whatever their lengths. An empty token, such as that of an unset variable, is ignored.
+// With no tokens, every push is refused. The returned function is safe for concurrent use.
 func BearerTokens(tokens ...string) func(*http.Request) error {
 	var known [][sha256.Size]byte
 	for _, token := range tokens {
@@ -39,11 +40,11 @@ func BearerTokens(tokens ...string) func(*http.Request) error {
 }
 
 var (
-	errNoToken    = errors.New("no token in Authorization: Bearer, nor as the address's password")
-	errWrongToken = errors.New("the token is not one of those that are known")
+	errNoToken    = fmt.Errorf("%w: there is no token in Authorization: Bearer, nor a password in the address", ErrUnauthorized)
+	errWrongToken = fmt.Errorf("%w: the token is not one of the known tokens", ErrUnauthorized)
 )
 
-// tokenOf is the token that the request brings, or "".
+// tokenOf returns the token in the request, or "".
 func tokenOf(r *http.Request) string {
 	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
 		return strings.Trim(token, " ")

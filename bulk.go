@@ -6,12 +6,12 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"net/url"
 	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 
+	"github.com/wspush/wspush/internal/address"
 	"github.com/wspush/wspush/internal/seal"
 	"github.com/wspush/wspush/internal/wire"
 )
@@ -59,15 +59,6 @@ const (
 	bulkMethods = "OPTIONS, POST"
 )
 
-// bulkMount is the mount of the path of a bulk request.
-func bulkMount(r *http.Request) (mount string, ok bool) {
-	if !strings.HasSuffix(r.URL.Path, marker) { // as for nearly all requests
-		return "", false
-	}
-	mount, last := cutLast(addressPath(r.URL.EscapedPath()))
-	return addressPath(mount), isMarker(last)
-}
-
 // checkBulk refuses a request none of whose lines can be served.
 func checkBulk(r *http.Request) *problem {
 	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
@@ -75,24 +66,24 @@ func checkBulk(r *http.Request) *problem {
 	if err != nil || media != wire.NDJSON || encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return newProblem(http.StatusUnsupportedMediaType, "many messages in one request are "+wire.NDJSON+": a JSON object a line, not compressed")
 	}
-	if q, err := url.ParseQuery(r.URL.RawQuery); err != nil || q.Has("type") || q.Has("confirm") || q.Has("timeout") {
-		return newProblem(http.StatusBadRequest, "what a push asks for stands in its line, not in the query")
+	if _, err := readQuery(r.URL.RawQuery); err != nil {
+		return newProblem(http.StatusBadRequest, err.Error()+"; what a push asks for stands in its line, not in the query")
 	}
 	return nil
 }
 
-// postBulk serves a bulk request; linger is that of answer.
-func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount string, from hop) (_ *problem, linger func()) {
+// postBulk serves a bulk request.
+func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount string, from hop) response {
 	if p := checkBulk(r); p != nil {
-		return p, nil
+		return p.response()
 	}
 	if w.roster.isEmpty() {
-		return problemOf(ErrShutdown), nil
+		return problemOf(ErrShutdown).response()
 	}
 	control := http.NewResponseController(rw)
 	if control.EnableFullDuplex() != nil {
 		return newProblem(http.StatusInternalServerError,
-			"this server lets no answer begin before the request has ended: a middleware's ResponseWriter needs an Unwrap method"), nil
+			"this server lets no answer begin before the request has ended: a middleware's ResponseWriter needs an Unwrap method").response()
 	}
 	if strings.EqualFold(r.Header.Get("Expect"), "100-continue") && r.ProtoAtLeast(1, 1) { // or the answer would begin with "no"
 		rw.WriteHeader(http.StatusContinue)
@@ -121,10 +112,11 @@ func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount string,
 	defer b.awaitSettled()
 	defer b.endHops()
 	b.run()
-	if b.gone.Load() {
-		return nil, nil
+	res := response{status: http.StatusOK, streamed: true}
+	if !b.gone.Load() {
+		res.linger = b.input.linger
 	}
-	return nil, b.input.linger
+	return res
 }
 
 // closeAfter has net/http close the connection after an answer that has begun: what is left of the body must not be taken for
@@ -204,7 +196,7 @@ func (b *bulk) push(number int, p linePush) {
 			forward = b.collect(forward, elsewhere, to, answer, p)
 		case err != nil:
 			b.refusePush(answer, err)
-		case !(target{path: b.mount, form: formPath}).lives(c.path):
+		case !(address.Target{Path: b.mount, Form: address.PathForm}).Lives(c.path):
 			b.refuse(answer, newProblem(http.StatusNotFound, "the connection lives at another path"))
 		default:
 			b.pushTo(c, answer, p)

@@ -331,6 +331,8 @@ func TestBulkRefused(t *testing.T) {
 		{"POST", url + "?confirm=received", "", "", 400, "stands in its line"},
 		{"POST", url + "?type=text", "", "", 400, "stands in its line"},
 		{"POST", url + "?timeout=5s", "", "", 400, "stands in its line"},
+		{"POST", url + "?x", "", "", 400, "unknown query parameter"},
+		{"POST", url + "?%zz", "", "", 400, "malformed"},
 		{"GET", url, "", "", 405, "OPTIONS, POST"},
 		{"DELETE", url, "", "", 405, "OPTIONS, POST"},
 		{"PUT", url, "", "", 405, "OPTIONS, POST"},

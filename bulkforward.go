@@ -121,7 +121,7 @@ func (b *bulk) openHop(place *seal.Place) (*bulkHop, error) {
 	if limit := b.worker.opts.PushTimeout; limit > 0 {
 		h.timeout = max(limit, maxTimeout) + forwardMargin
 	}
-	out := &outgoing{kind: hopHTTP, method: http.MethodPost, place: place, path: b.mount, name: marker, header: http.Header{}}
+	out := &outgoing{kind: hopHTTP, method: http.MethodPost, place: place, path: b.mount, name: wire.Marker, header: http.Header{}}
 	out.header.Set("Content-Type", wire.NDJSON)
 	via := &provingTransport{cluster: c}
 	h.request = bulkclient.Open(b.ctx, &http.Client{Transport: via}, func(body io.Reader) (*http.Request, error) {

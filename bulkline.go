@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"time"
 	"unicode/utf8"
+
+	"github.com/wspush/wspush/internal/address"
 )
 
 // linePush is what a line of a bulk request asks for.
@@ -111,8 +113,8 @@ func (p *lineParser) targets(m *lineMembers) (to []string, isList bool, err erro
 		return nil, false, errors.New("the line names no connection: to is missing")
 	}
 	for _, id := range to {
-		if !isName(id) {
-			return nil, isList, errInvalidID
+		if !address.IsName(id) {
+			return nil, isList, address.ErrInvalidID
 		}
 	}
 	return to, isList, nil

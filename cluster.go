@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/wspush/wspush/internal/address"
 	"github.com/wspush/wspush/internal/seal"
 	"github.com/wspush/wspush/internal/sent"
 	"github.com/wspush/wspush/internal/wire"
@@ -61,18 +62,18 @@ const (
 )
 
 // newCluster makes a worker's part in a cluster. bases are the addresses that it advertises, and port is its listener's.
-func newCluster(o *Cluster, bases []base, scheme, port string, pushTimeout time.Duration) (*cluster, error) {
+func newCluster(o *Cluster, bases []address.Base, scheme, port string, pushTimeout time.Duration) (*cluster, error) {
 	keys, err := seal.New(o.Keys)
 	if err != nil {
 		return nil, fmt.Errorf("wspush: Cluster.Keys: %w", err)
 	}
-	address := bases[0]
+	own := bases[0]
 	if o.Address != "" {
-		if address, err = parseBase(o.Address, scheme, port); err != nil {
+		if own, err = address.Parse(o.Address, scheme, port); err != nil {
 			return nil, fmt.Errorf("wspush: Cluster.Address: %q: %w", o.Address, err)
 		}
 	}
-	c := &cluster{keys: keys, address: address.scheme + address.rest, slots: make(chan struct{}, maxForwards), hops: make(chan struct{}, maxForwards)}
+	c := &cluster{keys: keys, address: own.String(), slots: make(chan struct{}, maxForwards), hops: make(chan struct{}, maxForwards)}
 	c.alone.turn = make(chan struct{}, 1)
 	var random [8]byte
 	_, _ = rand.Read(random[:]) // never fails

@@ -633,7 +633,7 @@ func TestConfirmHTTP(t *testing.T) {
 			if got := details(t, address); got["rttMs"] != nil {
 				t.Errorf("rttMs before the first pong: %v", got["rttMs"])
 			}
-			for _, query := range []string{"?confirm=received", "?timeout=99h&confirm=received", "?confirm=received&type=text&timeout=1m0.5s&confirm=received"} {
+			for _, query := range []string{"?confirm=received", "?timeout=99h&confirm=received", "?confirm=received&type=text&timeout=1m0.5s"} {
 				result := pushed(query)
 				pong(client, strconv.Itoa(number))
 				resp := receive(t, "the answer", result)
@@ -656,7 +656,7 @@ func TestConfirmHTTP(t *testing.T) {
 			pong(client, strconv.Itoa(number))
 
 			for _, query := range []string{
-				"?confirm=read", "?confirm=", "?confirm", "?confirm=received&confirm=written", "?confirm=received&timeout=5", "?confirm=received&timeout=",
+				"?confirm=read", "?confirm=", "?confirm", "?confirm=received&confirm=written", "?confirm=received&confirm=received", "?confirm=received&timeout=5", "?confirm=received&timeout=",
 				"?timeout=0s", "?confirm=received&timeout=-1s", "?confirm=received&timeout=1s&timeout=2s", "?timeout=soon",
 			} {
 				if resp := <-push(query); resp.StatusCode != http.StatusBadRequest {

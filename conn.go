@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/wspush/wspush/internal/address"
 	"github.com/wspush/wspush/internal/socket"
 	"github.com/wspush/wspush/internal/wire"
 )
@@ -43,9 +44,9 @@ type Conn struct {
 // shared is what the connections of a worker have in common. They know nothing else of the worker.
 type shared struct {
 	registry     *registry
-	bases        []base
-	public       *base    // leads to any worker of the cluster; nil without WorkerOptions.PublicURL
-	cluster      *cluster // nil without WorkerOptions.Cluster
+	bases        []address.Base
+	public       *address.Base // leads to any worker of the cluster; nil without WorkerOptions.PublicURL
+	cluster      *cluster      // nil without WorkerOptions.Cluster
 	maxPushBytes int64
 	log          *slog.Logger
 	count        counters
@@ -64,7 +65,7 @@ func (c *Conn) String() string { return c.id[:8] }
 func (c *Conn) Addresses() []string {
 	all := make([]string, len(c.shared.bases))
 	for i, b := range c.shared.bases {
-		all[i] = b.userinfo(c.path, c.id)
+		all[i] = b.Userinfo(c.path, c.id)
 	}
 	return all
 }
@@ -74,7 +75,7 @@ func (c *Conn) Addresses() []string {
 func (c *Conn) PathAddresses() []string {
 	all := make([]string, len(c.shared.bases))
 	for i, b := range c.shared.bases {
-		all[i] = b.url(c.path, c.id)
+		all[i] = b.Path(c.path, c.id)
 	}
 	return all
 }
@@ -94,7 +95,7 @@ func (c *Conn) SealedAddress() string {
 	if c.shared.public == nil {
 		return ""
 	}
-	return c.shared.public.url(c.path, c.SealedID())
+	return c.shared.public.Path(c.path, c.SealedID())
 }
 
 // Receipt is what a successful push returns: how far the message has come (State), and, if the client has confirmed it, how
@@ -414,7 +415,7 @@ func newConn(shared *shared, r *http.Request) *Conn {
 		shared:     shared,
 		remoteAddr: r.RemoteAddr,
 		userAgent:  r.UserAgent(),
-		path:       requestPath(r),
+		path:       address.RequestPath(r),
 	}
 }
 

@@ -14,7 +14,7 @@ var (
 	// ErrGone: there is no such connection. It has ended, or never existed, and will not come back under this ID.
 	ErrGone = wire.ErrGone
 	// ErrBusy: the client reads too slowly, and too much waits for it already (WorkerOptions.MaxPending), or its
-	// Options.Greeting has not returned yet. A later attempt may succeed.
+	// HandlerOptions.Greeting has not returned yet. A later attempt may succeed.
 	ErrBusy = wire.ErrBusy
 	// ErrTooLarge: the message exceeds WorkerOptions.MaxPushBytes.
 	ErrTooLarge = wire.ErrTooLarge
@@ -31,8 +31,8 @@ var (
 // The other worker may have crashed, or only the network between the two may have failed. See [WorkerOptions].Cluster.
 var ErrUnreachable = wire.ErrUnreachable
 
-// ErrForbidden is for [WorkerOptions].AuthorizePush to return: it refuses the request with 403 instead of 401. [Worker.Push]
-// returns it for a sealed ID that none of the worker's keys opens.
+// ErrForbidden is for [HandlerOptions].Accept and [WorkerOptions].AuthorizePush to return: it refuses the request with 403.
+// [Worker.Push] returns it for a sealed ID that none of the worker's keys opens.
 var ErrForbidden = wire.ErrForbidden
 
 // ErrInvalidID: what [Worker.Push] or [Worker.Disconnect] got is neither an ID nor a sealed ID. The error's text says what it
@@ -46,6 +46,15 @@ func (unknownClose) Error() string {
 	return "wspush: the connection may have been closed: the worker that holds it was reached, and has not answered"
 }
 func (unknownClose) Unwrap() error { return ErrUnknown }
+
+// Errors for [HandlerOptions].Accept and [WorkerOptions].AuthorizePush to return, besides ErrForbidden. An error that is none of the
+// three says that the application could not decide, and is answered as ErrUnavailable is.
+var (
+	// ErrUnauthorized refuses a request with 401: its sender must say who it is, or log in again.
+	ErrUnauthorized = wire.ErrUnauthorized
+	// ErrUnavailable refuses a request with 503 and Retry-After: the same request may be accepted later.
+	ErrUnavailable = wire.ErrUnavailable
+)
 
 var (
 	errUnknownOpen  = fmt.Errorf("%w in part, and the rest will be: the caller's context ended; the connection is open", ErrUnknown)

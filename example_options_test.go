@@ -67,7 +67,7 @@ func signedIn(next http.Handler) http.Handler {
 }
 
 // Authentication is that of the application: the Handler stands behind its middleware, and Accept takes over what that has found
-// out. An error of Accept refuses the client with 403.
+// out. ErrUnauthorized refuses the client with 401.
 func ExampleOptions_accept() {
 	worker, err := wspush.NewWorker(nil)
 	if err != nil {
@@ -78,7 +78,7 @@ func ExampleOptions_accept() {
 		Accept: func(r *http.Request) (any, error) {
 			user, ok := r.Context().Value(userKey{}).(string)
 			if !ok {
-				return nil, errors.New("no user")
+				return nil, wspush.ErrUnauthorized
 			}
 			return user, nil // from now on Conn.Value
 		},

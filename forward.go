@@ -14,21 +14,23 @@ import (
 	"sync"
 	"time"
 
+	"github.com/wspush/wspush/internal/address"
+	"github.com/wspush/wspush/internal/lane"
 	"github.com/wspush/wspush/internal/seal"
 	"github.com/wspush/wspush/internal/wire"
 )
 
 // forward sends a request on to the worker that holds the connection, and relays its answer.
-func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t target, to *seal.Place) *problem {
+func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t address.Target, to *seal.Place) response {
 	c := w.cluster
 	w.shared.count.forwarded.Add(1)
 	if !c.enter() {
 		w.shared.count.forwardsFailed.full.Add(1)
-		return c.full()
+		return c.full().response()
 	}
 	defer c.leave()
 	out := &outgoing{
-		kind: hopHTTP, method: r.Method, place: to, path: t.path, name: t.id, query: r.URL.RawQuery, header: forwardedHeader(r),
+		kind: hopHTTP, method: r.Method, place: to, path: t.Path, name: t.ID, query: r.URL.RawQuery, header: forwardedHeader(r),
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
@@ -51,13 +53,11 @@ func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t target, to *
 			over = true
 		}()
 		if p := out.take(rw, r); p != nil {
-			return p
+			return p.response()
 		}
-		if plain, ok := rw.(*response); ok { // which nobody watches while this waits
-			var stop func()
-			ctx, stop = plain.watch(ctx)
-			defer stop()
-		}
+		var stop func()
+		ctx, stop = lane.Watch(ctx, rw)
+		defer stop()
 	}
 	answer, err := c.send(ctx, out)
 	if err != nil {
@@ -65,14 +65,11 @@ func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t target, to *
 		if !out.givenUp(r.Context()) {
 			w.shared.count.forward(out.outcome(err))
 		}
-		return out.problem(err)
+		res := out.problem(err).response()
+		res.bodyRead = out.bodyEnded()
+		return res
 	}
-	p := &problem{Status: answer.status, header: answer.header, relayed: answer.body, bodyRead: out.bodyEnded()}
-	if p.Status/100 == 2 {
-		p.write(rw)
-		return nil
-	}
-	return p
+	return response{status: answer.status, header: answer.header, body: answer.body, bodyRead: out.bodyEnded()}
 }
 
 // logForward logs that a request could not be forwarded. Workers come and go, but something else at a worker's address is a
@@ -132,7 +129,6 @@ func (out *outgoing) problem(err error) *problem {
 	}
 	query, _ := url.ParseQuery(out.query)
 	p := problemOfPush(out.outcome(err), query.Get("confirm") != "")
-	p.bodyRead = out.bodyEnded()
 	switch {
 	case p.Status == http.StatusGatewayTimeout && out.method != http.MethodPost:
 		p.Detail = "the worker that holds the connection was reached, and has not answered"

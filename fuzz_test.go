@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wspush/wspush/internal/address"
 	"github.com/wspush/wspush/internal/testutil"
 )
 
@@ -35,7 +36,7 @@ func FuzzReadTarget(f *testing.F) {
 		f.Add("/ws", authorization)
 	}
 	uuid := regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
-	b, err := bases([]string{"h.test:1", "http://[fd00::5]/a,b/"}, "tcp", nil, true)
+	b, err := address.Bases([]string{"h.test:1", "http://[fd00::5]/a,b/"}, "tcp", nil, true)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -53,21 +54,21 @@ func FuzzReadTarget(f *testing.F) {
 		if r == nil {
 			return
 		}
-		if got, err := readTarget(r); err == nil && !uuid.MatchString(got.id) {
-			t.Errorf("%q with %q: took %q for an ID", target, authorization, got.id)
+		if got, err := address.Read(r); err == nil && !uuid.MatchString(got.ID) {
+			t.Errorf("%q with %q: took %q for an ID", target, authorization, got.ID)
 		}
 
 		c := newConn(w, r)
-		if hasMarker(c.path) {
+		if address.HasMarker(c.path) {
 			return // such a handshake is refused
 		}
 		if greeting := strings.Join(c.Addresses(), ","); strings.Count(greeting, ",") != len(b)-1 {
 			t.Errorf("%q: there is a comma in an address of %q", target, greeting)
 		}
-		for _, address := range append(c.Addresses(), c.PathAddresses()...) {
-			u, err := url.Parse(address)
+		for _, at := range append(c.Addresses(), c.PathAddresses()...) {
+			u, err := url.Parse(at)
 			if err != nil {
-				t.Fatalf("%q: the address %q is no URL: %v", target, address, err)
+				t.Fatalf("%q: the address %q is no URL: %v", target, at, err)
 			}
 			var prefix string
 			if strings.HasPrefix(u.Host, "[") {
@@ -81,10 +82,10 @@ func FuzzReadTarget(f *testing.F) {
 			}
 			push := read(strings.TrimPrefix(u.RequestURI(), prefix), basic)
 			if push == nil {
-				t.Fatalf("%q: the address %q makes no request", target, address)
+				t.Fatalf("%q: the address %q makes no request", target, at)
 			}
-			if got, err := readTarget(push); err != nil || got.id != c.id || !got.lives(c.path) {
-				t.Errorf("%q: connected at %q, and a push to %q goes to %+v, %v", target, c.path, address, got, err)
+			if got, err := address.Read(push); err != nil || got.ID != c.id || !got.Lives(c.path) {
+				t.Errorf("%q: connected at %q, and a push to %q goes to %+v, %v", target, c.path, at, got, err)
 			}
 		}
 	})

@@ -202,6 +202,7 @@ func TestHandshakeRefused(t *testing.T) {
 		{name: "origin malformed", request: "GET /ws HTTP/1.1\n" + correct + "Origin: ://\n", status: []int{400, 403}},
 		{name: "origin hidden in userinfo", request: "GET /ws HTTP/1.1\n" + correct + "Origin: https://as.seen.test:99@evil.test\n", status: []int{403}},
 		{name: "a path that has no address", request: "GET /ws/@connections/x HTTP/1.1\n" + correct, status: []int{400, 404}},
+		{name: "a path that has none behind a proxy", request: "GET /ws/%40%63onnections/x HTTP/1.1\n" + correct, status: []int{404}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			conn, err := net.Dial("tcp", strings.TrimPrefix(server, "http://"))
@@ -329,7 +330,7 @@ func TestAccept(t *testing.T) {
 	h := newHandler(t, w, &wspush.HandlerOptions{Accept: func(r *http.Request) (any, error) {
 		name, _ := r.Context().Value(user{}).(string)
 		if name == "" {
-			return "ignored", errors.New(appSecret)
+			return "ignored", fmt.Errorf("%w: %s", wspush.ErrForbidden, appSecret)
 		}
 		return name, nil
 	}})

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/wspush/wspush/internal/address"
 )
 
 // hopHeader carries the proof by which a worker shows another that it has admitted a request, and the other that the answer
@@ -74,8 +76,8 @@ func (w *Worker) readHop(answer http.Header, r *http.Request) (hop, error) {
 	if len(fields) != 4 {
 		return noHop, errHop
 	}
+	name := address.LastSegment(r)
 	kind, at, address, proof := hop(fields[0]), fields[1], fields[2], fields[3]
-	_, name := cutLast(addressPath(r.URL.EscapedPath()))
 	if !w.cluster.keys.Verify(hopMessage(kind, at, address, r.Method, name, r.URL.RawQuery), proof) {
 		return noHop, errHop
 	}

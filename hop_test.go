@@ -8,11 +8,13 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/wspush/wspush/internal/address"
 )
 
 // A proof is good for the request that it was made for, and for as long as clocks may be apart.
 func TestHopProof(t *testing.T) {
-	c, err := newCluster(&Cluster{Keys: [][]byte{bytes.Repeat([]byte("k"), 32)}}, []base{{"http://", "127.0.0.1:1"}}, "", "", 0)
+	c, err := newCluster(&Cluster{Keys: [][]byte{bytes.Repeat([]byte("k"), 32)}}, []address.Base{{Scheme: "http://", Rest: "127.0.0.1:1"}}, "", "", 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,7 +59,9 @@ type HandlerOptions struct {
 
 	// Accept decides who may connect. ServeHTTP calls it for each correct handshake, so it runs behind the application's
 	// middleware, and before the connection is upgraded. Conn.Value returns the value that it returns. An error refuses the
-	// handshake with 403; it is logged, but the client is not told. Accept must not keep the request.
+	// handshake: ErrUnauthorized with 401, ErrForbidden with 403, and ErrUnavailable, like any other error, with 503 and
+	// Retry-After. The error is logged, but the client is not told: at Warn if it is none of the three, because Accept has then
+	// failed to decide. Accept must not keep the request.
 	//
 	// By default every client whose Origin is allowed may connect.
 	Accept func(r *http.Request) (value any, err error)
@@ -141,9 +143,10 @@ type WorkerOptions struct {
 	TLS *tls.Config
 
 	// AuthorizePush is called for every GET, HEAD, POST and DELETE at the push endpoint, before the body is read, and
-	// before it is known whether the connection exists. If it returns ErrForbidden the request is refused with 403, for any
-	// other error with 401; the error is logged, but the publisher is not told. It may be called from many goroutines at once.
-	// It is not called for pushes in-process.
+	// before it is known whether the connection exists. An error refuses the request: ErrUnauthorized with 401, ErrForbidden
+	// with 403, and ErrUnavailable, like any other error, with 503 and Retry-After. The error is logged, but the publisher is
+	// not told: at Warn if it is none of the three, because AuthorizePush has then failed to decide. It may be called from many
+	// goroutines at once. It is not called for pushes in-process.
 	//
 	// By default, anyone who knows the ID of a connection may push to it.
 	AuthorizePush func(r *http.Request) error

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/wspush/wspush/internal/address"
 )
 
 // FuzzOptions: no constructor panics, whatever the options, and what they accept works: addresses are URLs that lead back to
@@ -60,7 +62,7 @@ func FuzzOptions(f *testing.F) {
 			}
 		}()
 		for _, secure := range []bool{false, true} { // a host gets the listener's port
-			b, err := bases([]string{advertise}, "tcp", &net.TCPAddr{IP: net.IPv6loopback, Port: 48775}, secure)
+			b, err := address.Bases([]string{advertise}, "tcp", &net.TCPAddr{IP: net.IPv6loopback, Port: 48775}, secure)
 			if !refused("Advertise", err) {
 				checkAddresses(t, &shared{bases: b}, id)
 			}
@@ -99,32 +101,32 @@ func checkAddresses(t *testing.T, shared *shared, id string) {
 		t.Errorf("there is a comma in an address of %q", greeting)
 	}
 	for i, b := range shared.bases {
-		_, prefix, slash := strings.Cut(b.rest, "/")
+		_, prefix, slash := strings.Cut(b.Rest, "/")
 		if slash {
 			prefix = "/" + prefix
 		}
-		for _, address := range []string{c.Addresses()[i], c.PathAddresses()[i]} {
-			u, err := url.Parse(address)
+		for _, at := range []string{c.Addresses()[i], c.PathAddresses()[i]} {
+			u, err := url.Parse(at)
 			if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" {
-				t.Fatalf("%q: %+v, %v", address, u, err)
+				t.Fatalf("%q: %+v, %v", at, u, err)
 			}
-			r, err := http.NewRequest("POST", address, nil)
+			r, err := http.NewRequest("POST", at, nil)
 			if err != nil {
-				t.Fatalf("%q: %v", address, err)
+				t.Fatalf("%q: %v", at, err)
 			}
 			var line strings.Builder
 			if r.URL.User != nil {
 				r.SetBasicAuth(r.URL.User.Username(), "")
 			}
 			if err := r.Write(&line); err != nil {
-				t.Fatalf("%q: %v", address, err)
+				t.Fatalf("%q: %v", at, err)
 			}
 			got, err := http.ReadRequest(bufio.NewReader(strings.NewReader(strings.Replace(line.String(), " "+prefix, " ", 1))))
 			if err != nil {
-				t.Fatalf("%q: %q: %v", address, line.String(), err)
+				t.Fatalf("%q: %q: %v", at, line.String(), err)
 			}
-			if to, err := readTarget(got); err != nil || to.id != id || !to.lives(c.path) {
-				t.Errorf("%q leads to %+v, %v", address, to, err)
+			if to, err := address.Read(got); err != nil || to.ID != id || !to.Lives(c.path) {
+				t.Errorf("%q leads to %+v, %v", at, to, err)
 			}
 		}
 	}

@@ -6,9 +6,11 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/wspush/wspush/internal/address"
 )
 
-// origins decides which pages may push. Whoever is not a browser sends no Origin, and may, as far as this goes.
+// origins decides which pages may push. A publisher that is not a browser sends no Origin, and origins lets it through.
 type origins struct {
 	protection *http.CrossOriginProtection
 	allowed    []string
@@ -28,16 +30,16 @@ func newOrigins(allowed []string) (*origins, error) {
 	return o, nil
 }
 
-// isOrigin reports whether a browser may send this (RFC 6454 section 6.2). What it never sends would allow nobody.
+// isOrigin reports whether s is an origin as a browser writes it (RFC 6454 section 6.2). Any other text would allow nobody.
 func isOrigin(s string) bool {
 	u, err := url.Parse(s)
-	if err != nil || !isHost([]byte(u.Host)) || s != u.Scheme+"://"+strings.ToLower(u.Host) || strings.HasSuffix(s, ":") {
+	if err != nil || !address.IsHost(u.Host) || s != u.Scheme+"://"+strings.ToLower(u.Host) || strings.HasSuffix(s, ":") {
 		return false
 	}
 	return u.Port() == "" || u.Port() != map[string]string{"http": "80", "https": "443"}[u.Scheme]
 }
 
-// check refuses what a browser sends for a page of a foreign origin, and lets the pages that are allowed read the answer.
+// check refuses the requests that a browser sends for a page of a foreign origin. It lets allowed pages read the answer.
 func (o *origins) check(header http.Header, r *http.Request) *problem {
 	if err := o.protection.Check(r); err != nil {
 		return newProblem(http.StatusForbidden, fmt.Sprintf("a page of %q may not push to %q: see WorkerOptions.PushOrigins", r.Header.Get("Origin"), r.Host))

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/wspush/wspush/internal/address"
 	"github.com/wspush/wspush/internal/seal"
 	"github.com/wspush/wspush/internal/sent"
 	"github.com/wspush/wspush/internal/wire"
@@ -124,12 +125,12 @@ var errStale = errors.New("it closes every connection")
 // request makes the request without its body, and the proof that an answer must refer to.
 func (c *cluster) request(out *outgoing) (r *http.Request, proof string, err error) {
 	scheme, rest, _ := strings.Cut(out.place.Address, "://")
-	at := base{scheme + "://", rest}
-	address := at.url(out.path, out.name)
-	if out.name == marker {
-		address = at.bulkURL(out.path)
+	at := address.Base{Scheme: scheme + "://", Rest: rest}
+	target := at.Path(out.path, out.name)
+	if out.name == wire.Marker {
+		target = at.Bulk(out.path)
 	}
-	if r, err = http.NewRequest(out.method, address, nil); err != nil {
+	if r, err = http.NewRequest(out.method, target, nil); err != nil {
 		return nil, "", err
 	}
 	r.URL.RawQuery = out.query

@@ -288,7 +288,7 @@ func TestMaxConnsAfterRefusals(t *testing.T) {
 	w := newWorker(t, &wspush.WorkerOptions{MaxConns: 1})
 	server := serve(t, w, &wspush.HandlerOptions{Accept: func(r *http.Request) (any, error) {
 		if r.Header.Get("X-Auth") == "no" {
-			return nil, errors.New("no")
+			return nil, wspush.ErrUnauthorized
 		}
 		return nil, nil
 	}})

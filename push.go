@@ -9,51 +9,60 @@ import (
 	"math"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 
-	"github.com/wspush/wspush/internal/wire"
+	"github.com/wspush/wspush/internal/address"
+	"github.com/wspush/wspush/internal/lane"
 )
 
 // pushMethods are the methods of the push endpoint.
 const pushMethods = "DELETE, GET, HEAD, OPTIONS, POST"
 
-// ServeHTTP is the push endpoint: POST pushes the body to the connection that the request names, GET and HEAD look at it,
-// DELETE closes it. The push listener serves it; mount it on another server, also under a prefix with http.StripPrefix,
-// to have pushes there as well. Whoever can reach it and knows an ID can push, unless AuthorizePush says otherwise.
+// ServeHTTP is the push endpoint: POST pushes the body to the connection that the request names, GET and HEAD look at the
+// connection, DELETE closes it. The push listener serves it. To accept pushes on another server as well, mount it there, under
+// a prefix with http.StripPrefix if you like. Anyone who can reach it and knows an ID can push, unless AuthorizePush says
+// otherwise.
 //
-// A middleware in between that wraps the ResponseWriter must have an Unwrap method (see http.ResponseController): otherwise
-// only the server's ReadTimeout bounds how long a body may take.
+// A middleware that wraps the ResponseWriter must have an Unwrap method (see http.ResponseController): otherwise only the
+// server's ReadTimeout bounds how long a body may take.
 func (w *Worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	if linger := w.answer(rw, r, w.authorize); linger != nil {
-		linger()
-	}
+	res := w.answer(rw, r, w.authorize)
+	res.finish()
 }
 
-// answer answers the request; linger, if it is not nil, reads what a publisher that has its answer still sends.
-func (w *Worker) answer(rw http.ResponseWriter, r *http.Request, authorize func(http.ResponseWriter, *http.Request) *problem) (linger func()) {
-	p, linger := w.handle(rw, r, authorize)
-	if r.ContentLength != 0 && (p != nil || r.Method != http.MethodPost) {
-		// For net/http, which reads what nobody else has read before it goes on.
+// authorizer asks the application whether a request may push. It returns nil if the request may.
+type authorizer func(http.ResponseWriter, *http.Request) *problem
+
+// answer answers the request. The caller must finish the response.
+func (w *Worker) answer(rw http.ResponseWriter, r *http.Request, authorize authorizer) response {
+	res := w.handle(rw, r, authorize)
+	if r.ContentLength != 0 && (res.isProblem() || r.Method != http.MethodPost) {
+		// This is for net/http, which reads the rest of the body before it goes on.
 		_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout))
 	}
-	if p == nil {
-		return linger
+	switch {
+	case res.streamed:
+	case res.isProblem():
+		w.shared.count.problem(res.status)
+		w.shared.log.Debug("wspush: push request refused", "method", r.Method, "status", res.status, "detail", res.detail)
+		res.send(rw, r)
+	default:
+		res.write(rw)
 	}
-	w.shared.count.problem(p.Status)
-	w.shared.log.Debug("wspush: push request refused", "method", r.Method, "status", p.Status, "detail", p.Detail)
-	return p.answer(rw, r)
+	return res
 }
 
-// handle answers the request, or returns the error to answer with; linger is that of answer. The order of its checks, and of
-// those of handleOne, is part of the contract.
-func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize func(http.ResponseWriter, *http.Request) *problem) (_ *problem, linger func()) {
+// noContent is the response to a request that has been carried out.
+func noContent() response { return response{status: http.StatusNoContent} }
+
+// handle carries out the request. The order of its checks, and of those of handleOne, is part of the contract.
+func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize authorizer) response {
 	if r.Method != http.MethodPost && r.ContentLength != 0 && r.ProtoMajor == 1 {
 		rw.Header().Set("Connection", "close") // or net/http would wait for a body that nobody wants
 	}
 	foreign := w.origins.check(rw.Header(), r)
-	mount, isBulk := bulkMount(r)
+	mount, isBulk := address.ReadBulk(r)
 	methods := pushMethods
 	if isBulk {
 		methods = bulkMethods
@@ -61,48 +70,46 @@ func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize func(
 	switch {
 	case r.Method == http.MethodOptions:
 		rw.Header().Set("Allow", methods)
-		rw.WriteHeader(http.StatusNoContent)
-		return nil, nil
+		return noContent()
 	case !allows(methods, r.Method):
-		return methodNotAllowed(methods), nil
+		return methodNotAllowed(methods).response()
 	case foreign != nil:
-		return foreign, nil
+		return foreign.response()
 	}
 	from, err := w.readHop(rw.Header(), r)
 	switch {
 	case errors.Is(err, errLoop):
-		return problemOf(err), nil
+		return problemOf(err).response()
 	case err != nil:
-		return newProblem(http.StatusForbidden, err.Error()), nil
+		return newProblem(http.StatusForbidden, err.Error()).response()
 	case from == hopProbe:
-		rw.WriteHeader(http.StatusNoContent)
-		return nil, nil
+		return noContent()
 	}
 	if w.opts.AuthorizePush != nil && from == noHop {
 		if p := authorize(rw, r); p != nil {
-			return p, nil
+			return p.response()
 		}
 	}
 	if isBulk {
 		return w.postBulk(rw, r, mount, from)
 	}
-	return w.handleOne(rw, r, from), nil
+	return w.handleOne(rw, r, from)
 }
 
-// handleOne is handle for a request that names one connection, once it may.
-func (w *Worker) handleOne(rw http.ResponseWriter, r *http.Request, from hop) *problem {
-	t, err := readTarget(r)
+// handleOne is handle for an authorized request that names one connection.
+func (w *Worker) handleOne(rw http.ResponseWriter, r *http.Request, from hop) response {
+	t, err := address.Read(r)
 	switch {
-	case errors.Is(err, errNoID):
-		return newProblem(http.StatusUnauthorized, err.Error())
-	case errors.Is(err, errNoForm):
-		return newProblem(http.StatusNotFound, err.Error())
+	case errors.Is(err, address.ErrNoID):
+		return newProblem(http.StatusUnauthorized, err.Error()).response()
+	case errors.Is(err, address.ErrNoForm):
+		return newProblem(http.StatusNotFound, err.Error()).response()
 	case err != nil:
-		return newProblem(http.StatusBadRequest, err.Error())
-	case from != noHop && t.form != formPath: // the proof is of the path
-		return newProblem(http.StatusForbidden, errHop.Error())
+		return newProblem(http.StatusBadRequest, err.Error()).response()
+	case from != noHop && t.Form != address.PathForm: // the proof is of the path
+		return newProblem(http.StatusForbidden, errHop.Error()).response()
 	}
-	c, elsewhere, err := w.locate(r.Context(), t.id)
+	c, elsewhere, err := w.locate(r.Context(), t.ID)
 	if elsewhere != nil {
 		if from == noHop {
 			return w.forward(rw, r, t, elsewhere)
@@ -111,22 +118,22 @@ func (w *Worker) handleOne(rw http.ResponseWriter, r *http.Request, from hop) *p
 	}
 	switch {
 	case err != nil && r.Method == http.MethodPost:
-		return w.refuse(err)
+		return w.refuse(err).response()
 	case err != nil:
-		return problemOf(err)
-	case from != hopInProcess && !t.lives(c.path):
-		return newProblem(http.StatusNotFound, "the connection lives at another path")
+		return problemOf(err).response()
+	case from != hopInProcess && !t.Lives(c.path):
+		return newProblem(http.StatusNotFound, "the connection lives at another path").response()
 	}
 	switch r.Method {
 	case http.MethodPost:
 		return w.post(rw, r, c)
 	case http.MethodDelete:
-		return w.delete(rw, r, c)
+		return w.delete(r, c)
 	}
-	return w.get(rw, r, c)
+	return w.get(r, c)
 }
 
-// authorize asks the application, whose panic is an answer, too.
+// authorize asks the application. A panic in the callback becomes a 500.
 func (w *Worker) authorize(_ http.ResponseWriter, r *http.Request) (p *problem) {
 	defer func() {
 		if e := recover(); e != nil {
@@ -134,43 +141,23 @@ func (w *Worker) authorize(_ http.ResponseWriter, r *http.Request) (p *problem) 
 			p = newProblem(http.StatusInternalServerError, "the request could not be authorized")
 		}
 	}()
-	err := w.opts.AuthorizePush(r)
-	if err == nil {
-		return nil
+	if err := w.opts.AuthorizePush(r); err != nil {
+		return w.shared.refusal(r, "AuthorizePush", "pushing", err)
 	}
-	w.shared.log.Debug("wspush: refused by AuthorizePush", "remote", r.RemoteAddr, "error", err)
-	if errors.Is(err, ErrForbidden) {
-		return newProblem(http.StatusForbidden, "pushing is forbidden")
-	}
-	return newProblem(http.StatusUnauthorized, "pushing needs authorization")
-}
-
-// authorizeCounted is authorize on the push listener. Shutdown waits for a request there, but not while the application holds
-// it up; and the application's time is not the publisher's, who is to get an answer after it, too.
-func (w *Worker) authorizeCounted(rw http.ResponseWriter, r *http.Request) *problem {
-	_ = http.NewResponseController(rw).SetReadDeadline(time.Time{}) // which would end the request's context
-	w.handlers.add(-1)
-	w.requests.add(-1)
-	defer w.handlers.add(1)
-	defer w.requests.add(1)
-	p := w.authorize(rw, r)
-	if t := w.server.WriteTimeout; t > 0 {
-		_ = http.NewResponseController(rw).SetWriteDeadline(time.Now().Add(t))
-	}
-	return p
+	return nil
 }
 
 // post pushes the body as one message.
-func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) *problem {
-	q, p := readPushQuery(r.URL.RawQuery)
-	if p != nil {
-		return p
+func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) response {
+	q, err := readPushQuery(r.URL.RawQuery)
+	if err != nil {
+		return newProblem(http.StatusBadRequest, err.Error()).response()
 	}
 	if limit := w.opts.MaxPushBytes; limit >= 0 && r.ContentLength > limit {
-		return w.refuse(ErrTooLarge)
+		return w.refuse(ErrTooLarge).response()
 	}
 	if !c.socket.Admits(int(min(max(r.ContentLength, 0), math.MaxInt32/2))) {
-		return w.refuse(ErrBusy)
+		return w.refuse(ErrBusy).response()
 	}
 	body, _ := w.bodies.Get().(*bytes.Buffer)
 	if body == nil {
@@ -184,7 +171,7 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) *problem
 	}()
 	_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout))
 	if p := w.readBody(r, c, body); p != nil {
-		return p
+		return p.response()
 	}
 	roundTrip, err := w.pushBody(rw, r, c, q, messageType(r, q.typ, body.Bytes()), body.Bytes())
 	if q.confirm {
@@ -193,21 +180,20 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) *problem
 		w.shared.count.push(err)
 	}
 	if err != nil {
-		p := problemOfPush(err, q.confirm)
-		p.bodyRead = true
-		return p
+		res := problemOfPush(err, q.confirm).response()
+		res.bodyRead = true
+		return res
 	}
 	if q.confirm {
 		rw.Header().Set("Wspush-Rtt", strconv.FormatFloat(milliseconds(roundTrip), 'f', 3, 64))
 	}
-	rw.WriteHeader(http.StatusNoContent)
-	return nil
+	return noContent()
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// pushBody is Conn.Push, within its timeout. What it takes to wait is made ready only when there is a
-// wait: timers and deadlines are a good part of what a push that is written at once would cost.
+// pushBody is Conn.Push within the request's timeout. It sets up what a wait needs only when there is a wait: timers and
+// deadlines are a good part of the cost of a push that is written at once.
 func (w *Worker) pushBody(rw http.ResponseWriter, r *http.Request, c *Conn, q pushQuery, typ MessageType, data []byte) (roundTrip time.Duration, err error) {
 	if err := checkMessage(typ, data, w.shared.maxPushBytes); err != nil {
 		return 0, err
@@ -220,15 +206,11 @@ func (w *Worker) pushBody(rw http.ResponseWriter, r *http.Request, c *Conn, q pu
 	if pending == nil {
 		return 0, err
 	}
-	if plain, ok := rw.(*response); ok {
-		var stop func()
-		ctx, stop = plain.watch(ctx)
-		defer stop()
-	} else {
-		// A deadline that stayed set, also one of the server's own, would end the request's context while the push waits:
-		// net/http goes on reading, to notice a publisher that leaves.
-		_ = http.NewResponseController(rw).SetReadDeadline(time.Time{})
-	}
+	// net/http goes on reading, to notice a publisher that leaves. A read deadline that stayed set, even one of the server's
+	// own, would end the request's context while the push waits.
+	_ = http.NewResponseController(rw).SetReadDeadline(time.Time{})
+	ctx, stop := lane.Watch(ctx, rw)
+	defer stop()
 	if timeout := w.pushTimeout(q); timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, timeout)
@@ -237,7 +219,7 @@ func (w *Worker) pushBody(rw http.ResponseWriter, r *http.Request, c *Conn, q pu
 	return c.await(ctx, pending, 0)
 }
 
-// pushTimeout is how long a push may wait; 0 or less is for ever.
+// pushTimeout returns how long a push may wait. 0 or less means for ever.
 func (w *Worker) pushTimeout(q pushQuery) time.Duration {
 	switch limit := w.opts.PushTimeout; {
 	case q.confirm && q.timeout == 0:
@@ -251,16 +233,16 @@ func (w *Worker) pushTimeout(q pushQuery) time.Duration {
 	}
 }
 
-// maxPooledBody is the largest buffer that is kept for the next request.
+// maxPooledBody is the size of the largest buffer that is kept for another request.
 const maxPooledBody = 64 << 10
 
-// refuse counts a push that does not come to Conn.Push.
+// refuse counts a push that is refused before it reaches its connection, and returns the answer to it.
 func (w *Worker) refuse(err error) *problem {
 	w.shared.count.push(err)
 	return problemOf(err)
 }
 
-// readBody reads the whole body, within the limits of size and time.
+// readBody reads the whole body within the limits of size and time.
 func (w *Worker) readBody(r *http.Request, c *Conn, into *bytes.Buffer) *problem {
 	if r.ContentLength > 0 {
 		into.Grow(int(min(r.ContentLength, maxPooledBody-bytes.MinRead)) + bytes.MinRead)
@@ -281,7 +263,7 @@ func (w *Worker) readBody(r *http.Request, c *Conn, into *bytes.Buffer) *problem
 	return bodyProblem(err)
 }
 
-// info is what GET tells of a connection: API Gateway's fields, and three more.
+// info is the answer to GET: API Gateway's fields, and three more.
 type info struct {
 	ConnectionID string   `json:"connectionId"`
 	ConnectedAt  string   `json:"connectedAt"`
@@ -289,7 +271,7 @@ type info struct {
 	Identity     identity `json:"identity"`
 	Path         string   `json:"path"`
 	Subprotocol  string   `json:"subprotocol"`
-	RttMs        float64  `json:"rttMs,omitempty"` // once a ping has been answered
+	RttMs        float64  `json:"rttMs,omitempty"` // set once a ping has been answered
 }
 
 type identity struct {
@@ -297,7 +279,11 @@ type identity struct {
 	UserAgent string `json:"userAgent"`
 }
 
-func (w *Worker) get(rw http.ResponseWriter, _ *http.Request, c *Conn) *problem {
+// get describes the connection.
+func (w *Worker) get(r *http.Request, c *Conn) response {
+	if _, err := readQuery(r.URL.RawQuery); err != nil {
+		return newProblem(http.StatusBadRequest, err.Error()).response()
+	}
 	i := c.Info()
 	ip, _, err := net.SplitHostPort(i.RemoteAddr)
 	if err != nil {
@@ -315,34 +301,18 @@ func (w *Worker) get(rw http.ResponseWriter, _ *http.Request, c *Conn) *problem 
 	if err != nil {
 		panic(err) // strings
 	}
-	h := rw.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	h.Set("Cache-Control", "no-store")
-	_, _ = rw.Write(body)
-	return nil
+	header := http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}}
+	return response{status: http.StatusOK, header: header, body: body}
 }
 
-// delete closes the connection, with the code and the reason of the query.
-func (w *Worker) delete(rw http.ResponseWriter, r *http.Request, c *Conn) *problem {
-	q, err := url.ParseQuery(r.URL.RawQuery)
+// delete closes the connection with the code and the reason in the query.
+func (w *Worker) delete(r *http.Request, c *Conn) response {
+	code, reason, err := readCloseQuery(r.URL.RawQuery)
 	if err != nil {
-		return newProblem(http.StatusBadRequest, "the query is malformed")
-	}
-	code := codeNormal
-	if q.Has("code") {
-		code, err = strconv.Atoi(q.Get("code"))
-		if err != nil {
-			return newProblem(http.StatusBadRequest, "code must be "+wire.CloseCodes)
-		}
-	}
-	reason := q.Get("reason")
-	if err := wire.CheckClose(code, reason); err != nil {
-		return newProblem(http.StatusBadRequest, err.Error())
+		return newProblem(http.StatusBadRequest, err.Error()).response()
 	}
 	if err := c.Close(code, reason); err != nil {
-		return problemOf(err)
+		return problemOf(err).response()
 	}
-	rw.WriteHeader(http.StatusNoContent)
-	return nil
+	return noContent()
 }

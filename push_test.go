@@ -42,7 +42,7 @@ func newPushEnd(t *testing.T, opts wspush.WorkerOptions) *pushEnd {
 	opts.AuthorizePush = func(r *http.Request) error {
 		switch r.Header.Get("X-Auth") {
 		case "no":
-			return errors.New(appSecret)
+			return fmt.Errorf("%w: %s", wspush.ErrUnauthorized, appSecret)
 		case "forbidden":
 			return fmt.Errorf("%w: %s", wspush.ErrForbidden, appSecret)
 		}
@@ -161,13 +161,24 @@ func answers() map[string]want {
 		"forbidden":    {status: 403, kind: "forbidden", amazon: "ForbiddenException"},
 		"bad ID":       {status: 400, kind: "bad-request", detail: "UUID"},
 		"bad type":     {status: 400, kind: "bad-request", detail: "type"},
-		"bad code":     {status: 400, kind: "bad-request", detail: "code"},
-		"bad reason":   {status: 400, kind: "bad-request", detail: "reason"},
-		"bad UTF-8":    {status: 400, kind: "bad-request", detail: "UTF-8"},
-		"bad query":    {status: 400, kind: "bad-request", detail: "query"},
-		"gone":         {status: 410, kind: "gone", amazon: "GoneException"},
-		"not found":    {status: 404, kind: "not-found"},
-		"too large":    {status: 413, kind: "too-large", amazon: "PayloadTooLargeException"},
+		"bad code":     {status: 400, kind: "bad-request", detail: "1000 to 1003, 1007 to 1009, 1011 to 1014, or 3000 to 4999"},
+		"bad confirm":  {status: 400, kind: "bad-request", detail: "confirm must be received"},
+		"bad timeout":  {status: 400, kind: "bad-request", detail: "timeout must be a positive duration"},
+
+		"unknown parameter": {status: 400, kind: "bad-request", detail: "unknown query parameter"},
+		"unknown x":         {status: 400, kind: "bad-request", detail: `unknown query parameter "x": this request takes type, confirm, timeout`},
+		"misspelt confirm":  {status: 400, kind: "bad-request", detail: `unknown query parameter "confrim": did you mean "confirm"?`},
+		"misspelt code":     {status: 400, kind: "bad-request", detail: `unknown query parameter "cod": did you mean "code"?`},
+		"repeated type":     {status: 400, kind: "bad-request", detail: "more than one type"},
+		"repeated timeout":  {status: 400, kind: "bad-request", detail: "more than one timeout"},
+		"repeated code":     {status: 400, kind: "bad-request", detail: "more than one code"},
+
+		"bad reason": {status: 400, kind: "bad-request", detail: "reason"},
+		"bad UTF-8":  {status: 400, kind: "bad-request", detail: "UTF-8"},
+		"bad query":  {status: 400, kind: "bad-request", detail: "query"},
+		"gone":       {status: 410, kind: "gone", amazon: "GoneException"},
+		"not found":  {status: 404, kind: "not-found"},
+		"too large":  {status: 413, kind: "too-large", amazon: "PayloadTooLargeException"},
 	}
 }
 
@@ -196,7 +207,9 @@ func TestPushAPI(t *testing.T) {
 		{name: "path wins", method: "POST", target: "/ws/@connections/ID", user: unknownID, body: "f", want: "done", message: "f"},
 		{name: "path wins, to its cost", method: "POST", target: "/ws/@connections/" + unknownID, user: "ID:", body: "g", want: "gone"},
 		{name: "path wins, malformed", method: "POST", target: "/ws/@connections/12", user: "ID:", body: "g", want: "bad ID"},
-		{name: "query", method: "POST", target: "/ws?x=1", user: "ID:", body: "h", want: "done", message: "h"},
+		{name: "a bare question mark", method: "POST", target: "/ws?", user: "ID:", body: "h", want: "done", message: "h"},
+		{name: "query", method: "POST", target: "/ws?&type=text&", user: "ID:", body: "h", want: "done", message: "h"},
+		{name: "presigned", method: "POST", target: "/ws?X-Amz-Algorithm=AWS4-HMAC-SHA256&x-amz-date=1&X-Amz-Date=2", user: "ID:", body: "h", want: "done", message: "h"},
 
 		// the other methods
 		{name: "GET userinfo", method: "GET", target: "/ws", user: "ID:", want: "found"},
@@ -253,6 +266,20 @@ func TestPushAPI(t *testing.T) {
 		{name: "type, empty", method: "POST", target: "/ws?type=", user: "ID:", body: "x", want: "bad type"},
 		{name: "type, upper case", method: "POST", target: "/ws?type=TEXT", user: "ID:", body: "x", want: "bad type"},
 		{name: "type, both", method: "POST", target: "/ws?type=text&type=binary", user: "ID:", body: "x", want: "bad type"},
+		{name: "type, twice the same", method: "POST", target: "/ws?type=text&type=text", user: "ID:", body: "x", want: "repeated type"},
+		{name: "confirm, empty", method: "POST", target: "/ws?confirm=", user: "ID:", body: "x", want: "bad confirm"},
+		{name: "confirm, no value", method: "POST", target: "/ws?confirm", user: "ID:", body: "x", want: "bad confirm"},
+		{name: "timeout, empty", method: "POST", target: "/ws?timeout=", user: "ID:", body: "x", want: "bad timeout"},
+		{name: "timeout, twice", method: "POST", target: "/ws?timeout=1s&timeout=2s", user: "ID:", body: "x", want: "repeated timeout"},
+		{name: "misspelt", method: "POST", target: "/ws?confrim=received", user: "ID:", body: "x", want: "misspelt confirm"},
+		{name: "unknown", method: "POST", target: "/ws?x=1", user: "ID:", body: "x", want: "unknown x"},
+		{name: "of a DELETE", method: "POST", target: "/ws?reason=x", user: "ID:", body: "x", want: "unknown parameter"},
+		{name: "no name", method: "POST", target: "/ws?=1", user: "ID:", body: "x", want: "unknown parameter"},
+		{name: "GET with a parameter", method: "GET", target: "/ws?type=text", user: "ID:", want: "unknown parameter"},
+		{name: "HEAD with a parameter", method: "HEAD", target: "/ws?x", user: "ID:", want: "unknown parameter"},
+		{name: "GET, query malformed", method: "GET", target: "/ws?%zz", user: "ID:", want: "bad query"},
+		{name: "GET, presigned", method: "GET", target: "/ws?X-Amz-Date=2", user: "ID:", want: "found"},
+		{name: "OPTIONS looks at no query", method: "OPTIONS", target: "/ws?x=1", user: "ID:", want: "options"},
 		{name: "query malformed", method: "POST", target: "/ws?type=%zz", user: "ID:", body: "x", want: "bad query"},
 		{name: "not UTF-8", method: "POST", target: "/ws", user: "ID:", body: "a\xff", want: "bad UTF-8"},
 		{name: "not UTF-8, though it says text", method: "POST", target: "/ws?type=text", user: "ID:", header: http.Header{"Content-Type": {"image/png"}}, body: "\xff", want: "bad UTF-8"},
@@ -278,8 +305,10 @@ func TestPushAPI(t *testing.T) {
 
 		// DELETE that closes nothing
 		{name: "code 1005", method: "DELETE", target: "/ws?code=1005", user: "ID:", want: "bad code"},
+		{name: "code 1004", method: "DELETE", target: "/ws?code=1004", user: "ID:", want: "bad code"},
 		{name: "code 1006", method: "DELETE", target: "/ws?code=1006", user: "ID:", want: "bad code"},
 		{name: "code 1010", method: "DELETE", target: "/ws?code=1010", user: "ID:", want: "bad code"},
+		{name: "code 1015", method: "DELETE", target: "/ws?code=1015", user: "ID:", want: "bad code"},
 		{name: "code 2999", method: "DELETE", target: "/ws?code=2999", user: "ID:", want: "bad code"},
 		{name: "code 5000", method: "DELETE", target: "/ws?code=5000", user: "ID:", want: "bad code"},
 		{name: "code 0", method: "DELETE", target: "/ws?code=0", user: "ID:", want: "bad code"},
@@ -287,6 +316,9 @@ func TestPushAPI(t *testing.T) {
 		{name: "no number", method: "DELETE", target: "/ws?code=ok", user: "ID:", want: "bad code"},
 		{name: "reason of 124 bytes", method: "DELETE", target: "/ws?reason=" + strings.Repeat("%C3%BC", 62), user: "ID:", want: "bad reason"},
 		{name: "reason not UTF-8", method: "DELETE", target: "/ws?reason=%ff", user: "ID:", want: "bad reason"},
+		{name: "code, twice the same", method: "DELETE", target: "/ws?code=1000&code=1000", user: "ID:", want: "repeated code"},
+		{name: "code, misspelt", method: "DELETE", target: "/ws?cod=4000", user: "ID:", want: "misspelt code"},
+		{name: "of a push", method: "DELETE", target: "/ws?type=text", user: "ID:", want: "unknown parameter"},
 		{name: "DELETE, query malformed", method: "DELETE", target: "/ws?code=%zz", user: "ID:", want: "bad query"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -326,7 +358,7 @@ func TestProblemsHideIDs(t *testing.T) {
 	id := e.conn.ID()
 	for _, target := range []string{
 		"POST /ws?type=" + id, "POST /other/@connections/" + id, "POST /ws/@connections/" + id + "/x", "POST /ws/@connections/x" + id,
-		"POST /ws/@connections/" + strings.ToUpper(id), "PUT /ws/@connections/" + id, "DELETE /ws/@connections/" + id + "?code=" + id,
+		"POST /ws/@connections/" + strings.ToUpper(id), "PUT /ws/@connections/" + id, "DELETE /ws/@connections/" + id + "?code=" + id, "POST /ws/@connections/" + id + "?" + id,
 		"DELETE /ws/@connections/" + id + "?code=4000", "GET /ws/@connections/" + id, "POST /ws/@connections/" + id,
 	} {
 		method, target, _ := strings.Cut(target, " ")
@@ -387,7 +419,7 @@ func TestMessageType(t *testing.T) {
 		{contentType: "text/plain", query: "?type=binary", body: "\xff", want: testutil.Binary},
 		{query: "?type=binary", want: testutil.Binary},
 		{contentType: "image/png", query: "?type=text", want: testutil.Text},
-		{contentType: "image/png", query: "?x=&type=text", want: testutil.Text},
+		{contentType: "image/png", query: "?X-Amz-Date=&type=text", want: testutil.Text},
 
 		{contentType: "application/octet-stream", authorization: aws, want: testutil.Text},
 		{contentType: "application/octet-stream", authorization: aws, body: "ü", want: testutil.Text},
@@ -816,10 +848,15 @@ func TestDelete(t *testing.T) {
 		{"?reason=bye", 1000, "bye"},
 		{"?code=1000", 1000, ""},
 		{"?code=1001&reason=see+you%21", 1001, "see you!"},
+		{"?code=1002", 1002, ""},
+		{"?code=1003&reason=", 1003, ""},
+		{"?code=1007&reason", 1007, ""},
 		{"?code=1008", 1008, ""},
+		{"?code=1009", 1009, ""},
 		{"?code=1011", 1011, ""},
 		{"?code=1012", 1012, ""},
 		{"?code=1013", 1013, ""},
+		{"?code=1014", 1014, ""},
 		{"?code=3000", 3000, ""},
 		{"?code=4999&reason=" + strings.Repeat("x", 123), 4999, strings.Repeat("x", 123)},
 	} {

@@ -2,12 +2,16 @@ package wspush
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/wspush/wspush/internal/wire"
 )
 
 // pushQuery is what the query of a push asks for.
@@ -19,10 +23,10 @@ type pushQuery struct {
 
 const (
 	defaultConfirmTimeout = 5 * time.Second
-	maxTimeout            = 30 * time.Second // that a publisher can ask for
+	maxTimeout            = 30 * time.Second // for which a publisher can have a push wait
 )
 
-// confirmReceived is what asks for a push to be confirmed.
+// confirmReceived is the value of confirm.
 const confirmReceived = "received"
 
 var (
@@ -30,7 +34,8 @@ var (
 	errTimeout = errors.New(`timeout must be a positive duration, such as "5s" or "1500ms"`)
 )
 
-// parseTimeout reads how long a push may wait.
+// parseTimeout reads how long a push may wait, and cuts it to maxTimeout: a publisher may say how long it is prepared to wait
+// without knowing the worker's limit, and it gets a definite outcome sooner.
 func parseTimeout(s string) (time.Duration, error) {
 	timeout, err := time.ParseDuration(s)
 	if err != nil || timeout <= 0 {
@@ -39,45 +44,100 @@ func parseTimeout(s string) (time.Duration, error) {
 	return min(timeout, maxTimeout), nil
 }
 
-// readPushQuery reads the query of a push. A parameter that is there twice must say the same twice.
-func readPushQuery(raw string) (q pushQuery, _ *problem) {
+// readPushQuery reads the query of a push.
+func readPushQuery(raw string) (q pushQuery, err error) {
 	if raw == "" {
 		return q, nil
 	}
-	values, err := url.ParseQuery(raw)
+	values, err := readQuery(raw, "type", "confirm", "timeout")
 	if err != nil {
-		return q, newProblem(http.StatusBadRequest, "the query is malformed")
+		return q, err
 	}
-	if asked := slices.Compact(values["type"]); len(asked) > 0 {
-		switch {
-		case len(asked) == 1 && asked[0] == "text":
+	if values.Has("type") {
+		switch values.Get("type") {
+		case "text":
 			q.typ = Text
-		case len(asked) == 1 && asked[0] == "binary":
+		case "binary":
 			q.typ = Binary
 		default:
-			return q, newProblem(http.StatusBadRequest, "type must be text or binary")
+			return q, errors.New("type must be text or binary")
 		}
 	}
-	if asked := slices.Compact(values["confirm"]); len(asked) > 0 {
-		if q.confirm = len(asked) == 1 && asked[0] == confirmReceived; !q.confirm {
-			return q, newProblem(http.StatusBadRequest, errConfirm.Error())
+	if values.Has("confirm") {
+		if q.confirm = values.Get("confirm") == confirmReceived; !q.confirm {
+			return q, errConfirm
 		}
 	}
-	if asked := slices.Compact(values["timeout"]); len(asked) > 0 {
-		q.timeout, err = parseTimeout(asked[0])
-		if len(asked) > 1 || err != nil {
-			return q, newProblem(http.StatusBadRequest, errTimeout.Error())
-		}
+	if values.Has("timeout") {
+		q.timeout, err = parseTimeout(values.Get("timeout"))
 	}
-	return q, nil
+	return q, err
 }
 
-// messageType decides between text and binary by what the request says, with one exception that looks at the body.
+// readCloseQuery reads the query of a DELETE.
+func readCloseQuery(raw string) (code int, reason string, err error) {
+	values, err := readQuery(raw, "code", "reason")
+	if err != nil {
+		return 0, "", err
+	}
+	code, reason = codeNormal, values.Get("reason")
+	if values.Has("code") {
+		if code, err = strconv.Atoi(values.Get("code")); err != nil {
+			return 0, "", errors.New("code must be a number: " + wire.CloseCodes)
+		}
+	}
+	return code, reason, wire.CheckClose(code, reason)
+}
+
+// readQuery reads a query that has no parameters but the known ones, and each of them once. A parameter that was ignored would
+// make a misspelt one change what a push promises: "confrim=received" would be answered like a receipt. The only exceptions
+// are the parameters of AWS's presigned URLs.
+func readQuery(raw string, known ...string) (url.Values, error) {
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return nil, errors.New("the query is malformed")
+	}
+	for part := range strings.SplitSeq(raw, "&") { // in their order, which values has lost
+		name, _, _ := strings.Cut(part, "=")
+		name, _ = url.QueryUnescape(name) // ParseQuery has done it before
+		switch {
+		case part == "" || isPresigned(name):
+		case !slices.Contains(known, name):
+			return nil, unknownParameter(name, known)
+		case len(values[name]) > 1:
+			return nil, fmt.Errorf("there is more than one %s in the query", name)
+		}
+	}
+	return values, nil
+}
+
+// isPresigned reports whether a parameter is one of those that presign a request to AWS (Signature Version 4). SDKs of API
+// Gateway that sign the URL rather than the header add them. A worker does not verify them.
+func isPresigned(name string) bool {
+	const prefix = "x-amz-"
+	return len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix)
+}
+
+func unknownParameter(name string, known []string) error {
+	near := nearest(name, known)
+	if len(name) > 24 { // it may be an ID or another secret, and this text is logged
+		name = name[:8] + "…"
+	}
+	switch {
+	case near != "":
+		return fmt.Errorf("unknown query parameter %q: did you mean %q?", name, near)
+	case len(known) == 0:
+		return fmt.Errorf("unknown query parameter %q: this request takes none", name)
+	}
+	return fmt.Errorf("unknown query parameter %q: this request takes %s", name, strings.Join(known, ", "))
+}
+
+// messageType chooses text or binary by the request, except that for API Gateway's SDKs it looks at the body.
 func messageType(r *http.Request, asked MessageType, body []byte) MessageType {
 	if asked != 0 {
 		return asked
 	}
-	// SDKs of API Gateway call every body octet-stream, and API Gateway delivers it as text.
+	// API Gateway's SDKs call every body octet-stream, and API Gateway delivers it as text.
 	if isAmazon(r) {
 		if utf8.Valid(body) {
 			return Text
@@ -91,7 +151,7 @@ func messageType(r *http.Request, asked MessageType, body []byte) MessageType {
 	return Text
 }
 
-// amazonScheme is how SDKs of API Gateway authorize what they send.
+// amazonScheme is how API Gateway's SDKs authorize their requests.
 const amazonScheme = "AWS4-HMAC-SHA256"
 
 func isAmazon(r *http.Request) bool {

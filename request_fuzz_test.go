@@ -21,6 +21,8 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
+const plainHead = "POST /ws/@connections/1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed HTTP/1.1\r\nHost: 10.0.0.5:48775\r\n"
+
 // FuzzPushRequest: whatever a publisher sends, in two pieces, the push listener with its lane answers as net/http alone does,
 // and the client gets the same.
 func FuzzPushRequest(f *testing.F) {
@@ -61,7 +63,7 @@ func FuzzPushRequest(f *testing.F) {
 	}
 	server := &http.Server{
 		Handler: w, MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0),
-		DisableGeneralOptionsHandler: w.server.DisableGeneralOptionsHandler,
+		DisableGeneralOptionsHandler: w.server.http.DisableGeneralOptionsHandler,
 	}
 	var client *sink
 	served := make(chan struct{})
@@ -246,7 +248,7 @@ func (l *conns) Addr() net.Addr { return &net.UnixAddr{Name: "here", Net: "memor
 
 // talkInMemory sends pieces, and then the end, and returns all that is answered.
 func talkInMemory(t *testing.T, w *Worker, to *conns, pieces ...[]byte) []byte {
-	c := &script{lane: to == w.listener, handlers: &w.handlers, pieces: pieces, changed: make(chan struct{}, 1), ended: make(chan struct{})}
+	c := &script{lane: to == w.listener, handlers: &w.server.handlers, pieces: pieces, changed: make(chan struct{}, 1), ended: make(chan struct{})}
 	to.next <- c
 	select {
 	case <-c.ended:

@@ -1,86 +1,96 @@
 package wspush
 
 import (
-	"bufio"
-	"bytes"
-	"context"
 	"io"
 	"net/http"
+	"strconv"
 	"time"
 )
 
-// response is the http.ResponseWriter of a plain push.
+// response is the answer to one request: a success or a problem, this worker's own or another worker's.
 type response struct {
-	lane   *lane
-	header http.Header
-	status int
-	body   bytes.Buffer
+	status   int
+	header   http.Header // added to the ResponseWriter's; nil if there is nothing to add
+	body     []byte
+	detail   string // the problem's, for the log
+	bodyRead bool   // nothing of the request's body is left
+	streamed bool   // the handler has written the response itself
+
+	// linger reads what a publisher is still sending although it has its answer. It is nil if there is nothing to read. send
+	// sets it, or the handler of a streamed response.
+	linger func()
 }
 
-func (w *response) Header() http.Header {
-	if w.header == nil {
-		w.header = make(http.Header)
+// isProblem reports whether the response says that the request was refused, or has failed.
+func (res *response) isProblem() bool { return res.status >= 300 }
+
+// write writes the response. A publisher that has left does not read it, which does not matter.
+func (res *response) write(w http.ResponseWriter) {
+	h := w.Header()
+	for name, values := range res.header {
+		h[name] = values
 	}
-	return w.header
-}
-
-func (w *response) WriteHeader(status int) {
-	if w.status == 0 {
-		w.status = status
+	if len(res.body) > 0 {
+		h.Set("Content-Length", strconv.Itoa(len(res.body)))
+	}
+	w.WriteHeader(res.status)
+	if len(res.body) > 0 {
+		_, _ = w.Write(res.body)
 	}
 }
 
-func (w *response) Write(p []byte) (int, error) {
-	w.WriteHeader(http.StatusOK)
-	return w.body.Write(p)
+// finish reads what the publisher is still sending. Call it once nobody needs to wait for the request any more.
+func (res *response) finish() {
+	if res.linger != nil {
+		res.linger()
+	}
 }
 
-// SetReadDeadline is for http.ResponseController, and has nothing to do: the request is here in full.
-func (w *response) SetReadDeadline(time.Time) error { return nil }
+// Limits of what is still read of a request that has been refused.
+const (
+	briefly     = 50 * time.Millisecond // for a body that has arrived already, as most have
+	lingerTime  = 5 * time.Second       // for a body that is still on its way
+	lingerBytes = 8 << 20
+)
 
-// watch returns a context that ends when the publisher leaves; stop ends the watch.
-func (w *response) watch(ctx context.Context) (watched context.Context, stop func()) {
-	watched, cancel := context.WithCancel(ctx)
-	l := w.lane
-	_ = l.conn.SetReadDeadline(time.Time{})
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		// What comes in is the next request. If that fills the buffer, the publisher has not left.
-		if _, err := l.in.Peek(l.in.Buffered() + 1); err != nil && err != bufio.ErrBufferFull {
-			cancel()
+// send writes a problem to a publisher that may not have sent its whole body yet. Over HTTP/1, net/http would read a short body
+// before it lets the response out, however long that takes. On a long one it would close the connection, and the publisher,
+// finding it reset, would never see the response. So send writes the response first if the body does not arrive at once, and
+// leaves the rest of the body to linger.
+func (res *response) send(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor != 1 || r.ContentLength == 0 || res.bodyRead {
+		res.write(w)
+		return
+	}
+	control := http.NewResponseController(w)
+	if control.SetReadDeadline(time.Now().Add(lingerTime)) != nil { // a middleware hides it, so nothing would bound the reading
+		res.closeAfter(w)
+		res.write(w)
+		return
+	}
+	// Reading would make the server send "100 Continue" to a publisher that waits for it, and a chunked body cannot be read on
+	// after a timeout.
+	if r.ContentLength > 0 && r.Header.Get("Expect") == "" {
+		_ = control.SetReadDeadline(time.Now().Add(briefly))
+		if _, err := io.CopyN(io.Discard, r.Body, lingerBytes); err == io.EOF {
+			_ = control.SetReadDeadline(time.Time{})
+			res.write(w)
+			return
 		}
-	}()
-	return watched, func() {
-		l.readBy = time.Unix(1, 0)
-		_ = l.conn.SetReadDeadline(l.readBy)
-		<-ended
-		cancel()
+	}
+	res.closeAfter(w)
+	_ = control.EnableFullDuplex()
+	res.write(w)
+	_ = control.Flush()
+	if res.status == http.StatusRequestTimeout { // the body has had its time; net/http must not wait again
+		_ = control.SetReadDeadline(time.Now().Add(briefly))
+		return
+	}
+	res.linger = func() {
+		_ = control.SetReadDeadline(time.Now().Add(lingerTime))
+		_, _ = io.CopyN(io.Discard, r.Body, lingerBytes)
 	}
 }
 
-// send sends the response, and reports whether another may follow.
-func (w *response) send(last bool) (more bool) {
-	last = last || w.Header().Get("Connection") == "close"
-	w.lane.writeWithin(answerTimeout)
-	_, err := w.lane.conn.Write(w.render(last))
-	return err == nil && !last
-}
-
-// render makes the bytes of the response.
-func (w *response) render(last bool) (out []byte) {
-	w.WriteHeader(http.StatusOK)
-	if w.status == http.StatusNoContent && len(w.header) == 0 && !last {
-		out = append(out, "HTTP/1.1 204 No Content\r\nDate: "...)
-		return append(time.Now().UTC().AppendFormat(out, http.TimeFormat), "\r\n\r\n"...)
-	}
-	w.Header().Del("Connection")
-	w.header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
-	resp := http.Response{
-		StatusCode: w.status, ProtoMajor: 1, ProtoMinor: 1, Header: w.header, Close: last,
-		Body: io.NopCloser(&w.body), ContentLength: int64(w.body.Len()),
-	}
-	var buf bytes.Buffer
-	_ = resp.Write(&buf) // neither buffer fails
-	return buf.Bytes()
-}
+// closeAfter closes the connection after the response: the rest of the body must not be taken for the next request.
+func (res *response) closeAfter(w http.ResponseWriter) { w.Header().Set("Connection", "close") }

@@ -152,8 +152,8 @@ func (w *Worker) Stats() stats.Snapshot {
 	s.PushLatency = stats.NewHistogram(t.Latency.In[:], t.Latency.Sum)
 	s.RoundTrip = stats.NewHistogram(t.RoundTrip.In[:], t.RoundTrip.Sum)
 	s.Pings, s.Pongs = t.Pings, t.Pongs
-	if w.pushers != nil {
-		s.PushConns, s.PushConnsRefused = w.pushers.n.Load(), w.pushers.refused.Load()
+	if w.server != nil {
+		s.PushConns, s.PushConnsRefused = w.server.listener.Conns(), w.server.listener.Refused()
 	}
 	return s
 }

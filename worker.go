@@ -5,16 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"log/slog"
 	"net"
-	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/wspush/wspush/internal/address"
 	"github.com/wspush/wspush/internal/seal"
 	"github.com/wspush/wspush/internal/socket"
 	"github.com/wspush/wspush/internal/wire"
@@ -32,30 +29,13 @@ type Worker struct {
 	bodies     sync.Pool // of *bytes.Buffer
 	bulkPushes sync.Pool // of *bulkPush
 	listener   net.Listener
-	server     *http.Server    // nil with NoListen
-	express    *express        // in front of it; nil where every request is for net/http
-	pushers    *publishers     // its connections
-	served     chan struct{}   // closed when the server has stopped accepting
-	stopping   atomic.Bool     // the listener is about to be closed
-	handlers   tally           // of the server's that are running, but for those that are in AuthorizePush
-	requests   tally           // the same, until they have answered
+	server     *pushServer     // nil with NoListen
 	cutting    sync.Mutex      // guards the end of a Shutdown whose context has ended
 	plan       drainPlan       // of Shutdown
 	cluster    *cluster        // nil if there is none
 	cut        context.Context // ends when what Shutdown has not seen the end of is cut
 	cutAll     context.CancelFunc
 }
-
-// Limits of the push listener. A publisher sends a short request and a body of at most MaxPushBytes; whoever is slower
-// than this is not one.
-const (
-	headerTimeout  = 10 * time.Second // for the request's header
-	bodyTimeout    = 30 * time.Second // for its body
-	answerTimeout  = 10 * time.Second // for taking the answer
-	idleTimeout    = 2 * time.Minute  // between two requests
-	maxHeaderBytes = 16 << 10
-	stopTimeout    = 500 * time.Millisecond // for what is left of requests when the listener has closed and all have their answer
-)
 
 // NewWorker binds the push listener and serves the push endpoint on it, in goroutines that Shutdown stops. It returns an
 // error if an option makes no sense, or the address cannot be bound; a Listener that was passed in is then still open.
@@ -88,30 +68,30 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 	w.shared = &shared{registry: newRegistry(), bases: b, public: public, cluster: w.cluster, maxPushBytes: o.MaxPushBytes, log: o.Logger}
 	names := make([]string, len(b))
 	for i := range b {
-		names[i] = b[i].scheme + b[i].rest
+		names[i] = b[i].String()
 	}
 	o.Logger.Info("wspush: worker started", "addr", w.Addr(), "advertises", names)
 	if w.listener != nil {
-		w.serve()
+		w.server = startPushServer(w)
 	}
 	return w, nil
 }
 
 // advertise finds out where publishers reach the worker, by itself and through any worker.
-func (w *Worker) advertise(network string) (own []base, public *base, err error) {
+func (w *Worker) advertise(network string) (own []address.Base, public *address.Base, err error) {
 	o := &w.opts
-	if own, err = bases(o.Advertise, network, w.Addr(), o.TLS != nil); err != nil {
+	if own, err = address.Bases(o.Advertise, network, w.Addr(), o.TLS != nil); err != nil {
 		return nil, nil, err
 	}
 	if o.Cluster != nil {
-		scheme, port := schemeAndPort(w.Addr(), o.TLS != nil)
+		scheme, port := address.SchemeAndPort(w.Addr(), o.TLS != nil)
 		if w.cluster, err = newCluster(o.Cluster, own, scheme, port, o.PushTimeout); err != nil {
 			return nil, nil, err
 		}
 	}
 	if o.PublicURL != "" {
-		b, err := parseBase(o.PublicURL, "", "")
-		if err == nil && b.scheme == "" {
+		b, err := address.Parse(o.PublicURL, "", "")
+		if err == nil && b.Scheme == "" {
 			err = errors.New("it is no http or https URL")
 		}
 		if err != nil {
@@ -137,69 +117,6 @@ func networkOf(listen string) string {
 		return "tcp4"
 	}
 	return "tcp6"
-}
-
-// serve starts the push server.
-func (w *Worker) serve() {
-	w.server = &http.Server{
-		Handler:                      http.HandlerFunc(w.serveCounted),
-		TLSConfig:                    w.opts.TLS,
-		ReadHeaderTimeout:            headerTimeout,
-		ReadTimeout:                  headerTimeout + bodyTimeout, // for what never comes to the handler; there, it is set anew
-		IdleTimeout:                  idleTimeout,
-		MaxHeaderBytes:               maxHeaderBytes,
-		HTTP2:                        &http.HTTP2Config{WriteByteTimeout: answerTimeout},
-		DisableGeneralOptionsHandler: true, // it waits for bodies without limit
-
-		ErrorLog: slog.NewLogLogger(w.shared.log.Handler(), slog.LevelDebug),
-	}
-	if w.opts.PushTimeout > 0 {
-		w.server.WriteTimeout = headerTimeout + bodyTimeout + max(w.opts.PushTimeout, maxTimeout) + answerTimeout
-	}
-	w.pushers = newPublishers(w.opts.MaxPushConns, w.opts.TLS != nil)
-	w.server.ConnState = func(_ net.Conn, state http.ConnState) {
-		if state == http.StateClosed {
-			w.pushers.leave()
-		}
-	}
-	var listener net.Listener = limitedListener{w.listener, w.pushers, w.shared.log}
-	if w.opts.TLS == nil && w.opts.AuthorizePush == nil { // which gets requests as net/http makes them
-		w.express = newExpress(w.listener, w.pushers, w.serveCounted, w.shared.log)
-		listener = w.express
-	}
-	w.served = make(chan struct{})
-	go func() {
-		defer close(w.served)
-		var err error
-		if w.opts.TLS != nil {
-			err = w.server.ServeTLS(listener, "", "")
-		} else {
-			err = w.server.Serve(listener)
-		}
-		if !w.stopping.Load() { // by Shutdown, which closes the listener itself
-			w.shared.log.Error("wspush: the push listener has failed: connections of this worker cannot be pushed to from outside", "error", err)
-		}
-	}()
-}
-
-// serveCounted is ServeHTTP on the push listener, where Shutdown waits for it.
-func (w *Worker) serveCounted(rw http.ResponseWriter, r *http.Request) {
-	w.handlers.add(1)
-	defer w.handlers.add(-1)
-	if w.server.WriteTimeout == 0 { // a push may wait for ever, but not its answer
-		control := http.NewResponseController(rw)
-		_ = control.SetWriteDeadline(time.Time{})
-		defer func() { _ = control.SetWriteDeadline(time.Now().Add(answerTimeout)) }()
-	}
-	if linger := w.answerCounted(rw, r); linger != nil {
-		linger()
-	}
-}
-
-func (w *Worker) answerCounted(rw http.ResponseWriter, r *http.Request) (linger func()) {
-	w.requests.add(1)
-	defer w.requests.add(-1) // also when the application's Logger panics
-	return w.answer(rw, r, w.authorizeCounted)
 }
 
 // Addr returns the address of the push listener, or nil with NoListen.
@@ -329,90 +246,9 @@ func (w *Worker) Shutdown(ctx context.Context) error {
 	if w.cluster != nil {
 		defer w.cluster.transport.CloseIdleConnections()
 	}
-	if stopped := w.stopServer(ctx); cut || !stopped {
+	stopped := w.server == nil || w.server.stop(ctx)
+	if cut || !stopped {
 		return ctx.Err()
 	}
 	return nil
-}
-
-// stopServer closes the push listener, and waits for the requests under way. When ctx ends first, it cuts them and returns
-// false.
-func (w *Worker) stopServer(ctx context.Context) (stopped bool) {
-	if w.server == nil {
-		return true
-	}
-	// http.Server.Shutdown waits 5 s for connections that have not sent anything yet, so it does not get to wait for
-	// requests: it closes the listener, and catches those that have just come in.
-	w.stopping.Store(true)
-	w.server.SetKeepAlivesEnabled(false)
-	if w.express != nil {
-		w.express.drain()
-	} else {
-		w.listener.Close()
-		<-w.served
-	}
-	none := w.requests.none()
-	select {
-	case <-none:
-	case <-ctx.Done():
-	}
-	select {
-	case <-none:
-		stopped = true
-	default:
-	}
-	brief, cancel := context.WithTimeout(ctx, stopTimeout)
-	defer cancel()
-	if w.express != nil {
-		w.express.wait(brief)
-	}
-	if w.server.Shutdown(brief) != nil {
-		w.server.Close()
-	}
-	w.cutAll() // what waits for another worker does not notice that its publisher's connection has ended
-	<-w.served
-	<-w.handlers.none()
-	defer context.AfterFunc(brief, w.pushers.stop)()
-	w.pushers.running.Wait()
-	w.pushers.stop()
-	return stopped
-}
-
-// tally counts what is under way. Whoever comes and goes while nobody waits takes no lock.
-type tally struct {
-	n       atomic.Int64
-	waiting atomic.Bool // zero is not nil
-
-	mu   sync.Mutex    // guards zero
-	zero chan struct{} // closed when n gets to 0; nil while nobody waits
-}
-
-func (t *tally) add(n int64) {
-	if t.n.Add(n) == 0 && t.waiting.Load() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		t.tell()
-	}
-}
-
-// none returns a channel that is closed once nothing is under way.
-func (t *tally) none() <-chan struct{} {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.zero == nil {
-		t.zero = make(chan struct{})
-		t.waiting.Store(true) // before n is looked at, as add does in the other order
-	}
-	zero := t.zero
-	t.tell()
-	return zero
-}
-
-// tell lets those go who wait, if nothing is under way; mu is held.
-func (t *tally) tell() {
-	if t.zero != nil && t.n.Load() == 0 {
-		close(t.zero)
-		t.zero = nil
-		t.waiting.Store(false)
-	}
 }

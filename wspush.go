@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/wspush/wspush/internal/address"
 	"github.com/wspush/wspush/internal/socket"
 	"github.com/wspush/wspush/internal/wire"
 )
@@ -21,10 +22,10 @@ const (
 // which they can be pushed to. Several Handlers may share a Worker. A Handler is safe for concurrent use.
 //
 // It answers every request that does not become a connection: 426 for a GET request that is not a handshake, 400 for a broken
-// handshake, 405 for other methods (mount the Worker to accept pushes on the public server), 403 when Accept or the check of
-// the Origin refuses the client, and 503 with Retry-After when WorkerOptions.MaxConns is reached, or once the Worker's Shutdown
-// has begun. It returns as soon as the handshake is done: the connection outlives the request, and http.Server.Shutdown knows
-// nothing of it.
+// handshake, 405 for other methods (mount the Worker to accept pushes on the public server), 403 when the check of the Origin
+// refuses the client, 401, 403 or 503 when Accept does, and 503 with Retry-After when WorkerOptions.MaxConns is reached, or once
+// the Worker's Shutdown has begun. It returns as soon as the handshake is done: the connection outlives the request, and
+// http.Server.Shutdown knows nothing of it.
 type Handler struct {
 	worker *Worker
 	opts   HandlerOptions // every value final
@@ -70,8 +71,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // socket.ErrNotHijacked.
 func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) error {
 	l := &life{Conn: newConn(h.worker.shared, r), worker: h.worker, opts: &h.opts}
-	if hasMarker(l.path) {
-		return &socket.HandshakeError{Status: http.StatusNotFound, Detail: "a path with " + marker + " in it has no address that could be pushed to"}
+	if address.HasMarker(l.path) {
+		return &socket.HandshakeError{Status: http.StatusNotFound, Detail: "a path with " + wire.Marker + " in it has no address that could be pushed to"}
 	}
 	s, err := h.handshake(w, r, l)
 	if err != nil {
@@ -131,7 +132,7 @@ func (h *Handler) admit(c *Conn, r *http.Request) (err error) {
 	return h.worker.roster.enter(c)
 }
 
-// accept calls Options.Accept. A panic in it refuses the client.
+// accept calls HandlerOptions.Accept. A panic in it refuses the client.
 func (h *Handler) accept(r *http.Request) (value any, err error) {
 	defer func() {
 		if e := recover(); e != nil {
@@ -169,8 +170,11 @@ func (h *Handler) refusal(r *http.Request, err error) *problem {
 		return p
 	case errors.As(err, &refused):
 		count.accept.Add(1)
-		log.Debug("wspush: refused by Accept", "error", refused.error)
-		return newProblem(http.StatusForbidden, "the application does not let this client connect")
+		p := h.worker.shared.refusal(r, "Accept", "connecting", refused.error)
+		if p.Status == http.StatusUnauthorized {
+			p.header.Set("WWW-Authenticate", bearerChallenge)
+		}
+		return p
 	case errors.As(err, &handshake):
 		if handshake.Status >= http.StatusInternalServerError { // the client is not to blame
 			count.failed.Add(1)

@@ -42,7 +42,7 @@ func newSite(t *testing.T, opts wspush.WorkerOptions, more wspush.HandlerOptions
 	s := &site{t: t, ctx: ctx, worker: worker, ended: make(chan error, 1000)}
 	more.Accept = func(r *http.Request) (any, error) {
 		if r.URL.Query().Has("refused") {
-			return nil, errors.New("refused")
+			return nil, wspush.ErrForbidden
 		}
 		return nil, nil
 	}

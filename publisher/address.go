@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/wspush/wspush/internal/address"
 	"github.com/wspush/wspush/internal/wire"
 )
 
@@ -116,15 +117,15 @@ func parseTarget(s string) (t target, err error) {
 	if hasUser {
 		t.id, t.path = user, path
 	} else {
-		before, last := cutLast(path)
-		mount, mark := cutLast(before)
-		if !isMarker(mark) {
+		before, last := address.CutLast(path)
+		mount, mark := address.CutLast(before)
+		if !address.IsMarker(mark) {
 			return t, refuse("it has neither of the two forms")
 		}
 		t.id, t.path = last, mount
 	}
 	t.path = strings.TrimSuffix(t.path, "/")
-	if hasMarker(t.path) {
+	if address.HasMarker(t.path) {
 		return t, refuse("it names more than one connection")
 	}
 	if !wire.IsID(t.id) && !wire.IsSealedID(t.id) {
@@ -239,28 +240,4 @@ func checkPath(path string) error {
 		}
 	}
 	return nil
-}
-
-// cutLast cuts off the last segment of a path, and the slash before it.
-func cutLast(path string) (rest, segment string) {
-	i := strings.LastIndexByte(path, '/')
-	if i < 0 {
-		return "", path
-	}
-	return path[:i], path[i+1:]
-}
-
-// isMarker takes the marker with whatever of it escaped, as some clients write its @.
-func isMarker(segment string) bool {
-	plain, err := url.PathUnescape(segment)
-	return err == nil && plain == wire.Marker
-}
-
-func hasMarker(path string) bool {
-	for segment := range strings.SplitSeq(path, "/") {
-		if isMarker(segment) {
-			return true
-		}
-	}
-	return false
 }

@@ -57,6 +57,8 @@
 //	ErrGone          not written: the connection has ended               forget the address
 //	ErrBusy          not written: too much waits already, or for the     try again after Error.RetryAfter
 //	                 timeout it could not be written
+//	ErrUnavailable   not written: nobody can decide at the moment        try again after Error.RetryAfter
+//	                 whether this publisher may push
 //	ErrShutdown      not written: the worker is shutting down            wait for the client's next address
 //	ErrUnreachable   not written: no connection to the worker            try again; see the push API for when to stop
 //	ErrTooLarge,     not written

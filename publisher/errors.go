@@ -25,6 +25,9 @@ var (
 	ErrTooLarge = wire.ErrTooLarge
 	// ErrInvalidUTF8: a text message must be valid UTF-8. It was not sent.
 	ErrInvalidUTF8 = wire.ErrInvalidUTF8
+	// ErrUnavailable: the application cannot decide at the moment whether this publisher may push. A later try may succeed: see
+	// Error.RetryAfter.
+	ErrUnavailable = wire.ErrUnavailable
 	// ErrShutdown: the worker is shutting down.
 	ErrShutdown = wire.ErrShutdown
 	// ErrUnknown: the message may have been written, or may yet be; or, from Disconnect, the connection may have been closed.
@@ -108,27 +111,17 @@ func errorOf(o origin, a bulk.Answer, credential string) *Error {
 // sentinel returns the error that an answer matches, or nil for a refusal that matches none. A 4xx of a proxy means that the
 // worker got nothing, but a proxy may have passed the message on before its 5xx, or before a success that no worker sends.
 func sentinel(a bulk.Answer) error {
+	err := wire.ErrorOf(a.Status, a.Type)
 	switch {
 	case a.Status == http.StatusUnauthorized:
-		return ErrUnauthorized
-	case a.Status == http.StatusForbidden:
 		return ErrForbidden
-	case a.Status == http.StatusRequestEntityTooLarge:
-		return ErrTooLarge
-	case a.Status == http.StatusTooManyRequests:
-		return ErrBusy
-	case a.Status == http.StatusGone && a.OfWorker():
-		return ErrGone
 	case a.Status >= 300 && a.Status < 500:
-		return nil
-	case !a.OfWorker():
-		return ErrUnknown
-	case a.Status == http.StatusBadGateway, a.Status == http.StatusLoopDetected:
-		return ErrUnreachable
-	case a.Status == http.StatusServiceUnavailable && a.Type == wire.TypeFull:
-		return ErrBusy
-	case a.Status == http.StatusServiceUnavailable && a.Type == wire.TypeShutdown:
-		return ErrShutdown
+		if err == ErrGone && !a.OfWorker() {
+			return nil
+		}
+		return err
+	case err != nil && a.OfWorker():
+		return err
 	}
 	return ErrUnknown
 }

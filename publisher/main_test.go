@@ -32,7 +32,7 @@ func TestImports(t *testing.T) {
 	}
 	ours := map[string]bool{
 		"github.com/wspush/wspush/publisher": true, "github.com/wspush/wspush/internal/wire": true, "github.com/wspush/wspush/internal/bulk": true,
-		"github.com/wspush/wspush/internal/sent": true,
+		"github.com/wspush/wspush/internal/sent": true, "github.com/wspush/wspush/internal/address": true,
 	}
 	for pkg := range strings.FieldsSeq(string(out)) {
 		if first, _, _ := strings.Cut(pkg, "/"); strings.Contains(first, ".") && !ours[pkg] {

@@ -2,7 +2,6 @@ package wspushtest_test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -69,7 +68,7 @@ func ExampleConnect() {
 		Accept: func(r *http.Request) (any, error) {
 			user, err := r.Cookie("user") // a real application would use a session
 			if err != nil {
-				return nil, errors.New("not signed in")
+				return nil, wspush.ErrUnauthorized
 			}
 			return user.Value, nil
 		},
@@ -87,7 +86,7 @@ func ExampleConnect() {
 	ada.Send("hello")
 	ada.Expect("ada: hello")
 
-	wspushtest.ExpectRefused(t, mux, "/ws", http.StatusForbidden, nil)
+	wspushtest.ExpectRefused(t, mux, "/ws", http.StatusUnauthorized, nil)
 }
 
 // A custom greeting is in Greeting. The client finds its ID where the application's page would.

@@ -2,7 +2,6 @@ package wspushtest_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"net/http"
@@ -40,7 +39,7 @@ func newShop(worker *wspush.Worker) (*shop, error) {
 func customer(r *http.Request) (string, error) {
 	cookie, err := r.Cookie("customer")
 	if err != nil {
-		return "", errors.New("not signed in")
+		return "", fmt.Errorf("%w: not signed in", wspush.ErrUnauthorized)
 	}
 	return cookie.Value, nil
 }
@@ -102,7 +101,7 @@ func TestSignIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wspushtest.ExpectRefused(t, shop, "/ws", http.StatusForbidden, nil)
+	wspushtest.ExpectRefused(t, shop, "/ws", http.StatusUnauthorized, nil)
 
 	browser := wspushtest.HTTPClient(t, shop)
 	resp, err := browser.Post("http://example.com/login?name=ada", "", nil)

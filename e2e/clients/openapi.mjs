@@ -157,7 +157,7 @@ for (const [form, at] of [
       ['POST', 'type', ['text', 'binary', 'Text', 'x', '']],
       ['POST', 'confirm', ['received', 'read', '']],
       ['POST', 'timeout', ['5s', '1500ms', '1m', '1h2m', '1.5s', '.5s', '+1s', '1µs', '0', '0s', '-1s', '5', 's', '1s ', '1d', '']],
-      ['DELETE', 'code', ['1000', '1001', '1008', '1012', '4999', '999', '1002', '1005', '1006', '1010', '1014', '2999', '5000', 'x', '']],
+      ['DELETE', 'code', ['1000', '1001', '1002', '1007', '1008', '1012', '1014', '4999', '999', '1004', '1005', '1006', '1010', '1015', '2999', '5000', 'x', '']],
       ['DELETE', 'reason', ['', 'x'.repeat(123), 'x'.repeat(124)]],
     ]) {
       for (const value of values) {
@@ -168,6 +168,11 @@ for (const [form, at] of [
         other.client?.terminate();
         if (method === 'POST' && expected === 204) await next();
       }
+    }
+  });
+  await check(`${form}: 400 for an unknown parameter, or one that is there twice`, async () => {
+    for (const [method, query] of [['POST', '?confrim=received'], ['POST', '?type=text&type=text'], ['GET', '?x=1'], ['HEAD', '?x=1'], ['DELETE', '?type=text']]) {
+      await to(400, method, id, { query });
     }
   });
   await check(`${form}: DELETE, 204`, async () => {
@@ -261,7 +266,7 @@ if (serves.status !== 200) {
   });
   await check('bulk: 400 for a query, 403, 415', async () => {
     const body = JSON.stringify(lines[0]);
-    for (const query of ['?type=text', '?confirm=received', '?timeout=5s']) await request(400, 'POST', bulk, { body, headers: ndjson, query });
+    for (const query of ['?type=text', '?confirm=received', '?timeout=5s', '?x=1']) await request(400, 'POST', bulk, { body, headers: ndjson, query });
     await request(403, 'POST', bulk, { body, headers: { ...ndjson, Origin: 'https://example.com' } });
     if (small) {
       for (const [status, key] of [[401, 'UNKNOWN'], [403, 'FORBIDDEN']]) {

@@ -73,8 +73,6 @@ func run(ctx context.Context, listen string, verbose bool) error {
 	return errors.Join(worker.Shutdown(bounded), server.Shutdown(bounded))
 }
 
-var errUnknownKey = errors.New("nobody knows this access key")
-
 // authorize refuses two AWS access keys, which the signature contains in the clear.
 func authorize(r *http.Request) error {
 	credentials := r.Header.Get("Authorization")
@@ -82,7 +80,7 @@ func authorize(r *http.Request) error {
 	case strings.Contains(credentials, "Credential=FORBIDDEN/"):
 		return wspush.ErrForbidden
 	case strings.Contains(credentials, "Credential=UNKNOWN/"):
-		return errUnknownKey
+		return wspush.ErrUnauthorized
 	}
 	return nil
 }

@@ -46,38 +46,6 @@ var (
 // ErrMessageType is for a message that is neither Text nor Binary.
 var ErrMessageType = errors.New("wspush: the message type is neither Text nor Binary")
 
-// Types of problems (RFC 9457), by which an answer is known to be a worker's.
-const (
-	TypePrefix   = "urn:wspush:"
-	TypeFull     = TypePrefix + "full"
-	TypeShutdown = TypePrefix + "shutdown"
-)
-
-// ErrorOf is the error for a worker's answer to a push that is neither a success nor says what nobody knows (504): nothing has
-// been written. It is nil where there is none to be matched.
-func ErrorOf(status int, problemType string) error {
-	switch status {
-	case 401:
-		return ErrUnauthorized
-	case 403:
-		return ErrForbidden
-	case 410:
-		return ErrGone
-	case 413:
-		return ErrTooLarge
-	case 429:
-		return ErrBusy
-	case 502, 508:
-		return ErrUnreachable
-	case 503:
-		if problemType == TypeShutdown {
-			return ErrShutdown
-		}
-		return ErrBusy
-	}
-	return nil
-}
-
 // Marker is the segment before the ID in the path form of an address, as API Gateway has it, and the last one in the path of
 // a bulk request.
 const Marker = "@connections"

@@ -68,7 +68,7 @@ func TestForgottenMiddleware(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	recipetest.Refused(t, testutil.Serve(t, sockets), testutil.Options{Header: recipetest.Cookie()}, http.StatusForbidden)
+	recipetest.Refused(t, testutil.Serve(t, sockets), testutil.Options{Header: recipetest.Cookie()}, http.StatusServiceUnavailable)
 }
 
 func TestMounted(t *testing.T) {

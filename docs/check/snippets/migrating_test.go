@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"net/http"
@@ -100,7 +101,7 @@ func userOf(r *http.Request) (string, error) {
 	if user := r.URL.Query().Get("user"); user != "" {
 		return user, nil
 	}
-	return "", errors.New("not signed in")
+	return "", fmt.Errorf("%w: not signed in", wspush.ErrUnauthorized)
 }
 
 // The hub, on gorilla/websocket.

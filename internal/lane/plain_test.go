@@ -1,4 +1,4 @@
-package wspush
+package lane
 
 import (
 	"bufio"

@@ -1,13 +1,16 @@
-package wspush
+package lane
 
 import (
 	"bytes"
 	"strconv"
 	"strings"
+
+	"github.com/wspush/wspush/internal/address"
+	"github.com/wspush/wspush/internal/wire"
 )
 
-// plainPush returns the size of the plain push that raw begins with, or 0 if it does not. Where it is in doubt, it does not:
-// what passes here reads the same in every way that there is to read HTTP/1.1 (RFC 9112).
+// plainPush returns the size of the plain push at the start of raw, or 0 if there is none. In doubt there is none: what passes
+// here has one meaning in every reading of HTTP/1.1 (RFC 9112).
 func plainPush(raw []byte) (size int) {
 	end := bytes.Index(raw, []byte("\r\n\r\n"))
 	if end < 0 {
@@ -17,7 +20,7 @@ func plainPush(raw []byte) (size int) {
 	if !bytes.HasPrefix(line, []byte("POST /")) || !bytes.HasSuffix(line, []byte(" HTTP/1.1")) || !isPrintable(line) {
 		return 0
 	}
-	if isBulkLine(line) { // its answer begins before it has ended
+	if isBulkLine(line) { // its answer begins before the request has ended
 		return 0
 	}
 	hosts, lengths := 0, 0
@@ -26,11 +29,11 @@ func plainPush(raw []byte) (size int) {
 		name, value, colon := bytes.Cut(line, []byte(":"))
 		value = bytes.Trim(value, " ")
 		switch {
-		case !colon || !isPrintable(line) || !isHostName(string(name)): // fewer letters than the name of a header may have
+		case !colon || !isPrintable(line) || !isHeaderName(name):
 			return 0
 		case is(name, "Host"):
 			hosts++
-			if !isHost(value) {
+			if !address.IsHost(value) {
 				return 0
 			}
 		case is(name, "Content-Length"):
@@ -58,23 +61,26 @@ func plainPush(raw []byte) (size int) {
 func isBulkLine(line []byte) bool {
 	path, _, _ := bytes.Cut(line[len("POST "):len(line)-len(" HTTP/1.1")], []byte("?"))
 	last := path[bytes.LastIndexByte(path, '/')+1:]
-	return len(last) <= len(marker)+2 && isMarker(string(last))
+	if bytes.IndexByte(last, '%') < 0 {
+		return string(last) == wire.Marker
+	}
+	return address.IsMarker(string(last))
 }
 
-// isHost reports whether p has nothing in it but what is in a host with its port.
-func isHost(p []byte) bool {
+// isHeaderName reports whether p can only be the name of a header. Names may have other characters, but usual names do not.
+func isHeaderName(p []byte) bool {
 	for _, c := range p {
-		if c == '~' || !isUnreserved(c) && strings.IndexByte("[:]", c) < 0 {
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.' || c == '_') {
 			return false
 		}
 	}
 	return len(p) > 0
 }
 
-// is compares what HTTP compares without regard to case.
+// is compares without regard to case, as HTTP compares names.
 func is(a []byte, b string) bool { return len(a) == len(b) && strings.EqualFold(string(a), b) }
 
-// isPrintable reports whether p is visible ASCII and spaces.
+// isPrintable reports whether p consists of visible ASCII characters and spaces.
 func isPrintable(p []byte) bool {
 	for _, c := range p {
 		if c < ' ' || c > '~' {

@@ -1,0 +1,153 @@
+// Package address knows the two forms in which an address names a connection: it makes addresses, and reads the connection
+// back out of a request. A worker and a publisher both build on it.
+package address
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/wspush/wspush/internal/wire"
+)
+
+// Base is where publishers reach a worker, under one of its names: "http://" and "10.0.0.5:48775", for example.
+type Base struct {
+	Scheme string // with "://"
+	Rest   string // the host, the port if any, and the path prefix if any, which does not end in a slash
+}
+
+// String returns the URL of the base.
+func (b Base) String() string { return b.Scheme + b.Rest }
+
+// Userinfo returns the form of an address that has the ID as its user: the form that the greeting holds.
+func (b Base) Userinfo(path, id string) string { return b.Scheme + id + "@" + b.Rest + path }
+
+// Path returns the form of an address that has the ID in its path.
+func (b Base) Path(path, id string) string { return b.Bulk(path) + "/" + id }
+
+// Bulk returns the URL of bulk requests for connections at path.
+func (b Base) Bulk(path string) string {
+	return b.Scheme + b.Rest + strings.TrimSuffix(path, "/") + "/" + wire.Marker
+}
+
+// SchemeAndPort returns what completes an address that names only a host.
+func SchemeAndPort(listener net.Addr, tls bool) (scheme, port string) {
+	scheme = "http://"
+	if tls {
+		scheme = "https://"
+	}
+	if tcp, ok := listener.(*net.TCPAddr); ok {
+		port = strconv.Itoa(tcp.Port)
+	}
+	return scheme, port
+}
+
+// Bases returns the bases at which publishers reach a worker: those in advertise, or else those of its listener. The
+// listener's address is nil if there is no listener. The network is "tcp6" if the listener is known to serve only IPv6.
+func Bases(advertise []string, network string, listener net.Addr, tls bool) ([]Base, error) {
+	scheme, port := SchemeAndPort(listener, tls)
+	tcp, _ := listener.(*net.TCPAddr)
+	var all []Base
+	if len(advertise) == 0 {
+		if tcp == nil {
+			return nil, fmt.Errorf("wspush: Advertise is required: a %s listener does not say where publishers reach it", listener.Network())
+		}
+		hosts, err := listenerHosts(network, tcp.IP)
+		if err != nil {
+			return nil, err
+		}
+		for _, host := range hosts {
+			all = append(all, Base{scheme, net.JoinHostPort(host.String(), port)})
+		}
+	}
+	for _, s := range advertise {
+		b, err := Parse(s, scheme, port)
+		if err != nil {
+			return nil, fmt.Errorf("wspush: Advertise: %q: %w", s, err)
+		}
+		all = append(all, b)
+	}
+	return dedupe(all), nil
+}
+
+// Parse reads one element of WorkerOptions.Advertise: a URL, or a host that scheme and port complete.
+func Parse(s, scheme, port string) (Base, error) {
+	hostport := s
+	prefix := ""
+	if strings.Contains(s, "://") {
+		u, err := url.Parse(s)
+		switch {
+		case err != nil:
+			return Base{}, errors.Unwrap(err)
+		case u.Scheme != "http" && u.Scheme != "https":
+			return Base{}, errors.New("the scheme must be http or https")
+		case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+			return Base{}, errors.New("a base URL has no user, query or fragment")
+		}
+		scheme, hostport, port = u.Scheme+"://", u.Host, ""
+		prefix = strings.TrimRight(escapeComma(u.EscapedPath()), "/")
+	}
+	host, err := hostPort(hostport, port)
+	return Base{scheme, host + prefix}, err
+}
+
+// hostPort checks a host with or without a port. It adds the default port, if there is one, to a host without a port.
+func hostPort(s, port string) (string, error) {
+	host := s
+	if h, p, err := net.SplitHostPort(s); err == nil {
+		if n, err := strconv.ParseUint(p, 10, 16); err != nil || n == 0 {
+			return "", fmt.Errorf("%q is not a port", p)
+		}
+		host, port = h, p
+	} else if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
+		host = s[1 : len(s)-1]
+	}
+	if strings.Contains(host, ":") || strings.HasPrefix(s, "[") {
+		ip, err := netip.ParseAddr(host)
+		if err != nil || ip.Zone() != "" {
+			return "", fmt.Errorf("%q is not an IPv6 address without a zone", host)
+		}
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		if ip.IsUnspecified() {
+			return "", fmt.Errorf("nobody can reach %s", ip)
+		}
+	} else if !isHostName(host) {
+		return "", fmt.Errorf("%q is not a host", host)
+	}
+	if port == "" {
+		return strings.TrimSuffix(net.JoinHostPort(host, ""), ":"), nil
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+// isHostName reports whether s consists of characters that the name of a host may have.
+func isHostName(s string) bool {
+	for i := range len(s) {
+		if !isHostByte(s[i]) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func isHostByte(c byte) bool { return c != '~' && isUnreserved(c) }
+
+// IsHost reports whether s consists of characters that a host with or without a port may have.
+func IsHost[T string | []byte](s T) bool {
+	for i := range len(s) {
+		if c := s[i]; !isHostByte(c) && c != '[' && c != ':' && c != ']' {
+			return false
+		}
+	}
+	return len(s) > 0
+}
+
+// isUnreserved reports whether c never needs an escape in a URL (RFC 3986 section 2.3).
+func isUnreserved(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-._~", c) >= 0
+}

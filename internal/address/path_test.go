@@ -1,0 +1,37 @@
+package address
+
+import (
+	"net/http/httptest"
+	"testing"
+)
+
+// The marker is the marker however it is escaped: a proxy may add or remove escapes that mean nothing (RFC 3986 section
+// 6.2.2.2), and an address must mean the same before and behind it.
+func TestIsMarker(t *testing.T) {
+	for segment, want := range map[string]bool{
+		"@connections": true, "%40connections": true, "@%63onnections": true, "%40%63%6F%6e%6eections": true,
+		"%40%63%6F%6E%6E%65%63%74%69%6F%6E%73": true,
+		"":                                     false, "connections": false, "@Connections": false, "@connections ": false, "%40Connections": false, "@connection%53": false,
+		"%2540connections": false, "@connections%00": false, "x%2F@connections": false, "%4": false, "%zzconnections": false, "@connections%": false,
+	} {
+		if IsMarker(segment) != want {
+			t.Errorf("IsMarker(%q) is %v", segment, !want)
+		}
+		if path := "/ws/" + segment + "/x"; HasMarker(path) != want {
+			t.Errorf("HasMarker(%q) is %v", path, !want)
+		}
+	}
+}
+
+func TestReadBulk(t *testing.T) {
+	for target, want := range map[string]string{
+		"/ws/@connections": "/ws", "/@connections": "/", "/a,b/@connections": "/a%2Cb", "/ws/%40connections": "/ws", "/ws/@%63onnections?x": "/ws",
+		"//@connections": "/", "/a%2Fb/@connections": "/a%2Fb",
+		"/ws/@connections/": "", "/ws/@connections/x": "", "/ws": "", "/ws/x@connections": "", "/ws%2F@connections": "", "/ws/%2540connections": "",
+	} {
+		mount, ok := ReadBulk(httptest.NewRequest("POST", target, nil))
+		if ok != (want != "") || ok && mount != want {
+			t.Errorf("%s: %q, %v; want %q", target, mount, ok, want)
+		}
+	}
+}

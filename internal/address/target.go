@@ -1,0 +1,76 @@
+package address
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/wspush/wspush/internal/wire"
+)
+
+// Target is the connection that a push request names.
+type Target struct {
+	ID   string // or a sealed ID
+	Path string // the path at which the connection must live
+	Form Form
+}
+
+// Form is one of the two forms of an address.
+type Form int
+
+const (
+	UserinfoForm Form = iota // http://ID@HOST:PORT/PATH
+	PathForm                 // http://HOST:PORT/PATH/@connections/ID
+)
+
+// Lives reports whether the target may be a connection that the client made at path. In the path form, a slash at the end of
+// the path makes no difference: addresses in that form do not repeat it, and clients that join paths may add one.
+func (t Target) Lives(path string) bool {
+	at, path := normalize(t.Path), normalize(path)
+	if at == path {
+		return true
+	}
+	return t.Form == PathForm && (at == strings.TrimSuffix(path, "/") || strings.TrimSuffix(at, "/") == path)
+}
+
+// Errors of Read. Their texts are the details of the answers.
+var (
+	ErrNoID      = errors.New("the request names no connection: send its ID as the user of Basic authorization (http://ID@HOST:PORT/PATH), or in the path (http://HOST:PORT/PATH/@connections/ID)")
+	ErrNoForm    = errors.New("the path is neither PATH nor PATH/@connections/ID")
+	ErrInvalidID = errors.New("the ID is neither a UUID nor a sealed ID")
+)
+
+// Read finds out which connection a push request names. The path form wins over the userinfo form.
+func Read(r *http.Request) (Target, error) {
+	path := inAddress(r.URL.EscapedPath())
+	t := Target{Path: path}
+	rest, last := CutLast(path)
+	mount, mark := CutLast(rest)
+	user, _, _ := r.BasicAuth() // RFC 7617; the password is not part of the ID
+	switch {
+	case IsMarker(mark) && last != "":
+		t = Target{ID: last, Path: inAddress(mount), Form: PathForm}
+	case user != "":
+		t.ID = user
+	case HasMarker(path):
+		return t, ErrNoForm
+	default:
+		return t, ErrNoID
+	}
+	if !IsName(t.ID) {
+		return t, ErrInvalidID
+	}
+	return t, nil
+}
+
+// ReadBulk returns the mount of a bulk request's path. It returns false for the path of any other request.
+func ReadBulk(r *http.Request) (mount string, ok bool) {
+	if !strings.HasSuffix(r.URL.Path, wire.Marker) { // the usual case, at little cost
+		return "", false
+	}
+	mount, last := CutLast(inAddress(r.URL.EscapedPath()))
+	return inAddress(mount), IsMarker(last)
+}
+
+// IsName reports whether s can name a connection: as its ID, or as a sealed ID.
+func IsName(s string) bool { return wire.IsID(s) || wire.IsSealedID(s) }

@@ -1,0 +1,223 @@
+// Package lane is the push listener's fast way for plain pushes: small POSTs that arrive whole, with nothing in their header
+// that takes an HTTP server to understand. Nearly every request to a push listener is one. Without net/http's goroutine that
+// watches the publisher, its context and its half a dozen deadlines, each costs a tenth to a fifth less.
+//
+// A lane knows what a plain push is, and nothing else of HTTP. At anything else it hands the connection over to net/http, for
+// good, with everything that it has read: to net/http it is a listener. The same handler decides what a push means, whichever
+// way it comes. The package also limits how many connections publishers have.
+package lane
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Config says how a Listener serves its connections.
+type Config struct {
+	// Handler answers plain pushes, and Panicked is told when it panics. If Handler is nil, every connection goes to net/http.
+	Handler  http.HandlerFunc
+	Panicked func(recovered any)
+
+	// MaxConns bounds the connections, those of net/http included. A negative value means that there is no limit. Full writes
+	// the answer to a request on a connection beyond the limit.
+	MaxConns int
+	Full     func(http.ResponseWriter)
+
+	// TLS says that net/http speaks TLS on the connections, so that an answer in plain text would be noise to a publisher.
+	TLS bool
+
+	HeaderTimeout time.Duration // for the first request on a connection
+	IdleTimeout   time.Duration // between two requests
+	WriteTimeout  time.Duration // for writing an answer
+
+	Log *slog.Logger
+}
+
+// Listener accepts the connections of publishers and answers the plain pushes on them. To net/http it is the listener of all
+// other connections. It is safe for concurrent use.
+//
+// Two calls end it: Drain, and then Wait.
+type Listener struct {
+	inner   net.Listener
+	config  Config
+	limiter *limiter
+
+	handed   chan net.Conn  // what Accept returns
+	done     chan struct{}  // closed by Close
+	once     sync.Once      // closes done
+	stopping chan struct{}  // closed by Drain
+	draining atomic.Bool    // the same
+	ended    atomic.Bool    // no lane may begin any more
+	running  sync.WaitGroup // accept, and the goroutine of each connection
+
+	mu    sync.Mutex // guards conns
+	conns map[*conn]struct{}
+}
+
+// New starts to accept connections of inner, in a goroutine that Drain and Wait stop.
+func New(inner net.Listener, config Config) *Listener {
+	l := &Listener{
+		inner: inner, config: config, limiter: newLimiter(&config),
+		handed: make(chan net.Conn), done: make(chan struct{}), stopping: make(chan struct{}), conns: make(map[*conn]struct{}),
+	}
+	l.running.Go(l.accept)
+	return l
+}
+
+// acceptPause is the longest pause after the system has refused to accept a connection, as in http.Server.
+const acceptPause = time.Second
+
+// accept accepts connections until Drain.
+func (l *Listener) accept() {
+	var pause time.Duration
+	for {
+		c, err := l.inner.Accept()
+		if err == nil {
+			pause = 0
+			switch {
+			case !l.limiter.enter(c):
+			case l.config.Handler == nil:
+				l.handOver(c)
+			default:
+				l.running.Go(func() { l.serve(c) })
+			}
+			continue
+		}
+		if l.draining.Load() {
+			return
+		}
+		if !isTemporary(err) {
+			l.config.Log.Error("wspush: the push listener has failed: connections of this worker cannot be pushed to from outside", "error", err)
+			return
+		}
+		pause = min(max(2*pause, 5*time.Millisecond), acceptPause)
+		l.config.Log.Warn("wspush: the push listener cannot accept connections for a moment", "pause", pause, "error", err)
+		select {
+		case <-time.After(pause):
+		case <-l.stopping:
+			return
+		}
+	}
+}
+
+// isTemporary reports whether the next Accept may succeed after one that returned err: too many open files, for example.
+func isTemporary(err error) bool {
+	e, ok := err.(net.Error)
+	//lint:ignore SA1019 There is no other way to know, and net/http uses this one.
+	return ok && e.Temporary()
+}
+
+// serve serves a connection on a lane, or hands it over.
+func (l *Listener) serve(raw net.Conn) {
+	// A listener of the application's may do TLS itself, and may have agreed on HTTP/2: net/http must see the tls.Conn.
+	if _, ok := raw.(*tls.Conn); ok {
+		l.handOver(raw)
+		return
+	}
+	c := newConn(l, raw)
+	l.mu.Lock()
+	l.conns[c] = struct{}{}
+	l.mu.Unlock()
+	defer func() {
+		l.mu.Lock()
+		delete(l.conns, c)
+		l.mu.Unlock()
+	}()
+	if l.ended.Load() { // Wait may not have seen this connection
+		l.close(raw)
+		return
+	}
+	c.serve()
+}
+
+// close ends a connection that net/http has not got.
+func (l *Listener) close(c net.Conn) {
+	c.Close()
+	l.limiter.leave()
+}
+
+// handOver gives a connection to net/http.
+func (l *Listener) handOver(c net.Conn) {
+	select {
+	case l.handed <- c:
+	case <-l.done:
+		l.close(c)
+	}
+}
+
+// Accept returns the next connection for net/http.
+func (l *Listener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.handed:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// ConnState is for http.Server.ConnState: the connections that Accept returned count until net/http has closed them.
+func (l *Listener) ConnState(_ net.Conn, state http.ConnState) {
+	if state == http.StateClosed {
+		l.limiter.leave()
+	}
+}
+
+// Addr returns the address of the listener underneath.
+func (l *Listener) Addr() net.Addr { return l.inner.Addr() }
+
+// Close makes Accept return. Connections on a lane stay there.
+func (l *Listener) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return nil
+}
+
+// Conns returns how many connections there are, those of net/http included.
+func (l *Listener) Conns() int64 { return l.limiter.n.Load() }
+
+// Refused returns how many connections have been beyond the limit so far.
+func (l *Listener) Refused() uint64 { return l.limiter.refused.Load() }
+
+// Drain closes the listener underneath. It closes each connection on a lane as soon as that is between two requests.
+func (l *Listener) Drain() {
+	if l.draining.Swap(true) {
+		return
+	}
+	close(l.stopping)
+	l.inner.Close()
+	for _, c := range l.onLane() {
+		if c.idle.Load() { // a connection that is not idle yet will see that draining is set
+			c.raw.Close()
+		}
+	}
+}
+
+// Wait waits until every lane is empty, after Drain. When ctx ends, it closes the connections that are left on a lane.
+func (l *Listener) Wait(ctx context.Context) {
+	defer context.AfterFunc(ctx, func() {
+		l.ended.Store(true)
+		for _, c := range l.onLane() {
+			c.raw.Close()
+		}
+	})()
+	l.running.Wait()
+}
+
+// WaitRefused waits until each connection beyond the limit is closed, which takes at most refuseTime. When ctx ends, it closes
+// them.
+func (l *Listener) WaitRefused(ctx context.Context) { l.limiter.wait(ctx) }
+
+func (l *Listener) onLane() []*conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	conns := make([]*conn, 0, len(l.conns))
+	for c := range l.conns {
+		conns = append(conns, c)
+	}
+	return conns
+}

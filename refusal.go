@@ -1,0 +1,48 @@
+package wspush
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+
+	"github.com/wspush/wspush/internal/wire"
+)
+
+// Challenges, which every 401 has (RFC 9110 section 15.5.2). A browser that is asked for Basic at a handshake asks its user for
+// a password. It has no dialog for Bearer.
+const (
+	basicChallenge  = `Basic realm="wspush"`
+	bearerChallenge = `Bearer realm="wspush"`
+)
+
+// refusal returns the answer to a request that a callback of the application has refused with err: HandlerOptions.Accept, for
+// one that is connecting, or WorkerOptions.AuthorizePush, for one that is pushing. An error that is not a decision says that
+// the application could not decide.
+func (s *shared) refusal(r *http.Request, callback, doing string, err error) *problem {
+	log := s.log.With("remote", r.RemoteAddr, "error", err)
+	var p *problem
+	switch {
+	case errors.Is(err, ErrUnauthorized):
+		p = newProblem(http.StatusUnauthorized, doing+" needs authorization")
+	case errors.Is(err, ErrForbidden):
+		p = newProblem(http.StatusForbidden, doing+" is forbidden")
+	default:
+		p = unavailable("the application cannot decide at the moment whether " + doing + " is allowed; try again later")
+		level := slog.LevelWarn
+		if errors.Is(err, ErrUnavailable) || r.Context().Err() != nil { // it has been decided, or nobody waits for an answer
+			level = slog.LevelDebug
+		}
+		log.Log(context.Background(), level, "wspush: "+callback+" could not decide")
+		return p
+	}
+	log.Debug("wspush: refused by " + callback)
+	return p
+}
+
+// unavailable is a refusal that a later try may not meet.
+func unavailable(detail string) *problem {
+	p := newProblem(http.StatusServiceUnavailable, detail)
+	p.Type = wire.TypeUnavailable
+	return p
+}

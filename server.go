@@ -1,0 +1,166 @@
+package wspush
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/wspush/wspush/internal/lane"
+)
+
+// pushServer serves the push endpoint on the worker's push listener: plain pushes on their lane, and everything else by
+// net/http. startPushServer starts its goroutines, and stop stops them.
+type pushServer struct {
+	worker   *Worker
+	http     *http.Server
+	listener *lane.Listener
+	served   chan struct{} // closed when http has stopped accepting
+	stopping atomic.Bool   // stop has begun
+	handlers tally         // those that are running, except while they are in AuthorizePush
+	requests tally         // the same, until they have answered
+}
+
+// Limits of the push listener. A publisher sends a short request and a body of at most MaxPushBytes. Anyone slower than this
+// is not a publisher.
+const (
+	headerTimeout  = 10 * time.Second // for the request's header
+	bodyTimeout    = 30 * time.Second // for its body
+	answerTimeout  = 10 * time.Second // for taking the answer
+	idleTimeout    = 2 * time.Minute  // between two requests
+	maxHeaderBytes = 16 << 10
+	stopTimeout    = 500 * time.Millisecond // for connections to close once every request has its answer
+)
+
+// startPushServer serves w on its listener, in goroutines that stop stops.
+func startPushServer(w *Worker) *pushServer {
+	log := w.shared.log
+	s := &pushServer{worker: w, served: make(chan struct{})}
+	config := lane.Config{
+		MaxConns: w.opts.MaxPushConns, Full: writeTooMany, TLS: w.opts.TLS != nil,
+		HeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: answerTimeout, Log: log,
+	}
+	if w.opts.TLS == nil && w.opts.AuthorizePush == nil { // AuthorizePush gets requests as net/http makes them
+		config.Handler = s.serve
+		config.Panicked = func(recovered any) { logPanic(log, "the push endpoint", recovered) }
+	}
+	s.listener = lane.New(w.listener, config)
+	s.http = &http.Server{
+		Handler:                      http.HandlerFunc(s.serve),
+		TLSConfig:                    w.opts.TLS,
+		ReadHeaderTimeout:            headerTimeout,
+		ReadTimeout:                  headerTimeout + bodyTimeout, // for requests that never reach the handler, which sets its own
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               maxHeaderBytes,
+		HTTP2:                        &http.HTTP2Config{WriteByteTimeout: answerTimeout},
+		ConnState:                    s.listener.ConnState,
+		DisableGeneralOptionsHandler: true, // it waits for bodies without limit
+		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	if w.opts.PushTimeout > 0 {
+		s.http.WriteTimeout = headerTimeout + bodyTimeout + max(w.opts.PushTimeout, maxTimeout) + answerTimeout
+	}
+	go s.run()
+	return s
+}
+
+// run accepts connections for net/http until stop.
+func (s *pushServer) run() {
+	defer close(s.served)
+	var err error
+	if s.http.TLSConfig != nil {
+		err = s.http.ServeTLS(s.listener, "", "")
+	} else {
+		err = s.http.Serve(s.listener)
+	}
+	if !s.stopping.Load() {
+		s.worker.shared.log.Error("wspush: the push listener has failed: connections of this worker cannot be pushed to from outside", "error", err)
+	}
+}
+
+// serve is Worker.ServeHTTP for requests that stop waits for.
+func (s *pushServer) serve(rw http.ResponseWriter, r *http.Request) {
+	s.handlers.add(1)
+	defer s.handlers.add(-1)
+	if s.http.WriteTimeout == 0 { // a push may wait for ever, but not its answer
+		control := http.NewResponseController(rw)
+		_ = control.SetWriteDeadline(time.Time{})
+		defer func() { _ = control.SetWriteDeadline(time.Now().Add(answerTimeout)) }()
+	}
+	res := s.answer(rw, r)
+	res.finish()
+}
+
+func (s *pushServer) answer(rw http.ResponseWriter, r *http.Request) response {
+	s.requests.add(1)
+	defer s.requests.add(-1) // also when the application's Logger panics
+	return s.worker.answer(rw, r, s.authorize)
+}
+
+// authorize is Worker.authorize, whose time is the application's. stop does not wait for it. Nor does it count against the
+// publisher, who still gets an answer afterwards.
+func (s *pushServer) authorize(rw http.ResponseWriter, r *http.Request) *problem {
+	_ = http.NewResponseController(rw).SetReadDeadline(time.Time{}) // which would end the request's context
+	s.handlers.add(-1)
+	s.requests.add(-1)
+	defer s.handlers.add(1)
+	defer s.requests.add(1)
+	p := s.worker.authorize(rw, r)
+	if t := s.http.WriteTimeout; t > 0 {
+		_ = http.NewResponseController(rw).SetWriteDeadline(time.Now().Add(t))
+	}
+	return p
+}
+
+// stop closes the push listener and waits for the requests under way. When ctx ends first, it cuts them and returns false.
+func (s *pushServer) stop(ctx context.Context) (answered bool) {
+	s.stopAccepting()
+	answered = s.awaitAnswers(ctx)
+	brief, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	s.closeConns(brief)
+	s.awaitHandlers()
+	s.listener.WaitRefused(brief)
+	return answered
+}
+
+// stopAccepting closes the listener, and every connection once it is between two requests. It leaves net/http alone:
+// http.Server.Shutdown waits 5 s for connections that have not sent anything yet, so it must not be what waits for requests.
+func (s *pushServer) stopAccepting() {
+	s.stopping.Store(true)
+	s.http.SetKeepAlivesEnabled(false)
+	s.listener.Drain()
+}
+
+// awaitAnswers waits until every request has its answer. False means that ctx ended first.
+func (s *pushServer) awaitAnswers(ctx context.Context) bool {
+	none := s.requests.none()
+	select {
+	case <-none:
+	case <-ctx.Done():
+	}
+	select {
+	case <-none: // even if ctx has ended as well
+		return true
+	default:
+		return false
+	}
+}
+
+// closeConns closes every connection, and cuts those that are still in use when ctx ends. Requests that have just come in are
+// answered until then.
+func (s *pushServer) closeConns(ctx context.Context) {
+	s.listener.Wait(ctx)
+	if s.http.Shutdown(ctx) != nil {
+		s.http.Close()
+	}
+}
+
+// awaitHandlers waits until no handler is running. One that waits for another worker does not notice that its publisher's
+// connection has been cut, so it is cut itself.
+func (s *pushServer) awaitHandlers() {
+	s.worker.cutAll()
+	<-s.served
+	<-s.handlers.none()
+}
