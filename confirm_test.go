@@ -63,7 +63,7 @@ func pending(t testing.TB, result <-chan confirmation) {
 }
 
 // The ping goes out right after the message, and only its pong confirms the message.
-func TestPushConfirmed(t *testing.T) {
+func TestConfirmed(t *testing.T) {
 	staged(t, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
 		for i, size := range []int{0, 1, 125, 126, 65536, len(big)} {
 			result := make(chan confirmation, 1)
@@ -386,9 +386,17 @@ func TestConfirmInCallback(t *testing.T) {
 		for _, pair := range [][2]*testutil.Client{{c.a, c.b}, {c.b, c.a}} {
 			from, to := pair[0], pair[1]
 			from.Send(testutil.Text, []byte("wait and push to other"))
+			synctest.Wait()
 			to.Send(testutil.Text, []byte("wait and return"))
 			synctest.Wait() // both callbacks have begun
-			go func() { c.release <- struct{}{}; c.release <- struct{}{} }()
+			c.release <- struct{}{}
+			synctest.Wait() // from's is pushing, while to's still runs
+			select {
+			case r := <-c.results:
+				t.Fatalf("%+v, while the other callback runs", r)
+			default:
+			}
+			c.release <- struct{}{}
 			expectFrame(t, to, testutil.Text, "hello")
 			ping := to.NextFrame()
 			to.Send(testutil.Pong, ping.Payload)

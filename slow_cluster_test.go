@@ -195,7 +195,7 @@ func TestSlowProxyTimeout(t *testing.T) {
 		t.Errorf("the message was written, and the answer is %s %s", resp.Status, text(t, resp))
 	}
 	if _, err := other.Push(context.Background(), silent.SealedID(), wspush.Text, []byte("b"), wspush.Confirmed()); !errors.Is(err, wspush.ErrUnknown) {
-		t.Errorf("the message was written, and PushConfirmed returns %v", err)
+		t.Errorf("the message was written, and the confirmed push returns %v", err)
 	}
 	_, _ = silent.Push(context.Background(), wspush.Text, []byte("c"))
 	<-read
