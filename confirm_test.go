@@ -916,3 +916,41 @@ func TestConfirmDuringEarlyCallback(t *testing.T) {
 		reading.Wait()
 	})
 }
+
+// A receipt says how far the message has come, whichever way it was pushed; an error comes without one.
+func TestReceipts(t *testing.T) {
+	holder, other := newMember(t, wspush.WorkerOptions{}), newMember(t, wspush.WorkerOptions{})
+	conn, client := connectTo(t, holder)
+	reading := make(chan struct{})
+	go func() {
+		defer close(reading)
+		for _, _, err := client.Message(); err == nil; _, _, err = client.Message() {
+		}
+	}()
+	ctx := t.Context()
+	for name, push := range map[string]func(typ wspush.MessageType, opts ...wspush.PushOption) (wspush.Receipt, error){
+		"Conn": func(typ wspush.MessageType, opts ...wspush.PushOption) (wspush.Receipt, error) {
+			return conn.Push(ctx, typ, nil, opts...)
+		},
+		"Worker": func(typ wspush.MessageType, opts ...wspush.PushOption) (wspush.Receipt, error) {
+			return holder.Push(ctx, conn.ID(), typ, nil, opts...)
+		},
+		"another worker": func(typ wspush.MessageType, opts ...wspush.PushOption) (wspush.Receipt, error) {
+			return other.Push(ctx, conn.SealedID(), typ, nil, opts...)
+		},
+	} {
+		for _, none := range [][]wspush.PushOption{nil, {{}}} {
+			if r, err := push(wspush.Text, none...); err != nil || r != (wspush.Receipt{State: wspush.Written}) {
+				t.Errorf("%s: %+v, %v", name, r, err)
+			}
+		}
+		if r, err := push(wspush.Binary, wspush.PushOption{}, wspush.Confirmed(), wspush.PushOption{}); err != nil || r.State != wspush.Received || r.RoundTrip <= 0 {
+			t.Errorf("%s, confirmed: %+v, %v", name, r, err)
+		}
+		if r, err := push(0, wspush.Confirmed()); err == nil || r != (wspush.Receipt{}) {
+			t.Errorf("%s, of no type: %+v, %v", name, r, err)
+		}
+	}
+	client.Close()
+	<-reading
+}
