@@ -1,6 +1,7 @@
 package wspush_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -69,6 +70,43 @@ func BenchmarkPush(b *testing.B) {
 			}
 			wg.Wait()
 		})
+	}
+}
+
+// answerPings reads short frames, and answers pings without an allocation, until the connection ends.
+func answerPings(conn io.ReadWriter) {
+	r := bufio.NewReader(conn)
+	pong := make([]byte, 6+125)
+	for {
+		first, err := r.ReadByte()
+		if err != nil {
+			return
+		}
+		n, _ := r.ReadByte()
+		pong[0], pong[1] = 0x80|byte(testutil.Pong), 0x80|n // masked with nothing but zeros
+		if _, err := io.ReadFull(r, pong[6:6+int(n)]); err != nil {
+			return
+		}
+		if first == 0x80|byte(testutil.Ping) {
+			_, _ = conn.Write(pong[:6+int(n)])
+		}
+	}
+}
+
+// One connection and one publisher that waits for each confirmation.
+func BenchmarkPushConfirmed(b *testing.B) {
+	w := newWorker(b, quiet())
+	client, conn, _ := dial(b, w, serve(b, w, nil), testutil.Options{})
+	var reading sync.WaitGroup
+	reading.Go(func() { answerPings(client.Conn()) })
+	defer reading.Wait()
+	defer client.Close()
+	ctx := context.Background()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := conn.Push(ctx, wspush.Text, payload, wspush.Confirmed()); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

@@ -63,7 +63,7 @@ func pending(t testing.TB, result <-chan confirmation) {
 }
 
 // The ping goes out right after the message, and only its pong confirms the message.
-func TestPushConfirmed(t *testing.T) {
+func TestConfirmed(t *testing.T) {
 	staged(t, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
 		for i, size := range []int{0, 1, 125, 126, 65536, len(big)} {
 			result := make(chan confirmation, 1)
@@ -386,9 +386,17 @@ func TestConfirmInCallback(t *testing.T) {
 		for _, pair := range [][2]*testutil.Client{{c.a, c.b}, {c.b, c.a}} {
 			from, to := pair[0], pair[1]
 			from.Send(testutil.Text, []byte("wait and push to other"))
+			synctest.Wait()
 			to.Send(testutil.Text, []byte("wait and return"))
 			synctest.Wait() // both callbacks have begun
-			go func() { c.release <- struct{}{}; c.release <- struct{}{} }()
+			c.release <- struct{}{}
+			synctest.Wait() // from's is pushing, while to's still runs
+			select {
+			case r := <-c.results:
+				t.Fatalf("%+v, while the other callback runs", r)
+			default:
+			}
+			c.release <- struct{}{}
 			expectFrame(t, to, testutil.Text, "hello")
 			ping := to.NextFrame()
 			to.Send(testutil.Pong, ping.Payload)
@@ -907,4 +915,42 @@ func TestConfirmDuringEarlyCallback(t *testing.T) {
 		b.Close()
 		reading.Wait()
 	})
+}
+
+// A receipt says how far the message has come, whichever way it was pushed; an error comes without one.
+func TestReceipts(t *testing.T) {
+	holder, other := newMember(t, wspush.WorkerOptions{}), newMember(t, wspush.WorkerOptions{})
+	conn, client := connectTo(t, holder)
+	reading := make(chan struct{})
+	go func() {
+		defer close(reading)
+		for _, _, err := client.Message(); err == nil; _, _, err = client.Message() {
+		}
+	}()
+	ctx := t.Context()
+	for name, push := range map[string]func(typ wspush.MessageType, opts ...wspush.PushOption) (wspush.Receipt, error){
+		"Conn": func(typ wspush.MessageType, opts ...wspush.PushOption) (wspush.Receipt, error) {
+			return conn.Push(ctx, typ, nil, opts...)
+		},
+		"Worker": func(typ wspush.MessageType, opts ...wspush.PushOption) (wspush.Receipt, error) {
+			return holder.Push(ctx, conn.ID(), typ, nil, opts...)
+		},
+		"another worker": func(typ wspush.MessageType, opts ...wspush.PushOption) (wspush.Receipt, error) {
+			return other.Push(ctx, conn.SealedID(), typ, nil, opts...)
+		},
+	} {
+		for _, none := range [][]wspush.PushOption{nil, {{}}} {
+			if r, err := push(wspush.Text, none...); err != nil || r != (wspush.Receipt{State: wspush.Written}) {
+				t.Errorf("%s: %+v, %v", name, r, err)
+			}
+		}
+		if r, err := push(wspush.Binary, wspush.PushOption{}, wspush.Confirmed(), wspush.PushOption{}); err != nil || r.State != wspush.Received || r.RoundTrip <= 0 {
+			t.Errorf("%s, confirmed: %+v, %v", name, r, err)
+		}
+		if r, err := push(0, wspush.Confirmed()); err == nil || r != (wspush.Receipt{}) {
+			t.Errorf("%s, of no type: %+v, %v", name, r, err)
+		}
+	}
+	client.Close()
+	<-reading
 }

@@ -222,7 +222,6 @@ func (c *Conn) await(ctx context.Context, s *sending, limit time.Duration) (roun
 	var over <-chan time.Time
 	if limit > 0 {
 		over = s.after(limit)
-		defer s.timer.Stop()
 	}
 	select {
 	case err = <-s.settled:
@@ -254,7 +253,7 @@ type sending struct {
 	message socket.Message
 	settled chan error
 	settle  func(error)
-	timer   *time.Timer // nil until after is called; stopped in the pool
+	timer   *time.Timer // nil until after is called; stopped by release, before anyone else can have it
 }
 
 func newSending() *sending {
@@ -275,6 +274,9 @@ func (s *sending) after(d time.Duration) <-chan time.Time {
 
 // release puts s back into the pool. Its message must no longer be in use.
 func (sh *shared) release(s *sending) {
+	if s.timer != nil {
+		s.timer.Stop()
+	}
 	s.message = socket.Message{}
 	sh.sendings.Put(s)
 }

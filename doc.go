@@ -1,17 +1,17 @@
 // Package wspush pushes a message to one particular browser: one HTTP POST, and no broker in between.
 //
 // A server that runs as several workers (processes, pods, machines) behind one public address has a problem: a client's
-// WebSocket lives in one worker, and a request to push to it arrives at another. Here every worker also listens on a port
-// of its own, and each connection gets an address that names it:
+// WebSocket lives in one worker, but a request to push to it arrives at another. With wspush, every worker also listens on a
+// port of its own, and every connection has an address that leads there:
 //
 //	http://1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed@10.0.0.5:48775/ws
 //
-// Whoever has the address reaches exactly the process that holds the connection:
+// Anyone with the address reaches the right process directly:
 //
 //	curl -d 'Your order has shipped' http://1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed@10.0.0.5:48775/ws
 //
-// An application makes a [Worker], which binds that port, and mounts a [Handler] for clients to connect to. Each client that
-// does is a [Conn]. A complete program:
+// An application creates a [Worker], which binds that port, and mounts a [Handler], to which clients connect. Each connection is
+// a [Conn]. A complete program:
 //
 //	package main
 //
@@ -38,103 +38,106 @@
 //
 // # Addresses
 //
-// The first message to each client is its greeting: its addresses, separated by commas. What the client does with them is the
-// application's business; as a rule it sends them to the backend, which keeps them with the user's session. An application
-// can as well keep them itself when the client connects ([HandlerOptions].OnConnect), and greet with something else, or with nothing
+// The first message to each client is its greeting: its addresses, separated by commas. What the client does with them is up to
+// the application; usually it sends them to the backend, which keeps them with the user's session. An application can also keep
+// them itself when the client connects ([HandlerOptions].OnConnect), and send another greeting, or none
 // ([HandlerOptions].Greeting).
 //
-// An address has two forms, which reach the same thing. [Conn.Addresses] has the ID of the connection as the URL's user, as
-// above, and [Conn.PathAddresses] has it in the path, which every HTTP client can use:
+// An address has two forms, which are equivalent. [Conn.Addresses] has the ID of the connection as the user of the URL, as above,
+// and [Conn.PathAddresses] has it in the path, which every HTTP client can use:
 //
 //	http://10.0.0.5:48775/ws/@connections/1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed
 //
-// It is good for as long as the connection lasts. A client that connects again gets another.
+// An address is valid for as long as its connection lasts. A client that reconnects gets another one.
 //
 // # Pushing
 //
-// By HTTP, a POST to an address pushes its body, GET tells what is known of the connection, and DELETE closes it. A push whose
-// body is text goes out as a text message; with a content type such as image/png it is a binary one. docs/push-api.md in the
-// repository is the whole contract. Go services use package [github.com/wspush/wspush/publisher].
+// By HTTP, a POST to an address pushes its body, GET returns what is known about the connection, and DELETE closes it. A text body
+// becomes a text message; with a content type such as image/png the message is a binary one. docs/push-api.md in the repository
+// is the complete contract. Go services use package [github.com/wspush/wspush/publisher].
 //
-// In the same process, [Worker.Push] takes an ID, [Conn.Push] needs none, and [Worker.PushEach] pushes to many at a time. They
-// take the same path as a push by HTTP, without the HTTP.
+// In the same process, [Worker.Push] takes an ID, [Conn.Push] needs none, and [Worker.PushEach] pushes to many connections at a
+// time. They take the same path as a push by HTTP, without the HTTP. [Worker.Disconnect] and [Conn.Close] close a connection.
 //
-// Many messages cost least in one request: a POST to MOUNT/@connections with the type application/x-ndjson holds a push in
-// each line, and is answered by a line for each while it is being sent:
+// To push many messages, put them into one request: a POST to MOUNT/@connections with the type application/x-ndjson has one push
+// in each line, and is answered line by line while it is still being sent:
 //
 //	{"to":"1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed","text":"Your order has shipped"}
 //
 // # Outcomes
 //
-// A push has one of these outcomes, and the publisher always learns which:
+// Every push gets a definite outcome, one of these:
 //
-//   - Written: nil, or 204. Every byte of the message has been written to the client's socket, and not a moment before.
-//   - Not written: [ErrGone] (410), [ErrBusy] (429), [ErrTooLarge] (413), [ErrInvalidUTF8] (400), [ErrShutdown] (503),
-//     [ErrUnreachable] (502), [ErrInvalidID] (400), or the context's error. Not one byte has been written, and none will be: it is safe to send the
-//     message elsewhere.
-//   - Unknown: [ErrUnknown], or 504. Some of it may have been written when the connection ended, or the wait did.
-//   - Received: nil from a push with [Confirmed], or 204 for a POST with ?confirm=received. The client's WebSocket endpoint has
-//     read it, which it proves by answering a ping that goes out after the message; its application need not have.
+//   - Written: a [Receipt] with the State [Written], or 204. Every byte of the message is written to the client's socket.
+//   - Received: a Receipt with the State [Received] from a push with [Confirmed], or 204 for a POST with ?confirm=received. The
+//     client's WebSocket endpoint has read the message, which it proves by answering a ping that follows the message.
+//   - Not written: [ErrGone] (410), [ErrBusy] (429), [ErrTooLarge] (413), [ErrInvalidUTF8] (400), [ErrInvalidID] (400),
+//     [ErrShutdown] (503), [ErrUnreachable] (502), [ErrForbidden] (403), or the context's error. Not one byte is written, and
+//     none will be: it is safe to send the message some other way.
+//   - Unknown: [ErrUnknown], or 504. Part of the message may have been written when the connection, or the wait, ended.
 //
-// Written means that the kernel has it, not that the client has read it: nobody knows more without an answer from the client.
-// That answer takes no code there: every WebSocket client answers pings. But a proxy that terminates the WebSocket, rather
-// than passing it through, answers in its client's stead.
+// Written means that the kernel has the message, not that the client has read it. Received takes no code in the client, since
+// every WebSocket client answers pings; it does not mean that the client's application has handled the message. A proxy that
+// terminates the WebSocket, rather than passing it through, answers in place of its client.
 //
 // # Through any worker
 //
-// Workers that share keys ([WorkerOptions].Cluster) can each be pushed through: a sealed ID ([Conn.SealedID]) names a connection to all
-// of them, and the one that gets a push for it sends it on, once, to the one that holds the connection. With
-// [WorkerOptions].PublicURL, greetings name one public address with such a sealed ID in it, and nothing of the workers' own.
+// Workers that share keys ([WorkerOptions].Cluster) can all be pushed through: a sealed ID ([Conn.SealedID]) names a connection to
+// every one of them, and the worker that gets a push for it forwards the push, once, to the worker that holds the connection.
+// With [WorkerOptions].PublicURL, greetings consist of one sealed address ([Conn.SealedAddress]), and reveal no address of a
+// worker.
 //
 // # Silence
 //
-// Proxies and load balancers drop connections that are silent for long, many after 60 s, and browsers cannot ping. So the
-// server does: [HandlerOptions].PingInterval says after how much silence, and [HandlerOptions].IdleTimeout when a client that does not answer
-// is given up. The defaults, 5 and 6 minutes, are for clients that connect directly.
+// Proxies and load balancers drop connections that are silent for long, many after 60 s, and browsers cannot send pings. So the
+// server does: [HandlerOptions].PingInterval is the silence after which it sends one, and [HandlerOptions].IdleTimeout the
+// silence after which it gives up a client that does not answer. The defaults, 5 and 6 minutes, are for clients that connect
+// directly.
 //
 // # Concurrency
 //
-// All methods of Worker, Handler and Conn may be called from any goroutine. The messages of one connection are written in
-// the order in which Push was called, whole, one at a time. A context bounds only the wait of its caller, and never harms
-// the connection. A client that does not read holds up nobody but those who push to it.
+// All methods of Worker, Handler and Conn may be called from any goroutine. The messages of one connection are written in the
+// order in which Push was called, whole, one at a time. A context bounds only the wait of its caller, and never harms the
+// connection. A slow client never blocks others, only those who push to it.
 //
 // The callbacks of one connection ([HandlerOptions].Greeting, OnConnect, OnMessage, OnDisconnect) run on a goroutine of its own,
-// though not always the same, one after the other, with no lock held. They may call anything but [Worker.Shutdown]. While
-// one runs, its connection is not read. Accept runs in ServeHTTP; AuthorizePush in the goroutine of each push request.
+// not always the same one, one after the other, with no lock held. They may call anything except [Worker.Shutdown]. While one
+// runs, its connection is not read, so it must not wait for a confirmation of its own connection. Accept runs in ServeHTTP, and
+// AuthorizePush on the goroutine of each push request.
 //
 // # Lifecycle
 //
-// A Worker runs from [NewWorker] to [Worker.Shutdown]. A connection runs from its handshake until the client leaves or is
-// lost, [Conn.Close] or a DELETE closes it, a timer ends it ([HandlerOptions].PingInterval, IdleTimeout,
+// A Worker runs from [NewWorker] to [Worker.Shutdown]. A connection runs from its handshake until the client leaves or is lost,
+// [Conn.Close], [Worker.Disconnect] or a DELETE closes it, a timer ends it ([HandlerOptions].PingInterval, IdleTimeout,
 // [WorkerOptions].WriteTimeout), or Shutdown does. It ends once, for one reason, a [*CloseError], which OnDisconnect gets.
-// Once a connection is closing, it is released in bounded time whatever its peer does.
+// Closing a connection takes a bounded time, whatever its client does.
 //
-// When the process is to stop, call Worker.Shutdown first and then http.Server.Shutdown, which knows nothing of connections
-// that have become WebSockets:
+// To stop the process, call Worker.Shutdown first, and then http.Server.Shutdown, which knows nothing of connections that have
+// become WebSockets:
 //
 //	worker.Shutdown(ctx) // closes clients with 1012, over DrainOver, then the push listener
 //	server.Shutdown(ctx)
 //
 // # Security
 //
-// The ID in an address is a random version 4 UUID with 122 bits that nobody can guess, and it is the right to push. Treat
-// an address like a session cookie. Logs and errors hold only the first 8 digits of an ID.
+// The ID in an address is a random version 4 UUID with 122 bits that nobody can guess, and it is the right to push. Treat an
+// address like a session cookie. Logs and errors contain at most the first 8 digits of an ID.
 //
-// The push listener is on loopback unless told otherwise. When it is opened to a network, everyone there who learns an ID
-// can push, look at the connection and close it; [WorkerOptions].AuthorizePush asks for more than the ID, such as
-// [BearerTokens], and TLS keeps it from being read on the way. A port can come to belong to another process: a push to the
-// address of a worker that has ended may reach whoever listens there now. Another worker answers 410; anything else sees
-// the message. With TLS, the publisher finds out first.
+// The push listener is on loopback unless told otherwise. Once it is open to a network, everyone there who learns an ID can push
+// to the connection, look at it and close it. [WorkerOptions].AuthorizePush demands more than the ID, such as [BearerTokens], and
+// TLS keeps the ID from being read on the way. A port may pass to another process: a push to the address of a worker that has
+// ended may reach whatever listens there now. Another worker answers 410, but anything else sees the message. With TLS, the
+// publisher finds out before it sends anything.
 //
 // A page of another origin can neither connect ([HandlerOptions].OriginPatterns) nor push ([WorkerOptions].PushOrigins), pushes
-// are not served at the mount, and every size and every wait has a limit. An address that comes from a client is not to be
-// trusted: a backend that posts to whatever URL a browser sends it can be made to post anywhere. Compare its host with
-// those of the workers first, as package publisher does. In-process, Push takes an ID, or a sealed ID; only what a key of
-// [WorkerOptions].Cluster has sealed is dialled, so whoever has such a key can have workers dial any host.
+// are not served at the mount, and every size and every wait has a limit. Never trust an address that comes from a client: a
+// backend that posts to any URL a browser sends can be made to post anywhere. Compare its host with those of the workers first,
+// as package publisher does. In-process, Push takes an ID or a sealed ID, and dials only what a key of [WorkerOptions].Cluster
+// has sealed; anyone with such a key can make workers dial any host.
 //
 // # Testing and observing
 //
 // Package [github.com/wspush/wspush/wspushtest] is for applications' own tests, as net/http/httptest is. [Worker.Stats] counts
-// what a worker does; the module [github.com/wspush/wspush/prometheus] makes metrics of that, and package
-// [github.com/wspush/wspush/console] is a page to look at it.
+// what a worker does (package [github.com/wspush/wspush/stats]); the module [github.com/wspush/wspush/prometheus] turns that into
+// metrics, and package [github.com/wspush/wspush/console] into a page for operators.
 package wspush

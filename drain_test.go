@@ -237,7 +237,7 @@ func TestDrainMeanwhile(t *testing.T) {
 					t.Errorf("Conn.Push: %v", err)
 				}
 				if _, err := c.w.Push(ctx, m.conn.ID(), wspush.Text, []byte("confirmed"), wspush.Confirmed()); err != nil {
-					t.Errorf("confirmed push: %v", err)
+					t.Errorf("a confirmed push: %v", err)
 				}
 				if resp := c.request("POST", target, "by HTTP"); resp.StatusCode != 204 {
 					t.Errorf("POST is answered %s", resp.Status)
@@ -270,7 +270,7 @@ func TestDrainMeanwhile(t *testing.T) {
 					t.Errorf("Conn.Push to a client that is closed: %v", err)
 				}
 				if _, err := m.conn.Push(ctx, wspush.Text, nil, wspush.Confirmed()); !errors.Is(err, wspush.ErrShutdown) {
-					t.Errorf("confirmed push to a client that is closed: %v", err)
+					t.Errorf("a confirmed push to a client that is closed: %v", err)
 				}
 				for _, query := range []string{"", "?confirm=received"} {
 					if resp := c.request("POST", target+query, "late"); resp.StatusCode != 410 {

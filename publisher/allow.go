@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// allowed is where pushes may go.
+// allowed says where pushes may go.
 type allowed struct {
-	hosts    map[string]bool // names and IPs, in canonical form, with a port where only that one is allowed
+	hosts    map[string]bool // names and IP addresses in canonical form; with a port if only that port is allowed
 	prefixes []netip.Prefix
 	allow    func(*url.URL) bool
 }
@@ -30,7 +30,7 @@ func newAllowed(opts *Options) (*allowed, error) {
 	}
 	for _, p := range opts.Prefixes {
 		addr, bits := p.Addr(), p.Bits()
-		if addr.Is4In6() { // which never match: addresses are unmapped
+		if addr.Is4In6() { // it would never match, since addresses are unmapped
 			addr, bits = addr.Unmap(), bits-96
 		}
 		p := netip.PrefixFrom(addr, bits)
@@ -42,7 +42,7 @@ func newAllowed(opts *Options) (*allowed, error) {
 	return a, nil
 }
 
-// hostKey is the key of an element of Options.Hosts.
+// hostKey returns the key in allowed.hosts for an element of Options.Hosts.
 func hostKey(s string) (string, error) {
 	if ip, err := netip.ParseAddr(s); err == nil && ip.Is6() {
 		s = "[" + s + "]"
@@ -57,7 +57,7 @@ func hostKey(s string) (string, error) {
 	return o.name, nil
 }
 
-// ok reports whether pushes may go there.
+// ok reports whether pushes may go to o.
 func (a *allowed) ok(o origin) bool {
 	if a.hosts[o.name] || a.hosts[net.JoinHostPort(o.name, o.port)] {
 		return true

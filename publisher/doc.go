@@ -37,54 +37,55 @@
 //
 // # Addresses are hostile
 //
-// An address comes from a browser, as a rule, and whoever sits there can send any other. So a [Client] pushes only to hosts
-// that its [Options] name, and there is no default that allows any: a name or an address that is not theirs, an address whose
-// form is not one of the two that workers make, or what some parsers take for a host and others do not, is [ErrAddress], and
-// nothing is dialled. What is sent goes to the path .../@connections/ID and nowhere else on those hosts. No redirect is
-// followed, no proxy of the environment is used, no cookie is kept, and what is read of an answer is bounded.
+// An address usually comes from a browser, and whoever controls the browser can send any other. So a [Client] pushes only to
+// hosts that its [Options] allow, and by default they allow none. An address is refused with [ErrAddress], and nothing is
+// dialled, if its host is not allowed, if it has neither of the two forms that workers make, or if parsers could disagree about
+// its host. Requests go only to the path .../@connections/ID of those hosts. No redirect is followed, no proxy from the
+// environment is used, no cookie is kept, and what is read of an answer is bounded.
 //
-// An ID is the right to push. It is in no error of this package, whatever the server has said; an address should be in no log.
+// An ID is the right to push. No error of this package contains one, whatever the server said; keep addresses out of logs.
 //
-// An address may be a list, separated by commas: one worker, as reached in different ways. What of it is not allowed is passed
-// over. The others are tried in order, the one that has worked before first, but only as long as it is certain that nothing was
+// An address may be a list, separated by commas: one worker, as reached in different ways. Hosts that are not allowed are
+// skipped. The others are tried in order, starting with the one that worked last, but only while it is certain that nothing was
 // written.
 //
 // # Outcomes
 //
-//	error            what has become of the message                      what to do
-//	nil              written to the client's socket; with Confirmed,
-//	                 read by its WebSocket endpoint
-//	ErrGone          not written: the connection has ended               forget the address
-//	ErrBusy          not written: too much waits already, or for the     try again after Error.RetryAfter
-//	                 timeout it could not be written
-//	ErrUnavailable   not written: nobody can decide at the moment        try again after Error.RetryAfter
-//	                 whether this publisher may push
-//	ErrShutdown      not written: the worker is shutting down            wait for the client's next address
-//	ErrUnreachable   not written: no connection to the worker            try again; see the push API for when to stop
-//	ErrTooLarge,     not written
+//	error             what became of the message                         what to do
+//	nil               written to the client's socket; with Confirmed,
+//	                  read by its WebSocket endpoint: see Receipt
+//	ErrGone           not written: the connection has ended              forget the address
+//	ErrBusy           not written: too much is waiting already, or it    try again after Error.RetryAfter
+//	                  could not be written before the timeout
+//	ErrUnavailable    not written: the worker cannot decide at the       try again after Error.RetryAfter
+//	                  moment whether this publisher may push
+//	ErrShutdown       not written: the worker is shutting down           wait for the client's next address
+//	ErrUnreachable    not written: no connection to the worker           try again; see the push API for when to stop
+//	ErrUnauthorized,  not written                                        correct the credential
+//	ErrForbidden
+//	ErrTooLarge,      not written
 //	ErrInvalidUTF8,
-//	ErrForbidden,
 //	ErrAddress
-//	ErrUnknown       perhaps written, or in part                         only what may arrive twice should be sent again
-//	ctx's error      not sent, unless it comes with ErrUnknown
+//	ErrUnknown        possibly written, or in part                       send again only what may arrive twice
+//	ctx's error       not sent, unless it comes with ErrUnknown
 //
 // Match them with [errors.Is]; they are the errors of package wspush. [Error] has more. An *Error that matches none of them is
-// another refusal, after which nothing is written.
+// another refusal: nothing is written.
 //
-// Only an answer that shows itself to be a worker's is taken for one: the 404 of a proxy is not ErrGone, and after its 502 the
-// message may have been written.
+// Only a worker's own answer counts as one: the 404 of a proxy is not ErrGone, and after a proxy's 502 the message may have been
+// written.
 //
 // # Streams
 //
-// [Client.Push] is a request for each message. A [Stream] sends many over one request for each worker, and costs a fraction of
-// that once many are on their way at once:
+// [Client.Push] sends one request for each message. A [Stream] sends many messages over one request for each worker, which costs
+// a fraction once many of them are under way at a time:
 //
 //	stream := client.NewStream()
 //	defer stream.Close()
 //	for address, err := range stream.PushEach(ctx, addresses, publisher.Text, data) { … }
 //
-// A proxy between publisher and worker should pass a request on while it comes (nginx: proxy_request_buffering off). Where one
-// keeps it until it is whole, a Stream notices after a second, and sends one finished request after the other.
+// A proxy between publisher and worker should pass a request on as it comes in (nginx: proxy_request_buffering off). If one keeps
+// it until it is complete, a Stream notices after a second, and sends one finished request after the other.
 //
 // # Concurrency
 //

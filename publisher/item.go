@@ -8,22 +8,22 @@ import (
 	"github.com/wspush/wspush/internal/bulk"
 )
 
-// item is a line of a Stream until all of its outcomes are known.
+// item is one line of a Stream, until all its outcomes are known.
 type item struct {
 	to     [][]string // by alternative: what the line goes to, of which there is at least one
 	end    []byte     // what comes after that in the line
 	done   func(index int, a bulk.Answer, err error)
 	seq    uint64 // the order in which items came
-	failed int    // alternatives to which there was no connection
+	failed int    // number of alternatives that could not be connected to
 	resent bool
 }
 
-// line is what to send by one of the alternatives.
+// line returns the line to send to one of the alternatives, and the number of its targets.
 func (it *item) line(alternative int) (line []byte, targets int) {
 	to := it.to[alternative]
 	line, err := bulk.Address(make([]byte, 0, len(it.end)+len(`{"to":[]`)+len(to)*(len(to[0])+3)), to, it.end)
 	if err != nil {
-		panic(err) // parseAddress has seen to it that they are IDs and sealed IDs
+		panic(err) // parseAddress has checked that they are IDs or sealed IDs
 	}
 	return line, bulk.Line{To: to}.Targets()
 }
@@ -71,7 +71,7 @@ func (l *lane) again(it *item, last, noConnection bool) bool {
 	return true
 }
 
-// streamError is what became of a line's target.
+// streamError returns the error of one target of a line, or nil if the message was written.
 func (l *lane) streamError(alternative int, a bulk.Answer, err error) error {
 	if err == nil && a.Status == 204 {
 		return nil

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// memory is what has been learnt of origins. It is kept for them and not for connections: all connections of a worker have the
-// same, and no client can fill it.
+// memory is what a Client has learnt about origins. It is kept by origin rather than by connection: all connections of a worker
+// share its origins, and no client can fill the memory.
 type memory struct {
 	mu       sync.Mutex           // guards what follows
-	worked   map[string]string    // by sets of origins: the one that has worked last
-	buffered map[string]time.Time // by origin: until when requests are taken to be kept until they are whole
+	worked   map[string]string    // by set of origins: the one that worked last
+	buffered map[string]time.Time // by origin: until when to assume that something in front of it buffers requests
 }
 
 const (
@@ -20,7 +20,7 @@ const (
 	bufferedFor   = 5 * time.Minute
 )
 
-// put adds to a map of a memory, at the cost of anything else where it is full.
+// put adds to a map of a memory. If the map is full, an arbitrary entry has to go.
 func put[V any](m map[string]V, key string, v V) {
 	if _, ok := m[key]; !ok && len(m) >= maxRemembered {
 		for any := range m {
@@ -65,7 +65,7 @@ func (m *memory) remember(targets []target, t target) {
 	put(m.worked, key, t.origin.String())
 }
 
-// setBuffered remembers that something before the origin keeps requests until they are whole.
+// setBuffered remembers that something in front of the origin buffers requests until they are complete.
 func (m *memory) setBuffered(o origin) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

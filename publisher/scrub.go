@@ -6,15 +6,15 @@ import (
 )
 
 const (
-	maxText = 200 // bytes of what a server says that stay in an error
+	maxText = 200 // bytes of a server's text that an error keeps
 
 	hidden     = "…"
 	manyDigits = 12 // hex digits in a row that may be a good part of an ID
 	longWord   = 32 // characters in a row that may be an ID, or a good part of a sealed ID
 )
 
-// scrub makes a text that somebody else has a hand in fit for an error: without what may be an ID, sealed or not, or a secret, without
-// control characters, and short. A server may repeat what it was sent, and package net/http quotes servers.
+// scrub makes a text that others can influence fit for an error: it removes anything that may be an ID, a sealed ID or the secret,
+// replaces control characters, and shortens the text. A server may repeat what it was sent, and package net/http quotes servers.
 func scrub(text, secret string) string {
 	if secret != "" {
 		text = strings.ReplaceAll(text, secret, hidden)
