@@ -162,6 +162,11 @@ func deflateBreaches() (all []breach) {
 	add("a stored block with a wrong length", 1002, plain(0xc2, "\x00\x05\x00\xfa\xfehello"))
 	add("a match that reaches too far back", 1002, plain(0xc2, "\x4b\x04\x42\x00"))
 	add("a compressed message that is cut off", 1002, plain(0xc2, hello[:len(hello)-2]))
+	for n := byte(1); n < 20; n++ { // whatever a server appends to the message must not complete the block
+		if n != 4 { // the sender has removed four bytes
+			add(fmt.Sprintf("a final stored block that is cut by %d bytes", n), 1002, plain(0xc2, string([]byte{1, 5 + n, 0, ^(5 + n), 0xff})+"hello"))
+		}
+	}
 	add("a cut stored block", 1002, plain(0xc2, "\x00\x05\x00\xfa\xffhel"))
 	for name, text := range notUTF8 {
 		add(name+", compressed", 1007, plain(0xc1, deflated(text)))

@@ -34,7 +34,7 @@ const (
 )
 
 // putHeader writes the header of a final frame into h and returns its length.
-func putHeader(h *[maxHeader]byte, first byte, payload int) int {
+func putHeader(h *[maxHeader]byte, first byte, payload int) uint8 {
 	h[0] = finBit | first
 	switch {
 	case payload < 126:

@@ -12,13 +12,21 @@ type inflater struct {
 	message incoming
 	piece   []byte // of the payload, or of the tail: not yet read by flate
 	atTail  bool   // the payload is at its end
+	final   int    // how many reads of the final block flate has made
 	err     error  // why the payload cannot be read to its end
-	tail    []byte // deflateTail, in a form that piece can have
+	tail    []byte // deflateTail, as piece needs it
 }
 
-// deflateTail is what the sender has removed from the end of the message, and a final block, without which compress/flate
-// waits for more.
-const deflateTail = "\x00\x00\xff\xff" + "\x01\x00\x00\xff\xff"
+// deflateTail is what the sender has removed from the end of the message.
+const deflateTail = "\x00\x00\xff\xff"
+
+// Behind the tail, flate gets a final block, without which it waits for more: a byte that says what block it is, and the length
+// 0. The message ends where a block does only if flate reads exactly that; otherwise flate takes it for data.
+const (
+	finalBlock  = 0x01
+	finalLength = "\x00\x00\xff\xff"
+	finalReads  = 2
+)
 
 // inflate adds to c what the compressed message stands for, and judges it.
 func (sh *Shared) inflate(m incoming, c *content) error {
@@ -31,7 +39,7 @@ func (sh *Shared) inflate(m incoming, c *content) error {
 	f.message = m
 	f.begin()
 	defer func() {
-		f.message, f.piece, f.atTail, f.err = incoming{}, nil, false, nil // which refer to this connection
+		f.message, f.piece, f.atTail, f.final, f.err = incoming{}, nil, false, 0, nil
 		sh.inflaters.Put(f)
 		sh.release(buf)
 	}()
@@ -46,11 +54,9 @@ func (sh *Shared) inflate(m incoming, c *content) error {
 			return f.err
 		case err != io.EOF:
 			return &Violation{codeProtocol, "protocol error", err}
-		case f.fill() == nil:
+		case f.final < finalReads:
 			// A sender may mark any block as the final one (section 7.2.3.4); another one follows.
 			f.begin()
-		case f.err != nil:
-			return f.err
 		default:
 			return c.end()
 		}
@@ -62,36 +68,41 @@ func (f *inflater) begin() {
 	_ = f.flate.(flate.Resetter).Reset(f, nil) // it never fails
 }
 
-// fill waits until there is a byte to be read. The error is io.EOF at the end of the message, and then f.err is nil.
-func (f *inflater) fill() error {
-	if len(f.piece) > 0 || f.err != nil {
-		return f.err
-	}
-	if !f.atTail {
+// fill waits for a byte in piece, and reports whether there is one: not at the end of the tail, and not after an error.
+func (f *inflater) fill() bool {
+	if len(f.piece) == 0 && f.err == nil && !f.atTail {
 		if f.piece, f.err = f.message.next(); f.err == nil && len(f.piece) == 0 {
 			f.piece, f.atTail = f.tail, true
 		}
-		return f.err
 	}
-	return io.EOF
+	return len(f.piece) > 0
 }
 
-// Read and ReadByte are for flate, which reads no byte more than it needs.
+// Read and ReadByte are for flate, which reads no byte more than it needs. It reads the kind of a block with ReadByte, and the
+// length, in four bytes, with Read.
 
 func (f *inflater) Read(p []byte) (int, error) {
-	if err := f.fill(); err != nil {
-		return 0, err
+	switch {
+	case f.fill():
+		n := copy(p, f.piece)
+		f.piece = f.piece[n:]
+		return n, nil
+	case f.err == nil && f.final == 1 && len(p) == len(finalLength):
+		f.final = finalReads
+		return copy(p, finalLength), nil
 	}
-	n := copy(p, f.piece)
-	f.piece = f.piece[n:]
-	return n, nil
+	return 0, io.ErrUnexpectedEOF
 }
 
 func (f *inflater) ReadByte() (byte, error) {
-	if err := f.fill(); err != nil {
-		return 0, err
+	switch {
+	case f.fill():
+		b := f.piece[0]
+		f.piece = f.piece[1:]
+		return b, nil
+	case f.err == nil && f.final == 0:
+		f.final = 1
+		return finalBlock, nil
 	}
-	b := f.piece[0]
-	f.piece = f.piece[1:]
-	return b, nil
+	return 0, io.ErrUnexpectedEOF
 }

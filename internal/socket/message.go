@@ -8,13 +8,15 @@ import (
 // From Start until it is settled it belongs to the Socket, and Socket.mu guards it.
 type Message struct {
 	header  [maxHeader]byte
-	head    int    // length of the header
-	data    []byte // the caller's own, until the caller leaves
-	cost    int    // what it counts against MaxPending while it waits; 0 for a control frame
+	head    uint8 // length of the header
 	control bool
 	counted bool   // it counts in what waits for all clients together
 	confirm bool   // it is settled only when a pong has come
-	ping    uint64 // of a ping: its number; of a message that is unconfirmed: the number of the first ping behind it
+	timed   bool   // it was started by a caller, at began
+	done    bool   // it is settled
+	data    []byte // the caller's own, until the caller leaves
+	cost    int    // what it counts against MaxPending while it waits; 0 for a control frame
+	ping    uint64 // of a ping: its number; of an unconfirmed message: the number of the first ping behind it
 
 	next, prev *Message // in the list that it is in
 
@@ -22,12 +24,10 @@ type Message struct {
 	taken   int // bytes after those that the write under way was given
 	marked  int // written, when the write timeout last began anew
 
-	left    error // its caller left, for this reason, during a write that may have begun it: the end of that write decides
-	done    bool
+	left    error       // its caller left, for this reason, during a write that may have begun it: the end of that write decides
 	err     error       // the outcome, once done
 	settled func(error) // tells the caller; nil if there is none to tell
 
-	timed     bool          // it was started by a caller, at began
 	began     time.Duration // by the socket's clock, like the others
 	sent      time.Duration // when the last of it was written, if it is to be confirmed
 	roundTrip time.Duration // from then until it was confirmed
@@ -83,17 +83,17 @@ func (m *Message) setControl(op byte, payload []byte) {
 	m.head = putHeader(&m.header, op, len(payload))
 }
 
-func (m *Message) size() int { return m.head + len(m.data) }
+func (m *Message) size() int { return int(m.head) + len(m.data) }
 
 // copyTo copies what the connection has not taken yet into dst, as much as fits, and notes how much that was.
 func (m *Message) copyTo(dst []byte) int {
-	n, at := 0, m.written
-	if at < m.head {
-		n = copy(dst, m.header[at:m.head])
+	n, at, head := 0, m.written, int(m.head)
+	if at < head {
+		n = copy(dst, m.header[at:head])
 		at += n
 	}
-	if at >= m.head {
-		n += copy(dst[n:], m.data[at-m.head:])
+	if at >= head {
+		n += copy(dst[n:], m.data[at-head:])
 	}
 	m.taken = n
 	return n
