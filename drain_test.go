@@ -19,7 +19,7 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// crowd is clients of a worker in a testing/synctest bubble.
+// crowd is a worker in a testing/synctest bubble, and its clients.
 type crowd struct {
 	t       *testing.T
 	w       *wspush.Worker
@@ -28,7 +28,7 @@ type crowd struct {
 	members []*member
 }
 
-// member is one client. A goroutine reads what it gets until the end.
+// member is one client. A goroutine reads its messages until its connection ends.
 type member struct {
 	*testutil.Client
 	conn  *wspush.Conn
@@ -38,7 +38,7 @@ type member struct {
 	err   error     // and how
 }
 
-// gather connects n clients, which take latency for each message that they get.
+// gather connects n clients, each of which waits for latency before it reads a message.
 func gather(t *testing.T, n int, wopts wspush.WorkerOptions, copts testutil.Options, latency time.Duration) *crowd {
 	t.Helper()
 	c := &crowd{t: t, push: &pipes{conns: make(chan net.Conn), done: make(chan struct{})}}
@@ -89,15 +89,15 @@ func (c *crowd) sort() (open, ended []*member) {
 	return open, ended
 }
 
-// shutdown is Shutdown in a goroutine: the error comes from the channel.
+// shutdown calls Shutdown in a goroutine. The channel gets its error.
 func (c *crowd) shutdown(ctx context.Context) <-chan error {
 	result := make(chan error, 1)
 	go func() { result <- c.w.Shutdown(ctx) }()
 	return result
 }
 
-// closed returns how long after begin each of these was closed, in order, and complains about those that were not closed
-// with 1012.
+// closed returns, in order, how long after begin each of these members was closed. It fails the test for those that were not
+// closed with 1012.
 func (c *crowd) closed(begin time.Time, members []*member) (after []time.Duration) {
 	c.t.Helper()
 	for _, m := range members {
@@ -134,7 +134,7 @@ func (c *crowd) request(method, target, body string) *http.Response {
 	return resp
 }
 
-// even is when n clients are closed over d.
+// even returns when each of n clients is closed if they are spread evenly over d.
 func even(n int, d time.Duration) (after []time.Duration) {
 	for i := range n {
 		after = append(after, d*time.Duration(i)/time.Duration(n))
@@ -142,8 +142,8 @@ func even(n int, d time.Duration) (after []time.Duration) {
 	return after
 }
 
-// Clients are closed evenly over DrainOver, all with 1012, or over what Shutdown's deadline leaves of it less the 3 s that
-// the last of them are to have.
+// Clients are closed with 1012, evenly over DrainOver, or faster if Shutdown's deadline requires it: the last of them is to have
+// 3 s.
 func TestDrainIsEven(t *testing.T) {
 	const s = time.Second
 	for name, tt := range map[string]struct {
@@ -202,8 +202,8 @@ func TestDrainIsEven(t *testing.T) {
 	}
 }
 
-// While the worker drains, Draining says so, handshakes are refused with 503, and connections that are open are pushed to
-// and looked at as ever; a push to one that is closed is told so.
+// While the worker drains, Draining reports it, handshakes are refused with 503, and open connections can still be pushed to and
+// looked at. A push to a closed connection gets its error.
 func TestDrainMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := gather(t, 6, wspush.WorkerOptions{DrainOver: 6 * time.Second}, testutil.Options{}, 0)
@@ -300,8 +300,8 @@ func TestDrainMeanwhile(t *testing.T) {
 	})
 }
 
-// However close to its connection's end a message is pushed, it is either confirmed or not written: a client that answers
-// pings answers one that comes before the close frame.
+// However shortly before the end of its connection a message is pushed, it is either confirmed or not written: a client that
+// answers pings also answers the one that precedes the close frame.
 func TestDrainConfirms(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := gather(t, 5, wspush.WorkerOptions{DrainOver: time.Second}, testutil.Options{}, 3*time.Millisecond)
@@ -354,7 +354,7 @@ func TestDrainConfirms(t *testing.T) {
 	})
 }
 
-// A message that the client has got, with the ping for the one before it, wants a ping of its own: that goes out before the
+// A message that the client received after the ping for the message before it needs a ping of its own, which goes out before the
 // close frame.
 func TestDrainConfirmsTheLast(t *testing.T) {
 	wopts := wspush.WorkerOptions{DrainOver: time.Second}
@@ -388,8 +388,7 @@ func TestDrainConfirmsTheLast(t *testing.T) {
 	})
 }
 
-// Clients that leave by themselves do not disturb the pace of the others, and when nobody is left, Shutdown does not wait
-// any longer.
+// Clients that leave by themselves do not change when the others are closed. When nobody is left, Shutdown returns at once.
 func TestDrainWhileClientsLeave(t *testing.T) {
 	for _, leavers := range []int{1, 2, 3} {
 		t.Run(fmt.Sprint(leavers), func(t *testing.T) {
@@ -425,7 +424,7 @@ func TestDrainWhileClientsLeave(t *testing.T) {
 	}
 }
 
-// A context that ends in the midst of it ends those that are left at once, and Shutdown.
+// If the context ends during the drain, the connections that are left end at once, and Shutdown returns.
 func TestDrainCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := gather(t, 10, wspush.WorkerOptions{DrainOver: 10 * time.Second}, testutil.Options{}, 0)
@@ -456,7 +455,7 @@ func TestDrainCancelled(t *testing.T) {
 	})
 }
 
-// A client that does not read holds up neither the others nor Shutdown for longer than its deadline.
+// A client that does not read delays neither the other clients nor, beyond its deadline, Shutdown.
 func TestDrainWithStalledClient(t *testing.T) {
 	for name, tt := range map[string]struct {
 		writeTimeout time.Duration
@@ -493,7 +492,7 @@ func TestDrainWithStalledClient(t *testing.T) {
 	}
 }
 
-// A second Shutdown waits for the same end; one that has less time hurries the first.
+// A second Shutdown waits for the same end. If it has less time, the first becomes faster.
 func TestDrainTwice(t *testing.T) {
 	t.Run("no deadline", func(t *testing.T) {
 		for _, later := range []time.Duration{0, 2500 * time.Millisecond} {

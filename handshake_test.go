@@ -19,7 +19,7 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// echo is a mount that sends everything back.
+// echo returns an OnMessage that sends every message back.
 func echo(t *testing.T) func(*wspush.Conn, wspush.MessageType, []byte) {
 	return func(c *wspush.Conn, typ wspush.MessageType, data []byte) {
 		if _, err := c.Push(c.Context(), typ, data); err != nil {
@@ -28,7 +28,7 @@ func echo(t *testing.T) func(*wspush.Conn, wspush.MessageType, []byte) {
 	}
 }
 
-// unwrapping is what careful middleware hands on; hiding, careless.
+// unwrapping is the ResponseWriter of a careful middleware, and hiding that of a careless one.
 type unwrapping struct{ inner http.ResponseWriter }
 
 func (w unwrapping) Header() http.Header         { return w.inner.Header() }
@@ -38,7 +38,7 @@ func (w unwrapping) Unwrap() http.ResponseWriter { return w.inner }
 
 type hiding struct{ http.ResponseWriter }
 
-// noting is gin's: WriteHeader only notes the status, which the first Write, or WriteHeaderNow, sends.
+// noting behaves like gin's ResponseWriter: WriteHeader only notes the status, and the first Write, or WriteHeaderNow, sends it.
 type noting struct {
 	http.ResponseWriter
 	status  int
@@ -64,7 +64,7 @@ func (w *noting) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return w.ResponseWriter.(http.Hijacker).Hijack()
 }
 
-// TestMiddleware: what stands between the server and the Handler.
+// A Handler works behind middleware that wraps the ResponseWriter, and says what is wrong where it cannot.
 func TestMiddleware(t *testing.T) {
 	w := newWorker(t, nil)
 	h := newHandler(t, w, &wspush.HandlerOptions{OnMessage: echo(t)})
@@ -115,13 +115,13 @@ func TestMiddleware(t *testing.T) {
 	})
 }
 
-// hijackFails is a ResponseWriter of a middleware that takes the 101 for the beginning of a page.
+// hijackFails is the ResponseWriter of a middleware that mistakes the 101 for the beginning of a page.
 type hijackFails struct{ http.ResponseWriter }
 
 func (hijackFails) Hijack() (net.Conn, *bufio.ReadWriter, error) { return nil, nil, errors.New("no") }
 
-// A connection that could not be taken over after the 101 ends. As HTTP it would go on behind the back of a proxy, which takes it
-// for a WebSocket.
+// A connection that cannot be taken over after the 101 is closed. If it went on as HTTP, requests could pass a proxy that takes
+// them for a WebSocket's bytes.
 func TestHijackFails(t *testing.T) {
 	h := newHandler(t, newWorker(t, nil), nil)
 	server := testutil.Serve(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { h.ServeHTTP(hijackFails{rw}, r) }))
@@ -147,7 +147,7 @@ func TestHandshakeOverTLS(t *testing.T) {
 	c.AwaitEOF()
 }
 
-// TestHTTP2: a request that no WebSocket can be made of is still answered.
+// A request over HTTP/2, which cannot become a WebSocket, is still answered.
 func TestHTTP2(t *testing.T) {
 	server := httptest.NewUnstartedServer(newHandler(t, newWorker(t, nil), nil))
 	server.EnableHTTP2 = true
@@ -163,7 +163,7 @@ func TestHTTP2(t *testing.T) {
 	}
 }
 
-// TestHandshakeRefused: everything that is no handshake, or not a correct one, or not wanted. Accept is not asked.
+// A request that is not a handshake, not a correct one, or not wanted is refused, and Accept is not called.
 func TestHandshakeRefused(t *testing.T) {
 	w := newWorker(t, nil)
 	server := serve(t, w, &wspush.HandlerOptions{Accept: func(*http.Request) (any, error) {
@@ -323,7 +323,7 @@ func TestOptionsRefused(t *testing.T) {
 
 type user struct{}
 
-// TestAccept: asked behind the application's middleware, for what it knows of the request.
+// Accept runs behind the application's middleware, and sees what that has added to the request.
 func TestAccept(t *testing.T) {
 	log := &lockedBuffer{}
 	w := newWorker(t, &wspush.WorkerOptions{Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
@@ -360,7 +360,7 @@ func TestAccept(t *testing.T) {
 	}
 }
 
-// TestShutdownRefuses: 503 once Shutdown has begun, while it waits for a client, and Accept is not asked.
+// Once Shutdown has begun, handshakes get 503, even while it waits for a client, and Accept is not called.
 func TestShutdownRefuses(t *testing.T) {
 	asked := make(chan struct{}, 10)
 	w := newWorker(t, nil)
@@ -394,7 +394,7 @@ func TestShutdownRefuses(t *testing.T) {
 	}
 }
 
-// TestEarlyFrames: what arrives together with the handshake is not lost, however much the server has read ahead.
+// Frames that arrive together with the handshake are not lost, however much the server has read ahead.
 func TestEarlyFrames(t *testing.T) {
 	w := newWorker(t, nil)
 	server := serve(t, w, &wspush.HandlerOptions{OnMessage: echo(t)})
@@ -411,7 +411,7 @@ func TestEarlyFrames(t *testing.T) {
 	}
 }
 
-// TestReadLimit: exactly so much, and not a byte more, in one frame or several.
+// A message of exactly ReadLimit bytes is read, in one frame or several; one byte more closes the connection.
 func TestReadLimit(t *testing.T) {
 	w := newWorker(t, nil)
 	for _, tc := range []struct {
@@ -520,10 +520,10 @@ func TestCompression(t *testing.T) {
 		if f := c.NextFrame(); f.Rsv != 0 || string(f.Payload) != "short, and not compressed" {
 			t.Errorf("got a %v", f)
 		}
-		// An empty message, compressed: the one byte 0 (RFC 7692 section 7.2.3.6).
+		// An empty message, compressed, is a single zero byte (RFC 7692 section 7.2.3.6).
 		c.SendFrame(testutil.Frame{Fin: true, Rsv: 4, Op: testutil.Binary, Masked: true, Payload: []byte{0}})
 		c.Expect(testutil.Binary, "")
-		// Bytes that cannot be compressed.
+		// These bytes cannot be compressed.
 		random := make([]byte, 10_000)
 		for i := range random {
 			random[i] = byte(i * i * 7919 >> 3)
@@ -561,7 +561,7 @@ func TestCompression(t *testing.T) {
 	})
 }
 
-// TestConnFacts: what a Conn tells of the client, and goes on telling when the client has gone.
+// A Conn tells facts about its client, and goes on doing so when the client has left.
 func TestConnFacts(t *testing.T) {
 	w := newWorker(t, nil)
 	server := serve(t, w, nil)

@@ -20,7 +20,7 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// journal is what the callbacks of a connection saw, in order.
+// journal records what the callbacks of a connection saw, in order.
 type journal struct {
 	mu      sync.Mutex // guards entries
 	entries []string
@@ -35,7 +35,7 @@ func (j *journal) add(format string, args ...any) {
 	j.entries = append(j.entries, fmt.Sprintf(format, args...))
 }
 
-// options are callbacks that write the journal.
+// options returns callbacks that write the journal.
 func (j *journal) options() *wspush.HandlerOptions {
 	return &wspush.HandlerOptions{
 		OnConnect: func(c *wspush.Conn) { j.add("connect") },
@@ -58,7 +58,7 @@ func (j *journal) expect(t *testing.T, want ...string) {
 	}
 }
 
-// The callbacks come one after the other: OnConnect, the messages in order, OnDisconnect once.
+// The callbacks are called in order: OnConnect, OnMessage for each message, then OnDisconnect, once.
 func TestCallbackOrder(t *testing.T) {
 	j := newJournal()
 	w := newWorker(t, nil)
@@ -81,7 +81,7 @@ func TestCallbackOrder(t *testing.T) {
 	}
 }
 
-// OnDisconnect gets who ended the connection, and how.
+// OnDisconnect is told who ended the connection, and how.
 func TestReasons(t *testing.T) {
 	tests := []struct {
 		name string
@@ -140,8 +140,8 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-// The timers, on a connection: -ping 1s -idle 3s of the quickstart. A silent client gets pings at 1 s and 2 s, a close frame
-// at 3 s, and the end of the connection 2 s after that; one that answers stays.
+// With the quickstart's -ping 1s -idle 3s, a silent client gets pings at 1 s and 2 s and a close frame at 3 s, and its connection
+// ends 2 s after that. A client that answers stays connected.
 func TestTimersOnConn(t *testing.T) {
 	opts := &wspush.HandlerOptions{PingInterval: time.Second, IdleTimeout: 3 * time.Second}
 	connect := func(t *testing.T, silent bool) (*testutil.Client, *wspush.Conn) {
@@ -225,8 +225,7 @@ func TestTimersOnConn(t *testing.T) {
 	})
 }
 
-// A panic in a callback ends that connection with 1011, is logged, and harms nothing else. A greeting that cannot be sent
-// does the same.
+// A panic in a callback is logged, ends that connection with 1011, and harms nothing else. So does a greeting that cannot be sent.
 func TestCallbackFailure(t *testing.T) {
 	boom := func(c *wspush.Conn) { panic("boom") }
 	tests := map[string]wspush.HandlerOptions{
@@ -280,7 +279,7 @@ func TestCallbackFailure(t *testing.T) {
 	})
 }
 
-// A callback that ends its goroutine (as t.Fatal does) ends its connection, and nothing of it is left.
+// A callback that ends its goroutine, as t.Fatal does, ends its connection, and leaves nothing behind.
 func TestCallbackExits(t *testing.T) {
 	for _, name := range []string{"OnMessage", "OnDisconnect"} {
 		t.Run(name, func(t *testing.T) {
@@ -314,7 +313,7 @@ func TestCallbackExits(t *testing.T) {
 	}
 }
 
-// Messages that arrive together with the end of the connection are not lost, over TLS 1.2 either, which reports both at once.
+// Messages that arrive together with the end of the connection are not lost, not even over TLS 1.2, which reports both at once.
 func TestLastMessages(t *testing.T) {
 	for name, config := range map[string]*tls.Config{"tcp": nil, "TLS 1.2": {MaxVersion: tls.VersionTLS12}, "TLS 1.3": {}} {
 		t.Run(name, func(t *testing.T) {
@@ -348,7 +347,7 @@ func TestLastMessages(t *testing.T) {
 	}
 }
 
-// syncWriter is a writer for several goroutines.
+// syncWriter is a bytes.Buffer that several goroutines may write to.
 type syncWriter struct {
 	mu sync.Mutex // guards w
 	w  *bytes.Buffer
@@ -360,7 +359,7 @@ func (s *syncWriter) Write(p []byte) (int, error) {
 	return s.w.Write(p)
 }
 
-// Callbacks may call any method but Shutdown, of their own connection and of the worker.
+// Callbacks may call every method of their own connection and of the worker, except Shutdown.
 func TestCallbackCallsBack(t *testing.T) {
 	w := newWorker(t, nil)
 	ctx := context.Background()
@@ -414,7 +413,7 @@ func TestCallbackCallsBack(t *testing.T) {
 	c.AwaitEOF()
 }
 
-// No greeting at all, and a binary one.
+// A greeting may be empty, and then is not sent, or binary.
 func TestGreetings(t *testing.T) {
 	for _, greeting := range []string{"", "\x00\xff"} {
 		w := newWorker(t, nil)
@@ -433,7 +432,7 @@ func TestGreetings(t *testing.T) {
 	}
 }
 
-// The greeting is the first frame although publishers push to the connection from the moment it can be found.
+// The greeting is the first frame, although publishers push to the connection from the moment it is listed.
 func TestNothingOvertakesGreeting(t *testing.T) {
 	w := newWorker(t, nil)
 	server := serve(t, w, nil)
@@ -461,7 +460,7 @@ func TestNothingOvertakesGreeting(t *testing.T) {
 	publishers.Wait()
 }
 
-// Messages that wait are withdrawn when the connection is closed; the one under way is finished before the close frame.
+// When the connection is closed, messages that wait are withdrawn, and the one under way is finished before the close frame.
 func TestCloseWithMessagesWaiting(t *testing.T) {
 	staged(t, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
 		first := stall(t, context.Background(), conn, client, []byte(big))
@@ -507,8 +506,8 @@ func TestCloseArguments(t *testing.T) {
 	}
 }
 
-// A client that does not answer the close frame keeps nothing: the connection ends 2 s after it, and one that does not even
-// read it within WriteTimeout.
+// A client that does not answer the close frame ties up nothing: the connection ends 2 s after it, or after WriteTimeout if the
+// client does not even read it.
 func TestSilentPeerIsReleased(t *testing.T) {
 	for name, reads := range map[string]bool{"reads": true, "reads nothing": false} {
 		t.Run(name, func(t *testing.T) {
@@ -598,8 +597,8 @@ func TestPushWhileGreeting(t *testing.T) {
 	}
 }
 
-// pushWays are the ways to push "x" to a connection of holder, directly and through another worker. Each returns what came of
-// it: "written", "gone", "busy", or the whole of an answer that is none of these.
+// pushWays returns every way to push "x" to a connection of holder, directly and through another worker. Each returns the outcome:
+// "written", "gone", "busy", or the whole answer if it is none of these.
 func pushWays(holder, other *wspush.Worker, conn *wspush.Conn) map[string]func(t *testing.T) string {
 	of := func(err error) string {
 		switch {

@@ -11,8 +11,8 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// Without a Logger, ordinary events are silent and an application's panic is not. With one, they are records at Debug, and
-// the addresses one at Info; none holds more than 8 digits of an ID.
+// Without a Logger, ordinary events are not logged, but a panic in a callback is. With one, ordinary events are logged at Debug, and
+// the advertised addresses at Info. No record holds more than 8 digits of an ID.
 func TestLog(t *testing.T) {
 	run := func(logger *slog.Logger) (id string) {
 		w, err := wspush.NewWorker(&wspush.WorkerOptions{Logger: logger})

@@ -14,11 +14,12 @@ import (
 	"time"
 
 	"github.com/wspush/wspush/internal/address"
+	"github.com/wspush/wspush/internal/wire"
 )
 
-// FuzzOptions: no constructor panics, whatever the options, and what they accept works: addresses are URLs that lead back to
-// the connection, patterns can be matched, an allowed origin may push and another may not, a client is pinged before it is
-// closed.
+// No constructor panics, whatever the options, and every option that it accepts works: addresses are URLs that lead back to the
+// connection, patterns can be matched, an allowed origin may push and another may not, a client is pinged before it is closed, and
+// Shutdown closes with a code that may be sent.
 func FuzzOptions(f *testing.F) {
 	f.Add("10.0.0.5", "push.test:8443", "*.example.com", "https://admin.example.com", "v1", "127.0.0.1:0", int64(0), int64(0))
 	f.Add("::1", "[fd00::5]:80", "localhost:*", "http://localhost:3000", "", ":0", int64(time.Second), int64(-1))
@@ -68,6 +69,11 @@ func FuzzOptions(f *testing.F) {
 			}
 		}
 
+		if o, err := (&WorkerOptions{ShutdownCode: int(ping)}).withDefaults(); !refused("ShutdownCode", err) {
+			if ping != 0 && o.ShutdownCode != int(ping) || wire.CheckClose(o.ShutdownCode, shutdownReason(o.ShutdownCode)) != nil {
+				t.Errorf("ShutdownCode %d becomes %d", ping, o.ShutdownCode)
+			}
+		}
 		h, err := NewHandler(w, &HandlerOptions{OriginPatterns: []string{pattern}})
 		if !refused("OriginPatterns", err) {
 			for _, host := range []string{"", "x", "example.com:8080", "https://app.example.com", pattern} {
@@ -92,7 +98,7 @@ func FuzzOptions(f *testing.F) {
 	})
 }
 
-// checkAddresses follows each address of a connection, as a publisher does, and a proxy that takes off the path of a base URL.
+// checkAddresses follows each address of a connection as a publisher does, through a proxy that strips the path of a base URL.
 func checkAddresses(t *testing.T, shared *shared, id string) {
 	t.Helper()
 	c := &Conn{id: id, shared: shared, path: "/ws/a%2Cb"}
@@ -132,7 +138,7 @@ func checkAddresses(t *testing.T, shared *shared, id string) {
 	}
 }
 
-// checkOrigin asks for a page of an origin that is allowed, and for one of another.
+// checkOrigin checks the requests of a page of the allowed origin, and of pages of other origins.
 func checkOrigin(t *testing.T, w *Worker, origin string) {
 	t.Helper()
 	for _, asked := range []string{origin, origin + "x", "x" + origin, "http://evil.test", "null"} {

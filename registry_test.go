@@ -9,7 +9,7 @@ import (
 )
 
 func TestRegistry(t *testing.T) {
-	// The first three have the digits in common by which the registry looks first, the fourth only the shard.
+	// The first three have the digits in common that the registry uses as a key; the fourth only shares their shard.
 	ids := []string{
 		"1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed",
 		"1b9d6bcd-0000-4000-8000-0000fbbd4bed",
@@ -24,7 +24,7 @@ func TestRegistry(t *testing.T) {
 			r.add(conns[i])
 			r.setOpen(conns[i])
 		}
-		stray := &Conn{id: ids[0]} // never entered, nor is one that has been removed
+		stray := &Conn{id: ids[0]} // never added
 		left := slices.Clone(order)
 		for {
 			r.remove(stray)

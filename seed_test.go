@@ -19,8 +19,8 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// seedRows says which tests prove what wspush keeps of nginx-websocket-module, and that it has none of its defects: for each, the
-// original's own words or what it was seen to do. Where a test here would repeat one elsewhere, it is that one.
+// seedRows lists what nginx-websocket-module does and gets wrong, in its own words or as observed, and for each the tests which
+// prove that wspush keeps the former and has none of the latter. Where a test already exists elsewhere, this file does not repeat it.
 var seedRows = []struct {
 	row   string
 	tests []string
@@ -183,12 +183,12 @@ func TestSeedPublisherHangs(t *testing.T) {
 		}()
 		return answered
 	}
-	// In the middle of its message, which the client does not read; bigger than the kernel's buffers.
+	// One is in the middle of its message, which the client does not read, and which exceeds the kernel's buffers.
 	inMessage := publish(strings.NewReader(strings.Repeat("x", 1<<20)))
 	if _, err := io.ReadFull(c.Conn(), make([]byte, 2)); err != nil {
 		t.Fatal(err)
 	}
-	// In the middle of its body.
+	// The other is in the middle of its body.
 	body, rest := io.Pipe()
 	inBody := publish(body)
 	if _, err := rest.Write([]byte("begun")); err != nil {

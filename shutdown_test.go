@@ -23,7 +23,7 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// Shutdown closes clients with 1012, all at once, and leaves nothing running: no goroutine, no descriptor, no listener.
+// Shutdown closes all clients at once, with 1012, and leaves nothing behind: no goroutine, no descriptor, no listener.
 func TestShutdown(t *testing.T) {
 	testutil.NoLeak(t)
 	files := testutil.OpenFiles(t)
@@ -72,8 +72,7 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
-// From the beginning of Shutdown on, the mount answers 503, also to a client that Accept was just asked about, and the push
-// endpoint delivers to connections that are not closed yet.
+// From the moment Shutdown begins, the mount answers 503, even to a client that Accept is just deciding on.
 func TestShutdownRefusesTheAccepted(t *testing.T) {
 	w := newWorker(t, nil)
 	asked, answer := make(chan bool), make(chan bool)
@@ -100,8 +99,8 @@ func TestShutdownRefusesTheAccepted(t *testing.T) {
 	wg.Wait()
 }
 
-// While Shutdown waits for a client whose last message is under way, that message is delivered; what waits behind it is
-// told that the worker is shutting down. The push listener stays up until then.
+// While Shutdown waits for a client whose last message is under way, that message is delivered. A push that waits behind it is
+// told that the worker is shutting down. The push listener stays open until then.
 func TestShutdownDelivers(t *testing.T) {
 	w := newWorker(t, nil)
 	client := testutil.Handshake(t, stages["tcp"](t, newHandler(t, w, nil)), testutil.Options{})
@@ -132,8 +131,7 @@ func TestShutdownDelivers(t *testing.T) {
 	}
 }
 
-// A client that never answers the close frame holds Shutdown up for 2 s; one that does not read is cut when the context
-// ends. Shutdown then returns the context's error, and nothing is left.
+// A client that does not read is cut when Shutdown's context ends. Shutdown then returns the context's error, and nothing is left.
 func TestShutdownBounded(t *testing.T) {
 	bubble(t, wspush.WorkerOptions{}, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
 		waiting := start(context.Background(), conn, big)
@@ -153,7 +151,8 @@ func TestShutdownBounded(t *testing.T) {
 	})
 }
 
-// Only a callback that has not returned can outlive Shutdown, whichever it is; the others of its connection still come.
+// Only a callback that has not returned can outlive Shutdown, whichever it is. The later callbacks of its connection are still
+// called.
 func TestShutdownOutlivedByCallback(t *testing.T) {
 	for _, name := range []string{"Greeting", "OnConnect", "OnMessage", "OnDisconnect"} {
 		t.Run(name, func(t *testing.T) {
@@ -204,8 +203,8 @@ func TestShutdownOutlivedByCallback(t *testing.T) {
 	}
 }
 
-// A publisher that has connected and says nothing, and one in the midst of a slow body, do not keep Shutdown from ending
-// when its context does; AuthorizePush may.
+// Shutdown ends with its context, even if a publisher has connected and sends nothing, another is in the middle of a slow body,
+// and AuthorizePush has not returned for a third.
 func TestShutdownWithSlowPublishers(t *testing.T) {
 	release := make(chan struct{})
 	asked := make(chan bool, 1)
@@ -242,8 +241,8 @@ func TestShutdownWithSlowPublishers(t *testing.T) {
 	}
 }
 
-// A request that is cut, too, makes Shutdown return its context's error; one that has nothing left to do does not, even
-// with a context that has ended.
+// If Shutdown has to cut a request, it returns its context's error. If it has nothing left to do it returns nil, even if its
+// context has ended.
 func TestShutdownResult(t *testing.T) {
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -273,7 +272,7 @@ func TestShutdownResult(t *testing.T) {
 	}
 }
 
-// A publisher that has its answer, and goes on neither to send its body nor to leave, is not waited for.
+// Shutdown does not wait for a publisher that has its answer, and neither sends the rest of its body nor leaves.
 func TestShutdownAfterRefusal(t *testing.T) {
 	w := newWorker(t, nil)
 	c, err := net.Dial("tcp", w.Addr().String())
@@ -295,7 +294,7 @@ func TestShutdownAfterRefusal(t *testing.T) {
 	}
 }
 
-// A Shutdown that cuts returns when nothing but callbacks can be left, and what is left ends by itself.
+// A Shutdown that cuts connections returns when only callbacks can be left, and these connections end by themselves.
 func TestShutdownCuts(t *testing.T) {
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -314,7 +313,7 @@ func TestShutdownCuts(t *testing.T) {
 	}
 }
 
-// Clients that connect while Shutdown begins are refused, or closed; none is left, and none is forgotten.
+// Clients that connect while Shutdown begins are either refused or closed. None is left over.
 func TestShutdownWhileConnecting(t *testing.T) {
 	for range 20 {
 		w := newWorker(t, nil)
@@ -346,7 +345,7 @@ func TestShutdownWhileConnecting(t *testing.T) {
 	}
 }
 
-// thing is an object of the application's.
+// thing is an object of the application.
 type thing struct{ name [64]byte }
 
 // garbage waits until each of these objects has been collected.

@@ -16,14 +16,14 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// sampleKey is that of RFC 6455 section 1.3, and sampleAccept the answer to it.
+// sampleKey is the key of the example in RFC 6455 section 1.3, and sampleAccept the answer to it.
 const (
 	sampleKey    = "dGhlIHNhbXBsZSBub25jZQ=="
 	sampleAccept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 )
 
-// handshakeWith is a correct handshake but for the headers that are given, in which lines are separated by "\n" and an empty
-// value takes the header away.
+// handshakeWith returns a correct handshake with some headers replaced. A value with "\n" in it becomes several header lines, and an
+// empty value removes the header.
 func handshakeWith(line string, headers map[string]string) string {
 	all := map[string]string{
 		"Host": "h.test", "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": sampleKey,
@@ -42,7 +42,7 @@ func handshakeWith(line string, headers map[string]string) string {
 	return request + "\r\n"
 }
 
-// answerTo is what the server answers to a request, on a connection of its own.
+// answerTo sends a request on a connection of its own, and returns the server's answer.
 func answerTo(t *testing.T, server, request string) (*http.Response, *bufio.Reader) {
 	t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(server, "http://"))
@@ -64,8 +64,8 @@ func answerTo(t *testing.T, server, request string) (*http.Response, *bufio.Read
 	return resp, r
 }
 
-// Every handshake that RFC 6455 section 4.2.1 allows is answered as section 4.2.2 wants it; every other is refused, and the
-// application is not asked.
+// Every handshake that RFC 6455 section 4.2.1 allows is answered as section 4.2.2 demands. Every other one is refused, and Accept is
+// not called.
 func TestHandshakes(t *testing.T) {
 	const get = "GET /ws HTTP/1.1"
 	type headers = map[string]string
@@ -191,7 +191,7 @@ func TestHandshakes(t *testing.T) {
 	}
 }
 
-// 64 KB of headers are as good as few where net/http's limit allows them, and nothing of them is kept; elsewhere they are 431.
+// 64 KB of headers are accepted where net/http's limit allows them, and are not kept in memory; elsewhere they get 431.
 func TestLargeHandshakes(t *testing.T) {
 	const size = 64 << 10
 	large := strings.Repeat("x", size)
@@ -236,7 +236,7 @@ func TestLargeHandshakes(t *testing.T) {
 				}
 				defer c.Close()
 			}
-			// The clients keep something, too, but not the headers.
+			// The clients use memory, too, but do not keep the headers.
 			testutil.Eventually(t, "the headers to be freed", func() bool {
 				runtime.GC()
 				runtime.ReadMemStats(&after)
@@ -259,7 +259,7 @@ func TestLargeHandshakes(t *testing.T) {
 	}
 }
 
-// What comes in one segment with the handshake is read as frames, right or wrong, also when the request was a large one.
+// Bytes that arrive in one segment with the handshake are read as frames, valid or not, even if the request was large.
 func TestFramesWithHandshake(t *testing.T) {
 	messages := make(chan string, 10)
 	w := newWorker(t, quiet())

@@ -11,13 +11,13 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// message is what OnMessage got.
+// message is a message that OnMessage got.
 type message struct {
 	typ  wspush.MessageType
 	data []byte
 }
 
-// upstream is a mount that hands on what its callbacks get.
+// upstream is a mount that passes on what its callbacks get.
 type upstream struct {
 	url      string
 	worker   *wspush.Worker
@@ -42,7 +42,7 @@ func (u *upstream) connect(t *testing.T) *testutil.Client {
 	return c
 }
 
-// end returns what OnDisconnect gets.
+// end waits for OnDisconnect, and returns the reason that it got.
 func (u *upstream) end(t *testing.T) *wspush.CloseError {
 	t.Helper()
 	select {
@@ -73,7 +73,7 @@ func frame(fin bool, op testutil.Opcode, payload string) testutil.Frame {
 	return testutil.Frame{Fin: fin, Op: op, Masked: true, Payload: []byte(payload)}
 }
 
-// TestMessages: whole, in order, with their type, and for the callback to keep.
+// OnMessage gets messages whole, in order and with their type, and may keep them.
 func TestMessages(t *testing.T) {
 	u := newUpstream(t, true)
 	c := u.connect(t)
@@ -112,7 +112,7 @@ func TestMessages(t *testing.T) {
 	}
 	c.Expect(testutil.Pong, "1")
 
-	// Byte by byte, also within the header.
+	// Every byte of the frame, its header included, arrives by itself.
 	for _, b := range testutil.AppendFrame(nil, frame(true, testutil.Text, strings.Repeat("ü", 100)), [4]byte{9, 8, 7, 6}) {
 		c.Write([]byte{b})
 	}
@@ -121,7 +121,7 @@ func TestMessages(t *testing.T) {
 	}
 }
 
-// TestPings are answered with their payload, in the middle of a message as well, and with OnMessage or without.
+// Pings are answered with their payload, even in the middle of a message, with OnMessage and without it.
 func TestPings(t *testing.T) {
 	for _, read := range []bool{true, false} {
 		c := newUpstream(t, read).connect(t)
@@ -139,7 +139,8 @@ func TestPings(t *testing.T) {
 	}
 }
 
-// TestCloseAnswered: the client closes, and gets its own code back, and the end of the stream at once.
+// A client that closes gets its own code back, and the end of the stream at once. It may send every code that RFC 6455 section 7.4
+// and the registry let an endpoint send, also 1010, which a server must not send.
 func TestCloseAnswered(t *testing.T) {
 	u := newUpstream(t, true)
 	for _, tc := range []struct {
@@ -152,7 +153,7 @@ func TestCloseAnswered(t *testing.T) {
 		if tc.code != 0 {
 			raw = binary.BigEndian.AppendUint16(nil, uint16(tc.code))
 		}
-		// What comes behind a close frame is nothing.
+		// Whatever follows a close frame is ignored.
 		raw = testutil.AppendFrame(nil, frame(true, testutil.Close, string(raw)+tc.reason), [4]byte{1, 2, 3, 4})
 		raw = testutil.AppendFrame(raw, frame(true, testutil.Text, "too late"), [4]byte{1, 2, 3, 4})
 		c.Write(raw)
@@ -178,7 +179,7 @@ func TestCloseAnswered(t *testing.T) {
 	if len(u.messages) > 0 {
 		t.Errorf("OnMessage got %q from behind a close frame", (<-u.messages).data)
 	}
-	// A close frame in the middle of a message, and nothing behind it: a FIN.
+	// A close frame in the middle of a message, with nothing behind it, is answered, and the stream ends with a FIN.
 	c := u.connect(t)
 	c.SendFrame(frame(false, testutil.Text, "begun"))
 	c.SendClose(1000, "")
@@ -190,7 +191,7 @@ func TestCloseAnswered(t *testing.T) {
 	}
 }
 
-// TestClientVanishes: a connection that ends without a close frame, in every place.
+// A connection may end without a close frame anywhere in the stream.
 func TestClientVanishes(t *testing.T) {
 	u := newUpstream(t, true)
 	for name, last := range map[string][]byte{
