@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -419,7 +418,7 @@ func TestWriteTimeoutWithin(t *testing.T) {
 			if c, ok := raw.(*tls.Conn); ok {
 				raw = c.NetConn()
 			}
-			if _, err := io.Copy(io.Discard, raw); !errors.Is(err, syscall.ECONNRESET) {
+			if _, err := io.Copy(io.Discard, raw); !testutil.IsReset(err) {
 				t.Errorf("the client's connection ended with %v", err)
 			}
 		})

@@ -4,19 +4,18 @@ import (
 	"go/doc/comment"
 	"go/parser"
 	"go/token"
-	"maps"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 )
 
-// CONTRIBUTING.md names every file of the root package, and every folder; whatever Go file or command of the Makefile it names is
-// there.
+// CONTRIBUTING.md names every file of the root package and every folder. Every Go file and every command of the Makefile that it names
+// exists.
 func TestContributing(t *testing.T) {
 	text, err := os.ReadFile("CONTRIBUTING.md")
 	if err != nil {
@@ -58,16 +57,16 @@ func TestContributing(t *testing.T) {
 	}
 }
 
-// trackedFolders returns the folders in the root and in internal, without those that a contributor has beside them. It skips the
-// test where git does not know: not in a clone, as in the module cache, or there is no git.
+// trackedFolders returns the folders in the root and in internal that git tracks. It skips the test outside a clone, as in the module
+// cache, and where there is no git.
 func trackedFolders(t *testing.T) (folders []string) {
 	t.Helper()
 	if _, err := os.Stat(".git"); err != nil {
-		t.Skip("not a clone, so nothing says which folders are tracked: ", err)
+		t.Skip("not a clone: ", err)
 	}
 	files, err := exec.Command("git", "ls-files").Output()
 	if err != nil {
-		t.Skip("git does not say which folders are tracked: ", err)
+		t.Skip("git ls-files: ", err)
 	}
 	for _, match := range regexp.MustCompile(`(?m)^(internal/[^/\n]+|[a-z][^/\n]*)/`).FindAllStringSubmatch(string(files), -1) {
 		if folder := match[1]; folder != "internal" && !slices.Contains(folders, folder) {
@@ -77,8 +76,8 @@ func trackedFolders(t *testing.T) (folders []string) {
 	return folders
 }
 
-// CHANGELOG.md is as Keep a Changelog 1.1.0 wants it: what is unreleased first, then versions with their dates, the latest first;
-// in each, kinds of changes, each once; and a link for each.
+// CHANGELOG.md follows Keep a Changelog 1.1.0: unreleased changes first, then versions with their dates, the latest first; in each, kinds
+// of changes, each once; and a link for each.
 func TestChangelog(t *testing.T) {
 	text, err := os.ReadFile("CHANGELOG.md")
 	if err != nil {
@@ -86,21 +85,6 @@ func TestChangelog(t *testing.T) {
 	}
 	for _, finding := range judgeChangelog(string(text)) {
 		t.Error(finding)
-	}
-	const head = "# Changelog\n## [Unreleased]\n"
-	for name, bad := range map[string]string{
-		"nothing unreleased": "# Changelog\n## [1.0.0] - 2026-12-01\n[1.0.0]: https://example.com/\n",
-		"unknown kind":       head + "### Improved\n- x\n[Unreleased]: https://example.com/\n",
-		"a kind twice":       head + "### Added\n- x\n### Added\n- y\n[Unreleased]: https://example.com/\n",
-		"an empty kind":      head + "### Added\n### Fixed\n- y\n[Unreleased]: https://example.com/\n",
-		"no link":            head + "### Added\n- x\n",
-		"no date":            head + "## [1.0.0]\n[Unreleased]: https://example.com/\n[1.0.0]: https://example.com/\n",
-		"the oldest first": head + "## [1.0.0] - 2026-12-01\n## [1.1.0] - 2026-12-02\n" +
-			"[Unreleased]: https://example.com/\n[1.0.0]: https://example.com/\n[1.1.0]: https://example.com/\n",
-	} {
-		if len(judgeChangelog(bad)) == 0 {
-			t.Errorf("%s: nothing is found", name)
-		}
 	}
 }
 
@@ -176,47 +160,23 @@ func TestProgramsInDoc(t *testing.T) {
 	}
 }
 
-// The scripts of CI that look for tests fail where they find none, or cannot look.
-func TestScripts(t *testing.T) {
-	if _, err := exec.LookPath("bash"); err != nil || runtime.GOOS == "windows" {
-		t.Skip("the scripts are for bash: ", err)
+// Dependabot knows every module and every package.json.
+func TestDependabot(t *testing.T) {
+	if _, err := os.Stat(".git"); err != nil {
+		t.Skip("not a clone: ", err)
 	}
-	const (
-		head   = "package thing\n\nimport \"testing\"\n\n"
-		target = head + "func FuzzThing(f *testing.F) { f.Fuzz(func(*testing.T, int) {}) }\n"
-	)
-	for name, test := range map[string]struct {
-		script string
-		files  map[string]string
-		want   string // in the output; "" means that the script succeeds
-	}{
-		"a target":           {"fuzz", map[string]string{"thing_test.go": target}, ""},
-		"no target":          {"fuzz", map[string]string{"thing.go": "package thing\n"}, "there is no fuzz target"},
-		"one does not build": {"fuzz", map[string]string{"thing_test.go": target, "b/b_test.go": head + "var x int = nil\n"}, "b_test.go:5"},
-		"no list":            {"fuzz", map[string]string{"thing_test.go": target, "b/b.go": "pakage b\n"}, "b.go:1"},
-		"no slow test":       {"slow", map[string]string{"thing_test.go": head + "func TestQuick(*testing.T) {}\n"}, "there is no test ^TestAllocations$"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			script, err := os.ReadFile(filepath.Join(".ci", test.script))
-			if err != nil {
-				t.Fatal(err)
-			}
-			files := map[string]string{"go.mod": "module example.com/thing\n\ngo 1.25\n", ".ci/" + test.script: string(script)}
-			maps.Copy(files, test.files)
-			for name, content := range files {
-				file := filepath.Join(dir, name)
-				if err := os.MkdirAll(filepath.Dir(file), 0o777); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(file, []byte(content), 0o666); err != nil {
-					t.Fatal(err)
-				}
-			}
-			out, err := exec.Command("bash", filepath.Join(dir, ".ci", test.script), "1").CombinedOutput()
-			if (err == nil) != (test.want == "") || !strings.Contains(string(out), test.want) {
-				t.Errorf("%v, with this output; want %q in it\n%s", err, test.want, out)
-			}
-		})
+	files, err := exec.Command("git", "ls-files", "go.mod", "*/go.mod", "*/package.json").Output()
+	if err != nil {
+		t.Skip("git ls-files: ", err)
+	}
+	config, err := os.ReadFile(".github/dependabot.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file := range strings.FieldsSeq(string(files)) {
+		folder := path.Clean("/" + path.Dir(file))
+		if !regexp.MustCompile("(?m)^ +- " + folder + "$").Match(config) {
+			t.Errorf(".github/dependabot.yml does not have %s", folder)
+		}
 	}
 }

@@ -3,14 +3,12 @@ package wspush_test
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"io"
 	"net"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -202,7 +200,7 @@ var ends = map[string]func(t *testing.T, conn net.Conn){
 		}
 		// The server has no use for a connection whose client sends nothing more, and closes it.
 		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
-		if _, err := io.Copy(io.Discard, conn); err != nil && !errors.Is(err, syscall.ECONNRESET) {
+		if _, err := io.Copy(io.Discard, conn); err != nil && !testutil.IsReset(err) {
 			t.Errorf("the server's half ended with %v", err)
 		}
 	},

@@ -8,7 +8,7 @@ import (
 )
 
 var bulkMetrics = []string{
-	"single-rate", "single-cpu", "bulk-rate", "bulk-cpu", "bulk-own", "few-rate", "few-cpu", "many-rate", "many-cpu",
+	"single-rate", "single-cpu", "bulk-rate", "bulk-cpu", "many-rate", "many-cpu",
 }
 
 // way is how a server takes many messages, and with how many at a time it does best.
@@ -21,20 +21,6 @@ type way struct {
 
 // byLines is how wspush takes them, and the straightforward servers do.
 var byLines = way{form: order.Lines, publishers: 4, batch: 100, window: 4000}
-
-// oneByOne is how a server takes one message a request, in the form in which it takes many.
-func (w way) oneByOne() way { return way{form: w.form, publishers: publishers, batch: 1, window: 1} }
-
-// toFew is the same for few clients. What is under way may come to be for one of them, if the machine holds up that one, and
-// must be less than any server lets wait for a client.
-func (w way) toFew() way {
-	w.publishers, w.window = min(w.publishers, 4), min(w.window, 500)
-	w.batch = min(w.batch, w.window)
-	return w
-}
-
-// few is how many clients get all messages, to compare with.
-const few = 16
 
 // runBulk measures many messages in a request beside one in each.
 func runBulk(ctx context.Context, r *run, s server) error {
@@ -49,18 +35,12 @@ func runBulk(ctx context.Context, r *run, s server) error {
 			name    string // of its metrics
 			measure func() (order.Report, error)
 		}{
-			{"single", func() (order.Report, error) {
-				if h.way.form == order.Lines || h.way.form == order.Requests {
-					return r.post(ctx, h, l, 0, 0, r.plan.push)
-				}
-				return r.bulk(ctx, h, l, h.way.oneByOne(), 0, 1)
-			}},
+			{"single", func() (order.Report, error) { return r.post(ctx, h, l, 0, 0, r.plan.push) }},
 			{"bulk", func() (order.Report, error) { return r.bulk(ctx, h, l, h.way, 0, 1) }},
-			{"few", func() (order.Report, error) { return r.bulk(ctx, h, l, h.way.toFew(), few, 1) }},
 			{"many", func() (order.Report, error) { return r.bulk(ctx, h, l, h.way, 0, r.plan.many()) }},
 		}
 		for _, phase := range phases {
-			wanted := []string{phase.name + "-rate", phase.name + "-cpu", phase.name + "-own"}
+			wanted := []string{phase.name + "-rate", phase.name + "-cpu"}
 			if h.name == "wspush" && phase.name == "single" {
 				wanted = append(wanted, "bulk-rate", "bulk-cpu", "many-rate", "many-cpu") // which are held against it
 			}
@@ -72,12 +52,9 @@ func runBulk(ctx context.Context, r *run, s server) error {
 				return fmt.Errorf("%s: %w", phase.name, err)
 			}
 			r.addPushes(phase.name, h.name, r.plan.posted, p)
-			switch {
-			case h.name == "wspush" && phase.name == "single": // what the rows of other phases are held against
+			if h.name == "wspush" && phase.name == "single" { // what the rows of other phases are held against
 				r.addPushes("bulk", "wspush single", r.plan.posted, p)
 				r.addPushes("many", "wspush single", r.plan.posted, p)
-			case phase.name == "bulk":
-				r.add("bulk-own", h.name, r.plan.posted, p.Own.Seconds()/p.Elapsed.Seconds())
 			}
 		}
 		return nil

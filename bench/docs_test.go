@@ -1,25 +1,14 @@
 package main
 
 import (
-	"os"
 	"strings"
 	"testing"
 )
 
-func readDoc(t *testing.T, path string) string {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
-// TestDocs: the figures in docs/performance.md are those of the results, as the program has written them, and those that the README
-// repeats are among them.
+// The figures in docs/performance.md are those of the results, and those in the README are among them.
 func TestDocs(t *testing.T) {
-	page, readme := readDoc(t, "../docs/performance.md"), readDoc(t, "../README.md")
-	for _, dir := range []string{"results", "results/delivery", "results/bulk"} {
+	page, readme := read(t, "../docs/performance.md"), read(t, "../README.md")
+	for _, dir := range []string{"results", "results/bulk"} {
 		r, err := readResults(dir)
 		if err != nil {
 			t.Fatal(err)

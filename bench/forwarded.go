@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net"
 	"time"
 )
 
@@ -71,4 +72,15 @@ func (r *run) measureForwarded(ctx context.Context, h *host, l *loader, name str
 	}
 	r.addPushes("forwarded-bulk", name, r.plan.posted, p)
 	return nil
+}
+
+// twoFreeAddrs finds two ports that nobody listens on.
+func twoFreeAddrs() (first, second string, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", "", err
+	}
+	defer l.Close()
+	second, err = freeAddr() // another one, while the first is taken
+	return l.Addr().String(), second, err
 }

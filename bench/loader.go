@@ -86,14 +86,8 @@ func (l *loader) do(ctx context.Context, o order.Order, takes time.Duration) (or
 
 // connect opens n connections more, and returns where to push to the first of all.
 func (l *loader) connect(ctx context.Context, h *host, n int) (string, error) {
-	r, err := l.do(ctx, order.Order{Do: order.Connect, Addr: h.addr, Path: h.path, Push: h.push, Greets: h.greets, N: n}, 0)
+	r, err := l.do(ctx, order.Order{Do: order.Connect, Addr: h.addr, Path: h.path, Push: h.push, N: n}, 0)
 	return r.URL, err
-}
-
-// storm opens and closes n connections.
-func (l *loader) storm(ctx context.Context, h *host, n int) error {
-	_, err := l.do(ctx, order.Order{Do: order.Storm, Addr: h.addr, Path: h.path, Push: h.push, Greets: h.greets, N: n}, 0)
-	return err
 }
 
 // count tells what has arrived since it was last told to reset.

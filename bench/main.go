@@ -34,9 +34,8 @@ type run struct {
 	plan    plan
 	round   int
 	results *Results
-	only    []string           // the metrics that are wanted; empty: all of the group
-	rates   map[string]float64 // pushes per second at saturation, of each server, in the first round
-	dir     string             // where the programs are
+	only    []string // the metrics that are wanted; empty: all of the group
+	dir     string   // where the programs are
 	log     io.Writer
 }
 
@@ -54,9 +53,7 @@ type installed struct {
 
 // finders look for such servers.
 var finders = map[string]func(*run) (*installed, error){
-	"nchan":      findNchan,
-	"centrifugo": findCentrifugo,
-	"pushpin":    findPushpin,
+	"nchan": findNchan,
 }
 
 func bench(ctx context.Context, args []string, stdout io.Writer) error {
@@ -65,11 +62,10 @@ func bench(ctx context.Context, args []string, stdout io.Writer) error {
 		isQuick = flags.Bool("quick", false, "take about a minute: one round, fewer connections, rough figures")
 		isSmoke = flags.Bool("smoke", false, "take some seconds: see that everything works; the figures mean nothing")
 		only    = flags.String("only", "", "measure these `metrics`, separated by commas")
-		stalls  = flags.Bool("delivery", false, "measure clients that never read, and confirmed pushes, and not the comparison")
 		many    = flags.Bool("bulk", false, "measure many messages in one request, and forwarded pushes, and not the comparison")
-		which   = flags.String("servers", "", "measure these `servers`, separated by commas: "+strings.Join(append([]string{"wspush"}, allPeers...), ", "))
+		which   = flags.String("servers", "", "measure these `servers`, separated by commas: "+strings.Join(append([]string{"wspush"}, peers...), ", "))
 		rounds  = flags.Int("rounds", 0, "measure so `often`, and report medians (default 5; 1 with -quick or -smoke)")
-		out     = flags.String("out", "", "write the results to this `directory` (default results, results/delivery or results/bulk;\n"+
+		out     = flags.String("out", "", "write the results to this `directory` (default results or results/bulk;\n"+
 			"results/quick for what is not the whole; nowhere with -smoke)")
 		report = flags.String("report", "", "measure nothing: make table and charts anew from results.json in this `directory`")
 	)
@@ -82,7 +78,7 @@ func bench(ctx context.Context, args []string, stdout io.Writer) error {
 	if *report != "" {
 		return reportFrom(*report, stdout)
 	}
-	r := &run{plan: full, rates: map[string]float64{}, log: os.Stderr}
+	r := &run{plan: full, log: os.Stderr}
 	switch {
 	case *isSmoke:
 		r.plan = smoke
@@ -93,12 +89,7 @@ func bench(ctx context.Context, args []string, stdout io.Writer) error {
 		r.plan.rounds = *rounds
 	}
 	name := ""
-	switch {
-	case *stalls && *many:
-		return errors.New("-delivery and -bulk are measured one after the other")
-	case *stalls:
-		name = delivery
-	case *many:
+	if *many {
 		name = bulk
 	}
 	if err := r.setOnly(*only, name); err != nil {
@@ -163,7 +154,7 @@ func (r *run) setOnly(list, group string) error {
 		case !ok:
 			return fmt.Errorf("there is no metric %q", name)
 		case m.group != group:
-			return fmt.Errorf("%q is of another group: see -delivery and -bulk", name)
+			return fmt.Errorf("%q is of another group: see -bulk", name)
 		}
 		r.only = append(r.only, name)
 	}
@@ -208,7 +199,7 @@ func (r *run) servers(list string) ([]server, error) {
 			return nil, fmt.Errorf("there is no server %q", name)
 		}
 	}
-	return append(all, r.goServer(bottom, "floor")), nil
+	return all, nil
 }
 
 func (r *run) goServer(name, program string) server {
@@ -222,7 +213,7 @@ func (r *run) goServer(name, program string) server {
 func (r *run) rounds(ctx context.Context, servers []server) error {
 	for r.round = range r.plan.rounds {
 		for _, sc := range scenarios {
-			if sc.group() != r.results.Group || r.round%sc.every != 0 || !r.wants(sc.metrics...) {
+			if sc.group() != r.results.Group || !r.wants(sc.metrics...) {
 				continue
 			}
 			for i := range servers {
@@ -253,11 +244,7 @@ func (r *run) wants(metrics ...string) bool {
 	if len(r.only) == 0 {
 		return true
 	}
-	return slices.ContainsFunc(metrics, func(m string) bool {
-		// The rate that is even for all is found out by saturation.
-		needed := m == "post-rate" && (slices.Contains(r.only, "even-p50") || slices.Contains(r.only, "even-p99"))
-		return needed || slices.Contains(r.only, m)
-	})
+	return slices.ContainsFunc(metrics, func(m string) bool { return slices.Contains(r.only, m) })
 }
 
 // add adds what a round has found out.

@@ -8,11 +8,10 @@ import (
 	"testing"
 )
 
-// TestSmoke runs the whole benchmark, as docs/performance.md says, but with tiny numbers, and looks that every metric is there.
+// The whole benchmark runs as docs/performance.md says, with tiny numbers, and measures every metric.
 func TestSmoke(t *testing.T) {
 	t.Run("go run .", func(t *testing.T) { testSmoke(t, "", "-servers", strings.Join(goAll, ",")) })
-	t.Run("go run . -delivery", func(t *testing.T) { testSmoke(t, delivery, "-delivery") })
-	t.Run("go run . -bulk", func(t *testing.T) { testSmoke(t, bulk, "-bulk", "-servers", "wspush,coder,gorilla,gws") })
+	t.Run("go run . -bulk", func(t *testing.T) { testSmoke(t, bulk, "-bulk", "-servers", "wspush,coder,gorilla") })
 }
 
 func testSmoke(t *testing.T, group string, args ...string) {
@@ -46,9 +45,6 @@ func testSmoke(t *testing.T, group string, args ...string) {
 				}
 				names := []string{name}
 				m, _ := metricNamed(metric)
-				if name == "wspush" && m.ours != "" {
-					names = []string{m.ours}
-				}
 				if name == "wspush" && m.reference != "" {
 					names = append(names, m.reference)
 				}
@@ -60,7 +56,7 @@ func testSmoke(t *testing.T, group string, args ...string) {
 	}
 }
 
-// checkSeries looks that there are figures, and that they can be true.
+// checkSeries checks that there are figures, and that they can be true.
 func checkSeries(t *testing.T, r *Results, metric, name string) {
 	t.Helper()
 	s, ok := r.Find(metric, name, 0)
@@ -68,12 +64,9 @@ func checkSeries(t *testing.T, r *Results, metric, name string) {
 		t.Errorf("%s of %s was not measured", metric, name)
 		return
 	}
-	// What is all but nothing may be nothing in so short a time; a difference of two small figures may even be less.
-	m, _ := metricNamed(metric)
-	atLeast := m.neither || map[string]bool{"idle-cpu": true, "inprocess-allocs": true}[metric]
-	difference := map[string]bool{"ping-cpu": true, "stalled-memory": true, "stalled-left": true}[metric]
+	// In so short a time, the difference of two small figures may be negative.
 	for _, v := range s.Samples {
-		if v < 0 && !difference || v == 0 && !atLeast && !difference {
+		if v <= 0 && metric != "ping-cpu" {
 			t.Errorf("%s of %s is %v", metric, name, v)
 		}
 	}
@@ -82,9 +75,8 @@ func checkSeries(t *testing.T, r *Results, metric, name string) {
 func TestUnknownNames(t *testing.T) {
 	for _, args := range [][]string{
 		{"-smoke", "-only", "speed"},
-		{"-smoke", "-only", "stalled-p99"}, // which is of another group
-		{"-smoke", "-delivery", "-only", "memory"},
-		{"-smoke", "-bulk", "-delivery"},
+		{"-smoke", "-only", "bulk-cpu"}, // which is of another group
+		{"-smoke", "-bulk", "-only", "memory"},
 		{"-smoke", "-servers", "apache"},
 		{"-smoke", "rest"},
 		{"-nonsense"},

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -73,15 +72,14 @@ func (p *process) stop(signal syscall.Signal) {
 
 // host is a server under measurement.
 type host struct {
-	name   string
-	pid    int    // of the process that does the work
-	addr   string // host:port
-	path   string // of the WebSocket; %d stands for the number of the client
-	push   string // where to push to a client, if the greeting does not say; with %d
-	greets bool   // it greets a client although push is there
-	all    []int  // of all its processes that work for its clients and publishers, if there are more
-	way    way    // how it takes many messages
-	close  func()
+	name  string
+	pid   int    // of the process that does the work
+	addr  string // host:port
+	path  string // of the WebSocket; %d stands for the number of the client
+	push  string // where to push to a client, if the greeting does not say; with %d
+	all   []int  // of all its processes that work for its clients and publishers, if there are more
+	way   way    // how it takes many messages
+	close func()
 }
 
 // startTimeout is how long a server may take to say that it is ready.
@@ -114,22 +112,6 @@ func startGo(ctx context.Context, name, path string, ping time.Duration, args ..
 	}
 	stop()
 	return nil, err
-}
-
-// listens waits until somebody listens there.
-func listens(ctx context.Context, addr string) error {
-	for begin := time.Now(); ; {
-		c, err := net.Dial("tcp", addr)
-		if err == nil {
-			return c.Close()
-		}
-		if time.Since(begin) > startTimeout {
-			return fmt.Errorf("it did not start in %v", startTimeout)
-		}
-		if err := sleep(ctx, 10*time.Millisecond); err != nil {
-			return err
-		}
-	}
 }
 
 // pids are the processes whose CPU counts as the server's.

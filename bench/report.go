@@ -21,22 +21,16 @@ import (
 const missing = "–"
 
 const legend = "Medians of the rounds. In parentheses, how many times better wspush is: above 1× wspush is ahead, below 1× the other is, " +
-	"whether less or more is better. The reference is no peer: write(2) is the system call alone, net/http answers a POST " +
-	"without doing anything, before is wspush itself before the storm. Saturation is each server's own greatest rate of POSTs; " +
-	"an even rate is the same for all of them."
+	"whether less or more is better. Saturation is each server's own greatest rate of POSTs."
 
 // legends say how to read the table of each group.
 var legends = map[string]string{
 	"": legend,
-	delivery: "Medians of all phases. The latencies are those of clients that read, and are pushed to at an even rate: alone, beside " +
-		"others that read, and beside others that never do; to these others, publishers of their own push larger messages. In " +
-		"parentheses, how many times better wspush is. The reference is wspush itself with nobody beside, or not confirming.",
 	bulk: "Medians of the rounds. In parentheses, how many times better wspush is. A push is one message to one client, at random among " +
 		"all; CPU is that of all of a server's processes. The reference is wspush itself: single, with a POST for each message; direct, " +
 		"pushed to at the worker that holds the connection. wspush and the other Go servers take many messages as lines of one request, " +
-		"and answer each when it is written. nchan takes a request for each, sent without waiting, or for a message to 100 one with all " +
-		"their channels. centrifugo and pushpin answer before they have written: centrifugo takes commands in batches, and puts several " +
-		"messages into a frame; pushpin takes items in batches, and has a message for 100 sent to a group that has stood from the start.",
+		"and answer each when it is written. nchan takes " +
+		"a request for each, sent without waiting, or for a message to 100 one with all their channels.",
 }
 
 // Table writes the results for a terminal.
@@ -53,12 +47,6 @@ func (r *Results) write(w io.Writer, form func(grid, io.Writer)) {
 	}
 	form(r.table(), &b)
 	fmt.Fprintf(&b, "\n%s\n", legends[r.Group])
-	if scale := r.scaleTable(); len(scale.rows) > 0 {
-		fmt.Fprint(&b, "\nThe same of wspush with other numbers of connections:\n\n")
-		form(scale, &b)
-	}
-	fmt.Fprint(&b, "\nThe targets, and how they were met:\n\n")
-	form(r.targetTable(), &b)
 	for _, note := range r.Notes {
 		fmt.Fprintf(&b, "\nNote: %s\n", note)
 	}
@@ -126,7 +114,7 @@ func (r *Results) origin() []string {
 		fmt.Sprintf("Measured %s in %s by `%s`.", r.Date.Format("2006-01-02"), r.Took, r.Command),
 	}
 	if len(r.Versions) > 0 {
-		servers := append([]string{"wspush"}, allPeers...)
+		servers := append([]string{"wspush"}, peers...)
 		rank := func(server string) int {
 			if i := slices.Index(servers, server); i >= 0 {
 				return i
@@ -155,8 +143,6 @@ func (r *Results) table() grid {
 		servers := append([]string{"wspush", m.reference}, peers...)
 		better, conns := "less", ""
 		switch {
-		case m.neither:
-			better = ""
 		case m.more:
 			better = "more"
 		}
@@ -186,7 +172,7 @@ func (r *Results) table() grid {
 
 // peers are those that take part in the scenarios of the group.
 func (r *Results) peers() (all []string) {
-	for _, name := range allPeers {
+	for _, name := range peers {
 		if slices.ContainsFunc(scenarios, func(sc scenario) bool {
 			return sc.group() == r.Group && slices.Contains(sc.servers, name)
 		}) {
@@ -209,7 +195,7 @@ func (r *Results) cell(m metric, server string) string {
 	if server == m.reference {
 		text = short(server) + " " + text
 	}
-	if server == "wspush" || m.neither {
+	if server == "wspush" {
 		return text
 	}
 	ours, _ := r.figures(m, "wspush")
@@ -217,103 +203,6 @@ func (r *Results) cell(m metric, server string) string {
 		text += " (" + ratio(times) + ")"
 	}
 	return text
-}
-
-// scaleTable has a row for each metric of wspush that was measured with several numbers of connections.
-func (r *Results) scaleTable() grid {
-	var all []int
-	for _, m := range metrics {
-		if conns := r.sizes(m); m.scale && len(conns) > 1 {
-			all = append(all, conns...)
-		}
-	}
-	slices.Sort(all)
-	all = slices.Compact(all)
-	g := grid{head: []string{"connections"}}
-	for _, conns := range all {
-		g.head = append(g.head, thousands(conns))
-	}
-	for _, m := range metrics {
-		if !m.scale || len(r.sizes(m)) < 2 {
-			continue
-		}
-		row := []string{m.label()}
-		for _, conns := range all {
-			text := missing
-			if s, ok := r.Find(m.name, "wspush", conns); ok && len(s.Samples) > 0 {
-				text = number(s.Median())
-			}
-			row = append(row, text)
-		}
-		g.rows = append(g.rows, row)
-	}
-	return g
-}
-
-// sizes are the numbers of connections that a metric of wspush was measured with.
-func (r *Results) sizes(m metric) (conns []int) {
-	for _, s := range r.Series {
-		if s.Metric == m.name && s.Server == "wspush" && len(s.Samples) > 0 {
-			conns = append(conns, s.Conns)
-		}
-	}
-	slices.Sort(conns)
-	return slices.Compact(conns)
-}
-
-// targetTable has a row for each target.
-func (r *Results) targetTable() grid {
-	g := grid{head: []string{"target", "measured", ""}}
-	for _, t := range targets {
-		m, _ := metricNamed(t.metric)
-		if m.group != r.Group {
-			continue
-		}
-		measured, of, ok := t.measure(r)
-		text, verdict := "", "not measured"
-		if ok {
-			// Not rounded like the other figures, so that 1.104 does not look as if it met 1.1.
-			text, verdict = strconv.FormatFloat(measured, 'f', 3, 64)+m.measure(of), "not met"
-			if t.met(measured) {
-				verdict = "met"
-			}
-		}
-		g.rows = append(g.rows, []string{t.label(m), text, verdict})
-	}
-	return g
-}
-
-func (t target) label(m metric) string {
-	sign := "≤"
-	if m.more {
-		sign = "≥"
-	}
-	of := ""
-	switch {
-	case len(t.of) == 0:
-	case len(t.of) == 1:
-		of = t.of[0]
-	case slices.Equal(t.of, goPeers):
-		of = "the best Go peer"
-	default:
-		of = "the best peer"
-	}
-	text := fmt.Sprintf("%s %s %v%s", m.says, sign, t.limit, m.measure(of))
-	if t.allow != 0 {
-		text += fmt.Sprintf(" (%v will do)", t.allow)
-	}
-	return text
-}
-
-// measure is what follows a figure of a target: the unit of the metric, or whose figure it is a multiple of.
-func (m metric) measure(of string) string {
-	switch {
-	case of != "":
-		return " times " + short(of)
-	case m.unit != "":
-		return " " + m.unit
-	}
-	return ""
 }
 
 func (m metric) label() string {

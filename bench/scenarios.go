@@ -17,7 +17,6 @@ import (
 type scenario struct {
 	metrics []string
 	servers []string // which servers take part
-	every   int      // takes part in every so many rounds, beginning with the first
 	run     func(ctx context.Context, r *run, s server) error
 }
 
@@ -29,28 +28,18 @@ func (sc scenario) group() string {
 
 var (
 	everyone = append([]string{"wspush"}, peers...)
-	bulkAll  = append([]string{"wspush"}, bulkPeers...)
 	goAll    = append([]string{"wspush"}, goPeers...)
 	onlyUs   = []string{"wspush"}
-	bottom   = "net/http"
 )
 
-// scenarios are in the order in which they run: even needs what post has found out about all of them.
+// scenarios are in the order in which they run.
 var scenarios = []scenario{
-	{[]string{"memory", "memory-whole", "goroutines", "accept-cpu", "idle-cpu"}, everyone, 1, runMemory},
-	{[]string{"post-rate", "post-cpu", "post-p50", "post-p99", "half-p50", "half-p99"}, everyone, 1, runPost},
-	{[]string{"even-p50", "even-p99"}, everyone, 1, runEven},
-	{[]string{"floor"}, []string{bottom}, 1, runFloor},
-	{[]string{"inprocess", "inprocess-allocs"}, onlyUs, 1, runInProcess},
-	{[]string{"hot-1", "hot-8", "hot-64"}, goAll, 1, runHot},
-	{[]string{"ping-cpu", "ping-p99", "quiet-p99"}, []string{"wspush", "coder"}, 1, runPing},
-	{[]string{"ping-cpu", "ping-p99", "quiet-p99"}, []string{"gorilla", "gws", "melody"}, 5, runPing}, // nobody's target
-	{[]string{"storm", "storm-again"}, onlyUs, 1, runStorm},
-	{[]string{"memory", "accept-cpu", "post-cpu", "half-p99", "inprocess", "hot-8", "ping-cpu"}, onlyUs, 5, runScale},
-	{stalledMetrics, []string{"wspush", "coder"}, 1, runStalled},
-	{confirmMetrics, onlyUs, 1, runConfirm},
-	{bulkMetrics, bulkAll, 1, runBulk},
-	{forwardedMetrics, onlyUs, 1, runForwarded},
+	{[]string{"memory", "goroutines", "accept-cpu"}, everyone, runMemory},
+	{[]string{"post-rate", "post-cpu", "half-p50", "half-p99"}, everyone, runPost},
+	{[]string{"hot-1", "hot-8", "hot-64"}, goAll, runHot},
+	{[]string{"ping-cpu"}, goAll, runPing},
+	{bulkMetrics, everyone, runBulk},
+	{forwardedMetrics, onlyUs, runForwarded},
 }
 
 // pingRarely is the interval of pings where they are not what is measured.
@@ -76,66 +65,51 @@ func (r *run) under(ctx context.Context, s server, ping time.Duration, measure f
 }
 
 func runMemory(ctx context.Context, r *run, s server) error {
-	return r.under(ctx, s, pingRarely, func(h *host, l *loader) error {
-		_, err := r.measureIdle(ctx, h, l, r.plan.idle)
-		if err != nil {
-			return err
-		}
-		before, err := h.cpu()
-		if err != nil {
-			return err
-		}
-		if err := sleep(ctx, r.plan.rest); err != nil {
-			return err
-		}
-		after, err := h.cpu()
-		r.add("idle-cpu", h.name, r.plan.idle, (after-before).Seconds()*1000*10/r.plan.rest.Seconds())
-		return err
-	})
+	return r.under(ctx, s, pingRarely, func(h *host, l *loader) error { return r.measureIdle(ctx, h, l, r.plan.idle) })
 }
 
 // measureIdle opens n connections to a fresh server, and measures what they cost.
-func (r *run) measureIdle(ctx context.Context, h *host, l *loader, n int) (first string, err error) {
+func (r *run) measureIdle(ctx context.Context, h *host, l *loader, n int) error {
+	var err error
 	isGo := slices.Contains(goAll, h.name)
 	var goroutines float64
 	if isGo {
 		if goroutines, err = h.goroutines(ctx); err != nil {
-			return "", err
+			return err
 		}
 	}
 	rss, err := h.rss()
 	if err != nil {
-		return "", err
+		return err
 	}
 	cpu, err := h.cpu()
 	if err != nil {
-		return "", err
+		return err
 	}
-	if first, err = l.connect(ctx, h, n); err != nil {
-		return "", err
+	if _, err = l.connect(ctx, h, n); err != nil {
+		return err
 	}
 	if err := sleep(ctx, r.plan.settle); err != nil {
-		return "", err
+		return err
 	}
 	after, err := h.cpu()
 	if err != nil {
-		return "", err
+		return err
 	}
 	whole, err := h.rss()
 	if err != nil {
-		return "", err
+		return err
 	}
 	r.add("memory", h.name, n, (whole-rss)/float64(n))
-	r.add("memory-whole", h.name, n, whole/float64(n))
 	r.add("accept-cpu", h.name, n, micro(after-cpu)/float64(n))
 	if isGo {
 		now, err := h.goroutines(ctx)
 		if err != nil {
-			return "", err
+			return err
 		}
 		r.add("goroutines", h.name, n, (now-goroutines)/float64(n))
 	}
-	return first, nil
+	return nil
 }
 
 // micro is a time in µs.
@@ -159,11 +133,6 @@ func (r *run) measurePost(ctx context.Context, h *host, l *loader, conns int) er
 	rate := float64(p.Pushes) / p.Elapsed.Seconds()
 	r.add("post-rate", h.name, conns, rate)
 	r.add("post-cpu", h.name, conns, micro(p.CPU)/float64(p.Pushes))
-	r.add("post-p50", h.name, conns, micro(p.P50))
-	r.add("post-p99", h.name, conns, micro(p.P99))
-	if r.round == 0 && r.rates[h.name] == 0 {
-		r.rates[h.name] = rate
-	}
 	if p, err = r.post(ctx, h, l, rate/2, 0, r.plan.push); err != nil {
 		return err
 	}
@@ -175,14 +144,8 @@ func (r *run) measurePost(ctx context.Context, h *host, l *loader, conns int) er
 // post pushes by POST, to the first clients or to all of them (0), and checks that every message comes to whom it was
 // meant for, once.
 func (r *run) post(ctx context.Context, h *host, l *loader, rate float64, clients int, d time.Duration) (order.Report, error) {
-	return r.postQuery(ctx, h, l, "", rate, clients, d)
-}
-
-// postQuery is post with a query in every push.
-func (r *run) postQuery(ctx context.Context, h *host, l *loader, query string, rate float64, clients int, d time.Duration) (
-	order.Report, error) {
 	return r.watch(ctx, h, l, order.Order{
-		Do: order.Push, Publishers: publishers, Rate: rate, Query: query, Clients: clients, Warm: r.plan.warm, For: d, PIDs: h.pids(),
+		Do: order.Push, Publishers: publishers, Rate: rate, Clients: clients, Warm: r.plan.warm, For: d, PIDs: h.pids(),
 	})
 }
 
@@ -198,84 +161,10 @@ func (r *run) watch(ctx context.Context, h *host, l *loader, o order.Order) (ord
 		err = fmt.Errorf("of %d messages, %d came twice, and %d to somebody else", p.Accepted, p.Twice, p.Stray)
 	case p.Pushes == 0 || p.Samples == 0:
 		err = fmt.Errorf("no message arrived within the %v", o.For)
-	case lost > 0 && h.name == "melody": // whose queue of messages drops what does not fit
-		r.note("melody lost %d of %d messages that it had accepted", lost, p.Accepted)
-	case lost > 0 && h.name == "pushpin": // which drops what it cannot pass on
-		r.note("pushpin lost messages that it had accepted, when many came for a client: those that came are counted")
 	case lost > 0:
 		err = fmt.Errorf("of %d messages that were accepted, %d never came", p.Accepted, lost)
 	}
 	return p, err
-}
-
-func runEven(ctx context.Context, r *run, s server) error {
-	return r.under(ctx, s, pingRarely, func(h *host, l *loader) error {
-		if _, err := l.connect(ctx, h, r.plan.posted); err != nil {
-			return err
-		}
-		p, err := r.post(ctx, h, l, r.evenRate(), 0, r.plan.push)
-		if err != nil {
-			return err
-		}
-		r.add("even-p50", h.name, r.plan.posted, micro(p.P50))
-		r.add("even-p99", h.name, r.plan.posted, micro(p.P99))
-		return nil
-	})
-}
-
-// evenRate is half of what the slowest Go server could do in the first round, or the slowest of all where there is no other.
-func (r *run) evenRate() float64 {
-	slowest, slowestGo := 0.0, 0.0
-	for name, rate := range r.rates {
-		if slowest == 0 || rate < slowest {
-			slowest = rate
-		}
-		if slices.Contains(goAll, name) && (slowestGo == 0 || rate < slowestGo) {
-			slowestGo = rate
-		}
-	}
-	if slowestGo == 0 {
-		slowestGo = slowest
-	}
-	return slowestGo / 2
-}
-
-func runFloor(ctx context.Context, r *run, s server) error {
-	return r.under(ctx, s, pingRarely, func(h *host, l *loader) error {
-		p, err := l.do(ctx, order.Order{
-			Do: order.Push, Publishers: publishers, Warm: r.plan.warm, For: r.plan.push, PIDs: h.pids(), Target: "http://" + h.addr + "/",
-		}, r.plan.warm+r.plan.push)
-		if err != nil {
-			return err
-		}
-		r.add("floor", h.name, 0, micro(p.CPU)/float64(p.Pushes))
-		return nil
-	})
-}
-
-func runInProcess(ctx context.Context, r *run, s server) error {
-	return r.under(ctx, s, pingRarely, func(h *host, l *loader) error {
-		if _, err := l.connect(ctx, h, r.plan.posted); err != nil {
-			return err
-		}
-		return r.measureInProcess(ctx, h, r.plan.posted)
-	})
-}
-
-// measureInProcess has the server compare its pushes with bare system calls.
-func (r *run) measureInProcess(ctx context.Context, h *host, conns int) error {
-	body, err := h.ask(ctx, time.Minute, http.MethodPost, fmt.Sprint("/bench/inprocess?n=", r.plan.inProcess))
-	if err != nil {
-		return err
-	}
-	var result struct{ Push, Write, Allocs float64 }
-	if err := json.Unmarshal(body, &result); err != nil {
-		return err
-	}
-	r.add("inprocess", h.name, conns, result.Push/1000)
-	r.add("inprocess", "write(2)", conns, result.Write/1000)
-	r.add("inprocess-allocs", h.name, conns, result.Allocs)
-	return nil
 }
 
 func runHot(ctx context.Context, r *run, s server) error {
@@ -322,15 +211,10 @@ func (r *run) measureHot(ctx context.Context, h *host, l *loader, address string
 	if err != nil {
 		return err
 	}
-	received := c.First
-	switch {
-	case received == sent.Pushes:
-	case h.name == "melody" && received < sent.Pushes:
-		r.note("melody answers a push before it is written, and drops it when its queue is full: of the messages to one connection, those that came are counted")
-	default:
-		return fmt.Errorf("of %d messages to one connection, %d came", sent.Pushes, received)
+	if c.First != sent.Pushes {
+		return fmt.Errorf("of %d messages to one connection, %d came", sent.Pushes, c.First)
 	}
-	r.add(fmt.Sprint("hot-", publishers), h.name, conns, float64(received)/sent.Elapsed.Seconds())
+	r.add(fmt.Sprint("hot-", publishers), h.name, conns, float64(sent.Pushes)/sent.Elapsed.Seconds())
 	return nil
 }
 
@@ -354,14 +238,14 @@ func (l *loader) arrived(ctx context.Context, n int) (order.Report, error) {
 }
 
 func runPing(ctx context.Context, r *run, s server) error {
-	return r.measurePing(ctx, s, r.plan.pinged, r.round%2 == 0)
+	return r.measurePing(ctx, s, r.plan.pinged)
 }
 
-// measurePing measures one round of pings, and what it does to pushes.
+// measurePing measures what one round of pings costs.
 //
 // The connections are opened in a short time, and each is pinged an interval later, and so on. So there are pings in a
 // window as long as the opening took, once in every interval, and none before and after it.
-func (r *run) measurePing(ctx context.Context, s server, conns int, pushes bool) error {
+func (r *run) measurePing(ctx context.Context, s server, conns int) error {
 	interval := r.plan.interval(conns)
 	return r.under(ctx, s, interval, func(h *host, l *loader) error {
 		begin := time.Now()
@@ -388,22 +272,6 @@ func (r *run) measurePing(ctx context.Context, s server, conns int, pushes bool)
 			r.note("%s did not ping each connection once in a round, but %d to %d times", h.name, pings.MinPings, pings.MaxPings)
 		}
 		r.add("ping-cpu", h.name, conns, micro(pinged-idle)/float64(pings.Pings))
-		if !pushes {
-			return nil
-		}
-
-		if err := sleep(ctx, time.Until(begin.Add(2*interval-margin-r.plan.warm))); err != nil {
-			return err
-		}
-		p, err := r.post(ctx, h, l, r.plan.rate, r.plan.targets, window)
-		if err != nil {
-			return err
-		}
-		r.add("ping-p99", h.name, conns, micro(p.P99))
-		if p, err = r.post(ctx, h, l, r.plan.rate, r.plan.targets, window); err != nil {
-			return err
-		}
-		r.add("quiet-p99", h.name, conns, micro(p.P99))
 		return nil
 	})
 }
@@ -429,84 +297,4 @@ func (r *run) cpuWithin(ctx context.Context, h *host, l *loader, begin time.Time
 	}
 	pings, err = l.count(ctx, false)
 	return after - before, pings, err
-}
-
-func runStorm(ctx context.Context, r *run, s server) error {
-	return r.under(ctx, s, pingRarely, func(h *host, l *loader) error {
-		begin, err := h.rss()
-		if err != nil {
-			return err
-		}
-		measure := func(series ...[2]string) error { // metric, when
-			if err := sleep(ctx, r.plan.settle); err != nil {
-				return err
-			}
-			rss, err := h.rss()
-			for _, s := range series {
-				r.add(s[0], h.name+" "+s[1], r.plan.stay, (rss-begin)/float64(r.plan.stay))
-			}
-			return err
-		}
-		if _, err := l.connect(ctx, h, r.plan.stay); err != nil {
-			return err
-		}
-		if err := measure([2]string{"storm", "before"}); err != nil {
-			return err
-		}
-		// The second storm tells a leak, which would grow again, from the room that the garbage collector leaves itself, and
-		// that the first one may fill.
-		if err := l.storm(ctx, h, r.plan.storm); err != nil {
-			return err
-		}
-		if err := measure([2]string{"storm", "after"}, [2]string{"storm-again", "before"}); err != nil {
-			return err
-		}
-		if err := l.storm(ctx, h, r.plan.storm); err != nil {
-			return err
-		}
-		return measure([2]string{"storm-again", "after"})
-	})
-}
-
-// runScale measures the same with other numbers of connections.
-func runScale(ctx context.Context, r *run, s server) error {
-	post := []string{"post-cpu", "half-p99"}
-	inProcess := []string{"inprocess"}
-	hot := []string{"hot-8"}
-	serial := slices.Concat([]string{"memory", "accept-cpu"}, post, inProcess, hot)
-	for _, conns := range r.plan.scale {
-		if r.wants("ping-cpu") {
-			if err := r.measurePing(ctx, s, conns, false); err != nil {
-				return err
-			}
-		}
-		if !r.wants(serial...) {
-			continue
-		}
-		err := r.under(ctx, s, pingRarely, func(h *host, l *loader) error {
-			address, err := r.measureIdle(ctx, h, l, conns)
-			if err != nil {
-				return err
-			}
-			isNew := conns != r.plan.posted // which is measured in every round
-			if isNew && r.wants(post...) {
-				if err := r.measurePost(ctx, h, l, conns); err != nil {
-					return err
-				}
-			}
-			if isNew && r.wants(inProcess...) {
-				if err := r.measureInProcess(ctx, h, conns); err != nil {
-					return err
-				}
-			}
-			if !r.wants(hot...) {
-				return nil
-			}
-			return r.measureHot(ctx, h, l, address, 8, conns)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -20,14 +20,11 @@ type bulking struct {
 	order      order.Order
 	form       form
 	host       string   // of the requests
-	wrapped    bool     // a frame has more in it than the message
-	grouped    bool     // a message for many is for a group that the server knows
 	ids        []string // of the clients, in the order of the ledger's places
 	publishers []bulkPublisher
 	random     *rand.Rand
 	from       time.Duration // when the messages that are being made begin
 	scratch    []byte
-	message    []byte
 	err        error
 }
 
@@ -60,18 +57,11 @@ func (l *loop) newBulking(o order.Order) (*bulking, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.form, t.host, t.wrapped = f, u.Host, o.Form == order.Centrifugo
+	t.form, t.host = f, u.Host
 	// The targets of a message are neighbours in a row in which the clients stand in no order, and whose end is its beginning.
-	// Of a group they are neighbours in their own order.
 	t.ids = make([]string, t.clients)
-	if t.grouped = o.Form == order.Pushpin && t.targets > 1; !t.grouped {
-		t.place = t.random.Perm(t.clients)
-	}
-	for i := range t.clients {
-		place := i
-		if !t.grouped {
-			place = t.place[i]
-		}
+	t.place = t.random.Perm(t.clients)
+	for i, place := range t.place {
 		t.ids[place] = idOf(l.clients[i].url)
 	}
 	t.ids = append(t.ids, t.ids[:t.targets-1]...)
@@ -89,7 +79,7 @@ func (l *loop) newBulking(o order.Order) (*bulking, error) {
 
 // dial connects a publisher.
 func (t *bulking) dial(l *loop, index int) error {
-	fd, err := dial(t.host, [4]byte{127, 0, 0, 1}, false)
+	fd, err := dial(t.host, [4]byte{127, 0, 0, 1})
 	if err != nil {
 		return err
 	}
@@ -99,11 +89,7 @@ func (t *bulking) dial(l *loop, index int) error {
 
 // pick picks the targets of a message: their IDs, and the place of the first.
 func (t *bulking) pick() (ids []string, first int) {
-	if t.grouped {
-		first = t.random.IntN(t.clients/t.targets) * t.targets
-	} else {
-		first = t.random.IntN(t.clients)
-	}
+	first = t.random.IntN(t.clients)
 	return t.ids[first : first+t.targets], first
 }
 
@@ -246,13 +232,4 @@ func (t *bulking) answer(p *bulkPublisher, status, pushes int) {
 	} else {
 		t.report.Refused[status] += pushes
 	}
-}
-
-// arrived takes a message that has come to a client.
-func (t *bulking) arrived(l *loop, index int, frame []byte) {
-	if !t.wrapped {
-		t.ledger.arrived(l, index, frame)
-		return
-	}
-	wrapped(frame, func(message []byte) { t.ledger.arrived(l, index, message) })
 }

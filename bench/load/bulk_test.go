@@ -10,7 +10,7 @@ import (
 	"github.com/wspush/wspush/bench/internal/order"
 )
 
-// TestAnswers: answers are read alike, whatever they come in.
+// Answers are read alike, whatever they come in.
 func TestAnswers(t *testing.T) {
 	const stream = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" +
 		"5\r\nhello\r\n7\r\n, world\r\n0\r\nTrailer: x\r\n\r\n" +
@@ -59,7 +59,7 @@ func TestNoAnswer(t *testing.T) {
 	}
 }
 
-// TestLines: the answer to every push is to come once, and the last line is to name all lines.
+// The answer to every push is to come once, and the last line is to name all lines.
 func TestLines(t *testing.T) {
 	for _, test := range []struct {
 		targets int
@@ -96,7 +96,7 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// TestArrived: a message is to come to its targets, to each of them once.
+// A message is to come to its targets, to each of them once.
 func TestArrived(t *testing.T) {
 	l := &loop{begin: time.Now()}
 	g := l.newLedger(order.Order{Clients: 4, Targets: 2})
@@ -113,17 +113,7 @@ func TestArrived(t *testing.T) {
 	}
 }
 
-func TestWrapped(t *testing.T) {
-	first, second := string(appendMessage(nil, 1, 2, 3)), string(appendMessage(nil, 4, 5, 6))
-	frame := fmt.Sprintf("{\"channel\":\"7\",\"pub\":{\"data\":%q}}\n{\"pub\":{\"data\":%q}}", first, second)
-	var got []string
-	wrapped([]byte(frame), func(message []byte) { got = append(got, string(message)) })
-	if want := []string{first, second}; !reflect.DeepEqual(got, want) {
-		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
-// TestFrames: a message may come in several frames, and each of them in pieces.
+// A message may come in several frames, and each of them in pieces.
 func TestFrames(t *testing.T) {
 	l := &loop{begin: time.Now(), clients: []client{{state: open}}}
 	g := &bulking{ledger: l.newLedger(order.Order{Clients: 1})}

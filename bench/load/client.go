@@ -33,7 +33,6 @@ const (
 	shaking state = iota // the answer to the handshake is awaited
 	greeted              // the greeting is awaited
 	open
-	closing // our close frame is sent, and the server's awaited
 	closed
 )
 
@@ -49,19 +48,16 @@ const (
 
 	opText   = 1
 	opBinary = 2
-	opClose  = 8
 	opPing   = 9
 	opPong   = 10
 )
 
-// connecting opens connections; in a storm it also closes each after its greeting, half of them with a close frame, half
-// without a word.
+// connecting opens connections.
 type connecting struct {
 	order   order.Order
-	storm   bool
 	before  int // how many connections there were
 	opened  int // sockets
-	waiting int // for the answer or the greeting, or in a storm for the end
+	waiting int // for the answer or the greeting
 	since   time.Duration
 }
 
@@ -75,7 +71,7 @@ func (l *loop) newConnecting(o order.Order) (*connecting, error) {
 	if _, err := netip.ParseAddrPort(o.Addr); err != nil {
 		return nil, err
 	}
-	t := &connecting{order: o, storm: o.Do == order.Storm, before: len(l.clients), since: l.now()}
+	t := &connecting{order: o, before: len(l.clients), since: l.now()}
 	l.clients = append(l.clients, make([]client, o.N)...)
 	return t, nil
 }
@@ -91,16 +87,12 @@ func (t *connecting) step(l *loop) (*order.Report, error) {
 	}
 	if t.waiting > 0 {
 		if l.now()-t.since > stall {
-			return nil, fmt.Errorf("%d connections get no greeting, or no end", t.waiting)
+			return nil, fmt.Errorf("%d connections get no greeting", t.waiting)
 		}
 		if l.closed > 0 {
 			return nil, fmt.Errorf("%d connections have ended, the first of them so: %s", l.closed, l.why)
 		}
 		return nil, nil
-	}
-	if t.storm {
-		l.clients = l.clients[:t.before]
-		return &order.Report{}, nil
 	}
 	return &order.Report{URL: l.clients[0].url}, nil
 }
@@ -109,9 +101,8 @@ func (t *connecting) step(l *loop) (*order.Report, error) {
 func (l *loop) open(index int, o order.Order) error {
 	c := &l.clients[index]
 	*c = client{}
-	l.greets = o.Greets
 	// Eight source addresses, so that ports that wait out their TIME_WAIT do not run out.
-	fd, err := dial(o.Addr, [4]byte{127, 0, 0, byte(2 + index%8)}, o.Do == order.Stall && !o.Reads)
+	fd, err := dial(o.Addr, [4]byte{127, 0, 0, byte(2 + index%8)})
 	if err != nil {
 		return err
 	}
@@ -131,10 +122,8 @@ func (l *loop) open(index int, o order.Order) error {
 	return l.watch(fd, isClient, index)
 }
 
-// dial connects; over loopback that takes no time. A narrow connection takes little that is not read: its buffer is as small
-// as can be, and its segments are those of Ethernet, or the kernel would hold 2.5 MB for it at the server's end, as only
-// over loopback.
-func dial(addr string, from [4]byte, narrow bool) (fd int, err error) {
+// dial connects; over loopback that takes no time.
+func dial(addr string, from [4]byte) (fd int, err error) {
 	to, err := netip.ParseAddrPort(addr)
 	if err != nil {
 		return 0, err
@@ -160,14 +149,6 @@ func dial(addr string, from [4]byte, narrow bool) (fd int, err error) {
 	}
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &unix.Timeval{Sec: 5}); err != nil {
 		return 0, err
-	}
-	if narrow {
-		if err := errors.Join(
-			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 4096),
-			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_MAXSEG, 1460),
-		); err != nil {
-			return 0, err
-		}
 	}
 	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: from}); err != nil {
 		return 0, err
@@ -199,19 +180,18 @@ func writeAll(fd int, data []byte) error {
 func (c *client) pushedAt(address string) error {
 	c.url = address
 	var err error
-	c.request, err = requestHead(address, "", order.Size)
+	c.request, err = requestHead(address)
 	return err
 }
 
 // requestHead makes the head of the request of a push to address.
-func requestHead(address, query string, size int) ([]byte, error) {
+func requestHead(address string) ([]byte, error) {
 	u, err := url.Parse(address)
 	if err != nil {
 		return nil, err
 	}
-	u.RawQuery = query
 	return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n",
-		u.RequestURI(), u.Host, size), nil
+		u.RequestURI(), u.Host, order.Size), nil
 }
 
 // readClient takes what there is for a client.
@@ -220,10 +200,6 @@ func (l *loop) readClient(index int) {
 		return // an event of the same turn, from before its end
 	}
 	c := &l.clients[index]
-	if s, ok := l.task.(*stalling); ok && !s.order.Reads && c.state == open {
-		l.ended(c, "") // it is watched for nothing else; to read is what it never does
-		return
-	}
 	n := copy(l.buf, c.rest)
 	m, err := unix.Read(c.fd, l.buf[n:])
 	switch {
@@ -248,7 +224,7 @@ func (l *loop) readClient(index int) {
 			return
 		}
 		data = data[end+4:]
-		if c.state = greeted; c.url != "" && !l.greets {
+		if c.state = greeted; c.url != "" {
 			l.ready(index)
 		}
 	}
@@ -335,42 +311,20 @@ func masked(op byte, payload []byte) []byte {
 	return f
 }
 
-// ready says that a client has all that it was to get.
+// ready notes that a client has got its greeting.
 func (l *loop) ready(index int) {
-	c := &l.clients[index]
-	c.state = open
-	if s, ok := l.task.(*stalling); ok {
-		s.stall(l, index)
-		return
-	}
-	t, ok := l.task.(*connecting)
-	switch {
-	case !ok:
-	case !t.storm:
+	l.clients[index].state = open
+	if t, ok := l.task.(*connecting); ok {
 		t.waiting--
-	case index%2 == 0 && writeAll(c.fd, masked(opClose, []byte{3, 232})) == nil: // 1000
-		c.state = closing
-	default:
-		c.state = closing
-		l.ended(c, "by us")
 	}
 }
 
-// ended ends a connection, which is as it should be only in a storm, and when its client is stalled; why is for when it is not.
+// ended notes why a connection has ended, which none should.
 func (l *loop) ended(c *client, why string) {
-	t, _ := l.task.(*connecting)
-	s, _ := l.task.(*stalling)
-	switch {
-	case t != nil && t.storm && c.state == closing:
-		t.waiting--
-	case s != nil && (c.state == open && !s.order.Reads || c.state == closing):
-		s.cut(l)
-	default:
-		if l.closed == 0 {
-			l.why = why
-		}
-		l.closed++
+	if l.closed == 0 {
+		l.why = why
 	}
+	l.closed++
 	c.state = closed
 	reset(c.fd)
 }

@@ -37,10 +37,6 @@ func newForm(name, address string) (form, *url.URL, error) {
 			"Transfer-Encoding: chunked\r\n\r\n", u.RequestURI(), u.Host)}
 	case order.Requests:
 		f = &singles{path: u.RequestURI(), host: u.Host}
-	case order.Centrifugo:
-		f = &batches{path: u.RequestURI() + "/batch", host: u.Host, first: `{"commands":[`, item: centrifugoItem, last: `]}`}
-	case order.Pushpin:
-		f = &batches{path: u.RequestURI() + "/", host: u.Host, first: `{"items":[`, item: pushpinItem, last: `]}`}
 	default:
 		return nil, nil, fmt.Errorf("unknown form %q", name)
 	}
@@ -199,88 +195,4 @@ func (f *singles) part(*bulking, *bulkPublisher, []byte) error { return nil }
 func (f *singles) answered(t *bulking, p *bulkPublisher) error {
 	t.answer(p, p.answers.status, t.targets)
 	return nil
-}
-
-// batches sends requests of many messages each.
-type batches struct {
-	path, host  string
-	first, last string // of a body
-	item        func(b []byte, ids []string, message []byte) []byte
-}
-
-func centrifugoItem(b []byte, ids []string, message []byte) []byte {
-	if len(ids) == 1 {
-		b = append(b, `{"publish":{"channel":"`...)
-		b = append(b, ids[0]...)
-		b = append(b, `","data":"`...)
-	} else {
-		b = append(b, `{"broadcast":{"channels":[`...)
-		b = appendJSONList(b, ids)
-		b = append(b, `],"data":"`...)
-	}
-	b = append(b, message...)
-	return append(b, `"}}`...)
-}
-
-// pushpinItem is for one channel: a client's own, or for many that of the group which begins with the first of them.
-func pushpinItem(b []byte, ids []string, message []byte) []byte {
-	b = append(b, `{"channel":"`...)
-	if len(ids) > 1 {
-		b = append(b, order.Group...)
-	}
-	b = append(b, ids[0]...)
-	b = append(b, `","formats":{"ws-message":{"content":"`...)
-	b = append(b, message...)
-	return append(b, `"}}}`...)
-}
-
-func (f *batches) send(t *bulking, p *bulkPublisher, messages int) {
-	b := append(t.scratch[:0], f.first...)
-	for i := range messages {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		ids, first := t.pick()
-		t.message = appendMessage(t.message[:0], t.from, first, t.next())
-		b = f.item(b, ids, t.message)
-	}
-	b = append(b, f.last...)
-	t.scratch = b
-	p.out = fmt.Appendf(p.out, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n",
-		f.path, f.host, len(b))
-	p.out = append(p.out, b...)
-	p.lines = messages
-}
-
-func (f *batches) end(*bulkPublisher) {}
-
-func (f *batches) part(_ *bulking, p *bulkPublisher, body []byte) error {
-	p.body = append(p.body, body...)
-	return nil
-}
-
-func (f *batches) answered(t *bulking, p *bulkPublisher) error {
-	if p.answers.status != 200 || bytes.Contains(p.body, []byte(`"error"`)) {
-		return fmt.Errorf("answered with %d: %q", p.answers.status, p.body[:min(len(p.body), 300)])
-	}
-	p.body = p.body[:0]
-	t.answer(p, p.answers.status, p.lines*t.targets)
-	return nil
-}
-
-// wrapped calls take with each message in a frame that has more in it than that: all end with the filling, and nothing
-// around them has it.
-func wrapped(frame []byte, take func(message []byte)) {
-	for from := 0; ; {
-		end := bytes.IndexByte(frame[from:], filling)
-		if end < 0 {
-			return
-		}
-		end += from
-		for end < len(frame) && frame[end] == filling {
-			end++
-		}
-		take(frame[max(0, end-order.Size):end])
-		from = end
-	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"slices"
 	"time"
 
@@ -19,7 +18,7 @@ type ledger struct {
 
 	start, end time.Duration // of the time that is measured
 	phase      phase
-	cpu        []time.Duration // of each process, and last our own, when it began
+	cpu        []time.Duration // of each process, when it began
 	done       int             // pushes, when it began
 	progress   time.Duration   // when something was last answered or received
 
@@ -36,9 +35,6 @@ const (
 	measuring
 	draining // nothing is sent any more; answers and messages are awaited
 )
-
-// own is our own process ID.
-var own = os.Getpid()
 
 // quiet is how long after the last arrival a message counts as lost.
 const quiet = time.Second
@@ -80,12 +76,11 @@ func (g *ledger) turn(l *loop, done int) error {
 		g.report.CPU += used
 		g.report.CPUs = append(g.report.CPUs, used)
 	}
-	g.report.Own = cpu[len(g.pids)] - g.cpu[len(g.pids)]
 	return nil
 }
 
 func (g *ledger) usedCPU() (all []time.Duration, err error) {
-	for _, pid := range append(g.pids[:len(g.pids):len(g.pids)], own) {
+	for _, pid := range g.pids {
 		cpu, err := proc.CPU(pid)
 		if err != nil {
 			return nil, err

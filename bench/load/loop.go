@@ -27,7 +27,6 @@ type loop struct {
 	begin time.Time
 	buf   []byte // what is being read, of whichever socket
 
-	greets  bool     // the server greets a client although the order says where to push to it
 	clients []client // never moved while it has connections: grown only by connecting
 	closed  int      // how many have ended that should not have
 	why     string   // the first of them
@@ -88,8 +87,6 @@ func (l *loop) run(orders <-chan order.Order) error {
 				switch t := l.task.(type) {
 				case *pushing:
 					t.readPublisher(l, int(e.Fd))
-				case *stalling:
-					t.readPublisher(l, int(e.Fd))
 				case *bulking:
 					t.serve(l, int(e.Fd))
 				}
@@ -115,14 +112,12 @@ func (l *loop) run(orders <-chan order.Order) error {
 func (l *loop) take(o order.Order) {
 	var err error
 	switch o.Do {
-	case order.Connect, order.Storm:
+	case order.Connect:
 		l.task, err = l.newConnecting(o)
 	case order.Push:
 		l.task, err = l.newPushing(o)
 	case order.Bulk:
 		l.task, err = l.newBulking(o)
-	case order.Stall:
-		l.task, err = l.newStalling(o)
 	case order.Count:
 		l.answer(l.count(o.Reset), nil)
 	default:

@@ -18,8 +18,6 @@ import (
 type pushing struct {
 	ledger
 	order      order.Order
-	target     []byte   // the head of every request, if none of them is to reach a client
-	heads      [][]byte // of the requests to each client, if they are not the client's own
 	publishers []publisher
 	idle       []int // publishers that wait for a push
 	random     *rand.Rand
@@ -39,34 +37,16 @@ type publisher struct {
 
 func (l *loop) newPushing(o order.Order) (*pushing, error) {
 	t := &pushing{ledger: l.newLedger(o), order: o, random: rand.New(rand.NewPCG(1, 2))}
-	address := o.Target
-	switch {
-	case address != "":
-		var err error
-		if t.target, err = requestHead(address, o.Query, order.Size); err != nil {
-			return nil, err
-		}
-	case t.clients == 0 || t.clients > len(l.clients):
+	if t.clients == 0 || t.clients > len(l.clients) {
 		return nil, errors.New("there are not so many clients to push to")
-	default:
-		address = l.clients[0].url
 	}
-	if o.Query != "" && t.target == nil {
-		for i := range l.clients[:t.clients] {
-			head, err := requestHead(l.clients[i].url, o.Query, order.Size)
-			if err != nil {
-				return nil, err
-			}
-			t.heads = append(t.heads, head)
-		}
-	}
-	u, err := url.Parse(address)
+	u, err := url.Parse(l.clients[0].url)
 	if err != nil {
 		return nil, err
 	}
 	t.publishers = make([]publisher, o.Publishers)
 	for i := range t.publishers {
-		fd, err := dial(u.Host, [4]byte{127, 0, 0, 1}, false)
+		fd, err := dial(u.Host, [4]byte{127, 0, 0, 1})
 		if err != nil {
 			return nil, err
 		}
@@ -88,7 +68,7 @@ func (t *pushing) step(l *loop) (*order.Report, error) {
 		t.err = t.advance(l)
 	}
 	finished := t.phase == draining && len(t.idle) == len(t.publishers) &&
-		(t.report.Received >= t.report.Accepted || t.target != nil || l.now()-t.progress > quiet)
+		(t.report.Received >= t.report.Accepted || l.now()-t.progress > quiet)
 	if t.err == nil && !finished {
 		if l.now()-t.progress > stall {
 			t.err = fmt.Errorf("nothing has been answered for %v", stall)
@@ -133,15 +113,8 @@ func (t *pushing) advance(l *loop) error {
 
 // push sends one request, whose message begins with when it began, for whom it is, and its number.
 func (t *pushing) push(l *loop, p *publisher, from time.Duration) error {
-	index := 0
-	head := t.target
-	if head == nil {
-		index = t.random.IntN(t.clients)
-		head = l.clients[index].request
-		if t.heads != nil {
-			head = t.heads[index]
-		}
-	}
+	index := t.random.IntN(t.clients)
+	head := l.clients[index].request
 	t.request = appendMessage(append(t.request[:0], head...), from, index, t.next())
 	return writeAll(p.fd, t.request)
 }

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"strconv"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -235,7 +234,7 @@ func (c *Client) AwaitEOF() {
 	f, err := c.ReadFrame()
 	switch {
 	case errors.Is(err, io.EOF):
-	case errors.Is(err, syscall.ECONNRESET):
+	case IsReset(err):
 		c.tb.Fatalf("waiting for the end: the server reset the connection (RST) instead of ending it (FIN)")
 	case err != nil:
 		c.tb.Fatalf("waiting for the end: %v", err)

@@ -7,62 +7,45 @@ import "time"
 // What an Order asks for.
 const (
 	Connect = "connect" // open N connections more, and keep them
-	Storm   = "storm"   // open N connections and close each of them after its greeting
 	Push    = "push"    // POST messages to connections, and watch them arrive
 	Bulk    = "bulk"    // push many messages in each request, and watch them arrive
 	Count   = "count"   // tell what has arrived
-	Stall   = "stall"   // keep N connections that never read, POST messages to them, and close them in the end
 )
 
-// Size is the length of every message, in bytes; of those to clients that never read, it is the Order's.
+// Size is the length of every message, in bytes.
 const Size = 100
 
 // Forms of Bulk: how servers take many messages.
 const (
-	Lines      = "lines"      // one request without an end: a line of JSON for each message, and for each push one in the answer
-	Requests   = "requests"   // a POST for each message, one after the other on the same connection, without waiting
-	Centrifugo = "centrifugo" // its batch API: a request with many commands
-	Pushpin    = "pushpin"    // its publish endpoint: a request with many items
+	Lines    = "lines"    // one request without an end: a line of JSON for each message, and for each push one in the answer
+	Requests = "requests" // a POST for each message, one after the other on the same connection, without waiting
 )
-
-// Group is what the name of a channel for many begins with, where there are such; the rest is the first of them.
-const Group = "group-"
 
 // Order is one thing for the generator to do; what it does not name does not matter to it.
 type Order struct {
 	Do string `json:"do"`
 
-	// Connect, Storm and Stall.
+	// Connect.
 	Addr string `json:"addr,omitempty"` // host:port of the server
 	Path string `json:"path,omitempty"` // of the WebSocket; %d stands for the number of the client
 	Push string `json:"push,omitempty"` // where to push to a client, if the server does not greet it with that; with %d
 	N    int    `json:"n,omitempty"`
 
-	Greets bool `json:"greets,omitempty"` // the server greets a client although Push is there
-
-	// Push, Bulk and Stall.
+	// Push and Bulk.
 	Publishers int           `json:"publishers,omitempty"`
-	Rate       float64       `json:"rate,omitempty"`  // pushes per second; 0: each publisher pushes again as soon as it is answered
-	Query      string        `json:"query,omitempty"` // of every push
-	Warm       time.Duration `json:"warm,omitempty"`  // comes before For, and is not measured; Stall connects in it
+	Rate       float64       `json:"rate,omitempty"` // pushes per second; 0: each publisher pushes again as soon as it is answered
+	Warm       time.Duration `json:"warm,omitempty"` // comes before For, and is not measured
 	For        time.Duration `json:"for,omitempty"`
 
 	// Push and Bulk.
 	Clients int   `json:"clients,omitempty"` // push to the first so many; 0: to all
 	PIDs    []int `json:"pids,omitempty"`    // the server's processes, whose CPU time is measured
 
-	// Push.
-	Target string `json:"target,omitempty"` // in place of clients: a URL where nothing comes of a push
-
 	// Bulk. A push is a message to one target.
 	Form    string `json:"form,omitempty"`    // how the server takes many: see the forms
 	Targets int    `json:"targets,omitempty"` // of each message; 0: one
 	Batch   int    `json:"batch,omitempty"`   // messages that are sent in one go, and in one request if the form has requests
 	Window  int    `json:"window,omitempty"`  // pushes of each publisher that may be under way
-
-	// Stall.
-	Size  int  `json:"size,omitempty"`  // of a message, in bytes
-	Reads bool `json:"reads,omitempty"` // the clients do read, to compare with
 
 	// Count.
 	Reset bool `json:"reset,omitempty"` // begin to count anew afterwards
@@ -81,7 +64,6 @@ type Report struct {
 	Elapsed  time.Duration   `json:"elapsed,omitempty"`
 	CPU      time.Duration   `json:"cpu,omitempty"`
 	CPUs     []time.Duration `json:"cpus,omitempty"` // of each of the PIDs
-	Own      time.Duration   `json:"own,omitempty"`  // CPU of the generator
 	P50      time.Duration   `json:"p50,omitempty"`  // from the publisher to the client
 	P99      time.Duration   `json:"p99,omitempty"`
 	Samples  int             `json:"samples,omitempty"`
@@ -91,11 +73,6 @@ type Report struct {
 	Received int             `json:"received,omitempty"`
 	Twice    int             `json:"twice,omitempty"` // messages that came a second time
 	Stray    int             `json:"stray,omitempty"` // messages that came to another client
-
-	// Stall; all of it within For.
-	Answers map[int]int `json:"answers,omitempty"` // to the pushes, by status
-	Cut     int         `json:"cut,omitempty"`     // how often the server has ended a connection, and another took its place
-	Late    int         `json:"late,omitempty"`    // pushes that were due while every publisher waited for an answer
 
 	// Count.
 	Messages int `json:"messages,omitempty"` // that came to any client, without greetings

@@ -5,7 +5,6 @@ import (
 	"context"
 	"flag"
 	"log"
-	"net/http"
 
 	"github.com/wspush/wspush"
 
@@ -13,12 +12,11 @@ import (
 )
 
 func main() {
-	maxPending := flag.Int("max-pending", 0, "how many bytes may wait for one client")
 	listen := flag.String("push", "", "`address` to listen on for pushes")
 	cluster := flag.Bool("cluster", false, "forward pushes, and greet clients with sealed addresses")
 	public := flag.String("public", "", "`URL` that the sealed addresses begin with")
 	s := control.New()
-	opts := &wspush.WorkerOptions{Listen: *listen, WriteTimeout: s.WriteTimeout, MaxPending: *maxPending}
+	opts := &wspush.WorkerOptions{Listen: *listen}
 	address := func(c *wspush.Conn) string { return c.PathAddresses()[0] }
 	if *cluster {
 		join(opts, *public)
@@ -36,8 +34,6 @@ func main() {
 		log.Fatal(err)
 	}
 	s.Mux.Handle("/ws", handler)
-	s.Mux.HandleFunc("POST /bench/inprocess", func(w http.ResponseWriter, r *http.Request) { inProcess(worker, w, r) })
-	s.Mux.HandleFunc("POST /bench/confirm", func(w http.ResponseWriter, r *http.Request) { confirm(worker, w, r) })
 	s.Serve(func(id string, data []byte) error {
 		_, err := worker.Push(context.Background(), id, wspush.Text, data)
 		return err
