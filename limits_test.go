@@ -40,7 +40,7 @@ func (p *pipes) Close() error {
 
 func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes", Net: "pipe"} }
 
-// TestPublisherTimeouts: whatever a publisher does or does not do, it is answered or cut off in bounded time.
+// TestPublisherTimeouts: every publisher is answered or cut off in bounded time, whatever it does or omits.
 func TestPublisherTimeouts(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
@@ -98,8 +98,8 @@ func TestPublisherTimeouts(t *testing.T) {
 	}
 }
 
-// TestSlowAuthorizePush: the time that AuthorizePush takes is not the publisher's. Its body has 30 s from then on, and it
-// gets its answer.
+// TestSlowAuthorizePush: the time that AuthorizePush takes does not count against the publisher. Its body has 30 s from then on,
+// and it gets its answer.
 func TestSlowAuthorizePush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
@@ -146,7 +146,7 @@ func TestRefusedAtTheMount(t *testing.T) {
 	}
 }
 
-// TestHeaderLimit: a publisher's header is no way to use memory.
+// TestHeaderLimit: a publisher cannot use up memory with its header.
 func TestHeaderLimit(t *testing.T) {
 	w := newWorker(t, nil)
 	req := newRequest(t, "POST", "http://"+w.Addr().String()+"/ws/@connections/"+unknownID, nil)
