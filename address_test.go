@@ -92,7 +92,7 @@ func hosts(t *testing.T, addresses []string) []netip.Addr {
 	return all
 }
 
-// machine is what a wildcard listener has to advertise on this machine.
+// machine returns what a wildcard listener must advertise on this machine.
 func machine(t *testing.T, v4, v6 bool) []netip.Addr {
 	t.Helper()
 	addrs, err := net.InterfaceAddrs()
@@ -118,7 +118,7 @@ func machine(t *testing.T, v4, v6 bool) []netip.Addr {
 	return all
 }
 
-// TestListen: what a listener is bound to, and what it advertises, is the same.
+// TestListen: a worker advertises what its listener is bound to.
 func TestListen(t *testing.T) {
 	for _, tc := range []struct {
 		listen string
@@ -147,7 +147,7 @@ func TestListen(t *testing.T) {
 			}
 			delivers(t, c, conn)
 
-			// Loopback of each family tells what is bound.
+			// The loopback address of each family shows what is bound.
 			_, port, err := net.SplitHostPort(w.Addr().String())
 			if err != nil {
 				t.Fatal(err)
@@ -165,7 +165,7 @@ func TestListen(t *testing.T) {
 	}
 }
 
-// TestLinkLocalListener: a zone means something on this machine only, so there is none in an address.
+// TestLinkLocalListener: a zone means something only on this machine, so an address has none.
 func TestLinkLocalListener(t *testing.T) {
 	interfaces, err := net.Interfaces()
 	if err != nil {
@@ -244,7 +244,7 @@ func TestAdvertise(t *testing.T) {
 	}
 }
 
-// TestAdvertiseInvalid: an address that nobody can use is an error at the start, and nothing stays bound.
+// TestAdvertiseInvalid: NewWorker refuses an address that nobody can use, and nothing stays bound.
 func TestAdvertiseInvalid(t *testing.T) {
 	for _, s := range []string{
 		"", " ", "a b", "a,b", "10.0.0.5/x", "host:", "host:0", "host:65536", "host:http", ":8080", "[::1", "::1]", "[::1]:", "[host]", "0.0.0.0", "[::]:80", "http://0.0.0.0",
@@ -450,7 +450,7 @@ func TestPath(t *testing.T) {
 	}
 }
 
-// TestStartLog: a wildcard may advertise more than one has thought of, so the log says what.
+// TestStartLog: a wildcard may advertise more than its user expects, so the log names the addresses.
 func TestStartLog(t *testing.T) {
 	log := &lockedBuffer{}
 	newWorker(t, &wspush.WorkerOptions{

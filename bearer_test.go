@@ -11,7 +11,7 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// TestBearerTokens: who knows one of the tokens may push, in either form of an address; nobody else learns anything.
+// TestBearerTokens: a publisher that knows one of the tokens may push, in either form of an address. Others learn nothing.
 func TestBearerTokens(t *testing.T) {
 	const token, next = "s3cret-s3cret-s3cret", "n3xt"
 	const path, userinfo = "/ws/@connections/ID", "/ws"
@@ -81,7 +81,7 @@ func TestBearerTokens(t *testing.T) {
 				if got := resp.Header.Values("WWW-Authenticate"); resp.StatusCode != 401 || len(got) != 1 || got[0] != `Basic realm="wspush"` {
 					t.Errorf("%s: %s, %q", tc.name, resp.Status, got)
 				}
-				// The same is answered to everything else, whether the connection exists or not.
+				// The answer is the same to every request, whether the connection exists or not.
 				wanted := dump(t, resp)
 				for _, id := range []string{d.conn.ID(), unknownID, "12"} {
 					target := strings.ReplaceAll(tc.target, "ID", id)
@@ -108,7 +108,7 @@ func TestBearerTokens(t *testing.T) {
 	}
 }
 
-// Without any token that is one, nobody may push; and whoever makes the function does not change it later.
+// Without a non-empty token, nobody may push. Changing the slice later changes nothing.
 func TestBearerTokensNone(t *testing.T) {
 	tokens := []string{"first"}
 	authorize := wspush.BearerTokens(tokens...)

@@ -14,20 +14,20 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// numbered is a message that says which it is in every part of it, so that a piece of another is found in it.
+// numbered returns a message that has its number in every part, so that a piece of another message shows.
 func numbered(i, size int) []byte {
 	return []byte(strings.Repeat(fmt.Sprintf("%d;", i), 1+size/len(fmt.Sprintf("%d;", i))))
 }
 
-// numberOf returns which message this is, and whether it is whole and nothing else.
+// numberOf returns the number of a message, and whether the message is whole and pure.
 func numberOf(message []byte) (i int, whole bool) {
 	_, err := fmt.Sscanf(string(message), "%d;", &i)
 	return i, err == nil && string(message) == string(numbered(i, len(message)-len(fmt.Sprintf("%d;", i))))
 }
 
-// Messages are used again for others as soon as their callers have the outcome, and one pool serves all connections. So:
-// publishers whose contexts end before, during and after the push, or never, to two clients, one of which vanishes. Each
-// outcome is that of the caller's own message, and each message arrives as it was pushed, at its own client, and once.
+// Message structs are reused as soon as their callers have the outcome, and one pool serves all connections. Here, publishers
+// whose contexts end before, during or after the push, or never, push to two clients, one of which vanishes. Each outcome must
+// be that of the caller's own message, and each message must arrive once, as it was pushed, at its own client.
 func TestOutcomesAreTheCallers(t *testing.T) {
 	for name, connect := range stages {
 		t.Run(name, func(t *testing.T) {

@@ -20,8 +20,8 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// FuzzReadTarget reads an address out of whatever request net/http lets through: it never panics, and takes no ID that is
-// not a UUID. A client that connects with the same request gets addresses that lead back to it.
+// FuzzReadTarget reads an address out of any request that net/http lets through: it never panics, and accepts no ID that is not
+// a UUID. A client that connects with the same request gets addresses that lead back to it.
 func FuzzReadTarget(f *testing.F) {
 	const id = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
 	for _, target := range []string{
@@ -180,7 +180,7 @@ func shakeHands(t *testing.T, server string, early, late []byte) {
 	}
 }
 
-// talk sends bytes, and waits for the server to end the connection.
+// talk sends bytes and waits for the server to end the connection.
 func talk(t *testing.T, server string, pieces ...[]byte) {
 	c, err := net.Dial("tcp", server)
 	if err != nil {
@@ -203,7 +203,7 @@ func talk(t *testing.T, server string, pieces ...[]byte) {
 	}
 }
 
-// isEnd reports whether err is the end of a connection, in order or not: who sends nonsense may be reset.
+// isEnd reports whether err is the end of a connection, orderly or not: a client that sends nonsense may be reset.
 func isEnd(err error) bool {
 	var op *net.OpError
 	return errors.Is(err, io.EOF) || errors.As(err, &op) && !op.Timeout()

@@ -22,7 +22,7 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// exchange sends raw requests on one connection, in pieces, and returns the answers until the server closes it, or there are n.
+// exchange sends raw requests in pieces on one connection. It returns the answers until the server closes it, or there are n.
 func exchange(t *testing.T, addr string, n int, pieces ...string) (answers []string) {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
@@ -146,8 +146,8 @@ func basic(user string) string {
 	return strings.TrimPrefix(r.Header.Get("Authorization"), "Basic ")
 }
 
-// A plain push waits like any other for a client that does not read, and is withdrawn when its publisher leaves; one that
-// has sent its next request has not left.
+// A plain push waits like any other for a client that does not read, and is withdrawn when its publisher leaves. A publisher
+// that has sent its next request has not left.
 func TestLaneWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
@@ -188,8 +188,8 @@ func TestLaneWaits(t *testing.T) {
 	})
 }
 
-// angry is a slog.Handler that panics, or ends the goroutine, which is the application's fault, and no reason for the process
-// to end, or to leave the connection open.
+// angry is a slog.Handler that panics, or ends the goroutine. That is the application's fault, but neither may end the process
+// or leave the connection open.
 type angry struct {
 	slog.Handler
 	do func()
@@ -219,7 +219,7 @@ func testLanePanic(t *testing.T, do func()) {
 	}
 }
 
-// foreign is a listener of an application's, whose connections are not what net makes.
+// foreign is an application's listener, whose connections are of its own type.
 type foreign struct {
 	net.Listener
 	wrap func(net.Conn) net.Conn
@@ -233,7 +233,7 @@ func (l foreign) Accept() (net.Conn, error) {
 	return l.wrap(c), nil
 }
 
-// shy has no address until its other end has said something, as behind a proxy that announces its clients.
+// shy has no address until its other end has sent something, as behind a proxy that announces its clients.
 type shy struct{ net.Conn }
 
 func (c shy) RemoteAddr() net.Addr {
@@ -241,7 +241,7 @@ func (c shy) RemoteAddr() net.Addr {
 	return nil
 }
 
-// A connection whose address makes one wait holds up nobody, least of all Shutdown.
+// A connection that takes long to tell its address blocks neither others nor Shutdown.
 func TestLaneForeignConn(t *testing.T) {
 	l := foreign{listenTCP(t), func(c net.Conn) net.Conn { return shy{c} }}
 	w := newWorker(t, &wspush.WorkerOptions{Listener: l, Advertise: []string{"http://push.test"}})
@@ -301,14 +301,14 @@ func (l failing) Accept() (net.Conn, error) {
 	}
 }
 
-// exhausted is what the system says when there are too many files.
+// exhausted is the system's error when too many files are open.
 type exhausted struct{ error }
 
 func (exhausted) Timeout() bool   { return false }
 func (exhausted) Temporary() bool { return true }
 
-// The listener may fail for a moment, or for good: those who are connected get their answers, and Shutdown does not wait
-// for it.
+// Whether the listener fails for a moment or for good, connected publishers get their answers, and Shutdown does not wait for
+// the listener.
 func TestListenerFails(t *testing.T) {
 	for name, authorize := range map[string]func(*http.Request) error{"lane": nil, "net/http": func(*http.Request) error { return nil }} {
 		t.Run(name, func(t *testing.T) { listenerFails(t, authorize) })
@@ -370,7 +370,7 @@ func (h *recorder) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// warnings is a recorder of what is no less than that.
+// warnings is a recorder of records from Warn upwards.
 type warnings struct{ *recorder }
 
 func (warnings) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelWarn }

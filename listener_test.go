@@ -35,7 +35,7 @@ var entrances = map[string]func(*testing.T, *wspush.WorkerOptions) (publisher *t
 	},
 }
 
-// place is a worker in a bubble of fake time, whose publishers come over pipes. Its client reads all that it gets.
+// place is a worker in a bubble of fake time, with publishers on pipes and a client that reads everything.
 type place struct {
 	*wspush.Worker
 	conn     *wspush.Conn
@@ -70,7 +70,7 @@ func newPlace(t *testing.T, entrance string, opts wspush.WorkerOptions) *place {
 	return p
 }
 
-// messages are those that the client has got by now.
+// messages returns what the client has received so far.
 func (p *place) messages() []string {
 	synctest.Wait()
 	p.mu.Lock()
@@ -78,7 +78,7 @@ func (p *place) messages() []string {
 	return slices.Clone(p.got)
 }
 
-// noted is the server's end of a pipe, which says when the server closes it.
+// noted is the server's end of a pipe. It tells when the server closes it.
 type noted struct {
 	net.Conn
 	once   sync.Once
@@ -90,7 +90,7 @@ func (c *noted) Close() error {
 	return c.Conn.Close()
 }
 
-// dial connects a publisher, below TLS. What comes from closed is how long the server has kept the connection.
+// dial connects a publisher, below TLS. closed delivers how long the server kept the connection.
 func (p *place) dial(t *testing.T) (conn net.Conn, closed <-chan time.Duration) {
 	t.Helper()
 	publisher, server := net.Pipe()
@@ -105,7 +105,7 @@ func (p *place) dial(t *testing.T) (conn net.Conn, closed <-chan time.Duration) 
 	return publisher, kept
 }
 
-// secure adds TLS, where the place has it.
+// secure adds TLS if the place has it.
 func (p *place) secure(conn net.Conn) net.Conn {
 	if p.tls == nil {
 		return conn
@@ -120,7 +120,7 @@ func (p *place) request(short string) string {
 	return strings.NewReplacer("<LF>", "\n", "\n", "\r\n", "ID", p.conn.ID(), "PUSH", push).Replace(short)
 }
 
-// push is one of a good publisher, which must not take any time.
+// push is a good publisher's push, which must take no time.
 func (p *place) push(t *testing.T, data string) {
 	t.Helper()
 	began := time.Now()
@@ -137,7 +137,7 @@ func (p *place) push(t *testing.T, data string) {
 	}
 }
 
-// statuses reads answers until there are no more, and joins their statuses.
+// statuses reads all answers and joins their statuses.
 func statuses(r io.Reader) string {
 	var all []string
 	in := bufio.NewReader(r)
@@ -151,7 +151,7 @@ func statuses(r io.Reader) string {
 	}
 }
 
-// dribble sends a byte a second, until it is told to stop.
+// dribble sends a byte a second until it is told to stop.
 func dribble(c net.Conn, s string) {
 	for i := range len(s) {
 		if _, err := io.WriteString(c, s[i:i+1]); err != nil {
@@ -161,7 +161,7 @@ func dribble(c net.Conn, s string) {
 	}
 }
 
-// pour sends the same again and again, as long as anyone takes it.
+// pour sends the same bytes again and again for as long as someone reads them.
 func pour(c net.Conn, s string) {
 	s = strings.Repeat(s, 1+(32<<10)/len(s))
 	for {
@@ -171,8 +171,8 @@ func pour(c net.Conn, s string) {
 	}
 }
 
-// TestHostilePublishers: whatever publishers do, all at once, each is answered, or its connection closed, in bounded time,
-// and none of it is pushed; a good publisher beside them does not notice.
+// TestHostilePublishers: whatever publishers do, all at once, the worker answers each or closes its connection in bounded time,
+// and pushes none of it. A good publisher beside them does not notice.
 func TestHostilePublishers(t *testing.T) {
 	const (
 		header = 10 * time.Second // and as much again where a lane has waited for the first byte
@@ -233,7 +233,7 @@ func TestHostilePublishers(t *testing.T) {
 	}
 }
 
-// TestHostileToNetHTTP: what http.Server answers by itself, before anything of ours is asked.
+// TestHostileToNetHTTP: what http.Server answers by itself, before it calls the handler.
 func TestHostileToNetHTTP(t *testing.T) {
 	for entrance := range entrances {
 		t.Run(entrance, func(t *testing.T) {
@@ -245,7 +245,7 @@ func TestHostileToNetHTTP(t *testing.T) {
 	}
 }
 
-// hostile is a publisher who is.
+// hostile is a hostile publisher.
 type hostile struct {
 	name   string
 	do     func(c net.Conn, request func(string) string)
@@ -254,12 +254,12 @@ type hostile struct {
 	within time.Duration
 }
 
-// send makes one who sends this, and waits.
+// send makes a publisher that sends this and waits.
 func send(s string) func(net.Conn, func(string) string) {
 	return func(c net.Conn, request func(string) string) { io.WriteString(c, request(s)) }
 }
 
-// TestDeafWithoutPushTimeout: no limit to waiting for a client is none to waiting for a publisher.
+// TestDeafWithoutPushTimeout: without a limit on waiting for a client, the wait for a publisher is still limited.
 func TestDeafWithoutPushTimeout(t *testing.T) {
 	get := func(c net.Conn, request func(string) string) {
 		pour(c, request("GET /ws/@connections/ID HTTP/1.1\nHost: x\n\n"))
@@ -267,7 +267,7 @@ func TestDeafWithoutPushTimeout(t *testing.T) {
 	besiege(t, "net/http", []hostile{{"GETs, without reading the answers", get, true, "", 90 * time.Second}}, -1)
 }
 
-// besiege has all of them come at once.
+// besiege runs all of them at once.
 func besiege(t *testing.T, entrance string, tests []hostile, pushTimeout time.Duration) {
 	testutil.NoLeak(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -306,7 +306,7 @@ func besiege(t *testing.T, entrance string, tests []hostile, pushTimeout time.Du
 	})
 }
 
-// beside pushes every few seconds until it is over, and checks that nothing else has reached the client.
+// beside pushes every few seconds until the siege is over, and checks that nothing else has reached the client.
 func beside(t *testing.T, p *place, over <-chan struct{}) {
 	t.Helper()
 	for done := false; !done; {
@@ -353,7 +353,7 @@ const (
 // TestHostileTLS is TestHostilePublishers for what TLS and HTTP/2 add.
 func TestHostileTLS(t *testing.T) { testHostileTLS(t, false) }
 
-// TestDeafOverHTTP2: those who read nothing.
+// TestDeafOverHTTP2: publishers that read nothing.
 func TestDeafOverHTTP2(t *testing.T) {
 	testHostileTLS(t, true)
 }
@@ -472,8 +472,8 @@ func testHostileTLS(t *testing.T, deaf bool) {
 	})
 }
 
-// converse sends pieces one after the other, on a connection of their own, and returns the statuses of the answers until the
-// worker closes it.
+// converse sends pieces one after the other on a new connection. It returns the statuses of the answers until the worker
+// closes it.
 func (p *place) converse(t *testing.T, pieces ...string) string {
 	t.Helper()
 	conn, _ := p.dial(t)
@@ -489,7 +489,7 @@ func (p *place) converse(t *testing.T, pieces ...string) string {
 	return statuses(c)
 }
 
-// TestPipelined: requests that come without waiting for answers, in whatever pieces, are answered one by one, in order.
+// TestPipelined: requests that a publisher sends without waiting for answers, in whatever pieces, are answered in order.
 func TestPipelined(t *testing.T) {
 	const push, unknown = "PUSH\nContent-Length: 1\n\n", "POST /ws/@connections/" + unknownID + " HTTP/1.1\nHost: x\n"
 	for _, tc := range []struct{ name, requests, want, messages string }{
@@ -530,7 +530,7 @@ func TestPipelined(t *testing.T) {
 	}
 }
 
-// A connection that a lane hands over brings no deadline along.
+// A connection that a lane hands over has no deadline set.
 func TestHandedOverLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlace(t, "lane", wspush.WorkerOptions{PushTimeout: -1})
@@ -550,8 +550,8 @@ func TestHandedOverLate(t *testing.T) {
 	})
 }
 
-// TestSmuggling: a request that could be read in two ways is refused, and the connection closed, or read in one way, as
-// RFC 9112 has it. What is in a body is never a request.
+// TestSmuggling: a request that could be read in two ways is refused and its connection closed, or it is read as RFC 9112 says.
+// A body is never taken for a request.
 func TestSmuggling(t *testing.T) {
 	const evil = "PUSH\nContent-Length: 4\nConnection: close\n\nevil"
 	const last = "GET /ws/@connections/ID HTTP/1.1\nHost: x\nConnection: close\n\n"
@@ -622,7 +622,7 @@ func TestSmuggling(t *testing.T) {
 	}
 }
 
-// TestExpect: a body that is waited for is asked for, and one that is not, is not.
+// TestExpect: a publisher that waits before it sends its body is told to go on only if the worker wants the body.
 func TestExpect(t *testing.T) {
 	const last = "Expect: 100-continue\nConnection: close\n"
 	for _, tc := range []struct{ name, head, want string }{

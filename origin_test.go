@@ -15,14 +15,14 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// recorded is the answer of a worker that is mounted somewhere.
+// recorded is the answer of a mounted worker.
 func recorded(w *wspush.Worker, r *http.Request) *http.Response {
 	rec := httptest.NewRecorder()
 	w.ServeHTTP(rec, r)
 	return rec.Result()
 }
 
-// door is a worker with a client, and a publisher who keeps his connection to it.
+// door is a worker with a client, and a publisher that keeps its connection to it.
 type door struct {
 	worker    *wspush.Worker
 	conn      *wspush.Conn
@@ -71,7 +71,7 @@ func newDoor(t *testing.T, name string, opts wspush.WorkerOptions) *door {
 	return d
 }
 
-// connect has a new client take the place of the one before.
+// connect replaces the client by a new one.
 func (d *door) connect(t *testing.T) {
 	t.Helper()
 	d.client, d.conn, _ = dial(t, d.worker, d.server, testutil.Options{})
@@ -111,7 +111,7 @@ func (d *door) ask(t *testing.T, method, target string, header http.Header, body
 	return resp
 }
 
-// dump is all of a response that may tell anything.
+// dump returns everything in a response that could tell something.
 func dump(t *testing.T, resp *http.Response) string {
 	t.Helper()
 	length := fmt.Sprint(resp.ContentLength, resp.Close, resp.TransferEncoding, resp.Trailer)
@@ -197,7 +197,7 @@ func TestPushOrigins(t *testing.T) {
 					}
 					continue
 				}
-				// It is not even known whether the connection exists.
+				// The answer does not even tell whether the connection exists.
 				want := dump(t, resp)
 				unknown := "/ws/@connections/" + unknownID
 				for _, target := range []string{unknown, "/ws/@connections/12", "/other/@connections/ID", "/ws"} {
@@ -211,7 +211,7 @@ func TestPushOrigins(t *testing.T) {
 				if !strings.Contains(want, "403 Forbidden") || !strings.Contains(want, "urn:wspush:forbidden") {
 					t.Errorf("%s: %s", name, want)
 				}
-				// What changes nothing is not refused: the page cannot read it.
+				// Requests that change nothing are not refused: the page cannot read the answer.
 				resp = d.ask(t, "GET", "/ws/@connections/ID", tc.header, "")
 				if resp.StatusCode != 200 || resp.Header.Get("Access-Control-Allow-Origin") != "" {
 					t.Errorf("%s: GET: %v", name, resp)
@@ -284,7 +284,7 @@ func lists(resp *http.Response, name, element string) bool {
 	})
 }
 
-// What no browser ever sends allows nobody, and whoever wrote it is told.
+// NewWorker refuses an origin that no browser ever sends: it would allow nobody.
 func TestPushOriginsRefused(t *testing.T) {
 	for _, origin := range []string{
 		"", "*", "null", "admin.example.com", "//admin.example.com", "https://", "https:admin", "https://[", "https://%zz", "https://a b",

@@ -22,7 +22,7 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// A stage is a kind of connection to a client; on each of them a client that does not read is soon felt.
+// A stage is a kind of connection to a client. On each, a client that does not read soon blocks writes.
 var stages = map[string]func(testing.TB, http.Handler) net.Conn{
 	"tcp": func(t testing.TB, h http.Handler) net.Conn { return dialSmall(t, serveSmall(t, h, nil)) },
 	"tls": func(t testing.TB, h http.Handler) net.Conn {
@@ -93,11 +93,11 @@ func staged(t *testing.T, wopts *wspush.WorkerOptions, test func(t *testing.T, w
 	}
 }
 
-// big is more than any stage's buffers hold, in several writes.
+// big is more than any stage's buffers hold, and takes several writes.
 var big = strings.Repeat("0123456789abcdef", 64<<10/16*8)
 
-// stall pushes data in a goroutine, and returns when a part of it but not all is written: the connection is in the midst
-// of it until the client reads. The result of the push comes from the channel.
+// stall pushes data in a goroutine, and returns when part of it is written: the connection stays in the middle of the message
+// until the client reads. The channel delivers the result of the push.
 func stall(t testing.TB, ctx context.Context, conn *wspush.Conn, client *testutil.Client, data []byte) <-chan error {
 	t.Helper()
 	result := make(chan error, 1)
@@ -117,8 +117,8 @@ func stall(t testing.TB, ctx context.Context, conn *wspush.Conn, client *testuti
 	return result
 }
 
-// nil means written: every byte of the message has been handed to the connection, so the client can read it although
-// nothing more is done for it.
+// nil means written: every byte of the message has been handed to the connection, so the client can read it even if nothing
+// more happens.
 func TestPushWritten(t *testing.T) {
 	staged(t, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
 		result := make(chan error, 1)
@@ -135,7 +135,7 @@ func TestPushWritten(t *testing.T) {
 	})
 }
 
-// A context that has ended before the call: nothing is sent, nothing is harmed.
+// If the context has ended before the call, nothing is sent, and the connection goes on.
 func TestPushCancelledBefore(t *testing.T) {
 	staged(t, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -174,8 +174,8 @@ func TestPushWithdrawn(t *testing.T) {
 	})
 }
 
-// A message that has begun is finished when its context ends: the caller does not know, the connection is unharmed, and
-// the caller's buffer is its own again.
+// A message that has begun is finished even if its context ends: the caller does not know the outcome, the connection goes
+// on, and the caller may use its buffer again.
 func TestPushUnknown(t *testing.T) {
 	staged(t, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -200,7 +200,7 @@ func TestPushUnknown(t *testing.T) {
 	})
 }
 
-// A hundred callers at once, whose contexts end at any moment: what was nil arrives once, what was withdrawn never does,
+// A hundred callers at once, whose contexts end at any moment: a message with a nil outcome arrives once, a withdrawn one never,
 // and the connection lives.
 func TestPushCancelledDuring(t *testing.T) {
 	staged(t, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
@@ -270,7 +270,7 @@ func bubble(t *testing.T, wopts wspush.WorkerOptions, opts *wspush.HandlerOption
 	})
 }
 
-// start calls Push in a goroutine, and returns when it waits, or has returned.
+// start calls Push in a goroutine. It returns when the push waits, or has returned.
 func start(ctx context.Context, conn *wspush.Conn, data string) <-chan error {
 	result := make(chan error, 1)
 	go func() { result <- outcome(conn.Push(ctx, wspush.Text, []byte(data))) }()
@@ -278,7 +278,7 @@ func start(ctx context.Context, conn *wspush.Conn, data string) <-chan error {
 	return result
 }
 
-// returned is the result of a Push that must have returned.
+// returned returns the result of a Push that must have returned.
 func returned(t *testing.T, result <-chan error) error {
 	t.Helper()
 	synctest.Wait()
@@ -307,8 +307,8 @@ func TestPushOrder(t *testing.T) {
 	})
 }
 
-// A push is admitted when nothing waits, whatever its size; otherwise if it fits into MaxPending with what waits, each
-// message counting 256 bytes more than it has. The rest is ErrBusy, at once.
+// A push is admitted when nothing waits, whatever its size; otherwise only if it fits into MaxPending with what waits. Each
+// message counts 256 bytes more than it has. Any other push is ErrBusy at once.
 func TestPushBusy(t *testing.T) {
 	bubble(t, wspush.WorkerOptions{MaxPending: 10_000}, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
 		oversized := start(context.Background(), conn, big)
@@ -335,7 +335,7 @@ func TestPushBusy(t *testing.T) {
 				t.Errorf("message %d fits: %v", i, err)
 			}
 		}
-		// What has been written or withdrawn counts no more.
+		// A message that was written or withdrawn no longer counts.
 		ctx, cancel := context.WithCancel(context.Background())
 		last := start(context.Background(), conn, "a")
 		waiting := start(ctx, conn, big[:9000])
@@ -352,7 +352,7 @@ func TestPushBusy(t *testing.T) {
 	})
 }
 
-// A negative MaxPending is no limit.
+// A negative MaxPending means that there is no limit.
 func TestPushUnlimited(t *testing.T) {
 	bubble(t, wspush.WorkerOptions{MaxPending: -1, MaxPushBytes: -1}, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
 		var results []<-chan error
@@ -368,7 +368,8 @@ func TestPushUnlimited(t *testing.T) {
 	})
 }
 
-// A client that does not take 16 KiB in WriteTimeout is cut off: what has begun is unknown, what waits was not written.
+// A client that does not take 16 KiB in WriteTimeout is cut off: a message that has begun is unknown, the waiting ones were not
+// written.
 func TestWriteTimeout(t *testing.T) {
 	bubble(t, wspush.WorkerOptions{WriteTimeout: 7 * time.Second}, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
 		begin := time.Now()
@@ -413,7 +414,7 @@ func TestWriteTimeoutWithin(t *testing.T) {
 			if reason := <-ended; !errors.As(reason, &closed) || closed.Cause != wspush.CauseWriteTimeout {
 				t.Errorf("reason: %v", reason)
 			}
-			// Reset, so that the kernel does not go on holding what the client does not read.
+			// A reset, so that the kernel does not keep what the client does not read.
 			raw := client.Conn()
 			if c, ok := raw.(*tls.Conn); ok {
 				raw = c.NetConn()
@@ -425,8 +426,8 @@ func TestWriteTimeoutWithin(t *testing.T) {
 	}
 }
 
-// A client that takes 16 KiB in each WriteTimeout is slow, but alive: one deadline over the whole message would end it. And
-// none stays set after it.
+// A client that takes 16 KiB in each WriteTimeout is slow, but alive: a single deadline for the whole message would end it. No
+// deadline stays set afterwards.
 func TestSlowClientLives(t *testing.T) {
 	bubble(t, wspush.WorkerOptions{WriteTimeout: 10 * time.Second}, &wspush.HandlerOptions{IdleTimeout: -1, PingInterval: -1}, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
 		result := start(context.Background(), conn, big)
@@ -451,7 +452,7 @@ func TestSlowClientLives(t *testing.T) {
 	})
 }
 
-// Over TCP, too, a deadline that was set for a stalled message is not left for the next.
+// Over TCP, too, the deadline of a stalled message does not stay set for the next message.
 func TestDeadlineNotLeft(t *testing.T) {
 	w := newWorker(t, &wspush.WorkerOptions{WriteTimeout: 400 * time.Millisecond})
 	client := testutil.Handshake(t, stages["tcp"](t, newHandler(t, w, nil)), testutil.Options{})
@@ -469,7 +470,7 @@ func TestDeadlineNotLeft(t *testing.T) {
 	client.Expect(testutil.Text, "next")
 }
 
-// What cannot be sent to anyone is refused before it touches the connection.
+// A message that nobody could be sent is refused before it touches the connection.
 func TestPushRefused(t *testing.T) {
 	staged(t, &wspush.WorkerOptions{MaxPushBytes: 10}, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
 		ctx := context.Background()
@@ -502,7 +503,7 @@ func TestPushRefused(t *testing.T) {
 	})
 }
 
-// The endpoint says the same in statuses: 429 for what was withdrawn or not admitted, 504 for what is unknown.
+// The endpoint says the same in statuses: 429 for a message that was withdrawn or not admitted, 504 for an unknown outcome.
 func TestPushStatuses(t *testing.T) {
 	t.Run("withdrawn and unknown", func(t *testing.T) {
 		w := newWorker(t, &wspush.WorkerOptions{PushTimeout: 200 * time.Millisecond})
@@ -548,7 +549,7 @@ func problem(t *testing.T, resp *http.Response, status int, kind, contains strin
 	}
 }
 
-// The largest limit there is, is one.
+// The largest possible limit is a limit.
 func TestMaxPushBytesMax(t *testing.T) {
 	w := newWorker(t, &wspush.WorkerOptions{MaxPushBytes: math.MaxInt64})
 	client, _, address := dial(t, w, serve(t, w, nil), testutil.Options{})
@@ -558,7 +559,7 @@ func TestMaxPushBytesMax(t *testing.T) {
 	client.Expect(testutil.Text, "hello")
 }
 
-// Both doors count the same.
+// Pushes in-process and by HTTP are counted alike.
 func TestRefusalsAreCounted(t *testing.T) {
 	w := newWorker(t, nil)
 	const id = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
@@ -571,8 +572,8 @@ func TestRefusalsAreCounted(t *testing.T) {
 	}
 }
 
-// One slow client holds back nobody else: of 1,000 clients 10 do not read, and the others have their message before any
-// of those has an outcome.
+// A slow client never blocks others: of 1,000 clients 10 do not read, and the others have their message before any of the 10
+// has an outcome.
 func TestPushEachStalled(t *testing.T) {
 	t.Parallel()
 	const clients, stalled = 500, 10

@@ -20,7 +20,7 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// full checks the answer to someone who is one too many.
+// full checks the answer on a connection beyond the limit.
 func full(t *testing.T, resp *http.Response) {
 	t.Helper()
 	var p struct{ Type, Title, Detail string }
@@ -34,7 +34,7 @@ func full(t *testing.T, resp *http.Response) {
 	}
 }
 
-// TestMaxPushConns: no more publishers than may be, whatever they do; clients do not notice.
+// TestMaxPushConns: there are never more publishers than the limit, whatever they do. Clients do not notice.
 func TestMaxPushConns(t *testing.T) {
 	const get, push = "GET /ws/@connections/ID HTTP/1.1\nHost: x\n\n", "PUSH\nContent-Length: 4\n\nfine"
 	for entrance := range entrances {
@@ -43,7 +43,7 @@ func TestMaxPushConns(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPlace(t, entrance, wspush.WorkerOptions{MaxPushConns: 3})
 				for range 3 { // each time there is room again
-					// One on the lane, if there is one; one with net/http; and one of whom nobody knows.
+					// One on the lane, if there is one; one with net/http; and one that has sent nothing yet.
 					var publishers []io.ReadWriteCloser
 					talk := func(i int, request string, want int) {
 						t.Helper()
@@ -94,7 +94,7 @@ func TestMaxPushConns(t *testing.T) {
 	}
 }
 
-// refused is a publisher who is one too many.
+// refused is a publisher beyond the limit.
 func refused(t *testing.T, p *place, request string) {
 	t.Helper()
 	conn, closed := p.dial(t)
@@ -125,7 +125,7 @@ func refused(t *testing.T, p *place, request string) {
 	}
 }
 
-// A connection that speaks HTTP/2 is one, however many requests it has.
+// An HTTP/2 connection counts once, however many requests it has.
 func TestMaxPushConnsHTTP2(t *testing.T) {
 	testutil.NoLeak(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -152,7 +152,7 @@ func TestMaxPushConnsHTTP2(t *testing.T) {
 	})
 }
 
-// TestStorm: hundreds who are too many, most of whom say nothing, are gone in no time, and nothing is left of them.
+// TestStorm: hundreds of connections beyond the limit, most of them silent, are closed at once, and leave nothing behind.
 func TestStorm(t *testing.T) {
 	for entrance := range entrances {
 		t.Run(entrance, func(t *testing.T) {
@@ -186,7 +186,7 @@ func TestStorm(t *testing.T) {
 				push()
 				storm.Wait()
 				push()
-				// Nor does Shutdown wait for them for longer.
+				// Shutdown does not wait for them any longer either.
 				for range 10 {
 					p.dial(t)
 				}
@@ -203,7 +203,7 @@ func TestStorm(t *testing.T) {
 	}
 }
 
-// TestTold: one who is too many sees the answer, whatever he sends, and not just a connection that is reset.
+// TestTold: a publisher beyond the limit sees the answer, whatever it sends, and not just a reset connection.
 func TestTold(t *testing.T) {
 	testutil.NoLeak(t)
 	w := newWorker(t, &wspush.WorkerOptions{MaxPushConns: 1})
@@ -223,7 +223,7 @@ func TestTold(t *testing.T) {
 	})
 }
 
-// TestMaxConns: no more clients than may be; publishers do not notice, nor those who are connected.
+// TestMaxConns: there are never more clients than the limit. Neither publishers nor connected clients notice.
 func TestMaxConns(t *testing.T) {
 	testutil.NoLeak(t)
 	var asked atomic.Int64
@@ -250,7 +250,7 @@ func TestMaxConns(t *testing.T) {
 	if n := asked.Load(); n != 2 {
 		t.Errorf("Accept is asked %d times", n)
 	}
-	// A handshake that is wrong is told what is wrong with it.
+	// The answer to a wrong handshake says what is wrong with it.
 	if resp := do(t, newRequest(t, "GET", server+"/ws", nil)); resp.StatusCode != http.StatusUpgradeRequired {
 		t.Errorf("got %s", resp.Status)
 	}
@@ -264,7 +264,7 @@ func TestMaxConns(t *testing.T) {
 		c.Text() // with which it is registered
 		return true
 	})
-	// However they come, they are no more.
+	// However they connect, there are no more of them.
 	var in, out atomic.Int64
 	var all sync.WaitGroup
 	for range 20 {
@@ -302,8 +302,8 @@ func TestMaxConnsAfterRefusals(t *testing.T) {
 	dial(t, w, server, testutil.Options{})
 }
 
-// TestMaxPendingAll: what waits for all clients together is bounded, and counted to the byte: whatever becomes of it,
-// afterwards the same fits in again. Who reads is pushed to meanwhile.
+// TestMaxPendingAll: the bytes that wait for all clients together are bounded, and counted exactly: whatever becomes of them,
+// the same number fits in again afterwards. Clients that read are still pushed to meanwhile.
 func TestMaxPendingAll(t *testing.T) {
 	for _, tc := range []struct {
 		name string

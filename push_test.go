@@ -28,7 +28,7 @@ const (
 	appSecret = "the reason is the application's own"
 )
 
-// pushEnd is a worker with one client at /ws, asked by plain requests. AuthorizePush obeys the header X-Auth.
+// pushEnd is a worker with one client at /ws. Its AuthorizePush obeys the header X-Auth.
 type pushEnd struct {
 	worker *wspush.Worker
 	client *testutil.Client
@@ -54,7 +54,7 @@ func newPushEnd(t *testing.T, opts wspush.WorkerOptions) *pushEnd {
 	return e
 }
 
-// lockedBuffer takes a log from many goroutines.
+// lockedBuffer is a log for many goroutines.
 type lockedBuffer struct {
 	mu sync.Mutex // guards b
 	b  bytes.Buffer
@@ -72,7 +72,7 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// request makes a request to the push listener, in which ID stands for the client's own, as it does in user.
+// request makes a request to the push listener. ID stands for the client's in target and in user.
 func (e *pushEnd) request(t *testing.T, method, target, user string, header http.Header, body io.Reader) *http.Request {
 	t.Helper()
 	target = strings.ReplaceAll(target, "ID", e.conn.ID())
@@ -94,7 +94,7 @@ func (e *pushEnd) quiet(t *testing.T) {
 	expect(t, e.client, testutil.Text, "and nothing before")
 }
 
-// want is an answer of PUSH-API.md.
+// want is an answer in docs/push-api.md.
 type want struct {
 	status int
 	kind   string // of the problem: urn:wspush:kind
@@ -148,7 +148,7 @@ func (want want) check(t *testing.T, method string, resp *http.Response) {
 	}
 }
 
-// The answers, as PUSH-API.md has them.
+// answers are the answers in docs/push-api.md.
 func answers() map[string]want {
 	header := func(name, value string) http.Header { return http.Header{name: {value}} }
 	return map[string]want{
@@ -183,7 +183,7 @@ func answers() map[string]want {
 }
 
 // TestPushAPI asks for everything that a live connection and its worker can answer, and for the order of the checks: a
-// request that is wrong in several ways gets the first answer of PUSH-API.md's list.
+// request that is wrong in several ways gets the first answer of the list in docs/push-api.md.
 func TestPushAPI(t *testing.T) {
 	e := newPushEnd(t, wspush.WorkerOptions{MaxPushBytes: 100})
 	long := strings.Repeat("x", 101)
@@ -352,7 +352,7 @@ func TestPushAPI(t *testing.T) {
 	}
 }
 
-// TestProblemsHideIDs: whoever reads an error, or the log, gets no right to push.
+// TestProblemsHideIDs: nobody can push with what is in an error or a log.
 func TestProblemsHideIDs(t *testing.T) {
 	e := newPushEnd(t, wspush.WorkerOptions{MaxPushBytes: 100})
 	id := e.conn.ID()
@@ -510,7 +510,7 @@ func answer(t *testing.T, r *bufio.Reader) *http.Response {
 // opaque is a middleware's ResponseWriter without Unwrap.
 type opaque struct{ http.ResponseWriter }
 
-// TestRefusedBehindOpaqueMiddleware: where no deadline can be set, a refusal does not wait for the body either.
+// TestRefusedBehindOpaqueMiddleware: a refusal does not wait for the body even if no deadline can be set.
 func TestRefusedBehindOpaqueMiddleware(t *testing.T) {
 	w := newWorker(t, nil)
 	server := testutil.Serve(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { w.ServeHTTP(opaque{rw}, r) }))
@@ -527,7 +527,7 @@ func TestRefusedBehindOpaqueMiddleware(t *testing.T) {
 	}
 }
 
-// TestDecidedBeforeTheBody: what the head of a request decides is answered without its body, which may never come.
+// TestDecidedBeforeTheBody: a request that its header decides is answered without its body, which may never arrive.
 func TestDecidedBeforeTheBody(t *testing.T) {
 	e := newPushEnd(t, wspush.WorkerOptions{MaxPushBytes: 100})
 	for _, tc := range []struct{ name, head, want string }{
@@ -559,7 +559,7 @@ func TestDecidedBeforeTheBody(t *testing.T) {
 	e.quiet(t)
 }
 
-// TestKeepAlive: a publisher goes on with its connection after each answer.
+// TestKeepAlive: a publisher can use its connection again after each answer.
 func TestKeepAlive(t *testing.T) {
 	e := newPushEnd(t, wspush.WorkerOptions{})
 	conn, err := net.Dial("tcp", e.worker.Addr().String())
@@ -626,7 +626,7 @@ func TestBodyBroken(t *testing.T) {
 	}
 }
 
-// TestClientLeavesDuringBody: 410, once the body is there.
+// TestClientLeavesDuringBody: 410, once the body has arrived.
 func TestClientLeavesDuringBody(t *testing.T) {
 	e := newPushEnd(t, wspush.WorkerOptions{})
 	conn, err := net.Dial("tcp", e.worker.Addr().String())
@@ -647,7 +647,7 @@ func TestClientLeavesDuringBody(t *testing.T) {
 	answers()["gone"].check(t, "POST", answer(t, r))
 }
 
-// overPipe makes a worker in a testing/synctest bubble, and a client of it over a pipe, which holds no byte that is not read.
+// overPipe makes a worker in a testing/synctest bubble, with a client over a pipe, which buffers nothing.
 func overPipe(t *testing.T, opts wspush.WorkerOptions, mount *wspush.HandlerOptions) (*wspush.Worker, *testutil.Client, *wspush.Conn) {
 	t.Helper()
 	opts.NoListen, opts.Advertise = true, []string{"http://push.test"}
@@ -658,7 +658,7 @@ func overPipe(t *testing.T, opts wspush.WorkerOptions, mount *wspush.HandlerOpti
 	return w, c, conn
 }
 
-// expect fails the test unless the next message is this one. Other than Client.Expect it is for subtests.
+// expect fails the test unless the next message is this one. Unlike Client.Expect it can be used in subtests.
 func expect(t *testing.T, c *testutil.Client, op testutil.Opcode, payload string) {
 	t.Helper()
 	gotOp, got, err := c.Message()
@@ -670,7 +670,7 @@ func expect(t *testing.T, c *testutil.Client, op testutil.Opcode, payload string
 	}
 }
 
-// TestSlowBody: a body that does not come is given up after 30 s; 410 if the client has left meanwhile.
+// TestSlowBody: the worker gives up a body that does not arrive after 30 s. The answer is 410 if the client has left meanwhile.
 func TestSlowBody(t *testing.T) {
 	for _, tc := range []struct {
 		name   string

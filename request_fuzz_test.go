@@ -109,8 +109,8 @@ func FuzzPushRequest(f *testing.F) {
 		}
 		fast, fastWritten := run(lane)
 		plain, plainWritten := run(alone)
-		// One who leaves after less than 4 bytes of another request is told that they are none only when they are the first that
-		// net/http sees of him.
+		// net/http answers a publisher that leaves after less than 4 bytes of a request only if they are the first bytes that it
+		// sees.
 		if i := len(fast) - 2; i > 0 && len(fast) == len(plain)+1 && strings.HasSuffix(fast[i], " true400 Bad Request") {
 			fast = slices.Delete(fast, i, i+1)
 		}
@@ -123,11 +123,11 @@ func FuzzPushRequest(f *testing.F) {
 	})
 }
 
-// What no two answers have in common.
+// varying matches what differs from answer to answer.
 var varying = regexp.MustCompile(`Date: [^\r]*\r\n|"(connectedAt|lastActiveAt)":"[^"]*",|Content-Length: [^\r]*\r\nContent-Type: application/json\r\n` +
 	`|Content-Type: application/json\r\n(Date: [^\r]*\r\n)?Content-Length: [^\r]*\r\n`)
 
-// readAnswers makes what net/http writes, and what the lane does, comparable.
+// readAnswers makes the answers of net/http and of the lane comparable.
 func readAnswers(raw []byte) (answers []string) {
 	in := bufio.NewReader(bytes.NewReader(varying.ReplaceAll(raw, nil)))
 	for {
@@ -258,7 +258,7 @@ func talkInMemory(t *testing.T, w *Worker, to *conns, pieces ...[]byte) []byte {
 	return c.from(0)
 }
 
-// script is a publisher's connection on which everything is said beforehand.
+// script is a publisher's connection whose bytes are all known beforehand.
 type script struct {
 	sink     // what is answered
 	pieces   [][]byte
@@ -288,8 +288,8 @@ func (c *script) Read(p []byte) (int, error) {
 		}
 		watched := len(p) == 1 || c.lane && c.handlers.n.Load() > 0
 		c.mu.Unlock()
-		// While a request is being answered the lane reads on, and net/http a single byte, to notice a publisher that leaves:
-		// this one does not leave yet. Should someone else read so little, it is the end all the same.
+		// While a request is being answered, the lane reads on, and net/http reads a single byte, to notice a publisher that
+		// leaves. This publisher does not leave yet. If another reader asks for a single byte, the end comes all the same.
 		if !watched {
 			return 0, io.EOF
 		}
@@ -314,7 +314,7 @@ func (c *script) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-// SetDeadline is what a lane does when it hands over.
+// SetDeadline is called by a lane when it hands over.
 func (c *script) SetDeadline(t time.Time) error {
 	c.mu.Lock()
 	c.lane = false
@@ -322,7 +322,7 @@ func (c *script) SetDeadline(t time.Time) error {
 	return c.SetReadDeadline(t)
 }
 
-// CloseWrite is what net/http does half a second before it closes a connection on which it has not read everything.
+// CloseWrite is called by net/http half a second before it closes a connection with unread bytes.
 func (c *script) CloseWrite() error { return c.Close() }
 
 func (c *script) Close() error {

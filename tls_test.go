@@ -88,7 +88,8 @@ func TestTLSProtocols(t *testing.T) {
 	}
 }
 
-// TestClientCertificates: who has none that is asked for may not push; AuthorizePush sees whose it is.
+// TestClientCertificates: a publisher without the certificate that the worker asks for may not push. AuthorizePush sees the
+// certificate.
 func TestClientCertificates(t *testing.T) {
 	testutil.NoLeak(t)
 	certificate, pool := testutil.NewCertificate(t)
@@ -123,7 +124,7 @@ func TestClientCertificates(t *testing.T) {
 			{"one that is known", []tls.Certificate{bob}, 403},
 			{"the right one", []tls.Certificate{alice}, 204},
 		} {
-			// Whatever is asked for: it is sent.
+			// It is sent whatever the server asks for.
 			config := &tls.Config{RootCAs: pool, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 				if len(tc.certificates) == 0 {
 					return new(tls.Certificate), nil
@@ -139,7 +140,7 @@ func TestClientCertificates(t *testing.T) {
 	}
 }
 
-// TestCertificateRenewal: a new certificate takes effect with the next connection; those that are open go on.
+// TestCertificateRenewal: a new certificate takes effect with the next connection. Open connections go on.
 func TestCertificateRenewal(t *testing.T) {
 	testutil.NoLeak(t)
 	var current atomic.Pointer[tls.Certificate]
@@ -176,7 +177,7 @@ func TestCertificateRenewal(t *testing.T) {
 	}
 }
 
-// TestTLSRefused: a configuration with which nothing could be served is refused by NewWorker, and not found out in silence.
+// TestTLSRefused: NewWorker refuses a configuration that could serve nothing.
 func TestTLSRefused(t *testing.T) {
 	certificate, _ := testutil.NewCertificate(t)
 	for name, config := range map[string]*tls.Config{

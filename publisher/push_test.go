@@ -132,6 +132,7 @@ func TestOutcomes(t *testing.T) {
 		"502":                 {problem(502, "unreachable"), publisher.ErrUnreachable, "urn:wspush:unreachable"},
 		"503 full":            {problem(503, "full"), publisher.ErrBusy, "urn:wspush:full"},
 		"503 shutdown":        {problem(503, "shutdown"), publisher.ErrShutdown, "urn:wspush:shutdown"},
+		"503 unavailable":     {problem(503, "unavailable"), publisher.ErrUnavailable, "urn:wspush:unavailable"},
 		"503 of the future":   {problem(503, "sleepy"), publisher.ErrUnknown, "urn:wspush:sleepy"},
 		"504":                 {problem(504, "unknown"), publisher.ErrUnknown, "urn:wspush:unknown"},
 		"504 unconfirmed":     {problem(504, "unconfirmed"), publisher.ErrUnknown, "urn:wspush:unconfirmed"},

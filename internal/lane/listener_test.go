@@ -152,9 +152,10 @@ func TestDrain(t *testing.T) {
 		ask(t, idle, plain)
 		go fmt.Fprint(busy, plainHead+"X-Wait: 1\r\nContent-Length: 0\r\n\r\n")
 		synctest.Wait()
+		drained := time.Now()
 		l.Drain()
-		if _, err := idle.Read(make([]byte, 1)); err != io.EOF {
-			t.Errorf("the idle connection: %v", err)
+		if _, err := idle.Read(make([]byte, 1)); err != io.EOF || time.Now() != drained {
+			t.Errorf("the idle connection: %v, after %v", err, time.Since(drained))
 		}
 		close(release)
 		resp, err := http.ReadResponse(bufio.NewReader(busy), nil)

@@ -57,7 +57,7 @@ func TestPlainPush(t *testing.T) {
 	}
 }
 
-// FuzzPlainPush: what is taken for a plain push is one to net/http as well, of the same size.
+// FuzzPlainPush: net/http reads every plain push as one request of the same size.
 func FuzzPlainPush(f *testing.F) {
 	f.Add([]byte(plainHead + "Content-Length: 3\r\n\r\n123"))
 	f.Add([]byte("POST /%2f?type=binary HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n"))
