@@ -8,66 +8,73 @@ import (
 	"github.com/wspush/wspush/internal/bulk"
 )
 
-// item is a line of a Stream until all of its outcomes are known.
+// item is a line of a Stream, until all of its outcomes are known.
 type item struct {
-	to     [][]string // by alternative: what the line goes to, of which there is at least one
+	to     [][]string // by alternative: the line's targets, at least one
 	end    []byte     // what comes after that in the line
 	done   func(index int, a bulk.Answer, err error)
 	seq    uint64 // the order in which items came
 	failed int    // alternatives to which there was no connection
-	resent bool
+	holes  int    // requests that lost parts before they came to it
+	resent bool   // it was sent once more for another reason
 }
 
-// line is what to send by one of the alternatives.
+// maxHoles is how many requests may lose an item. In a request that is sent whole nothing should be lost; the other may have
+// found that out.
+const maxHoles = 2
+
+// line returns the line for one of the alternatives.
 func (it *item) line(alternative int) (line []byte, targets int) {
 	to := it.to[alternative]
 	line, err := bulk.Address(make([]byte, 0, len(it.end)+len(`{"to":[]`)+len(to)*(len(to[0])+3)), to, it.end)
 	if err != nil {
-		panic(err) // parseAddress has seen to it that they are IDs and tokens
+		panic(err) // parseAddress returns only IDs and tokens
 	}
 	return line, bulk.Line{To: to}.Targets()
 }
 
-// outcomes is what a request calls with those of the item.
-func (l *lane) outcomes(it *item, alternative int) func(int, bulk.Answer, error) {
+// outcomes returns what a request calls with the outcomes of the item.
+func (r *route) outcomes(it *item, alternative int) func(int, bulk.Answer, error) {
 	return func(index int, a bulk.Answer, err error) {
 		if err == nil {
-			l.works(alternative)
+			r.works(alternative)
 		}
-		if errors.Is(err, bulk.ErrNotSent) && a.Status == 0 && l.again(it, index == len(it.to[alternative])-1, errors.Is(err, bulk.ErrConnect)) {
+		if errors.Is(err, bulk.ErrNotSent) && a.Status == 0 && r.again(it, index == len(it.to[alternative])-1, err) {
 			return
 		}
-		it.done(index, a, l.s.c.streamError(l.targets[alternative].origin, a, err))
+		it.done(index, a, r.s.c.streamError(r.targets[alternative].origin, a, err))
 	}
 }
 
-// again decides whether an item that was not sent is to be sent again. That is the same for all of its targets; the last of
-// them puts it into the backlog.
-func (l *lane) again(it *item, last, noConnection bool) bool {
-	l.s.mu.Lock()
-	defer l.s.mu.Unlock()
-	failed, resent := it.failed, it.resent
-	if noConnection {
+// again decides whether an item that was not sent, for this reason, is sent again. The decision is the same for all of its
+// targets; the last of them puts it into the backlog.
+func (r *route) again(it *item, last bool, reason error) bool {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	failed, resent, holes := it.failed, it.resent, it.holes
+	switch {
+	case errors.Is(reason, bulk.ErrConnect):
 		failed++
-		l.failed = true
-	} else {
-		if resent {
-			return false
-		}
+		r.failed = true
+	case errors.Is(reason, bulk.ErrHole) && holes < maxHoles: // the next request is whole
+		holes++
+	case resent:
+		return false
+	default:
 		resent = true
 	}
-	if failed >= len(l.targets) || l.s.ctx.Err() != nil {
+	if failed >= len(r.targets) || r.s.ctx.Err() != nil {
 		return false
 	}
 	if last {
-		it.failed, it.resent = failed, resent
-		l.backlog = append(l.backlog, it)
-		slices.SortStableFunc(l.backlog, func(a, b *item) int { return cmp.Compare(a.seq, b.seq) })
+		it.failed, it.resent, it.holes = failed, resent, holes
+		r.backlog = append(r.backlog, it)
+		slices.SortStableFunc(r.backlog, func(a, b *item) int { return cmp.Compare(a.seq, b.seq) })
 	}
 	return true
 }
 
-// streamError is what became of a line's target.
+// streamError returns the error for the outcome of a line's target.
 func (c *Client) streamError(o origin, a bulk.Answer, err error) error {
 	if err == nil && a.Status == 204 {
 		return nil

@@ -10,14 +10,14 @@ import (
 // memory is what has been learnt of origins. It is kept for them and not for connections: all connections of a worker have the
 // same, and no client can fill it.
 type memory struct {
-	mu       sync.Mutex           // guards what follows
-	worked   map[string]string    // by sets of origins: the one that has worked last
-	buffered map[string]time.Time // by origin: until when requests are taken to be kept until they are whole
+	mu     sync.Mutex           // guards what follows
+	worked map[string]string    // by sets of origins: the one that has worked last
+	whole  map[string]time.Time // by origin: until when requests are sent whole
 }
 
 const (
 	maxRemembered = 1024 // in each map
-	bufferedFor   = 5 * time.Minute
+	wholeFor      = 5 * time.Minute
 )
 
 // put adds to a map of a memory, at the cost of anything else where it is full.
@@ -65,15 +65,15 @@ func (m *memory) remember(targets []target, t target) {
 	put(m.worked, key, t.origin.String())
 }
 
-// setBuffered remembers that something before the origin keeps requests until they are whole.
-func (m *memory) setBuffered(o origin) {
+// setNeedsWhole remembers that something before the origin should get requests only whole.
+func (m *memory) setNeedsWhole(o origin) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	put(m.buffered, o.String(), time.Now().Add(bufferedFor))
+	put(m.whole, o.String(), time.Now().Add(wholeFor))
 }
 
-func (m *memory) isBuffered(o origin) bool {
+func (m *memory) needsWhole(o origin) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return time.Now().Before(m.buffered[o.String()])
+	return time.Now().Before(m.whole[o.String()])
 }

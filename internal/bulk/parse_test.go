@@ -1,10 +1,12 @@
-package wspush
+package bulk
 
 import (
 	"bytes"
 	"encoding/json"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/wspush/wspush/internal/wire"
 )
 
 // What is read without a decoder is what a decoder reads; and no line of a bulk request does harm.
@@ -19,15 +21,15 @@ func FuzzBulkLine(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {
 		line = bytes.TrimSpace(line)
-		var p lineParser
-		push, problem := p.parse(line)
-		if problem == nil && (len(push.to) == 0 || push.typ == Text && !utf8.Valid(push.data)) {
+		var p Parser
+		push, err := p.Parse(line)
+		if err == nil && (len(push.To) == 0 || push.Type == wire.Text && !utf8.Valid(push.Data)) {
 			t.Errorf("%q: %+v", line, push)
 		}
-		if problem == nil && !json.Valid(line) {
+		if err == nil && !json.Valid(line) {
 			t.Errorf("%q is not JSON, and was taken", line)
 		}
-		var plain lineMembers
+		var plain members
 		if !utf8.Valid(line) || !plain.readPlain(line) {
 			return
 		}
@@ -38,7 +40,7 @@ func FuzzBulkLine(f *testing.F) {
 	})
 }
 
-func (m lineMembers) equal(o lineMembers) bool {
+func (m members) equal(o members) bool {
 	same := func(a, b []byte) bool { return bytes.Equal(a, b) && (a == nil) == (b == nil) }
 	return same(m.to, o.to) && same(m.text, o.text) && same(m.binary, o.binary) && same(m.ref, o.ref) &&
 		same(m.confirm, o.confirm) && same(m.timeout, o.timeout) && m.list == nil && o.list == nil
