@@ -146,8 +146,11 @@ func (o *bulkOutput) run(ctx context.Context, protoMajor int, after bool) {
 		case <-o.signal:
 		case <-read:
 			read = nil
-			if b.input.Err() == io.EOF {
+			switch {
+			case b.input.Err() == io.EOF:
 				left = ctx.Done()
+			case b.input.BrokeOff(): // run may not notice, while it waits for room
+				b.leave()
 			}
 			begin()
 		case <-left:
