@@ -32,6 +32,10 @@ type bulkOutput struct {
 const (
 	answerChunk = 64 << 10               // is written at a time
 	probeEvery  = 500 * time.Millisecond // while the body is not read
+
+	// How long the answers to a request that has ended may wait for each other. A short answer that comes at once gets through
+	// a proxy of Go's that is about to cut it off.
+	togetherTime = 2 * time.Millisecond
 )
 
 func newBulkOutput(b *bulkRequest, rw http.ResponseWriter, control *http.ResponseController) *bulkOutput {
@@ -124,6 +128,7 @@ func (o *bulkOutput) run(ctx context.Context, protoMajor int, after bool) {
 	}
 	if !after {
 		begin()
+		_ = o.control.Flush()
 	}
 	// Over HTTP/1, a read that times out ends the context; but until the body has been read, reading it tells.
 	read, left, stopped := b.input.Ended(), (<-chan struct{})(nil), b.worker.roster.empty
@@ -133,6 +138,7 @@ func (o *bulkOutput) run(ctx context.Context, protoMajor int, after bool) {
 	probe := time.NewTimer(probeEvery)
 	probe.Stop()
 	defer probe.Stop()
+	var together <-chan time.Time // while the answers to a request that has ended are to come together
 	var spare []byte
 	cut := b.worker.cut.Done()
 	for over := false; !over; {
@@ -152,6 +158,9 @@ func (o *bulkOutput) run(ctx context.Context, protoMajor int, after bool) {
 			case b.input.BrokeOff(): // run may not notice, while it waits for room
 				b.leave()
 			}
+			if !begun {
+				together = time.After(togetherTime)
+			}
 			begin()
 		case <-left:
 			left = nil
@@ -166,15 +175,17 @@ func (o *bulkOutput) run(ctx context.Context, protoMajor int, after bool) {
 			}
 		case <-probe.C:
 			o.probe(probe)
+		case <-together:
+			together = nil
 		}
-		if begun {
+		if begun && !(together != nil && o.isUnsettled()) {
 			over, spare = o.writeQueued(spare)
 		}
 	}
-	_ = o.control.SetWriteDeadline(time.Now().Add(answerTimeout)) // for what net/http writes after it
+	_ = o.control.SetWriteDeadline(time.Now().Add(answerTimeout)) // for what net/http writes when the handler returns
 }
 
-// begin sends the header of the answer.
+// begin makes the header of the answer, which is sent with the first part of it.
 func (o *bulkOutput) begin() {
 	header := o.rw.Header()
 	header.Set("Content-Type", wire.NDJSON)
@@ -182,7 +193,13 @@ func (o *bulkOutput) begin() {
 	header.Set("X-Accel-Buffering", "no") // nginx would keep answers back
 	_ = o.control.SetWriteDeadline(time.Now().Add(answerTimeout))
 	o.rw.WriteHeader(http.StatusOK)
-	_ = o.control.Flush()
+}
+
+// isUnsettled reports whether more is to be written than what is there.
+func (o *bulkOutput) isUnsettled() bool {
+	o.request.mu.Lock()
+	defer o.request.mu.Unlock()
+	return !o.ended
 }
 
 // probe finds out whether the publisher is still there while the body is not read because too much is unanswered: over HTTP/1
@@ -192,7 +209,7 @@ func (o *bulkOutput) probe(timer *time.Timer) {
 		return
 	}
 	timer.Reset(probeEvery)
-	if !o.request.gone.Load() && !o.write([]byte{' '}) {
+	if !o.request.gone.Load() && !o.write([]byte{' '}, true) {
 		o.broken = true
 		o.request.leave()
 	}
@@ -213,7 +230,7 @@ func (o *bulkOutput) writeQueued(spare []byte) (over bool, buffer []byte) {
 	if over {
 		out = append(out, end...)
 	}
-	if len(out) > 0 && !b.gone.Load() && !o.write(out) {
+	if len(out) > 0 && !b.gone.Load() && !o.write(out, !over) {
 		o.broken = true
 		b.leave()
 	}
@@ -228,10 +245,14 @@ func (o *bulkOutput) writeQueued(spare []byte) (over bool, buffer []byte) {
 
 // write writes answers. A publisher has answerTimeout to take each part of them. The deadline does not last any longer: over
 // HTTP/2 it would end a request in which nothing is being written.
-func (o *bulkOutput) write(out []byte) bool {
+func (o *bulkOutput) write(out []byte, more bool) bool {
 	for part := range slices.Chunk(out, answerChunk) {
 		_ = o.control.SetWriteDeadline(time.Now().Add(answerTimeout))
-		if _, err := o.rw.Write(part); err != nil || o.control.Flush() != nil {
+		if _, err := o.rw.Write(part); err != nil {
+			return false
+		}
+		// What is last goes out when the handler returns, which it only does at once if the body has been read.
+		if (more || o.request.input.Err() != io.EOF || len(out) > answerChunk) && o.control.Flush() != nil {
 			return false
 		}
 	}

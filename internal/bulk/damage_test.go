@@ -8,6 +8,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -101,6 +103,21 @@ func TestDamage(t *testing.T) {
 		if err != test.end || !slices.Equal(got, texts[:min(test.read, len(texts))]) {
 			t.Errorf("%s: read %q, %v", name, got, err)
 		}
+	}
+}
+
+// The line that docs/push-api.md shows is one.
+func TestDocumented(t *testing.T) {
+	docs, err := os.ReadFile("../../docs/push-api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := regexp.MustCompile(`(?m)^ *(\{"seq":1,.*)$`).FindSubmatch(docs)
+	if line == nil {
+		t.Fatal("there is no checked line")
+	}
+	if got, err := readLines(bytes.NewReader(line[1])); err != io.EOF || !slices.Equal(got, []string{"hello"}) {
+		t.Errorf("%s is read as %q, %v", line[1], got, err)
 	}
 }
 
