@@ -6,47 +6,52 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/wspush/wspush/internal/address"
+	"github.com/wspush/wspush/internal/bulk"
 	"github.com/wspush/wspush/internal/seal"
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// bulk is one bulk request under way: each line of it is a push, and is answered by a line as soon as there is an outcome.
+// bulkRequest is one bulk request under way: each line is a push, and is answered by a line as soon as its outcome is known.
 //
-// The handler's own goroutine reads lines and starts pushes; another (input) reads the body ahead of it, so that it knows whether
-// there is more; a third (output) writes answers. While there is more, messages are gathered by connection, and those to one
-// connection share a write: that is, beside the cost of HTTP, what makes them cheaper than so many requests. Lines for other
-// workers' connections have requests of their own (hops), with goroutines of theirs. The handler waits for all of them.
-type bulk struct {
-	worker *Worker
-	ctx    context.Context // ends when the publisher is gone: the request's own does so, too, when a read has timed out
-	cancel context.CancelFunc
-	from   hop
-	mount  string // at which the connections must live
-	input  *bulkInput
-	output *bulkOutput
-	gone   atomic.Bool // the publisher is: nobody wants an answer, or another push
+// The handler's own goroutine takes lines and starts pushes. The input's goroutine reads the body ahead of it, so that it is
+// known whether there is more; the output's goroutine writes answers. While there is more, messages are gathered by connection,
+// and those to one connection share a write: apart from the cost of HTTP, that is what makes them cheaper than as many
+// requests. Lines for connections of other workers have requests of their own (hops), with goroutines of theirs. close waits
+// for all of them.
+type bulkRequest struct {
+	worker  *Worker
+	ctx     context.Context // ends when the publisher is gone; the request's own also ends when a read times out
+	cancel  context.CancelFunc
+	from    hop
+	mount   string // at which the connections must live
+	checked bool   // each line carries a check
+	input   *bulk.Input
+	output  *bulkOutput
+	running sync.WaitGroup // the goroutines of input and output
+	gone    atomic.Bool    // the publisher is gone: nobody wants an answer, or another push
 
-	groups   map[*Conn]*group // what has been gathered, and not been started
-	order    []*group         // the same, as it came
-	spare    []*group
+	bundles  map[*Conn]*bundle // what has been gathered, and not been started
+	order    []*bundle         // the same, as it came
+	spare    []*bundle
 	gathered int // pushes
 	cost     int // of these
 
 	hops    map[string]*bulkHop // by the other worker's address
 	hopping sync.WaitGroup
 
-	mu        sync.Mutex // guards what follows, and what output has; it may be locked within a socket's, and not the other way
-	changed   sync.Cond  // of mu: held or unsettled have become less, or the publisher is gone
+	mu        sync.Mutex // guards what follows, and fields of output and of bulkPush; it may be locked while a socket's lock is held, not the other way round
+	changed   sync.Cond  // of mu: held or unsettled has become less, or the publisher is gone
 	held      int        // the cost of what has been started or refused, and not been answered
 	unsettled int        // pushes
 	pending   map[*bulkPush]struct{}
-	waiting   map[*Conn]int // what they have in it of each connection
+	waiting   map[*Conn]int // the cost of pending for each connection
 }
 
 const (
@@ -55,26 +60,41 @@ const (
 	pushCost    = 256          // what a push counts beyond its message
 	gatherCost  = bulkHeld / 4 // is gathered at most
 	gatherMax   = 8 << 10      // pushes are
-	groupBytes  = 16 << 10     // for one connection: what fits into one write
+	bundleBytes = 16 << 10     // for one connection: what fits into one write
 	bulkMethods = "OPTIONS, POST"
 )
 
-// checkBulk refuses a request none of whose lines can be served.
-func checkBulk(r *http.Request) *problem {
-	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+// bulkForm is how a bulk request is to be read and answered.
+type bulkForm struct {
+	checked bool // each line carries a check
+	after   bool // the answer begins when the body has been read
+}
+
+// readBulkForm refuses a request none of whose lines can be served.
+func readBulkForm(r *http.Request) (form bulkForm, _ *problem) {
+	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	encoding := r.Header.Get("Content-Encoding")
 	if err != nil || media != wire.NDJSON || encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return newProblem(http.StatusUnsupportedMediaType, "many messages in one request are "+wire.NDJSON+": a JSON object a line, not compressed")
+		return form, newProblem(http.StatusUnsupportedMediaType, "many messages in one request are "+wire.NDJSON+": a JSON object a line, not compressed")
+	}
+	check, checked := params[bulk.CheckParam]
+	answer, after := params[bulk.AnswerParam]
+	switch {
+	case checked && check != bulk.CheckCRC32:
+		return form, newProblem(http.StatusUnsupportedMediaType, "the only check of lines is "+bulk.CheckCRC32)
+	case after && answer != bulk.AnswerAfter:
+		return form, newProblem(http.StatusUnsupportedMediaType, "an answer comes while the request is sent, or "+bulk.AnswerAfter+" it")
 	}
 	if _, err := readQuery(r.URL.RawQuery); err != nil {
-		return newProblem(http.StatusBadRequest, err.Error()+"; what a push asks for stands in its line, not in the query")
+		return form, newProblem(http.StatusBadRequest, err.Error()+"; what a push asks for stands in its line, not in the query")
 	}
-	return nil
+	return bulkForm{checked: checked, after: after || r.ContentLength >= 0}, nil
 }
 
 // postBulk serves a bulk request.
 func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount string, from hop) response {
-	if p := checkBulk(r); p != nil {
+	form, p := readBulkForm(r)
+	if p != nil {
 		return p.response()
 	}
 	if w.roster.isEmpty() {
@@ -88,39 +108,49 @@ func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount string,
 	if strings.EqualFold(r.Header.Get("Expect"), "100-continue") && r.ProtoAtLeast(1, 1) { // or the answer would begin with "no"
 		rw.WriteHeader(http.StatusContinue)
 	}
-	b := &bulk{
-		worker: w, from: from, mount: mount,
-		groups: make(map[*Conn]*group), pending: make(map[*bulkPush]struct{}), waiting: make(map[*Conn]int),
+	b := &bulkRequest{
+		worker: w, from: from, mount: mount, checked: form.checked,
+		bundles: make(map[*Conn]*bundle), pending: make(map[*bulkPush]struct{}), waiting: make(map[*Conn]int),
 	}
 	b.changed.L = &b.mu
 	b.ctx, b.cancel = context.WithCancel(context.Background())
-	defer b.cancel()
-	b.input = newBulkInput(r.Body, control)
+	config := bulk.InputConfig{Idle: idleTimeout, Within: bodyTimeout}
+	if ahead := max(bulkHeld, b.maxLine()); form.after && r.ContentLength <= ahead {
+		config.Ahead = ahead
+	} else {
+		form.after = false
+	}
+	b.input = bulk.NewInput(r.Body, control, config)
 	b.output = newBulkOutput(b, rw, control)
-	var running sync.WaitGroup
-	running.Go(b.input.run)
-	running.Go(func() { b.output.run(r.Context(), r.ProtoMajor) })
-	defer func() {
-		if b.input.err != io.EOF && r.ProtoMajor == 1 && !b.output.broken {
-			closeAfter(rw)
-		}
-	}()
-	defer running.Wait() // also when the application's Logger panics
-	defer b.input.stop()
-	defer b.output.end()
-	defer b.hopping.Wait()
-	defer b.awaitSettled()
-	defer b.endHops()
+	b.running.Go(b.input.Run)
+	b.running.Go(func() { b.output.run(r.Context(), r.ProtoMajor, form.after) })
+	defer b.close(rw, r) // also when the application's Logger panics
 	b.run()
 	res := response{status: http.StatusOK, streamed: true}
 	if !b.gone.Load() {
-		res.linger = b.input.linger
+		res.linger = func() { b.input.Linger(lingerTime, lingerBytes) }
 	}
 	return res
 }
 
+// close ends the request once run has returned: it waits for all outcomes, has them answered, and waits for the goroutines.
+func (b *bulkRequest) close(rw http.ResponseWriter, r *http.Request) {
+	for _, h := range b.hops {
+		h.request.CloseSend()
+	}
+	b.awaitSettled()
+	b.hopping.Wait()
+	b.output.finish()
+	b.input.Stop()
+	b.running.Wait()
+	if b.input.Err() != io.EOF && r.ProtoMajor == 1 && !b.output.broken {
+		closeAfter(rw)
+	}
+	b.cancel()
+}
+
 // closeAfter has net/http close the connection after an answer that has begun: what is left of the body must not be taken for
-// the next request. Without full duplex net/http sees to that itself; with it, this is the only way to say so that late.
+// the next request. Without full duplex net/http does so by itself; with it, this is the only way to ask for it that late.
 func closeAfter(rw http.ResponseWriter) {
 	for {
 		wrapped, ok := rw.(interface{ Unwrap() http.ResponseWriter })
@@ -133,73 +163,93 @@ func closeAfter(rw http.ResponseWriter) {
 }
 
 // run starts the pushes of all lines.
-func (b *bulk) run() {
-	lines := newLines(b.input, b.maxLine())
-	var parser lineParser
-	for number := 1; !b.gone.Load(); number++ {
-		if !lines.ready() {
-			runtime.Gosched() // whoever reads ahead may be about to have more
-			if !lines.ready() {
+func (b *bulkRequest) run() {
+	lines := bulk.NewLines(b.input, b.maxLine(), b.checked)
+	var parser bulk.Parser
+	for !b.gone.Load() {
+		if !lines.Ready() {
+			runtime.Gosched() // the input may be about to have more
+			if !lines.Ready() {
 				b.flush()
 			}
 		}
-		line, err := lines.next()
+		line, err := lines.Next()
+		number := lines.Count()
 		switch {
-		case errors.Is(err, errLineTooLong):
-			b.refuse(answerTo{line: number, index: -1}, newProblem(http.StatusBadRequest, err.Error()))
+		case errors.Is(err, bulk.ErrLineTooLong):
+			b.refuse(bulk.Key{Line: number, Index: -1}, newProblem(http.StatusBadRequest, err.Error()))
 			continue
 		case err != nil:
 			b.flush()
-			if b.input.brokeOff() {
+			if b.input.BrokeOff() {
 				b.leave()
 			}
-			b.output.lines(number - 1)
+			b.output.last(number, b.whyNoMore(err))
 			return
 		case len(line) == 0:
 			continue
 		}
-		p, problem := parser.parse(line)
-		if problem != nil {
-			b.refuse(answerTo{line: number, index: -1, ref: p.ref}, problem)
+		asked, err := parser.Parse(line)
+		key := bulk.Key{Line: number, Index: -1, Ref: asked.Ref}
+		if err != nil {
+			b.refuse(key, newProblem(http.StatusBadRequest, err.Error()))
+			continue
+		}
+		p, err := readLine(asked)
+		if err != nil {
+			b.refuse(key, newProblem(http.StatusBadRequest, err.Error()))
 			continue
 		}
 		b.push(number, p)
 	}
 }
 
+// whyNoMore says why no more lines are read, unless the body has ended. err is that of Lines.
+func (b *bulkRequest) whyNoMore(err error) *bulk.Refusal {
+	switch end := b.input.Err(); {
+	case errors.Is(err, bulk.ErrDamaged):
+		return &bulk.Refusal{Type: bulk.TypeDamaged, Detail: "parts of the request were lost on the way: " + err.Error()}
+	case end == bulk.ErrStopped:
+		return &bulk.Refusal{Type: wire.TypeShutdown, Detail: ErrShutdown.Error()}
+	case errors.Is(end, os.ErrDeadlineExceeded):
+		return &bulk.Refusal{Type: newProblem(http.StatusRequestTimeout, "").Type, Detail: "nothing more of the request came in time"}
+	}
+	return nil
+}
+
 // maxLine is how long a line may be: what a message of MaxPushBytes can take with its escapes and its target. Negative: there
 // is no limit.
-func (b *bulk) maxLine() int {
+func (b *bulkRequest) maxLine() int64 {
 	limit := b.worker.opts.MaxPushBytes
 	if limit < 0 || limit > 1<<40 {
 		return -1
 	}
-	return int(2*limit) + 64<<10
+	return 2*limit + 64<<10
 }
 
 // push gathers the pushes of one line, and sends on those for connections of other workers.
-func (b *bulk) push(number int, p linePush) {
+func (b *bulkRequest) push(number int, p linePush) {
 	invalid := checkMessage(p.typ, p.data, b.worker.shared.maxPushBytes)
 	var forward []*hopLine
 	for i, to := range p.to {
-		answer := answerTo{line: number, index: i, ref: p.ref}
+		key := bulk.Key{Line: number, Index: i, Ref: p.ref}
 		if !p.isList {
-			answer.index = -1
+			key.Index = -1
 		}
 		if invalid != nil {
-			b.refusePush(answer, invalid)
+			b.refusePush(key, invalid)
 			continue
 		}
 		c, elsewhere, err := b.find(to)
 		switch {
 		case elsewhere != nil:
-			forward = b.collect(forward, elsewhere, to, answer, p)
+			forward = b.addHop(forward, elsewhere, to, key, p)
 		case err != nil:
-			b.refusePush(answer, err)
+			b.refusePush(key, err)
 		case !(address.Target{Path: b.mount, Form: address.PathForm}).Lives(c.path):
-			b.refuse(answer, newProblem(http.StatusNotFound, "the connection lives at another path"))
+			b.refuse(key, newProblem(http.StatusNotFound, "the connection lives at another path"))
 		default:
-			b.pushTo(c, answer, p)
+			b.pushTo(c, key, p)
 		}
 	}
 	for _, l := range forward {
@@ -208,7 +258,7 @@ func (b *bulk) push(number int, p linePush) {
 }
 
 // find finds the connection, or says where it is. What has been gathered does not wait for that.
-func (b *bulk) find(to string) (c *Conn, elsewhere *seal.Place, err error) {
+func (b *bulkRequest) find(to string) (c *Conn, elsewhere *seal.Place, err error) {
 	c, elsewhere, err = b.worker.find(to)
 	switch {
 	case err == errEarlier:
@@ -220,10 +270,10 @@ func (b *bulk) find(to string) (c *Conn, elsewhere *seal.Place, err error) {
 	return c, elsewhere, err
 }
 
-// makeRoom is hold for what is not gathered. What is does not wait for it.
-func (b *bulk) makeRoom(cost, pushes int) {
+// makeRoom is hold, but flushes gathered pushes first so that they are not delayed.
+func (b *bulkRequest) makeRoom(cost, pushes int) {
 	b.mu.Lock()
-	full := b.isFull(cost)
+	full := b.isFullLocked(cost)
 	b.mu.Unlock()
 	if full {
 		b.flush()
@@ -231,25 +281,25 @@ func (b *bulk) makeRoom(cost, pushes int) {
 	b.hold(cost, pushes)
 }
 
-// isFull reports whether there is no room for so much more; mu is held.
-func (b *bulk) isFull(cost int) bool { return b.held > 0 && b.held+cost > bulkHeld }
+// isFullLocked reports whether there is no room for so much more.
+func (b *bulkRequest) isFullLocked(cost int) bool { return b.held > 0 && b.held+cost > bulkHeld }
 
-// hold waits until there is room for so much more, if there is anything that can make room.
-func (b *bulk) hold(cost, pushes int) {
+// hold waits until there is room for so much more, unless nothing is held that could make room.
+func (b *bulkRequest) hold(cost, pushes int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for b.isFull(cost) && !b.gone.Load() {
+	for b.isFullLocked(cost) && !b.gone.Load() {
 		b.changed.Wait()
 	}
 	b.held += cost
 	b.unsettled += pushes
 }
 
-// leave is for a publisher that is gone: what has not begun is withdrawn, and what waits for room does so no longer.
-func (b *bulk) leave() {
+// leave is for a publisher that is gone: what has not begun is withdrawn, and nothing waits for room any longer.
+func (b *bulkRequest) leave() {
 	b.gone.Store(true)
 	b.cancel()
-	b.input.stop()
+	b.input.Stop()
 	b.mu.Lock()
 	pending := make([]*bulkPush, 0, len(b.pending))
 	for p := range b.pending {
@@ -263,7 +313,7 @@ func (b *bulk) leave() {
 }
 
 // awaitSettled waits until every push has its outcome.
-func (b *bulk) awaitSettled() {
+func (b *bulkRequest) awaitSettled() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for b.unsettled > 0 {
@@ -271,21 +321,21 @@ func (b *bulk) awaitSettled() {
 	}
 }
 
-// answered takes note that answers have been written, or never will be.
-func (b *bulk) answered(cost int) {
+// release makes room when answers have been written, or never will be.
+func (b *bulkRequest) release(cost int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.held -= cost
 	b.changed.Broadcast()
 }
 
-// refusePush answers a push that does not come to be started.
-func (b *bulk) refusePush(to answerTo, err error) { b.refuse(to, b.worker.refuse(err)) }
+// refusePush answers, and counts, a push that is not started.
+func (b *bulkRequest) refusePush(key bulk.Key, err error) { b.refuse(key, b.worker.refuse(err)) }
 
 // refuse answers a line, or one target of it.
-func (b *bulk) refuse(to answerTo, p *problem) {
+func (b *bulkRequest) refuse(key bulk.Key, p *problem) {
 	b.makeRoom(pushCost, 0)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.output.problem(to, p, pushCost)
+	b.output.problemLocked(key, p, pushCost)
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -132,4 +133,83 @@ func TestBulkLastLine(t *testing.T) {
 		cancel()
 		<-stalled
 	})
+}
+
+// A publisher that leaves while its request holds as much as it may is noticed at once: whether the worker still reads, or has
+// stopped reading because it has enough.
+func TestBulkLeavesAtBound(t *testing.T) {
+	for _, most := range []int{42, 1 << 30} { // lines; there is room for 41
+		t.Run(fmt.Sprint(most), func(t *testing.T) {
+			bubbleBulk(t, wspush.WorkerOptions{MaxPending: -1, WriteTimeout: -1, Logger: noLog}, func(t *testing.T, w *wspush.Worker, push net.Conn, conn *wspush.Conn, _ *testutil.Client) {
+				ids := []string{conn.ID()}
+				for range 5 { // six of these may hold more than a request may
+					c, _ := greeted(t, w, testutil.Handshake(t, testutil.Pipe(t, newHandler(t, w, nil)), testutil.Options{Timeout: -1}))
+					ids = append(ids, c.ID())
+				}
+				openBulk(t, push)
+				sent := make(chan int, 1)
+				go func() {
+					n := 0
+					for ; n < most; n++ {
+						line := textLine(ids[n%len(ids)], big[:100_000])
+						if _, err := fmt.Fprintf(push, "%x\r\n%s\n\r\n", len(line)+1, line); err != nil {
+							break
+						}
+					}
+					sent <- n
+				}()
+				synctest.Wait()
+				if s := w.Stats(); s.Refused+s.Unknown != 0 {
+					t.Fatalf("before it leaves: %+v", s)
+				}
+				left := time.Now()
+				push.Close()
+				begun := uint64(len(ids)) // a message to each client
+				for s := w.Stats(); s.Unknown != begun || s.Refused < 30; s = w.Stats() {
+					if time.Since(left) > time.Second {
+						t.Fatalf("a second later: %+v", s)
+					}
+					<-time.After(50 * time.Millisecond)
+				}
+				if n := <-sent; n < 42 {
+					t.Errorf("only %d lines were sent: not as many as a request may hold", n)
+				}
+			})
+		})
+	}
+}
+
+// The same over TCP, with and without TLS, where the publisher's own system has more of the request to send.
+func TestBulkLeavesAtBoundTCP(t *testing.T) {
+	certificate, pool := testutil.NewCertificate(t)
+	for name, opts := range map[string]wspush.WorkerOptions{
+		"plain": {}, "TLS": {TLS: &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: []string{"http/1.1"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			opts.MaxPending, opts.WriteTimeout, opts.PushTimeout, opts.Logger = -1, -1, -1, noLog
+			w := newWorker(t, &opts)
+			server := serve(t, w, nil)
+			var ids []string
+			for range 6 {
+				_, conn, _ := dial(t, w, server, testutil.Options{Silent: true})
+				ids = append(ids, conn.ID())
+			}
+			push := dialPush(t, w)
+			if opts.TLS != nil {
+				push = tls.Client(push, &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"})
+			}
+			openBulk(t, push)
+			for n := 0; ; n++ {
+				// To be confirmed, so that they wait however much the sockets take.
+				line := fmt.Sprintf(`{"to":%q,"text":%q,"confirm":"received","timeout":"30s"}`, ids[n%len(ids)], big[:100_000])
+				_ = push.SetWriteDeadline(time.Now().Add(time.Second))
+				if _, err := fmt.Fprintf(push, "%x\r\n%s\n\r\n", len(line)+1, line); err != nil {
+					break
+				}
+			}
+			push.Close()
+			testutil.Eventually(t, "its pushes to be withdrawn", func() bool { s := w.Stats(); return s.Unknown+s.Refused >= 40 })
+		})
+	}
 }

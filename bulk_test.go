@@ -578,7 +578,7 @@ func TestBulkIdle(t *testing.T) {
 			if within {
 				b.write("5\r\n{\"to\"\r\n")
 			}
-			b.expect(`{"line":1,`+gone, `{"lines":1}`, "")
+			b.expect(`{"line":1,`+gone, `{"lines":1,"type":"urn:wspush:timeout","detail":"nothing more of the request came in time"}`, "")
 			if waited := time.Since(begun); waited != timeout {
 				t.Errorf("ended after %v, not %v", waited, timeout)
 			}
@@ -600,8 +600,9 @@ func TestBulkShutdown(t *testing.T) {
 	defer cancel()
 	shutdown := make(chan error, 1)
 	go func() { shutdown <- w.Shutdown(ctx) }()
-	b.expect(`{"lines":1}`)
-	idle.expect(`{"lines":0}`)
+	const why = `"type":"urn:wspush:shutdown","detail":"wspush: the worker is shutting down"}`
+	b.expect(`{"lines":1,` + why)
+	idle.expect(`{"lines":0,` + why)
 	if err := <-shutdown; err != nil {
 		t.Error(err)
 	}

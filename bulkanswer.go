@@ -2,104 +2,110 @@ package wspush
 
 import (
 	"context"
-	"encoding/json"
+	"io"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
 
+	"github.com/wspush/wspush/internal/bulk"
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// answerTo says which push of a bulk request an answer is to.
-type answerTo struct {
-	line  int
-	index int    // of the target; -1: the line has one
-	ref   string // as JSON, or ""
-}
-
-// bulkOutput writes the answers of a bulk request, on a goroutine of its own, as they come.
+// bulkOutput writes the answers of a bulk request as they come, on a goroutine of its own.
 type bulkOutput struct {
-	bulk    *bulk
+	request *bulkRequest
 	rw      http.ResponseWriter
 	control *http.ResponseController
 
 	signal chan struct{} // has an element when there is something to do
-	broken bool          // an answer could not be written; run's
+	broken bool          // an answer could not be written; read once run has returned
 
-	// Guarded by bulk.mu.
+	// Guarded by request.mu.
 	out    []byte      // answers
 	cost   int         // of the pushes that they are to
 	failed []*bulkPush // settled with an error, and to be answered
 	corked bool        // more answers are to come in a moment
-	total  int         // lines that there have been; negative: that is not known
-	ended  bool        // there is nothing more to come
+	end    []byte      // the last line of the answer, once it is known how many lines there have been
+	ended  bool        // nothing more is to come
 }
 
-func newBulkOutput(b *bulk, rw http.ResponseWriter, control *http.ResponseController) *bulkOutput {
-	return &bulkOutput{bulk: b, rw: rw, control: control, signal: make(chan struct{}, 1), total: -1}
+const (
+	answerChunk = 64 << 10               // is written at a time
+	probeEvery  = 500 * time.Millisecond // while the body is not read
+
+	// How long the answers to a request that has ended may wait for each other. A short answer that comes at once gets through
+	// a proxy of Go's that is about to cut it off.
+	togetherTime = 2 * time.Millisecond
+)
+
+func newBulkOutput(b *bulkRequest, rw http.ResponseWriter, control *http.ResponseController) *bulkOutput {
+	return &bulkOutput{request: b, rw: rw, control: control, signal: make(chan struct{}, 1)}
 }
 
-// settled answers a push that has been started. bulk.mu is held, and may be a lock of the socket.
-func (o *bulkOutput) settled(p *bulkPush) {
+// settledLocked answers a push that has been started. A lock of the socket may be held as well.
+func (o *bulkOutput) settledLocked(p *bulkPush) {
 	if p.err != nil {
 		o.failed = append(o.failed, p) // what became of it cannot be found out under that lock
-		o.wake()
+		o.wakeLocked()
 		return
 	}
-	count := &o.bulk.worker.shared.count
+	count := &o.request.worker.shared.count
 	if p.confirm {
 		count.pushConfirmed(nil)
 	} else {
 		count.push(nil)
 	}
-	o.written(p.answer, p.confirm, p.message.RoundTrip(), p.cost)
+	o.writtenLocked(p.key, p.confirm, p.message.RoundTrip(), p.cost)
 }
 
-// written answers a push that has been written, or confirmed; bulk.mu is held.
-func (o *bulkOutput) written(to answerTo, confirmed bool, roundTrip time.Duration, cost int) {
-	o.out = to.appendWritten(o.out, confirmed, roundTrip)
+// writtenLocked answers a push that has been written, or confirmed.
+func (o *bulkOutput) writtenLocked(key bulk.Key, confirmed bool, roundTrip time.Duration, cost int) {
+	if confirmed {
+		o.out = key.AppendConfirmed(o.out, roundTrip)
+	} else {
+		o.out = key.AppendWritten(o.out)
+	}
 	o.cost += cost
-	o.wake()
+	o.wakeLocked()
 }
 
-// problem answers a push with an error; bulk.mu is held.
-func (o *bulkOutput) problem(to answerTo, p *problem, cost int) {
-	o.out = to.appendProblem(o.out, p)
+// problemLocked answers a push with an error.
+func (o *bulkOutput) problemLocked(key bulk.Key, p *problem, cost int) {
+	o.out = key.AppendRefusal(o.out, refusalOf(p))
 	o.cost += cost
-	o.wake()
+	o.wakeLocked()
 }
 
 func (o *bulkOutput) cork() {
-	o.bulk.mu.Lock()
-	defer o.bulk.mu.Unlock()
+	o.request.mu.Lock()
+	defer o.request.mu.Unlock()
 	o.corked = true
 }
 
 func (o *bulkOutput) uncork() {
-	o.bulk.mu.Lock()
-	defer o.bulk.mu.Unlock()
+	o.request.mu.Lock()
+	defer o.request.mu.Unlock()
 	o.corked = false
-	o.wake()
+	o.wakeLocked()
 }
 
-// lines says how many lines there have been.
-func (o *bulkOutput) lines(n int) {
-	o.bulk.mu.Lock()
-	defer o.bulk.mu.Unlock()
-	o.total = n
+// last says how many lines there have been, and why no more are read unless the body has ended.
+func (o *bulkOutput) last(lines int, why *bulk.Refusal) {
+	o.request.mu.Lock()
+	defer o.request.mu.Unlock()
+	o.end = bulk.AppendLast(nil, lines, why)
 }
 
-// end says that all is answered.
-func (o *bulkOutput) end() {
-	o.bulk.mu.Lock()
-	defer o.bulk.mu.Unlock()
+// finish says that everything is answered.
+func (o *bulkOutput) finish() {
+	o.request.mu.Lock()
+	defer o.request.mu.Unlock()
 	o.ended = true
-	o.wake()
+	o.wakeLocked()
 }
 
-// wake lets run look, unless more is to come in a moment; bulk.mu is held.
-func (o *bulkOutput) wake() {
+// wakeLocked lets run look, unless more is to come in a moment.
+func (o *bulkOutput) wakeLocked() {
 	if o.corked {
 		return
 	}
@@ -109,73 +115,144 @@ func (o *bulkOutput) wake() {
 	}
 }
 
-// run writes answers until end, and sees to it that a publisher that leaves and a worker that ends are noticed.
-func (o *bulkOutput) run(ctx context.Context, protoMajor int) {
-	b := o.bulk
+// run writes answers until finish is called, and notices a publisher that leaves and a worker that ends. If after is true, the
+// answer begins when the body has been read, or cannot be read on before something is answered.
+func (o *bulkOutput) run(ctx context.Context, protoMajor int, after bool) {
+	b := o.request
+	begun := false
+	begin := func() {
+		if !begun {
+			begun = true
+			o.begin()
+		}
+	}
+	if !after {
+		begin()
+		_ = o.control.Flush()
+	}
+	// Over HTTP/1, a read that times out ends the context; but until the body has been read, reading it tells.
+	read, left, stopped := b.input.Ended(), (<-chan struct{})(nil), b.worker.roster.empty
+	if protoMajor >= 2 {
+		left = ctx.Done()
+	}
+	probe := time.NewTimer(probeEvery)
+	probe.Stop()
+	defer probe.Stop()
+	var together <-chan time.Time // while the answers to a request that has ended are to come together
+	var spare []byte
+	cut := b.worker.cut.Done()
+	for over := false; !over; {
+		if begun {
+			_ = o.control.SetWriteDeadline(time.Time{})
+		}
+		select {
+		case <-cut:
+			cut = nil
+			b.leave()
+		case <-o.signal:
+		case <-read:
+			read = nil
+			switch {
+			case b.input.Err() == io.EOF:
+				left = ctx.Done()
+			case b.input.BrokeOff(): // run may not notice, while it waits for room
+				b.leave()
+			}
+			if !begun {
+				together = time.After(togetherTime)
+			}
+			begin()
+		case <-left:
+			left = nil
+			b.leave()
+		case <-stopped:
+			stopped = nil
+			b.input.Stop()
+		case <-b.input.Pauses():
+			begin()
+			if protoMajor == 1 {
+				probe.Reset(probeEvery)
+			}
+		case <-probe.C:
+			o.probe(probe)
+		case <-together:
+			together = nil
+		}
+		if begun && !(together != nil && o.isUnsettled()) {
+			over, spare = o.writeQueued(spare)
+		}
+	}
+	_ = o.control.SetWriteDeadline(time.Now().Add(answerTimeout)) // for what net/http writes when the handler returns
+}
+
+// begin makes the header of the answer, which is sent with the first part of it.
+func (o *bulkOutput) begin() {
 	header := o.rw.Header()
 	header.Set("Content-Type", wire.NDJSON)
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Accel-Buffering", "no") // nginx would keep answers back
 	_ = o.control.SetWriteDeadline(time.Now().Add(answerTimeout))
 	o.rw.WriteHeader(http.StatusOK)
-	_ = o.control.Flush()
-
-	// Over HTTP/1, a read that times out ends the context; but until the body has been read, it is read, and tells.
-	whole, left, stopped := b.input.whole, (<-chan struct{})(nil), b.worker.roster.empty
-	if protoMajor >= 2 {
-		left = ctx.Done()
-	}
-	var spare []byte
-	cut := b.worker.cut.Done()
-	for ended := false; !ended; {
-		_ = o.control.SetWriteDeadline(time.Time{})
-		select {
-		case <-cut:
-			cut = nil
-			b.leave()
-		case <-o.signal:
-		case <-whole:
-			whole, left = nil, ctx.Done()
-		case <-left:
-			left = nil
-			b.leave()
-		case <-stopped:
-			stopped = nil
-			b.input.stop()
-		}
-		o.bulk.mu.Lock()
-		out, cost, failed := o.out, o.cost, o.failed
-		o.out, o.cost, o.failed = spare[:0], 0, nil
-		total := o.total
-		ended = o.ended
-		o.bulk.mu.Unlock()
-		for _, p := range failed {
-			out = b.appendFailed(out, p)
-			cost += p.cost
-		}
-		if ended && total >= 0 {
-			out = append(strconv.AppendInt(append(out, `{"lines":`...), int64(total), 10), "}\n"...)
-		}
-		if len(out) > 0 && !b.gone.Load() && !o.write(out) {
-			o.broken = true
-			b.leave()
-		}
-		if cost > 0 {
-			b.answered(cost)
-		}
-		if spare = out; cap(spare) > maxChunk*4 {
-			spare = nil
-		}
-	}
-	_ = o.control.SetWriteDeadline(time.Now().Add(answerTimeout)) // for what net/http writes after it
 }
 
-// write writes answers. A publisher has so long to take each part of them. The deadline is no longer than that: over HTTP/2 it
-// would end a request in which nothing is being written.
-func (o *bulkOutput) write(out []byte) bool {
-	for part := range slices.Chunk(out, maxChunk) {
+// isUnsettled reports whether more is to be written than what is there.
+func (o *bulkOutput) isUnsettled() bool {
+	o.request.mu.Lock()
+	defer o.request.mu.Unlock()
+	return !o.ended
+}
+
+// probe finds out whether the publisher is still there while the body is not read because too much is unanswered: over HTTP/1
+// only reading or writing tells. A space before an answer means nothing in JSON.
+func (o *bulkOutput) probe(timer *time.Timer) {
+	if !o.request.input.IsPaused() {
+		return
+	}
+	timer.Reset(probeEvery)
+	if !o.request.gone.Load() && !o.write([]byte{' '}, true) {
+		o.broken = true
+		o.request.leave()
+	}
+}
+
+// writeQueued writes the answers that there are. over is true if they were the last; buffer is used for the next ones.
+func (o *bulkOutput) writeQueued(spare []byte) (over bool, buffer []byte) {
+	b := o.request
+	b.mu.Lock()
+	out, cost, failed := o.out, o.cost, o.failed
+	o.out, o.cost, o.failed = spare[:0], 0, nil
+	end, over := o.end, o.ended
+	b.mu.Unlock()
+	for _, p := range failed {
+		out = b.appendFailed(out, p)
+		cost += p.cost
+	}
+	if over {
+		out = append(out, end...)
+	}
+	if len(out) > 0 && !b.gone.Load() && !o.write(out, !over) {
+		o.broken = true
+		b.leave()
+	}
+	if cost > 0 {
+		b.release(cost)
+	}
+	if cap(out) > 4*answerChunk {
+		out = nil
+	}
+	return over, out
+}
+
+// write writes answers. A publisher has answerTimeout to take each part of them. The deadline does not last any longer: over
+// HTTP/2 it would end a request in which nothing is being written.
+func (o *bulkOutput) write(out []byte, more bool) bool {
+	for part := range slices.Chunk(out, answerChunk) {
 		_ = o.control.SetWriteDeadline(time.Now().Add(answerTimeout))
-		if _, err := o.rw.Write(part); err != nil || o.control.Flush() != nil {
+		if _, err := o.rw.Write(part); err != nil {
+			return false
+		}
+		// What is last goes out when the handler returns, which it only does at once if the body has been read.
+		if (more || o.request.input.Err() != io.EOF || len(out) > answerChunk) && o.control.Flush() != nil {
 			return false
 		}
 	}
@@ -183,7 +260,7 @@ func (o *bulkOutput) write(out []byte) bool {
 }
 
 // appendFailed appends the answer to a push that has been settled with an error.
-func (b *bulk) appendFailed(out []byte, p *bulkPush) []byte {
+func (b *bulkRequest) appendFailed(out []byte, p *bulkPush) []byte {
 	err := p.conn.outcome(p.err)
 	count := &b.worker.shared.count
 	if p.confirm {
@@ -191,39 +268,10 @@ func (b *bulk) appendFailed(out []byte, p *bulkPush) []byte {
 	} else {
 		count.push(err)
 	}
-	return p.answer.appendProblem(out, problemOfPush(err, p.confirm))
+	return p.key.AppendRefusal(out, refusalOf(problemOfPush(err, p.confirm)))
 }
 
-// appendHead appends the beginning of an answer, which ends in its status.
-func (to answerTo) appendHead(out []byte, status int) []byte {
-	out = strconv.AppendInt(append(out, `{"line":`...), int64(to.line), 10)
-	if to.index >= 0 {
-		out = strconv.AppendInt(append(out, `,"index":`...), int64(to.index), 10)
-	}
-	if to.ref != "" {
-		out = append(append(out, `,"ref":`...), to.ref...)
-	}
-	return strconv.AppendInt(append(out, `,"status":`...), int64(status), 10)
-}
-
-func (to answerTo) appendWritten(out []byte, confirmed bool, roundTrip time.Duration) []byte {
-	out = to.appendHead(out, http.StatusNoContent)
-	if confirmed {
-		out = strconv.AppendFloat(append(out, `,"rttMs":`...), milliseconds(roundTrip), 'f', 3, 64)
-	}
-	return append(out, "}\n"...)
-}
-
-func (to answerTo) appendProblem(out []byte, p *problem) []byte {
-	rest, err := json.Marshal(struct {
-		Type       string `json:"type"`
-		Detail     string `json:"detail,omitempty"`
-		Connection string `json:"connection,omitempty"`
-		RetryAfter int    `json:"retryAfter,omitempty"`
-	}{p.Type, p.Detail, p.Connection, p.retryAfter()})
-	if err != nil {
-		panic(err) // strings and an int
-	}
-	out = append(to.appendHead(out, p.Status), ',')
-	return append(append(out, rest[1:]...), '\n')
+// refusalOf is what an answer line says of a problem.
+func refusalOf(p *problem) bulk.Refusal {
+	return bulk.Refusal{Status: p.Status, Type: p.Type, Detail: p.Detail, Connection: p.Connection, RetryAfter: p.retryAfter()}
 }

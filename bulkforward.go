@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	bulkclient "github.com/wspush/wspush/internal/bulk"
+	"github.com/wspush/wspush/internal/bulk"
 	"github.com/wspush/wspush/internal/seal"
 	"github.com/wspush/wspush/internal/wire"
 )
@@ -18,7 +18,7 @@ import (
 // bulkHop sends on those lines of a bulk request whose connections one other worker holds: in a bulk request to that worker,
 // which lasts as long as they come.
 type bulkHop struct {
-	request *bulkclient.Request
+	request *bulk.Request
 	timeout time.Duration // for an answer; 0: there is no limit
 	stuck   bool          // it made no room for a line, or was not over, in hopPatience
 
@@ -41,20 +41,20 @@ var errHopStuck = errors.New("wspush: the other worker takes no more lines")
 type hopLine struct {
 	place *seal.Place
 	to    []string
-	names []answerTo
+	keys  []bulk.Key
 }
 
 // maxHopTargets is how many targets a line to another worker has.
 const maxHopTargets = 1000
 
-// collect adds a target to those of its worker, and sends a line on when it has enough of them.
-func (b *bulk) collect(lines []*hopLine, place *seal.Place, to string, answer answerTo, p linePush) []*hopLine {
+// addHop adds a target to the line for its worker, and sends the line on when it has enough of them.
+func (b *bulkRequest) addHop(lines []*hopLine, place *seal.Place, to string, key bulk.Key, p linePush) []*hopLine {
 	i := slices.IndexFunc(lines, func(l *hopLine) bool { return l.place.Address == place.Address })
 	if i < 0 {
-		return append(lines, &hopLine{place, []string{to}, []answerTo{answer}})
+		return append(lines, &hopLine{place, []string{to}, []bulk.Key{key}})
 	}
 	l := lines[i]
-	l.to, l.names = append(l.to, to), append(l.names, answer)
+	l.to, l.keys = append(l.to, to), append(l.keys, key)
 	if len(l.to) < maxHopTargets {
 		return lines
 	}
@@ -63,12 +63,12 @@ func (b *bulk) collect(lines []*hopLine, place *seal.Place, to string, answer an
 }
 
 // forward sends a line on to the worker that holds its connections.
-func (b *bulk) forward(l *hopLine, p linePush) {
-	line := bulkclient.Line{To: l.to, Type: p.typ, Data: p.data, Confirm: p.confirm, Timeout: p.timeout}
-	text, err := bulkclient.AppendLine(nil, line)
+func (b *bulkRequest) forward(l *hopLine, p linePush) {
+	line := bulk.Line{To: l.to, Type: p.typ, Data: p.data, Confirm: p.confirm, Timeout: p.timeout}
+	text, err := bulk.AppendLine(nil, line)
 	if err != nil {
-		for _, to := range l.names {
-			b.refusePush(to, err)
+		for _, key := range l.keys {
+			b.refusePush(key, err)
 		}
 		return
 	}
@@ -76,19 +76,19 @@ func (b *bulk) forward(l *hopLine, p linePush) {
 	b.makeRoom(cost*len(l.to), len(l.to))
 	count := &b.worker.shared.count
 	count.forwarded.Add(uint64(len(l.to)))
-	if err := b.sendTo(l.place, text, line.Targets(), func(h *bulkHop, i int, a bulkclient.Answer, err error) {
-		h.watch(false)
-		b.forwarded(h, l, l.names[i], p.confirm, cost, a, err)
+	if err := b.sendTo(l.place, text, line.Targets(), func(h *bulkHop, i int, a bulk.Answer, err error) {
+		h.setTimer(false)
+		b.forwarded(h, l, l.keys[i], p.confirm, cost, a, err)
 	}); err != nil {
-		for _, to := range l.names {
+		for _, key := range l.keys {
 			count.forwardsFailed.full.Add(1)
-			b.settleForwarded(to, b.worker.cluster.full(), cost)
+			b.settleForwarded(key, b.worker.cluster.full(), cost)
 		}
 	}
 }
 
 // sendTo sends a line in the request to that worker, which it begins if there is none.
-func (b *bulk) sendTo(place *seal.Place, line []byte, targets int, done func(*bulkHop, int, bulkclient.Answer, error)) error {
+func (b *bulkRequest) sendTo(place *seal.Place, line []byte, targets int, done func(*bulkHop, int, bulk.Answer, error)) error {
 	for {
 		h := b.hops[place.Address]
 		if h == nil {
@@ -97,8 +97,8 @@ func (b *bulk) sendTo(place *seal.Place, line []byte, targets int, done func(*bu
 				return err
 			}
 		}
-		err := h.send(b, line, targets, func(i int, a bulkclient.Answer, err error) { done(h, i, a, err) })
-		if !errors.Is(err, bulkclient.ErrEnded) {
+		err := h.send(b, line, targets, func(i int, a bulk.Answer, err error) { done(h, i, a, err) })
+		if !errors.Is(err, bulk.ErrEnded) {
 			return err
 		}
 		// What it has sent must not be overtaken by what the next one sends.
@@ -110,7 +110,7 @@ func (b *bulk) sendTo(place *seal.Place, line []byte, targets int, done func(*bu
 }
 
 // openHop begins a request to that worker.
-func (b *bulk) openHop(place *seal.Place) (*bulkHop, error) {
+func (b *bulkRequest) openHop(place *seal.Place) (*bulkHop, error) {
 	c := b.worker.cluster
 	select {
 	case c.hops <- struct{}{}:
@@ -122,15 +122,18 @@ func (b *bulk) openHop(place *seal.Place) (*bulkHop, error) {
 		h.timeout = max(limit, maxTimeout) + forwardMargin
 	}
 	out := &outgoing{kind: hopHTTP, method: http.MethodPost, place: place, path: b.mount, name: wire.Marker, header: http.Header{}}
-	out.header.Set("Content-Type", wire.NDJSON)
 	via := &provingTransport{cluster: c}
-	h.request = bulkclient.Open(b.ctx, &http.Client{Transport: via}, func(body io.Reader) (*http.Request, error) {
-		r, proof, err := c.request(out)
-		if err == nil {
-			r.Body, via.proof = io.NopCloser(body), proof
-		}
-		return r, err
-	}, hopHeld)
+	h.request = bulk.Open(b.ctx, bulk.Config{
+		Client: &http.Client{Transport: via},
+		NewRequest: func(body io.Reader) (*http.Request, error) {
+			r, proof, err := c.request(out)
+			if err == nil {
+				r.Body, via.proof = io.NopCloser(body), proof
+			}
+			return r, err
+		},
+		Limit: hopHeld,
+	})
 	h.timer = time.AfterFunc(hopIdle, h.expire)
 	if b.hops == nil {
 		b.hops = make(map[string]*bulkHop)
@@ -147,9 +150,9 @@ func (b *bulk) openHop(place *seal.Place) (*bulkHop, error) {
 }
 
 // send sends a line. It waits for room only as long as the other worker makes some.
-func (h *bulkHop) send(b *bulk, line []byte, targets int, done func(int, bulkclient.Answer, error)) error {
+func (h *bulkHop) send(b *bulkRequest, line []byte, targets int, done func(int, bulk.Answer, error)) error {
 	err := h.request.TrySend(line, targets, done)
-	if errors.Is(err, bulkclient.ErrFull) && !h.stuck {
+	if errors.Is(err, bulk.ErrFull) && !h.stuck {
 		b.flush() // rather than have others wait, too
 		ctx, cancel := context.WithTimeout(b.ctx, hopPatience)
 		defer cancel()
@@ -158,15 +161,15 @@ func (h *bulkHop) send(b *bulk, line []byte, targets int, done func(int, bulkcli
 	switch {
 	case err == nil:
 		h.stuck = false
-		h.watch(true)
-	case !errors.Is(err, bulkclient.ErrEnded):
+		h.setTimer(true)
+	case !errors.Is(err, bulk.ErrEnded):
 		h.stuck = true
 	}
 	return err
 }
 
 // isOver waits, if that makes sense, until a request that has ended has all its outcomes.
-func (h *bulkHop) isOver(b *bulk) bool {
+func (h *bulkHop) isOver(b *bulkRequest) bool {
 	select {
 	case <-h.request.Done():
 		return true
@@ -188,8 +191,8 @@ func (h *bulkHop) isOver(b *bulk) bool {
 	return false
 }
 
-// watch sets the timer when a line has been sent, or answered: others may have waited for longer than the one that was sent.
-func (h *bulkHop) watch(sent bool) {
+// setTimer sets the timer when a line has been sent, or answered: others may have waited for longer than the one that was sent.
+func (h *bulkHop) setTimer(sent bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch unanswered, _ := h.request.Progress(); {
@@ -213,46 +216,39 @@ func (h *bulkHop) expire() {
 }
 
 // forwarded answers a line with what the other worker has.
-func (b *bulk) forwarded(h *bulkHop, l *hopLine, to answerTo, confirm bool, cost int, a bulkclient.Answer, err error) {
+func (b *bulkRequest) forwarded(h *bulkHop, l *hopLine, key bulk.Key, confirm bool, cost int, a bulk.Answer, err error) {
 	switch {
 	case err == nil && a.Status == http.StatusNoContent:
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		b.output.written(to, confirm, a.RoundTrip(), cost)
-		b.settledOne()
+		b.output.writtenLocked(key, confirm, a.RoundTrip(), cost)
+		b.settledOneLocked()
 		return
 	case err == nil && a.OfWorker():
 		p := &problem{Status: a.Status, Type: a.Type, Detail: a.Detail, Connection: a.Connection, header: http.Header{}}
 		if a.RetryAfter > 0 {
 			p.header.Set("Retry-After", strconv.Itoa(retryAfter))
 		}
-		b.settleForwarded(to, p, cost)
+		b.settleForwarded(key, p, cost)
 		return
 	}
 	outcome := errUnknownHop
-	if errors.Is(err, bulkclient.ErrNotSent) || errors.Is(err, errRefused) {
+	if errors.Is(err, bulk.ErrNotSent) || errors.Is(err, errRefused) {
 		outcome = ErrUnreachable
 	}
 	b.worker.shared.count.forward(outcome)
-	b.settleForwarded(to, problemOfPush(outcome, confirm), cost)
+	b.settleForwarded(key, problemOfPush(outcome, confirm), cost)
 	h.logging.Do(func() {
 		defer func() { _ = recover() }() // of the application's Logger, which must not end a goroutine that is not a request's
 		b.worker.logForward(l.place, err)
 	})
 }
 
-func (b *bulk) settleForwarded(to answerTo, p *problem, cost int) {
+func (b *bulkRequest) settleForwarded(key bulk.Key, p *problem, cost int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.output.problem(to, p, cost)
-	b.settledOne()
-}
-
-// endHops says that no more lines come.
-func (b *bulk) endHops() {
-	for _, h := range b.hops {
-		h.request.CloseSend()
-	}
+	b.output.problemLocked(key, p, cost)
+	b.settledOneLocked()
 }
 
 // provingTransport is the transport of one request to another worker, whose answer must be proved to be that worker's.

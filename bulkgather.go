@@ -7,24 +7,24 @@ import (
 	"github.com/wspush/wspush/internal/socket"
 )
 
-// group is what has been gathered for one connection.
-type group struct {
+// bundle is what has been gathered for one connection.
+type bundle struct {
 	conn     *Conn
 	pushes   []*bulkPush
 	messages []*socket.Message
 	bytes    int
 }
 
-func (b *bulk) gather(p *bulkPush) {
-	g := b.groups[p.conn]
+func (b *bulkRequest) gather(p *bulkPush) {
+	g := b.bundles[p.conn]
 	if g == nil {
 		if n := len(b.spare); n > 0 {
 			g, b.spare = b.spare[n-1], b.spare[:n-1]
 		} else {
-			g = new(group)
+			g = new(bundle)
 		}
 		g.conn = p.conn
-		b.groups[p.conn] = g
+		b.bundles[p.conn] = g
 		b.order = append(b.order, g)
 	}
 	g.pushes = append(g.pushes, p)
@@ -32,13 +32,13 @@ func (b *bulk) gather(p *bulkPush) {
 	g.bytes += p.cost - pushCost
 	b.gathered++
 	b.cost += p.cost
-	if g.bytes >= groupBytes || b.gathered >= gatherMax || b.cost >= gatherCost {
+	if g.bytes >= bundleBytes || b.gathered >= gatherMax || b.cost >= gatherCost {
 		b.flush()
 	}
 }
 
 // flush starts what has been gathered.
-func (b *bulk) flush() {
+func (b *bulkRequest) flush() {
 	if b.gathered == 0 {
 		return
 	}
@@ -53,30 +53,30 @@ func (b *bulk) flush() {
 		g.conn.socket.StartAll(g.messages)
 	}
 	for _, g := range b.order {
-		b.sortOut(g)
-		delete(b.groups, g.conn)
+		b.reclaim(g)
+		delete(b.bundles, g.conn)
 		clear(g.pushes)
 		clear(g.messages)
-		*g = group{pushes: g.pushes[:0], messages: g.messages[:0]}
+		*g = bundle{pushes: g.pushes[:0], messages: g.messages[:0]}
 		b.spare = append(b.spare, g)
 	}
 	clear(b.order)
 	b.order, b.gathered, b.cost = b.order[:0], 0, 0
 	b.output.uncork()
-	if b.gone.Load() { // maybe before these were pending
+	if b.gone.Load() { // leave may have come before these were pending
 		b.leave()
 	}
 }
 
 // withdraw settles what will not be started.
-func (g *group) withdraw() {
+func (g *bundle) withdraw() {
 	for _, p := range g.pushes {
 		p.done(context.Canceled)
 	}
 }
 
-// refuseExcess settles what the connection must not hold of the request's room. What it gets then waits for nobody.
-func (b *bulk) refuseExcess(g *group) {
+// refuseExcess settles what exceeds the connection's share of the request's room. What is left never makes others wait.
+func (b *bulkRequest) refuseExcess(g *bundle) {
 	b.mu.Lock()
 	held := b.waiting[g.conn]
 	b.mu.Unlock()
@@ -94,8 +94,8 @@ func (b *bulk) refuseExcess(g *group) {
 	g.messages = kept
 }
 
-// sortOut takes back what has been settled, and waits for the rest.
-func (b *bulk) sortOut(g *group) {
+// reclaim keeps written pushes for later use, and makes those without an outcome pending.
+func (b *bulkRequest) reclaim(g *bundle) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, p := range g.pushes {
@@ -104,7 +104,7 @@ func (b *bulk) sortOut(g *group) {
 			*p = bulkPush{settle: p.settle}
 			b.worker.bulkPushes.Put(p)
 		case !p.isDone:
-			p.pending = true
+			p.isPending = true
 			b.pending[p] = struct{}{}
 			b.waiting[p.conn] += p.cost
 			if p.timeout > 0 {

@@ -1,45 +1,15 @@
 package wspush
 
-import (
-	"bytes"
-	"encoding/json"
-	"testing"
-	"unicode/utf8"
-)
+import "testing"
 
-// What is read without a decoder is what a decoder reads; and no line of a bulk request does harm.
-func FuzzBulkLine(f *testing.F) {
-	for _, line := range []string{
-		`{"to":"1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed","text":"hello","ref":"a","confirm":"received","timeout":"5s"}`,
-		`{ "text" : "", "to":["1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"] , "binary":"AAEC" }`,
-		`{"to":"","text":"\ud83d\ude00"}`, `{"to":"\u0061"}`, `{"text":"a","text":"b"}`, `{"Text":"a"}`, `{}`, `{"to":null}`, `{"text":"\\ud800"}`,
-		"{\"text\":\"\x7f\u2028\"}", `{"text":"a"}}`, `{"text":"a"} `, `{"text":"a",}`, `{,"text":"a"}`, `{"text":"\ud800"}`,
+// The limit of a line does not overflow where an int has 32 bits.
+func TestBulkMaxLine(t *testing.T) {
+	for limit, want := range map[int64]int64{
+		-1: -1, 0: 64 << 10, 1000: 2000 + 64<<10, 1<<30 - 64<<10: 2<<30 - 64<<10, 1 << 30: 2<<30 + 64<<10, 1 << 40: 2<<40 + 64<<10, 1<<40 + 1: -1, 1<<63 - 1: -1,
 	} {
-		f.Add([]byte(line))
+		b := &bulkRequest{worker: &Worker{opts: WorkerOptions{MaxPushBytes: limit}}}
+		if got := b.maxLine(); got != want {
+			t.Errorf("with MaxPushBytes %d, a line may have %d bytes, not %d", limit, got, want)
+		}
 	}
-	f.Fuzz(func(t *testing.T, line []byte) {
-		line = bytes.TrimSpace(line)
-		var p lineParser
-		push, problem := p.parse(line)
-		if problem == nil && (len(push.to) == 0 || push.typ == Text && !utf8.Valid(push.data)) {
-			t.Errorf("%q: %+v", line, push)
-		}
-		if problem == nil && !json.Valid(line) {
-			t.Errorf("%q is not JSON, and was taken", line)
-		}
-		var plain lineMembers
-		if !utf8.Valid(line) || !plain.readPlain(line) {
-			return
-		}
-		decoded, err := p.decode(line)
-		if err != nil || !plain.equal(decoded) {
-			t.Errorf("%q: %+v, but a decoder says %+v %v", line, plain, decoded, err)
-		}
-	})
-}
-
-func (m lineMembers) equal(o lineMembers) bool {
-	same := func(a, b []byte) bool { return bytes.Equal(a, b) && (a == nil) == (b == nil) }
-	return same(m.to, o.to) && same(m.text, o.text) && same(m.binary, o.binary) && same(m.ref, o.ref) &&
-		same(m.confirm, o.confirm) && same(m.timeout, o.timeout) && m.list == nil && o.list == nil
 }

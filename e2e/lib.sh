@@ -121,6 +121,7 @@ install_missing() {
   command -v node >/dev/null || missing+=(nodejs)
   command -v npm >/dev/null || missing+=(npm)
   command -v ip >/dev/null || missing+=(iproute2)
+  command -v caddy >/dev/null || missing+=(caddy)
   command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing+=(nginx-light)
   "$python" -c 'import websockets' 2>/dev/null || missing+=(python3-websockets)
   "$python" -c 'import boto3' 2>/dev/null || missing+=(python3-boto3)

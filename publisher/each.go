@@ -16,7 +16,7 @@ import (
 // recall what has been sent. data must not change during the range; it is not kept beyond.
 func (s *Stream) PushEach(ctx context.Context, addresses iter.Seq[string], typ MessageType, data []byte) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		e := &each{s: s, ctx: ctx, yield: yield, groups: make(map[string]*group), pending: make(map[*group]int), signal: make(chan struct{}, 1)}
+		e := &pushEach{s: s, ctx: ctx, yield: yield, lines: make(map[string]*eachLine), pending: make(map[*eachLine]int), signal: make(chan struct{}, 1)}
 		var invalid error
 		e.end, invalid = bulk.AppendEnd(nil, bulk.Line{Type: typ, Data: data, Timeout: s.c.workerTimeout(ctx, false)})
 		for address := range addresses {
@@ -29,11 +29,11 @@ func (s *Stream) PushEach(ctx context.Context, addresses iter.Seq[string], typ M
 			} else {
 				e.add(address)
 			}
-			if e.collect(); e.left {
+			if e.emitFinished(); e.left {
 				return
 			}
 		}
-		for key := range e.groups {
+		for key := range e.lines {
 			if e.flush(key); e.left {
 				return
 			}
@@ -41,9 +41,9 @@ func (s *Stream) PushEach(ctx context.Context, addresses iter.Seq[string], typ M
 		for len(e.pending) > 0 && !e.left {
 			select {
 			case <-e.signal:
-				e.collect()
+				e.emitFinished()
 			case <-ctx.Done():
-				e.collect()
+				e.emitFinished()
 				e.abandon()
 			}
 		}
@@ -51,29 +51,29 @@ func (s *Stream) PushEach(ctx context.Context, addresses iter.Seq[string], typ M
 }
 
 const (
-	maxGroup      = 1000     // targets of a line
-	maxGroupBytes = 48 << 10 // of them; a worker allows 64 KiB beyond the message
-	maxGrouped    = 16_000   // addresses that are collected at most
+	maxTargets   = 1000     // targets of a line
+	maxLineBytes = 48 << 10 // of them; a worker allows 64 KiB beyond the message
+	maxCollected = 16_000   // addresses that are collected at most
 )
 
-// each is one PushEach. All but finish run on its caller's goroutine.
-type each struct {
-	s       *Stream
-	ctx     context.Context
-	yield   func(string, error) bool
-	left    bool // the range has been left: yield must not be called again
-	end     []byte
-	groups  map[string]*group // by lane: what is being collected
-	grouped int               // addresses in them
-	pending map[*group]int    // how many outcomes are outstanding
+// pushEach is one PushEach. Every method but finish runs on its caller's goroutine.
+type pushEach struct {
+	s         *Stream
+	ctx       context.Context
+	yield     func(string, error) bool
+	left      bool // the range has been left: yield must not be called again
+	end       []byte
+	lines     map[string]*eachLine // by route: what is being collected
+	collected int                  // addresses in them
+	pending   map[*eachLine]int    // how many outcomes are outstanding
 
 	signal   chan struct{} // has an element when finished may have some
 	mu       sync.Mutex    // guards finished
 	finished []finished
 }
 
-// group is the targets of one line.
-type group struct {
+// eachLine is the targets of one line.
+type eachLine struct {
 	targets   []target
 	addresses []string
 	to        [][]string // by alternative
@@ -82,12 +82,12 @@ type group struct {
 }
 
 type finished struct {
-	group *group
+	line  *eachLine
 	index int
 	err   error
 }
 
-func (e *each) add(address string) {
+func (e *pushEach) add(address string) {
 	targets, err := e.s.c.targets(address)
 	if err != nil {
 		e.emit(address, err)
@@ -97,28 +97,28 @@ func (e *each) add(address string) {
 	for _, t := range targets {
 		longest = max(longest, len(t.id)+3)
 	}
-	key := laneKey(targets)
-	if g := e.groups[key]; g != nil && g.bytes+longest > maxGroupBytes {
+	key := routeKey(targets)
+	if g := e.lines[key]; g != nil && g.bytes+longest > maxLineBytes {
 		if e.flush(key); e.left {
 			return
 		}
 	}
-	g := e.groups[key]
+	g := e.lines[key]
 	if g == nil {
-		g = &group{targets: targets, to: make([][]string, len(targets))}
-		e.groups[key] = g
+		g = &eachLine{targets: targets, to: make([][]string, len(targets))}
+		e.lines[key] = g
 	}
 	for i, t := range targets {
 		g.to[i] = append(g.to[i], t.id)
 	}
 	g.addresses = append(g.addresses, address)
 	g.bytes += longest
-	e.grouped++
-	if len(g.addresses) >= maxGroup {
+	e.collected++
+	if len(g.addresses) >= maxTargets {
 		e.flush(key)
 	}
-	if e.grouped >= maxGrouped {
-		for key := range e.groups {
+	if e.collected >= maxCollected {
+		for key := range e.lines {
 			if e.flush(key); e.left {
 				return
 			}
@@ -126,11 +126,11 @@ func (e *each) add(address string) {
 	}
 }
 
-// flush sends a group.
-func (e *each) flush(key string) {
-	g := e.groups[key]
-	delete(e.groups, key)
-	e.grouped -= len(g.addresses)
+// flush sends a line.
+func (e *pushEach) flush(key string) {
+	g := e.lines[key]
+	delete(e.lines, key)
+	e.collected -= len(g.addresses)
 	g.yielded = make([]bool, len(g.addresses))
 	e.pending[g] = len(g.addresses)
 	err := e.s.send(e.ctx, key, g.targets, &item{to: g.to, end: e.end, done: func(index int, _ bulk.Answer, err error) {
@@ -141,11 +141,11 @@ func (e *each) flush(key string) {
 			e.settle(finished{g, i, err})
 		}
 	}
-	e.collect()
+	e.emitFinished()
 }
 
 // finish is called on the stream's goroutines.
-func (e *each) finish(f finished) {
+func (e *pushEach) finish(f finished) {
 	e.mu.Lock()
 	e.finished = append(e.finished, f)
 	e.mu.Unlock()
@@ -155,8 +155,8 @@ func (e *each) finish(f finished) {
 	}
 }
 
-// collect emits what has finished.
-func (e *each) collect() {
+// emitFinished emits what has finished.
+func (e *pushEach) emitFinished() {
 	e.mu.Lock()
 	finished := e.finished
 	e.finished = nil
@@ -167,7 +167,7 @@ func (e *each) collect() {
 }
 
 // abandon emits everything that is under way, whose outcome comes too late.
-func (e *each) abandon() {
+func (e *pushEach) abandon() {
 	err := &Error{is: ErrUnknown, cause: safe(e.ctx.Err(), "")}
 	for g := range e.pending {
 		for i := range g.addresses {
@@ -178,18 +178,18 @@ func (e *each) abandon() {
 	}
 }
 
-func (e *each) settle(f finished) {
-	if f.group.yielded[f.index] {
+func (e *pushEach) settle(f finished) {
+	if f.line.yielded[f.index] {
 		return
 	}
-	f.group.yielded[f.index] = true
-	if e.pending[f.group]--; e.pending[f.group] == 0 {
-		delete(e.pending, f.group)
+	f.line.yielded[f.index] = true
+	if e.pending[f.line]--; e.pending[f.line] == 0 {
+		delete(e.pending, f.line)
 	}
-	e.emit(f.group.addresses[f.index], f.err)
+	e.emit(f.line.addresses[f.index], f.err)
 }
 
-func (e *each) emit(address string, err error) {
+func (e *pushEach) emit(address string, err error) {
 	if e.left {
 		return
 	}

@@ -27,11 +27,11 @@ func (c *Client) Transport() *http.Transport { return c.transport }
 // Remembered returns for how many sets of origins the Client knows which one works.
 func (c *Client) Remembered() int { return len(c.memory.worked) }
 
-// Lanes returns how many lanes the Stream has.
-func (s *Stream) Lanes() int {
+// Routes returns how many routes the Stream has.
+func (s *Stream) Routes() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.lanes)
+	return len(s.routes)
 }
 
 // Scrub is what errors do with the text of others.

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"net/http"
 	"strings"
@@ -38,6 +39,8 @@ const (
 )
 
 type bulkLine struct {
+	Seq          int
+	CRC          string
 	To           any
 	Text, Binary *string
 	Confirm      string
@@ -47,7 +50,7 @@ type bulkLine struct {
 func (w *worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	rc := http.NewResponseController(rw)
 	_ = rc.EnableFullDuplex()
-	if r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "/@connections") || r.Header.Get("Content-Type") != "application/x-ndjson" {
+	if r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "/@connections") || !strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-ndjson; check=crc32") {
 		problem(404, "not-found")(rw, r)
 		return
 	}
@@ -74,13 +77,17 @@ func (w *worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	}
 	for n := 1; ; n++ {
 		line, err := lines.ReadString('\n')
+		if line == "\n" {
+			n--
+			continue
+		}
 		if err != nil {
 			fmt.Fprintf(&answers, `{"lines":%d}`, n-1)
 			break
 		}
 		switch w.line(request, n, line, &answers) {
 		case end:
-			fmt.Fprintf(&answers, `{"lines":%d}`, n-1)
+			fmt.Fprintf(&answers, `{"lines":%d,"type":"urn:wspush:shutdown"}`, n-1)
 			flush()
 			return
 		case cut:
@@ -102,6 +109,10 @@ func (w *worker) line(request, n int, line string, answers *strings.Builder) int
 	d.DisallowUnknownFields()
 	if err := d.Decode(&l); err != nil || (l.Text == nil) == (l.Binary == nil) {
 		w.t.Errorf("a line that is none: %s", line)
+	}
+	head := fmt.Sprintf(`{"seq":%d,"crc":%q,`, l.Seq, l.CRC)
+	if rest, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), head); !ok || l.Seq != n || fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(rest))) != l.CRC {
+		w.t.Errorf("the check of line %d is wrong: %s", n, line)
 	}
 	message := ""
 	if l.Text != nil {

@@ -10,13 +10,18 @@ import (
 
 // item is one line of a Stream, until all its outcomes are known.
 type item struct {
-	to     [][]string // by alternative: what the line goes to, of which there is at least one
+	to     [][]string // by alternative: the line's targets, at least one
 	end    []byte     // what comes after that in the line
 	done   func(index int, a bulk.Answer, err error)
 	seq    uint64 // the order in which items came
 	failed int    // number of alternatives that could not be connected to
-	resent bool
+	holes  int    // requests that lost parts before they came to it
+	resent bool   // it was sent once more for another reason
 }
+
+// maxHoles is how many requests may lose an item. In a request that is sent whole nothing should be lost; the other may have
+// found that out.
+const maxHoles = 2
 
 // line returns the line to send to one of the alternatives, and the number of its targets.
 func (it *item) line(alternative int) (line []byte, targets int) {
@@ -28,58 +33,60 @@ func (it *item) line(alternative int) (line []byte, targets int) {
 	return line, bulk.Line{To: to}.Targets()
 }
 
-// outcomes is what a request calls with those of the item.
-func (l *lane) outcomes(it *item, alternative int) func(int, bulk.Answer, error) {
+// outcomes returns what a request calls with the outcomes of the item.
+func (r *route) outcomes(it *item, alternative int) func(int, bulk.Answer, error) {
 	return func(index int, a bulk.Answer, err error) {
 		if err == nil {
-			l.works(alternative)
+			r.works(alternative)
 		}
 		if noCredential := (*credentialError)(nil); errors.As(err, &noCredential) {
 			it.done(index, a, noCredential)
 			return
 		}
-		if errors.Is(err, bulk.ErrNotSent) && a.Status == 0 && l.again(it, index == len(it.to[alternative])-1, errors.Is(err, bulk.ErrConnect)) {
+		if errors.Is(err, bulk.ErrNotSent) && a.Status == 0 && r.again(it, index == len(it.to[alternative])-1, err) {
 			return
 		}
-		it.done(index, a, l.streamError(alternative, a, err))
+		it.done(index, a, r.streamError(alternative, a, err))
 	}
 }
 
-// again decides whether an item that was not sent is to be sent again. That is the same for all of its targets; the last of
-// them puts it into the backlog.
-func (l *lane) again(it *item, last, noConnection bool) bool {
-	l.s.mu.Lock()
-	defer l.s.mu.Unlock()
-	failed, resent := it.failed, it.resent
-	if noConnection {
+// again decides whether an item that was not sent, for this reason, is sent again. The decision is the same for all of its
+// targets; the last of them puts it into the backlog.
+func (r *route) again(it *item, last bool, reason error) bool {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	failed, resent, holes := it.failed, it.resent, it.holes
+	switch {
+	case errors.Is(reason, bulk.ErrConnect):
 		failed++
-		l.failed = true
-	} else {
-		if resent {
-			return false
-		}
+		r.failed = true
+	case errors.Is(reason, bulk.ErrHole) && holes < maxHoles: // the next request is whole
+		holes++
+	case resent:
+		return false
+	default:
 		resent = true
 	}
-	if failed >= len(l.targets) || l.s.ctx.Err() != nil {
+	if failed >= len(r.targets) || r.s.ctx.Err() != nil {
 		return false
 	}
 	if last {
-		it.failed, it.resent = failed, resent
-		l.backlog = append(l.backlog, it)
-		slices.SortStableFunc(l.backlog, func(a, b *item) int { return cmp.Compare(a.seq, b.seq) })
+		it.failed, it.resent, it.holes = failed, resent, holes
+		r.backlog = append(r.backlog, it)
+		slices.SortStableFunc(r.backlog, func(a, b *item) int { return cmp.Compare(a.seq, b.seq) })
 	}
 	return true
 }
 
 // streamError returns the error of one target of a line, or nil if the message was written.
-func (l *lane) streamError(alternative int, a bulk.Answer, err error) error {
+func (r *route) streamError(alternative int, a bulk.Answer, err error) error {
 	if err == nil && a.Status == 204 {
 		return nil
 	}
-	l.s.mu.Lock()
-	credential := l.credential
-	l.s.mu.Unlock()
-	o := l.targets[alternative].origin
+	r.s.mu.Lock()
+	credential := r.credential
+	r.s.mu.Unlock()
+	o := r.targets[alternative].origin
 	e := &Error{where: o.String()}
 	if a.Status != 0 {
 		e = errorOf(o, a, credential)

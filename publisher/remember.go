@@ -10,14 +10,14 @@ import (
 // memory is what a Client has learnt about origins. It is kept by origin rather than by connection: all connections of a worker
 // share its origins, and no client can fill the memory.
 type memory struct {
-	mu       sync.Mutex           // guards what follows
-	worked   map[string]string    // by set of origins: the one that worked last
-	buffered map[string]time.Time // by origin: until when to assume that something in front of it buffers requests
+	mu     sync.Mutex           // guards what follows
+	worked map[string]string    // by set of origins: the one that worked last
+	whole  map[string]time.Time // by origin: until when requests are sent whole
 }
 
 const (
 	maxRemembered = 1024 // in each map
-	bufferedFor   = 5 * time.Minute
+	wholeFor      = 5 * time.Minute
 )
 
 // put adds to a map of a memory. If the map is full, an arbitrary entry has to go.
@@ -65,15 +65,15 @@ func (m *memory) remember(targets []target, t target) {
 	put(m.worked, key, t.origin.String())
 }
 
-// setBuffered remembers that something in front of the origin buffers requests until they are complete.
-func (m *memory) setBuffered(o origin) {
+// setNeedsWhole remembers that requests to the origin should be sent whole, because of something in front of it.
+func (m *memory) setNeedsWhole(o origin) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	put(m.buffered, o.String(), time.Now().Add(bufferedFor))
+	put(m.whole, o.String(), time.Now().Add(wholeFor))
 }
 
-func (m *memory) isBuffered(o origin) bool {
+func (m *memory) needsWhole(o origin) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return time.Now().Before(m.buffered[o.String()])
+	return time.Now().Before(m.whole[o.String()])
 }

@@ -9,30 +9,34 @@ import (
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// Stream pushes many messages over few requests: one bulk request for each worker and path, which is begun with the first
-// message, and ended when it has had none for a minute. It is safe for concurrent use. The more is on its way at once, the
-// less each message costs: push from many goroutines, or with Send or PushEach.
+// Stream pushes many messages over few requests: one bulk request for each worker and path, which begins with the first message
+// and ends when there has been none for a minute. It is safe for concurrent use. The more is on its way at once, the less
+// each message costs: push from many goroutines, or with Send or PushEach.
 //
 // Messages that are given one after the other, with the same address or for the same connection of the same list of hosts, are
 // written in that order. Where an address has several alternatives, the one that worked last is taken, and the next only when
-// there is no connection to it. A message that was certainly not read, since the worker ended the request before, is sent once
-// more by itself; otherwise none is.
+// there is no connection to it. A message that the worker has certainly not read, because the request ended before it, is sent
+// once more; no other message is ever sent twice.
+//
+// Some reverse proxies keep a request until it is whole, and some lose parts of one that is answered before it has ended. The
+// Stream notices both before anything can be lost or written twice, and for five minutes sends short requests of known length
+// to that host, one after the other. It takes a second to notice.
 type Stream struct {
 	c       *Client
 	ctx     context.Context // ends when the Client is closed
 	closing chan struct{}   // closed by Close
 
-	mu      sync.Mutex // guards what follows, and all lanes
+	mu      sync.Mutex // guards what follows, and all routes
 	closed  bool
-	lanes   map[string]*lane
-	uses    uint64 // of lanes
+	routes  map[string]*route
+	uses    uint64 // of routes
 	seq     uint64 // of items
 	running sync.WaitGroup
 }
 
-// NewStream makes a Stream, which needs to be closed. It does nothing before the first push.
+// NewStream makes a Stream, which must be closed. It does nothing before the first push.
 func (c *Client) NewStream() *Stream {
-	return &Stream{c: c, ctx: c.ctx, closing: make(chan struct{}), lanes: make(map[string]*lane)}
+	return &Stream{c: c, ctx: c.ctx, closing: make(chan struct{}), routes: make(map[string]*route)}
 }
 
 // Push is Client.Push over the stream. If ctx ends while the message is under way, the error is an ErrUnknown that also matches
@@ -94,19 +98,19 @@ func (s *Stream) one(ctx context.Context, address string, line bulk.Line, done f
 	for i, t := range targets {
 		it.to[i] = []string{t.id}
 	}
-	return s.send(ctx, laneKey(targets), targets, it)
+	return s.send(ctx, routeKey(targets), targets, it)
 }
 
-// send puts an item into the request of its lane, and waits until there is one, and room in it.
+// send puts an item into the request of its route, and waits until there is one, and room in it.
 func (s *Stream) send(ctx context.Context, key string, targets []target, it *item) error {
 	if ctx.Err() != nil {
 		return ended(ctx)
 	}
-	l, err := s.enter(key, targets)
+	r, err := s.enter(key, targets)
 	if err != nil {
 		return err
 	}
-	defer s.leave(l)
+	defer s.leave(r)
 	for {
 		s.mu.Lock()
 		if it.seq == 0 {
@@ -117,18 +121,18 @@ func (s *Stream) send(ctx context.Context, key string, targets []target, it *ite
 			s.mu.Unlock()
 			return ErrClosed
 		}
-		if !l.running {
+		if !r.running {
 			// The new request begins with this item: there may be no time for more, if it ends at once.
-			l.backlog = append(l.backlog, it)
-			err := s.start(l)
+			r.backlog = append(r.backlog, it)
+			err := s.startLocked(r)
 			s.mu.Unlock()
 			return err
 		}
-		req, alternative, changed := l.req, l.current, l.changed
+		req, alternative, changed := r.req, r.current, r.changed
 		s.mu.Unlock()
 		if req != nil {
 			line, targets := it.line(alternative)
-			switch err := req.Send(ctx, line, targets, l.outcomes(it, alternative)); {
+			switch err := req.Send(ctx, line, targets, r.outcomes(it, alternative)); {
 			case err == nil:
 				return nil
 			case !errors.Is(err, bulk.ErrEnded):
@@ -151,8 +155,8 @@ func (s *Stream) Close() error {
 	if !s.closed {
 		s.closed = true
 		close(s.closing)
-		for _, l := range s.lanes {
-			l.change()
+		for _, r := range s.routes {
+			r.changeLocked()
 		}
 	}
 	s.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -28,66 +29,101 @@ func whole(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// piped is a client with one connection in the memory of a bubble.
+// piped is a client whose connections are in the memory of a bubble.
 func piped(t *testing.T, h http.HandlerFunc) *http.Client {
-	conn := testutil.Pipe(t, h)
-	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil }}
+	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return testutil.Pipe(t, h), nil }}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport}
 }
 
-// When the header of the answer does not come within a second of the first line, the body ends.
+// When the header of the answer does not come within a second, the lines are sent in a request that is answered after it.
 func TestBuffered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := bulk.Open(t.Context(), piped(t, whole), post("http://pipe"), 1<<20)
-		<-time.After(time.Minute) // which only lines count
+		var media []string
+		r := bulk.Open(t.Context(), config(piped(t, func(w http.ResponseWriter, r *http.Request) {
+			media = append(media, r.Header.Get("Content-Type"))
+			whole(w, r)
+		}), "http://pipe", 1<<20))
 		begun := time.Now()
 		s := send(t, r, 1, "a")
 		if o := <-s; o.err != nil || o.answer.Status != 204 {
 			t.Errorf("got %v", o)
 		}
-		if d := time.Since(begun); d != time.Second {
+		if d := time.Since(begun); d != time.Second+2*time.Millisecond {
 			t.Errorf("it took %v", d)
 		}
 		<-r.Done()
-		if err := r.Send(context.Background(), nil, 0, nil); err != bulk.ErrEnded || !r.Buffered() {
-			t.Errorf("Send: %v; buffered: %v", err, r.Buffered())
+		b, n := line(t, 1, "b")
+		if err := r.Send(context.Background(), b, n, nil); err != bulk.ErrEnded || !r.NeedsWhole() {
+			t.Errorf("Send: %v; needs whole: %v", err, r.NeedsWhole())
+		}
+		if want := []string{"application/x-ndjson; check=crc32", "application/x-ndjson; check=crc32; answer=after"}; !slices.Equal(media, want) {
+			t.Errorf("requests of the types %q", media)
 		}
 	})
 }
 
-// Something that answers nothing at all is no proxy that waits for the end.
+// Nothing is handed out before the header of the answer has come, however large the limit is; and until then, no more is
+// accepted than a whole request may have.
+func TestHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answer := make(chan bool)
+		r := bulk.Open(t.Context(), config(piped(t, func(w http.ResponseWriter, r *http.Request) {
+			<-answer
+			stream(ok)(w, r)
+		}), "http://pipe", 1<<20))
+		first := send(t, r, 1, strings.Repeat("x", 300<<10))
+		b, n := line(t, 1, "b")
+		if err := r.TrySend(b, n, nil); err != bulk.ErrFull {
+			t.Errorf("TrySend: %v", err)
+		}
+		<-time.After(999 * time.Millisecond)
+		if n := r.Unhanded(); n < 300<<10 {
+			t.Errorf("%d bytes are left", n)
+		}
+		close(answer)
+		if o := <-first; o.err != nil {
+			t.Errorf("got %v", o)
+		}
+		r.CloseSend()
+		<-r.Done()
+		if r.NeedsWhole() {
+			t.Error("it took a whole request")
+		}
+	})
+}
+
+// What answers nothing at all has been sent nothing.
 func TestSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := bulk.Open(t.Context(), piped(t, func(_ http.ResponseWriter, r *http.Request) {
-			buf := make([]byte, 100)
-			_, _ = r.Body.Read(buf)
+		r := bulk.Open(t.Context(), config(piped(t, func(w http.ResponseWriter, _ *http.Request) {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now()) // or net/http would wait for the request
 			panic(http.ErrAbortHandler)
-		}), post("http://pipe"), 1<<20)
-		if o := <-send(t, r, 1, "a"); !isLost(o) {
+		}), "http://pipe", 1<<20))
+		if o := <-send(t, r, 1, "a"); !isNotSent(o) {
 			t.Errorf("got %v", o)
 		}
 		<-r.Done()
-		if r.Buffered() {
-			t.Error("buffered")
+		if r.NeedsWhole() {
+			t.Error("it took a whole request")
 		}
 	})
 }
 
-// In time, it is not taken for buffered, however long the lines then take.
+// With the header in time, the request needs not be whole, however long the lines then take.
 func TestNotBuffered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := bulk.Open(t.Context(), piped(t, stream(func(n int, line string) string {
+		r := bulk.Open(t.Context(), config(piped(t, stream(func(n int, line string) string {
 			<-time.After(time.Minute)
 			return ok(n, line)
-		})), post("http://pipe"), 1<<20)
+		})), "http://pipe", 1<<20))
 		if o := <-send(t, r, 1, "a"); o.err != nil {
 			t.Errorf("got %v", o)
 		}
 		r.CloseSend()
 		<-r.Done()
-		if r.Buffered() {
-			t.Error("buffered")
+		if r.NeedsWhole() {
+			t.Error("it took a whole request")
 		}
 	})
 }
@@ -95,12 +131,12 @@ func TestNotBuffered(t *testing.T) {
 // A refusal whose body does not end is cut off.
 func TestSlowRefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := bulk.Open(t.Context(), piped(t, func(w http.ResponseWriter, r *http.Request) {
+		r := bulk.Open(t.Context(), config(piped(t, func(w http.ResponseWriter, r *http.Request) {
 			_ = http.NewResponseController(w).EnableFullDuplex()
 			w.WriteHeader(502)
 			_ = http.NewResponseController(w).Flush()
 			_, _ = io.Copy(io.Discard, r.Body)
-		}), post("http://pipe"), 1<<20)
+		}), "http://pipe", 1<<20))
 		begun := time.Now()
 		<-r.Done()
 		if d := time.Since(begun); d != 5*time.Second {
@@ -109,39 +145,70 @@ func TestSlowRefusal(t *testing.T) {
 	})
 }
 
-// CloseSendIdle ends the body as soon as nothing more is queued, but not before there was anything.
-func TestCloseSendIdle(t *testing.T) {
+// pipedWhole begins a request that is known to be needed whole.
+func pipedWhole(t *testing.T, h http.HandlerFunc) *bulk.Request {
+	c := config(piped(t, h), "http://pipe", 1<<20)
+	c.Whole = true
+	return bulk.Open(t.Context(), c)
+}
+
+// A whole request takes the lines that come within 2 ms of the first, however long that takes to come.
+func TestWhole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := piped(t, whole)
-		dial := c.Transport.(*http.Transport).DialContext
-		connect := make(chan bool)
-		c.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-			<-connect
-			return dial(ctx, network, addr)
-		}
-		r := bulk.Open(t.Context(), c, post("http://pipe"), 1<<20)
-		r.CloseSendIdle()
+		r := pipedWhole(t, whole)
+		<-time.After(time.Minute)
 		begun := time.Now()
 		var all []sending
 		for i := range 100 {
 			all = append(all, send(t, r, 1, fmt.Sprint(i)))
 		}
-		close(connect)
 		for _, s := range all {
 			if o := <-s; o.err != nil || o.answer.Status != 204 {
 				t.Errorf("got %v", o)
 			}
 		}
 		<-r.Done()
-		if d := time.Since(begun); d != 0 || r.Buffered() {
-			t.Errorf("it took %v; buffered: %v", d, r.Buffered())
+		if d := time.Since(begun); d != 2*time.Millisecond || r.NeedsWhole() {
+			t.Errorf("it took %v; needs whole: %v", d, r.NeedsWhole())
 		}
 	})
+}
+
+// A whole request that is full, or takes no more lines, does not wait for others; and one without lines is not sent.
+func TestWholeAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := bulk.Open(t.Context(), piped(t, whole), post("http://pipe"), 1<<20)
-		r.CloseSendIdle()
-		<-time.After(time.Minute)
-		if o := <-send(t, r, 1, "a"); o.err != nil {
+		for name, test := range map[string]struct {
+			size int
+			then func(*bulk.Request)
+			want error
+		}{
+			"full": {256 << 10, func(r *bulk.Request) {
+				b, n := line(t, 1, "b")
+				if err := r.Send(t.Context(), b, n, nil); err != bulk.ErrEnded {
+					t.Errorf("Send: %v", err)
+				}
+			}, nil},
+			"closed": {1, (*bulk.Request).CloseSend, nil},
+		} {
+			r := pipedWhole(t, whole)
+			begun := time.Now()
+			s := send(t, r, 1, strings.Repeat("x", test.size))
+			test.then(r)
+			if o := <-s; o.err != test.want {
+				t.Errorf("%s: got %v", name, o)
+			}
+			<-r.Done()
+			if d := time.Since(begun); d != 0 {
+				t.Errorf("%s: it took %v", name, d)
+			}
+		}
+		r := pipedWhole(t, func(http.ResponseWriter, *http.Request) { t.Error("a request without lines") })
+		r.CloseSend()
+		<-r.Done()
+		r = pipedWhole(t, func(http.ResponseWriter, *http.Request) { t.Error("a request that was closed") })
+		s := send(t, r, 1, "a")
+		r.Close()
+		if o := <-s; !isNotSent(o) {
 			t.Errorf("got %v", o)
 		}
 		<-r.Done()

@@ -6,3 +6,8 @@ func (r *Request) Unhanded() int64 {
 	defer r.mu.Unlock()
 	return r.accepted - r.handed
 }
+
+// AppendChecked appends a line with its check.
+func AppendChecked(dst []byte, number int, line []byte) []byte {
+	return append(appendCheck(dst, number, checksum(line[1:])), line[1:]...)
+}

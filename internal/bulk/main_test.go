@@ -83,12 +83,7 @@ func client(t *testing.T, config *tls.Config) *http.Client {
 // post makes requests to a mount.
 func post(url string) func(io.Reader) (*http.Request, error) {
 	return func(body io.Reader) (*http.Request, error) {
-		req, err := http.NewRequest(http.MethodPost, url+"/ws/@connections", body)
-		if err != nil {
-			return nil, err
-		}
-		req.Header.Set("Content-Type", wire.NDJSON)
-		return req, nil
+		return http.NewRequest(http.MethodPost, url+"/ws/@connections", body)
 	}
 }
 
@@ -98,14 +93,32 @@ func open(t *testing.T, h http.HandlerFunc) *bulk.Request {
 	return begin(t, client(t, nil), testutil.Serve(t, h), 1<<20)
 }
 
+// openWhole is open for a request that is known to be needed whole.
+func openWhole(t *testing.T, h http.HandlerFunc) *bulk.Request {
+	t.Helper()
+	c := config(client(t, nil), testutil.Serve(t, h), 1<<20)
+	c.Whole = true
+	return beginConfig(t, c)
+}
+
 func begin(t *testing.T, c *http.Client, url string, limit int) *bulk.Request {
 	t.Helper()
-	r := bulk.Open(context.Background(), c, post(url), limit)
+	return beginConfig(t, config(c, url, limit))
+}
+
+func beginConfig(t *testing.T, c bulk.Config) *bulk.Request {
+	t.Helper()
+	r := bulk.Open(context.Background(), c)
 	t.Cleanup(func() {
 		r.Close()
 		wait(t, r)
 	})
 	return r
+}
+
+// config is for requests that go to a mount of the URL.
+func config(c *http.Client, url string, limit int) bulk.Config {
+	return bulk.Config{Client: c, NewRequest: post(url), Limit: limit}
 }
 
 func wait(t *testing.T, r *bulk.Request) {
@@ -157,12 +170,16 @@ func stream(answer func(number int, line string) string) http.HandlerFunc {
 				fmt.Fprintf(w, `{"lines":%d}`, n-1)
 				return
 			}
+			if line == "\n" {
+				n--
+				continue
+			}
 			switch a := answer(n, strings.TrimSuffix(line, "\n")); a {
 			case "cut":
 				_ = rc.SetReadDeadline(time.Now()) // or net/http would first wait for the rest of the request
 				panic(http.ErrAbortHandler)
 			case "end":
-				fmt.Fprintf(w, `{"lines":%d}`, n-1)
+				fmt.Fprintf(w, `{"lines":%d,"type":"urn:wspush:shutdown"}`, n-1)
 				return
 			case "stop":
 				return
@@ -191,17 +208,26 @@ func ok(number int, line string) string {
 	return all.String()
 }
 
-// says is a handler with one fixed answer, given before the body has come.
+// says is a handler with one fixed answer, given when a line has come.
 func says(status int, contentType, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).EnableFullDuplex()
 		if contentType != "" {
 			w.Header().Set("Content-Type", contentType)
 		}
-		// So that the line was certainly handed over.
-		_, _ = bufio.NewReader(r.Body).ReadString('\n')
+		readLine(r)
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, body)
+	}
+}
+
+// readLine waits until a line has been handed over.
+func readLine(r *http.Request) {
+	lines := bufio.NewReader(r.Body)
+	for {
+		if line, err := lines.ReadString('\n'); line != "\n" || err != nil {
+			return
+		}
 	}
 }
 

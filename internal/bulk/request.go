@@ -1,5 +1,6 @@
-// Package bulk is the client side of a bulk request: many pushes in one HTTP request (docs/push-api.md), and for each of them
-// the truth about what became of it.
+// Package bulk is the format of a bulk request (docs/push-api.md): many pushes in one HTTP request, a line for each, and a line
+// of the answer for what became of it. A worker reads requests with Input, Lines and Parser, and answers with Key; Request is
+// the client's side.
 package bulk
 
 import (
@@ -8,39 +9,60 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 )
 
 // Request is one bulk request that is under way. It is safe for concurrent use.
+//
+// Its lines are checked, so that a worker never begins what has come to it in part, or after a gap. Nothing is handed to the
+// transport before the header of the answer has come: only then is it clear that a worker is there, and that nothing on the
+// way keeps the request until it is whole, as nginx does, or keeps the answer back while it throws parts of the request away,
+// as Go's reverse proxies do over HTTP/1.1. If the header does not come, the lines are sent in a second HTTP request, which is
+// short, and answered when it has ended.
 type Request struct {
 	client     *http.Client
 	newRequest func(io.Reader) (*http.Request, error)
 	limit      int
 
-	ctx      context.Context
-	cancel   context.CancelCauseFunc
-	done     chan struct{}
-	wake     chan struct{} // has an element when the body may have more to read
-	handing  chan struct{} // closed when the first line is handed to the transport
-	answered chan struct{} // closed when the answer's header has come, or never will
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	done   chan struct{}
+	wake   chan struct{} // has an element when there may be something new for whoever waits in body.Read or gather
 
-	mu         sync.Mutex // guards what follows
-	lines      int        // that have been accepted: the number of the last one
-	pending    map[int]*pending
-	unanswered int       // bytes that pending costs
-	waiting    []*waiter // in the order of their calls
-	queue      [][]byte  // what is to be handed to the transport
-	accepted   int64     // bytes of all lines
-	handed     int64     // bytes of them that the transport has taken
-	last       int       // the highest number among the lines with an answer
-	answers    int64     // that have come
-	connected  bool
-	late       bool // the header of the answer did not come in time
-	buffered   bool // but after the end of the body
-	endIdle    bool // the body ends when queue is empty
-	sent       bool // no more lines
-	unread     bool // the transport does not want the rest
-	settled    bool // nothing more is handed out either
+	mu          sync.Mutex // guards what follows
+	intake      intake
+	delivery    delivery
+	lines       int // that have been accepted: the number of the last one
+	pending     map[int]*pending
+	unanswered  int       // what pending costs, as cost counts
+	waiting     []*waiter // in the order of their calls
+	queue       [][]byte  // what is to be handed to the transport
+	heads       []byte    // room for the checks in queue
+	accepted    int64     // bytes of all lines
+	handed      int64     // bytes of them that the transport has taken
+	last        int       // the highest number among the lines with an answer
+	answers     int64     // that have come
+	isConnected bool
+	needsWhole  bool // what NeedsWhole reports
 }
+
+// intake says whether lines are accepted.
+type intake int
+
+const (
+	intakeOpen   intake = iota
+	intakeClosed        // by CloseSend, or because the request is about to end
+)
+
+// delivery says what becomes of the queue.
+type delivery int
+
+const (
+	deliveryHeld    delivery = iota // until the header of the answer has come, or the request is whole
+	deliveryRefused                 // the request is refused; its body does not end before the answer, which that might cut off
+	deliveryFlowing                 // the transport takes lines as it reads the body
+	deliveryStopped                 // nothing more is handed out
+)
 
 // pending is a line without all of its answers.
 type pending struct {
@@ -54,10 +76,16 @@ type pending struct {
 
 // waiter is a Send for which there is no room yet.
 type waiter struct {
+	outgoing
+	result chan error // gets one element, under the Request's lock
+}
+
+// outgoing is what Send was called with.
+type outgoing struct {
 	line    []byte
+	sum     uint32 // of line without its first byte
 	targets int
 	done    func(index int, a Answer, err error)
-	result  chan error // gets one element, under the Request's lock
 }
 
 // What a line counts in addition to its bytes, and each of its targets.
@@ -68,43 +96,55 @@ const (
 
 func cost(line []byte, targets int) int { return len(line) + lineCost + targets*targetCost }
 
-// Open begins a bulk request. newRequest makes the HTTP request, with the given body and all headers but Accept-Encoding;
-// client sends it, whose Timeout should be 0, and of which neither redirects nor cookies are used. Lines are accepted at once,
-// and no more while more than limit bytes of them are unanswered. Goroutines run until Done: when the answer has ended, after
-// CloseSend as a rule, or Close is called, or ctx ends.
-func Open(ctx context.Context, client *http.Client, newRequest func(body io.Reader) (*http.Request, error), limit int) *Request {
-	c := *client
-	c.Jar = nil
-	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+const (
+	wholeLimit = 256 << 10            // of a request that may have to be sent whole: proxies limit that, often to 1 MiB
+	gatherTime = 2 * time.Millisecond // for lines to come together in a whole request, from the first one
+)
+
+// Config says how a request is sent.
+type Config struct {
+	Client     *http.Client                           // Timeout should be 0; neither redirects nor cookies are used
+	NewRequest func(io.Reader) (*http.Request, error) // with this body, and all headers but Accept-Encoding and Content-Type
+	Limit      int                                    // no more is accepted while more than so many bytes are unanswered
+	Whole      bool                                   // the request is known to be needed whole
+}
+
+// Open begins a bulk request, which accepts lines at once. Goroutines run until Done: when the answer has ended, after CloseSend
+// as a rule, or Close is called, or ctx ends. If c.Whole, the request takes the lines that come within 2 ms, and is then sent.
+func Open(ctx context.Context, c Config) *Request {
+	client := *c.Client
+	client.Jar = nil
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	r := &Request{
-		client: &c, newRequest: newRequest, limit: limit,
-		done: make(chan struct{}), wake: make(chan struct{}, 1), handing: make(chan struct{}), answered: make(chan struct{}),
-		pending: make(map[int]*pending),
+		client: &client, newRequest: c.NewRequest, limit: c.Limit,
+		done: make(chan struct{}), wake: make(chan struct{}, 1), pending: make(map[int]*pending),
 	}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
-	go r.run()
+	go r.run(c.Whole)
 	return r
 }
 
-// Send queues a line, which is whole but for its line feed and must not be changed any more. targets is 0 if its "to" is a
-// string, and otherwise the length of the array. done is called once for each target (index 0 if it is a string) on a
+// Send queues a line: a JSON object, whole but for its line feed, which must not be changed any more. targets is 0 if its "to" is
+// a string, and otherwise the length of the array. done is called once for each target (index 0 if it is a string) on a
 // goroutine of the Request's, which it must not block; err is nil, or matches ErrNotSent or ErrLost, and then a.Status is not
-// 0 if something that is no worker answered the whole request. An answer to the whole request that is a worker's goes to each
-// target, with Line 0. While more than limit bytes are unanswered, Send waits, in the order of the calls. It fails with
-// ErrEnded or ctx's error; then done is never called, and not one byte of the line is sent.
+// 0 if something other than a worker answered the whole request. An answer of a worker to the whole request goes to each
+// target, with Line 0. While more than the limit is unanswered, Send waits, in the order of the calls. It fails with ErrEnded
+// or ctx's error; then done is never called, and not one byte of the line is sent.
 func (r *Request) Send(ctx context.Context, line []byte, targets int, done func(index int, a Answer, err error)) error {
+	out := outgoing{line, checksum(line[1:]), targets, done}
 	r.mu.Lock()
 	switch {
-	case r.sent:
+	case r.intake == intakeClosed:
 		r.mu.Unlock()
 		return ErrEnded
-	case r.hasRoom():
-		r.accept(line, targets, done)
+	case r.hasRoomLocked() && len(r.waiting) == 0:
+		r.acceptLocked(out)
 		r.mu.Unlock()
 		return nil
 	}
-	w := &waiter{line, targets, done, make(chan error, 1)}
+	w := &waiter{out, make(chan error, 1)}
 	r.waiting = append(r.waiting, w)
+	r.signal() // a request that is gathered is full
 	r.mu.Unlock()
 	select {
 	case err := <-w.result:
@@ -124,39 +164,52 @@ func (r *Request) Send(ctx context.Context, line []byte, targets int, done func(
 
 // TrySend is Send, but fails with ErrFull where Send would wait.
 func (r *Request) TrySend(line []byte, targets int, done func(index int, a Answer, err error)) error {
+	out := outgoing{line, checksum(line[1:]), targets, done}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case r.sent:
+	case r.intake == intakeClosed:
 		return ErrEnded
-	case !r.hasRoom():
+	case !r.hasRoomLocked() || len(r.waiting) > 0:
 		return ErrFull
 	}
-	r.accept(line, targets, done)
+	r.acceptLocked(out)
 	return nil
 }
 
-func (r *Request) hasRoom() bool { return r.unanswered <= r.limit && len(r.waiting) == 0 }
+func (r *Request) hasRoomLocked() bool {
+	limit := r.limit
+	if r.delivery == deliveryHeld {
+		limit = min(limit, wholeLimit)
+	}
+	return r.unanswered <= limit
+}
 
 var lineFeed = []byte{'\n'}
 
-func (r *Request) accept(line []byte, targets int, done func(int, Answer, error)) {
-	p := &pending{start: r.accepted, cost: cost(line, targets), targets: targets, left: max(targets, 1), done: done}
+func (r *Request) acceptLocked(out outgoing) {
+	p := &pending{start: r.accepted, cost: cost(out.line, out.targets), targets: out.targets, left: max(out.targets, 1), done: out.done}
 	r.lines++
 	r.pending[r.lines] = p
 	r.unanswered += p.cost
-	r.accepted += int64(len(line)) + 1
-	r.queue = append(r.queue, line, lineFeed)
+	if cap(r.heads)-len(r.heads) < maxCheck {
+		r.heads = make([]byte, 0, 64*maxCheck)
+	}
+	before := len(r.heads)
+	r.heads = appendCheck(r.heads, r.lines, out.sum)
+	head := r.heads[before:]
+	r.accepted += int64(len(head) + len(out.line) - 1 + len(lineFeed))
+	r.queue = append(r.queue, head, out.line[1:], lineFeed)
 	r.signal()
 }
 
-// admit accepts what waits, as far as there is room.
-func (r *Request) admit() {
-	for len(r.waiting) > 0 && r.unanswered <= r.limit {
+// admitLocked accepts what waits, as far as there is room.
+func (r *Request) admitLocked() {
+	for len(r.waiting) > 0 && r.hasRoomLocked() {
 		w := r.waiting[0]
 		r.waiting[0] = nil
 		r.waiting = r.waiting[1:]
-		r.accept(w.line, w.targets, w.done)
+		r.acceptLocked(w.outgoing)
 		w.result <- nil
 	}
 }
@@ -172,24 +225,15 @@ func (r *Request) signal() {
 func (r *Request) CloseSend() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.closeSend()
+	r.closeIntakeLocked()
 }
 
-func (r *Request) closeSend() {
-	r.sent = true
+func (r *Request) closeIntakeLocked() {
+	r.intake = intakeClosed
 	for _, w := range r.waiting {
 		w.result <- ErrEnded
 	}
 	r.waiting = nil
-	r.signal()
-}
-
-// CloseSendIdle has the body end, as by CloseSend, as soon as at least one line has been sent and no more are queued. It is
-// for what keeps a request until it is whole.
-func (r *Request) CloseSendIdle() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.endIdle = true
 	r.signal()
 }
 
@@ -199,12 +243,12 @@ func (r *Request) Close() { r.cancel(errClosed) }
 // Done is closed once every target has its outcome and all goroutines have ended.
 func (r *Request) Done() <-chan struct{} { return r.done }
 
-// Buffered reports whether something on the way seems to keep the request until it is whole: a line was sent, and a second
-// later the header of the answer had not come; the body was then ended, as by CloseSend, and the header came.
-func (r *Request) Buffered() bool {
+// NeedsWhole reports whether something on the way should get requests only whole: the header of the answer did not come within a
+// second, or parts of the request were lost.
+func (r *Request) NeedsWhole() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.buffered
+	return r.needsWhole
 }
 
 // Progress returns how many lines are unanswered, and how many answers have come.

@@ -1,7 +1,6 @@
 package bulk_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -34,10 +33,11 @@ func TestAnswers(t *testing.T) {
 		}
 		r.CloseSend()
 		wait(t, r)
-		if r.Buffered() {
-			t.Error("it was buffered")
+		if r.NeedsWhole() {
+			t.Error("it took a whole request")
 		}
-		if err := r.Send(context.Background(), nil, 0, nil); err != bulk.ErrEnded {
+		b, n := line(t, 1, "late")
+		if err := r.Send(context.Background(), b, n, nil); err != bulk.ErrEnded {
 			t.Errorf("after the end: %v", err)
 		}
 	}
@@ -178,9 +178,10 @@ func TestNotConnected(t *testing.T) {
 
 func TestNoRequest(t *testing.T) {
 	oops := errors.New("oops")
-	r := bulk.Open(context.Background(), client(t, nil), func(io.Reader) (*http.Request, error) { return nil, oops }, 1)
+	r := bulk.Open(context.Background(), bulk.Config{Client: client(t, nil), NewRequest: func(io.Reader) (*http.Request, error) { return nil, oops }})
 	wait(t, r)
-	if err := r.Send(context.Background(), nil, 0, nil); err != bulk.ErrEnded {
+	b, n := line(t, 1, "late")
+	if err := r.Send(context.Background(), b, n, nil); err != bulk.ErrEnded {
 		t.Errorf("Send: %v", err)
 	}
 }
@@ -313,11 +314,28 @@ func TestRefused(t *testing.T) {
 		"problem that is broken": {502, media, problem(502, "unreachable")[:30], lost},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := open(t, says(test.status, test.media, test.body))
+			r := openWhole(t, says(test.status, test.media, test.body))
 			s := send(t, r, 2, "a")
 			for range 2 {
 				if o := s.wait(t); !test.want(o) || o.answer.Status != test.status {
 					t.Errorf("got %v", o)
+				}
+			}
+			wait(t, r)
+
+			// Nothing is sent to what does not begin to answer as a worker does.
+			r = open(t, func(w http.ResponseWriter, r *http.Request) {
+				_ = http.NewResponseController(w).EnableFullDuplex()
+				if test.media != "" {
+					w.Header().Set("Content-Type", test.media)
+				}
+				w.WriteHeader(test.status)
+				_, _ = io.WriteString(w, test.body)
+			})
+			s = send(t, r, 2, "a")
+			for range 2 {
+				if o := s.wait(t); !workers(o) && !notSent(o) || o.answer.Status != test.status {
+					t.Errorf("before anything was sent: got %v", o)
 				}
 			}
 			wait(t, r)
@@ -327,8 +345,8 @@ func TestRefused(t *testing.T) {
 
 // An answer that ends with its connection does not say whether it is whole.
 func TestCloseDelimited(t *testing.T) {
-	r := open(t, func(w http.ResponseWriter, r *http.Request) {
-		_, _ = bufio.NewReader(r.Body).ReadString('\n')
+	r := openWhole(t, func(w http.ResponseWriter, r *http.Request) {
+		readLine(r)
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			t.Error(err)
@@ -360,7 +378,7 @@ func TestClose(t *testing.T) {
 	url := testutil.Serve(t, http.HandlerFunc(h))
 	ctx, cancel := context.WithCancel(context.Background())
 	for _, end := range []func(*bulk.Request){(*bulk.Request).Close, func(*bulk.Request) { cancel() }} {
-		r := bulk.Open(ctx, client(t, nil), post(url), 1<<20)
+		r := bulk.Open(ctx, config(client(t, nil), url, 1<<20))
 		s := send(t, r, 1, "a")
 		testutil.Eventually(t, "the line to be handed over", func() bool { return r.Unhanded() == 0 })
 		end(r)
@@ -377,9 +395,9 @@ func TestClose(t *testing.T) {
 // Redirects are not followed, and cookies not kept.
 func TestNoRedirect(t *testing.T) {
 	var asked []string
-	r := open(t, func(w http.ResponseWriter, r *http.Request) {
+	r := openWhole(t, func(w http.ResponseWriter, r *http.Request) {
 		asked = append(asked, r.URL.Path)
-		_, _ = bufio.NewReader(r.Body).ReadString('\n')
+		readLine(r)
 		http.Redirect(w, r, "/elsewhere", http.StatusSeeOther)
 	})
 	if o := send(t, r, 1, "a").wait(t); !isNotSent(o) || o.answer.Status != 303 {

@@ -3,6 +3,7 @@ package bulk
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,14 +12,13 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/wspush/wspush/internal/wire"
 )
 
 const (
-	headerTime  = time.Second     // from the first line to the header of the answer, unless something keeps the request
+	headerTime  = time.Second     // from the request's header to the answer's, unless something on the way keeps one of them
 	problemTime = 5 * time.Second // for the body of an answer that is no stream
 )
 
@@ -32,86 +32,170 @@ type end struct {
 	failed error // what has not been handed out fails with
 }
 
-func (r *Request) run() {
-	var others sync.WaitGroup
-	others.Go(r.watchHeader)
-	e := r.exchange()
+func (r *Request) run(whole bool) {
+	e := end{cause: errLate}
+	if !whole {
+		e = r.stream()
+	}
+	if e.cause == errLate {
+		e = r.sendWhole()
+	}
 	r.settle(e)
 	r.cancel(ErrEnded)
-	others.Wait()
 	close(r.done)
 }
 
-// watchHeader ends the body if the header of the answer does not come, since it may be waiting for that end.
-func (r *Request) watchHeader() {
-	select {
-	case <-r.handing:
-	case <-r.answered:
-		return
-	}
-	t := time.NewTimer(headerTime)
-	defer t.Stop()
-	select {
-	case <-r.answered:
-	case <-t.C:
+// stream sends the request while lines come. If the header of the answer does not come in time, the cause of the end is errLate,
+// and nothing has been handed out.
+func (r *Request) stream() end {
+	ctx, cancel := context.WithCancelCause(r.ctx)
+	defer cancel(ErrEnded)
+	late := time.AfterFunc(time.Hour, func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		r.late = true
-		r.closeSend()
+		if r.delivery == deliveryHeld {
+			cancel(errLate)
+		}
+	})
+	late.Stop() // until the request is on its way
+	defer late.Stop()
+	e := r.exchange(ctx, CheckedNDJSON, late)
+	if context.Cause(ctx) == errLate {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.needsWhole = true
+		return end{cause: errLate}
+	}
+	return e
+}
+
+// sendWhole gathers lines, and sends them in a request that is answered when it has ended.
+func (r *Request) sendWhole() end {
+	r.gather()
+	r.mu.Lock()
+	r.closeIntakeLocked()
+	none := r.lines == 0
+	if r.delivery == deliveryHeld {
+		r.delivery = deliveryFlowing
+	}
+	r.mu.Unlock()
+	if none || r.ctx.Err() != nil {
+		return end{cause: context.Cause(r.ctx), failed: ErrNotSent}
+	}
+	return r.exchange(r.ctx, afterNDJSON, nil)
+}
+
+// gather waits until there is a line, and then for others: until gatherTime has passed, there is no room for more, or no more
+// are accepted.
+func (r *Request) gather() {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for gathering := false; ; {
+		r.mu.Lock()
+		some, closed, full := r.lines > 0, r.intake == intakeClosed, len(r.waiting) > 0
+		r.mu.Unlock()
+		switch {
+		case closed || full:
+			return
+		case some && !gathering:
+			gathering = true
+			timer.Reset(gatherTime)
+		}
+		select {
+		case <-r.wake:
+		case <-timer.C:
+			if gathering {
+				return
+			}
+		case <-r.ctx.Done():
+			return
+		}
 	}
 }
 
-// exchange sends the request and takes the answer, to its end.
-func (r *Request) exchange() end {
-	resp, err := r.do()
-	close(r.answered)
+// exchange sends an HTTP request of that media type, and takes the answer to its end. late, if it is not nil, is started when the
+// request is on its way.
+func (r *Request) exchange(ctx context.Context, media string, late *time.Timer) end {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(ErrEnded)
+	reading := func() {}
+	if late != nil {
+		reading = func() { late.Reset(headerTime) }
+	}
+	resp, err := r.do(ctx, media, reading)
+	answers := err == nil && resp.StatusCode == http.StatusOK && hasMedia(resp.Header, wire.NDJSON)
 	r.mu.Lock()
-	connected := r.connected
-	r.buffered = r.late && err == nil
+	connected := r.isConnected
+	switch {
+	case r.delivery != deliveryHeld || ctx.Err() != nil:
+	case answers:
+		r.delivery = deliveryFlowing
+		r.admitLocked()
+		r.signal()
+	case err == nil:
+		r.delivery = deliveryRefused
+	}
 	r.mu.Unlock()
 	switch {
-	case err != nil && !connected && r.ctx.Err() == nil:
+	case err != nil && !connected && ctx.Err() == nil:
 		return end{cause: withoutURL(err), failed: ErrConnect}
 	case err != nil:
 		return end{cause: withoutURL(err), failed: ErrNotSent}
 	}
 	defer resp.Body.Close()
-	defer r.cancel(ErrEnded) // before Close, which might otherwise wait for the rest of an answer
+	defer cancel(ErrEnded) // before Close, which might otherwise wait for the rest of an answer
 	if resp.StatusCode != http.StatusOK {
-		return r.refused(resp)
+		return r.refused(resp, cancel)
 	}
-	if !hasMedia(resp.Header, wire.NDJSON) {
+	if !answers {
 		return end{answer: Answer{Status: resp.StatusCode}, cause: errNoWorker, failed: ErrNotSent}
 	}
-	lines, err := r.readAnswers(resp.Body)
-	if err != nil {
+	last, err := r.readAnswers(resp.Body, cancel)
+	switch {
+	case err != nil:
 		return end{cause: err, failed: ErrNotSent}
+	case r.isDamaged(last):
+		return end{cause: errEnd, clean: true, lines: *last.Lines, failed: ErrHole}
 	}
-	return end{cause: errEnd, clean: true, lines: lines, failed: ErrNotSent}
+	return end{cause: errEnd, clean: true, lines: *last.Lines, failed: ErrNotSent}
 }
 
-func (r *Request) do() (*http.Response, error) {
-	req, err := r.newRequest(body{r})
+// isDamaged reports whether the last line of the answer shows that parts of the request have been lost: because it says so, or
+// because the body that the worker has read to its end had fewer lines than were sent.
+func (r *Request) isDamaged(last Answer) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if last.Type == TypeDamaged || last.Type == "" && *last.Lines < r.lines {
+		r.needsWhole = true
+		return true
+	}
+	return false
+}
+
+func (r *Request) do(ctx context.Context, media string, reading func()) (*http.Response, error) {
+	b := &body{r, ctx, reading}
+	req, err := r.newRequest(b)
 	if err != nil {
 		return nil, err
 	}
 	// A body of its own, whatever newRequest has made of it: without GetBody, the transport sends nothing twice.
-	req.Body, req.GetBody, req.ContentLength = body{r}, nil, -1
+	req.Body, req.GetBody, req.ContentLength = b, nil, -1
+	req.Header.Set("Content-Type", media)
 	if req.Header.Get("Accept-Encoding") == "" {
 		req.Header.Set("Accept-Encoding", "identity") // what is compressed comes late
 	}
-	return r.client.Do(req.WithContext(httptrace.WithClientTrace(r.ctx, &httptrace.ClientTrace{
+	return r.client.Do(req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			r.connected = true
+			r.isConnected = true
 		},
 	})))
 }
 
 // refused finds out what an answer other than 200 means.
-func (r *Request) refused(resp *http.Response) end {
-	t := time.AfterFunc(problemTime, func() { r.cancel(errMalformed) })
+func (r *Request) refused(resp *http.Response, cancel context.CancelCauseFunc) end {
+	t := time.AfterFunc(problemTime, func() { cancel(errMalformed) })
 	defer t.Stop()
 	a, _ := ReadProblem(resp)
 	e := end{answer: a, cause: fmt.Errorf("%w (status %d)", errNoWorker, a.Status), failed: ErrNotSent}
@@ -126,8 +210,8 @@ func (r *Request) refused(resp *http.Response) end {
 	return e
 }
 
-// readAnswers reads the answer, whose last line says how many lines of the request have been read.
-func (r *Request) readAnswers(body io.Reader) (lines int, err error) {
+// readAnswers reads the answer, and returns its last line, which says how many lines of the request have been read.
+func (r *Request) readAnswers(body io.Reader, cancel context.CancelCauseFunc) (last Answer, err error) {
 	s := bufio.NewScanner(body)
 	s.Buffer(make([]byte, 0, 4<<10), MaxAnswer)
 	for s.Scan() {
@@ -137,46 +221,46 @@ func (r *Request) readAnswers(body io.Reader) (lines int, err error) {
 		}
 		var a Answer
 		if err := json.Unmarshal(line, &a); err != nil {
-			return 0, errMalformed // and not err, which may quote it
+			return a, errMalformed // and not err, which may quote it
 		}
 		if a.Lines != nil {
-			return *a.Lines, r.end(*a.Lines, body)
+			return a, r.finish(*a.Lines, body, cancel)
 		}
-		if !r.answer(a) {
-			return 0, errMalformed
+		if !r.deliver(a) {
+			return a, errMalformed
 		}
 	}
 	if errors.Is(s.Err(), bufio.ErrTooLong) {
-		return 0, fmt.Errorf("%w: a line is longer than %d bytes", errMalformed, MaxAnswer)
+		return last, fmt.Errorf("%w: a line is longer than %d bytes", errMalformed, MaxAnswer)
 	}
 	if s.Err() != nil {
-		return 0, s.Err()
+		return last, s.Err()
 	}
-	return 0, errCutOff
+	return last, errCutOff
 }
 
-// end takes the last line of the answer, and ends the request, so that its connection can be used again.
-func (r *Request) end(lines int, body io.Reader) error {
+// finish takes note of the last line of the answer, and ends the request, so that its connection can be used again.
+func (r *Request) finish(lines int, body io.Reader, cancel context.CancelCauseFunc) error {
 	r.mu.Lock()
 	wrong := lines < r.last || lines > r.lines
 	r.queue = nil // nobody reads it
-	r.closeSend()
+	r.closeIntakeLocked()
 	r.mu.Unlock()
 	if wrong {
 		return errMalformed
 	}
-	t := time.AfterFunc(problemTime, func() { r.cancel(ErrEnded) })
+	t := time.AfterFunc(problemTime, func() { cancel(ErrEnded) })
 	defer t.Stop()
 	_, _ = io.Copy(io.Discard, io.LimitReader(body, MaxAnswer))
 	return nil
 }
 
-// answer hands an answer to its target. False means that there is none that waits for it.
-func (r *Request) answer(a Answer) bool {
+// deliver hands an answer to its target. False means that none waits for it.
+func (r *Request) deliver(a Answer) bool {
 	r.mu.Lock()
 	p := r.pending[a.Line]
-	first, n, ok := p.take(a)
-	// Nobody can have read a line that is not sent, and so nobody can have answered it.
+	first, n, ok := p.claim(a)
+	// Nobody can have read a line that was not sent, and so nobody can have answered it.
 	if ok = ok && p.start < r.handed; !ok {
 		r.mu.Unlock()
 		return false
@@ -186,7 +270,7 @@ func (r *Request) answer(a Answer) bool {
 	if p.left == 0 {
 		delete(r.pending, a.Line)
 		r.unanswered -= p.cost
-		r.admit()
+		r.admitLocked()
 	}
 	r.mu.Unlock()
 	for i := range n {
@@ -195,8 +279,8 @@ func (r *Request) answer(a Answer) bool {
 	return true
 }
 
-// take finds the targets that an answer is for.
-func (p *pending) take(a Answer) (first, n int, ok bool) {
+// claim finds the targets that an answer is for.
+func (p *pending) claim(a Answer) (first, n int, ok bool) {
 	switch {
 	case p == nil || a.Status < 200 || a.Status > 599:
 		return 0, 0, false
@@ -223,9 +307,8 @@ func (p *pending) take(a Answer) (first, n int, ok bool) {
 // settle gives everything that is pending its outcome.
 func (r *Request) settle(e end) {
 	r.mu.Lock()
-	r.settled = true
-	r.queue = nil
-	r.closeSend()
+	r.delivery, r.queue = deliveryStopped, nil
+	r.closeIntakeLocked()
 	left, handed := r.pending, r.handed
 	r.pending, r.unanswered = make(map[int]*pending), 0
 	r.mu.Unlock()

@@ -1,0 +1,70 @@
+package bulk
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Key says which push of a request an answer is to.
+type Key struct {
+	Line  int
+	Index int    // of the target; -1: the line has one
+	Ref   string // as JSON, or ""
+}
+
+// Refusal is an answer other than a success.
+type Refusal struct {
+	Status     int    `json:"-"`
+	Type       string `json:"type"`
+	Detail     string `json:"detail,omitempty"`
+	Connection string `json:"connection,omitempty"`
+	RetryAfter int    `json:"retryAfter,omitempty"` // seconds
+}
+
+// appendHead appends the beginning of an answer, which ends in its status.
+func (k Key) appendHead(dst []byte, status int) []byte {
+	dst = strconv.AppendInt(append(dst, `{"line":`...), int64(k.Line), 10)
+	if k.Index >= 0 {
+		dst = strconv.AppendInt(append(dst, `,"index":`...), int64(k.Index), 10)
+	}
+	if k.Ref != "" {
+		dst = append(append(dst, `,"ref":`...), k.Ref...)
+	}
+	return strconv.AppendInt(append(dst, `,"status":`...), int64(status), 10)
+}
+
+// AppendWritten appends the answer to a push that has been written.
+func (k Key) AppendWritten(dst []byte) []byte {
+	return append(k.appendHead(dst, http.StatusNoContent), "}\n"...)
+}
+
+// AppendConfirmed appends the answer to a push that has been confirmed.
+func (k Key) AppendConfirmed(dst []byte, roundTrip time.Duration) []byte {
+	dst = append(k.appendHead(dst, http.StatusNoContent), `,"rttMs":`...)
+	return append(strconv.AppendFloat(dst, float64(roundTrip)/float64(time.Millisecond), 'f', 3, 64), "}\n"...)
+}
+
+// AppendRefusal appends the answer to a push that has failed.
+func (k Key) AppendRefusal(dst []byte, r Refusal) []byte {
+	return append(appendMembers(k.appendHead(dst, r.Status), r), '\n')
+}
+
+// AppendLast appends the last line of an answer: how many lines have been read, and why no more, unless the body has ended.
+func AppendLast(dst []byte, lines int, why *Refusal) []byte {
+	dst = strconv.AppendInt(append(dst, `{"lines":`...), int64(lines), 10)
+	if why == nil {
+		return append(dst, "}\n"...)
+	}
+	return append(appendMembers(dst, *why), '\n')
+}
+
+// appendMembers appends what a refusal says to an object that has members already, and closes it.
+func appendMembers(dst []byte, r Refusal) []byte {
+	rest, err := json.Marshal(r)
+	if err != nil {
+		panic(err) // strings and an int
+	}
+	return append(append(dst, ','), rest[1:]...)
+}

@@ -1,0 +1,251 @@
+package bulk
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"time"
+)
+
+// ReadControl sets the deadline of reads from a request's body; http.ResponseController is one.
+type ReadControl interface{ SetReadDeadline(time.Time) error }
+
+// InputConfig says how a body is read.
+type InputConfig struct {
+	// Ahead is how many bytes are read ahead at most, however slowly lines are taken. 0 means a few chunks, which are used again.
+	Ahead int64
+	// Idle bounds the wait for something to read between two lines, Within that in the middle of a line.
+	Idle, Within time.Duration
+}
+
+// Input reads the body of a bulk request ahead of Lines, which takes lines out of it.
+type Input struct {
+	body    io.Reader
+	control ReadControl
+	config  InputConfig
+	ended   chan struct{} // closed when nothing more is read
+	pauses  chan struct{} // has an element when a pause has begun
+
+	mu      sync.Mutex // guards what follows, and the read deadline
+	changed sync.Cond  // of mu: queue or state has changed
+	state   inputState
+	queue   [][]byte // what has been read, and not been taken
+	queued  int64    // bytes in queue
+	free    [][]byte // chunks that are not needed any more
+	err     error    // how the body ended; set when state becomes inputEnded
+}
+
+type inputState int
+
+const (
+	inputReading inputState = iota
+	inputPaused             // the queue is full: reading goes on when something is taken
+	inputStopped            // by Stop: reading is about to end
+	inputEnded              // err says how
+)
+
+// ErrStopped is how an Input ends that Stop has ended.
+var ErrStopped = errors.New("reading was stopped")
+
+const (
+	readAhead = 4 // chunks
+	minChunk  = 4 << 10
+	maxChunk  = 64 << 10
+)
+
+// NewInput makes an Input, whose Run must be called.
+func NewInput(body io.Reader, control ReadControl, config InputConfig) *Input {
+	in := &Input{body: body, control: control, config: config, ended: make(chan struct{}), pauses: make(chan struct{}, 1)}
+	in.changed.L = &in.mu
+	return in
+}
+
+// Run reads until the body ends, Stop is called, or nothing comes for too long.
+func (in *Input) Run() {
+	defer close(in.ended)
+	err := in.read()
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.state == inputStopped {
+		err = ErrStopped
+	}
+	if err == io.EOF { // from here on net/http reads, to notice a publisher that leaves
+		_ = in.control.SetReadDeadline(time.Time{})
+	}
+	in.state, in.err = inputEnded, err
+	in.changed.Broadcast()
+}
+
+func (in *Input) read() error {
+	size, within := minChunk, false // a publisher that sends little costs little
+	var chunk []byte
+	for {
+		if len(chunk) == 0 {
+			chunk = in.chunk(size)
+		}
+		if err := in.await(within); err != nil {
+			return err
+		}
+		n, err := in.body.Read(chunk)
+		if n > 0 {
+			within = chunk[n-1] != '\n'
+			if n == len(chunk) {
+				size = min(4*size, maxChunk)
+			}
+			if !in.pass(chunk[:n]) {
+				return ErrStopped
+			}
+			if chunk = chunk[n:]; in.config.Ahead == 0 {
+				chunk = nil // the whole of it is used again, once this part has been taken
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// chunk returns a buffer of at least that size.
+func (in *Input) chunk(size int) []byte {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if n := len(in.free); n > 0 {
+		c := in.free[n-1]
+		if in.free = in.free[:n-1]; cap(c) >= size {
+			return c[:cap(c)]
+		}
+	}
+	return make([]byte, size)
+}
+
+// await bounds the next read.
+func (in *Input) await(within bool) error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.state == inputStopped {
+		return ErrStopped
+	}
+	timeout := in.config.Idle
+	if within {
+		timeout = in.config.Within
+	}
+	_ = in.control.SetReadDeadline(time.Now().Add(timeout))
+	return nil
+}
+
+// pass queues what has been read. It waits for room, and meanwhile no time runs out: over HTTP/2 a deadline also ends a body
+// that nobody reads. It returns false after Stop.
+func (in *Input) pass(part []byte) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for in.isFullLocked() && in.state != inputStopped {
+		if in.state == inputReading {
+			in.state = inputPaused
+			_ = in.control.SetReadDeadline(time.Time{})
+			select {
+			case in.pauses <- struct{}{}:
+			default:
+			}
+		}
+		in.changed.Wait()
+	}
+	if in.state == inputStopped {
+		return false
+	}
+	in.state = inputReading
+	in.queued += int64(len(part))
+	if n := len(in.queue); n > 0 && in.config.Ahead > 0 && follows(in.queue[n-1], part) {
+		// A body that comes byte by byte must not take a slice for each of them.
+		in.queue[n-1] = in.queue[n-1][:len(in.queue[n-1])+len(part)]
+	} else {
+		in.queue = append(in.queue, part)
+	}
+	in.changed.Broadcast()
+	return true
+}
+
+func (in *Input) isFullLocked() bool {
+	if in.config.Ahead > 0 {
+		return in.queued >= in.config.Ahead
+	}
+	return len(in.queue) >= readAhead
+}
+
+// follows reports whether b lies directly behind a in the same chunk.
+func follows(a, b []byte) bool {
+	return cap(a)-len(a) == cap(b) && cap(b) > 0 && &a[:len(a)+1][len(a)] == &b[0]
+}
+
+// next takes what was read next, and gives back a chunk that is not needed any more. If wait is false and nothing is there, it
+// returns nil; at the end, ok is false.
+func (in *Input) next(used []byte, wait bool) (part []byte, ok bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if used != nil && in.config.Ahead == 0 && len(in.free) < readAhead+2 {
+		in.free = append(in.free, used)
+	}
+	for len(in.queue) == 0 && in.state != inputEnded && wait {
+		in.changed.Wait()
+	}
+	if len(in.queue) == 0 {
+		return nil, in.state != inputEnded
+	}
+	part = in.queue[0]
+	in.queued -= int64(len(part))
+	in.queue[0] = nil
+	if in.queue = in.queue[1:]; len(in.queue) == 0 {
+		in.queue = nil
+	}
+	in.changed.Broadcast()
+	return part, true
+}
+
+// Stop ends the Input before its body ends: Run returns soon, and what has been queued is still there. It has no effect after
+// the end.
+func (in *Input) Stop() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.state == inputReading || in.state == inputPaused {
+		in.state = inputStopped
+		_ = in.control.SetReadDeadline(time.Unix(1, 0))
+		in.changed.Broadcast()
+	}
+}
+
+// Linger reads, for a while, what a publisher still sends that has its answer: closing the connection while something is
+// unread would reset it, and the publisher might never see the answer. It may be called after Run.
+func (in *Input) Linger(d time.Duration, bytes int64) {
+	if in.Err() == io.EOF {
+		return
+	}
+	_ = in.control.SetReadDeadline(time.Now().Add(d))
+	_, _ = io.CopyN(io.Discard, in.body, bytes)
+}
+
+// Ended is closed when nothing more is read.
+func (in *Input) Ended() <-chan struct{} { return in.ended }
+
+// Pauses gets an element when reading begins to wait for Lines.
+func (in *Input) Pauses() <-chan struct{} { return in.pauses }
+
+// IsPaused reports whether reading waits for Lines.
+func (in *Input) IsPaused() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.state == inputPaused
+}
+
+// Err returns how the body has ended: io.EOF, ErrStopped, an error that matches os.ErrDeadlineExceeded, or what reading it
+// failed with. It is nil before that.
+func (in *Input) Err() error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.err
+}
+
+// BrokeOff reports whether the body has ended in the middle: the publisher is gone.
+func (in *Input) BrokeOff() bool {
+	err := in.Err()
+	return err != nil && err != io.EOF && err != ErrStopped && !errors.Is(err, os.ErrDeadlineExceeded)
+}

@@ -1,0 +1,129 @@
+package bulk
+
+import (
+	"bytes"
+	"errors"
+	"io"
+)
+
+// Lines takes lines out of an Input. It belongs to one goroutine.
+type Lines struct {
+	in      *Input
+	max     int64 // negative: no limit
+	checked bool
+
+	count   int    // lines so far
+	part    []byte // what is left of the latest part of the body
+	chunk   []byte // that part as it came, to be given back
+	end     int    // where the next line ends in part; -1: not there
+	kept    []byte // the beginning of a line that ends in a later part
+	tooLong bool   // the line is, and what is left of it is skipped
+	atEnd   bool   // the Input has ended
+}
+
+// What Next fails with, besides io.EOF.
+var (
+	// ErrLineTooLong: the line exceeds the limit. The next one can be read.
+	ErrLineTooLong = errors.New("the line is too long")
+	// ErrDamaged: the next line of a checked request is not there, or not whole. Nothing after it can be told apart.
+	ErrDamaged = errors.New("a line is missing, or is not whole")
+)
+
+// NewLines makes Lines of at most so many bytes; if max is negative, there is no limit. If checked is true, each line must
+// carry a check.
+func NewLines(in *Input, max int64, checked bool) *Lines {
+	return &Lines{in: in, max: max, checked: checked, end: -1}
+}
+
+// Count returns how many lines there have been. In a checked request, blank lines do not count.
+func (l *Lines) Count() int { return l.count }
+
+// Ready reports whether Next returns without waiting.
+func (l *Lines) Ready() bool {
+	for l.end < 0 && !l.atEnd {
+		if !l.advance(false) {
+			return false
+		}
+	}
+	return true
+}
+
+// Next returns the next line, without white space around it and without its check; a blank line is empty. Its number is
+// Count. Next fails with ErrLineTooLong for a line that counts, with ErrDamaged, or with io.EOF after the last line, also when
+// the body has not ended as it should. The line is good until the next call.
+func (l *Lines) Next() (line []byte, err error) {
+	line, err = l.cut()
+	switch {
+	case err == io.EOF:
+		return nil, err
+	case err != nil || !l.checked:
+	case len(line) == 0:
+		return nil, nil
+	default:
+		if line, err = uncheck(line, l.count+1); err != nil {
+			return nil, err
+		}
+	}
+	l.count++
+	return line, err
+}
+
+// cut returns the next line, blank or not.
+func (l *Lines) cut() ([]byte, error) {
+	for l.end < 0 && !l.atEnd {
+		l.advance(true)
+	}
+	line := l.kept
+	switch {
+	case l.end >= 0:
+		rest := l.part[:l.end]
+		if len(line) > 0 || l.tooLong {
+			l.keep(rest)
+			line = l.kept
+		} else {
+			line = rest
+		}
+		l.part = l.part[l.end+1:]
+		l.end = bytes.IndexByte(l.part, '\n')
+	case l.in.Err() != io.EOF || len(line) == 0 && !l.tooLong: // what is left of a line that broke off is none
+		return nil, io.EOF
+	}
+	tooLong := l.tooLong || l.max >= 0 && int64(len(line)) > l.max
+	l.kept, l.tooLong = l.kept[:0], false
+	if cap(l.kept) > maxChunk {
+		l.kept = nil
+	}
+	if tooLong {
+		return nil, ErrLineTooLong
+	}
+	return bytes.TrimSpace(line), nil
+}
+
+// advance takes the next part of the body. It returns false if wait is false and there is none yet.
+func (l *Lines) advance(wait bool) bool {
+	l.keep(l.part)
+	l.part = nil
+	next, ok := l.in.next(l.chunk, wait)
+	l.chunk = nil
+	if !ok {
+		l.atEnd = true
+		return true
+	}
+	if next == nil {
+		return false
+	}
+	l.chunk, l.part = next, next
+	l.end = bytes.IndexByte(next, '\n')
+	return true
+}
+
+// keep keeps a part of a line whose end is in a later part of the body.
+func (l *Lines) keep(part []byte) {
+	if l.max >= 0 && int64(len(l.kept))+int64(len(part)) > l.max {
+		l.tooLong = true
+		l.kept = l.kept[:0]
+	}
+	if !l.tooLong {
+		l.kept = append(l.kept, part...)
+	}
+}
