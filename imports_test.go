@@ -17,12 +17,11 @@ const module = "github.com/wspush/wspush"
 // mayImport is which packages of this module each of its packages may import, besides in tests.
 var mayImport = map[string][]string{
 	"internal/address":  {"internal/wire"},
-	"internal/api":      {},
 	"internal/bulk":     {"internal/wire"},
 	"internal/lane":     {"internal/address", "internal/wire"},
 	"internal/seal":     {"internal/wire"},
 	"internal/sent":     {},
-	"internal/socket":   {"internal/timing"},
+	"internal/socket":   {"internal/timing", "internal/wire"},
 	"internal/testutil": {},
 	"internal/timing":   {},
 	"internal/wire":     {},

@@ -151,7 +151,7 @@ type WorkerOptions struct {
 	// By default, anyone who knows the ID of a connection may push to it.
 	AuthorizePush func(r *http.Request) error
 
-	// Cluster lets publishers push through any worker that has the same keys. A token (Conn.SealedID), which seals the worker's
+	// Cluster lets publishers push through any worker that has the same keys. A sealed ID (Conn.SealedID), which seals the worker's
 	// address and the connection's ID, can then be used wherever an ID can. A worker that gets a request for a connection of
 	// another worker forwards it there, once, and passes the answer back. Only the first of the two calls AuthorizePush.
 	// A worker forwards at most 1024 requests at a time, takes at most 3 s to reach the other worker, and waits for its answer

@@ -125,7 +125,7 @@ func detailOf(err error) string {
 	case errors.Is(err, ErrUnreachable):
 		return "the worker that holds the connection cannot be reached from here; nothing was written"
 	case errors.Is(err, errForeign):
-		return "no key of this worker's opens the token"
+		return "none of this worker's keys opens the sealed ID"
 	case errors.Is(err, ErrUnknown):
 	case errors.Is(err, ErrGone):
 		return "there is no such connection: it has closed, or never was"

@@ -113,8 +113,6 @@ func errorOf(o origin, a bulk.Answer, credential string) *Error {
 func sentinel(a bulk.Answer) error {
 	err := wire.ErrorOf(a.Status, a.Type)
 	switch {
-	case a.Status == http.StatusUnauthorized:
-		return ErrForbidden
 	case a.Status >= 300 && a.Status < 500:
 		if err == ErrGone && !a.OfWorker() {
 			return nil
