@@ -416,7 +416,7 @@ func TestLostEnd(t *testing.T) {
 	} {
 		r := open(t, stream(func(n int, line string) string {
 			if n == 2 {
-				return last
+				return last + "\n"
 			}
 			return ok(n, line)
 		}))
