@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"net"
 	"net/http"
@@ -328,6 +329,8 @@ func TestBulkRefused(t *testing.T) {
 		{"POST", url, "", "", 415, "many messages in one request"},
 		{"POST", url, "Content-Type", "application/json", 415, "many messages in one request"},
 		{"POST", url, "Content-Encoding", "gzip", 415, "not compressed"},
+		{"POST", url, "Content-Type", "application/x-ndjson; check=md5", 415, "crc32"},
+		{"POST", url, "Content-Type", "application/x-ndjson; answer=before", 415, "after"},
 		{"POST", url + "?confirm=received", "", "", 400, "stands in its line"},
 		{"POST", url + "?type=text", "", "", 400, "stands in its line"},
 		{"POST", url + "?timeout=5s", "", "", 400, "stands in its line"},
@@ -678,5 +681,126 @@ func TestBulkSizes(t *testing.T) {
 		go b.send(fmt.Sprintf(`{"to":%q,"binary":%q}`, conn.ID(), base64.StdEncoding.EncodeToString(data)))
 		client.Expect(testutil.Binary, string(data))
 		b.expect(text204(i + 1))
+	}
+}
+
+// The answer to a request of known length, or to one that asks for it, begins when the request has been read; the pushes do not
+// wait for that.
+func TestBulkAnswerAfter(t *testing.T) {
+	for name, head := range map[string]string{
+		"length": "Content-Type: application/x-ndjson\r\nContent-Length: %d\r\n",
+		"asked":  "Content-Type: application/x-ndjson; answer=after\r\nTransfer-Encoding: chunked\r\nX: %d\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubbleBulk(t, wspush.WorkerOptions{}, func(t *testing.T, w *wspush.Worker, push net.Conn, conn *wspush.Conn, client *testutil.Client) {
+				b := &bulkRequest{t: t, conn: push}
+				first, second := textLine(conn.ID(), "first")+"\n", textLine(conn.ID(), "second")+"\n"
+				write := func(s string) {
+					if name == "asked" {
+						s = fmt.Sprintf("%x\r\n%s\r\n", len(s), s)
+					}
+					b.write(s)
+				}
+				b.write(fmt.Sprintf("POST /ws/@connections HTTP/1.1\r\nHost: worker\r\n"+head+"\r\n", len(first)+len(second)))
+				begun := make(chan struct{})
+				in := bufio.NewReader(push)
+				go func() { _, _ = in.Peek(1); close(begun) }()
+				write(first)
+				client.Expect(testutil.Text, "first")
+				<-time.After(10 * time.Second)
+				select {
+				case <-begun:
+					t.Fatal("the answer begins before the request has ended")
+				default:
+				}
+				read := expecting(client, "second")
+				write(second)
+				if name == "asked" {
+					b.end()
+				}
+				<-read
+				<-begun
+				resp, err := http.ReadResponse(in, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				b.answers = bufio.NewReader(resp.Body)
+				b.expect(text204(1), text204(2))
+				b.expect(`{"lines":2}`, "")
+			})
+		})
+	}
+}
+
+// A request of more than 4 MiB is answered while it is read: so much, and no more, is read ahead of what is answered.
+func TestBulkAnswerAfterTooMuch(t *testing.T) {
+	bubbleBulk(t, wspush.WorkerOptions{}, func(t *testing.T, w *wspush.Worker, push net.Conn, _ *wspush.Conn, _ *testutil.Client) {
+		for _, head := range []string{
+			"Content-Type: application/x-ndjson\r\nContent-Length: 4194305\r\n", "Content-Type: application/x-ndjson; answer=after\r\nTransfer-Encoding: chunked\r\n",
+		} {
+			b := &bulkRequest{t: t, conn: testutil.Pipe(t, w)}
+			b.write("POST /ws/@connections HTTP/1.1\r\nHost: worker\r\n" + head + "\r\n")
+			go func() { // until the answer is no longer read
+				body := strings.Repeat(textLine(nobody, "a")+"\n", 100)
+				if strings.Contains(head, "chunked") {
+					body = fmt.Sprintf("%x\r\n%s\r\n", len(body), body)
+				}
+				for {
+					if _, err := io.WriteString(b.conn, body); err != nil {
+						return
+					}
+				}
+			}()
+			b.head()
+			b.conn.Close()
+		}
+	})
+}
+
+// A checked request ends at the first line that is not whole or not the next one. What comes before is answered, and nothing
+// after it is begun.
+func TestBulkChecked(t *testing.T) {
+	checked := func(number int, line string) string {
+		return fmt.Sprintf(`{"seq":%d,"crc":"%08x",%s`, number, crc32.ChecksumIEEE([]byte(line[1:])), line[1:])
+	}
+	for name, test := range map[string]struct {
+		lines func(id string) []string
+		want  []string // texts that are written
+		last  string
+	}{
+		"whole": {func(id string) []string {
+			return []string{checked(1, textLine(id, "one")), "", checked(2, textLine(id, "two")), checked(3, `{ "text" : "\u0033", "to":["`+id+`"]}`)}
+		}, []string{"one", "two", "3"}, `{"lines":3}`},
+		"missing": {func(id string) []string {
+			return []string{checked(1, textLine(id, "one")), checked(3, textLine(id, "three")), checked(4, textLine(id, "four"))}
+		}, []string{"one"}, `{"lines":1,"type":"urn:wspush:damaged","detail":"parts of the request were lost on the way: a line is missing, or is not whole"}`},
+		"joined": {func(id string) []string {
+			return []string{checked(1, textLine(id, "one")), checked(2, textLine(id, "two"))[:60] + checked(3, textLine(nobody, "three"))[60:]}
+		}, []string{"one"}, `{"lines":1,"type":"urn:wspush:damaged","detail":"parts of the request were lost on the way: a line is missing, or is not whole"}`},
+		"unchecked": {func(id string) []string { return []string{textLine(id, "one")} },
+			nil, `{"lines":0,"type":"urn:wspush:damaged","detail":"parts of the request were lost on the way: a line is missing, or is not whole"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubbleBulk(t, wspush.WorkerOptions{}, func(t *testing.T, w *wspush.Worker, push net.Conn, conn *wspush.Conn, client *testutil.Client) {
+				b := &bulkRequest{t: t, conn: push}
+				b.write("POST /ws/@connections HTTP/1.1\r\nHost: worker\r\nContent-Type: application/x-ndjson; check=crc32\r\nTransfer-Encoding: chunked\r\n\r\n")
+				b.head()
+				read := expecting(client, test.want...)
+				b.send(test.lines(conn.ID())...)
+				if name == "whole" {
+					b.end()
+				}
+				for range test.want {
+					if line := b.answer(); !strings.Contains(line, `"status":204`) {
+						t.Error(line)
+					}
+				}
+				b.expect(test.last, "")
+				<-read
+				if s := w.Stats(); s.Written != uint64(len(test.want)) || s.Refused+s.Unknown != 0 {
+					t.Errorf("%+v", s)
+				}
+			})
+		})
 	}
 }
