@@ -415,7 +415,7 @@ func TestBulkStalled(t *testing.T) {
 		for i := range 15 {
 			b.send(fmt.Sprintf(`{"to":%q,"text":%q,"timeout":"20s"}`, conn.ID(), big[:size]))
 			if i >= 10 {
-				b.expect(fmt.Sprintf(`{"line":%d,"status":429,"type":"urn:wspush:busy","detail":"wspush: too much is waiting for the client","retryAfter":1}`, 2*i+1))
+				b.expect(fmt.Sprintf(`{"line":%d,"status":429,"type":"urn:wspush:busy","detail":"wspush: the client cannot take the message now","retryAfter":1}`, 2*i+1))
 			}
 			read := expecting(other, "meanwhile")
 			b.send(textLine(otherConn.ID(), "meanwhile"))
