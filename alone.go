@@ -10,9 +10,9 @@ import (
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// alone is what a worker knows of whether its address in the Cluster leads to it and nobody else. Only then does a sealed ID with
-// that address and another start in it prove that the connection is gone: where workers have given a load balancer's as
-// theirs, it may well be another worker's that lives.
+// alone caches whether this worker's Cluster address leads to this worker and no other. Only then does a sealed ID with that
+// address but another instance prove that its connection is gone: if several workers were given a load balancer's address, the
+// connection may be alive on one of the others.
 type alone struct {
 	turn  chan struct{} // holds an element while one goroutine probes; guards the fields below
 	known bool

@@ -10,8 +10,8 @@ import (
 
 // BearerTokens makes a [WorkerOptions].AuthorizePush that accepts publishers that know one of the tokens. They send it as
 // "Authorization: Bearer TOKEN" (RFC 6750) with the path form of an address, or as the password in the userinfo form,
-// http://ID:TOKEN@HOST:PORT/ws. Other requests are refused with [ErrUnauthorized]: 401 with the challenge of the push endpoint,
-// Basic, which a token as the password answers. Several tokens are for rotation: add the new token everywhere before you remove
+// http://ID:TOKEN@HOST:PORT/ws. Any other request is refused with [ErrUnauthorized]: 401 with a Basic challenge, which a client
+// answers by sending a token as the password. Pass several tokens to rotate them: add the new one everywhere before you remove
 // the old one.
 //
 // Tokens are compared in constant time, whatever their lengths. An empty token, such as that of an unset variable, is ignored.

@@ -257,7 +257,7 @@ func (b *bulkRequest) push(number int, p linePush) {
 	}
 }
 
-// find finds the connection, or says where it is. What has been gathered does not wait for that.
+// find finds the connection, or the worker that holds it. It flushes gathered pushes before a lookup that can take seconds.
 func (b *bulkRequest) find(to string) (c *Conn, elsewhere *seal.Place, err error) {
 	c, elsewhere, err = b.worker.find(to)
 	switch {
@@ -281,10 +281,10 @@ func (b *bulkRequest) makeRoom(cost, pushes int) {
 	b.hold(cost, pushes)
 }
 
-// isFullLocked reports whether there is no room for so much more.
+// isFullLocked reports whether cost would exceed bulkHeld. A request that holds nothing has room for a push of any size.
 func (b *bulkRequest) isFullLocked(cost int) bool { return b.held > 0 && b.held+cost > bulkHeld }
 
-// hold waits until there is room for so much more, unless nothing is held that could make room.
+// hold waits until there is room for cost, and then counts it as held, and the pushes as unsettled.
 func (b *bulkRequest) hold(cost, pushes int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -195,7 +195,7 @@ func (o *bulkOutput) begin() {
 	o.rw.WriteHeader(http.StatusOK)
 }
 
-// isUnsettled reports whether more is to be written than what is there.
+// isUnsettled reports whether more answers are to come.
 func (o *bulkOutput) isUnsettled() bool {
 	o.request.mu.Lock()
 	defer o.request.mu.Unlock()

@@ -75,7 +75,8 @@ func (g *bundle) withdraw() {
 	}
 }
 
-// refuseExcess settles what exceeds the connection's share of the request's room. What is left never makes others wait.
+// refuseExcess refuses what exceeds connHeld, the most that one connection may hold of the request's room, so that a slow client
+// never delays the pushes to others.
 func (b *bulkRequest) refuseExcess(g *bundle) {
 	b.mu.Lock()
 	held := b.waiting[g.conn]

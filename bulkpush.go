@@ -26,7 +26,7 @@ type bulkPush struct {
 	// Guarded by request.mu.
 	isDone    bool
 	err       error
-	isPending bool        // it is or was: it is not used again
+	isPending bool        // it was not settled when flush returned, so it never goes back to the pool
 	timer     *time.Timer // nil if there is none
 }
 

@@ -146,9 +146,9 @@ var (
 	errForeign = fmt.Errorf("%w: none of the worker's keys opens the sealed ID", ErrForbidden)
 )
 
-// locate finds the connection that an ID or a sealed ID names, or the worker that holds it: then elsewhere is not nil. The error
-// is ErrGone, ErrShutdown, errNoKeys, errForeign, or one that says why a worker's restart is not certain, which may take a
-// while to find out.
+// locate finds the connection that an ID or a sealed ID names. If another worker holds it, elsewhere says which. The error is
+// ErrGone, ErrShutdown, errNoKeys or errForeign. For a sealed ID that seems to be from an earlier start of this worker, it may
+// also be an error of checkAlone, which can take seconds.
 func (w *Worker) locate(ctx context.Context, name string) (conn *Conn, elsewhere *seal.Place, err error) {
 	conn, elsewhere, err = w.find(name)
 	if err == errEarlier {
@@ -159,7 +159,7 @@ func (w *Worker) locate(ctx context.Context, name string) (conn *Conn, elsewhere
 	return conn, elsewhere, err
 }
 
-// errEarlier is for a sealed ID that an earlier start of this worker seems to have made: then its connection has ended.
+// errEarlier means that an earlier start of this worker seems to have made the sealed ID. If it did, the connection has ended.
 var errEarlier = errors.New("wspush: the sealed ID has the address of this worker, but names another start")
 
 // find is locate, but returns errEarlier instead of waiting.

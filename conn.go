@@ -17,8 +17,8 @@ import (
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// A Conn is one client's WebSocket, from its greeting to its end. It is safe for concurrent use. After the end, Push and Close
-// return ErrGone, and all other methods still answer.
+// A Conn is one client's WebSocket, from its greeting to its end. It is safe for concurrent use. Once it has ended, Push returns
+// ErrGone, or ErrShutdown if Worker.Shutdown ended it; Close returns ErrGone; all other methods still work.
 type Conn struct {
 	id          string
 	next        *Conn // guarded by the registry
@@ -161,7 +161,7 @@ func (c *Conn) push(ctx context.Context, typ MessageType, data []byte, o wire.Pu
 	return receiptOf(o, roundTrip, err)
 }
 
-// receiptOf returns what Push returns for a push that has come to err.
+// receiptOf returns the results of Push for a push that ended with err.
 func receiptOf(o wire.PushOptions, roundTrip time.Duration, err error) (Receipt, error) {
 	switch {
 	case err != nil:
@@ -281,8 +281,9 @@ func (sh *shared) release(s *sending) {
 	sh.sendings.Put(s)
 }
 
-// start begins to send data as m. If m is then pending, settled will be called, with an error that outcome translates; it is
-// called under a lock of the socket, so it must neither wait nor call the connection. Otherwise err is the result.
+// start hands data to the socket as m. If m is then pending, settled is called later with the socket's error, which outcome
+// translates. It is called with the socket's lock held, so it must neither block nor call the connection. Otherwise err is the
+// outcome.
 func (c *Conn) start(m *socket.Message, typ MessageType, data []byte, confirm bool, settled func(error)) (pending bool, err error) {
 	if err := c.socket.Prepare(m, typ == Binary, data, settled); err != nil {
 		return false, err

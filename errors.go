@@ -49,15 +49,15 @@ var (
 type unknownClose struct{}
 
 func (unknownClose) Error() string {
-	return "wspush: the connection may have been closed: the worker that holds it was reached, and has not answered"
+	return "wspush: the connection may have been closed: the worker that holds it was reached but did not answer"
 }
 func (unknownClose) Unwrap() error { return ErrUnknown }
 
 var (
-	errUnknownOpen  = fmt.Errorf("%w in part, and the rest will be: the caller's context ended; the connection is open", ErrUnknown)
+	errUnknownOpen  = fmt.Errorf("%w in part: the wait ended; the connection is open and will write the rest", ErrUnknown)
 	errUnknownGone  = fmt.Errorf("%w in part or in full: the connection is gone", ErrUnknown)
 	errUnconfirmed  = fmt.Errorf("%w in full: the client has not confirmed it in time; the connection is open", ErrUnknown)
-	errUnknownHop   = fmt.Errorf("%w: the worker that holds the connection was reached, and has not answered", ErrUnknown)
+	errUnknownHop   = fmt.Errorf("%w: the worker that holds the connection was reached but did not answer", ErrUnknown)
 	errLoop         = fmt.Errorf("%w: the address of its connection leads to another worker", ErrUnreachable)
 	errUnknownClose = unknownClose{}
 	errMessageType  = wire.ErrMessageType

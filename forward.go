@@ -131,7 +131,7 @@ func (out *outgoing) problem(err error) *problem {
 	p := problemOfPush(out.outcome(err), query.Get("confirm") != "")
 	switch {
 	case p.Status == http.StatusGatewayTimeout && out.method != http.MethodPost:
-		p.Detail = "the worker that holds the connection was reached, and has not answered"
+		p.Detail = "the worker that holds the connection was reached but did not answer"
 	case errors.Is(err, errRefused):
 		p.Detail = "the process at the address of the connection's worker refused the request, and is not a worker with the same keys and the right time; nothing was written"
 	case errors.Is(err, errNotWorker):

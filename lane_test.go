@@ -340,7 +340,7 @@ func listenerFails(t *testing.T, authorize func(*http.Request) error) {
 	ask(first, "POST")
 	l.err <- exhausted{errors.New("too many open files")}
 	dial()
-	testutil.Eventually(t, "a warning", func() bool { return records.has("cannot accept connections for a moment") })
+	testutil.Eventually(t, "a warning", func() bool { return records.has("cannot accept a connection; trying again") })
 	second := dial() // which works again
 	ask(second, "POST")
 	l.err <- errors.New("broken")

@@ -60,8 +60,8 @@ type HandlerOptions struct {
 	// Accept decides who may connect. ServeHTTP calls it for each correct handshake, so it runs behind the application's
 	// middleware, and before the connection is upgraded. Conn.Value returns the value that it returns. An error refuses the
 	// handshake: ErrUnauthorized with 401, ErrForbidden with 403, and ErrUnavailable, like any other error, with 503 and
-	// Retry-After. The error is logged, but the client is not told: at Warn if it is none of the three, because Accept has then
-	// failed to decide. Accept must not keep the request.
+	// Retry-After. The client never sees the error. It is logged at Debug, or at Warn if it is none of the three, because Accept
+	// then failed to decide. Accept must not keep the request.
 	//
 	// By default every client whose Origin is allowed may connect.
 	Accept func(r *http.Request) (value any, err error)
@@ -144,9 +144,9 @@ type WorkerOptions struct {
 
 	// AuthorizePush is called for every GET, HEAD, POST and DELETE at the push endpoint, before the body is read, and
 	// before it is known whether the connection exists. An error refuses the request: ErrUnauthorized with 401, ErrForbidden
-	// with 403, and ErrUnavailable, like any other error, with 503 and Retry-After. The error is logged, but the publisher is
-	// not told: at Warn if it is none of the three, because AuthorizePush has then failed to decide. It may be called from many
-	// goroutines at once. It is not called for pushes in-process.
+	// with 403, and ErrUnavailable, like any other error, with 503 and Retry-After. The publisher never sees the error. It is
+	// logged at Debug, or at Warn if it is none of the three, because AuthorizePush then failed to decide. It may be called from
+	// many goroutines at once. It is not called for in-process pushes.
 	//
 	// By default, anyone who knows the ID of a connection may push to it.
 	AuthorizePush func(r *http.Request) error
@@ -201,9 +201,9 @@ type WorkerOptions struct {
 	WriteTimeout time.Duration
 
 	// PushTimeout is how long a push by HTTP waits to be written. After that it is withdrawn (429) or, if its writing has
-	// begun, given up as unknown (504). The default is 30 s. Negative means no limit. It does not apply to pushes in-process,
-	// which their context bounds, nor to a push that is to be confirmed, which waits for 5 s, or as long as it asks for, up
-	// to 30 s.
+	// begun, given up as unknown (504). The default is 30 s. Negative means no limit. It does not apply to in-process
+	// pushes, which are bounded by their context, nor to confirmed pushes by HTTP, which wait for 5 s, or for the timeout that
+	// they ask for, at most 30 s.
 	PushTimeout time.Duration
 
 	// DrainOver is the time over which Shutdown closes connections, evenly spread, so that not all clients reconnect in the
@@ -287,7 +287,7 @@ func (o *WorkerOptions) withDefaults() (WorkerOptions, error) {
 		c.Listen = defaultListen
 	}
 	if c.PublicURL != "" && c.Cluster == nil {
-		return c, errors.New("wspush: PublicURL requires Cluster: through it, requests come to any worker")
+		return c, errors.New("wspush: PublicURL requires Cluster: a request to it may reach any worker")
 	}
 	c.Cluster = c.Cluster.copied()
 	if c.TLS != nil {

@@ -44,8 +44,8 @@ type answer struct {
 	body   []byte
 }
 
-// errNotWorker is for an answer without a proof. errRefused is for one whose status shows that the request was refused, not
-// passed on; with other statuses, a proxy in front of the worker may have passed it on and then given up.
+// errNotWorker means that an answer has no proof. It may come from a proxy that passed the request on to the worker and then gave
+// up. errRefused is an errNotWorker whose status shows that the request was not passed on.
 var (
 	errNotWorker = errors.New("the process there did not prove that it is a worker with the same keys and the right time")
 	errRefused   = fmt.Errorf("%w, and refused", errNotWorker)
@@ -120,7 +120,7 @@ func (c *cluster) do(ctx context.Context, transport *http.Transport, out *outgoi
 	return nil, 0, errStale
 }
 
-var errStale = errors.New("it closes every connection")
+var errStale = errors.New("the worker closed every connection before a request could be sent")
 
 // request makes the request without its body, and the proof that an answer must refer to.
 func (c *cluster) request(out *outgoing) (r *http.Request, proof string, err error) {
@@ -178,8 +178,8 @@ func (out *outgoing) bodyEnded() bool {
 	return err != nil && *err == io.EOF
 }
 
-// givenUp reports whether it is the publisher's doing that the other worker got no message: it did not send all of it, or
-// left, with ctx, before the request was sent.
+// givenUp reports whether the publisher caused the failure: it did not send its whole body, or it left (ctx has ended) before
+// the request was sent.
 func (out *outgoing) givenUp(ctx context.Context) bool {
 	failed := out.bodyErr.Load()
 	return failed != nil && *failed != io.EOF || ctx.Err() != nil && !out.isSent

@@ -98,8 +98,8 @@ func (s *pushServer) answer(rw http.ResponseWriter, r *http.Request) response {
 	return s.worker.answer(rw, r, s.authorize)
 }
 
-// authorize is Worker.authorize, whose time is the application's. stop does not wait for it. Nor does it count against the
-// publisher, who still gets an answer afterwards.
+// authorize calls Worker.authorize. The time that the application takes does not count: stop does not wait for it, and the
+// request's deadlines start again afterwards.
 func (s *pushServer) authorize(rw http.ResponseWriter, r *http.Request) *problem {
 	_ = http.NewResponseController(rw).SetReadDeadline(time.Time{}) // which would end the request's context
 	s.handlers.add(-1)

@@ -16,8 +16,8 @@ type timed interface {
 	expire(*CloseError)
 }
 
-// timers pings a silent connection and ends a dead one. Activity only moves a stamp: the alarm looks at the stamps when the
-// earliest thing that could be due would be, and is set anew.
+// timers pings a silent connection and ends a dead one. Activity only updates a stamp. When the alarm goes off, fire reads the
+// stamps, does what is due, and sets the alarm for the earliest time at which anything else can be due.
 type timers struct {
 	// Set once by start, then read without a lock.
 	pingInterval time.Duration // negative: off
@@ -33,7 +33,7 @@ type timers struct {
 	lastPing time.Duration // when the last ping came due; negative before the first
 	paused   time.Duration // since when a callback has kept the connection from being read; negative: none does
 	excused  time.Duration // how long callbacks have kept it from being read since the last byte came in
-	excuses  time.Duration // which last byte that was
+	excuses  time.Duration // when that byte came in: a later byte resets excused
 	running  bool
 }
 
@@ -98,7 +98,7 @@ func (t *timers) fire() {
 type due struct {
 	ping bool
 	end  *CloseError   // nil if the connection is to go on
-	wait time.Duration // how long nothing else can be due, if it is to go on
+	wait time.Duration // until something else can be due, if the connection is to go on
 }
 
 // decide returns what is due, and sets the alarm for what comes next, or stops the timers if the connection is to end.

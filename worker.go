@@ -30,10 +30,10 @@ type Worker struct {
 	bulkPushes sync.Pool // of *bulkPush
 	listener   net.Listener
 	server     *pushServer     // nil with NoListen
-	cutting    sync.Mutex      // guards the end of a Shutdown whose context has ended
+	cutting    sync.Mutex      // held during roster.cut, which only one goroutine may run; guards no data
 	plan       drainPlan       // of Shutdown
 	cluster    *cluster        // nil if there is none
-	cut        context.Context // ends when what Shutdown has not seen the end of is cut
+	cut        context.Context // cancelled when Shutdown cuts off the requests that are still running
 	cutAll     context.CancelFunc
 }
 
@@ -92,7 +92,7 @@ func (w *Worker) advertise(network string) (own []address.Base, public *address.
 	if o.PublicURL != "" {
 		b, err := address.Parse(o.PublicURL, "", "")
 		if err == nil && b.Scheme == "" {
-			err = errors.New("it is no http or https URL")
+			err = errors.New("it is not an http or https URL")
 		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("wspush: PublicURL: %q: %w", o.PublicURL, err)

@@ -72,7 +72,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) error {
 	l := &life{Conn: newConn(h.worker.shared, r), worker: h.worker, opts: &h.opts}
 	if address.HasMarker(l.path) {
-		return &socket.HandshakeError{Status: http.StatusNotFound, Detail: "a path with " + wire.Marker + " in it has no address that could be pushed to"}
+		return &socket.HandshakeError{Status: http.StatusNotFound, Detail: "no client may connect at a path with " + wire.Marker}
 	}
 	s, err := h.handshake(w, r, l)
 	if err != nil {
@@ -165,7 +165,7 @@ func (h *Handler) refusal(r *http.Request, err error) *problem {
 	case errors.Is(err, errFull):
 		count.full.Add(1)
 		log.Debug("wspush: handshake refused: MaxConns is reached")
-		p := newProblem(http.StatusServiceUnavailable, "as many clients are connected as may be")
+		p := newProblem(http.StatusServiceUnavailable, "the worker has as many clients as it may have")
 		p.Type = wire.TypeFull
 		return p
 	case errors.As(err, &refused):

@@ -98,7 +98,7 @@ func parseTarget(s string) (t target, err error) {
 	scheme, rest, ok := strings.Cut(s, "://")
 	t.scheme = strings.ToLower(scheme)
 	if !ok || t.scheme != "http" && t.scheme != "https" {
-		return t, refuse("it is no http or https URL")
+		return t, refuse("it is not an http or https URL")
 	}
 	authority, path := rest, "/"
 	if i := strings.IndexByte(rest, '/'); i >= 0 {
@@ -226,7 +226,7 @@ func checkPath(path string) error {
 			c = byte(n)
 			i += 2
 		case !isAlphanumeric(c) && strings.IndexByte("-._~!$&'()*+;=:@/[]", c) < 0:
-			return refuse("it has characters that an address has not")
+			return refuse("it has characters that no address has")
 		}
 		if c < ' ' || c == 0x7f || c == '\\' {
 			return refuse("its path has a control character or a backslash")

@@ -30,7 +30,7 @@ type Client struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 
-	mu      sync.Mutex // guards closed, and running against being added to afterwards
+	mu      sync.Mutex // guards closed, and orders running.Add before Close's running.Wait
 	closed  bool
 	running sync.WaitGroup // calls for single connections, and goroutines of streams
 }

@@ -43,8 +43,8 @@ var (
 // ErrClosed means that Client.Close or Stream.Close has been called. Nothing was sent.
 var ErrClosed = errors.New("wspush: the publisher is closed")
 
-// Error is the error of a call that reached a server, or tried to. Get it with errors.As. It matches the error above that says
-// the same, if there is one, and the error of a context that cut the call short. No field contains an ID or a credential:
+// Error is the error of a call that reached a server, or tried to. Get it with errors.As. With errors.Is it matches one of the
+// errors above, if one applies, and the error of a context that cut the call short. No field contains an ID or a credential:
 // anything that looks like one is left out.
 type Error struct {
 	Status     int           // of the answer (RFC 9110); 0 if there was none
@@ -72,7 +72,7 @@ func (e *Error) Error() string {
 	if e.Status != 0 {
 		fmt.Fprintf(&b, ": status %d", e.Status)
 		if e.Type == "" {
-			b.WriteString(", not of a worker")
+			b.WriteString(", not from a worker")
 		}
 	}
 	if e.Detail != "" {

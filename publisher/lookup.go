@@ -25,7 +25,7 @@ type Info struct {
 	RoundTrip   time.Duration // of the latest ping that the client answered; 0 before the first
 }
 
-var errInfo = errors.New("the answer is not what a worker says of a connection")
+var errInfo = errors.New("the answer is not a worker's description of a connection")
 
 // Lookup asks the worker about a connection. The errors are those of Push except ErrUnknown: nothing changes, so all alternatives
 // of the address are tried, and ErrUnreachable means that none gave an answer that makes sense.

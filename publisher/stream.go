@@ -19,8 +19,8 @@ import (
 // once more; no other message is ever sent twice.
 //
 // Some reverse proxies keep a request until it is whole, and some lose parts of one that is answered before it has ended. The
-// Stream notices both before anything can be lost or written twice, and for five minutes sends short requests of known length
-// to that host, one after the other. It takes a second to notice.
+// Stream notices both before anything can be lost or written twice, and for five minutes sends short requests that are
+// answered when they have ended to that host, one after the other. It takes a second to notice.
 type Stream struct {
 	c       *Client
 	ctx     context.Context // ends when the Client is closed

@@ -82,7 +82,7 @@ func TestFailures(t *testing.T) {
 		{"pushing without an ID", func(s *wspushtest.Server, c *wspushtest.Client) { c.ID = ""; s.Push(c, "a") },
 			`pushing "a": the greeting is not wspush's default, so the connection's ID is unknown: find it and set Client.ID`, 0},
 		{"pushing to who does not read", func(s *wspushtest.Server, c *wspushtest.Client) { c.Pause(); s.Push(c.Within(time.Second), "a") },
-			`pushing "a": wspush: the message may have been written in part, and the rest will be: the caller's context ended; the connection is open`, time.Second},
+			`pushing "a": wspush: the message may have been written in part: the wait ended; the connection is open and will write the rest`, time.Second},
 		{"no address", func(_ *wspushtest.Server, c *wspushtest.Client) {
 			c.Addresses, c.Greeting = nil, wspushtest.Message{Type: wspush.Text, Data: []byte("hi")}
 			c.Address()

@@ -114,7 +114,7 @@ func hostPort(s, port string) (string, error) {
 	}
 	if ip, err := netip.ParseAddr(host); err == nil {
 		if ip.IsUnspecified() {
-			return "", fmt.Errorf("nobody can reach %s", ip)
+			return "", fmt.Errorf("%s is not an address that publishers can connect to", ip)
 		}
 	} else if !isHostName(host) {
 		return "", fmt.Errorf("%q is not a host", host)

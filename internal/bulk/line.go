@@ -31,7 +31,7 @@ func (l Line) Targets() int {
 
 const maxRef = 256
 
-var errTo = errors.New("wspush: a line goes to at least one connection, and only to an ID or a sealed ID")
+var errTo = errors.New("wspush: a line needs at least one target, and each must be an ID or a sealed ID")
 
 // AppendLine appends l as JSON, without the line feed. What it refuses, a worker would: no target or one that is neither an ID
 // nor a sealed ID, wire.ErrMessageType, wire.ErrInvalidUTF8, a ref that is too long, a negative timeout.

@@ -12,7 +12,7 @@ import (
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// Push is what a line asks for. Whom it names, and what it says of receipts and timeouts, is as it stands in the line.
+// Push is what a line asks for. To, Confirm and Timeout are the line's own text, not yet checked.
 type Push struct {
 	To      []string // at least one
 	IsList  bool     // to is an array
@@ -37,8 +37,8 @@ type Parser struct {
 	one     [1]string
 }
 
-// Parse parses a line that has no white space around it. All but Data is good until the next call. If it fails, only the ref
-// may be there.
+// Parse parses a line that has no white space around it. To is valid until the next call. If Parse fails, at most Ref is
+// set.
 func (p *Parser) Parse(line []byte) (push Push, err error) {
 	if !utf8.Valid(line) { // a decoder would quietly put something else in its place
 		return push, errors.New("the line is not valid UTF-8")

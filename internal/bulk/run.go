@@ -25,11 +25,11 @@ const (
 // end is how the request came to an end, for the lines that have no answer by then.
 type end struct {
 	answer Answer
-	whole  bool  // answer goes to each of them
-	cause  error // otherwise
-	clean  bool  // what comes after the first lines was not read
-	lines  int   // so many
-	failed error // what has not been handed out fails with
+	whole  bool  // a worker answered the request as a whole: each of them gets that answer
+	cause  error // otherwise: why they have no answer
+	clean  bool  // the worker has read the first lines (the field below) and nothing after them
+	lines  int   // how many lines the worker has read; only if clean
+	failed error // what lines fail with that the worker has certainly not read: ErrNotSent, or an error that wraps it
 }
 
 func (r *Request) run(whole bool) {

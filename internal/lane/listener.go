@@ -97,7 +97,7 @@ func (l *Listener) accept() {
 			return
 		}
 		pause = min(max(2*pause, 5*time.Millisecond), acceptPause)
-		l.config.Log.Warn("wspush: the push listener cannot accept connections for a moment", "pause", pause, "error", err)
+		l.config.Log.Warn("wspush: the push listener cannot accept a connection; trying again", "pause", pause, "error", err)
 		select {
 		case <-time.After(pause):
 		case <-l.stopping:

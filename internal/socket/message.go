@@ -21,10 +21,10 @@ type Message struct {
 	next, prev *Message // in the list that it is in
 
 	written int // bytes of header and data that the connection has taken
-	taken   int // bytes after those that the write under way was given
-	marked  int // written, when the write timeout last began anew
+	taken   int // how many more bytes the write under way was given
+	marked  int // the value of written when the write timeout last restarted
 
-	left    error       // its caller left, for this reason, during a write that may have begun it: the end of that write decides
+	left    error       // why its caller left during a write that may have begun it; the outcome depends on that write
 	err     error       // the outcome, once done
 	settled func(error) // tells the caller; nil if there is none to tell
 

@@ -93,8 +93,9 @@ func (q *queue) addControl(m *Message) {
 	q.insert(m, before)
 }
 
-// addPing puts a ping behind what has begun, or, if no message in that is to be confirmed and none is unconfirmed, behind the
-// first one that is. It reports whether messages that are to be confirmed are left behind the ping.
+// addPing inserts a ping as far ahead as it still confirms a message: behind the messages that have begun, if one of them or one
+// that is already written is to be confirmed; otherwise behind the first message that is. It reports whether messages that are to
+// be confirmed are left behind the ping.
 func (q *queue) addPing(m *Message) (more bool) {
 	confirms, passed := q.unconfirmed.n > 0, 0
 	before := q.messages.first
@@ -152,7 +153,7 @@ type attempt struct {
 	closing bool // what has not begun never will
 }
 
-// progress is what a write has come to.
+// progress is the result of a write.
 type progress struct {
 	frames   int  // that are out in full; all were at the head of the queue
 	messages int  // of the application's among them

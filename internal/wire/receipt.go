@@ -24,7 +24,7 @@ type PushOption struct{ confirmed bool }
 // Confirmed asks for State Received.
 func Confirmed() PushOption { return PushOption{confirmed: true} }
 
-// PushOptions is what the options of one push come to.
+// PushOptions are the options of one push, merged.
 type PushOptions struct {
 	Confirmed bool
 }

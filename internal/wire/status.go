@@ -11,8 +11,8 @@ const (
 	TypeUnavailable = TypePrefix + "unavailable"
 )
 
-// statuses says how a worker tells publishers of an error. An error that matches several comes first in the order of the
-// table. Only 503 needs the type to tell its errors apart; 400 has errors that no publisher can match.
+// statuses maps each error to the status with which a worker answers a publisher. If an error matches several entries, the first
+// one counts. Only for 503 is the type needed to tell errors apart; the errors of 400 are never matched by publishers.
 var statuses = [...]struct {
 	err    error
 	status int

@@ -1,5 +1,5 @@
 // Package wire is what both sides of a push have in common, so that a publisher needs none of what a worker is made of:
-// the types of messages, what a push can come to, and IDs.
+// message types, the errors of a push, and IDs.
 package wire
 
 import (
@@ -26,8 +26,7 @@ func (t MessageType) String() string {
 	return fmt.Sprintf("MessageType(%d)", int(t))
 }
 
-// What a push can come to, other than nil. Packages wspush and publisher export them under the same names, and document
-// them there.
+// The errors of a push. Packages wspush and publisher export and document them under the same names.
 var (
 	ErrGone        = errors.New("wspush: no such connection")
 	ErrBusy        = errors.New("wspush: the client cannot take the message now")
