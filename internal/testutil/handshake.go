@@ -40,7 +40,7 @@ type Options struct {
 	Silent bool
 
 	// Timeout bounds each frame read, each write and each step of the handshake, so that a test fails instead of hanging. The
-	// default is 10 s; a negative value sets no deadlines at all.
+	// default is 30 s; a negative value sets no deadlines at all.
 	Timeout time.Duration
 }
 

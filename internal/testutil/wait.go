@@ -7,11 +7,11 @@ import (
 
 // A passing test never reaches these limits.
 const (
-	patience = 10 * time.Second // for a test's condition
+	patience = 30 * time.Second // for a test's condition: a loaded machine may take long
 	grace    = 5 * time.Second  // for things that end by themselves; more than the 2 s that a closing connection may take
 )
 
-// Eventually waits until cond returns true, calling it in this goroutine about once a millisecond. It ends the test after 10 s,
+// Eventually waits until cond returns true, calling it in this goroutine about once a millisecond. It ends the test after 30 s,
 // with what as the description of the condition ("the connection to leave the registry").
 func Eventually(tb testing.TB, what string, cond func() bool) {
 	tb.Helper()
