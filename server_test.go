@@ -21,34 +21,6 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// TestPushOverTLS, with HTTP/1.1 and HTTP/2.
-func TestPushOverTLS(t *testing.T) {
-	cert, pool := testutil.NewCertificate(t)
-	w := newWorker(t, &wspush.WorkerOptions{TLS: &tls.Config{Certificates: []tls.Certificate{cert}}})
-	c, conn, address := dial(t, w, serve(t, w, nil), testutil.Options{})
-	if !strings.HasPrefix(address, "https://") {
-		t.Fatalf("address %q", address)
-	}
-	for _, http2 := range []bool{false, true} {
-		protocols := new(http.Protocols)
-		protocols.SetHTTP1(!http2)
-		protocols.SetHTTP2(http2)
-		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, Protocols: protocols}
-		defer transport.CloseIdleConnections()
-		for _, a := range []string{address, conn.PathAddresses()[0]} {
-			resp, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second}).Post(a, "text/plain", strings.NewReader("x"))
-			if err != nil {
-				t.Fatalf("HTTP/2 %t: %v", http2, err)
-			}
-			resp.Body.Close()
-			if resp.StatusCode != 204 || (resp.ProtoMajor == 2) != http2 {
-				t.Errorf("%s %s", resp.Proto, resp.Status)
-			}
-			expect(t, c, testutil.Text, "x")
-		}
-	}
-}
-
 // keeping makes an HTTP client that keeps its connections until the test ends.
 func keeping(t *testing.T, config *tls.Config, http2 bool) *http.Client {
 	t.Helper()
