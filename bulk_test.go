@@ -9,8 +9,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -329,6 +329,8 @@ func TestBulkRefused(t *testing.T) {
 		{"POST", url, "", "", 415, "many messages in one request"},
 		{"POST", url, "Content-Type", "application/json", 415, "many messages in one request"},
 		{"POST", url, "Content-Encoding", "gzip", 415, "not compressed"},
+		{"POST", url, "Content-Type", "application/x-ndjson; check=md5", 415, "crc32"},
+		{"POST", url, "Content-Type", "application/x-ndjson; answer=before", 415, "after"},
 		{"POST", url + "?confirm=received", "", "", 400, "stands in its line"},
 		{"POST", url + "?type=text", "", "", 400, "stands in its line"},
 		{"POST", url + "?timeout=5s", "", "", 400, "stands in its line"},
@@ -413,7 +415,7 @@ func TestBulkStalled(t *testing.T) {
 		for i := range 15 {
 			b.send(fmt.Sprintf(`{"to":%q,"text":%q,"timeout":"20s"}`, conn.ID(), big[:size]))
 			if i >= 10 {
-				b.expect(fmt.Sprintf(`{"line":%d,"status":429,"type":"urn:wspush:busy","detail":"wspush: too much is waiting for the client","retryAfter":1}`, 2*i+1))
+				b.expect(fmt.Sprintf(`{"line":%d,"status":429,"type":"urn:wspush:busy","detail":"wspush: the client cannot take the message now","retryAfter":1}`, 2*i+1))
 			}
 			read := expecting(other, "meanwhile")
 			b.send(textLine(otherConn.ID(), "meanwhile"))
@@ -682,197 +684,123 @@ func TestBulkSizes(t *testing.T) {
 	}
 }
 
-var noLog = slog.New(slog.DiscardHandler)
-
-// What is left of the body of a bulk request that the worker has ended is not the next request.
-func TestBulkRestOfBodyIsNoRequest(t *testing.T) {
-	for name, framing := range map[string][2]string{
-		"Content-Length": {"Content-Length: 1000", `{"to"`},
-		"chunked":        {"Transfer-Encoding: chunked", "400\r\n" + `{"to"`}, // in the midst of a chunk
-		"malformed":      {"Transfer-Encoding: chunked", "no chunk\r\n"},
+// The answer to a request of known length, or to one that asks for it, begins when the request has been read; the pushes do not
+// wait for that.
+func TestBulkAnswerAfter(t *testing.T) {
+	for name, head := range map[string]string{
+		"length": "Content-Type: application/x-ndjson\r\nContent-Length: %d\r\n",
+		"asked":  "Content-Type: application/x-ndjson; answer=after\r\nTransfer-Encoding: chunked\r\nX: %d\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubbleBulk(t, wspush.WorkerOptions{}, func(t *testing.T, w *wspush.Worker, push net.Conn, conn *wspush.Conn, client *testutil.Client) {
-				fmt.Fprintf(push, "POST /ws/@connections HTTP/1.1\r\nHost: w\r\nContent-Type: application/x-ndjson\r\n%s\r\n\r\n%s", framing[0], framing[1])
+				b := &bulkRequest{t: t, conn: push}
+				first, second := textLine(conn.ID(), "first")+"\n", textLine(conn.ID(), "second")+"\n"
+				write := func(s string) {
+					if name == "asked" {
+						s = fmt.Sprintf("%x\r\n%s\r\n", len(s), s)
+					}
+					b.write(s)
+				}
+				b.write(fmt.Sprintf("POST /ws/@connections HTTP/1.1\r\nHost: worker\r\n"+head+"\r\n", len(first)+len(second)))
+				begun := make(chan struct{})
 				in := bufio.NewReader(push)
+				go func() { _, _ = in.Peek(1); close(begun) }()
+				write(first)
+				client.Expect(testutil.Text, "first")
+				<-time.After(10 * time.Second)
+				select {
+				case <-begun:
+					t.Fatal("the answer begins before the request has ended")
+				default:
+				}
+				read := expecting(client, "second")
+				write(second)
+				if name == "asked" {
+					b.end()
+				}
+				<-read
+				<-begun
 				resp, err := http.ReadResponse(in, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
-				body, err := io.ReadAll(resp.Body) // for 30 s
-				t.Logf("first answer: %s close=%v %q %v", resp.Status, resp.Close, body, err)
-				synctest.Wait()
-				read := make(chan struct{})
-				go func() { defer close(read); client.Message() }()
-				go fmt.Fprintf(push, "POST /ws/@connections/%s HTTP/1.1\r\nHost: w\r\nContent-Length: 8\r\n\r\nsmuggled", conn.ID())
-				if resp, err := http.ReadResponse(in, nil); err == nil {
-					t.Errorf("what belongs to the body is answered as a request: %s", resp.Status)
-				}
-				conn.Close(1000, "")
-				<-read
+				b.answers = bufio.NewReader(resp.Body)
+				b.expect(text204(1), text204(2))
+				b.expect(`{"lines":2}`, "")
 			})
 		})
 	}
 }
 
-// A connection on which there was a bulk request serves the next one as any other does, in an application's own server, too.
-func TestBulkThenAnother(t *testing.T) {
-	bubbleBulk(t, wspush.WorkerOptions{}, func(t *testing.T, w *wspush.Worker, push net.Conn, conn *wspush.Conn, client *testutil.Client) {
-		in := bufio.NewReader(push)
-		ask := func(request string) error {
-			go fmt.Fprint(push, request)
-			resp, err := http.ReadResponse(in, nil)
-			if err == nil {
-				_, err = io.Copy(io.Discard, resp.Body)
-			}
-			return err
-		}
-		if err := ask("POST /ws/@connections HTTP/1.1\r\nHost: w\r\nContent-Type: application/x-ndjson\r\nContent-Length: 1\r\n\r\n\n"); err != nil {
-			t.Fatal(err)
-		}
-		<-time.After(11 * time.Second)
-		if err := ask("GET /ws/@connections/" + conn.ID() + " HTTP/1.1\r\nHost: w\r\n\r\n"); err != nil {
-			t.Errorf("11 s later: %v", err)
-		}
-	})
-}
-
-// A publisher that takes its answers, though slowly, is not cut off.
-func TestBulkSlowReader(t *testing.T) {
-	bubbleBulk(t, wspush.WorkerOptions{Logger: noLog}, func(t *testing.T, w *wspush.Worker, push net.Conn, conn *wspush.Conn, client *testutil.Client) {
-		const lines = 12_000
-		body := strings.Repeat(textLine(nobody, "a")+"\n", lines)
-		go func() {
-			fmt.Fprintf(push, "POST /ws/@connections HTTP/1.1\r\nHost: w\r\nContent-Type: application/x-ndjson\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-		}()
-		in := bufio.NewReaderSize(push, 4096)
-		resp, err := http.ReadResponse(in, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		total := 0
-		for buf := make([]byte, 4096); ; {
-			n, err := resp.Body.Read(buf)
-			total += n
-			if err != nil {
-				if err != io.EOF || !bytes.HasSuffix(buf[:n], []byte(`{"lines":12000}`+"\n")) && total < lines*100 {
-					t.Errorf("cut off after %d bytes: %v", total, err)
+// A request of more than 4 MiB is answered while it is read: so much, and no more, is read ahead of what is answered.
+func TestBulkAnswerAfterTooMuch(t *testing.T) {
+	bubbleBulk(t, wspush.WorkerOptions{}, func(t *testing.T, w *wspush.Worker, push net.Conn, _ *wspush.Conn, _ *testutil.Client) {
+		for _, head := range []string{
+			"Content-Type: application/x-ndjson\r\nContent-Length: 4194305\r\n", "Content-Type: application/x-ndjson; answer=after\r\nTransfer-Encoding: chunked\r\n",
+		} {
+			b := &bulkRequest{t: t, conn: testutil.Pipe(t, w)}
+			b.write("POST /ws/@connections HTTP/1.1\r\nHost: worker\r\n" + head + "\r\n")
+			go func() { // until the answer is no longer read
+				body := strings.Repeat(textLine(nobody, "a")+"\n", 100)
+				if strings.Contains(head, "chunked") {
+					body = fmt.Sprintf("%x\r\n%s\r\n", len(body), body)
 				}
-				return
-			}
-			<-time.After(100 * time.Millisecond) // 40 KB a second
-		}
-	})
-}
-
-// HTTP/1.0 knows no 100.
-func TestBulkContinueOld(t *testing.T) {
-	w := newWorker(t, nil)
-	push := dialPush(t, w)
-	fmt.Fprintf(push, "POST /ws/@connections HTTP/1.0\r\nContent-Type: application/x-ndjson\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n\n")
-	if answer, _ := io.ReadAll(push); !bytes.HasPrefix(answer, []byte("HTTP/1.0 200")) && !bytes.HasPrefix(answer, []byte("HTTP/1.1 200")) {
-		t.Errorf("%.100q", answer)
-	}
-}
-
-// The last line of an answer is the last, also when pushes have just failed.
-func TestBulkLastLine(t *testing.T) {
-	bubbleBulk(t, wspush.WorkerOptions{WriteTimeout: -1, MaxPending: 1000}, func(t *testing.T, w *wspush.Worker, push net.Conn, conn *wspush.Conn, client *testutil.Client) {
-		ctx, cancel := context.WithCancel(context.Background())
-		stalled := start(ctx, conn, big[:2000]) // the client does not read
-		for range 100 {
-			b := openBulk(t, testutil.Pipe(t, w))
-			line := textLine(conn.ID(), "a")
-			body := fmt.Sprintf("%x\r\n%s\n%s\n\r\n0\r\n\r\n", 2*len(line)+2, line, line)
-			b.write(body)
-			for i := range 2 {
-				if answer := b.answer(); !strings.HasPrefix(answer, fmt.Sprintf(`{"line":%d,"status":429,`, i+1)) {
-					t.Fatal(answer)
+				for {
+					if _, err := io.WriteString(b.conn, body); err != nil {
+						return
+					}
 				}
-			}
-			b.expect(`{"lines":2}`, "")
+			}()
+			b.head()
 			b.conn.Close()
 		}
-		cancel()
-		<-stalled
 	})
 }
 
-// A publisher that leaves while its request holds as much as it may is noticed at once: whether the worker still reads, or has
-// stopped reading because it has enough.
-func TestBulkLeavesAtBound(t *testing.T) {
-	for _, most := range []int{42, 1 << 30} { // lines; there is room for 41
-		t.Run(fmt.Sprint(most), func(t *testing.T) {
-			bubbleBulk(t, wspush.WorkerOptions{MaxPending: -1, WriteTimeout: -1, Logger: noLog}, func(t *testing.T, w *wspush.Worker, push net.Conn, conn *wspush.Conn, _ *testutil.Client) {
-				ids := []string{conn.ID()}
-				for range 5 { // six of these may hold more than a request may
-					c, _ := greeted(t, w, testutil.Handshake(t, testutil.Pipe(t, newHandler(t, w, nil)), testutil.Options{Timeout: -1}))
-					ids = append(ids, c.ID())
-				}
-				openBulk(t, push)
-				sent := make(chan int, 1)
-				go func() {
-					n := 0
-					for ; n < most; n++ {
-						line := textLine(ids[n%len(ids)], big[:100_000])
-						if _, err := fmt.Fprintf(push, "%x\r\n%s\n\r\n", len(line)+1, line); err != nil {
-							break
-						}
-					}
-					sent <- n
-				}()
-				synctest.Wait()
-				if s := w.Stats(); s.Refused+s.Unknown != 0 {
-					t.Fatalf("before it leaves: %+v", s)
-				}
-				left := time.Now()
-				push.Close()
-				begun := uint64(len(ids)) // a message to each client
-				for s := w.Stats(); s.Unknown != begun || s.Refused < 30; s = w.Stats() {
-					if time.Since(left) > time.Second {
-						t.Fatalf("a second later: %+v", s)
-					}
-					<-time.After(50 * time.Millisecond)
-				}
-				if n := <-sent; n < 42 {
-					t.Errorf("only %d lines were sent: not as many as a request may hold", n)
-				}
-			})
-		})
+// A checked request ends at the first line that is not whole or not the next one. What comes before is answered, and nothing
+// after it is begun.
+func TestBulkChecked(t *testing.T) {
+	checked := func(number int, line string) string {
+		return fmt.Sprintf(`{"seq":%d,"crc":"%08x",%s`, number, crc32.ChecksumIEEE([]byte(line[1:])), line[1:])
 	}
-}
-
-// The same over TCP, with and without TLS, where the publisher's own system has more of the request to send.
-func TestBulkLeavesAtBoundTCP(t *testing.T) {
-	certificate, pool := testutil.NewCertificate(t)
-	for name, opts := range map[string]wspush.WorkerOptions{
-		"plain": {}, "TLS": {TLS: &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: []string{"http/1.1"}}},
+	for name, test := range map[string]struct {
+		lines func(id string) []string
+		want  []string // texts that are written
+		last  string
+	}{
+		"whole": {func(id string) []string {
+			return []string{checked(1, textLine(id, "one")), "", checked(2, textLine(id, "two")), checked(3, `{ "text" : "\u0033", "to":["`+id+`"]}`)}
+		}, []string{"one", "two", "3"}, `{"lines":3}`},
+		"missing": {func(id string) []string {
+			return []string{checked(1, textLine(id, "one")), checked(3, textLine(id, "three")), checked(4, textLine(id, "four"))}
+		}, []string{"one"}, `{"lines":1,"type":"urn:wspush:damaged","detail":"parts of the request were lost on the way: a line is missing, or is not whole"}`},
+		"joined": {func(id string) []string {
+			return []string{checked(1, textLine(id, "one")), checked(2, textLine(id, "two"))[:60] + checked(3, textLine(nobody, "three"))[60:]}
+		}, []string{"one"}, `{"lines":1,"type":"urn:wspush:damaged","detail":"parts of the request were lost on the way: a line is missing, or is not whole"}`},
+		"unchecked": {func(id string) []string { return []string{textLine(id, "one")} },
+			nil, `{"lines":0,"type":"urn:wspush:damaged","detail":"parts of the request were lost on the way: a line is missing, or is not whole"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			opts.MaxPending, opts.WriteTimeout, opts.PushTimeout, opts.Logger = -1, -1, -1, noLog
-			w := newWorker(t, &opts)
-			server := serve(t, w, nil)
-			var ids []string
-			for range 6 {
-				_, conn, _ := dial(t, w, server, testutil.Options{Silent: true})
-				ids = append(ids, conn.ID())
-			}
-			push := dialPush(t, w)
-			if opts.TLS != nil {
-				push = tls.Client(push, &tls.Config{RootCAs: pool, ServerName: "127.0.0.1"})
-			}
-			openBulk(t, push)
-			for n := 0; ; n++ {
-				// To be confirmed, so that they wait however much the sockets take.
-				line := fmt.Sprintf(`{"to":%q,"text":%q,"confirm":"received","timeout":"30s"}`, ids[n%len(ids)], big[:100_000])
-				_ = push.SetWriteDeadline(time.Now().Add(time.Second))
-				if _, err := fmt.Fprintf(push, "%x\r\n%s\n\r\n", len(line)+1, line); err != nil {
-					break
+			bubbleBulk(t, wspush.WorkerOptions{}, func(t *testing.T, w *wspush.Worker, push net.Conn, conn *wspush.Conn, client *testutil.Client) {
+				b := &bulkRequest{t: t, conn: push}
+				b.write("POST /ws/@connections HTTP/1.1\r\nHost: worker\r\nContent-Type: application/x-ndjson; check=crc32\r\nTransfer-Encoding: chunked\r\n\r\n")
+				b.head()
+				read := expecting(client, test.want...)
+				b.send(test.lines(conn.ID())...)
+				if name == "whole" {
+					b.end()
 				}
-			}
-			push.Close()
-			testutil.Eventually(t, "its pushes to be withdrawn", func() bool { s := w.Stats(); return s.Unknown+s.Refused >= 40 })
+				for range test.want {
+					if line := b.answer(); !strings.Contains(line, `"status":204`) {
+						t.Error(line)
+					}
+				}
+				b.expect(test.last, "")
+				<-read
+				if s := w.Stats(); s.Written != uint64(len(test.want)) || s.Refused+s.Unknown != 0 {
+					t.Errorf("%+v", s)
+				}
+			})
 		})
 	}
 }

@@ -15,12 +15,12 @@ import (
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// bulkHop sends on those lines of a bulk request whose connections one other worker holds: in a bulk request to that worker,
-// which lasts as long as they come.
+// bulkHop forwards the lines of a bulk request whose connections one other worker holds: in a bulk request to that worker, which
+// lasts as long as such lines come.
 type bulkHop struct {
 	request *bulk.Request
 	timeout time.Duration // for an answer; 0: there is no limit
-	stuck   bool          // it made no room for a line, or was not over, in hopPatience
+	stuck   bool          // it made no room for a line, or did not end, within hopPatience
 
 	logging sync.Once // says that it has failed
 
@@ -30,21 +30,21 @@ type bulkHop struct {
 
 const (
 	hopHeld     = bulkHeld / 2     // of one other worker's lines
-	hopPatience = time.Second      // for a worker while everyone waits; after that its lines are refused
-	hopIdle     = 10 * time.Second // without lines, after which a request to another worker is ended
+	hopPatience = time.Second      // for a worker while all others wait; after that its lines are refused
+	hopIdle     = 10 * time.Second // without lines; after that the request to the other worker ends
 )
 
 // errHopStuck is for a line to a worker that does not take it in time.
 var errHopStuck = errors.New("wspush: the other worker takes no more lines")
 
-// hopLine is what of one line goes to another worker: the same message to one connection, or to several.
+// hopLine is the part of a line that goes to one other worker: the same message to one connection, or to several.
 type hopLine struct {
 	place *seal.Place
 	to    []string
 	keys  []bulk.Key
 }
 
-// maxHopTargets is how many targets a line to another worker has.
+// maxHopTargets is how many targets a line to another worker has at most.
 const maxHopTargets = 1000
 
 // addHop adds a target to the line for its worker, and sends the line on when it has enough of them.
@@ -62,7 +62,7 @@ func (b *bulkRequest) addHop(lines []*hopLine, place *seal.Place, to string, key
 	return slices.Delete(lines, i, i+1)
 }
 
-// forward sends a line on to the worker that holds its connections.
+// forward sends a line to the worker that holds its connections.
 func (b *bulkRequest) forward(l *hopLine, p linePush) {
 	line := bulk.Line{To: l.to, Type: p.typ, Data: p.data, Confirm: p.confirm, Timeout: p.timeout}
 	text, err := bulk.AppendLine(nil, line)
@@ -87,7 +87,7 @@ func (b *bulkRequest) forward(l *hopLine, p linePush) {
 	}
 }
 
-// sendTo sends a line in the request to that worker, which it begins if there is none.
+// sendTo sends a line in the request to that worker, and begins one if there is none.
 func (b *bulkRequest) sendTo(place *seal.Place, line []byte, targets int, done func(*bulkHop, int, bulk.Answer, error)) error {
 	for {
 		h := b.hops[place.Address]
@@ -101,7 +101,7 @@ func (b *bulkRequest) sendTo(place *seal.Place, line []byte, targets int, done f
 		if !errors.Is(err, bulk.ErrEnded) {
 			return err
 		}
-		// What it has sent must not be overtaken by what the next one sends.
+		// The lines of the next request must not overtake those of this one.
 		if !h.isOver(b) {
 			return errHopStuck
 		}
@@ -168,7 +168,8 @@ func (h *bulkHop) send(b *bulkRequest, line []byte, targets int, done func(int, 
 	return err
 }
 
-// isOver waits, if that makes sense, until a request that has ended has all its outcomes.
+// isOver waits for the outcomes of a request that takes no more lines, unless it has kept others waiting before. It reports
+// whether they are all known.
 func (h *bulkHop) isOver(b *bulkRequest) bool {
 	select {
 	case <-h.request.Done():
@@ -191,7 +192,8 @@ func (h *bulkHop) isOver(b *bulkRequest) bool {
 	return false
 }
 
-// setTimer sets the timer when a line has been sent, or answered: others may have waited for longer than the one that was sent.
+// setTimer sets the timer when a line has been sent or answered. A line that was sent does not change it if others wait for
+// their answers already.
 func (h *bulkHop) setTimer(sent bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -206,7 +208,7 @@ func (h *bulkHop) setTimer(sent bool) {
 	}
 }
 
-// expire ends a request in which there is nothing to do, and cuts off one that the other worker does not answer any more.
+// expire ends a request that is idle, and cuts off one that the other worker no longer answers.
 func (h *bulkHop) expire() {
 	if unanswered, _ := h.request.Progress(); unanswered == 0 {
 		h.request.CloseSend()
@@ -215,7 +217,7 @@ func (h *bulkHop) expire() {
 	}
 }
 
-// forwarded answers a line with what the other worker has.
+// forwarded answers a target of a line with the other worker's answer.
 func (b *bulkRequest) forwarded(h *bulkHop, l *hopLine, key bulk.Key, confirm bool, cost int, a bulk.Answer, err error) {
 	switch {
 	case err == nil && a.Status == http.StatusNoContent:
@@ -239,7 +241,7 @@ func (b *bulkRequest) forwarded(h *bulkHop, l *hopLine, key bulk.Key, confirm bo
 	b.worker.shared.count.forward(outcome)
 	b.settleForwarded(key, problemOfPush(outcome, confirm), cost)
 	h.logging.Do(func() {
-		defer func() { _ = recover() }() // of the application's Logger, which must not end a goroutine that is not a request's
+		defer func() { _ = recover() }() // a panic of the application's Logger would end the process: no handler is above
 		b.worker.logForward(l.place, err)
 	})
 }
@@ -251,7 +253,7 @@ func (b *bulkRequest) settleForwarded(key bulk.Key, p *problem, cost int) {
 	b.settledOneLocked()
 }
 
-// provingTransport is the transport of one request to another worker, whose answer must be proved to be that worker's.
+// provingTransport is the transport of one bulkHop. It takes only an answer that proves to be the other worker's.
 type provingTransport struct {
 	cluster *cluster
 	proof   string

@@ -106,9 +106,9 @@ type Receipt = wire.Receipt
 type State = wire.State
 
 const (
-	// Written: every byte of the message is written to the client's socket. The kernel has it; the client may not have read it.
+	// Written means that every byte of the message is written to the client's socket. The client may not have read it.
 	Written = wire.Written
-	// Received: the client's WebSocket endpoint has read the message. See [Confirmed].
+	// Received means that the client's WebSocket endpoint has read the message. See [Confirmed].
 	Received = wire.Received
 )
 

@@ -11,33 +11,39 @@ import (
 // The outcomes of a push other than nil; match them with [errors.Is]. Every one but ErrUnknown says that nothing was written
 // and nothing will be, so it is safe to send the message some other way.
 var (
-	// ErrGone: there is no such connection. It has ended, or never existed, and will not come back under this ID.
+	// ErrGone means that there is no such connection. It has ended, or never existed, and will not come back under this ID.
 	ErrGone = wire.ErrGone
-	// ErrBusy: the client reads too slowly, and too much waits for it already (WorkerOptions.MaxPending), or its
-	// HandlerOptions.Greeting has not returned yet. A later attempt may succeed.
+	// ErrBusy means that the client reads too slowly, and too much waits for it already (WorkerOptions.MaxPending), or that
+	// its HandlerOptions.Greeting has not returned yet. A later attempt may succeed.
 	ErrBusy = wire.ErrBusy
-	// ErrTooLarge: the message exceeds WorkerOptions.MaxPushBytes.
+	// ErrTooLarge means that the message exceeds WorkerOptions.MaxPushBytes.
 	ErrTooLarge = wire.ErrTooLarge
-	// ErrInvalidUTF8: a text message must be valid UTF-8 (RFC 6455 section 5.6); browsers close the connection otherwise.
+	// ErrInvalidUTF8 means that a text message is not valid UTF-8 (RFC 6455 section 5.6). Browsers would close the connection.
 	ErrInvalidUTF8 = wire.ErrInvalidUTF8
-	// ErrShutdown: the worker is shutting down, and has closed the connection.
+	// ErrInvalidID means that what [Worker.Push] or [Worker.Disconnect] got is neither an ID nor a sealed ID. The error's text
+	// says what it looks like: an address, for example, or an empty string.
+	ErrInvalidID = wire.ErrInvalidID
+	// ErrShutdown means that the worker is shutting down, and has closed the connection.
 	ErrShutdown = wire.ErrShutdown
-	// ErrUnknown: part or all of the message may have been written when the connection, or the caller's context, ended.
-	// The text of the error says whether the connection is gone.
+	// ErrUnreachable means that another worker holds the connection, and this worker cannot reach it. That worker may have
+	// crashed, or only the network between the two may have failed. See [WorkerOptions].Cluster.
+	ErrUnreachable = wire.ErrUnreachable
+	// ErrUnknown means that part or all of the message may have been written when the connection, or the caller's context,
+	// ended. The text of the error says whether the connection is gone.
 	ErrUnknown = wire.ErrUnknown
 )
 
-// ErrUnreachable means that the push was for a connection of another worker, and this worker cannot reach that one. Nothing was written.
-// The other worker may have crashed, or only the network between the two may have failed. See [WorkerOptions].Cluster.
-var ErrUnreachable = wire.ErrUnreachable
-
-// ErrForbidden is for [HandlerOptions].Accept and [WorkerOptions].AuthorizePush to return: it refuses the request with 403.
-// [Worker.Push] returns it for a sealed ID that none of the worker's keys opens.
-var ErrForbidden = wire.ErrForbidden
-
-// ErrInvalidID: what [Worker.Push] or [Worker.Disconnect] got is neither an ID nor a sealed ID. The error's text says what it
-// looks like: an address, for example, or an empty string.
-var ErrInvalidID = wire.ErrInvalidID
+// The errors with which [HandlerOptions].Accept and [WorkerOptions].AuthorizePush refuse a request; they may be wrapped. Any other
+// error says that the application could not decide, and is answered like ErrUnavailable.
+var (
+	// ErrUnauthorized refuses a request with 401: its sender must say who it is, or log in again.
+	ErrUnauthorized = wire.ErrUnauthorized
+	// ErrForbidden refuses a request with 403. It is also what [Worker.Push] returns for a sealed ID that none of the worker's
+	// keys opens.
+	ErrForbidden = wire.ErrForbidden
+	// ErrUnavailable refuses a request with 503 and Retry-After: the same request may be accepted later.
+	ErrUnavailable = wire.ErrUnavailable
+)
 
 // unknownClose is the ErrUnknown of Worker.Disconnect.
 type unknownClose struct{}
@@ -46,15 +52,6 @@ func (unknownClose) Error() string {
 	return "wspush: the connection may have been closed: the worker that holds it was reached, and has not answered"
 }
 func (unknownClose) Unwrap() error { return ErrUnknown }
-
-// Errors for [HandlerOptions].Accept and [WorkerOptions].AuthorizePush to return, besides ErrForbidden. An error that is none of the
-// three says that the application could not decide, and is answered as ErrUnavailable is.
-var (
-	// ErrUnauthorized refuses a request with 401: its sender must say who it is, or log in again.
-	ErrUnauthorized = wire.ErrUnauthorized
-	// ErrUnavailable refuses a request with 503 and Retry-After: the same request may be accepted later.
-	ErrUnavailable = wire.ErrUnavailable
-)
 
 var (
 	errUnknownOpen  = fmt.Errorf("%w in part, and the rest will be: the caller's context ended; the connection is open", ErrUnknown)

@@ -346,7 +346,7 @@ func TestShutdownWhileConnecting(t *testing.T) {
 }
 
 // thing is an object of the application.
-type thing struct{ name [64]byte }
+type thing struct{ _ [64]byte } // large enough not to share a block of the tiny allocator
 
 // garbage waits until each of these objects has been collected.
 func garbage(t *testing.T, objects map[string]func() bool) {

@@ -10,7 +10,7 @@ import (
 
 // PushEach sends the same message to many connections, and yields each address with its outcome as soon as that is known, in
 // any order. The errors are those of Push. The message goes over the wire once for up to 1000 connections of a worker, so
-// addresses are first collected: nothing is sent before there are that many, or addresses has ended.
+// addresses are collected first: nothing is sent before there are that many, or addresses has ended.
 //
 // When ctx ends, what has not been sent yet gets its error, and what is under way an ErrUnknown. Leaving the range does not
 // recall what has been sent. data must not change during the range; it is not kept beyond.

@@ -16,27 +16,27 @@ import (
 // Errors of a push; match them with errors.Is. They are the errors of the same names in package wspush. Any of them except
 // ErrUnknown means that nothing was written to the client, and nothing will be.
 var (
-	// ErrGone: there is no such connection; it has ended, or never was. Forget the address.
+	// ErrGone means that there is no such connection: it has ended, or never existed. Forget the address.
 	ErrGone = wire.ErrGone
-	// ErrBusy: too much is waiting for the client already, the message was withdrawn after its timeout, or the worker has as
+	// ErrBusy means that too much is waiting for the client already, the message was withdrawn after its timeout, or the worker has as
 	// many publishers as it allows. A later attempt may succeed: see Error.RetryAfter.
 	ErrBusy = wire.ErrBusy
-	// ErrTooLarge: the message exceeds the limit of the worker, or of a proxy in front of it.
+	// ErrTooLarge means that the message exceeds the limit of the worker, or of a proxy in front of it.
 	ErrTooLarge = wire.ErrTooLarge
-	// ErrInvalidUTF8: a text message must be valid UTF-8. It was not sent.
+	// ErrInvalidUTF8 means that a text message is not valid UTF-8. It was not sent.
 	ErrInvalidUTF8 = wire.ErrInvalidUTF8
-	// ErrUnavailable: the application cannot decide at the moment whether this publisher may push. A later try may succeed: see
+	// ErrUnavailable means that the application cannot decide at the moment whether this publisher may push. A later try may succeed: see
 	// Error.RetryAfter.
 	ErrUnavailable = wire.ErrUnavailable
-	// ErrShutdown: the worker is shutting down.
+	// ErrShutdown means that the worker is shutting down.
 	ErrShutdown = wire.ErrShutdown
-	// ErrUnknown: the message may have been written, or may yet be; or, from Disconnect, the connection may have been closed.
+	// ErrUnknown means that the message may have been written, or may yet be; or, from Disconnect, the connection may have been closed.
 	ErrUnknown = wire.ErrUnknown
-	// ErrUnauthorized: the worker wants a credential, or a better one than Options.Credential (401).
+	// ErrUnauthorized means that the worker wants a credential, or a better one than Options.Credential (401).
 	ErrUnauthorized = wire.ErrUnauthorized
-	// ErrForbidden: the worker takes no pushes from this publisher (403), or cannot open the sealed ID.
+	// ErrForbidden means that the worker takes no pushes from this publisher (403), or cannot open the sealed ID.
 	ErrForbidden = wire.ErrForbidden
-	// ErrUnreachable: the worker could not be connected to at any of its addresses.
+	// ErrUnreachable means that the worker could not be connected to at any of its addresses.
 	ErrUnreachable = wire.ErrUnreachable
 )
 

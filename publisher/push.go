@@ -19,8 +19,10 @@ type Receipt = wire.Receipt
 type State = wire.State
 
 const (
-	Written  = wire.Written  // every byte is written to the client's socket
-	Received = wire.Received // the client's WebSocket endpoint has read the message: see Confirmed
+	// Written means that every byte is written to the client's socket.
+	Written = wire.Written
+	// Received means that the client's WebSocket endpoint has read the message: see [Confirmed].
+	Received = wire.Received
 )
 
 // PushOption changes what a push does: see [Confirmed]. The zero value changes nothing.

@@ -117,7 +117,7 @@ func checkPath(path string) error {
 		return errors.New("it must be escaped as in a URL (%20 for a space), without a query")
 	}
 	if slashpath.Clean(u.Path) != u.Path {
-		return errors.New("it must not end with a slash or contain empty segments, . or ..")
+		return errors.New("it must not end with a slash, or contain . or .. or empty segments")
 	}
 	return nil
 }

@@ -407,3 +407,25 @@ func TestNoRedirect(t *testing.T) {
 		t.Errorf("asked %v", asked)
 	}
 }
+
+// A worker that has read the whole body, and fewer lines than were sent, has not been sent them all: unlike one that says that it
+// ended the request before its end.
+func TestLostEnd(t *testing.T) {
+	for last, isHole := range map[string]bool{
+		`{"lines":1}`: true, `{"lines":1,"type":"urn:wspush:damaged"}`: true, `{"lines":1,"type":"urn:wspush:shutdown"}`: false, `{"lines":1,"type":"urn:wspush:timeout"}`: false,
+	} {
+		r := open(t, stream(func(n int, line string) string {
+			if n == 2 {
+				return last + "\n"
+			}
+			return ok(n, line)
+		}))
+		if o := send(t, r, 1, "a").wait(t); o.err != nil {
+			t.Errorf("%s: got %v", last, o)
+		}
+		if o := send(t, r, 1, "b").wait(t); !isNotSent(o) || errors.Is(o.err, bulk.ErrHole) != isHole || r.NeedsWhole() != isHole {
+			t.Errorf("%s: got %v", last, o)
+		}
+		r.Close()
+	}
+}

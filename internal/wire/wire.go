@@ -30,7 +30,7 @@ func (t MessageType) String() string {
 // them there.
 var (
 	ErrGone        = errors.New("wspush: no such connection")
-	ErrBusy        = errors.New("wspush: too much is waiting for the client")
+	ErrBusy        = errors.New("wspush: the client cannot take the message now")
 	ErrTooLarge    = errors.New("wspush: the message is too large")
 	ErrInvalidUTF8 = errors.New("wspush: the text message is not valid UTF-8")
 	ErrShutdown    = errors.New("wspush: the worker is shutting down")
