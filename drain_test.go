@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -550,4 +551,43 @@ func TestDrainTwice(t *testing.T) {
 			}
 		})
 	})
+}
+
+// While a long drain is under way, a connection whose client has left is not kept until its turn would have come.
+func TestDrainReleases(t *testing.T) {
+	w := newWorker(t, &wspush.WorkerOptions{DrainOver: time.Hour})
+	server := serve(t, w, &wspush.HandlerOptions{Accept: func(*http.Request) (any, error) { return new(thing), nil }})
+	values := make(map[string]func() bool)
+	var clients []*testutil.Client
+	for i := range 10 {
+		client, conn, _ := dial(t, w, server, testutil.Options{})
+		clients = append(clients, client)
+		values[fmt.Sprint("the Value of client ", i)] = weakly(conn.Value().(*thing))
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	stopped := make(chan error, 1)
+	go func() { stopped <- w.Shutdown(ctx) }()
+	testutil.Eventually(t, "the first to be closed", func() bool { return w.Len() == 9 })
+	last := clients[9]
+	for _, client := range clients[:9] {
+		client.Close()
+	}
+	testutil.Eventually(t, "the clients to leave", func() bool { return w.Len() <= 1 })
+	var left int
+	testutil.Eventually(t, "their Values to be collected", func() bool {
+		runtime.GC()
+		left = 0
+		for _, isCollected := range values {
+			if !isCollected() {
+				left++
+			}
+		}
+		return left <= 1
+	})
+	if left > 1 {
+		t.Errorf("%d Values are in memory", left)
+	}
+	cancel()
+	last.Close()
+	<-stopped // nil or the context's error: the last client has been quick, or not
 }

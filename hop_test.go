@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -52,24 +51,5 @@ func TestHopProof(t *testing.T) {
 		if got != tt.want || err != tt.err || (answer.Get(hopHeader) != "") != (got != noHop || err == errLoop) {
 			t.Errorf("%s %s %q: %q, %v", tt.method, tt.target, tt.header, got, err)
 		}
-	}
-}
-
-// No more requests are forwarded at a time than there are slots.
-func TestForwardSlots(t *testing.T) {
-	c := &cluster{slots: make(chan struct{}, 2)}
-	var entered []bool
-	for range 3 {
-		entered = append(entered, c.enter())
-	}
-	if !slices.Equal(entered, []bool{true, true, false}) {
-		t.Errorf("of three, these got one of two slots: %v", entered)
-	}
-	c.leave()
-	if !c.enter() {
-		t.Error("a slot that was given back is not there")
-	}
-	if p := c.full(); p.Status != 503 || p.retryAfter() == 0 || p.Type != "urn:wspush:full" {
-		t.Errorf("%+v", p)
 	}
 }

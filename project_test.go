@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// CONTRIBUTING.md names every file of the root package and every folder. Every Go file and every command of the Makefile that it names
-// exists.
+// CONTRIBUTING.md names every file of the root package but its tests, and every folder. Tests are named for the file that they test,
+// unless CONTRIBUTING.md names them. Every Go file and every command of the Makefile that it names exists.
 func TestContributing(t *testing.T) {
 	text, err := os.ReadFile("CONTRIBUTING.md")
 	if err != nil {
@@ -30,7 +30,7 @@ func TestContributing(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, file := range files {
-		if !slices.Contains(named, file) {
+		if !strings.HasSuffix(file, "_test.go") && !slices.Contains(named, file) {
 			t.Errorf("CONTRIBUTING.md does not say what %s is for", file)
 		}
 	}
@@ -41,8 +41,17 @@ func TestContributing(t *testing.T) {
 			}
 		}
 	})
+	tests := testFiles(t)
+	t.Run("tests", func(t *testing.T) {
+		for _, file := range tests {
+			if !slices.Contains(named, filepath.Base(file)) && !testsFile(file) {
+				t.Errorf("%s is named for no file, and CONTRIBUTING.md does not say what it is for", file)
+			}
+		}
+	})
 	for _, name := range named {
-		if _, err := os.Stat(name); err != nil && strings.HasSuffix(name, ".go") {
+		isTest := func(file string) bool { return filepath.Base(file) == name }
+		if _, err := os.Stat(name); err != nil && strings.HasSuffix(name, ".go") && !slices.ContainsFunc(tests, isTest) {
 			t.Errorf("CONTRIBUTING.md names %s: %v", name, err)
 		}
 	}
@@ -54,6 +63,34 @@ func TestContributing(t *testing.T) {
 		if !strings.Contains(string(makefile), "\n"+match[1]+": ## ") {
 			t.Errorf("CONTRIBUTING.md names make %s, which the Makefile does not have", match[1])
 		}
+	}
+}
+
+// testFiles returns the test files of the public packages and the internal ones.
+func testFiles(t *testing.T) (files []string) {
+	t.Helper()
+	for _, folder := range []string{".", "console", "internal/*", "publisher", "stats", "wspushtest"} {
+		found, err := filepath.Glob(filepath.Join(folder, "*_test.go"))
+		if err != nil || len(found) == 0 {
+			t.Fatalf("%s has no test files: %v", folder, err)
+		}
+		files = append(files, found...)
+	}
+	return files
+}
+
+// testsFile reports whether a test file is named for a file beside it: X_test.go or X_topic_test.go for X.go.
+func testsFile(test string) bool {
+	name := strings.TrimSuffix(test, "_test.go")
+	for {
+		if _, err := os.Stat(name + ".go"); err == nil {
+			return true
+		}
+		cut := strings.LastIndex(filepath.Base(name), "_")
+		if cut < 0 {
+			return false
+		}
+		name = filepath.Join(filepath.Dir(name), filepath.Base(name)[:cut])
 	}
 }
 

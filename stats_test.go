@@ -428,3 +428,16 @@ func TestStatsHijackPanics(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// Pushes in-process and by HTTP are counted alike.
+func TestRefusalsAreCounted(t *testing.T) {
+	w := newWorker(t, nil)
+	const id = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
+	if _, err := w.Push(context.Background(), id, wspush.Text, nil); !errors.Is(err, wspush.ErrGone) {
+		t.Error(err)
+	}
+	problem(t, post(t, "http://"+id+"@"+w.Addr().String()+"/ws", "", nil), 410, "gone", "")
+	if s := w.Stats(); s.Refused != 2 {
+		t.Errorf("Stats: %+v", s)
+	}
+}

@@ -2,9 +2,25 @@ package wspush_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/wspush/wspush"
 	"github.com/wspush/wspush/internal/testutil"
@@ -168,5 +184,478 @@ func TestDisconnectRefused(t *testing.T) {
 	silent, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: hangUp(t)}}))
 	if err := other.Disconnect(ctx, silent.SealedID(), 1000, ""); !errors.Is(err, wspush.ErrUnknown) || strings.Contains(err.Error(), "message") {
 		t.Errorf("a worker that takes the request and does not answer: %v", err)
+	}
+}
+
+// needIPv6 skips the test where the machine has no IPv6.
+func needIPv6(t *testing.T) {
+	t.Helper()
+	l, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil {
+		t.Skipf("this machine has no IPv6: %v", err)
+	}
+	l.Close()
+}
+
+// delivers fails the test unless a push to each of the connection's addresses, of both forms, arrives.
+func delivers(t *testing.T, c *testutil.Client, conn *wspush.Conn) {
+	t.Helper()
+	for _, address := range slices.Concat(conn.Addresses(), conn.PathAddresses()) {
+		req := newRequest(t, "POST", address, strings.NewReader(address))
+		if resp := do(t, req); resp.StatusCode != 204 {
+			t.Errorf("POST %s: %s %s", address, resp.Status, text(t, resp))
+			continue
+		}
+		expect(t, c, testutil.Text, address)
+	}
+}
+
+// hosts are the hosts of addresses.
+func hosts(t *testing.T, addresses []string) []netip.Addr {
+	t.Helper()
+	var all []netip.Addr
+	for _, a := range addresses {
+		u, err := url.Parse(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ip, err := netip.ParseAddr(u.Hostname())
+		if err != nil {
+			t.Fatalf("%s: %v", a, err)
+		}
+		all = append(all, ip)
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return all
+}
+
+// machine returns what a wildcard listener must advertise on this machine.
+func machine(t *testing.T, v4, v6 bool) []netip.Addr {
+	t.Helper()
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all, loopback []netip.Addr
+	for _, a := range addrs {
+		ip, _ := netip.AddrFromSlice(a.(*net.IPNet).IP)
+		ip = ip.Unmap()
+		switch {
+		case ip.Is4() && !v4 || ip.Is6() && !v6 || ip.IsLinkLocalUnicast():
+		case ip.IsLoopback():
+			loopback = append(loopback, ip)
+		default:
+			all = append(all, ip)
+		}
+	}
+	if len(all) == 0 {
+		all = loopback
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return all
+}
+
+// TestListen: a worker advertises what its listener is bound to.
+func TestListen(t *testing.T) {
+	for _, tc := range []struct {
+		listen string
+		v4, v6 bool
+		one    string // the only host
+	}{
+		{listen: "", v4: true, one: "127.0.0.1"},
+		{listen: "127.0.0.1:0", v4: true, one: "127.0.0.1"},
+		{listen: "[::1]:0", v6: true, one: "::1"},
+		{listen: "0.0.0.0:0", v4: true},
+		{listen: "[::]:0", v6: true},
+		{listen: ":0", v4: true, v6: true},
+	} {
+		t.Run(tc.listen, func(t *testing.T) {
+			if tc.v6 {
+				needIPv6(t)
+			}
+			w := newWorker(t, &wspush.WorkerOptions{Listen: tc.listen})
+			c, conn, _ := dial(t, w, serve(t, w, nil), testutil.Options{})
+			want := machine(t, tc.v4, tc.v6)
+			if tc.one != "" {
+				want = []netip.Addr{netip.MustParseAddr(tc.one)}
+			}
+			if got := hosts(t, conn.Addresses()); !slices.Equal(got, want) {
+				t.Errorf("advertises %v, want %v", got, want)
+			}
+			delivers(t, c, conn)
+
+			// The loopback address of each family shows what is bound.
+			_, port, err := net.SplitHostPort(w.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for host, bound := range map[string]bool{"127.0.0.1": tc.v4, "::1": tc.v6} {
+				s, err := net.DialTimeout("tcp", net.JoinHostPort(host, port), 5*time.Second)
+				if err == nil {
+					s.Close()
+				}
+				if (err == nil) != bound {
+					t.Errorf("connecting to %s: %v", host, err)
+				}
+			}
+		})
+	}
+}
+
+// TestLinkLocalListener: a zone means something only on this machine, so an address has none.
+func TestLinkLocalListener(t *testing.T) {
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range interfaces {
+		addrs, _ := i.Addrs()
+		for _, a := range addrs {
+			ip := a.(*net.IPNet).IP
+			if i.Flags&net.FlagUp == 0 || ip.To4() != nil || !ip.IsLinkLocalUnicast() {
+				continue
+			}
+			w := newWorker(t, &wspush.WorkerOptions{Listen: "[" + ip.String() + "%" + i.Name + "]:0"})
+			_, conn, _ := dial(t, w, serve(t, w, nil), testutil.Options{})
+			want := fmt.Sprintf("http://%s@[%s]:%d/ws", conn.ID(), ip, w.Addr().(*net.TCPAddr).Port)
+			if got := conn.Addresses(); len(got) != 1 || got[0] != want {
+				t.Errorf("addresses %q, want %q", got, want)
+			}
+			return
+		}
+	}
+	t.Skip("no interface has a link-local IPv6 address")
+}
+
+func TestAdvertise(t *testing.T) {
+	cert, _ := testutil.NewCertificate(t)
+	for _, tc := range []struct {
+		advertise string
+		tls       bool
+		want      string // %s is the ID, PORT the listener's
+		noListen  string // the same with NoListen, if it differs
+	}{
+		{"10.0.0.5", false, "http://%s@10.0.0.5:PORT/ws", "http://%s@10.0.0.5/ws"},
+		{"10.0.0.5:8443", false, "http://%s@10.0.0.5:8443/ws", ""},
+		{"push.internal", false, "http://%s@push.internal:PORT/ws", "http://%s@push.internal/ws"},
+		{"push.internal:1", false, "http://%s@push.internal:1/ws", ""},
+		{"::1", false, "http://%s@[::1]:PORT/ws", "http://%s@[::1]/ws"},
+		{"[fd00::5]", false, "http://%s@[fd00::5]:PORT/ws", "http://%s@[fd00::5]/ws"},
+		{"[fd00::5]:8443", false, "http://%s@[fd00::5]:8443/ws", ""},
+		{"10.0.0.5", true, "https://%s@10.0.0.5:PORT/ws", "-"},
+		{"10.0.0.5:8443", true, "https://%s@10.0.0.5:8443/ws", "-"},
+		{"https://push.example.com", false, "https://%s@push.example.com/ws", ""},
+		{"https://push.example.com/", false, "https://%s@push.example.com/ws", ""},
+		{"http://push.example.com:8080/workers/3", true, "http://%s@push.example.com:8080/workers/3/ws", "-"},
+		{"https://[fd00::5]/a,b/", false, "https://%s@[fd00::5]/a%%2Cb/ws", ""},
+		{"https://push.example.com/a%20b", false, "https://%s@push.example.com/a%%20b/ws", ""},
+	} {
+		t.Run(fmt.Sprintf("%s, TLS %t", tc.advertise, tc.tls), func(t *testing.T) {
+			check := func(opts wspush.WorkerOptions, want string) {
+				t.Helper()
+				opts.Advertise = []string{tc.advertise}
+				w := newWorker(t, &opts)
+				opts.Advertise[0] = "copied.on.entry"
+				_, conn, address := dial(t, w, serve(t, w, nil), testutil.Options{})
+				want = fmt.Sprintf(want, conn.ID())
+				if w.Addr() != nil {
+					want = strings.Replace(want, "PORT", fmt.Sprint(w.Addr().(*net.TCPAddr).Port), 1)
+				}
+				if address != want || len(conn.Addresses()) != 1 {
+					t.Errorf("addresses %q, want %q", conn.Addresses(), want)
+				}
+			}
+			listen := wspush.WorkerOptions{}
+			if tc.tls {
+				listen.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+			}
+			check(listen, tc.want)
+			switch tc.noListen {
+			case "-":
+			case "":
+				check(wspush.WorkerOptions{NoListen: true}, tc.want)
+			default:
+				check(wspush.WorkerOptions{NoListen: true}, tc.noListen)
+			}
+		})
+	}
+}
+
+// TestAdvertiseInvalid: NewWorker refuses an address that nobody can use, and nothing stays bound.
+func TestAdvertiseInvalid(t *testing.T) {
+	for _, s := range []string{
+		"", " ", "a b", "a,b", "10.0.0.5/x", "host:", "host:0", "host:65536", "host:http", ":8080", "[::1", "::1]", "[::1]:", "[host]", "0.0.0.0", "[::]:80", "http://0.0.0.0",
+		"fe80::1%eth0", "[fe80::1%eth0]:80", "host:1:2", "user@host", "host?x", "host#x",
+		"http://", "http://:8080", "http:///x", "//host", "ftp://host", "ws://host", "http://user@host", "http://host?x=1", "http://host?",
+		"http://host#x", "http://host:0", "http://[fe80::1%25eth0]", "http://a b", "://host", "http://host:x",
+	} {
+		w, err := wspush.NewWorker(&wspush.WorkerOptions{Advertise: []string{"fine", s}})
+		if err == nil {
+			t.Errorf("%q is accepted", s)
+			w.Shutdown(t.Context())
+			continue
+		}
+		if !strings.HasPrefix(err.Error(), "wspush: ") || !strings.Contains(err.Error(), fmt.Sprintf("%q", s)) {
+			t.Errorf("the error for %q does not say so: %v", s, err)
+		}
+	}
+}
+
+func TestCustomListener(t *testing.T) {
+	t.Run("TCP", func(t *testing.T) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := newWorker(t, &wspush.WorkerOptions{Listener: l})
+		c, conn, _ := dial(t, w, serve(t, w, nil), testutil.Options{})
+		delivers(t, c, conn)
+		c.Close() // or Shutdown would wait for it
+		if err := w.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.Accept(); err == nil {
+			t.Error("Shutdown leaves the listener open")
+		}
+	})
+	t.Run("unix", func(t *testing.T) {
+		dir, err := os.MkdirTemp("", "ws") // t.TempDir may be too long for a socket
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer os.RemoveAll(dir)
+		l, err := net.Listen("unix", filepath.Join(dir, "s"))
+		if err != nil {
+			t.Skipf("no unix sockets: %v", err)
+		}
+		if _, err := wspush.NewWorker(&wspush.WorkerOptions{Listener: l}); err == nil || !strings.Contains(err.Error(), "Advertise") {
+			t.Errorf("without Advertise: %v", err)
+		}
+		w := newWorker(t, &wspush.WorkerOptions{Listener: l, Advertise: []string{"push.test"}})
+		c, conn, address := dial(t, w, serve(t, w, nil), testutil.Options{})
+		if want := "http://" + conn.ID() + "@push.test/ws"; address != want {
+			t.Errorf("address %q, want %q", address, want)
+		}
+		s, err := net.Dial("unix", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.SetDeadline(time.Now().Add(10 * time.Second))
+		r := rawPush(t, s, "POST /ws/@connections/"+conn.ID()+" HTTP/1.1\nHost: push.test\nContent-Length: 1\n\n1")
+		want{status: 204}.check(t, "POST", answer(t, r))
+		expect(t, c, testutil.Text, "1")
+	})
+}
+
+// TestStartLog: a wildcard may advertise more than its user expects, so the log names the addresses.
+func TestStartLog(t *testing.T) {
+	log := &lockedBuffer{}
+	newWorker(t, &wspush.WorkerOptions{
+		Advertise: []string{"one.test:1", "https://two.test/x"},
+		Logger:    slog.New(slog.NewTextHandler(io.MultiWriter(log, t.Output()), nil)),
+	})
+	if s := log.String(); !strings.Contains(s, "http://one.test:1") || !strings.Contains(s, "https://two.test/x") {
+		t.Errorf("the log does not name the advertised addresses: %s", s)
+	}
+}
+
+// publisher is one that keeps its connections, as real ones do. It may be used by several goroutines.
+func publisher(t testing.TB) *http.Client {
+	transport := &http.Transport{MaxIdleConnsPerHost: 16}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+// publish posts a text message and returns the status.
+func publish(client *http.Client, address, message string) (int, error) {
+	resp, err := client.Post(address, "text/plain", strings.NewReader(message))
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode, err
+}
+
+// The problem that wspush exists for, and its cure. Two workers stand behind one front, which takes them in turns. A
+// message that is posted to the front reaches either, and half of the time it is the one that has never heard of the
+// client: 410. Posted to the address in the greeting it arrives, 1000 of 1000.
+func TestTwoWorkersBehindOneFront(t *testing.T) {
+	t.Parallel()
+	var upstreams []*url.URL
+	workers := map[string]*wspush.Worker{}
+	for range 2 {
+		w := newWorker(t, nil)
+		mux := http.NewServeMux()
+		mux.Handle("GET /ws", newHandler(t, w, nil))
+		mux.Handle("/ws", w) // so that a push to the front can reach the right worker at all
+		u, err := url.Parse(testutil.Serve(t, mux))
+		if err != nil {
+			t.Fatal(err)
+		}
+		upstreams = append(upstreams, u)
+		workers[w.Addr().String()] = w
+	}
+	var turn atomic.Int64
+	front := testutil.Serve(t, &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(upstreams[turn.Add(1)%2])
+		r.Out.Host = r.In.Host
+	}})
+
+	client := testutil.Dial(t, front, testutil.Options{})
+	address := client.Text()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if workers[u.Host].Len() != 1 {
+		t.Fatalf("%s does not name the worker that has the connection", address)
+	}
+	received := make(chan int, 1)
+	go func() {
+		n := 0
+		for {
+			_, data, err := client.Message()
+			if err != nil || string(data) == "end" {
+				received <- n
+				return
+			}
+			n++
+		}
+	}()
+
+	const pushes = 1000
+	count := map[int]int{}
+	throughFront := strings.Replace(address, u.Host, strings.TrimPrefix(front, "http://"), 1)
+	p := publisher(t)
+	for i := range 2 * pushes {
+		to := throughFront
+		if i >= pushes {
+			to = address
+		}
+		status, err := publish(p, to, "message")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i >= pushes && status != 204 {
+			t.Fatalf("push %d to the greeting's address: %d", i-pushes, status)
+		}
+		count[status]++
+	}
+	missed := count[410]
+	if missed == 0 || count[204]+missed != 2*pushes {
+		t.Errorf("answers: %v", count)
+	}
+	if status, err := publish(p, address, "end"); err != nil || status != 204 {
+		t.Error(status, err)
+	}
+	if n := <-received; n != 2*pushes-missed {
+		t.Errorf("%d received, %d answered with 204", n, 2*pushes-missed)
+	}
+	t.Logf("through the front %d of %d missed; at the address none of %d", missed, pushes, pushes)
+}
+
+// 500 clients connect at once, and each is pushed to 20 times by 16 publishers, while others come and go. Every message
+// reaches its own client, once, and none other; the messages of each publisher arrive in order.
+func TestManyClientsManyPublishers(t *testing.T) {
+	t.Parallel()
+	const clients, publishers, messages = 500, 16, 20
+	w := newWorker(t, nil)
+	server := serve(t, w, nil)
+
+	// Those who come and go, and whose addresses must not reach anyone else.
+	stop := make(chan struct{})
+	var passers sync.WaitGroup
+	p := publisher(t)
+	for range 4 {
+		passers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				c, _, err := testutil.TryDial(t, server, testutil.Options{})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_, address, err := c.Message()
+				if err != nil {
+					t.Error(err)
+				}
+				c.Close()
+				if status, err := publish(p, string(address), "stray"); err != nil || status != 204 && status != 410 && status != 504 {
+					t.Errorf("to a client that has left: %d, %v", status, err)
+				}
+			}
+		})
+	}
+
+	addresses := make([]string, clients)
+	var connected, done sync.WaitGroup
+	connected.Add(clients)
+	for i := range clients {
+		done.Go(func() {
+			c, _, err := testutil.TryDial(t, server, testutil.Options{})
+			if err != nil {
+				t.Error(err)
+				connected.Done()
+				return
+			}
+			defer c.Close()
+			_, address, err := c.Message()
+			if err != nil {
+				t.Error(err)
+			}
+			addresses[i] = string(address)
+			connected.Done()
+			var next [publishers]int
+			for n := range messages {
+				_, data, err := c.Message()
+				var to, from, seq int
+				if _, scan := fmt.Sscanf(string(data), "%d %d %d", &to, &from, &seq); err != nil || scan != nil {
+					t.Errorf("client %d, message %d: %q, %v", i, n, data, err)
+					return
+				}
+				if to != i || seq < next[from] {
+					t.Errorf("client %d got %q; expected at least %d from this publisher", i, data, next[from])
+				}
+				next[from] = seq + 1
+			}
+			// Nothing more: the next frame answers this close.
+			c.SendClose(1000, "")
+			if op, data, err := c.Message(); err == nil {
+				t.Errorf("client %d got one message too many: %v %q", i, op, data)
+			}
+		})
+	}
+	connected.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	var sending sync.WaitGroup
+	for from := range publishers {
+		sending.Go(func() {
+			order := rand.Perm(clients)
+			for seq := from; seq < messages; seq += publishers {
+				for _, to := range order {
+					status, err := publish(p, addresses[to], fmt.Sprintf("%d %d %d", to, from, seq))
+					if err != nil || status != 204 {
+						t.Errorf("push: %d, %v", status, err)
+					}
+				}
+			}
+		})
+	}
+	sending.Wait()
+	done.Wait()
+	close(stop)
+	passers.Wait()
+	if s := w.Stats(); s.Written < clients*messages {
+		t.Errorf("Stats: %+v", s)
+	}
+	if err := w.Shutdown(context.Background()); err != nil {
+		t.Error(err)
 	}
 }

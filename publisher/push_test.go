@@ -9,9 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -225,52 +223,6 @@ func echoHeader(w http.ResponseWriter, r *http.Request) {
 	_, _ = fmt.Fprintf(conn, "HTTP/1.1 204 No Content\r\n%s bearer-secret\r\n\r\n", r.RequestURI)
 }
 
-// An Error carries what the worker said.
-func TestError(t *testing.T) {
-	c := newClient(t, publisher.Options{Credential: "bearer-secret"})
-	err := push(t, c, addressOf(testutil.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Retry-After", "7")
-		says(504, "application/problem+json", `{"type":"urn:wspush:unknown","detail":"half\n of \u202e `+id+` bearer-secret","connection":"gone"}`)(w, r)
-	}))))
-	var e *publisher.Error
-	if !errors.As(err, &e) || e.Status != 504 || e.RetryAfter != 7*time.Second || e.Connection != "gone" || e.Detail != "half  of   … …" {
-		t.Fatalf("got %+v", err)
-	}
-	err = push(t, c, addressOf(testutil.Serve(t, says(504, "application/problem+json", `{"type":"urn:wspush:unknown","connection":"`+id+`"}`))))
-	if !errors.As(err, &e) || e.Connection != "" {
-		t.Errorf("got %+v", err)
-	}
-}
-
-func TestScrub(t *testing.T) {
-	for text, want := range map[string]string{
-		"":                              "",
-		"plain words, 8080 [::1]:48775": "plain words, 8080 [::1]:48775",
-		"x" + id + "y":                  "…",
-		strings.ToUpper(id):             "…",
-		"a-" + id[:20] + "!":            "…!",
-		sealedID:                        "v1.…",
-		"v1.abc/v1.d":                   "v1.…/v1.…",
-		"the secret: s3cr3t":            "the secret: …",
-		"\x1b[31m\r\nred\x00":           "[31m  red",
-		"\xff" + id:                     "�…",
-		"deadbeef-2026-11-25":           "deadbeef-2026-11-25"[:0] + "…",
-		"2026-11-25T10:00:00":           "2026-11-25T10:00:00",
-		strings.Repeat("é ", 300):       strings.TrimSpace(strings.Repeat("é ", publisher.MaxText/3)) + "…",
-	} {
-		got := publisher.Scrub(text, "s3cr3t")
-		if len(text) > publisher.MaxText {
-			if !strings.HasPrefix(text, strings.TrimSuffix(got, "…")) || len(got) > publisher.MaxText+3 {
-				t.Errorf("got %q", got)
-			}
-			continue
-		}
-		if got != want {
-			t.Errorf("%q: got %q, want %q", text, got, want)
-		}
-	}
-}
-
 // What must not be sent is not.
 func TestNotSent(t *testing.T) {
 	c := newClient(t, publisher.Options{})
@@ -303,58 +255,6 @@ func TestNotSent(t *testing.T) {
 	c.Close()
 }
 
-// A redirect is not followed, wherever it leads, and cookies are not kept.
-func TestRedirect(t *testing.T) {
-	var asked atomic.Int64
-	c := newClient(t, publisher.Options{})
-	for _, status := range []int{301, 302, 303, 307, 308} {
-		server := testutil.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.Header.Get("Cookie") != "" || strings.HasPrefix(r.URL.Path, "/else") {
-				asked.Add(1)
-			}
-			w.Header().Set("Set-Cookie", "a=b")
-			http.Redirect(w, r, "/elsewhere/@connections/"+id, status)
-		}))
-		for range 2 {
-			var e *publisher.Error
-			if err := push(t, c, addressOf(server)); !errors.As(err, &e) || e.Status != status || errors.Is(err, publisher.ErrUnknown) {
-				t.Errorf("got %v", err)
-			}
-		}
-		if _, err := c.Lookup(t.Context(), addressOf(server)); inError(t, err) == nil {
-			t.Error("looked up")
-		}
-	}
-	if n := asked.Load(); n != 0 {
-		t.Errorf("followed, or kept a cookie: %d", n)
-	}
-}
-
-// The environment does not say where pushes go.
-func TestNoProxy(t *testing.T) {
-	var asked atomic.Int64
-	proxy := testutil.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		asked.Add(1)
-		w.WriteHeader(204)
-	}))
-	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"} {
-		t.Setenv(name, proxy)
-	}
-	for _, name := range []string{"NO_PROXY", "no_proxy"} {
-		if err := os.Unsetenv(name); err != nil {
-			t.Fatal(err)
-		}
-	}
-	// Nobody has this name (RFC 6761), and only a proxy would not need to know.
-	c := newClient(t, publisher.Options{Hosts: []string{"worker.invalid"}, DialTimeout: 100 * time.Millisecond})
-	if err := push(t, c, addressOf("http://worker.invalid")); !errors.Is(err, publisher.ErrUnreachable) {
-		t.Errorf("got %v", err)
-	}
-	if n := asked.Load(); n != 0 || c.Transport().Proxy != nil {
-		t.Error("the proxy was asked")
-	}
-}
-
 // An answer that does not come, or not to its end, is not waited for beyond the timeout.
 func TestSlow(t *testing.T) {
 	release := make(chan bool)
@@ -385,33 +285,6 @@ func TestSlow(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, cancel)
 	if err := inError(t, outcome(c.Push(ctx, addressOf(silent), publisher.Text, nil))); !errors.Is(err, publisher.ErrUnknown) || !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
-	}
-}
-
-func TestLookup(t *testing.T) {
-	c := newClient(t, publisher.Options{})
-	info, err := c.Lookup(t.Context(), addressOf(testutil.Serve(t, says(200, "application/json", `{"connectionId":"`+id+`","connectedAt":"2026-11-25T20:57:33.1Z",
-		"lastActiveAt":"2026-11-25T20:58:01.7Z","identity":{"sourceIp":"203.0.113.7","userAgent":"x"},"path":"/ws","subprotocol":"p","rttMs":12.5}`))))
-	want := publisher.Info{ID: id, ConnectedAt: time.Date(2026, 11, 25, 20, 57, 33, 1e8, time.UTC), LastActive: time.Date(2026, 11, 25, 20, 58, 1, 7e8, time.UTC),
-		SourceIP: "203.0.113.7", UserAgent: "x", Path: "/ws", Subprotocol: "p", RoundTrip: 12500 * time.Microsecond}
-	if err != nil || info != want {
-		t.Errorf("got %+v, %v", info, err)
-	}
-	for name, test := range map[string]struct {
-		answer http.HandlerFunc
-		want   error
-	}{
-		"410": {problem(410, "gone"), publisher.ErrGone}, "no JSON": {says(200, "text/html", id), publisher.ErrUnreachable}, "no ID": {says(200, "", "{}"), publisher.ErrUnreachable},
-		"endless": {endless(200), publisher.ErrUnreachable}, "502": {says(502, "", ""), publisher.ErrUnreachable}, "404": {says(404, "", ""), nil},
-	} {
-		_, err := c.Lookup(t.Context(), addressOf(testutil.Serve(t, test.answer)))
-		if inError(t, err) == nil || test.want != nil && !errors.Is(err, test.want) || errors.Is(err, publisher.ErrUnknown) {
-			t.Errorf("%s: got %v", name, err)
-		}
-	}
-	// Since it changes nothing, the next is asked whatever became of the first.
-	if _, err := c.Lookup(t.Context(), addressOf(testutil.Serve(t, says(502, "", "")))+","+addressOf(testutil.Serve(t, problem(410, "gone")))); !errors.Is(err, publisher.ErrGone) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -143,114 +142,6 @@ func TestReceive(t *testing.T) {
 	})
 }
 
-// A paused client reads nothing, however often it is paused, and nothing is lost.
-func TestPause(t *testing.T) {
-	everywhere(t, func(t *testing.T, connect func(*wspushtest.Server, *wspushtest.ClientOptions) *wspushtest.Client) {
-		s := wspushtest.New(t, nil)
-		c := connect(s, nil)
-		for i := range 20 {
-			c.Pause()
-			c.Pause()
-			pushed := make(chan error, 1)
-			message := fmt.Sprint(i)
-			go func() { _, err := s.Worker.Push(t.Context(), c.ID, wspush.Text, []byte(message)); pushed <- err }()
-			c.ExpectNothing(2 * time.Millisecond)
-			c.Resume()
-			c.Resume()
-			c.Expect(message)
-			if err := <-pushed; err != nil {
-				t.Error(err)
-			}
-		}
-	})
-}
-
-// The application gets what the handshake carries, and the client gets the application's answers.
-func TestClientOptions(t *testing.T) {
-	w := wspushtest.NewWorker(t, nil)
-	var seen *http.Request
-	h, err := wspush.NewHandler(w, &wspush.HandlerOptions{
-		Subprotocols: []string{"v2", "v1"},
-		Accept: func(r *http.Request) (any, error) {
-			seen = r.Clone(context.Background())
-			return nil, nil
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, target := range []string{"/ws?a=b", "http://example.com/ws?a=b", "https://example.com/ws?a=b", "ws://example.com/ws?a=b"} {
-		c := wspushtest.Connect(t, h, target, &wspushtest.ClientOptions{
-			Header: http.Header{"Cookie": {"session=s1"}, "Origin": {"https://example.com"}}, Subprotocols: []string{"v0", "v1"},
-		})
-		cookie, err := seen.Cookie("session")
-		if err != nil || cookie.Value != "s1" || seen.Host != "example.com" || seen.URL.RequestURI() != "/ws?a=b" {
-			t.Errorf("%s: the application sees %v, %v, %s%s", target, cookie, err, seen.Host, seen.URL.RequestURI())
-		}
-		if host, port, err := net.SplitHostPort(seen.RemoteAddr); err != nil || net.ParseIP(host) == nil || port == "" {
-			t.Errorf("%s: the client's address is %q, %v", target, seen.RemoteAddr, err)
-		}
-		if got := c.Subprotocol(); got != "v1" {
-			t.Errorf("%s: the subprotocol is %q", target, got)
-		}
-		if conn, ok := w.Conn(c.ID); !ok || conn.Info().Path != "/ws" || c.Address() != "http://"+c.ID+"@worker.test/ws" {
-			t.Errorf("%s: the client's ID is %q, its address %s", target, c.ID, c.Address())
-		}
-	}
-	resp := wspushtest.ExpectRefused(t, h, "/ws", http.StatusForbidden, &wspushtest.ClientOptions{Header: http.Header{"Origin": {"https://evil.test"}}})
-	if got := resp.Header.Get("Content-Type"); got != "application/problem+json" {
-		t.Errorf("the refusal is of type %q", got)
-	}
-}
-
-// The ID is read from the default greeting in any of its forms, and from no other greeting.
-func TestGreetings(t *testing.T) {
-	key := []byte(strings.Repeat("k", 32))
-	none := func(*wspush.Conn) string { return "" }
-	greeting := func(text string) func(*wspush.Conn) (wspush.MessageType, []byte) {
-		return func(*wspush.Conn) (wspush.MessageType, []byte) { return wspush.Text, []byte(text) }
-	}
-	tests := []struct {
-		name      string
-		opts      wspushtest.Options
-		addresses int
-		id        func(c *wspush.Conn) string
-	}{
-		{"one address", wspushtest.Options{}, 1, (*wspush.Conn).ID},
-		{"two addresses", wspushtest.Options{Worker: wspush.WorkerOptions{Advertise: []string{"https://a.test/x", "10.0.0.5:9000"}}}, 2, (*wspush.Conn).ID},
-		{"sealed", wspushtest.Options{Worker: wspush.WorkerOptions{
-			PublicURL: "https://push.test", Cluster: &wspush.Cluster{Keys: [][]byte{key}, Address: "http://10.0.0.5:9000"}}}, 1, (*wspush.Conn).SealedID},
-		{"paths", wspushtest.Options{Handler: wspush.HandlerOptions{Greeting: func(c *wspush.Conn) (wspush.MessageType, []byte) {
-			return wspush.Text, []byte(strings.Join(c.PathAddresses(), ","))
-		}}}, 1, (*wspush.Conn).ID},
-		{"another", wspushtest.Options{Handler: wspush.HandlerOptions{Greeting: greeting("hello, you")}}, 0, none},
-		{"a URL with a user", wspushtest.Options{Handler: wspush.HandlerOptions{Greeting: greeting("http://you@example.com/ws")}}, 0, none},
-		{"a URL", wspushtest.Options{Handler: wspush.HandlerOptions{Greeting: greeting("http://example.com/@connections/you")}}, 0, none},
-		{"none", wspushtest.Options{
-			Handler: wspush.HandlerOptions{Greeting: func(*wspush.Conn) (wspush.MessageType, []byte) { return wspush.Text, nil }},
-			Client:  wspushtest.ClientOptions{NoGreeting: true},
-		}, 0, none},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := wspushtest.New(t, &tt.opts)
-				c := s.Connect()
-				synctest.Wait()
-				for conn := range s.Worker.Conns() {
-					if want := tt.id(conn); c.ID != want || len(c.Addresses) != tt.addresses {
-						t.Errorf("ID %q, addresses %q, of %v; want ID %q, %d addresses", c.ID, c.Addresses, c.Greeting, want, tt.addresses)
-					}
-					if c.ID == "" {
-						c.ID = conn.ID()
-					}
-				}
-				s.PushAndExpect(c, "found")
-			})
-		})
-	}
-}
-
 // The client leaves a server that breaks the protocol at once.
 func TestBrokenServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -271,5 +162,36 @@ func TestBrokenServer(t *testing.T) {
 		}), "/", &wspushtest.ClientOptions{NoGreeting: true})
 		c.ExpectClose(1006)
 		<-left
+	})
+}
+
+// A server that does not read is noticed at the client's timeout.
+func TestSendTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wantFailure(t, `fatal: sending the text message "b": the server did not read it within 5s; the connection is closed`, func(tb testing.TB) {
+			busy := make(chan struct{})
+			s := wspushtest.New(tb, &wspushtest.Options{Handler: wspush.HandlerOptions{OnMessage: func(*wspush.Conn, wspush.MessageType, []byte) { <-busy }}})
+			defer close(busy)
+			c := s.Connect()
+			c.Send("a")
+			synctest.Wait()
+			c.Send("b")
+		})
+	})
+}
+
+// In a goroutine other than the test's, a failure is reported and ends nothing.
+func TestOtherGoroutines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wantFailure(t, "want a message; nothing arrived within 5s", func(tb testing.TB) {
+			c := wspushtest.New(tb, nil).Connect()
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				if m := c.Next(); m.Data != nil {
+					t.Errorf("got %v", m)
+				}
+			})
+			wg.Wait()
+		})
 	})
 }

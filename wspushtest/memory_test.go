@@ -3,6 +3,7 @@ package wspushtest_test
 import (
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -36,4 +37,24 @@ func TestHTTPClient(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A handler's panic fails the test, unless it is http.ErrAbortHandler.
+func TestHandlerPanics(t *testing.T) {
+	for _, tt := range []struct {
+		with any
+		want string
+	}{{"oops", "the handler panicked: oops\n"}, {http.ErrAbortHandler, ""}} {
+		synctest.Test(t, func(t *testing.T) {
+			got := failure(t, func(tb testing.TB) {
+				client := wspushtest.HTTPClient(tb, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(tt.with) }))
+				if _, err := client.Get("http://app.test/"); err == nil {
+					t.Error("there was an answer")
+				}
+			})
+			if first, _, _ := strings.Cut(got, "goroutine "); first != tt.want {
+				t.Errorf("%v: failed with %q", tt.with, got)
+			}
+		})
+	}
 }

@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -23,19 +22,6 @@ import (
 func TestMain(m *testing.M) { testutil.Main(m) }
 
 const id = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
-
-// A publisher needs nothing of what a worker is made of.
-func TestImports(t *testing.T) {
-	out, err := exec.Command("go", "list", "-deps", ".").Output()
-	if err != nil {
-		t.Fatalf("go list: %v", err)
-	}
-	for pkg := range strings.FieldsSeq(string(out)) {
-		if first, _, _ := strings.Cut(pkg, "/"); strings.Contains(first, ".") && !strings.HasPrefix(pkg, "github.com/wspush/wspush/internal/") {
-			t.Errorf("it depends on %s", pkg)
-		}
-	}
-}
 
 // outcome is what done was called with.
 type outcome struct {

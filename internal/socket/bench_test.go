@@ -2,7 +2,10 @@ package socket
 
 import (
 	"fmt"
+	"strings"
 	"testing"
+
+	"github.com/wspush/wspush/internal/testutil"
 )
 
 // One message on its way through the queue: it is framed, copied for the write, and accounted for.
@@ -19,6 +22,27 @@ func BenchmarkFrame(b *testing.B) {
 				s.queue.add(m)
 				if s.queue.wrote(attempt{n: len(s.queue.fill(buf, 1))}, s.traffic); !m.done {
 					b.Fatal("not all of it")
+				}
+			}
+		})
+	}
+}
+
+// A message from a client that sends one at a time.
+func BenchmarkRead(b *testing.B) {
+	for _, size := range []int{10, 100, 1000} {
+		b.Run(fmt.Sprintf("bytes=%d", size), func(b *testing.B) {
+			conn := &script{}
+			s := newSocket(nil)
+			s.conn, s.readLimit = conn, 1<<20
+			raw := masked(testutil.Binary, strings.Repeat("x", size))
+			b.ReportAllocs()
+			for b.Loop() {
+				conn.pieces = [][]byte{raw}
+				s.Await()
+				s.TakePings()
+				if _, data, err := s.Read(true); err != nil || len(data) != size {
+					b.Fatal(len(data), err)
 				}
 			}
 		})

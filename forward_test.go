@@ -1,0 +1,356 @@
+package wspush_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/internal/testutil"
+	"github.com/wspush/wspush/stats"
+)
+
+// What another worker answers is given back word for word: status, headers and body.
+func TestForwardedWordForWord(t *testing.T) {
+	holder := newMember(t, wspush.WorkerOptions{MaxPushBytes: 100_000, MaxPending: 1000})
+	other := newMember(t, wspush.WorkerOptions{})
+	server := serve(t, holder, nil)
+	client, conn, _ := dial(t, holder, server, testutil.Options{Header: http.Header{"User-Agent": {"test"}}})
+	_, ended, _ := dial(t, holder, server, testutil.Options{})
+	sealed, endedID := conn.SealedID(), ended.SealedID()
+	ended.Close(1000, "")
+	testutil.Eventually(t, "the connection to end", func() bool { return holder.Len() == 1 })
+	var received sync.WaitGroup
+	received.Go(func() {
+		for {
+			if _, _, err := client.Message(); err != nil {
+				return
+			}
+		}
+	})
+	binary := bytes.Repeat([]byte{0xff}, 60_000)
+	amazon := http.Header{"Content-Type": {"application/octet-stream"}, "Authorization": {"AWS4-HMAC-SHA256 Credential=x"}}
+	for _, tt := range []struct {
+		method, path, name, query string
+		header                    http.Header
+		body                      []byte
+		status                    int
+	}{
+		{"POST", "/ws", sealed, "", nil, []byte("text"), 204},
+		{"POST", "/ws", sealed, "", nil, nil, 204},
+		{"POST", "/ws", sealed, "?type=binary", nil, binary, 204},
+		{"POST", "/ws", sealed, "", http.Header{"Content-Type": {"image/png"}}, binary, 204},
+		{"POST", "/ws", sealed, "", amazon, []byte("text"), 204},
+		{"POST", "/ws", sealed, "", amazon, binary, 204},
+		{"POST", "/ws", sealed, "?confirm=received", nil, []byte("text"), 204},
+		{"POST", "/ws", sealed, "", nil, binary, 400},
+		{"POST", "/ws", sealed, "?type=image", nil, []byte("text"), 400},
+		{"POST", "/ws", sealed, "?timeout=never", nil, []byte("text"), 400},
+		{"POST", "/ws", sealed, "", nil, bytes.Repeat([]byte("x"), 100_001), 413},
+		{"POST", "/elsewhere", sealed, "", nil, []byte("text"), 404},
+		{"POST", "/ws", endedID, "", nil, []byte("text"), 410},
+		{"GET", "/ws", sealed, "", nil, nil, 200},
+		{"HEAD", "/ws", sealed, "", nil, nil, 200},
+		{"HEAD", "/ws", endedID, "", nil, nil, 410},
+		{"GET", "/ws", endedID, "", nil, nil, 410},
+		{"DELETE", "/ws", sealed, "?code=1005", nil, nil, 400},
+		{"DELETE", "/ws", endedID, "", nil, nil, 410},
+	} {
+		t.Run(fmt.Sprint(tt.method, tt.path, tt.query, len(tt.body), " ", tt.status), func(t *testing.T) {
+			exchange := func(w *wspush.Worker) (*http.Response, string) {
+				req := newRequest(t, tt.method, "http://"+w.Addr().String()+tt.path+"/@connections/"+tt.name+tt.query, bytes.NewReader(tt.body))
+				for name, values := range tt.header {
+					req.Header[name] = values
+				}
+				resp := do(t, req)
+				body := text(t, resp)
+				for _, varies := range []string{"Date", "Wspush-Rtt", "Connection"} {
+					resp.Header.Del(varies)
+				}
+				body, _, _ = strings.Cut(body, `"lastActiveAt"`)
+				if body != "" {
+					resp.Header.Del("Content-Length")
+				}
+				return resp, body
+			}
+			direct, want := exchange(holder)
+			forwarded, got := exchange(other)
+			if direct.StatusCode != tt.status || forwarded.StatusCode != tt.status || got != want ||
+				fmt.Sprint(direct.Header) != fmt.Sprint(forwarded.Header) {
+				t.Errorf("direct:    %s %v %s\nforwarded: %s %v %s", direct.Status, direct.Header, want, forwarded.Status, forwarded.Header, got)
+			}
+		})
+	}
+	if resp := post(t, sealedURL(other, conn)+"?confirm=received", "text/plain", []byte("read")); resp.Header.Get("Wspush-Rtt") == "" {
+		t.Error("the round trip is missing")
+	}
+	if resp := post(t, "http://"+sealed+"@"+other.Addr().String()+"/ws", "", []byte("userinfo")); resp.StatusCode != 204 {
+		t.Errorf("userinfo: %s", resp.Status)
+	}
+	chunked := newRequest(t, "POST", sealedURL(other, conn), io.MultiReader(strings.NewReader(big[:60_000]), strings.NewReader("end")))
+	if resp := do(t, chunked); resp.StatusCode != 204 {
+		t.Errorf("chunked: %s", resp.Status)
+	}
+	if resp := do(t, newRequest(t, "DELETE", sealedURL(other, conn)+"?code=3000&reason=enough", nil)); resp.StatusCode != 204 {
+		t.Errorf("DELETE: %s", resp.Status)
+	}
+	received.Wait()
+	if cause := context.Cause(conn.Context()); !strings.Contains(cause.Error(), `(3000) "enough"`) {
+		t.Error(cause)
+	}
+}
+
+// AuthorizePush is asked by the first worker alone; who comes to the second without a proof is asked there.
+func TestForwardedAuthorization(t *testing.T) {
+	var asked [2]atomic.Int64
+	authorize := func(i int) func(*http.Request) error {
+		return func(r *http.Request) error {
+			asked[i].Add(1)
+			return wspush.BearerTokens("secret")(r)
+		}
+	}
+	holder := newMember(t, wspush.WorkerOptions{AuthorizePush: authorize(0)})
+	other := newMember(t, wspush.WorkerOptions{AuthorizePush: authorize(1)})
+	conn, client := connectTo(t, holder)
+	push := func(w *wspush.Worker, header ...string) *http.Response {
+		req := newRequest(t, "POST", sealedURL(w, conn), strings.NewReader("a"))
+		for i := 0; i < len(header); i += 2 {
+			req.Header.Set(header[i], header[i+1])
+		}
+		return do(t, req)
+	}
+	if resp := push(other, "Authorization", "Bearer secret"); resp.StatusCode != 204 {
+		t.Error(resp.Status)
+	}
+	client.Expect(testutil.Text, "a")
+	if a, b := asked[0].Load(), asked[1].Load(); a != 0 || b != 1 {
+		t.Errorf("asked %d and %d times", a, b)
+	}
+	for _, w := range []*wspush.Worker{holder, other} {
+		if resp := push(w); resp.StatusCode != 401 {
+			t.Errorf("without authorization: %s", resp.Status)
+		}
+		for _, proof := range []string{"http 1 AAAA", "http", "inprocess 99999999999 " + strings.Repeat("A", 43)} {
+			if resp := push(w, "Wspush-Hop", proof, "Authorization", "Bearer secret"); resp.StatusCode != 403 {
+				t.Errorf("with a forged proof: %s", resp.Status)
+			}
+		}
+	}
+	if _, err := other.Push(context.Background(), conn.SealedID(), wspush.Text, []byte("in-process")); err != nil {
+		t.Error(err)
+	}
+	client.Expect(testutil.Text, "in-process")
+}
+
+// A worker that cannot be reached is 502, with nothing written; when it has been started again, 410.
+func TestWorkerGone(t *testing.T) {
+	first, other := newMember(t, wspush.WorkerOptions{}), newMember(t, wspush.WorkerOptions{})
+	conn, client := connectTo(t, first)
+	if resp := post(t, sealedURL(other, conn), "", []byte("a")); resp.StatusCode != 204 {
+		t.Fatal(resp.Status)
+	}
+	client.Expect(testutil.Text, "a")
+	closed := make(chan struct{})
+	go func() { client.AwaitClose(); close(closed) }()
+	shutDown(t, first)
+	<-closed
+	resp := post(t, sealedURL(other, conn), "", []byte("b"))
+	if body := text(t, resp); resp.StatusCode != 502 || !strings.Contains(body, "urn:wspush:unreachable") || strings.Contains(body, first.Addr().String()) {
+		t.Errorf("%s %s", resp.Status, body)
+	}
+	if _, err := other.Push(context.Background(), conn.SealedID(), wspush.Text, nil); !errors.Is(err, wspush.ErrUnreachable) {
+		t.Error(err)
+	}
+	// What the other worker has answered is counted there, and what it has not, nowhere as a push.
+	if s := other.Stats(); s.Forwarded != 3 || s.Written+s.Unknown+s.Refused != 0 || s.ForwardsFailed != (stats.Forwards{Unreachable: 2}) {
+		t.Errorf("%+v", s)
+	}
+	if _, err := first.Push(context.Background(), conn.SealedID(), wspush.Text, nil); !errors.Is(err, wspush.ErrShutdown) {
+		t.Error(err)
+	}
+	again := newMember(t, wspush.WorkerOptions{Listen: first.Addr().String()})
+	for _, w := range []*wspush.Worker{other, again} {
+		for _, method := range []string{"POST", "GET", "DELETE"} {
+			if resp := do(t, newRequest(t, method, sealedURL(w, conn), nil)); resp.StatusCode != 410 {
+				t.Errorf("%s after a restart: %s", method, resp.Status)
+			}
+		}
+		if _, err := w.Push(context.Background(), conn.SealedID(), wspush.Text, nil); !errors.Is(err, wspush.ErrGone) {
+			t.Error(err)
+		}
+	}
+}
+
+// Something that is no worker of the Cluster listens where one should: 502 if it refuses, and otherwise 504, since it may be a
+// proxy that has passed the message on.
+func TestForwardedToStranger(t *testing.T) {
+	other := newMember(t, wspush.WorkerOptions{})
+	for status, want := range map[int]int{200: 504, 204: 504, 302: 502, 404: 502, 408: 504, 410: 502, 500: 504, 504: 504} {
+		stranger := testutil.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Location", "/elsewhere")
+			w.Header().Set("Wspush-Hop", "1 AAAA")
+			w.WriteHeader(status)
+		}))
+		conn, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: stranger}}))
+		if resp := post(t, sealedURL(other, conn), "", []byte("a")); resp.StatusCode != want {
+			t.Errorf("it answers %d: %s", status, resp.Status)
+		}
+	}
+}
+
+// hangUp serves something that takes requests and ends each connection without an answer, and returns its URL.
+func hangUp(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.ReadAtLeast(c, make([]byte, 1000), 100)
+			c.Close()
+		}
+	}()
+	return "http://" + listener.Addr().String()
+}
+
+// A worker that takes a push and ends the connection without an answer leaves the outcome unknown.
+func TestForwardedUnanswered(t *testing.T) {
+	conn, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: hangUp(t)}}))
+	other := newMember(t, wspush.WorkerOptions{})
+	resp := post(t, sealedURL(other, conn), "", []byte("a"))
+	if body := text(t, resp); resp.StatusCode != 504 || !strings.Contains(body, "urn:wspush:unknown") || strings.Contains(body, `"connection"`) {
+		t.Errorf("%s %s", resp.Status, body)
+	}
+	if _, err := other.Push(context.Background(), conn.SealedID(), wspush.Text, []byte("a")); !errors.Is(err, wspush.ErrUnknown) {
+		t.Error(err)
+	}
+}
+
+// Workers that serve TLS, and ask for certificates, are forwarded to over it.
+func TestForwardedTLS(t *testing.T) {
+	certificate, pool := testutil.NewCertificate(t)
+	client := &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{certificate}}
+	opts := wspush.WorkerOptions{
+		TLS:     &tls.Config{Certificates: []tls.Certificate{certificate}, ClientAuth: tls.RequireAnyClientCert},
+		Cluster: &wspush.Cluster{TLS: client},
+	}
+	holder, other := newMember(t, opts), newMember(t, opts)
+	conn, reader := connectTo(t, holder)
+	for _, http2 := range []bool{false, true} {
+		for _, size := range []int{100, 100_000} {
+			address := "https://" + other.Addr().String() + "/ws/@connections/" + conn.SealedID()
+			resp, err := postBy(t, keeping(t, client, http2), address, big[:size])
+			if err != nil || resp.StatusCode != 204 {
+				t.Fatal(resp, err)
+			}
+			reader.Expect(testutil.Text, big[:size])
+		}
+	}
+}
+
+// A publisher that breaks off in its body has nothing pushed.
+func TestForwardedBrokenBody(t *testing.T) {
+	holder, other := newMember(t, wspush.WorkerOptions{}), newMember(t, wspush.WorkerOptions{})
+	conn, client := connectTo(t, holder)
+	for _, body := range []string{
+		"Content-Length: 100000\r\n\r\nhello", "Content-Length: 1000\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+	} {
+		push := dialPush(t, other)
+		fmt.Fprintf(push, "POST /ws/@connections/%s HTTP/1.1\r\nHost: worker\r\n%s", conn.SealedID(), body)
+		_ = push.(*net.TCPConn).CloseWrite()
+		answer, _ := io.ReadAll(push)
+		if !bytes.HasPrefix(answer, []byte("HTTP/1.1 400 ")) {
+			t.Errorf("%.100q", answer)
+		}
+	}
+	if _, err := conn.Push(context.Background(), wspush.Text, []byte("the only one")); err != nil {
+		t.Error(err)
+	}
+	client.Expect(testutil.Text, "the only one")
+	if s := holder.Stats(); s.Written != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// Many publishers through the wrong worker, while connections come and go: every answer is true.
+func TestForwardedUnderLoad(t *testing.T) {
+	holder, other := newMember(t, wspush.WorkerOptions{}), newMember(t, wspush.WorkerOptions{})
+	server := serve(t, holder, nil)
+	publishing := publisher(t)
+	var running sync.WaitGroup
+	for i := range 8 {
+		running.Go(func() {
+			for j := range 10 {
+				client := testutil.Dial(t, server, testutil.Options{})
+				id, _, _ := strings.Cut(strings.TrimPrefix(client.Text(), "http://"), "@")
+				conn, _ := holder.Conn(id)
+				for k := range 10 {
+					message := fmt.Sprint(i, j, k)
+					if status, err := publish(publishing, sealedURL(other, conn), message); status != 204 || err != nil {
+						t.Error(status, err)
+						return
+					}
+					if _, data, err := client.Message(); string(data) != message {
+						t.Errorf("%q in place of %q: %v", data, message, err)
+					}
+				}
+				conn.Close(1000, "")
+				if status, err := publish(publishing, sealedURL(other, conn), "late"); status != 410 || err != nil {
+					t.Error(status, err)
+				}
+				client.Close()
+			}
+		})
+	}
+	running.Wait()
+}
+
+// countingListener counts the connections that it accepts.
+type countingListener struct {
+	net.Listener
+	n atomic.Int64
+}
+
+func (l *countingListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		l.n.Add(1)
+	}
+	return c, err
+}
+
+// Requests to another worker share connections.
+func TestForwardedKeepAlive(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	counting := &countingListener{Listener: l}
+	holder, other := newMember(t, wspush.WorkerOptions{Listener: counting}), newMember(t, wspush.WorkerOptions{})
+	conn, client := connectTo(t, holder)
+	for i := range 50 {
+		message := big[:1000*i] // small ones that are read before, and others that are sent while they come in
+		if resp := post(t, sealedURL(other, conn), "", []byte(message)); resp.StatusCode != 204 {
+			t.Fatal(resp.Status)
+		}
+		client.Expect(testutil.Text, message)
+	}
+	if n := counting.n.Load(); n != 1 {
+		t.Errorf("50 pushes took %d connections", n)
+	}
+}

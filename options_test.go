@@ -1,0 +1,110 @@
+package wspush_test
+
+import (
+	"crypto/tls"
+	"math"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/internal/testutil"
+)
+
+func TestWorkerOptionsRefused(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for name, opts := range map[string]wspush.WorkerOptions{
+		"port in use":                {Listen: taken.Addr().String()},
+		"no port":                    {Listen: "127.0.0.1"},
+		"nonsense":                   {Listen: "a b:c"},
+		"Listen and Listener":        {Listen: ":0", Listener: taken},
+		"NoListen without Advertise": {NoListen: true},
+		"NoListen and Listen":        {NoListen: true, Listen: ":0", Advertise: []string{"x"}},
+		"NoListen and Listener":      {NoListen: true, Listener: taken, Advertise: []string{"x"}},
+		"NoListen and TLS":           {NoListen: true, TLS: &tls.Config{}, Advertise: []string{"x"}},
+		"TLS without certificate":    {TLS: &tls.Config{}},
+	} {
+		w, err := wspush.NewWorker(&opts)
+		if err == nil {
+			t.Errorf("%s: accepted", name)
+			w.Shutdown(t.Context())
+		} else if !strings.HasPrefix(err.Error(), "wspush: ") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if c, err := net.Dial("tcp", taken.Addr().String()); err != nil {
+		t.Errorf("the application's listener is not open any more: %v", err)
+	} else {
+		c.Close()
+	}
+}
+
+func TestOptionsRefused(t *testing.T) {
+	w := newWorker(t, nil)
+	for name, opts := range map[string]wspush.HandlerOptions{
+		"pattern":           {OriginPatterns: []string{"["}},
+		"empty pattern":     {OriginPatterns: []string{""}},
+		"subprotocol":       {Subprotocols: []string{"a b"}},
+		"empty subprotocol": {Subprotocols: []string{""}},
+		"ping at idle":      {PingInterval: time.Second, IdleTimeout: time.Second},
+	} {
+		if _, err := wspush.NewHandler(w, &opts); err == nil || !strings.HasPrefix(err.Error(), "wspush: ") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := wspush.NewHandler(nil, nil); err == nil {
+		t.Error("no Worker is accepted")
+	}
+}
+
+// NewWorker refuses every ShutdownCode that a server must not send.
+func TestShutdownCodeRefused(t *testing.T) {
+	for _, code := range badCloseCodes {
+		if code == 0 {
+			continue // the default
+		}
+		if _, err := wspush.NewWorker(&wspush.WorkerOptions{ShutdownCode: code}); err == nil || !strings.HasPrefix(err.Error(), "wspush: ShutdownCode: ") {
+			t.Errorf("ShutdownCode %d: %v", code, err)
+		}
+	}
+}
+
+// badCloseCodes are codes that a server must not send: unassigned, reserved, or for clients alone.
+var badCloseCodes = []int{-1, 0, 1, 999, 1004, 1005, 1006, 1010, 1015, 1016, 1999, 2000, 2999, 5000, 65536 + 1000}
+
+// The largest possible limit is a limit.
+func TestMaxPushBytesMax(t *testing.T) {
+	w := newWorker(t, &wspush.WorkerOptions{MaxPushBytes: math.MaxInt64})
+	client, _, address := dial(t, w, serve(t, w, nil), testutil.Options{})
+	if resp := post(t, address, "", []byte("hello")); resp.StatusCode != 204 {
+		t.Error(resp.Status)
+	}
+	client.Expect(testutil.Text, "hello")
+}
+
+// TestTLSRefused: NewWorker refuses a configuration that could serve nothing.
+func TestTLSRefused(t *testing.T) {
+	certificate, _ := testutil.NewCertificate(t)
+	for name, config := range map[string]*tls.Config{
+		"no certificate": {},
+		"HTTP/2 without its cipher suite": {
+			Certificates: []tls.Certificate{certificate}, MaxVersion: tls.VersionTLS12,
+			CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, err := wspush.NewWorker(&wspush.WorkerOptions{TLS: config})
+			if err == nil || !strings.HasPrefix(err.Error(), "wspush: ") {
+				t.Errorf("NewWorker: %v", err)
+			}
+			if w != nil {
+				w.Shutdown(t.Context())
+			}
+		})
+	}
+}

@@ -1,0 +1,83 @@
+package wspush_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/internal/testutil"
+)
+
+// The endpoint says in statuses what Push says in errors: 429 for a message that was withdrawn or not admitted, 504 for an unknown outcome.
+func TestPushStatuses(t *testing.T) {
+	t.Run("withdrawn and unknown", func(t *testing.T) {
+		w := newWorker(t, &wspush.WorkerOptions{PushTimeout: 200 * time.Millisecond})
+		client := testutil.Handshake(t, stages["tcp"](t, newHandler(t, w, nil)), testutil.Options{})
+		conn, address := greeted(t, w, client)
+		problem(t, post(t, address, "", []byte(big)), 504, "unknown", `"connection":"open"`)
+		problem(t, post(t, address, "", []byte("behind it")), 429, "busy", "withdrawn")
+		client.Expect(testutil.Text, big)
+		go conn.Push(context.Background(), wspush.Text, []byte("next"))
+		client.Expect(testutil.Text, "next")
+	})
+	t.Run("not admitted", func(t *testing.T) {
+		w := newWorker(t, &wspush.WorkerOptions{MaxPending: 1000})
+		client := testutil.Handshake(t, stages["tcp"](t, newHandler(t, w, nil)), testutil.Options{})
+		conn, address := greeted(t, w, client)
+		go func() {
+			for errors.Is(outcome(conn.Push(conn.Context(), wspush.Text, []byte(big))), wspush.ErrBusy) { // of the probe below
+			}
+		}()
+		testutil.Eventually(t, "the client to be busy", func() bool {
+			return errors.Is(outcome(conn.Push(context.Background(), wspush.Text, nil)), wspush.ErrBusy)
+		})
+		problem(t, post(t, address, "", []byte("x")), 429, "busy", "")
+		client.Close()
+	})
+	t.Run("gone", func(t *testing.T) {
+		w := newWorker(t, &wspush.WorkerOptions{WriteTimeout: 200 * time.Millisecond})
+		client := testutil.Handshake(t, stages["tcp"](t, newHandler(t, w, nil)), testutil.Options{})
+		_, address := greeted(t, w, client)
+		problem(t, post(t, address, "", []byte(big)), 504, "unknown", `"connection":"gone"`)
+		problem(t, post(t, address, "", []byte("x")), 410, "gone", "")
+	})
+}
+
+func problem(t *testing.T, resp *http.Response, status int, kind, contains string) {
+	t.Helper()
+	body := text(t, resp)
+	if resp.StatusCode != status || !strings.Contains(body, `"urn:wspush:`+kind+`"`) || !strings.Contains(body, contains) {
+		t.Errorf("got %d %s; want %d, %s, %s", resp.StatusCode, body, status, kind, contains)
+	}
+	if retry := resp.Header.Get("Retry-After") != ""; retry != (status == 429 || status == 503) {
+		t.Errorf("%d with Retry-After: %v", status, retry)
+	}
+}
+
+// TestProblemsHideIDs: nobody can push with what is in an error or a log.
+func TestProblemsHideIDs(t *testing.T) {
+	e := newPushEnd(t, wspush.WorkerOptions{MaxPushBytes: 100})
+	id := e.conn.ID()
+	for _, target := range []string{
+		"POST /ws?type=" + id, "POST /other/@connections/" + id, "POST /ws/@connections/" + id + "/x", "POST /ws/@connections/x" + id,
+		"POST /ws/@connections/" + strings.ToUpper(id), "PUT /ws/@connections/" + id, "DELETE /ws/@connections/" + id + "?code=" + id, "POST /ws/@connections/" + id + "?" + id,
+		"DELETE /ws/@connections/" + id + "?code=4000", "GET /ws/@connections/" + id, "POST /ws/@connections/" + id,
+	} {
+		method, target, _ := strings.Cut(target, " ")
+		resp := do(t, e.request(t, method, target, "", nil, nil))
+		if body := strings.ToLower(text(t, resp)); resp.StatusCode >= 400 && strings.Contains(body, id[9:]) {
+			t.Errorf("%s %s: the ID is in the body: %s", method, target, body)
+		}
+	}
+	if code, _ := e.client.AwaitClose(); code != 4000 {
+		t.Errorf("closed with %d", code)
+	}
+	testutil.Eventually(t, "the end in the log", func() bool { return strings.Contains(e.log.String(), "disconnected") })
+	if log := strings.ToLower(e.log.String()); strings.Contains(log, id[9:]) || strings.Contains(log, id[:9]) {
+		t.Errorf("more than 8 digits of the ID are in the log:\n%s", log)
+	}
+}
