@@ -82,6 +82,8 @@ func (l *Listener) accept() {
 			pause = 0
 			switch {
 			case !l.limiter.enter(c):
+			case l.config.TLS:
+				l.handOver(&boundedConn{Conn: c, limit: l.config.WriteTimeout})
 			case l.config.Handler == nil:
 				l.handOver(c)
 			default:
