@@ -650,21 +650,38 @@ func TestBulkOldAndCareful(t *testing.T) {
 	}
 }
 
-// A small MaxPending is for clients that do not read: it refuses nothing only because lines come together.
+// A small MaxPending is for clients that do not read: it refuses nothing only because lines come together. It may refuse some
+// while somebody else is writing to the client, such as the goroutine of the greeting, which may not be done when the client has
+// it. So the test tries again.
 func TestBulkSmallMaxPending(t *testing.T) {
 	t.Parallel()
 	w := newWorker(t, &wspush.WorkerOptions{MaxPending: 2000})
-	client, conn, _ := dial(t, w, serve(t, w, nil), testutil.Options{})
-	b := openBulk(t, dialPush(t, w))
-	var lines []string
-	for i := range 100 {
-		lines = append(lines, textLine(conn.ID(), fmt.Sprint(i)))
+	server := serve(t, w, nil)
+	for range 20 {
+		client, conn, _ := dial(t, w, server, testutil.Options{})
+		b := openBulk(t, dialPush(t, w))
+		var lines []string
+		for i := range 100 {
+			lines = append(lines, textLine(conn.ID(), fmt.Sprint(i)))
+		}
+		b.send(lines...)
+		refused := 0
+		for range lines {
+			if answer := b.answer(); strings.Contains(answer, `"status":429`) {
+				refused++
+			} else if !strings.Contains(answer, `"status":204`) {
+				t.Errorf("answer %s", answer)
+			}
+		}
+		if refused > 0 {
+			continue
+		}
+		for i := range lines {
+			client.Expect(testutil.Text, fmt.Sprint(i))
+		}
+		return
 	}
-	b.send(lines...)
-	for i := range lines {
-		b.expect(text204(i + 1))
-		client.Expect(testutil.Text, fmt.Sprint(i))
-	}
+	t.Error("each time, lines were refused because they came together")
 }
 
 // Bytes of every kind and size arrive as they were sent.
