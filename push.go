@@ -309,7 +309,7 @@ func (w *Worker) get(r *http.Request, c *Conn) response {
 func (w *Worker) delete(r *http.Request, c *Conn) response {
 	code, reason, err := readCloseQuery(r.URL.RawQuery)
 	if err != nil {
-		return newProblem(http.StatusBadRequest, err.Error()).response()
+		return newProblem(http.StatusBadRequest, withoutPackage(err)).response()
 	}
 	if err := c.Close(code, reason); err != nil {
 		return problemOf(err).response()
