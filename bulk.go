@@ -210,7 +210,7 @@ func (b *bulkRequest) whyNoMore(err error) *bulk.Refusal {
 	case errors.Is(err, bulk.ErrDamaged):
 		return &bulk.Refusal{Type: bulk.TypeDamaged, Detail: "parts of the request were lost on the way: " + err.Error()}
 	case end == bulk.ErrStopped:
-		return &bulk.Refusal{Type: wire.TypeShutdown, Detail: ErrShutdown.Error()}
+		return &bulk.Refusal{Type: wire.TypeShutdown, Detail: detailOf(ErrShutdown)}
 	case errors.Is(end, os.ErrDeadlineExceeded):
 		return &bulk.Refusal{Type: newProblem(http.StatusRequestTimeout, "").Type, Detail: "nothing more of the request came in time"}
 	}

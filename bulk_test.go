@@ -255,7 +255,7 @@ func TestBulkBadLines(t *testing.T) {
 		{`{"to":"` + id + `","text":"\uDE00"}`, bad(lone)},
 		{`{"to":"` + id + `","text":"` + strings.Repeat("x", 2000+64<<10) + `"}`, bad("the line is too long")},
 		{`{"to":"` + id + `","text":"` + strings.Repeat("x", 1001) + `"}`,
-			`"status":413,"type":"urn:wspush:too-large","detail":"wspush: the message is too large"}`},
+			`"status":413,"type":"urn:wspush:too-large","detail":"the message exceeds MaxPushBytes of the worker"}`},
 		{`{"to":"` + nobody + `","text":"a"}`, gone},
 		{`{"to":"` + strings.ToUpper(id) + `","text":"a"}`, gone},
 	}
@@ -415,7 +415,7 @@ func TestBulkStalled(t *testing.T) {
 		for i := range 15 {
 			b.send(fmt.Sprintf(`{"to":%q,"text":%q,"timeout":"20s"}`, conn.ID(), big[:size]))
 			if i >= 10 {
-				b.expect(fmt.Sprintf(`{"line":%d,"status":429,"type":"urn:wspush:busy","detail":"wspush: the client cannot take the message now","retryAfter":1}`, 2*i+1))
+				b.expect(fmt.Sprintf(`{"line":%d,"status":429,"type":"urn:wspush:busy","detail":"the client cannot take the message now: too much is waiting for it, or its greeting is not ready","retryAfter":1}`, 2*i+1))
 			}
 			read := expecting(other, "meanwhile")
 			b.send(textLine(otherConn.ID(), "meanwhile"))
@@ -425,7 +425,7 @@ func TestBulkStalled(t *testing.T) {
 		// What waits has a timeout. The first has begun.
 		begun := time.Now()
 		busy := `"status":429,"type":"urn:wspush:busy","detail":"the client did not take the message in time; it was withdrawn","retryAfter":1}`
-		want := []string{`{"line":1,"status":504,"type":"urn:wspush:unknown","detail":"wspush: the message may have been written in part: the wait ended; ` +
+		want := []string{`{"line":1,"status":504,"type":"urn:wspush:unknown","detail":"the wait ended when part of the message may have been written; ` +
 			`the connection is open and will write the rest","connection":"open"}`}
 		for i := 1; i < 10; i++ {
 			want = append(want, fmt.Sprintf(`{"line":%d,%s`, 2*i+1, busy))
@@ -603,7 +603,7 @@ func TestBulkShutdown(t *testing.T) {
 	defer cancel()
 	shutdown := make(chan error, 1)
 	go func() { shutdown <- w.Shutdown(ctx) }()
-	const why = `"type":"urn:wspush:shutdown","detail":"wspush: the worker is shutting down"}`
+	const why = `"type":"urn:wspush:shutdown","detail":"the worker is shutting down"}`
 	b.expect(`{"lines":1,` + why)
 	idle.expect(`{"lines":0,` + why)
 	if err := <-shutdown; err != nil {

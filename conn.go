@@ -81,7 +81,7 @@ func (c *Conn) PathAddresses() []string {
 }
 
 // SealedID returns the ID that every worker of the Cluster understands: Worker.Push accepts it, and so does every address in
-// place of the ID. It stays the same while the first key does. Without WorkerOptions.Cluster it is "".
+// place of the ID. It stays the same for the life of the connection. Without WorkerOptions.Cluster it is "".
 func (c *Conn) SealedID() string {
 	if c.shared.cluster == nil {
 		return ""
@@ -98,11 +98,12 @@ func (c *Conn) SealedAddress() string {
 	return c.shared.public.Path(c.path, c.SealedID())
 }
 
-// Receipt is what a successful push returns: how far the message has come (State), and, if the client has confirmed it, how
-// long that took (RoundTrip).
+// Receipt is what a successful push returns. It is a struct with two fields: State, which is Written, or Received for a push
+// with [Confirmed]; and RoundTrip, a time.Duration: how long after the writing of the message the client confirmed it, or 0
+// unless State is Received.
 type Receipt = wire.Receipt
 
-// State says how far a message has come: Written or Received.
+// State says how far a message has come: Written or Received. It is a string type, whose values are "written" and "received".
 type State = wire.State
 
 const (
@@ -112,7 +113,8 @@ const (
 	Received = wire.Received
 )
 
-// PushOption changes what a push does: see [Confirmed]. The zero value changes nothing.
+// PushOption changes what a push does. It is a struct without exported fields: [Confirmed] makes the only one. The zero value
+// changes nothing.
 type PushOption = wire.PushOption
 
 // Confirmed makes a push wait until the client's WebSocket endpoint has read the message: State is then Received, and RoundTrip
@@ -139,10 +141,10 @@ const confirmWait = 5 * time.Second
 // each of them whole.
 //
 // An error that matches ErrUnknown means that part of the message may have been written. Any other error means that nothing was
-// written, and nothing will be: ErrGone, ErrBusy, ErrTooLarge, ErrInvalidUTF8, ErrShutdown, or ctx's error. ctx bounds only the
-// wait: if it ends before the message has begun, the message is withdrawn; after that the connection finishes the message, and
-// Push returns ErrUnknown. Either way the connection is unharmed. The end of the connection ends the wait as well. An empty
-// message is a message. data is not kept.
+// written, and nothing will be: ErrGone, ErrBusy, ErrTooLarge, ErrInvalidUTF8, ErrShutdown, ctx's error, or an error of its own
+// for a typ that is neither Text nor Binary. ctx bounds only the wait: if it ends before the message has begun, the message is
+// withdrawn; after that the connection finishes the message, and Push returns ErrUnknown. Either way the connection is
+// unharmed. The end of the connection ends the wait as well. An empty message is a message. data is not kept.
 func (c *Conn) Push(ctx context.Context, typ MessageType, data []byte, opts ...PushOption) (Receipt, error) {
 	return c.push(ctx, typ, data, wire.Options(opts))
 }

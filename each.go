@@ -10,7 +10,9 @@ import (
 
 // PushEach sends the same message to many connections, and yields each of them with its outcome as soon as that is known.
 // Connections that take the message at once come in the order of to, the others later: a stalled client never delays the rest.
-// The errors are those of [Conn.Push]. Nothing is sent before the range begins:
+// The errors are those of [Conn.Push]. It takes no options: success always means that the message is written to the socket. A
+// message that exceeds MaxPushBytes of w, or is invalid, is sent to nobody: each connection gets the error. Nothing is sent
+// before the range begins:
 //
 //	for conn, err := range worker.PushEach(ctx, worker.Conns(), wspush.Text, data) { … }
 //

@@ -13,8 +13,9 @@ import (
 var (
 	// ErrGone means that there is no such connection. It has ended, or never existed, and will not come back under this ID.
 	ErrGone = wire.ErrGone
-	// ErrBusy means that the client reads too slowly, and too much waits for it already (WorkerOptions.MaxPending), or that
-	// its HandlerOptions.Greeting has not returned yet. A later attempt may succeed.
+	// ErrBusy means that the client reads too slowly, and too much waits already: for it (WorkerOptions.MaxPending) or for all
+	// clients (WorkerOptions.MaxPendingAll); or that its HandlerOptions.Greeting has not returned yet; or that the connection
+	// is another worker's, and this worker forwards 1024 requests already. A later attempt may succeed.
 	ErrBusy = wire.ErrBusy
 	// ErrTooLarge means that the message exceeds WorkerOptions.MaxPushBytes.
 	ErrTooLarge = wire.ErrTooLarge
@@ -23,13 +24,15 @@ var (
 	// ErrInvalidID means that what [Worker.Push] or [Worker.Disconnect] got is neither an ID nor a sealed ID. The error's text
 	// says what it looks like: an address, for example, or an empty string.
 	ErrInvalidID = wire.ErrInvalidID
-	// ErrShutdown means that the worker is shutting down, and has closed the connection.
+	// ErrShutdown means that the worker is shutting down, and has closed the connection. Once Shutdown has left no connection,
+	// [Worker.Push] and [Worker.Disconnect] return it for every ID. Until then, the ID of a connection that has been closed
+	// gets ErrGone.
 	ErrShutdown = wire.ErrShutdown
 	// ErrUnreachable means that another worker holds the connection, and this worker cannot reach it. That worker may have
 	// crashed, or only the network between the two may have failed. See [WorkerOptions].Cluster.
 	ErrUnreachable = wire.ErrUnreachable
 	// ErrUnknown means that part or all of the message may have been written when the connection, or the caller's context,
-	// ended. The text of the error says whether the connection is gone.
+	// ended. The text of the error says whether the connection is gone, where that is known.
 	ErrUnknown = wire.ErrUnknown
 )
 
@@ -70,7 +73,7 @@ type Cause string
 const (
 	CauseClient       Cause = "client"        // the client sent a close frame
 	CauseLost         Cause = "lost"          // the network connection ended without a close frame
-	CauseClosed       Cause = "closed"        // Conn.Close was called, or a publisher sent a DELETE
+	CauseClosed       Cause = "closed"        // Conn.Close or Worker.Disconnect was called, or a publisher sent a DELETE
 	CauseShutdown     Cause = "shutdown"      // Worker.Shutdown was called
 	CauseIdle         Cause = "idle"          // nothing was sent or received for HandlerOptions.IdleTimeout
 	CauseNoAnswer     Cause = "no-answer"     // messages were sent, but nothing was received for twice HandlerOptions.IdleTimeout

@@ -218,7 +218,7 @@ func (w *Worker) sendInProcess(ctx context.Context, out *outgoing) (*answer, err
 	w.shared.count.forwarded.Add(1)
 	if !c.enter() {
 		w.shared.count.forwardsFailed.full.Add(1)
-		return nil, fmt.Errorf("%w, or for others: too many requests are being forwarded", ErrBusy)
+		return nil, fmt.Errorf("%w: too many requests are being forwarded", ErrBusy)
 	}
 	defer c.leave()
 	answer, err := c.send(ctx, out)

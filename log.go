@@ -23,3 +23,9 @@ func (h warnings) WithGroup(name string) slog.Handler { return warnings{h.Handle
 func logPanic(log *slog.Logger, callback string, recovered any, attrs ...any) {
 	log.With(attrs...).Error("wspush: panic in a callback", "callback", callback, "panic", recovered, "stack", string(debug.Stack()))
 }
+
+// logPushPanic logs a panic that serving a plain push has ended in. It is a mistake of this package's, or of the application's
+// Logger.
+func logPushPanic(log *slog.Logger, recovered any) {
+	log.Error("wspush: panic in the push endpoint", "panic", recovered, "stack", string(debug.Stack()))
+}

@@ -68,7 +68,9 @@ type HandlerOptions struct {
 
 	// Greeting makes the first message to a client. It runs on one of the connection's own goroutines, before anyone can push
 	// to the connection: until it returns, every push, also one by the ID that it may have handed on, gets ErrBusy. Nothing can
-	// overtake the greeting. If Greeting returns no bytes, there is none.
+	// overtake the greeting. If Greeting returns no bytes, there is none. WorkerOptions.MaxPushBytes and MaxPending do not
+	// bound it. A Text greeting that is not valid UTF-8, or one of any other type than Text and Binary, is logged, and the
+	// connection is closed with 1011.
 	//
 	// The default is a text message with Conn.Addresses, separated by commas, or with Conn.SealedAddress if
 	// WorkerOptions.PublicURL is set.
@@ -151,11 +153,15 @@ type WorkerOptions struct {
 	// By default, anyone who knows the ID of a connection may push to it.
 	AuthorizePush func(r *http.Request) error
 
-	// Cluster lets publishers push through any worker that has the same keys. A sealed ID (Conn.SealedID), which seals the worker's
-	// address and the connection's ID, can then be used wherever an ID can. A worker that gets a request for a connection of
-	// another worker forwards it there, once, and passes the answer back. Only the first of the two calls AuthorizePush.
-	// A worker forwards at most 1024 requests at a time, takes at most 3 s to reach the other worker, and waits for its answer
-	// for 5 s longer than the push may wait. By default there is no cluster: sealed IDs are refused with 421.
+	// Cluster lets publishers push through any worker that has the same keys. A sealed ID (Conn.SealedID), which seals the
+	// worker's address and the connection's ID, can then be used wherever an ID can. A worker that gets a request for a
+	// connection of another worker forwards it there, once, and passes the answer back. Only the first of the two calls
+	// AuthorizePush. By default there is no cluster: sealed IDs are refused with 421.
+	//
+	// A worker forwards at most 1024 requests at a time and, apart from these, has at most 1024 bulk requests to other workers. It
+	// takes at most 3 s to connect to the other worker and, for https, 3 s more for the TLS handshake. It waits for the answer for
+	// 5 s longer than its own PushTimeout, or for 35 s if that is longer, whatever the push asks for; if PushTimeout is negative,
+	// without limit.
 	Cluster *Cluster
 
 	// PublicURL is where publishers reach the push endpoint of any worker of the Cluster, which it requires. Most often it is
@@ -177,8 +183,9 @@ type WorkerOptions struct {
 	MaxPushBytes int64
 
 	// MaxPending bounds how many bytes may wait for one client that does not read fast enough. Each message counts for its
-	// size plus 256 bytes. A push that does not fit gets ErrBusy, but while nothing waits a message of any size is taken. The
-	// default is 1 MiB. Negative means no limit: a client that does not read can then use any amount of memory.
+	// size, once compressed if it is, plus 256 bytes. A push that does not fit gets ErrBusy, but while nothing waits a message
+	// of any size is taken. The default is 1 MiB. Negative means no limit: a client that does not read can then use any amount
+	// of memory.
 	MaxPending int
 
 	// MaxPendingAll bounds how many bytes may wait for all clients together, counted as for MaxPending. Once it is reached, a

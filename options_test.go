@@ -12,6 +12,11 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
+// nowhere is an application's listener that has no address.
+type nowhere struct{ net.Listener }
+
+func (nowhere) Addr() net.Addr { return nil }
+
 func TestWorkerOptionsRefused(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -19,6 +24,7 @@ func TestWorkerOptionsRefused(t *testing.T) {
 	}
 	defer taken.Close()
 	for name, opts := range map[string]wspush.WorkerOptions{
+		"a listener without address": {Listener: nowhere{taken}},
 		"port in use":                {Listen: taken.Addr().String()},
 		"no port":                    {Listen: "127.0.0.1"},
 		"nonsense":                   {Listen: "a b:c"},

@@ -126,18 +126,32 @@ func detailOf(err error) string {
 		return "the worker that holds the connection cannot be reached from here; nothing was written"
 	case errors.Is(err, errForeign):
 		return "none of this worker's keys opens the sealed ID"
+	case errors.Is(err, errNoKeys):
+		return "the worker has no keys to open a sealed ID with: see WorkerOptions.Cluster"
+	case errors.Is(err, errUnknownHop):
+		return "the worker that holds the connection was reached but did not answer: the message may have been written"
+	case errors.Is(err, errUnknownGone):
+		return "the connection ended when part or all of the message may have been written"
 	case errors.Is(err, ErrUnknown):
+		return "the wait ended when part of the message may have been written; the connection is open and will write the rest"
 	case errors.Is(err, ErrGone):
 		return "there is no such connection: it has closed, or never was"
-	case errors.Is(err, ErrBusy), errors.Is(err, ErrTooLarge):
+	case errors.Is(err, ErrBusy):
+		return "the client cannot take the message now: too much is waiting for it, or its greeting is not ready"
+	case errors.Is(err, ErrTooLarge):
+		return "the message exceeds MaxPushBytes of the worker"
 	case errors.Is(err, ErrInvalidUTF8):
 		return "a text message must be valid UTF-8; send other bytes with ?type=binary or a binary content type"
 	case errors.Is(err, ErrShutdown):
+		return "the worker is shutting down"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return "the client did not take the message in time; it was withdrawn"
 	}
-	return err.Error()
+	return withoutPackage(err)
 }
+
+// withoutPackage returns the text of an error for a publisher, who need not know what the package is called.
+func withoutPackage(err error) string { return strings.TrimPrefix(err.Error(), "wspush: ") }
 
 // problemOfPush is problemOf for a push that may have asked to be confirmed.
 func problemOfPush(err error, confirm bool) *problem {

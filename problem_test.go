@@ -53,6 +53,9 @@ func problem(t *testing.T, resp *http.Response, status int, kind, contains strin
 	if resp.StatusCode != status || !strings.Contains(body, `"urn:wspush:`+kind+`"`) || !strings.Contains(body, contains) {
 		t.Errorf("got %d %s; want %d, %s, %s", resp.StatusCode, body, status, kind, contains)
 	}
+	if strings.Contains(body, `"wspush: `) {
+		t.Errorf("%s has the text of a Go error", body)
+	}
 	if retry := resp.Header.Get("Retry-After") != ""; retry != (status == 429 || status == 503) {
 		t.Errorf("%d with Retry-After: %v", status, retry)
 	}

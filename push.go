@@ -20,12 +20,14 @@ import (
 const pushMethods = "DELETE, GET, HEAD, OPTIONS, POST"
 
 // ServeHTTP is the push endpoint: POST pushes the body to the connection that the request names, GET and HEAD look at the
-// connection, DELETE closes it. The push listener serves it. To accept pushes on another server as well, mount it there, under
+// connection, DELETE closes it, OPTIONS lists the methods. A POST to the path PATH/@connections, without an ID, is a bulk
+// request, which has a push in each line. docs/push-api.md says what requests and answers look like. ServeHTTP may be called
+// from many goroutines at once. The push listener serves it. To accept pushes on another server as well, mount it there, under
 // a prefix with http.StripPrefix if you like. Anyone who can reach it and knows an ID can push, unless AuthorizePush says
 // otherwise.
 //
-// A middleware that wraps the ResponseWriter must have an Unwrap method (see http.ResponseController): otherwise only the
-// server's ReadTimeout bounds how long a body may take.
+// A middleware's ResponseWriter must have an Unwrap method (see http.ResponseController). Without one, only the server's
+// ReadTimeout bounds how long a body may take, and every bulk request is answered with 500.
 func (w *Worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	res := w.answer(rw, r, w.authorize)
 	res.finish()
@@ -309,7 +311,7 @@ func (w *Worker) get(r *http.Request, c *Conn) response {
 func (w *Worker) delete(r *http.Request, c *Conn) response {
 	code, reason, err := readCloseQuery(r.URL.RawQuery)
 	if err != nil {
-		return newProblem(http.StatusBadRequest, err.Error()).response()
+		return newProblem(http.StatusBadRequest, withoutPackage(err)).response()
 	}
 	if err := c.Close(code, reason); err != nil {
 		return problemOf(err).response()

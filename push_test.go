@@ -140,6 +140,9 @@ func (want want) check(t *testing.T, method string, resp *http.Response) {
 		!strings.Contains(p.Detail, want.detail) {
 		t.Errorf("problem %s, want kind %q with %q in its detail", body, want.kind, want.detail)
 	}
+	if strings.HasPrefix(p.Detail, "wspush: ") {
+		t.Errorf("%s has the text of a Go error", body)
+	}
 	if message := p.Message; want.amazon != "" && message != p.Detail || want.amazon == "" && message != "" {
 		t.Errorf("problem %s: message is %q", body, message)
 	}

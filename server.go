@@ -43,7 +43,7 @@ func startPushServer(w *Worker) *pushServer {
 	}
 	if w.opts.TLS == nil && w.opts.AuthorizePush == nil { // AuthorizePush gets requests as net/http makes them
 		config.Handler = s.serve
-		config.Panicked = func(recovered any) { logPanic(log, "the push endpoint", recovered) }
+		config.Panicked = func(recovered any) { logPushPanic(log, recovered) }
 	}
 	s.listener = lane.New(w.listener, config)
 	s.http = &http.Server{

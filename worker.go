@@ -132,7 +132,8 @@ func (w *Worker) Addr() net.Addr {
 //
 // With WorkerOptions.Cluster, id may also be a sealed ID (Conn.SealedID). If it names a connection of another worker, the push
 // is sent there. Errors are then the same, and ErrUnreachable, and ErrForbidden if none of the worker's keys opens the sealed
-// ID. Besides ctx, the other worker's PushTimeout bounds the wait, or 30 s if the push is to be confirmed.
+// ID. Without a Cluster, a sealed ID gets an error that is none of these. Besides ctx, the other worker's PushTimeout bounds
+// the wait, or, for a push to be confirmed, 30 s; one whose ctx has no deadline waits for a confirmation for 5 s, as ever.
 func (w *Worker) Push(ctx context.Context, id string, typ MessageType, data []byte, opts ...PushOption) (Receipt, error) {
 	o := wire.Options(opts)
 	c, elsewhere, err := w.lookUp(ctx, id)
@@ -211,9 +212,9 @@ func (w *Worker) gone() error {
 	return ErrGone
 }
 
-// Conn returns the live connection with the given ID: its canonical text, compared as a whole. A connection is found from before
-// its Greeting is called, so that false means that it has ended or never existed; until Greeting returns, pushes to it get
-// ErrBusy.
+// Conn returns the live connection with the given ID: its canonical text, compared as a whole. It takes no sealed IDs. A
+// connection is found from before its Greeting is called, so that false means that it has ended or never existed; until
+// Greeting returns, pushes to it get ErrBusy.
 func (w *Worker) Conn(id string) (*Conn, bool) { return w.shared.registry.get(id) }
 
 // Conns returns the connections that can be pushed to when the iteration begins, in no order. They may end while it goes on.

@@ -9,7 +9,8 @@ import (
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// MessageType is the type of a WebSocket message (RFC 6455 section 5.6): Text or Binary. Its String method returns the name.
+// MessageType is the type of a WebSocket message (RFC 6455 section 5.6): Text or Binary, and no other value. It is an int type;
+// its String method returns "text" or "binary".
 type MessageType = wire.MessageType
 
 // The types of messages. A browser gets a Text message as a string, and a Binary one as a Blob or an ArrayBuffer.
@@ -22,10 +23,11 @@ const (
 // which they can be pushed to. Several Handlers may share a Worker. A Handler is safe for concurrent use.
 //
 // It answers every request that does not become a connection: 426 for a GET request that is not a handshake, 400 for a broken
-// handshake, 405 for other methods (mount the Worker to accept pushes on the public server), 403 when the check of the Origin
-// refuses the client, 401, 403 or 503 when Accept does, and 503 with Retry-After when WorkerOptions.MaxConns is reached, or once
-// the Worker's Shutdown has begun. It returns as soon as the handshake is done: the connection outlives the request, and
-// http.Server.Shutdown knows nothing of it.
+// handshake, 404 for a path with the segment @connections, 204 for OPTIONS, 405 for other methods (mount the Worker to accept
+// pushes on the public server), 403 when the check of the Origin refuses the client, 401, 403 or 503 when Accept does, and 503
+// with Retry-After when WorkerOptions.MaxConns is reached, or once the Worker's Shutdown has begun. 501 and 500 mean that the
+// server or a middleware does not let the connection be taken over, 500 also that Accept has panicked. It returns as soon as
+// the handshake is done: the connection outlives the request, and http.Server.Shutdown knows nothing of it.
 type Handler struct {
 	worker *Worker
 	opts   HandlerOptions // every value final

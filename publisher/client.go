@@ -9,7 +9,8 @@ import (
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// MessageType is the type of a WebSocket message: Text or Binary. It is the same type as in package wspush.
+// MessageType is the type of a WebSocket message: Text or Binary, and no other value. It is an int type, the same as in package
+// wspush; its String method returns "text" or "binary".
 type MessageType = wire.MessageType
 
 // The types of messages.
@@ -54,7 +55,8 @@ func New(opts *Options) (*Client, error) {
 }
 
 // Close ends the Client: later calls fail with ErrClosed, streams that are still open are cut off, calls under way are waited
-// for, and all connections are closed. It may be called more than once, but not from a callback.
+// for, and all connections are closed. It may be called more than once, but not from Options.Allow, Dial or CredentialFunc, nor
+// from the done function of Stream.Send: it waits for them.
 func (c *Client) Close() {
 	c.mu.Lock()
 	c.closed = true

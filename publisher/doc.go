@@ -69,11 +69,13 @@
 //	ErrUnknown        possibly written, or in part                       send again only what may arrive twice
 //	ctx's error       not sent, unless it comes with ErrUnknown
 //
-// Match them with [errors.Is]; they are the errors of package wspush. [Error] has more. An *Error that matches none of them is
-// another refusal: nothing is written.
+// Match them with [errors.Is]; all but ErrAddress and ErrClosed are the errors of package wspush. [Error] has more. An *Error
+// that matches none of them is another refusal: nothing is written.
 //
-// Only a worker's own answer counts as one: the 404 of a proxy is not ErrGone, and after a proxy's 502 the message may have been
-// written.
+// An answer may also be that of a proxy in between: [Error].Type is then "". A proxy's 410 is not ErrGone, since it knows
+// nothing of connections. Its 401, 403, 413 and 429 match ErrUnauthorized, ErrForbidden, ErrTooLarge and ErrBusy: a proxy that
+// refuses a request has not passed it on, so it is true that nothing was written. After a proxy's 5xx, such as 502, the message
+// may have been written: ErrUnknown.
 //
 // # Streams
 //

@@ -18,8 +18,9 @@ import (
 var (
 	// ErrGone means that there is no such connection: it has ended, or never existed. Forget the address.
 	ErrGone = wire.ErrGone
-	// ErrBusy means that too much is waiting for the client already, the message was withdrawn after its timeout, or the worker has as
-	// many publishers as it allows. A later attempt may succeed: see Error.RetryAfter.
+	// ErrBusy means that too much is waiting for the client already, the message was withdrawn after its timeout, the worker
+	// has as many publishers, or forwards as many requests, as it may, or a Stream has requests for too many paths of a host. A
+	// later attempt may succeed: see Error.RetryAfter.
 	ErrBusy = wire.ErrBusy
 	// ErrTooLarge means that the message exceeds the limit of the worker, or of a proxy in front of it.
 	ErrTooLarge = wire.ErrTooLarge
@@ -36,7 +37,9 @@ var (
 	ErrUnauthorized = wire.ErrUnauthorized
 	// ErrForbidden means that the worker takes no pushes from this publisher (403), or cannot open the sealed ID.
 	ErrForbidden = wire.ErrForbidden
-	// ErrUnreachable means that the worker could not be connected to at any of its addresses.
+	// ErrUnreachable means that the worker could not be connected to at any of its addresses, or that it was, but cannot reach
+	// the worker that holds the connection (502; 508 if the workers' settings are wrong). From Lookup, it also means that no
+	// answer made sense.
 	ErrUnreachable = wire.ErrUnreachable
 )
 

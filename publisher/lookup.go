@@ -13,7 +13,8 @@ import (
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// Info is what a worker knows about a connection. Fields have the names and meanings of wspush.Info.
+// Info is what a worker knows about a connection. Fields that wspush.Info has as well mean the same there. In place of
+// RemoteAddr there is SourceIP, without a port; ID is additional, and Pending is missing.
 type Info struct {
 	ID          string        // the connection's, even if the address has a sealed ID; anyone who knows it can push, so keep it out of logs
 	SourceIP    string        // the client's address as the worker sees it, without a port

@@ -39,8 +39,9 @@ type Options struct {
 	// TLS is for workers whose addresses begin with https. It is copied. Default: that of package tls.
 	TLS *tls.Config
 
-	// Timeout bounds each call for one connection, in addition to its context. Default 35 s, longer than a worker takes to
-	// answer; negative: none. A Stream also gives up a request that has had no answer for Timeout plus 5 s.
+	// Timeout bounds each call for one connection, in addition to its context. Default 35 s; negative: none. A worker answers a
+	// push to its own connection within its PushTimeout, 30 s by default. If it forwards the push to another worker, it may
+	// need up to 11 s more. A Stream also gives up a request that has had no answer for Timeout plus 5 s.
 	Timeout time.Duration
 
 	// DialTimeout bounds each attempt to connect, and separately the TLS handshake. Default 3 s; negative: none.

@@ -11,11 +11,12 @@ import (
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// Receipt is what a successful push returns: how far the message has come (State), and, if the client has confirmed it, how
-// long that took (RoundTrip; 0 if the worker does not say). It is the one of package wspush.
+// Receipt is what a successful push returns. It is a struct, the same as in package wspush, with two fields: State, which is
+// Written, or Received for a push with [Confirmed]; and RoundTrip, a time.Duration: how long after the writing of the message
+// the client confirmed it, or 0 unless State is Received. It is also 0 if the worker does not say.
 type Receipt = wire.Receipt
 
-// State says how far a message has come: Written or Received.
+// State says how far a message has come: Written or Received. It is a string type, whose values are "written" and "received".
 type State = wire.State
 
 const (
@@ -25,7 +26,8 @@ const (
 	Received = wire.Received
 )
 
-// PushOption changes what a push does: see [Confirmed]. The zero value changes nothing.
+// PushOption changes what a push does. It is a struct without exported fields: [Confirmed] makes the only one. The zero value
+// changes nothing.
 type PushOption = wire.PushOption
 
 // Confirmed makes a push wait until the client's WebSocket endpoint has read the message: until the deadline of its context, but
@@ -36,10 +38,10 @@ func Confirmed() PushOption { return wire.Confirmed() }
 // [Confirmed], until the client has read it. address is one URL, or several separated by commas, as in the greeting. data is
 // not kept.
 //
-// The error is ErrAddress, ErrInvalidUTF8, ErrClosed, an *Error, what Options.CredentialFunc returned, or ctx's error if it
-// ended before anything was sent. If ctx has a deadline, the worker is told to give up slightly earlier, so that the outcome is
-// known: it then withdraws the message, and the error is ErrBusy. Nothing is sent a second time unless it is certain that
-// nothing of it was written.
+// The error is ErrAddress, ErrInvalidUTF8, one of its own for a typ that is neither Text nor Binary, ErrClosed, an *Error, what
+// Options.CredentialFunc returned, or ctx's error if it ended before anything was sent. If ctx has a deadline, the worker is
+// told to give up slightly earlier, so that the outcome is known: it then withdraws the message, and the error is ErrBusy.
+// Nothing is sent a second time unless it is certain that nothing of it was written.
 func (c *Client) Push(ctx context.Context, address string, typ MessageType, data []byte, opts ...PushOption) (Receipt, error) {
 	if err := checkMessage(typ, data); err != nil {
 		return Receipt{}, err

@@ -60,7 +60,7 @@ func (s *Stream) enter(key string, targets []target) (*route, error) {
 	r, ok := s.routes[key]
 	if !ok {
 		if !s.makeRoomLocked(targets[0].origin) {
-			return nil, &Error{is: ErrBusy, where: targets[0].origin.String(), cause: errors.New("too many paths")}
+			return nil, &Error{is: ErrBusy, where: targets[0].origin.String(), cause: errors.New("the Stream has requests for too many paths of this host")}
 		}
 		r = &route{s: s, key: key, targets: targets, changed: make(chan struct{}), current: s.c.memory.recall(targets)}
 		s.routes[key] = r

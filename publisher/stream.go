@@ -19,8 +19,12 @@ import (
 // once more; no other message is ever sent twice.
 //
 // Some reverse proxies keep a request until it is whole, and some lose parts of one that is answered before it has ended. The
-// Stream notices both before anything can be lost or written twice, and for five minutes sends short requests that are
-// answered when they have ended to that host, one after the other. It takes a second to notice.
+// Stream notices both before anything can be lost or written twice. It takes a second to notice. For five minutes it then sends
+// to that host, one after the other, short chunked requests that are answered when they have ended.
+//
+// A Stream has requests for at most 16 paths of a host: for one more, it ends the request that has been unused for longest. If
+// messages are on their way to so many paths at once that none can be ended, there may be 64. For one more, the error is
+// ErrBusy.
 type Stream struct {
 	c       *Client
 	ctx     context.Context // ends when the Client is closed

@@ -13,7 +13,8 @@ import (
 type Histogram struct{ counts timing.Counts }
 
 // NewHistogram makes a Histogram of how many durations lie in each bucket, from the shortest to the longest, and of their sum.
-// Counts beyond the last bucket are left out. It is for tests of programs that read a Snapshot.
+// Counts beyond the last bucket are left out. Worker.Stats makes its histograms with it, and so can tests of programs that read
+// a Snapshot.
 func NewHistogram(counts []uint64, sum time.Duration) Histogram {
 	h := Histogram{timing.Counts{Sum: sum}}
 	copy(h.counts.In[:], counts)

@@ -47,14 +47,18 @@ func SchemeAndPort(listener net.Addr, tls bool) (scheme, port string) {
 }
 
 // Bases returns the bases at which publishers reach a worker: those in advertise, or else those of its listener. The
-// listener's address is nil if there is no listener. The network is "tcp6" if the listener is known to serve only IPv6.
+// listener's address is nil if there is no listener, or if it has none. The network is "tcp6" if the listener is known to serve only IPv6.
 func Bases(advertise []string, network string, listener net.Addr, tls bool) ([]Base, error) {
 	scheme, port := SchemeAndPort(listener, tls)
 	tcp, _ := listener.(*net.TCPAddr)
 	var all []Base
 	if len(advertise) == 0 {
 		if tcp == nil {
-			return nil, fmt.Errorf("wspush: Advertise is required: a %s listener does not say where publishers reach it", listener.Network())
+			kind := "this"
+			if listener != nil {
+				kind = "a " + listener.Network()
+			}
+			return nil, fmt.Errorf("wspush: Advertise is required: %s listener does not say where publishers reach it", kind)
 		}
 		hosts, err := listenerHosts(network, tcp.IP)
 		if err != nil {

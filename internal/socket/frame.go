@@ -1,10 +1,6 @@
 package socket
 
-import (
-	"encoding/binary"
-
-	"github.com/wspush/wspush/internal/wire"
-)
+import "encoding/binary"
 
 // The opcodes of RFC 6455 section 5.2; all others are reserved.
 const (
@@ -28,9 +24,6 @@ const (
 	maskSize  = 4
 
 	maxControl = 125 // bytes of a control frame's payload (RFC 6455 section 5.5)
-
-	// MaxCloseReason is the size in bytes of the longest close reason.
-	MaxCloseReason = wire.MaxCloseReason
 )
 
 // putHeader writes the header of a final frame into h and returns its length.

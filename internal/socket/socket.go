@@ -139,9 +139,6 @@ func (s *Socket) Sent() time.Duration { return time.Duration(s.sent.Load()) }
 // Subprotocol is the negotiated subprotocol, or "".
 func (s *Socket) Subprotocol() string { return s.subprotocol }
 
-// RemoteAddr is the client's end of the connection.
-func (s *Socket) RemoteAddr() net.Addr { return s.conn.RemoteAddr() }
-
 // Hold lets messages in behind first, which none of them can overtake; nothing is written before Release. Before Hold, every
 // message is refused with ErrFull, and no ping is sent. If first is nil, Hold only lets messages in.
 func (s *Socket) Hold(first *Message) {

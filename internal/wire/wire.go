@@ -29,7 +29,7 @@ func (t MessageType) String() string {
 // The errors of a push. Packages wspush and publisher export and document them under the same names.
 var (
 	ErrGone        = errors.New("wspush: no such connection")
-	ErrBusy        = errors.New("wspush: the client cannot take the message now")
+	ErrBusy        = errors.New("wspush: busy, try again later")
 	ErrTooLarge    = errors.New("wspush: the message is too large")
 	ErrInvalidUTF8 = errors.New("wspush: the text message is not valid UTF-8")
 	ErrShutdown    = errors.New("wspush: the worker is shutting down")
