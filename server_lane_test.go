@@ -200,23 +200,27 @@ func (h angry) Handle(ctx context.Context, r slog.Record) error {
 	if strings.Contains(r.Message, "refused") {
 		h.do()
 	}
-	return nil
+	return h.Handler.Handle(ctx, r)
 }
 
 func TestLanePanic(t *testing.T) {
-	for _, do := range []func(){func() { panic("angry") }, runtime.Goexit} {
-		testLanePanic(t, do)
+	log := testLanePanic(t, func() { panic("angry") })
+	if strings.Count(log, `level=ERROR msg="wspush: panic in the push endpoint" panic=angry stack=`) != 2 || strings.Contains(log, "callback") {
+		t.Errorf("the log is\n%s", log)
 	}
+	testLanePanic(t, runtime.Goexit)
 }
 
-func testLanePanic(t *testing.T, do func()) {
-	w := newWorker(t, &wspush.WorkerOptions{Logger: slog.New(angry{slog.DiscardHandler, do})})
+func testLanePanic(t *testing.T, do func()) string {
+	log := &lockedBuffer{}
+	w := newWorker(t, &wspush.WorkerOptions{Logger: slog.New(angry{slog.NewTextHandler(log, nil), do})})
 	request := "POST /ws/@connections/" + unknownID + " HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
 	for range 2 {
 		if got := exchange(t, w.Addr().String(), 1, request); !slices.Equal(got, []string{"end"}) {
 			t.Errorf("got %q", got)
 		}
 	}
+	return log.String()
 }
 
 // foreign is an application's listener, whose connections are of its own type.
