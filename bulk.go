@@ -143,7 +143,7 @@ func (b *bulkRequest) close(rw http.ResponseWriter, r *http.Request) {
 	b.output.finish()
 	b.input.Stop()
 	b.running.Wait()
-	if b.input.Err() != io.EOF && r.ProtoMajor == 1 && !b.output.broken {
+	if b.input.Err() != io.EOF && r.ProtoMajor == 1 && b.output.phase != outputBroken {
 		forceClose(rw)
 	}
 	b.cancel()
@@ -184,7 +184,7 @@ func (b *bulkRequest) run() {
 			if b.input.BrokeOff() {
 				b.leave()
 			}
-			b.output.last(number, b.whyNoMore(err))
+			b.output.setLastLine(number, b.whyNoMore(err))
 			return
 		case len(line) == 0:
 			continue
