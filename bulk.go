@@ -143,15 +143,15 @@ func (b *bulkRequest) close(rw http.ResponseWriter, r *http.Request) {
 	b.output.finish()
 	b.input.Stop()
 	b.running.Wait()
-	if b.input.Err() != io.EOF && r.ProtoMajor == 1 && !b.output.broken {
-		closeAfter(rw)
+	if b.input.Err() != io.EOF && r.ProtoMajor == 1 && b.output.phase != outputBroken {
+		forceClose(rw)
 	}
 	b.cancel()
 }
 
-// closeAfter has net/http close the connection after an answer that has begun: what is left of the body must not be taken for
+// forceClose has net/http close the connection after an answer that has begun: what is left of the body must not be taken for
 // the next request. Without full duplex net/http does so by itself; with it, this is the only way to ask for it that late.
-func closeAfter(rw http.ResponseWriter) {
+func forceClose(rw http.ResponseWriter) {
 	for {
 		wrapped, ok := rw.(interface{ Unwrap() http.ResponseWriter })
 		if !ok {
@@ -184,7 +184,7 @@ func (b *bulkRequest) run() {
 			if b.input.BrokeOff() {
 				b.leave()
 			}
-			b.output.last(number, b.whyNoMore(err))
+			b.output.setLastLine(number, b.whyNoMore(err))
 			return
 		case len(line) == 0:
 			continue
@@ -229,7 +229,7 @@ func (b *bulkRequest) maxLine() int64 {
 
 // push gathers the pushes of one line, and sends on those for connections of other workers.
 func (b *bulkRequest) push(number int, p linePush) {
-	invalid := checkMessage(p.typ, p.data, b.worker.shared.maxPushBytes)
+	invalid := wire.CheckMessage(p.typ, p.data, b.worker.shared.maxPushBytes)
 	var forward []*hopLine
 	for i, to := range p.to {
 		key := bulk.Key{Line: number, Index: i, Ref: p.ref}
@@ -261,7 +261,7 @@ func (b *bulkRequest) push(number int, p linePush) {
 func (b *bulkRequest) find(to string) (c *Conn, elsewhere *seal.Place, err error) {
 	c, elsewhere, err = b.worker.find(to)
 	switch {
-	case err == errEarlier:
+	case err == errEarlierInstance:
 		b.flush()
 		return b.worker.locate(b.ctx, to)
 	case elsewhere != nil && b.from != noHop:

@@ -18,16 +18,43 @@ type bulkOutput struct {
 	control *http.ResponseController
 
 	signal chan struct{} // has an element when there is something to do
-	broken bool          // an answer could not be written; read once run has returned
+	phase  outputPhase   // belongs to run; read by others once run has returned
 
 	// Guarded by request.mu.
-	out    []byte      // answers
-	cost   int         // of the pushes that they are to
-	failed []*bulkPush // settled with an error, and to be answered
-	corked bool        // more answers are to come in a moment
-	end    []byte      // the last line of the answer, once it is known how many lines there have been
-	ended  bool        // nothing more is to come
+	out      []byte      // answers
+	cost     int         // of the pushes that they are to
+	failed   []*bulkPush // settled with an error, and to be answered
+	lastLine []byte      // of the answer, once it is known how many lines there have been
+	supply   supply
 }
+
+// outputPhase is how far a bulk request's answer has come.
+type outputPhase int
+
+const (
+	// outputHeld: the answer has not begun, since the request asks for that. It becomes outputTogether when the body has ended,
+	// and outputFlowing if the body cannot be read on before something is answered.
+	outputHeld outputPhase = iota
+	// outputTogether: the body has ended, and so the header is made. The answers wait for each other until there are no more to
+	// come, or for togetherTime; then it becomes outputFinishing.
+	outputTogether
+	// outputFlowing: answers are written as they come, while the body is read. It becomes outputFinishing when the body has
+	// ended, or outputBroken.
+	outputFlowing
+	// outputFinishing: answers are written as they come, and the body has ended. It may become outputBroken.
+	outputFinishing
+	// outputBroken: an answer could not be written, and no other will be.
+	outputBroken
+)
+
+// supply says whether there will be more answers.
+type supply int
+
+const (
+	supplyOpen   supply = iota // at any time
+	supplyCorked               // in a moment: those that there are wait for them; uncork makes it supplyOpen again
+	supplyEnded                // no more
+)
 
 const (
 	answerChunk = 64 << 10               // is written at a time
@@ -79,34 +106,34 @@ func (o *bulkOutput) problemLocked(key bulk.Key, p *problem, cost int) {
 func (o *bulkOutput) cork() {
 	o.request.mu.Lock()
 	defer o.request.mu.Unlock()
-	o.corked = true
+	o.supply = supplyCorked
 }
 
 func (o *bulkOutput) uncork() {
 	o.request.mu.Lock()
 	defer o.request.mu.Unlock()
-	o.corked = false
+	o.supply = supplyOpen
 	o.wakeLocked()
 }
 
-// last says how many lines there have been, and why no more are read unless the body has ended.
-func (o *bulkOutput) last(lines int, why *bulk.Refusal) {
+// setLastLine says how many lines there have been, and why no more are read unless the body has ended.
+func (o *bulkOutput) setLastLine(lines int, why *bulk.Refusal) {
 	o.request.mu.Lock()
 	defer o.request.mu.Unlock()
-	o.end = bulk.AppendLast(nil, lines, why)
+	o.lastLine = bulk.AppendLast(nil, lines, why)
 }
 
 // finish says that everything is answered.
 func (o *bulkOutput) finish() {
 	o.request.mu.Lock()
 	defer o.request.mu.Unlock()
-	o.ended = true
+	o.supply = supplyEnded
 	o.wakeLocked()
 }
 
 // wakeLocked lets run look, unless more is to come in a moment.
 func (o *bulkOutput) wakeLocked() {
-	if o.corked {
+	if o.supply == supplyCorked {
 		return
 	}
 	select {
@@ -119,74 +146,89 @@ func (o *bulkOutput) wakeLocked() {
 // answer begins when the body has been read, or cannot be read on before something is answered.
 func (o *bulkOutput) run(ctx context.Context, protoMajor int, after bool) {
 	b := o.request
-	begun := false
-	begin := func() {
-		if !begun {
-			begun = true
-			o.begin()
-		}
-	}
 	if !after {
-		begin()
+		o.phase = outputFlowing
+		o.writeHeader()
 		_ = o.control.Flush()
 	}
-	// Over HTTP/1, a read that times out ends the context; but until the body has been read, reading it tells.
-	read, left, stopped := b.input.Ended(), (<-chan struct{})(nil), b.worker.roster.empty
-	if protoMajor >= 2 {
-		left = ctx.Done()
-	}
-	probe := time.NewTimer(probeEvery)
-	probe.Stop()
-	defer probe.Stop()
-	var together <-chan time.Time // while the answers to a request that has ended are to come together
+	timer := time.NewTimer(probeEvery) // for the end of outputTogether, or for the next probe
+	timer.Stop()
+	defer timer.Stop()
+	stopping := b.worker.roster.empty // nil once it has told
 	var spare []byte
-	cut := b.worker.cut.Done()
 	for over := false; !over; {
-		if begun {
+		if o.phase != outputHeld {
 			_ = o.control.SetWriteDeadline(time.Time{})
 		}
 		select {
-		case <-cut:
-			cut = nil
-			b.leave()
 		case <-o.signal:
-		case <-read:
-			read = nil
-			switch {
-			case b.input.Err() == io.EOF:
-				left = ctx.Done()
-			case b.input.BrokeOff(): // run may not notice, while it waits for room
+		case <-o.bodyEnded():
+			if b.input.BrokeOff() { // run may not notice, while it waits for room
 				b.leave()
 			}
-			if !begun {
-				together = time.After(togetherTime)
+			if o.phase == outputHeld {
+				o.phase = outputTogether
+				o.writeHeader()
+				timer.Reset(togetherTime)
+			} else {
+				o.phase = outputFinishing
 			}
-			begin()
-		case <-left:
-			left = nil
+		case <-o.publisherLeft(ctx, protoMajor):
 			b.leave()
-		case <-stopped:
-			stopped = nil
+		case <-o.workerCut():
+			b.leave()
+		case <-stopping:
+			stopping = nil
 			b.input.Stop()
 		case <-b.input.Pauses():
-			begin()
-			if protoMajor == 1 {
-				probe.Reset(probeEvery)
+			if o.phase == outputHeld {
+				o.phase = outputFlowing
+				o.writeHeader()
 			}
-		case <-probe.C:
-			o.probe(probe)
-		case <-together:
-			together = nil
+			if o.phase == outputFlowing && protoMajor == 1 {
+				timer.Reset(probeEvery)
+			}
+		case <-timer.C:
+			if o.phase == outputTogether {
+				o.phase = outputFinishing
+			} else {
+				o.probe(timer)
+			}
 		}
-		if begun && !(together != nil && o.isUnsettled()) {
+		if !o.isWaiting() {
 			over, spare = o.writeQueued(spare)
 		}
 	}
 	_ = o.control.SetWriteDeadline(time.Now().Add(answerTimeout)) // for what net/http writes when the handler returns
 }
 
-// begin makes the header of the answer, which is sent with the first part of it.
-func (o *bulkOutput) begin() {
+// bodyEnded returns a channel that tells that the body has ended; nil if that is known, or does not matter any more.
+func (o *bulkOutput) bodyEnded() <-chan struct{} {
+	if o.phase == outputHeld || o.phase == outputFlowing {
+		return o.request.input.Ended()
+	}
+	return nil
+}
+
+// publisherLeft returns a channel that tells that the publisher has left; nil if that is known, or cannot be told from ctx, which
+// is the request's: over HTTP/1, a read that times out ends it. But until the body has been read, reading it tells.
+func (o *bulkOutput) publisherLeft(ctx context.Context, protoMajor int) <-chan struct{} {
+	if o.request.gone.Load() || protoMajor == 1 && o.request.input.Err() != io.EOF {
+		return nil
+	}
+	return ctx.Done()
+}
+
+// workerCut returns a channel that tells that the worker is cut off; nil if the publisher is gone anyway.
+func (o *bulkOutput) workerCut() <-chan struct{} {
+	if o.request.gone.Load() {
+		return nil
+	}
+	return o.request.worker.cut.Done()
+}
+
+// writeHeader makes the header of the answer, which is sent with the first part of it.
+func (o *bulkOutput) writeHeader() {
 	header := o.rw.Header()
 	header.Set("Content-Type", wire.NDJSON)
 	header.Set("Cache-Control", "no-store")
@@ -195,11 +237,11 @@ func (o *bulkOutput) begin() {
 	o.rw.WriteHeader(http.StatusOK)
 }
 
-// isUnsettled reports whether more answers are to come.
-func (o *bulkOutput) isUnsettled() bool {
+// isWaiting reports whether answers wait before they are written.
+func (o *bulkOutput) isWaiting() bool {
 	o.request.mu.Lock()
 	defer o.request.mu.Unlock()
-	return !o.ended
+	return o.phase == outputHeld || o.phase == outputTogether && o.supply != supplyEnded
 }
 
 // probe finds out whether the publisher is still there while the body is not read because too much is unanswered: over HTTP/1
@@ -210,7 +252,7 @@ func (o *bulkOutput) probe(timer *time.Timer) {
 	}
 	timer.Reset(probeEvery)
 	if !o.request.gone.Load() && !o.write([]byte{' '}, true) {
-		o.broken = true
+		o.phase = outputBroken
 		o.request.leave()
 	}
 }
@@ -221,17 +263,17 @@ func (o *bulkOutput) writeQueued(spare []byte) (over bool, buffer []byte) {
 	b.mu.Lock()
 	out, cost, failed := o.out, o.cost, o.failed
 	o.out, o.cost, o.failed = spare[:0], 0, nil
-	end, over := o.end, o.ended
+	lastLine, over := o.lastLine, o.supply == supplyEnded
 	b.mu.Unlock()
 	for _, p := range failed {
 		out = b.appendFailed(out, p)
 		cost += p.cost
 	}
 	if over {
-		out = append(out, end...)
+		out = append(out, lastLine...)
 	}
 	if len(out) > 0 && !b.gone.Load() && !o.write(out, !over) {
-		o.broken = true
+		o.phase = outputBroken
 		b.leave()
 	}
 	if cost > 0 {

@@ -23,7 +23,7 @@ func readLine(p bulk.Push) (push linePush, err error) {
 	push = linePush{to: p.To, isList: p.IsList, typ: p.Type, data: p.Data, ref: p.Ref}
 	for _, to := range p.To {
 		if !address.IsName(to) {
-			return push, address.ErrInvalidID
+			return push, address.ErrMalformedID
 		}
 	}
 	if p.Confirm != nil {

@@ -43,7 +43,7 @@ type Cluster struct {
 type cluster struct {
 	keys      *seal.Keys
 	address   string // where the others reach this worker
-	instance  uint64 // identifies this start of the worker
+	instance  uint64 // identifies this instance of the worker: every start makes a new one
 	transport *http.Transport
 	slots     chan struct{} // holds an element for each request being forwarded
 	hops      chan struct{} // holds an element for each bulk request to another worker
@@ -147,11 +147,11 @@ var (
 )
 
 // locate finds the connection that an ID or a sealed ID names. If another worker holds it, elsewhere says which. The error is
-// ErrGone, ErrShutdown, errNoKeys or errForeign. For a sealed ID that seems to be from an earlier start of this worker, it may
-// also be an error of checkAlone, which can take seconds.
+// ErrGone, ErrShutdown, errNoKeys or errForeign. For a sealed ID that seems to be from an earlier instance of this worker, it
+// may also be an error of checkAlone, which can take seconds.
 func (w *Worker) locate(ctx context.Context, name string) (conn *Conn, elsewhere *seal.Place, err error) {
 	conn, elsewhere, err = w.find(name)
-	if err == errEarlier {
+	if err == errEarlierInstance {
 		if err = w.cluster.checkAlone(ctx); err == nil {
 			err = ErrGone
 		}
@@ -159,10 +159,11 @@ func (w *Worker) locate(ctx context.Context, name string) (conn *Conn, elsewhere
 	return conn, elsewhere, err
 }
 
-// errEarlier means that an earlier start of this worker seems to have made the sealed ID. If it did, the connection has ended.
-var errEarlier = errors.New("wspush: the sealed ID has the address of this worker, but names another start")
+// errEarlierInstance means that an earlier instance of this worker seems to have made the sealed ID. If it did, the connection
+// has ended.
+var errEarlierInstance = errors.New("wspush: the sealed ID has the address of this worker, but names another instance")
 
-// find is locate, but returns errEarlier instead of waiting.
+// find is locate, but returns errEarlierInstance instead of waiting.
 func (w *Worker) find(name string) (conn *Conn, elsewhere *seal.Place, err error) {
 	if c, ok := w.Conn(name); ok {
 		return c, nil, nil
@@ -185,7 +186,7 @@ func (w *Worker) find(name string) (conn *Conn, elsewhere *seal.Place, err error
 	case w.roster.isEmpty():
 		return nil, nil, ErrShutdown
 	case place.Address == w.cluster.address:
-		return nil, nil, errEarlier
+		return nil, nil, errEarlierInstance
 	}
 	return nil, &place, nil
 }

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -133,9 +132,6 @@ type PushOption = wire.PushOption
 // connections are fine there, unless those callbacks in turn wait for this connection.
 func Confirmed() PushOption { return wire.Confirmed() }
 
-// confirmWait is how long a confirmed push without a deadline waits.
-const confirmWait = 5 * time.Second
-
 // Push sends data to the client as one message, and returns once every byte of it is written to the socket, or, with
 // [Confirmed], once the client has read it. The messages of one connection are written in the order in which Push was called,
 // each of them whole.
@@ -150,7 +146,7 @@ func (c *Conn) Push(ctx context.Context, typ MessageType, data []byte, opts ...P
 }
 
 func (c *Conn) push(ctx context.Context, typ MessageType, data []byte, o wire.PushOptions) (Receipt, error) {
-	err := checkMessage(typ, data, c.shared.maxPushBytes)
+	err := wire.CheckMessage(typ, data, c.shared.maxPushBytes)
 	var roundTrip time.Duration
 	if err == nil {
 		roundTrip, err = c.send(ctx, typ, data, o.Confirmed)
@@ -179,22 +175,22 @@ func (c *Conn) send(ctx context.Context, typ MessageType, data []byte, confirm b
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	s, err := c.begin(typ, data, confirm)
+	s, err := c.startSending(typ, data, confirm)
 	if s == nil {
 		return 0, err
 	}
 	var limit time.Duration
 	if confirm {
 		if _, ok := ctx.Deadline(); !ok {
-			limit = confirmWait
+			limit = wire.ConfirmWait
 		}
 	}
-	return c.await(ctx, s, limit)
+	return c.awaitSending(ctx, s, limit)
 }
 
-// begin starts to send a message. It returns the outcome if that is known at once, and otherwise what await has to wait for. A
-// message to be confirmed is pending unless it fails.
-func (c *Conn) begin(typ MessageType, data []byte, confirm bool) (pending *sending, err error) {
+// startSending starts to send a message. It returns the outcome if that is known at once, and otherwise what awaitSending has to
+// wait for. A message to be confirmed is pending unless it fails.
+func (c *Conn) startSending(typ MessageType, data []byte, confirm bool) (pending *sending, err error) {
 	s, _ := c.shared.sendings.Get().(*sending)
 	if s == nil {
 		s = newSending()
@@ -211,9 +207,9 @@ func (c *Conn) begin(typ MessageType, data []byte, confirm bool) (pending *sendi
 	return nil, err
 }
 
-// await returns the outcome of what begin has left pending. It gives the message up when ctx ends, or, if limit is positive, as
-// if ctx had a deadline that far away. roundTrip is that of a confirmed message.
-func (c *Conn) await(ctx context.Context, s *sending, limit time.Duration) (roundTrip time.Duration, err error) {
+// awaitSending returns the outcome of what startSending has left pending. It gives the message up when ctx ends, or, if limit is
+// positive, as if ctx had a deadline that far away. roundTrip is that of a confirmed message.
+func (c *Conn) awaitSending(ctx context.Context, s *sending, limit time.Duration) (roundTrip time.Duration, err error) {
 	// Yield first: other pushers can then share the write, and being woken costs more.
 	runtime.Gosched()
 	select {
@@ -321,19 +317,6 @@ func (c *Conn) outcome(err error) error {
 		return errUnconfirmed
 	}
 	return err // nil, or a context's
-}
-
-// checkMessage refuses messages that must not be sent to any client.
-func checkMessage(typ MessageType, data []byte, limit int64) error {
-	switch {
-	case typ != Text && typ != Binary:
-		return errMessageType
-	case limit >= 0 && int64(len(data)) > limit:
-		return ErrTooLarge
-	case typ == Text && !utf8.Valid(data):
-		return ErrInvalidUTF8
-	}
-	return nil
 }
 
 // Close ends the connection with a close frame (RFC 6455 section 5.5.1), and returns without waiting until it is written:

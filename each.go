@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/wspush/wspush/internal/socket"
+	"github.com/wspush/wspush/internal/wire"
 )
 
 // PushEach sends the same message to many connections, and yields each of them with its outcome as soon as that is known.
@@ -24,7 +25,7 @@ func (w *Worker) PushEach(ctx context.Context, to iter.Seq[*Conn], typ MessageTy
 		e := &each{yield: yield, count: &w.shared.count, pending: make(map[*delivery]bool), signal: make(chan struct{}, 1)}
 		// Even if the body of the range panics: data must not be read after this.
 		defer e.abandon(context.Canceled)
-		invalid := checkMessage(typ, data, w.shared.maxPushBytes)
+		invalid := wire.CheckMessage(typ, data, w.shared.maxPushBytes)
 		for c := range to {
 			e.start(ctx, c, typ, data, invalid)
 			e.collect()

@@ -63,7 +63,6 @@ var (
 	errUnknownHop   = fmt.Errorf("%w: the worker that holds the connection was reached but did not answer", ErrUnknown)
 	errLoop         = fmt.Errorf("%w: the address of its connection leads to another worker", ErrUnreachable)
 	errUnknownClose = unknownClose{}
-	errMessageType  = wire.ErrMessageType
 )
 
 // Cause says who or what ended a connection.

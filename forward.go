@@ -160,7 +160,7 @@ func (c *cluster) full() *problem {
 
 // pushElsewhere is Push to a connection of another worker.
 func (w *Worker) pushElsewhere(ctx context.Context, to *seal.Place, sealedID string, typ MessageType, data []byte, o wire.PushOptions) (Receipt, error) {
-	err := checkMessage(typ, data, w.shared.maxPushBytes)
+	err := wire.CheckMessage(typ, data, w.shared.maxPushBytes)
 	if err == nil {
 		err = ctx.Err()
 	}

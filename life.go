@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/wspush/wspush/internal/socket"
+	"github.com/wspush/wspush/internal/wire"
 )
 
 // life runs a connection after the handshake: greeting, messages, end.
@@ -23,8 +23,8 @@ type life struct {
 	ended  bool // nothing is left to read
 }
 
-// begin is the first goroutine: it greets the client.
-func (l *life) begin() {
+// welcome is the first goroutine: it greets the client.
+func (l *life) welcome() {
 	defer l.goOn()
 	l.timers.start(l.worker.alarms, l.opts.PingInterval, l.opts.IdleTimeout, l)
 	l.shared.log.Debug("wspush: connected", "conn", l.String(), "remote", l.remoteAddr, "path", l.path)
@@ -120,13 +120,11 @@ func (l *life) greeting() (m *socket.Message, err error) {
 	} else if !l.call("Greeting", func() { typ, data = l.opts.Greeting(l.Conn) }) {
 		return nil, nil // the connection has ended
 	}
-	switch {
-	case len(data) == 0:
+	if len(data) == 0 {
 		return nil, nil
-	case typ != Text && typ != Binary:
-		return nil, fmt.Errorf("the greeting: %w", errMessageType)
-	case typ == Text && !utf8.Valid(data):
-		return nil, fmt.Errorf("the greeting: %w", ErrInvalidUTF8)
+	}
+	if err := wire.CheckMessage(typ, data, -1); err != nil {
+		return nil, fmt.Errorf("the greeting: %w", err)
 	}
 	return l.socket.NewMessage(typ == Binary, data, nil)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/wspush/wspush/internal/address"
 	"github.com/wspush/wspush/internal/lane"
+	"github.com/wspush/wspush/internal/wire"
 )
 
 // pushMethods are the methods of the push endpoint.
@@ -144,7 +145,7 @@ func (w *Worker) authorize(_ http.ResponseWriter, r *http.Request) (p *problem) 
 		}
 	}()
 	if err := w.opts.AuthorizePush(r); err != nil {
-		return w.shared.refusal(r, "AuthorizePush", "pushing", err)
+		return w.shared.callbackProblem(r, "AuthorizePush", "pushing", err)
 	}
 	return nil
 }
@@ -197,14 +198,14 @@ func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Mi
 // pushBody is Conn.Push within the request's timeout. It sets up what a wait needs only when there is a wait: timers and
 // deadlines are a good part of the cost of a push that is written at once.
 func (w *Worker) pushBody(rw http.ResponseWriter, r *http.Request, c *Conn, q pushQuery, typ MessageType, data []byte) (roundTrip time.Duration, err error) {
-	if err := checkMessage(typ, data, w.shared.maxPushBytes); err != nil {
+	if err := wire.CheckMessage(typ, data, w.shared.maxPushBytes); err != nil {
 		return 0, err
 	}
 	ctx := r.Context()
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	pending, err := c.begin(typ, data, q.confirm)
+	pending, err := c.startSending(typ, data, q.confirm)
 	if pending == nil {
 		return 0, err
 	}
@@ -218,14 +219,14 @@ func (w *Worker) pushBody(rw http.ResponseWriter, r *http.Request, c *Conn, q pu
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
-	return c.await(ctx, pending, 0)
+	return c.awaitSending(ctx, pending, 0)
 }
 
 // pushTimeout returns how long a push may wait. 0 or less means for ever.
 func (w *Worker) pushTimeout(q pushQuery) time.Duration {
 	switch limit := w.opts.PushTimeout; {
 	case q.confirm && q.timeout == 0:
-		return defaultConfirmTimeout
+		return wire.ConfirmWait
 	case q.confirm || q.timeout > 0 && limit <= 0:
 		return q.timeout
 	case q.timeout > 0:

@@ -21,10 +21,8 @@ type pushQuery struct {
 	timeout time.Duration // 0: the default
 }
 
-const (
-	defaultConfirmTimeout = 5 * time.Second
-	maxTimeout            = 30 * time.Second // for which a publisher can have a push wait
-)
+// maxTimeout is how long a publisher can have a push wait.
+const maxTimeout = 30 * time.Second
 
 // confirmReceived is the value of confirm.
 const confirmReceived = "received"

@@ -16,10 +16,10 @@ const (
 	bearerChallenge = `Bearer realm="wspush"`
 )
 
-// refusal returns the answer to a request that a callback of the application has refused with err: HandlerOptions.Accept, for
-// one that is connecting, or WorkerOptions.AuthorizePush, for one that is pushing. An error that is not a decision says that
+// callbackProblem returns the answer to a request that a callback of the application has refused with err: HandlerOptions.Accept,
+// for one that is connecting, or WorkerOptions.AuthorizePush, for one that is pushing. An error that is not a decision says that
 // the application could not decide.
-func (s *shared) refusal(r *http.Request, callback, doing string, err error) *problem {
+func (s *shared) callbackProblem(r *http.Request, callback, doing string, err error) *problem {
 	log := s.log.With("remote", r.RemoteAddr, "error", err)
 	var p *problem
 	switch {

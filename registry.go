@@ -41,9 +41,9 @@ func half(id string) uint64 {
 
 // nibbles returns eight hexadecimal digits, each as a number in a byte of its own.
 func nibbles(digits string) uint64 {
-	const each = 0x0101010101010101
+	const ones = 0x0101010101010101
 	ascii := binary.LittleEndian.Uint64([]byte(digits))
-	return ascii&(0x0f*each) + ascii>>6&each*9 // a letter is its low bits plus 9
+	return ascii&(0x0f*ones) + ascii>>6&ones*9 // a letter is its low bits plus 9
 }
 
 const idLen = 36

@@ -64,7 +64,7 @@ func (res *response) send(w http.ResponseWriter, r *http.Request) {
 	}
 	control := http.NewResponseController(w)
 	if control.SetReadDeadline(time.Now().Add(lingerTime)) != nil { // a middleware hides it, so nothing would bound the reading
-		res.closeAfter()
+		res.announceClose()
 		res.write(w)
 		return
 	}
@@ -78,7 +78,7 @@ func (res *response) send(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	res.closeAfter()
+	res.announceClose()
 	_ = control.EnableFullDuplex()
 	res.write(w)
 	_ = control.Flush()
@@ -92,9 +92,9 @@ func (res *response) send(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// closeAfter closes the connection after the response: the rest of the body must not be taken for the next request. A 426 has
+// announceClose closes the connection after the response: the rest of the body must not be taken for the next request. A 426 has
 // another value of the header, which it replaces.
-func (res *response) closeAfter() {
+func (res *response) announceClose() {
 	if res.header == nil {
 		res.header = http.Header{}
 	}

@@ -53,7 +53,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.Method {
 	case http.MethodGet:
 		if err := h.upgrade(w, r); err != nil {
-			p := h.refusal(r, err)
+			p := h.handshakeProblem(r, err)
 			if errors.Is(err, socket.ErrNotHijacked) {
 				// The client may have its 101 already. If the server went on, it would read the client's frames as requests,
 				// which a proxy in between has passed on unread because it takes them for a WebSocket's bytes.
@@ -81,7 +81,7 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	l.attach(s)
-	go l.begin()
+	go l.welcome()
 	return nil
 }
 
@@ -96,7 +96,7 @@ func (h *Handler) handshake(w http.ResponseWriter, r *http.Request, l *life) (*s
 	outcome := panicked
 	defer func() {
 		if outcome == panicked {
-			h.worker.shared.count.handshakes.failed.Add(1) // refusal counts the others
+			h.worker.shared.count.handshakes.failed.Add(1) // handshakeProblem counts the others
 		}
 		if outcome != connected {
 			h.worker.roster.leave(l.Conn) // which it may not have entered yet
@@ -154,8 +154,8 @@ var errAcceptPanicked = errors.New("panic in Accept")
 // refusedError is an error that HandlerOptions.Accept returned.
 type refusedError struct{ error }
 
-// refusal counts a request that was not upgraded, and returns the answer to it.
-func (h *Handler) refusal(r *http.Request, err error) *problem {
+// handshakeProblem counts a request that was not upgraded, and returns the answer to it.
+func (h *Handler) handshakeProblem(r *http.Request, err error) *problem {
 	var refused refusedError
 	var handshake *socket.HandshakeError
 	log := h.worker.shared.log.With("remote", r.RemoteAddr)
@@ -172,7 +172,7 @@ func (h *Handler) refusal(r *http.Request, err error) *problem {
 		return p
 	case errors.As(err, &refused):
 		count.accept.Add(1)
-		p := h.worker.shared.refusal(r, "Accept", "connecting", refused.error)
+		p := h.worker.shared.callbackProblem(r, "Accept", "connecting", refused.error)
 		if p.Status == http.StatusUnauthorized {
 			p.header.Set("WWW-Authenticate", bearerChallenge)
 		}

@@ -131,7 +131,7 @@ func (c *Client) answer(ctx context.Context, cancel func(), t target, k call, re
 		a, _ = bulk.ReadProblem(resp)
 	}
 	e := errorOf(t.origin, a, k.credential)
-	next := elsewhere(a)
+	next := mayTryNext(a)
 	if k.reads && errors.Is(e, ErrUnknown) {
 		e.is, next = ErrUnreachable, true
 	}

@@ -127,8 +127,8 @@ func sentinel(a bulk.Answer) error {
 	return ErrUnknown
 }
 
-// elsewhere reports whether an answer means that nothing was written, and another address of the worker may do better.
-func elsewhere(a bulk.Answer) bool {
+// mayTryNext reports whether an answer means that nothing was written, and another address of the worker may do better.
+func mayTryNext(a bulk.Answer) bool {
 	if !a.OfWorker() {
 		return false
 	}

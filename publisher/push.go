@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"github.com/wspush/wspush/internal/bulk"
 	"github.com/wspush/wspush/internal/wire"
@@ -43,7 +42,7 @@ func Confirmed() PushOption { return wire.Confirmed() }
 // told to give up slightly earlier, so that the outcome is known: it then withdraws the message, and the error is ErrBusy.
 // Nothing is sent a second time unless it is certain that nothing of it was written.
 func (c *Client) Push(ctx context.Context, address string, typ MessageType, data []byte, opts ...PushOption) (Receipt, error) {
-	if err := checkMessage(typ, data); err != nil {
+	if err := wire.CheckMessage(typ, data, -1); err != nil {
 		return Receipt{}, err
 	}
 	o := wire.Options(opts)
@@ -76,21 +75,9 @@ func receiptOf(o wire.PushOptions, a bulk.Answer) Receipt {
 	return Receipt{State: Written}
 }
 
-// checkMessage refuses messages that must not be sent to any client.
-func checkMessage(typ MessageType, data []byte) error {
-	switch {
-	case typ != Text && typ != Binary:
-		return wire.ErrMessageType
-	case typ == Text && !utf8.Valid(data):
-		return ErrInvalidUTF8
-	}
-	return nil
-}
-
 const (
-	maxWorkerTimeout      = 30 * time.Second // what a worker takes
-	defaultConfirmTimeout = 5 * time.Second  // a worker's
-	maxMargin             = 500 * time.Millisecond
+	maxWorkerTimeout = 30 * time.Second // what a worker takes
+	maxMargin        = 500 * time.Millisecond
 )
 
 // workerTimeout is what the worker is told to wait at most, so that it answers before the publisher gives up; 0 is what it
@@ -98,7 +85,7 @@ const (
 func (c *Client) workerTimeout(ctx context.Context, confirm bool) time.Duration {
 	usual := maxWorkerTimeout
 	if confirm {
-		usual = defaultConfirmTimeout
+		usual = wire.ConfirmWait
 	}
 	wait := c.opts.Timeout
 	deadline, ok := ctx.Deadline()

@@ -74,7 +74,7 @@ func ExpectRefused(tb testing.TB, h http.Handler, target string, status int, opt
 	case resp == nil:
 		tb.Fatalf("want the handshake to be refused with status %d; got no response: %v", status, err)
 	case resp.StatusCode != status:
-		tb.Fatalf("want the handshake to be refused with status %d; %s", status, refusal(resp, err))
+		tb.Fatalf("want the handshake to be refused with status %d; %s", status, howRefused(resp, err))
 	}
 	return resp
 }
@@ -84,7 +84,7 @@ func mustConnect(tb testing.TB, dial dialFunc, inMemory bool, target string, opt
 	c, resp, err := connect(tb, dial, inMemory, target, opts)
 	switch {
 	case err != nil && resp != nil:
-		tb.Fatalf("connecting to %s: %s", target, refusal(resp, err))
+		tb.Fatalf("connecting to %s: %s", target, howRefused(resp, err))
 	case err != nil:
 		tb.Fatalf("connecting to %s: %v", target, err)
 	case opts != nil && opts.NoGreeting:
@@ -97,8 +97,8 @@ func mustConnect(tb testing.TB, dial dialFunc, inMemory bool, target string, opt
 	return c
 }
 
-// refusal describes how a handshake failed.
-func refusal(resp *http.Response, err error) string {
+// howRefused describes how a handshake failed.
+func howRefused(resp *http.Response, err error) string {
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return fmt.Sprintf("the response is invalid: %v", err)
 	}

@@ -120,7 +120,7 @@ func hostPort(s, port string) (string, error) {
 		if ip.IsUnspecified() {
 			return "", fmt.Errorf("%s is not an address that publishers can connect to", ip)
 		}
-	} else if !isHostName(host) {
+	} else if !hasHostBytes(host) {
 		return "", fmt.Errorf("%q is not a host", host)
 	}
 	if port == "" {
@@ -129,8 +129,8 @@ func hostPort(s, port string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
-// isHostName reports whether s consists of characters that the name of a host may have.
-func isHostName(s string) bool {
+// hasHostBytes reports whether s consists of characters that the name of a host may have.
+func hasHostBytes(s string) bool {
 	for i := range len(s) {
 		if !isHostByte(s[i]) {
 			return false

@@ -35,9 +35,9 @@ func (t Target) Lives(path string) bool {
 
 // Errors of Read. Their texts are the details of the answers.
 var (
-	ErrNoID      = errors.New("the request names no connection: send its ID as the user of Basic authorization (http://ID@HOST:PORT/PATH), or in the path (http://HOST:PORT/PATH/@connections/ID)")
-	ErrNoForm    = errors.New("the path is neither PATH nor PATH/@connections/ID")
-	ErrInvalidID = errors.New("the ID is neither a UUID nor a sealed ID")
+	ErrNoID        = errors.New("the request names no connection: send its ID as the user of Basic authorization (http://ID@HOST:PORT/PATH), or in the path (http://HOST:PORT/PATH/@connections/ID)")
+	ErrNoForm      = errors.New("the path is neither PATH nor PATH/@connections/ID")
+	ErrMalformedID = errors.New("the ID is neither a UUID nor a sealed ID")
 )
 
 // Read finds out which connection a push request names. The path form wins over the userinfo form.
@@ -58,7 +58,7 @@ func Read(r *http.Request) (Target, error) {
 		return t, ErrNoID
 	}
 	if !IsName(t.ID) {
-		return t, ErrInvalidID
+		return t, ErrMalformedID
 	}
 	return t, nil
 }

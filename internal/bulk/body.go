@@ -65,8 +65,8 @@ func (b *body) wait(limit time.Duration) bool {
 func (b *body) Close() error {
 	b.r.mu.Lock()
 	defer b.r.mu.Unlock()
-	if b.r.delivery == deliveryFlowing {
-		b.r.delivery = deliveryStopped
+	if b.r.outlet == outletOpen {
+		b.r.outlet = outletStopped
 	}
 	b.r.signal()
 	return nil
@@ -80,9 +80,9 @@ func (r *Request) handOut(ctx context.Context, p []byte) (n int, held bool, err 
 	switch {
 	case ctx.Err() != nil:
 		return 0, false, context.Cause(ctx)
-	case r.delivery == deliveryStopped:
+	case r.outlet == outletStopped:
 		return 0, false, ErrEnded
-	case r.delivery == deliveryHeld || r.delivery == deliveryRefused:
+	case r.outlet == outletHeld || r.outlet == outletRefused:
 		return 0, true, nil
 	}
 	taken := 0

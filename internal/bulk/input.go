@@ -84,7 +84,7 @@ func (in *Input) read() error {
 		if len(chunk) == 0 {
 			chunk = in.chunk(size)
 		}
-		if err := in.await(within); err != nil {
+		if err := in.setReadDeadline(within); err != nil {
 			return err
 		}
 		n, err := in.body.Read(chunk)
@@ -119,8 +119,8 @@ func (in *Input) chunk(size int) []byte {
 	return make([]byte, size)
 }
 
-// await bounds the next read.
-func (in *Input) await(within bool) error {
+// setReadDeadline bounds the next read.
+func (in *Input) setReadDeadline(within bool) error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.state == inputStopped {

@@ -45,11 +45,10 @@ func AppendLine(dst []byte, l Line) ([]byte, error) {
 
 // AppendEnd appends what comes after the targets in a line, for Address: the same for whomever the line goes to.
 func AppendEnd(dst []byte, l Line) ([]byte, error) {
+	if err := wire.CheckMessage(l.Type, l.Data, -1); err != nil {
+		return dst, err
+	}
 	switch {
-	case l.Type == wire.Text && !utf8.Valid(l.Data):
-		return dst, wire.ErrInvalidUTF8
-	case l.Type != wire.Text && l.Type != wire.Binary:
-		return dst, wire.ErrMessageType
 	case len(l.Ref) > maxRef || !utf8.ValidString(l.Ref):
 		return dst, fmt.Errorf("wspush: a ref has at most %d bytes of UTF-8", maxRef)
 	case l.Timeout < 0:

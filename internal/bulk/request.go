@@ -29,21 +29,21 @@ type Request struct {
 	done   chan struct{}
 	wake   chan struct{} // has an element when there may be something new for whoever waits in body.Read or gather
 
-	mu          sync.Mutex // guards what follows
-	intake      intake
-	delivery    delivery
-	lines       int // that have been accepted: the number of the last one
-	pending     map[int]*pending
-	unanswered  int       // what pending costs, as cost counts
-	waiting     []*waiter // in the order of their calls
-	queue       [][]byte  // what is to be handed to the transport
-	heads       []byte    // room for the checks in queue
-	accepted    int64     // bytes of all lines
-	handed      int64     // bytes of them that the transport has taken
-	last        int       // the highest number among the lines with an answer
-	answers     int64     // that have come
-	isConnected bool
-	needsWhole  bool // what NeedsWhole reports
+	mu             sync.Mutex // guards what follows
+	intake         intake
+	outlet         outlet
+	lines          int // that have been accepted: the number of the last one
+	unanswered     map[int]*unansweredLine
+	unansweredCost int       // what these lines cost, as cost counts
+	waiting        []*waiter // in the order of their calls
+	queue          [][]byte  // what is to be handed to the transport
+	heads          []byte    // room for the checks in queue
+	accepted       int64     // bytes of all lines
+	handed         int64     // bytes of them that the transport has taken
+	last           int       // the highest number among the lines with an answer
+	answers        int64     // that have come
+	isConnected    bool
+	needsWhole     bool // what NeedsWhole reports
 }
 
 // intake says whether lines are accepted.
@@ -54,18 +54,18 @@ const (
 	intakeClosed        // by CloseSend, or because the request is about to end
 )
 
-// delivery says what becomes of the queue.
-type delivery int
+// outlet says what becomes of the queue.
+type outlet int
 
 const (
-	deliveryHeld    delivery = iota // until the header of the answer has come, or the request is whole
-	deliveryRefused                 // the request is refused; its body does not end before the answer, which that might cut off
-	deliveryFlowing                 // the transport takes lines as it reads the body
-	deliveryStopped                 // nothing more is handed out
+	outletHeld    outlet = iota // until the header of the answer has come, or the request is whole
+	outletRefused               // the request is refused; its body does not end before the answer, which that might cut off
+	outletOpen                  // the transport takes lines as it reads the body
+	outletStopped               // nothing more is handed out
 )
 
-// pending is a line without all of its answers.
-type pending struct {
+// unansweredLine is a line without all of its answers.
+type unansweredLine struct {
 	start   int64 // how many bytes were accepted before it
 	cost    int
 	targets int
@@ -76,12 +76,12 @@ type pending struct {
 
 // waiter is a Send for which there is no room yet.
 type waiter struct {
-	outgoing
+	submission
 	result chan error // gets one element, under the Request's lock
 }
 
-// outgoing is what Send was called with.
-type outgoing struct {
+// submission is what Send was called with.
+type submission struct {
 	line    []byte
 	sum     uint32 // of line without its first byte
 	targets int
@@ -117,7 +117,7 @@ func Open(ctx context.Context, c Config) *Request {
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	r := &Request{
 		client: &client, newRequest: c.NewRequest, limit: c.Limit,
-		done: make(chan struct{}), wake: make(chan struct{}, 1), pending: make(map[int]*pending),
+		done: make(chan struct{}), wake: make(chan struct{}, 1), unanswered: make(map[int]*unansweredLine),
 	}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	go r.run(c.Whole)
@@ -131,7 +131,7 @@ func Open(ctx context.Context, c Config) *Request {
 // target, with Line 0. While more than the limit is unanswered, Send waits, in the order of the calls. It fails with ErrEnded
 // or ctx's error; then done is never called, and not one byte of the line is sent.
 func (r *Request) Send(ctx context.Context, line []byte, targets int, done func(index int, a Answer, err error)) error {
-	out := outgoing{line, checksum(line[1:]), targets, done}
+	out := submission{line, checksum(line[1:]), targets, done}
 	r.mu.Lock()
 	switch {
 	case r.intake == intakeClosed:
@@ -164,7 +164,7 @@ func (r *Request) Send(ctx context.Context, line []byte, targets int, done func(
 
 // TrySend is Send, but fails with ErrFull where Send would wait.
 func (r *Request) TrySend(line []byte, targets int, done func(index int, a Answer, err error)) error {
-	out := outgoing{line, checksum(line[1:]), targets, done}
+	out := submission{line, checksum(line[1:]), targets, done}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -179,19 +179,19 @@ func (r *Request) TrySend(line []byte, targets int, done func(index int, a Answe
 
 func (r *Request) hasRoomLocked() bool {
 	limit := r.limit
-	if r.delivery == deliveryHeld {
+	if r.outlet == outletHeld {
 		limit = min(limit, wholeLimit)
 	}
-	return r.unanswered <= limit
+	return r.unansweredCost <= limit
 }
 
 var lineFeed = []byte{'\n'}
 
-func (r *Request) acceptLocked(out outgoing) {
-	p := &pending{start: r.accepted, cost: cost(out.line, out.targets), targets: out.targets, left: max(out.targets, 1), done: out.done}
+func (r *Request) acceptLocked(out submission) {
+	p := &unansweredLine{start: r.accepted, cost: cost(out.line, out.targets), targets: out.targets, left: max(out.targets, 1), done: out.done}
 	r.lines++
-	r.pending[r.lines] = p
-	r.unanswered += p.cost
+	r.unanswered[r.lines] = p
+	r.unansweredCost += p.cost
 	if cap(r.heads)-len(r.heads) < maxCheck {
 		r.heads = make([]byte, 0, 64*maxCheck)
 	}
@@ -209,7 +209,7 @@ func (r *Request) admitLocked() {
 		w := r.waiting[0]
 		r.waiting[0] = nil
 		r.waiting = r.waiting[1:]
-		r.acceptLocked(w.outgoing)
+		r.acceptLocked(w.submission)
 		w.result <- nil
 	}
 }
@@ -255,5 +255,5 @@ func (r *Request) NeedsWhole() bool {
 func (r *Request) Progress() (unanswered int, answers int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.pending), r.answers
+	return len(r.unanswered), r.answers
 }

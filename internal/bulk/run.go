@@ -22,8 +22,8 @@ const (
 	problemTime = 5 * time.Second // for the body of an answer that is no stream
 )
 
-// end is how the request came to an end, for the lines that have no answer by then.
-type end struct {
+// ending is how the request came to an end, for the lines that have no answer by then.
+type ending struct {
 	answer Answer
 	whole  bool  // a worker answered the request as a whole: each of them gets that answer
 	cause  error // otherwise: why they have no answer
@@ -33,7 +33,7 @@ type end struct {
 }
 
 func (r *Request) run(whole bool) {
-	e := end{cause: errLate}
+	e := ending{cause: errLate}
 	if !whole {
 		e = r.stream()
 	}
@@ -47,13 +47,13 @@ func (r *Request) run(whole bool) {
 
 // stream sends the request while lines come. If the header of the answer does not come in time, the cause of the end is errLate,
 // and nothing has been handed out.
-func (r *Request) stream() end {
+func (r *Request) stream() ending {
 	ctx, cancel := context.WithCancelCause(r.ctx)
 	defer cancel(ErrEnded)
 	late := time.AfterFunc(time.Hour, func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if r.delivery == deliveryHeld {
+		if r.outlet == outletHeld {
 			cancel(errLate)
 		}
 	})
@@ -64,23 +64,23 @@ func (r *Request) stream() end {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.needsWhole = true
-		return end{cause: errLate}
+		return ending{cause: errLate}
 	}
 	return e
 }
 
 // sendWhole gathers lines, and sends them in a request that is answered when it has ended.
-func (r *Request) sendWhole() end {
+func (r *Request) sendWhole() ending {
 	r.gather()
 	r.mu.Lock()
 	r.closeIntakeLocked()
 	none := r.lines == 0
-	if r.delivery == deliveryHeld {
-		r.delivery = deliveryFlowing
+	if r.outlet == outletHeld {
+		r.outlet = outletOpen
 	}
 	r.mu.Unlock()
 	if none || r.ctx.Err() != nil {
-		return end{cause: context.Cause(r.ctx), failed: ErrNotSent}
+		return ending{cause: context.Cause(r.ctx), failed: ErrNotSent}
 	}
 	return r.exchange(r.ctx, afterNDJSON, nil)
 }
@@ -115,7 +115,7 @@ func (r *Request) gather() {
 
 // exchange sends an HTTP request of that media type, and takes the answer to its end. late, if it is not nil, is started when the
 // request is on its way.
-func (r *Request) exchange(ctx context.Context, media string, late *time.Timer) end {
+func (r *Request) exchange(ctx context.Context, media string, late *time.Timer) ending {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(ErrEnded)
 	reading := func() {}
@@ -127,20 +127,20 @@ func (r *Request) exchange(ctx context.Context, media string, late *time.Timer) 
 	r.mu.Lock()
 	connected := r.isConnected
 	switch {
-	case r.delivery != deliveryHeld || ctx.Err() != nil:
+	case r.outlet != outletHeld || ctx.Err() != nil:
 	case answers:
-		r.delivery = deliveryFlowing
+		r.outlet = outletOpen
 		r.admitLocked()
 		r.signal()
 	case err == nil:
-		r.delivery = deliveryRefused
+		r.outlet = outletRefused
 	}
 	r.mu.Unlock()
 	switch {
 	case err != nil && !connected && ctx.Err() == nil:
-		return end{cause: withoutURL(err), failed: ErrConnect}
+		return ending{cause: withoutURL(err), failed: ErrConnect}
 	case err != nil:
-		return end{cause: withoutURL(err), failed: ErrNotSent}
+		return ending{cause: withoutURL(err), failed: ErrNotSent}
 	}
 	defer resp.Body.Close()
 	defer cancel(ErrEnded) // before Close, which might otherwise wait for the rest of an answer
@@ -148,16 +148,16 @@ func (r *Request) exchange(ctx context.Context, media string, late *time.Timer) 
 		return r.refused(resp, cancel)
 	}
 	if !answers {
-		return end{answer: Answer{Status: resp.StatusCode}, cause: errNoWorker, failed: ErrNotSent}
+		return ending{answer: Answer{Status: resp.StatusCode}, cause: errNoWorker, failed: ErrNotSent}
 	}
 	last, err := r.readAnswers(resp.Body, cancel)
 	switch {
 	case err != nil:
-		return end{cause: err, failed: ErrNotSent}
+		return ending{cause: err, failed: ErrNotSent}
 	case r.isDamaged(last):
-		return end{cause: errEnd, clean: true, lines: *last.Lines, failed: ErrHole}
+		return ending{cause: errEnd, clean: true, lines: *last.Lines, failed: ErrHole}
 	}
-	return end{cause: errEnd, clean: true, lines: *last.Lines, failed: ErrNotSent}
+	return ending{cause: errEnd, clean: true, lines: *last.Lines, failed: ErrNotSent}
 }
 
 // isDamaged reports whether the last line of the answer shows that parts of the request have been lost: because it says so, or
@@ -194,11 +194,11 @@ func (r *Request) do(ctx context.Context, media string, reading func()) (*http.R
 }
 
 // refused finds out what an answer other than 200 means.
-func (r *Request) refused(resp *http.Response, cancel context.CancelCauseFunc) end {
+func (r *Request) refused(resp *http.Response, cancel context.CancelCauseFunc) ending {
 	t := time.AfterFunc(problemTime, func() { cancel(errMalformed) })
 	defer t.Stop()
 	a, _ := ReadProblem(resp)
-	e := end{answer: a, cause: fmt.Errorf("%w (status %d)", errNoWorker, a.Status), failed: ErrNotSent}
+	e := ending{answer: a, cause: fmt.Errorf("%w (status %d)", errNoWorker, a.Status), failed: ErrNotSent}
 	switch s := a.Status; {
 	case a.OfWorker():
 		e.whole = true
@@ -258,7 +258,7 @@ func (r *Request) finish(lines int, body io.Reader, cancel context.CancelCauseFu
 // deliver hands an answer to its target. False means that none waits for it.
 func (r *Request) deliver(a Answer) bool {
 	r.mu.Lock()
-	p := r.pending[a.Line]
+	p := r.unanswered[a.Line]
 	first, n, ok := p.claim(a)
 	// Nobody can have read a line that was not sent, and so nobody can have answered it.
 	if ok = ok && p.start < r.handed; !ok {
@@ -268,8 +268,8 @@ func (r *Request) deliver(a Answer) bool {
 	r.answers++
 	r.last = max(r.last, a.Line)
 	if p.left == 0 {
-		delete(r.pending, a.Line)
-		r.unanswered -= p.cost
+		delete(r.unanswered, a.Line)
+		r.unansweredCost -= p.cost
 		r.admitLocked()
 	}
 	r.mu.Unlock()
@@ -280,7 +280,7 @@ func (r *Request) deliver(a Answer) bool {
 }
 
 // claim finds the targets that an answer is for.
-func (p *pending) claim(a Answer) (first, n int, ok bool) {
+func (p *unansweredLine) claim(a Answer) (first, n int, ok bool) {
 	switch {
 	case p == nil || a.Status < 200 || a.Status > 599:
 		return 0, 0, false
@@ -305,12 +305,12 @@ func (p *pending) claim(a Answer) (first, n int, ok bool) {
 }
 
 // settle gives everything that is pending its outcome.
-func (r *Request) settle(e end) {
+func (r *Request) settle(e ending) {
 	r.mu.Lock()
-	r.delivery, r.queue = deliveryStopped, nil
+	r.outlet, r.queue = outletStopped, nil
 	r.closeIntakeLocked()
-	left, handed := r.pending, r.handed
-	r.pending, r.unanswered = make(map[int]*pending), 0
+	left, handed := r.unanswered, r.handed
+	r.unanswered, r.unansweredCost = make(map[int]*unansweredLine), 0
 	r.mu.Unlock()
 
 	notSent := fmt.Errorf("%w: %w", e.failed, e.cause)

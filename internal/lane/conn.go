@@ -33,7 +33,7 @@ func (c *conn) serve() {
 	isHandedOver := false
 	defer func() { // also when the application's Logger ends the goroutine
 		if !isHandedOver {
-			c.listener.close(c.raw)
+			c.listener.drop(c.raw)
 		}
 	}()
 	config := &c.listener.config
@@ -45,13 +45,13 @@ func (c *conn) serve() {
 			c.handOver(read)
 			return
 		}
-		if c.idle.Swap(false) && c.listener.draining.Load() {
+		if c.idle.Swap(false) && c.listener.isDraining() {
 			return // Drain has closed it
 		}
 		if !c.answer(r) {
 			return
 		}
-		if c.idle.Store(true); c.listener.draining.Load() {
+		if c.idle.Store(true); c.listener.isDraining() {
 			return // Drain may not have seen that it is idle
 		}
 	}
@@ -130,7 +130,7 @@ func (c *conn) answer(r *http.Request) (more bool) {
 	if _, err := io.Copy(io.Discard, r.Body); err != nil { // the rest of the body is in c.in, before the next request
 		return false
 	}
-	return w.send(c.listener.draining.Load())
+	return w.send(c.listener.isDraining())
 }
 
 // readWithin bounds the next read. A deadline that is a second off spares a call for nearly every request.

@@ -48,24 +48,33 @@ type Listener struct {
 	config  Config
 	limiter *limiter
 
-	handed   chan net.Conn  // what Accept returns
-	done     chan struct{}  // closed by Close
-	once     sync.Once      // closes done
-	stopping chan struct{}  // closed by Drain
-	draining atomic.Bool    // the same
-	ended    atomic.Bool    // no lane may begin any more
-	running  sync.WaitGroup // accept, and the goroutine of each connection
+	handed   chan net.Conn      // what Accept returns
+	closed   context.Context    // ends with Close: Accept takes no more
+	close    context.CancelFunc // ends it
+	phase    atomic.Int32       // a phase
+	draining chan struct{}      // closed at the end of phaseOpen
+	running  sync.WaitGroup     // accept, and the goroutine of each connection
 
 	mu    sync.Mutex // guards conns
 	conns map[*conn]struct{}
 }
 
+// phase is how far a Listener has come with its lanes. It never goes back. What net/http gets is another matter: see Close.
+type phase int32
+
+const (
+	phaseOpen     phase = iota // until Drain
+	phaseDraining              // no connection is accepted, and each is closed as soon as it is between two requests
+	phaseEnded                 // from the end of Wait's context: no lane may begin any more
+)
+
 // New starts to accept connections of inner, in a goroutine that Drain and Wait stop.
 func New(inner net.Listener, config Config) *Listener {
 	l := &Listener{
 		inner: inner, config: config, limiter: newLimiter(&config),
-		handed: make(chan net.Conn), done: make(chan struct{}), stopping: make(chan struct{}), conns: make(map[*conn]struct{}),
+		handed: make(chan net.Conn), draining: make(chan struct{}), conns: make(map[*conn]struct{}),
 	}
+	l.closed, l.close = context.WithCancel(context.Background())
 	l.running.Go(l.accept)
 	return l
 }
@@ -91,7 +100,7 @@ func (l *Listener) accept() {
 			}
 			continue
 		}
-		if l.draining.Load() {
+		if l.isDraining() {
 			return
 		}
 		if !isTemporary(err) {
@@ -102,7 +111,7 @@ func (l *Listener) accept() {
 		l.config.Log.Warn("wspush: the push listener cannot accept a connection; trying again", "pause", pause, "error", err)
 		select {
 		case <-time.After(pause):
-		case <-l.stopping:
+		case <-l.draining:
 			return
 		}
 	}
@@ -131,15 +140,15 @@ func (l *Listener) serve(raw net.Conn) {
 		delete(l.conns, c)
 		l.mu.Unlock()
 	}()
-	if l.ended.Load() { // Wait may not have seen this connection
-		l.close(raw)
+	if phase(l.phase.Load()) == phaseEnded { // Wait may not have seen this connection
+		l.drop(raw)
 		return
 	}
 	c.serve()
 }
 
-// close ends a connection that net/http has not got.
-func (l *Listener) close(c net.Conn) {
+// drop ends a connection that net/http has not got.
+func (l *Listener) drop(c net.Conn) {
 	c.Close()
 	l.limiter.leave()
 }
@@ -148,8 +157,8 @@ func (l *Listener) close(c net.Conn) {
 func (l *Listener) handOver(c net.Conn) {
 	select {
 	case l.handed <- c:
-	case <-l.done:
-		l.close(c)
+	case <-l.closed.Done():
+		l.drop(c)
 	}
 }
 
@@ -158,7 +167,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	select {
 	case c := <-l.handed:
 		return c, nil
-	case <-l.done:
+	case <-l.closed.Done():
 		return nil, net.ErrClosed
 	}
 }
@@ -175,7 +184,7 @@ func (l *Listener) Addr() net.Addr { return l.inner.Addr() }
 
 // Close makes Accept return. Connections on a lane stay there.
 func (l *Listener) Close() error {
-	l.once.Do(func() { close(l.done) })
+	l.close()
 	return nil
 }
 
@@ -187,13 +196,13 @@ func (l *Listener) Refused() uint64 { return l.limiter.refused.Load() }
 
 // Drain closes the listener underneath. It closes each connection on a lane as soon as that is between two requests.
 func (l *Listener) Drain() {
-	if l.draining.Swap(true) {
+	if !l.phase.CompareAndSwap(int32(phaseOpen), int32(phaseDraining)) {
 		return
 	}
-	close(l.stopping)
+	close(l.draining)
 	l.inner.Close()
 	for _, c := range l.onLane() {
-		if c.idle.Load() { // a connection that is not idle yet will see that draining is set
+		if c.idle.Load() { // a connection that is not idle yet will see that the phase has changed
 			c.raw.Close()
 		}
 	}
@@ -202,7 +211,7 @@ func (l *Listener) Drain() {
 // Wait waits until every lane is empty, after Drain. When ctx ends, it closes the connections that are left on a lane.
 func (l *Listener) Wait(ctx context.Context) {
 	defer context.AfterFunc(ctx, func() {
-		l.ended.Store(true)
+		l.phase.Store(int32(phaseEnded))
 		for _, c := range l.onLane() {
 			c.raw.Close()
 		}
@@ -213,6 +222,9 @@ func (l *Listener) Wait(ctx context.Context) {
 // WaitRefused waits until each connection beyond the limit is closed, which takes at most refuseTime. When ctx ends, it closes
 // them.
 func (l *Listener) WaitRefused(ctx context.Context) { l.limiter.wait(ctx) }
+
+// isDraining reports whether Drain has been called.
+func (l *Listener) isDraining() bool { return phase(l.phase.Load()) != phaseOpen }
 
 func (l *Listener) onLane() []*conn {
 	l.mu.Lock()

@@ -64,12 +64,12 @@ func New(shared [][]byte) (*Keys, error) {
 // Place is where a connection is.
 type Place struct {
 	Address  string // the worker's base URL, as other workers reach it
-	Instance uint64 // identifies one start of that worker
+	Instance uint64 // identifies one instance of that worker: every start makes a new one
 	ID       string // the connection's ID, as canonical text
 }
 
-// ErrForeign is the error of Open for a sealed ID that none of these keys opens.
-var ErrForeign = errors.New("none of the worker's keys opens the sealed ID")
+// ErrNoKeyFits is the error of Open for a sealed ID that none of these keys opens.
+var ErrNoKeyFits = errors.New("none of the worker's keys opens the sealed ID")
 
 const fixed = 8 + 16 // Instance and ID
 
@@ -96,14 +96,14 @@ func (k *Keys) Seal(p Place) (string, error) {
 	return id, nil
 }
 
-// Open opens a sealed ID, or returns ErrForeign.
+// Open opens a sealed ID, or returns ErrNoKeyFits.
 func (k *Keys) Open(id string) (Place, error) {
 	if !wire.IsSealedID(id) {
-		return Place{}, ErrForeign
+		return Place{}, ErrNoKeyFits
 	}
 	sealed, err := encoding.DecodeString(id[len(wire.SealedPrefix):])
 	if err != nil {
-		return Place{}, ErrForeign
+		return Place{}, ErrNoKeyFits
 	}
 	for i := range k.all {
 		aead := k.all[i].aead
@@ -120,7 +120,7 @@ func (k *Keys) Open(id string) (Place, error) {
 			ID:       uuid.UUID(plain[8:fixed]).String(),
 		}, nil
 	}
-	return Place{}, ErrForeign
+	return Place{}, ErrNoKeyFits
 }
 
 // Prove returns a proof that message comes from a worker with these keys.

@@ -67,7 +67,7 @@ func TestRotation(t *testing.T) {
 				if err != nil || got != p || !proof {
 					t.Errorf("step %d does not open what step %d has sealed: %v %v", j, i, err, proof)
 				}
-			} else if apart == 3 && (err != ErrForeign || proof) {
+			} else if apart == 3 && (err != ErrNoKeyFits || proof) {
 				t.Errorf("step %d opens what step %d has sealed: %v %v", j, i, err, proof)
 			}
 		}
@@ -84,14 +84,14 @@ func TestChanged(t *testing.T) {
 	for i := range sealed {
 		for _, c := range []byte("A_9v.") {
 			if changed := sealed[:i] + string(c) + sealed[i+1:]; changed != sealed {
-				if _, err := k.Open(changed); err != ErrForeign {
+				if _, err := k.Open(changed); err != ErrNoKeyFits {
 					t.Errorf("changed at %d: %v", i, err)
 				}
 			}
 		}
 	}
 	for _, s := range []string{"", "v1.", "v1.AAAA", sealed[:len(sealed)-1], sealed + "A", "v2." + sealed[3:], uuid.NewString(), strings.Repeat(sealed, 10)} {
-		if _, err := k.Open(s); err != ErrForeign {
+		if _, err := k.Open(s); err != ErrNoKeyFits {
 			t.Errorf("%q: %v", s, err)
 		}
 	}

@@ -54,7 +54,7 @@ func Accept(w http.ResponseWriter, r *http.Request, opts Options) (*Socket, erro
 		owner:        opts.Owner,
 		writeTimeout: opts.WriteTimeout,
 		readLimit:    opts.ReadLimit,
-		queue:        queue{max: opts.MaxPending, all: &opts.Shared.pending},
+		queue:        queue{max: opts.MaxPending, all: &opts.Shared.pendingAll},
 	}
 	// A pong that answers no ping (RFC 6455 section 5.5.3) may contain any number, but nobody can guess this one.
 	s.pings = rand.Uint64N(math.MaxInt64)
@@ -73,7 +73,7 @@ func Accept(w http.ResponseWriter, r *http.Request, opts Options) (*Socket, erro
 	case up.refused != nil:
 		return nil, up.refused
 	case s.conn == nil:
-		return nil, up.refusal(err)
+		return nil, up.handshakeError(err)
 	}
 	return s, nil
 }
@@ -169,8 +169,8 @@ func (u *upgrader) check() error {
 	return nil
 }
 
-// refusal makes an error of the answer that coder/websocket wanted to give.
-func (u *upgrader) refusal(err error) error {
+// handshakeError makes an error of the answer that coder/websocket wanted to give.
+func (u *upgrader) handshakeError(err error) error {
 	detail := strings.TrimSpace(u.body.String())
 	if detail == "" {
 		detail = err.Error()

@@ -37,7 +37,7 @@ func (sh *Shared) inflate(m incoming, c *content) error {
 	}
 	buf := sh.buffer()
 	f.message = m
-	f.begin()
+	f.expectBlock()
 	defer func() {
 		f.message, f.piece, f.atTail, f.final, f.err = incoming{}, nil, false, 0, nil
 		sh.inflaters.Put(f)
@@ -56,15 +56,15 @@ func (sh *Shared) inflate(m incoming, c *content) error {
 			return &Violation{codeProtocol, "protocol error", err}
 		case f.final < finalReads:
 			// A sender may mark any block as the final one (section 7.2.3.4); another one follows.
-			f.begin()
+			f.expectBlock()
 		default:
 			return c.end()
 		}
 	}
 }
 
-// begin has flate expect a first block.
-func (f *inflater) begin() {
+// expectBlock has flate expect a first block.
+func (f *inflater) expectBlock() {
 	_ = f.flate.(flate.Resetter).Reset(f, nil) // it never fails
 }
 

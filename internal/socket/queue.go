@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// pending is what waits for all clients of a worker together.
-type pending struct {
+// pendingAll is what waits for all clients of a worker together.
+type pendingAll struct {
 	cost atomic.Int64
 	max  int64 // MaxPendingAll; 0 or less: no limit
 }
@@ -19,7 +19,7 @@ type queue struct {
 	waiting   int // the cost of all of them
 	toConfirm int // how many of them are to be confirmed
 	max       int // MaxPending; negative: no limit
-	all       *pending
+	all       *pendingAll
 
 	unconfirmed list   // written in full and to be confirmed, in the order of writing
 	pinged      uint64 // the last ping that was written in full

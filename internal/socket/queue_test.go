@@ -190,7 +190,7 @@ func TestStartAllVisitsOnlyItsOwn(t *testing.T) {
 // The end of a write visits only the messages that the write was given, also while the socket is closing and when a caller has
 // left: with many small writes to a slow client, a visit to the others would cost the square of their number.
 func TestWroteVisitsOnlyWhatWasWritten(t *testing.T) {
-	q := queue{max: -1, all: new(pending)}
+	q := queue{max: -1, all: new(pendingAll)}
 	messages := make([]*Message, 5)
 	outcomes := make([]error, len(messages))
 	sentinel := errors.New("none yet")

@@ -32,7 +32,7 @@ func live(t *testing.T, sh *Shared) *lived {
 	client, server := net.Pipe()
 	l := &lived{client: client, reads: make(chan read, 100), Socket: &Socket{
 		conn: server, shared: sh, start: time.Now(), phase: phaseOpen, readLimit: 1 << 20, writeTimeout: time.Minute,
-		queue: queue{max: 1 << 20, all: new(pending)}, traffic: new(stripe), owner: owner(func(error) {}),
+		queue: queue{max: 1 << 20, all: new(pendingAll)}, traffic: new(stripe), owner: owner(func(error) {}),
 	}}
 	done := make(chan struct{})
 	go func() {

@@ -29,16 +29,16 @@ var ErrTimeout = errors.New("write timeout")
 
 // Shared is what the sockets of one worker share. The zero value is ready for use; it must not be copied.
 type Shared struct {
-	pending   pending
-	traffic   traffic
-	buffers   sync.Pool // of *[]byte, each chunkSize long
-	deflaters sync.Pool // of *flate.Writer
-	inflaters sync.Pool // of *inflater
+	pendingAll pendingAll
+	traffic    traffic
+	buffers    sync.Pool // of *[]byte, each chunkSize long
+	deflaters  sync.Pool // of *flate.Writer
+	inflaters  sync.Pool // of *inflater
 }
 
 // SetMaxPending bounds what may wait for all sockets together, in bytes; 0 or less is no limit. It must be called before any
 // socket exists.
-func (s *Shared) SetMaxPending(max int64) { s.pending.max = max }
+func (s *Shared) SetMaxPending(max int64) { s.pendingAll.max = max }
 
 func (s *Shared) buffer() *[]byte {
 	if b, ok := s.buffers.Get().(*[]byte); ok {

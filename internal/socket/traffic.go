@@ -46,7 +46,7 @@ func (s *Shared) Traffic() Traffic {
 }
 
 // Pending is what waits for all clients together, in bytes, with messageOverhead for each message.
-func (s *Shared) Pending() int64 { return s.pending.cost.Load() }
+func (s *Shared) Pending() int64 { return s.pendingAll.cost.Load() }
 
 // Pending is what waits for the client, in bytes, with messageOverhead for each message.
 func (s *Socket) Pending() int {

@@ -26,7 +26,7 @@ func (c scripted) Close() error                     { return nil }
 func newSocket(write func(p []byte) (int, error)) *Socket {
 	return &Socket{
 		conn: scripted{write: write}, shared: new(Shared), start: time.Now(), phase: phaseOpen, over: make(chan struct{}),
-		writeTimeout: time.Minute, queue: queue{max: 1 << 20, all: new(pending)}, traffic: new(stripe), owner: owner(func(error) {}),
+		writeTimeout: time.Minute, queue: queue{max: 1 << 20, all: new(pendingAll)}, traffic: new(stripe), owner: owner(func(error) {}),
 	}
 }
 

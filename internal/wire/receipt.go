@@ -18,6 +18,9 @@ type Receipt struct {
 	RoundTrip time.Duration
 }
 
+// ConfirmWait is how long a confirmed push waits if nobody says how long it may.
+const ConfirmWait = 5 * time.Second
+
 // PushOption changes what a push does. The zero value changes nothing.
 type PushOption struct{ confirmed bool }
 

@@ -5,6 +5,7 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"unicode/utf8"
 )
 
 // MessageType is the type of a WebSocket message (RFC 6455 section 5.6).
@@ -44,6 +45,20 @@ var (
 
 // ErrMessageType is for a message that is neither Text nor Binary.
 var ErrMessageType = errors.New("wspush: the message type is neither Text nor Binary")
+
+// CheckMessage refuses messages that must not be sent to any client, and those of more than limit bytes. If limit is negative,
+// there is none.
+func CheckMessage(typ MessageType, data []byte, limit int64) error {
+	switch {
+	case typ != Text && typ != Binary:
+		return ErrMessageType
+	case limit >= 0 && int64(len(data)) > limit:
+		return ErrTooLarge
+	case typ == Text && !utf8.Valid(data):
+		return ErrInvalidUTF8
+	}
+	return nil
+}
 
 // Marker is the segment before the ID in the path form of an address, as API Gateway has it, and the last one in the path of
 // a bulk request.
