@@ -139,7 +139,7 @@ func ExampleOptions_greeting() {
 }
 
 // The application stores which user has which address, for as long as it is one, so that nobody has to trust what a browser says.
-// Whoever can read the store can push, from any process. In earnest it is a database, and a user has several devices.
+// Anyone who can read the store can push, from any process. In production it is a database, and a user has several devices.
 func ExampleOptions_onConnect() {
 	var addresses sync.Map // by user
 	ready := make(chan bool)

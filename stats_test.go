@@ -358,7 +358,7 @@ func TestStatsOnce(t *testing.T) {
 	<-reading
 }
 
-// Whoever waits for an answer of the other worker may leave: that worker counts the push.
+// A caller that waits for the other worker's answer may leave: that worker counts the push.
 func TestStatsForwardedAndLeft(t *testing.T) {
 	holder, other := newMember(t, wspush.WorkerOptions{}), newMember(t, wspush.WorkerOptions{})
 	client, conn, _ := dial(t, holder, serve(t, holder, nil), testutil.Options{Silent: true})

@@ -149,14 +149,14 @@ await check('one bulk request reaches the clients of all workers, and is answere
     request.on('response', (answer) => answer.on('data', (data) => { said += data; }).on('end', resolve).on('error', reject));
   });
   const answers = () => said.split('\n').slice(0, -1).map((line) => JSON.parse(line));
-  const token = (c) => new URL(c.address).pathname.split('/').pop();
+  const sealedID = (c) => new URL(c.address).pathname.split('/').pop();
   const send = (line) => request.write(JSON.stringify(line) + '\n');
   for (const [i, c] of clients.entries()) {
-    send({ to: token(c), text: `line ${i + 1}`, ref: `r${i}`, ...(i % 5 ? {} : { confirm: 'received' }) });
+    send({ to: sealedID(c), text: `line ${i + 1}`, ref: `r${i}`, ...(i % 5 ? {} : { confirm: 'received' }) });
     if (i % 10) continue;
     await arrival(`an answer to line ${i + 1}, while the request goes on`, () => answers().length === i + 1);
   }
-  send({ to: clients.map(token), text: 'to all' });
+  send({ to: clients.map(sealedID), text: 'to all' });
   await arrival('all answers', () => answers().length === 2 * clients.length);
   request.end();
   await within(20, 'end of the answer', ended);

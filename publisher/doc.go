@@ -37,7 +37,7 @@
 //
 // # Addresses are hostile
 //
-// An address usually comes from a browser, and whoever controls the browser can send any other. So a [Client] pushes only to
+// An address usually comes from a browser, and anyone who controls the browser can send any other. So a [Client] pushes only to
 // hosts that its [Options] allow, and by default they allow none. An address is refused with [ErrAddress], and nothing is
 // dialled, if its host is not allowed, if it has neither of the two forms that workers make, or if parsers could disagree about
 // its host. Requests go only to the path .../@connections/ID of those hosts. No redirect is followed, no proxy from the

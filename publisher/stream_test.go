@@ -344,7 +344,7 @@ func TestStreamClose(t *testing.T) {
 	}
 }
 
-// Whoever sends addresses with ever new paths does not make the publisher open ever more requests.
+// Someone who sends addresses with ever new paths does not make the publisher open ever more requests.
 func TestStreamPaths(t *testing.T) {
 	w, server := serveWorker(t, &worker{})
 	s := newStream(t, newClient(t, publisher.Options{}))

@@ -195,12 +195,12 @@ if (small) {
   });
 }
 
-const token = `${mount}/@connections/v1.AbCd-_09`;
-if ((await raw('HEAD', token)).status === 400) {
-  skip('a token at a worker that has no keys: 421', 'this worker takes no tokens');
+const sealed = `${mount}/@connections/v1.AbCd-_09`;
+if ((await raw('HEAD', sealed)).status === 400) {
+  skip('a sealed ID at a worker that has no keys: 421', 'this worker opens no sealed IDs');
 } else {
-  await check('a token at a worker that has no keys: 421', async () => {
-    for (const method of ['POST', 'GET', 'HEAD', 'DELETE']) await request(421, method, token);
+  await check('a sealed ID at a worker that has no keys: 421', async () => {
+    for (const method of ['POST', 'GET', 'HEAD', 'DELETE']) await request(421, method, sealed);
     await request(421, 'POST', mount, { auth: 'v1.AbCd-_09:' });
   });
 }

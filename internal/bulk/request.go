@@ -27,7 +27,7 @@ type Request struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	done   chan struct{}
-	wake   chan struct{} // has an element when there may be something new for whoever waits in body.Read or gather
+	wake   chan struct{} // has an element when body.Read or gather may have something new to look at
 
 	mu             sync.Mutex // guards what follows
 	intake         intake

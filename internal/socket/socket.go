@@ -81,7 +81,7 @@ const (
 type Socket struct {
 	// Set once by Accept, then read without a lock.
 	conn         net.Conn
-	raw          *direct // nil if only conn itself can write; used by whoever has the turn
+	raw          *direct // nil if only conn itself can write; used by the goroutine that has the turn
 	shared       *Shared
 	traffic      *stripe
 	owner        Owner
