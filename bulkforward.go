@@ -24,8 +24,8 @@ type bulkHop struct {
 
 	logging sync.Once // says that it has failed
 
-	mu    sync.Mutex // guards the setting of timer
-	timer *time.Timer
+	mu    sync.Mutex  // guards when timer ends: it is held from the look at request.Progress until timer is set accordingly
+	timer *time.Timer // runs expire; made by openHop before anyone else has the bulkHop
 }
 
 const (

@@ -20,8 +20,8 @@ const (
 	wholeFor      = 5 * time.Minute
 )
 
-// put adds to a map of a memory. If the map is full, an arbitrary entry has to go.
-func put[V any](m map[string]V, key string, v V) {
+// putLocked adds to a map of a memory. If the map is full, an arbitrary entry has to go.
+func putLocked[V any](m map[string]V, key string, v V) {
 	if _, ok := m[key]; !ok && len(m) >= maxRemembered {
 		for any := range m {
 			delete(m, any)
@@ -62,14 +62,14 @@ func (m *memory) remember(targets []target, t target) {
 	key := originsKey(targets)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	put(m.worked, key, t.origin.String())
+	putLocked(m.worked, key, t.origin.String())
 }
 
 // setNeedsWhole remembers that requests to the origin should be sent whole, because of something in front of it.
 func (m *memory) setNeedsWhole(o origin) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	put(m.whole, o.String(), time.Now().Add(wholeFor))
+	putLocked(m.whole, o.String(), time.Now().Add(wholeFor))
 }
 
 func (m *memory) needsWhole(o origin) bool {

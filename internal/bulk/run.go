@@ -259,7 +259,7 @@ func (r *Request) finish(lines int, body io.Reader, cancel context.CancelCauseFu
 func (r *Request) deliver(a Answer) bool {
 	r.mu.Lock()
 	p := r.unanswered[a.Line]
-	first, n, ok := p.claim(a)
+	first, n, ok := p.claimLocked(a)
 	// Nobody can have read a line that was not sent, and so nobody can have answered it.
 	if ok = ok && p.start < r.handed; !ok {
 		r.mu.Unlock()
@@ -279,8 +279,8 @@ func (r *Request) deliver(a Answer) bool {
 	return true
 }
 
-// claim finds the targets that an answer is for.
-func (p *unansweredLine) claim(a Answer) (first, n int, ok bool) {
+// claimLocked finds the targets that an answer is for.
+func (p *unansweredLine) claimLocked(a Answer) (first, n int, ok bool) {
 	switch {
 	case p == nil || a.Status < 200 || a.Status > 599:
 		return 0, 0, false

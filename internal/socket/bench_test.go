@@ -19,8 +19,8 @@ func BenchmarkFrame(b *testing.B) {
 				if err := s.Prepare(m, true, data, nil); err != nil {
 					b.Fatal(err)
 				}
-				s.queue.add(m)
-				if s.queue.wrote(attempt{n: len(s.queue.fill(buf, 1))}, s.traffic); !m.done {
+				s.queue.addLocked(m)
+				if s.queue.wroteLocked(attempt{n: len(s.queue.fillLocked(buf, 1))}, s.traffic); !m.done {
 					b.Fatal("not all of it")
 				}
 			}

@@ -25,7 +25,7 @@ func (s *Socket) Close(code int, reason string) {
 		return
 	}
 	s.phase = phaseClosing
-	s.queue.drop(func(m *Message) error {
+	s.queue.dropLocked(func(m *Message) error {
 		if m.control || m.begun() {
 			return nil
 		}
@@ -33,7 +33,7 @@ func (s *Socket) Close(code int, reason string) {
 	})
 	s.lastPingLocked()
 	s.closeFrame = controlFrame(opClose, closePayload(code, reason))
-	s.queue.add(s.closeFrame)
+	s.queue.addLocked(s.closeFrame)
 	timeout := s.writeTimeout
 	if timeout <= 0 {
 		timeout = defaultCloseTimeout
@@ -90,7 +90,7 @@ func (s *Socket) dropUnsent() {
 // caller has the turn, and must then call broken without holding mu.
 func (s *Socket) failLocked() (first bool) {
 	first = s.phase < phaseClosing
-	s.queue.drop(func(m *Message) error {
+	s.queue.dropLocked(func(m *Message) error {
 		if m.begun() {
 			return ErrBroken
 		}

@@ -21,7 +21,7 @@ func (s *Socket) wantPingLocked() {
 func (s *Socket) queuePingLocked() {
 	s.pings++
 	s.ping = pingFrame(s.pings)
-	s.pingWanted = s.queue.addPing(s.ping)
+	s.pingWanted = s.queue.addPingLocked(s.ping)
 }
 
 // answeredLocked records that the client has read everything that went out before the first ping with this number.
@@ -31,7 +31,7 @@ func (s *Socket) answeredLocked(number uint64, at time.Duration) {
 		s.traffic.roundTrip.Record(s.roundTrip)
 	}
 	s.answered = number
-	s.queue.settleUnconfirmed(number, at, nil)
+	s.queue.settleUnconfirmedLocked(number, at, nil)
 	if s.pingWanted && s.phase < phaseClosing {
 		s.queuePingLocked()
 	}
@@ -56,7 +56,7 @@ func (s *Socket) confirmWrittenLocked(pinged uint64) {
 
 // lastPingLocked queues a last ping before a close frame, if a message wants one: a client that reads on can still answer it.
 func (s *Socket) lastPingLocked() {
-	if !s.noMorePongs && s.queue.wantsAfter(s.pings) {
+	if !s.noMorePongs && s.queue.wantsAfterLocked(s.pings) {
 		s.queuePingLocked()
 	}
 }
@@ -64,7 +64,7 @@ func (s *Socket) lastPingLocked() {
 // ignorePongsLocked gives up the messages that wait for a pong, now and from here on.
 func (s *Socket) ignorePongsLocked() {
 	s.noMorePongs = true
-	s.queue.settleUnconfirmed(math.MaxUint64, s.Now(), ErrBroken)
+	s.queue.settleUnconfirmedLocked(math.MaxUint64, s.Now(), ErrBroken)
 }
 
 // RoundTrip is how long the client took to answer the latest ping that it has answered; 0 if it has answered none.

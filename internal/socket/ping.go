@@ -19,7 +19,7 @@ func (s *Socket) Ping() {
 	}
 	s.timerPingOut = true
 	s.ping = pingFrame(s.pings)
-	s.queue.addControl(s.ping)
+	s.queue.addControlLocked(s.ping)
 	_, _ = s.writeAndUnlock(s.ping)
 }
 
@@ -77,6 +77,6 @@ func (s *Socket) gotPing(payload []byte) {
 		return
 	}
 	s.pong = controlFrame(opPong, payload)
-	s.queue.addControl(s.pong)
+	s.queue.addControlLocked(s.pong)
 	_, _ = s.writeAndUnlock(s.pong)
 }

@@ -25,34 +25,34 @@ type queue struct {
 	pinged      uint64 // the last ping that was written in full
 }
 
-// admits reports whether a message may join: any message when nothing waits, otherwise only within the limits.
-func (q *queue) admits(m *Message) bool {
+// admitsLocked reports whether a message may join: any message when nothing waits, otherwise only within the limits.
+func (q *queue) admitsLocked(m *Message) bool {
 	if q.waiting == 0 {
 		return true
 	}
 	return (q.max < 0 || q.waiting+m.cost <= q.max) && (q.all.max <= 0 || q.all.cost.Load()+int64(m.cost) <= q.all.max)
 }
 
-// count counts a message that has to wait in what waits for all clients. A message that is written at once is not counted:
+// countLocked counts a message that has to wait in what waits for all clients. A message that is written at once is not counted:
 // it need not touch what all sockets share.
-func (q *queue) count(m *Message) {
+func (q *queue) countLocked(m *Message) {
 	if m.cost > 0 && !m.counted && !m.done && m.written < m.size() {
 		m.counted = true
 		q.all.cost.Add(int64(m.cost))
 	}
 }
 
-// countAll counts all messages. It is for the end of a write that found the queue empty: otherwise those that waited before
+// countAllLocked counts all messages. It is for the end of a write that found the queue empty: otherwise those that waited before
 // would be visited again and again.
-func (q *queue) countAll() {
+func (q *queue) countAllLocked() {
 	for m := q.messages.first; m != nil; m = m.next {
-		q.count(m)
+		q.countLocked(m)
 	}
 }
 
-func (q *queue) add(m *Message) { q.insert(m, nil) }
+func (q *queue) addLocked(m *Message) { q.insertLocked(m, nil) }
 
-func (q *queue) insert(m, before *Message) {
+func (q *queue) insertLocked(m, before *Message) {
 	q.messages.insert(m, before)
 	q.waiting += m.cost
 	if m.confirm {
@@ -60,8 +60,8 @@ func (q *queue) insert(m, before *Message) {
 	}
 }
 
-// remove takes m out of the queue.
-func (q *queue) remove(m *Message) {
+// removeLocked takes m out of the queue.
+func (q *queue) removeLocked(m *Message) {
 	q.messages.remove(m)
 	q.waiting -= m.cost
 	if m.counted {
@@ -73,8 +73,8 @@ func (q *queue) remove(m *Message) {
 	}
 }
 
-// detach makes m, which is in the queue, independent of its caller, who leaves without learning the outcome.
-func (q *queue) detach(m *Message) {
+// detachLocked makes m, which is in the queue, independent of its caller, who leaves without learning the outcome.
+func (q *queue) detachLocked(m *Message) {
 	m.data = bytes.Clone(m.data)
 	m.settled = nil
 	if m.confirm {
@@ -83,20 +83,20 @@ func (q *queue) detach(m *Message) {
 	}
 }
 
-// addControl puts a control frame behind other control frames, and before every message that has not begun (RFC 6455 section
-// 5.4 allows that).
-func (q *queue) addControl(m *Message) {
+// addControlLocked puts a control frame behind other control frames, and before every message that has not begun (RFC 6455
+// section 5.4 allows that).
+func (q *queue) addControlLocked(m *Message) {
 	before := q.messages.first
 	for before != nil && (before.begun() || before.control) {
 		before = before.next
 	}
-	q.insert(m, before)
+	q.insertLocked(m, before)
 }
 
-// addPing inserts a ping as far ahead as it still confirms a message: behind the messages that have begun, if one of them or one
-// that is already written is to be confirmed; otherwise behind the first message that is. It reports whether messages that are to
-// be confirmed are left behind the ping.
-func (q *queue) addPing(m *Message) (more bool) {
+// addPingLocked inserts a ping as far ahead as it still confirms a message: behind the messages that have begun, if one of them
+// or one that is already written is to be confirmed; otherwise behind the first message that is. It reports whether messages
+// that are to be confirmed are left behind the ping.
+func (q *queue) addPingLocked(m *Message) (more bool) {
 	confirms, passed := q.unconfirmed.n > 0, 0
 	before := q.messages.first
 	for ; before != nil && (before.begun() || !confirms); before = before.next {
@@ -105,12 +105,12 @@ func (q *queue) addPing(m *Message) (more bool) {
 			passed++
 		}
 	}
-	q.insert(m, before)
+	q.insertLocked(m, before)
 	return passed < q.toConfirm
 }
 
-// wantsAfter reports whether a message waits for a ping after the one with this number, which is in the queue or out.
-func (q *queue) wantsAfter(ping uint64) bool {
+// wantsAfterLocked reports whether a message waits for a ping after the one with this number, which is in the queue or out.
+func (q *queue) wantsAfterLocked(ping uint64) bool {
 	if last := q.unconfirmed.last; last != nil && last.ping > ping {
 		return true
 	}
@@ -126,8 +126,8 @@ func (q *queue) wantsAfter(ping uint64) bool {
 	return false
 }
 
-// settleUnconfirmed settles the unconfirmed messages that wait for a ping with this number or an earlier one.
-func (q *queue) settleUnconfirmed(ping uint64, at time.Duration, err error) {
+// settleUnconfirmedLocked settles the unconfirmed messages that wait for a ping with this number or an earlier one.
+func (q *queue) settleUnconfirmedLocked(ping uint64, at time.Duration, err error) {
 	for m := q.unconfirmed.first; m != nil && m.ping <= ping; m = q.unconfirmed.first {
 		q.unconfirmed.remove(m)
 		m.roundTrip = at - m.sent
@@ -135,8 +135,8 @@ func (q *queue) settleUnconfirmed(ping uint64, at time.Duration, err error) {
 	}
 }
 
-// fill copies what goes out next into buf, from at most limit messages, and returns that part of buf.
-func (q *queue) fill(buf []byte, limit int) []byte {
+// fillLocked copies what goes out next into buf, from at most limit messages, and returns that part of buf.
+func (q *queue) fillLocked(buf []byte, limit int) []byte {
 	n := 0
 	for m := q.messages.first; m != nil && limit > 0 && n < len(buf); m = m.next {
 		n += m.copyTo(buf[n:])
@@ -161,9 +161,9 @@ type progress struct {
 	chunk    bool // a whole write's worth is out: the end of a frame, or another chunkSize of one
 }
 
-// wrote records what the write of the last fill has come to. It visits only the messages that the write was given: it counts
-// and settles those that are complete, except for those to be confirmed, and decides about those whose callers have left.
-func (q *queue) wrote(a attempt, t *stripe) progress {
+// wroteLocked records what the write of the last fill has come to. It visits only the messages that the write was given: it
+// counts and settles those that are complete, except for those to be confirmed, and decides about those whose callers have left.
+func (q *queue) wroteLocked(a attempt, t *stripe) progress {
 	var p progress
 	for m := q.messages.first; m != nil && m.taken > 0; {
 		next := m.next // of m, which may be used for another message once it is settled
@@ -174,9 +174,9 @@ func (q *queue) wrote(a attempt, t *stripe) progress {
 		switch {
 		case m.written == m.size():
 			p.frames++
-			q.complete(m, a, &p, t)
+			q.completeLocked(m, a, &p, t)
 		case m.written == 0:
-			q.withhold(m, a)
+			q.withholdLocked(m, a)
 		default:
 			if m.written-m.marked >= chunkSize {
 				m.marked = m.written
@@ -185,7 +185,7 @@ func (q *queue) wrote(a attempt, t *stripe) progress {
 			if m.left != nil {
 				settled := m.settled
 				m.left = nil
-				q.detach(m) // before the caller hears of it: from then on the data is the caller's
+				q.detachLocked(m) // before the caller hears of it: from then on the data is the caller's
 				settled(ErrLeft)
 			}
 		}
@@ -195,9 +195,9 @@ func (q *queue) wrote(a attempt, t *stripe) progress {
 	return p
 }
 
-// complete ends the wait of a message that is out in full.
-func (q *queue) complete(m *Message, a attempt, p *progress, t *stripe) {
-	q.remove(m)
+// completeLocked ends the wait of a message that is out in full.
+func (q *queue) completeLocked(m *Message, a attempt, p *progress, t *stripe) {
+	q.removeLocked(m)
 	if m.timed {
 		t.latency.Record(a.ended - m.began)
 	}
@@ -222,24 +222,24 @@ func (q *queue) complete(m *Message, a attempt, p *progress, t *stripe) {
 	}
 }
 
-// withhold decides about a message of which the connection has taken nothing.
-func (q *queue) withhold(m *Message, a attempt) {
+// withholdLocked decides about a message of which the connection has taken nothing.
+func (q *queue) withholdLocked(m *Message, a attempt) {
 	err := m.left
 	if err == nil && a.closing && !m.control {
 		err = ErrClosed
 	}
 	if err != nil {
-		q.remove(m)
+		q.removeLocked(m)
 		m.settle(err)
 	}
 }
 
-// drop removes the messages for which outcome returns an error, and settles them with it.
-func (q *queue) drop(outcome func(*Message) error) {
+// dropLocked removes the messages for which outcome returns an error, and settles them with it.
+func (q *queue) dropLocked(outcome func(*Message) error) {
 	for m := q.messages.first; m != nil; {
 		next := m.next
 		if err := outcome(m); err != nil {
-			q.remove(m)
+			q.removeLocked(m)
 			m.settle(err)
 		}
 		m = next

@@ -197,13 +197,13 @@ func TestWroteVisitsOnlyWhatWasWritten(t *testing.T) {
 	for i := range messages {
 		messages[i] = &Message{head: 2, cost: 1, settled: func(err error) { outcomes[i] = err }}
 		outcomes[i] = sentinel
-		q.add(messages[i])
+		q.addLocked(messages[i])
 	}
 	left := errors.New("left")
 	messages[1].left = left // during the write that it was given to
 	messages[4].left = left // a visit would settle it
-	q.fill(make([]byte, 6), 3)
-	p := q.wrote(attempt{n: 2, closing: true}, new(stripe))
+	q.fillLocked(make([]byte, 6), 3)
+	p := q.wroteLocked(attempt{n: 2, closing: true}, new(stripe))
 	if want := []error{nil, left, ErrClosed, sentinel, sentinel}; !slices.Equal(outcomes, want) {
 		t.Errorf("outcomes %v, want %v", outcomes, want)
 	}

@@ -150,7 +150,7 @@ func (s *Socket) Hold(first *Message) {
 	s.phase = phaseOpen
 	if first != nil {
 		s.turn = turnHeld
-		s.queue.add(first)
+		s.queue.addLocked(first)
 	}
 }
 

@@ -31,11 +31,11 @@ func (s *Socket) enqueueLocked(m *Message, now time.Duration) error {
 		return ErrFull
 	case s.phase >= phaseClosing:
 		return ErrClosed
-	case !s.queue.admits(m):
+	case !s.queue.admitsLocked(m):
 		return ErrFull
 	}
 	m.timed, m.began = true, now
-	s.queue.add(m)
+	s.queue.addLocked(m)
 	if m.confirm {
 		s.wantPingLocked()
 	}
@@ -64,7 +64,7 @@ func (s *Socket) StartAll(messages []*Message) {
 			m.settle(err)
 		case s.mustWaitLocked():
 			queued = true
-			s.queue.count(m)
+			s.queue.countLocked(m)
 		default:
 			queued = true
 		}
@@ -89,7 +89,7 @@ func (s *Socket) writeQueueLocked() (failure error, first bool) {
 	s.turn = turnTaken
 	failure = s.writeNowLocked()
 	first = failure != nil && s.failLocked()
-	s.queue.countAll()
+	s.queue.countAllLocked()
 	s.endTurnLocked(false)
 	return failure, first
 }
@@ -98,7 +98,7 @@ func (s *Socket) writeQueueLocked() (failure error, first bool) {
 // that is to follow it. The caller holds mu, which is released.
 func (s *Socket) writeAndUnlock(m *Message) (pending bool, err error) {
 	if s.mustWaitLocked() {
-		s.queue.count(m)
+		s.queue.countLocked(m)
 		s.flushSoonLocked()
 		s.mu.Unlock()
 		return true, nil
@@ -109,7 +109,7 @@ func (s *Socket) writeAndUnlock(m *Message) (pending bool, err error) {
 	failure := s.writeNowLocked()
 	first := failure != nil && s.failLocked()
 	if pending = !m.done; pending {
-		s.queue.count(m)
+		s.queue.countLocked(m)
 		m.settled = settled
 	}
 	err = m.err
@@ -160,10 +160,10 @@ func (s *Socket) Abandon(m *Message, cause error) (outcome error, decided bool) 
 		m.left = cause // that write does not wait: better to know than to guess
 		return nil, false
 	case m.begun():
-		s.queue.detach(m)
+		s.queue.detachLocked(m)
 		return ErrLeft, true
 	default:
-		s.queue.remove(m)
+		s.queue.removeLocked(m)
 		outcome = cause
 	}
 	m.settled = nil
@@ -304,14 +304,14 @@ func (s *Socket) fillLocked(buf []byte, limit int) []byte {
 	if s.awaitsPongLocked() {
 		s.writing = s.Now()
 	}
-	return s.queue.fill(buf, limit)
+	return s.queue.fillLocked(buf, limit)
 }
 
 // wroteLocked does what follows from n bytes of the last fill being out.
 func (s *Socket) wroteLocked(n int) progress {
 	pinged, now := s.queue.pinged, s.Now()
 	s.traffic.out.Add(uint64(n))
-	p := s.queue.wrote(attempt{n: n, began: s.writing, ended: now, closing: s.phase >= phaseClosing}, s.traffic)
+	p := s.queue.wroteLocked(attempt{n: n, began: s.writing, ended: now, closing: s.phase >= phaseClosing}, s.traffic)
 	if p.messages > 0 {
 		s.sent.Store(int64(now))
 	}
@@ -335,5 +335,5 @@ func (s *Socket) wroteLocked(n int) progress {
 func (s *Socket) Admits(n int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.phase != phaseGreeting && s.queue.admits(&Message{cost: n + messageOverhead})
+	return s.phase != phaseGreeting && s.queue.admitsLocked(&Message{cost: n + messageOverhead})
 }
