@@ -217,14 +217,14 @@ func (b *bulkRequest) whyNoMore(err error) *bulk.Refusal {
 	return nil
 }
 
-// maxLine is how long a line may be: what a message of MaxPushBytes can take with its escapes and its target. Negative: there
-// is no limit.
+// maxLine is how long a line may be: what a message of MaxPushBytes can take with its escapes and its targets, however it is
+// written. So no message is refused as a line that a single push would accept. Negative: there is no limit.
 func (b *bulkRequest) maxLine() int64 {
 	limit := b.worker.opts.MaxPushBytes
 	if limit < 0 || limit > 1<<40 {
 		return -1
 	}
-	return 2*limit + 64<<10
+	return int64(bulk.MaxEscape)*limit + 64<<10
 }
 
 // push gathers the pushes of one line, and sends on those for connections of other workers.

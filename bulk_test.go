@@ -253,7 +253,7 @@ func TestBulkBadLines(t *testing.T) {
 		{`{"to":"` + id + `","text":"\ud800"}`, bad(lone)},
 		{`{"to":"` + id + `","text":"\ud83d\ud83d\ude00"}`, bad(lone)},
 		{`{"to":"` + id + `","text":"\uDE00"}`, bad(lone)},
-		{`{"to":"` + id + `","text":"` + strings.Repeat("x", 2000+64<<10) + `"}`, bad("the line is too long")},
+		{`{"to":"` + id + `","text":"` + strings.Repeat("x", 6000+64<<10) + `"}`, bad("the line is too long")},
 		{`{"to":"` + id + `","text":"` + strings.Repeat("x", 1001) + `"}`,
 			`"status":413,"type":"urn:wspush:too-large","detail":"the message exceeds MaxPushBytes of the worker"}`},
 		{`{"to":"` + nobody + `","text":"a"}`, gone},
@@ -277,7 +277,7 @@ func TestBulkBadLines(t *testing.T) {
 // Lines are read right wherever the network cuts them, and the last one needs no line break.
 func TestBulkSplit(t *testing.T) {
 	bubbleBulk(t, wspush.WorkerOptions{MaxPushBytes: 1000}, func(t *testing.T, w *wspush.Worker, push net.Conn, conn *wspush.Conn, client *testutil.Client) {
-		body := "\n" + textLine(conn.ID(), "first") + "\r\n \t\n" + strings.Repeat("x", 70_000) + "\n" + textLine(conn.ID(), "last")
+		body := "\n" + textLine(conn.ID(), "first") + "\r\n \t\n" + strings.Repeat("x", 75_000) + "\n" + textLine(conn.ID(), "last")
 		read := expecting(client, "first", "last")
 		b := beginBulk(t, push, "")
 		go func() {

@@ -42,20 +42,24 @@ type hopLine struct {
 	place *seal.Place
 	to    []string
 	keys  []bulk.Key
+	bytes int // of to in the line
 }
 
-// maxHopTargets is how many targets a line to another worker has at most.
-const maxHopTargets = 1000
+// What a line to another worker has at most.
+const (
+	maxHopTargets = 1000
+	maxHopBytes   = 48 << 10 // of targets; maxLine allows 64 KiB beyond the message
+)
 
 // addHop adds a target to the line for its worker, and sends the line on when it has enough of them.
 func (b *bulkRequest) addHop(lines []*hopLine, place *seal.Place, to string, key bulk.Key, p linePush) []*hopLine {
 	i := slices.IndexFunc(lines, func(l *hopLine) bool { return l.place.Address == place.Address })
 	if i < 0 {
-		return append(lines, &hopLine{place, []string{to}, []bulk.Key{key}})
+		i, lines = len(lines), append(lines, &hopLine{place: place})
 	}
 	l := lines[i]
-	l.to, l.keys = append(l.to, to), append(l.keys, key)
-	if len(l.to) < maxHopTargets {
+	l.to, l.keys, l.bytes = append(l.to, to), append(l.keys, key), l.bytes+len(to)+len(`"",`)
+	if len(l.to) < maxHopTargets && l.bytes < maxHopBytes {
 		return lines
 	}
 	b.forward(l, p)

@@ -228,3 +228,28 @@ func TestBulkForwardedToStranger(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// A message is accepted as a line, however its text is escaped, wherever it would be as a push of its own: here and by another
+// worker.
+func TestBulkForwardedEscapes(t *testing.T) {
+	const limit = 100_000
+	holder, other := newMember(t, wspush.WorkerOptions{MaxPushBytes: limit}), newMember(t, wspush.WorkerOptions{MaxPushBytes: limit})
+	conn, client := connectTo(t, holder)
+	var want []string
+	var lines []string
+	for escaped, text := range map[string]string{`\f`: "\f", `\b`: "\b", `\n`: "\n", `\"`: `"`, `\u0001`: "\x01", `\u0078`: "x", "x": "x"} {
+		want = append(want, strings.Repeat(text, limit))
+		lines = append(lines, fmt.Sprintf(`{"to":%q,"text":"%s"}`, conn.SealedID(), strings.Repeat(escaped, limit)))
+	}
+	read := expecting(client, append(want, want...)...)
+	for _, w := range []*wspush.Worker{holder, other} {
+		b := openBulk(t, dialPush(t, w))
+		for i, line := range lines {
+			b.send(line)
+			b.expect(text204(1 + i))
+		}
+		b.end()
+		b.expect(fmt.Sprintf(`{"lines":%d}`, len(lines)), "")
+	}
+	<-read
+}

@@ -26,7 +26,7 @@ func (e *credentialError) Error() string {
 }
 func (e *credentialError) Unwrap() error { return e.err }
 
-// credential returns what a new request proves itself with, or "". It is called once for each request.
+// credential returns what a new request proves itself with, or "". It is called once for each call, or request of a Stream.
 func (c *Client) credential(ctx context.Context) (string, error) {
 	if c.opts.CredentialFunc == nil {
 		return c.opts.Credential, nil

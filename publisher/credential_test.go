@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/wspush/wspush/internal/testutil"
 	"github.com/wspush/wspush/publisher"
@@ -109,6 +112,49 @@ func TestCredentialFuncFails(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A CredentialFunc that waits for its context delays a Stream for no longer than Timeout. Nothing is sent meanwhile, and everyone
+// learns that.
+func TestCredentialFuncWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClient(t, publisher.Options{Timeout: 10 * time.Second, CredentialFunc: func(ctx context.Context) (string, error) {
+			<-ctx.Done()
+			return "bearer-secret", ctx.Err()
+		}})
+		s := c.NewStream()
+		began := time.Now()
+		sent := make(chan error, 1)
+		if err := s.Send(t.Context(), addressOf("http://127.0.0.1:1"), publisher.Text, nil, func(_ publisher.Receipt, err error) { sent <- err }); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		other := strings.Replace(addressOf("http://127.0.0.1:1"), "/ws/", "/other/", 1)
+		err := outcome(s.Push(ctx, other, publisher.Text, nil)) // the first on its route
+		if inError(t, err); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, publisher.ErrUnknown) {
+			t.Errorf("Push: %v", err)
+		}
+		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		third := strings.Replace(other, "/other/", "/third/", 1)
+		for _, err := range s.PushEach(ctx, slices.Values([]string{third}), publisher.Text, nil) {
+			if inError(t, err); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, publisher.ErrUnknown) {
+				t.Errorf("PushEach: %v", err)
+			}
+		}
+		if d := time.Since(began); d != 2*time.Second {
+			t.Errorf("the two took %v", d)
+		}
+		_ = s.Close()
+		if err := <-sent; !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, publisher.ErrUnknown) {
+			t.Errorf("Send: %v", err)
+		}
+		if d := time.Since(began); d > 12*time.Second {
+			t.Errorf("Close took %v", d)
+		}
+		c.Close()
+	})
 }
 
 // What a server repeats of a credential is in no error, also where the credential changes.

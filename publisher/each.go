@@ -74,6 +74,8 @@ type pushEach struct {
 
 // eachLine is the targets of one line.
 type eachLine struct {
+	key       string
+	item      *item // set by flush
 	targets   []target
 	addresses []string
 	to        [][]string // by alternative
@@ -105,7 +107,7 @@ func (e *pushEach) add(address string) {
 	}
 	g := e.lines[key]
 	if g == nil {
-		g = &eachLine{targets: targets, to: make([][]string, len(targets))}
+		g = &eachLine{key: key, targets: targets, to: make([][]string, len(targets))}
 		e.lines[key] = g
 	}
 	for i, t := range targets {
@@ -133,10 +135,10 @@ func (e *pushEach) flush(key string) {
 	e.collected -= len(g.addresses)
 	g.yielded = make([]bool, len(g.addresses))
 	e.pending[g] = len(g.addresses)
-	err := e.s.send(e.ctx, key, g.targets, &item{to: g.to, end: e.end, done: func(index int, _ bulk.Answer, err error) {
+	g.item = &item{to: g.to, end: e.end, done: func(index int, _ bulk.Answer, err error) {
 		e.finish(finished{g, index, err})
-	}})
-	if err != nil {
+	}}
+	if err := e.s.send(e.ctx, key, g.targets, g.item); err != nil {
 		for i := range g.addresses {
 			e.settle(finished{g, i, err})
 		}
@@ -166,10 +168,13 @@ func (e *pushEach) emitFinished() {
 	}
 }
 
-// abandon emits everything that is under way, whose outcome comes too late.
+// abandon withdraws what no request has taken, and emits everything that is under way, whose outcome comes too late.
 func (e *pushEach) abandon() {
-	err := &Error{is: ErrUnknown, cause: safe(e.ctx.Err(), "")}
 	for g := range e.pending {
+		var err error = &Error{is: ErrUnknown, cause: safe(e.ctx.Err(), "")}
+		if e.s.withdraw(g.key, g.item) {
+			err = ended(e.ctx)
+		}
 		for i := range g.addresses {
 			if !g.yielded[i] {
 				e.settle(finished{g, i, err})

@@ -39,10 +39,6 @@ func (r *route) outcomes(it *item, alternative int) func(int, bulk.Answer, error
 		if err == nil {
 			r.works(alternative)
 		}
-		if noCredential := (*credentialError)(nil); errors.As(err, &noCredential) {
-			it.done(index, a, noCredential)
-			return
-		}
 		if errors.Is(err, bulk.ErrNotSent) && a.Status == 0 && r.again(it, index == len(it.to[alternative])-1, err) {
 			return
 		}

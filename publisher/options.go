@@ -32,7 +32,7 @@ type Options struct {
 
 	// CredentialFunc returns the Credential where it changes, such as a JWT that expires; the two exclude each other. It is
 	// called once for each Push, Lookup and Disconnect, and for each request of a Stream, on several goroutines at once, so it
-	// must keep what it returns until that expires. ctx is that of the call, or one that ends with the Client. If it returns
+	// must keep what it returns until that expires. ctx is that of the call, or one that lasts for Timeout. If it returns
 	// an error, nothing is sent, and the error of the push matches it. "" means no credential.
 	CredentialFunc func(ctx context.Context) (string, error)
 

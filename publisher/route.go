@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +29,7 @@ type route struct {
 	failed  bool          // there was no connection to current
 	worked  bool          // req has been answered
 
-	credential string // of the latest request
+	credential string // of the latest request, and of the HTTP requests that it takes
 }
 
 const (
@@ -132,16 +133,8 @@ func (r *route) run() {
 		alternative := r.current
 		r.failed, r.worked = false, false
 		s.mu.Unlock()
-		target := r.targets[alternative]
-		whole := s.c.memory.needsWhole(target.origin)
-		req := bulk.Open(s.ctx, bulk.Config{
-			Client: s.c.bulk, NewRequest: func(body io.Reader) (*http.Request, error) { return r.request(target, body) },
-			Limit: s.c.opts.MaxStreamBytes, Whole: whole,
-		})
-		r.sendBacklog(req, alternative)
-		r.attend(req)
-		if req.NeedsWhole() {
-			s.c.memory.setNeedsWhole(target.origin)
+		if r.prove() {
+			r.exchange(alternative)
 		}
 
 		s.mu.Lock()
@@ -160,19 +153,61 @@ func (r *route) run() {
 	}
 }
 
-// request makes an HTTP request, whose media type package bulk sets.
-func (r *route) request(t target, body io.Reader) (*http.Request, error) {
-	credential, err := r.s.c.credential(r.s.ctx)
-	if err != nil {
-		return nil, err
-	}
-	r.s.mu.Lock()
+// prove gets the credential of the next request. Until then everything stays in the backlog, and can be withdrawn. If there is no
+// credential, all of the backlog fails, and prove returns false; also if all of it has been withdrawn.
+func (r *route) prove() bool {
+	s := r.s
+	ctx, cancel := s.c.within(s.ctx)
+	defer cancel()
+	credential, err := s.c.credential(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	r.credential = credential
+	if err == nil {
+		return len(r.backlog) > 0
+	}
+	for len(r.backlog) > 0 {
+		it := r.backlog[0]
+		s.mu.Unlock()
+		for i := range it.to[0] {
+			it.done(i, bulk.Answer{}, err)
+		}
+		s.mu.Lock()
+		r.withdrawLocked(it) // only now, so that a Push whose context ends meanwhile still finds that it was not sent
+	}
+	return false
+}
+
+// withdrawLocked takes an item out of the backlog. It returns false if it is not there.
+func (r *route) withdrawLocked(it *item) bool {
+	n := len(r.backlog)
+	r.backlog = slices.DeleteFunc(r.backlog, func(other *item) bool { return other == it })
+	return len(r.backlog) < n
+}
+
+// exchange keeps one request, which begins with the backlog, to its end.
+func (r *route) exchange(alternative int) {
+	s, target := r.s, r.targets[alternative]
+	req := bulk.Open(s.ctx, bulk.Config{
+		Client: s.c.bulk, NewRequest: func(body io.Reader) (*http.Request, error) { return r.request(target, body), nil },
+		Limit: s.c.opts.MaxStreamBytes, Whole: s.c.memory.needsWhole(target.origin),
+	})
+	r.sendBacklog(req, alternative)
+	r.attend(req)
+	if req.NeedsWhole() {
+		s.c.memory.setNeedsWhole(target.origin)
+	}
+}
+
+// request makes an HTTP request, whose media type package bulk sets.
+func (r *route) request(t target, body io.Reader) *http.Request {
+	r.s.mu.Lock()
+	credential := r.credential
 	r.s.mu.Unlock()
 	return &http.Request{
 		Method: http.MethodPost, URL: t.bulkURL(), Host: t.host(), Header: header("", credential), Body: io.NopCloser(body),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-	}, nil
+	}
 }
 
 // sendBacklog sends what is to go first, and then lets others use the request. If there is no room for all of it, or the request

@@ -44,7 +44,8 @@ func (c *Client) NewStream() *Stream {
 }
 
 // Push is Client.Push over the stream. If ctx ends while the message is under way, the error is an ErrUnknown that also matches
-// ctx's error, and the message may still be written.
+// ctx's error, and the message may still be written. If ctx ends before the message is under way, which includes the time that
+// CredentialFunc takes, nothing was sent, and the error is ctx's.
 func (s *Stream) Push(ctx context.Context, address string, typ MessageType, data []byte, opts ...PushOption) (Receipt, error) {
 	type result struct {
 		receipt Receipt
@@ -56,7 +57,8 @@ func (s *Stream) Push(ctx context.Context, address string, typ MessageType, data
 	defer cancel()
 	done := make(chan result, 1)
 	line := bulk.Line{Type: typ, Data: data, Confirm: o.Confirmed, Timeout: timeout}
-	if err := s.one(ctx, address, line, func(r Receipt, err error) { done <- result{r, err} }); err != nil {
+	key, it, err := s.one(ctx, address, line, func(r Receipt, err error) { done <- result{r, err} })
+	if err != nil {
 		return Receipt{}, err
 	}
 	select {
@@ -64,10 +66,14 @@ func (s *Stream) Push(ctx context.Context, address string, typ MessageType, data
 		return r.receipt, r.err
 	case <-ctx.Done():
 	}
+	withdrawn := s.withdraw(key, it)
 	select {
 	case r := <-done:
 		return r.receipt, r.err
 	default:
+		if withdrawn {
+			return Receipt{}, ended(ctx)
+		}
 		return Receipt{}, &Error{is: ErrUnknown, cause: safe(ctx.Err(), "")}
 	}
 }
@@ -79,20 +85,21 @@ func (s *Stream) Push(ctx context.Context, address string, typ MessageType, data
 func (s *Stream) Send(ctx context.Context, address string, typ MessageType, data []byte, done func(Receipt, error), opts ...PushOption) error {
 	o := wire.Options(opts)
 	line := bulk.Line{Type: typ, Data: data, Confirm: o.Confirmed, Timeout: s.c.workerTimeout(ctx, o.Confirmed)}
-	return s.one(ctx, address, line, done)
+	_, _, err := s.one(ctx, address, line, done)
+	return err
 }
 
-// one sends a line to one connection.
-func (s *Stream) one(ctx context.Context, address string, line bulk.Line, done func(Receipt, error)) error {
+// one sends a line to one connection, as an item of the route of that key.
+func (s *Stream) one(ctx context.Context, address string, line bulk.Line, done func(Receipt, error)) (key string, it *item, err error) {
 	targets, err := s.c.targets(address)
 	if err != nil {
-		return err
+		return "", nil, err
 	}
 	end, err := bulk.AppendEnd(nil, line)
 	if err != nil {
-		return err
+		return "", nil, err
 	}
-	it := &item{to: make([][]string, len(targets)), end: end, done: func(_ int, a bulk.Answer, err error) {
+	it = &item{to: make([][]string, len(targets)), end: end, done: func(_ int, a bulk.Answer, err error) {
 		if err != nil {
 			done(Receipt{}, err)
 			return
@@ -102,7 +109,16 @@ func (s *Stream) one(ctx context.Context, address string, line bulk.Line, done f
 	for i, t := range targets {
 		it.to[i] = []string{t.id}
 	}
-	return s.send(ctx, routeKey(targets), targets, it)
+	key = routeKey(targets)
+	return key, it, s.send(ctx, key, targets, it)
+}
+
+// withdraw takes back an item that no request has taken. It returns false if one has.
+func (s *Stream) withdraw(key string, it *item) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, ok := s.routes[key]
+	return ok && r.withdrawLocked(it)
 }
 
 // send puts an item into the request of its route, and waits until there is one, and room in it.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"hash/crc32"
 	"strconv"
+	"unicode"
 
 	"github.com/wspush/wspush/internal/wire"
 )
@@ -74,4 +75,43 @@ func uncheck(line []byte, number int) ([]byte, error) {
 	}
 	line[head-1] = '{' // in place of the comma
 	return line[head-1:], nil
+}
+
+// skipped verifies a line that is too long to be kept, piece by piece.
+type skipped struct {
+	number int
+	head   []byte // as much of it as has come
+	size   int    // of the whole head
+	sum    uint32 // of all that has come after the head
+	brace  uint32 // of the same up to the latest closing brace
+	ended  bool   // such a brace has come, and nothing but white space after it
+}
+
+// begin begins with the line of that number.
+func (s *skipped) begin(number int) {
+	head := appendCheck(s.head[:0], number, 0)
+	*s = skipped{number: number, head: head[:0], size: len(head)}
+}
+
+// add takes the next piece of the line.
+func (s *skipped) add(piece []byte) {
+	if len(s.head) == 0 {
+		piece = bytes.TrimLeftFunc(piece, unicode.IsSpace)
+	}
+	n := min(s.size-len(s.head), len(piece))
+	s.head = append(s.head, piece[:n]...)
+	piece = piece[n:]
+	if end := bytes.LastIndexByte(piece, '}') + 1; end > 0 {
+		s.sum = crc32.Update(s.sum, crc32.IEEETable, piece[:end])
+		s.brace, s.ended = s.sum, true
+		piece = piece[end:]
+	}
+	s.sum = crc32.Update(s.sum, crc32.IEEETable, piece)
+	s.ended = s.ended && len(bytes.TrimSpace(piece)) == 0
+}
+
+// isWhole reports whether the line is whole and has its number.
+func (s *skipped) isWhole() bool {
+	var want [maxCheck]byte
+	return s.ended && bytes.Equal(s.head, appendCheck(want[:0], s.number, s.brace))
 }

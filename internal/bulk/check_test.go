@@ -121,28 +121,57 @@ func TestDocumented(t *testing.T) {
 	}
 }
 
-// A line that is too long counts, and the next one is read. If its end was lost, the next one is missing.
+// A line that is too long counts if it is whole, and the next one is read. One that is too long because others have been joined
+// is damage, wherever it is cut into parts.
 func TestTooLongChecked(t *testing.T) {
-	body := sentBody(t, "one", strings.Repeat("x", 2<<20), "three")
-	end := bytes.LastIndexByte(body[:len(body)-1], '\n') + 1 // of the second line
-	joined := append(slices.Clone(body[:end-1000]), body[end:]...)
+	const limit = 1000
+	fits := strings.Repeat("x", limit-200)
+	long := sentBody(t, "one", strings.Repeat("x", 2*limit), "three")
+	end := bytes.LastIndexByte(long[:len(long)-1], '\n') + 1 // of the second line
+	two := sentBody(t, "one", fits, fits, "four")
+	hole := bytes.IndexByte(two[bytes.IndexByte(two, '\n')+1:], '\n') // in the end of the second line
+	whole := []error{nil, bulk.ErrLineTooLong, nil, io.EOF}
+	damaged := []error{nil, bulk.ErrDamaged}
 	for name, test := range map[string]struct {
 		body []byte
 		then []error
 	}{
-		"whole":  {body, []error{nil, bulk.ErrLineTooLong, nil, io.EOF}},
-		"joined": {append(joined, sentBody(t, "one")...), []error{nil, bulk.ErrLineTooLong, bulk.ErrDamaged}},
+		"whole":                 {long, whole},
+		"carriage return":       {bytes.ReplaceAll(long, []byte("\n"), []byte(" \r\n")), whole},
+		"space before it":       {bytes.Replace(long, []byte("\n"), []byte("\n \t"), 1), whole},
+		"the last":              {long[:end-1], []error{nil, bulk.ErrLineTooLong, io.EOF}},
+		"joined":                {slices.Concat(long[:end-500], long[end:]), damaged},
+		"joined by a hole":      {slices.Concat(two[:hole], two[hole+100:]), damaged},
+		"without its line feed": {slices.Concat(long[:end-1], long[end:]), damaged},
+		"cut":                   {long[:end-5], damaged},
+		"another number":        {bytes.Replace(long, []byte(`"seq":2`), []byte(`"seq":3`), 1), damaged},
+		"a letter":              {bytes.Replace(long, []byte("xxx"), []byte("xyx"), 1), damaged},
+		"no head":               {slices.Concat(sentBody(t, "one"), bytes.Repeat([]byte("x"), 2*limit), []byte("}\n")), damaged},
+		"spaces":                {slices.Concat(sentBody(t, "one"), bytes.Repeat([]byte(" "), 2*limit), []byte("\n")), damaged},
 	} {
-		in := bulk.NewInput(bytes.NewReader(test.body), noDeadline{}, bulk.InputConfig{Ahead: 16 << 20})
-		in.Run()
-		lines := bulk.NewLines(in, 1<<20, true)
-		for i, want := range test.then {
-			if _, err := lines.Next(); err != want {
-				t.Errorf("%s: line %d: %v, want %v", name, i+1, err, want)
+		for _, part := range []int{1, 7, 600, 1 << 20} {
+			in := bulk.NewInput(&parts{bytes.NewReader(test.body), part}, noDeadline{}, bulk.InputConfig{})
+			var running sync.WaitGroup
+			running.Go(in.Run)
+			lines := bulk.NewLines(in, limit, true)
+			for i, want := range test.then {
+				if _, err := lines.Next(); err != want {
+					t.Errorf("%s in parts of %d bytes: line %d: %v, want %v", name, part, i+1, err, want)
+				}
 			}
+			in.Stop()
+			running.Wait()
 		}
 	}
 }
+
+// parts is a reader that returns at most so many bytes at once.
+type parts struct {
+	io.Reader
+	size int
+}
+
+func (p *parts) Read(b []byte) (int, error) { return p.Reader.Read(b[:min(len(b), p.size)]) }
 
 // FuzzDamage takes pieces of a body and puts them together in any way.
 func FuzzDamage(f *testing.F) {

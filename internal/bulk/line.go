@@ -104,7 +104,11 @@ func Address(dst []byte, to []string, end []byte) ([]byte, error) {
 	return append(line, end...), nil
 }
 
-// appendEscaped appends valid UTF-8 as the inside of a JSON string. Package json would also escape what only matters in HTML.
+// MaxEscape is how many bytes of a JSON string a byte of a message takes at most.
+const MaxEscape = len(`\u0000`)
+
+// appendEscaped appends valid UTF-8 as the inside of a JSON string, as briefly as JSON allows: a line that is forwarded is then no
+// longer than it came. Package json would also escape what only matters in HTML.
 func appendEscaped(dst, text []byte) []byte {
 	done := 0
 	for i, c := range text {
@@ -116,6 +120,10 @@ func appendEscaped(dst, text []byte) []byte {
 		switch c {
 		case '"', '\\':
 			dst = append(dst, '\\', c)
+		case '\b':
+			dst = append(dst, '\\', 'b')
+		case '\f':
+			dst = append(dst, '\\', 'f')
 		case '\n':
 			dst = append(dst, '\\', 'n')
 		case '\r':

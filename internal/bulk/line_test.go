@@ -16,7 +16,7 @@ import (
 
 func TestAppendLine(t *testing.T) {
 	for want, l := range map[string]bulk.Line{
-		`{"to":"` + id + `","text":"<a href=\"x\">\n\\\u0000</a>"}`:                  {To: []string{id}, Type: wire.Text, Data: []byte("<a href=\"x\">\n\\\x00</a>")},
+		`{"to":"` + id + `","text":"<a href=\"x\">\n\\\u0000\b\f</a>"}`:              {To: []string{id}, Type: wire.Text, Data: []byte("<a href=\"x\">\n\\\x00\b\f</a>")},
 		`{"to":["` + id + `","v1.ab-_"],"binary":"AAEC"}`:                            {To: []string{id, "v1.ab-_"}, Type: wire.Binary, Data: []byte{0, 1, 2}},
 		`{"to":"v1.x","text":"","ref":"a\tb","confirm":"received","timeout":"1.5s"}`: {To: []string{"v1.x"}, Type: wire.Text, Ref: "a\tb", Confirm: true, Timeout: 1500 * time.Millisecond},
 	} {

@@ -12,13 +12,14 @@ type Lines struct {
 	max     int64 // negative: no limit
 	checked bool
 
-	count   int    // lines so far
-	part    []byte // what is left of the latest part of the body
-	chunk   []byte // that part as it came, to be given back
-	end     int    // where the next line ends in part; -1: not there
-	kept    []byte // the beginning of a line that ends in a later part
-	tooLong bool   // the line is, and what is left of it is skipped
-	atEnd   bool   // the Input has ended
+	count   int     // lines so far
+	part    []byte  // what is left of the latest part of the body
+	chunk   []byte  // that part as it came, to be given back
+	end     int     // where the next line ends in part; -1: not there
+	kept    []byte  // the beginning of a line that ends in a later part
+	tooLong bool    // the line is, and what is left of it is skipped
+	skipped skipped // the check of that line, if the request is checked
+	atEnd   bool    // the Input has ended
 }
 
 // What Next fails with, besides io.EOF.
@@ -53,10 +54,14 @@ func (l *Lines) Ready() bool {
 // the body has not ended as it should. The line is good until the next call.
 func (l *Lines) Next() (line []byte, err error) {
 	line, err = l.cut()
-	switch {
-	case err == io.EOF:
+	switch tooLong := err == ErrLineTooLong; {
+	case err != nil && !tooLong:
 		return nil, err
-	case err != nil || !l.checked:
+	case !l.checked:
+	case tooLong: // unless something on the way has joined two lines
+		if !l.skipped.isWhole() {
+			return nil, ErrDamaged
+		}
 	case len(line) == 0:
 		return nil, nil
 	default:
@@ -77,7 +82,7 @@ func (l *Lines) cut() ([]byte, error) {
 	switch {
 	case l.end >= 0:
 		rest := l.part[:l.end]
-		if len(line) > 0 || l.tooLong {
+		if len(line) > 0 || l.tooLong || l.isTooLong(len(rest)) {
 			l.keep(rest)
 			line = l.kept
 		} else {
@@ -88,7 +93,7 @@ func (l *Lines) cut() ([]byte, error) {
 	case l.in.Err() != io.EOF || len(line) == 0 && !l.tooLong: // what is left of a line that broke off is none
 		return nil, io.EOF
 	}
-	tooLong := l.tooLong || l.max >= 0 && int64(len(line)) > l.max
+	tooLong := l.tooLong
 	l.kept, l.tooLong = l.kept[:0], false
 	if cap(l.kept) > maxChunk {
 		l.kept = nil
@@ -117,13 +122,22 @@ func (l *Lines) advance(wait bool) bool {
 	return true
 }
 
-// keep keeps a part of a line whose end is in a later part of the body.
+// keep keeps a part of a line whose end is in a later part of the body, or which is too long.
 func (l *Lines) keep(part []byte) {
-	if l.max >= 0 && int64(len(l.kept))+int64(len(part)) > l.max {
+	if !l.tooLong && l.isTooLong(len(l.kept)+len(part)) {
 		l.tooLong = true
+		if l.checked {
+			l.skipped.begin(l.count + 1)
+			l.skipped.add(l.kept)
+		}
 		l.kept = l.kept[:0]
 	}
-	if !l.tooLong {
+	switch {
+	case !l.tooLong:
 		l.kept = append(l.kept, part...)
+	case l.checked:
+		l.skipped.add(part)
 	}
 }
+
+func (l *Lines) isTooLong(n int) bool { return l.max >= 0 && int64(n) > l.max }

@@ -30,7 +30,7 @@ type members struct {
 }
 
 // Parser parses the lines of one request. It belongs to one goroutine. One decoder serves all lines that are not plain, as long
-// as they are JSON: making one costs about as much as a line.
+// as they are JSON, and not long: making one costs about as much as a line.
 type Parser struct {
 	decoder *json.Decoder
 	source  lineSource
@@ -170,8 +170,10 @@ func (p *Parser) decode(line []byte) (m members, err error) {
 	if err = m.decode(p.decoder); err == nil && p.decoder.InputOffset() < p.source.given+int64(len(p.source.rest)) {
 		err = errNoObject // there is more than one value
 	}
-	if err != nil {
+	if err != nil || len(line) > maxChunk { // it keeps room for as long a line
 		p.decoder = nil
+	}
+	if err != nil {
 		return members{}, err
 	}
 	return m, nil
