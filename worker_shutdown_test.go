@@ -410,10 +410,11 @@ func TestShutdownReleases(t *testing.T) {
 		ways := pushWays(w, other, conn)
 		messages := 0
 		read := make(chan struct{})
+		echoed := client
 		go func() { // until the end: a ping comes after the message that it confirms, which may be the last
 			defer close(read)
 			for {
-				if _, _, err := client.Message(); err != nil {
+				if _, _, err := echoed.Message(); err != nil {
 					return
 				}
 				messages++
