@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/wspush/wspush"
 	"github.com/wspush/wspush/internal/testutil"
