@@ -38,10 +38,25 @@ var (
 // without knowing the worker's limit, and it gets a definite outcome sooner.
 func parseTimeout(s string) (time.Duration, error) {
 	timeout, err := time.ParseDuration(s)
-	if err != nil || timeout <= 0 {
+	switch {
+	case err != nil && isOverlong(s):
+		return maxTimeout, nil
+	case err != nil || timeout <= 0:
 		return 0, errTimeout
 	}
 	return min(timeout, maxTimeout), nil
+}
+
+// isOverlong reports whether a duration that cannot be parsed is only too long: with zeros for its digits, it can. A bare 0 needs no
+// unit, other numbers do.
+func isOverlong(s string) bool {
+	_, err := time.ParseDuration(strings.Map(func(c rune) rune {
+		if c >= '0' && c <= '9' {
+			return '0'
+		}
+		return c
+	}, s))
+	return err == nil && !strings.HasPrefix(s, "-") && s[len(s)-1] > '9'
 }
 
 // readPushQuery reads the query of a push.
