@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -72,10 +74,9 @@ type bulkForm struct {
 
 // readBulkForm refuses a request none of whose lines can be served.
 func readBulkForm(r *http.Request) (form bulkForm, _ *problem) {
-	media, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	encoding := r.Header.Get("Content-Encoding")
-	if err != nil || media != wire.NDJSON || encoding != "" && !strings.EqualFold(encoding, "identity") {
-		return form, newProblem(http.StatusUnsupportedMediaType, "many messages in one request are "+wire.NDJSON+": a JSON object a line, not compressed")
+	params, err := readBulkMedia(r.Header)
+	if err != nil {
+		return form, newProblem(http.StatusUnsupportedMediaType, err.Error())
 	}
 	check, checked := params[bulk.CheckParam]
 	answer, after := params[bulk.AnswerParam]
@@ -89,6 +90,32 @@ func readBulkForm(r *http.Request) (form bulkForm, _ *problem) {
 		return form, newProblem(http.StatusBadRequest, err.Error()+"; what a push asks for stands in its line, not in the query")
 	}
 	return bulkForm{checked: checked, after: after || r.ContentLength >= 0}, nil
+}
+
+// readBulkMedia returns the parameters of the media type. One that was ignored would make a misspelt one change what a request
+// promises, as in a query.
+func readBulkMedia(h http.Header) (params map[string]string, err error) {
+	kinds := h.Values("Content-Type")
+	if len(kinds) > 1 {
+		return nil, errors.New("there is more than one Content-Type")
+	}
+	media, params, err := mime.ParseMediaType(strings.Join(kinds, ""))
+	encoding := h.Get("Content-Encoding")
+	switch {
+	case len(kinds) > 0 && err != nil:
+		return nil, errors.New("the Content-Type is malformed, or has a parameter twice with different values")
+	case media != wire.NDJSON:
+		return nil, errors.New("many messages in one request are " + wire.NDJSON + ": a JSON object a line")
+	case encoding != "" && !strings.EqualFold(encoding, "identity"):
+		return nil, errors.New("a bulk request must not be compressed")
+	}
+	known := []string{bulk.CheckParam, bulk.AnswerParam}
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		if name != "charset" && !slices.Contains(known, name) { // JSON is always UTF-8 (RFC 8259 section 8.1)
+			return nil, unknownParameter("Content-Type", name, known)
+		}
+	}
+	return params, nil
 }
 
 // postBulk serves a bulk request.

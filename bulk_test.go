@@ -328,7 +328,12 @@ func TestBulkRefused(t *testing.T) {
 	}{
 		{"POST", url, "", "", 415, "many messages in one request"},
 		{"POST", url, "Content-Type", "application/json", 415, "many messages in one request"},
-		{"POST", url, "Content-Encoding", "gzip", 415, "not compressed"},
+		{"POST", url, "Content-Type", "application/x-ndjson; check", 415, "malformed"},
+		{"POST", url, "Content-Type", "application/x-ndjson; check=crc32; check=md5", 415, "a parameter twice"},
+		{"POST", url, "Content-Type", "application/x-ndjson; chekc=crc32", 415, `did you mean \"check\"?`},
+		{"POST", url, "Content-Type", "application/x-ndjson; check=crc32; answr=after", 415, `did you mean \"answer\"?`},
+		{"POST", url, "Content-Type", "application/x-ndjson; q=1", 415, "this request takes check, answer"},
+		{"POST", url, "Content-Encoding", "gzip", 415, "compressed"},
 		{"POST", url, "Content-Type", "application/x-ndjson; check=md5", 415, "crc32"},
 		{"POST", url, "Content-Type", "application/x-ndjson; answer=before", 415, "after"},
 		{"POST", url + "?confirm=received", "", "", 400, "stands in its line"},

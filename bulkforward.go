@@ -30,12 +30,15 @@ type bulkHop struct {
 
 const (
 	hopHeld     = bulkHeld / 2     // of one other worker's lines
-	hopPatience = time.Second      // for a worker while all others wait; after that its lines are refused
+	hopPatience = 3 * time.Second  // for a worker while all others wait; after that its lines are refused. It takes 1 s to find out that it needs whole requests
 	hopIdle     = 10 * time.Second // without lines; after that the request to the other worker ends
 )
 
-// errHopStuck is for a line to a worker that does not take it in time.
-var errHopStuck = errors.New("wspush: the other worker takes no more lines")
+// Why a line is not sent to the other worker.
+var (
+	errHopStuck = errors.New("wspush: the other worker does not take the line in time")
+	errNoHop    = errors.New("wspush: too many requests are being forwarded")
+)
 
 // hopLine is the part of a line that goes to one other worker: the same message to one connection, or to several.
 type hopLine struct {
@@ -84,9 +87,13 @@ func (b *bulkRequest) forward(l *hopLine, p linePush) {
 		h.setTimer(false)
 		b.forwarded(h, l, l.keys[i], p.confirm, cost, a, err)
 	}); err != nil {
+		p := b.worker.cluster.full()
+		if err != errNoHop {
+			p.Detail = "the worker that holds the connection does not take the line in time; nothing was written"
+		}
 		for _, key := range l.keys {
 			count.forwardsFailed.full.Add(1)
-			b.settleForwarded(key, b.worker.cluster.full(), cost)
+			b.settleForwarded(key, p, cost)
 		}
 	}
 }
@@ -109,6 +116,7 @@ func (b *bulkRequest) sendTo(place *seal.Place, line []byte, targets int, done f
 		if !h.isOver(b) {
 			return errHopStuck
 		}
+		b.worker.cluster.wholes.Note(place.Address, h.request)
 		delete(b.hops, place.Address)
 	}
 }
@@ -119,7 +127,7 @@ func (b *bulkRequest) openHop(place *seal.Place) (*bulkHop, error) {
 	select {
 	case c.hops <- struct{}{}:
 	default:
-		return nil, errHopStuck
+		return nil, errNoHop
 	}
 	h := new(bulkHop)
 	if limit := b.worker.opts.PushTimeout; limit > 0 {
@@ -136,7 +144,7 @@ func (b *bulkRequest) openHop(place *seal.Place) (*bulkHop, error) {
 			}
 			return r, err
 		},
-		Limit: hopHeld,
+		Limit: hopHeld, Whole: c.wholes.Has(place.Address),
 	})
 	h.timer = time.AfterFunc(hopIdle, h.expire)
 	if b.hops == nil {
@@ -145,6 +153,7 @@ func (b *bulkRequest) openHop(place *seal.Place) (*bulkHop, error) {
 	b.hops[place.Address] = h
 	b.hopping.Go(func() {
 		<-h.request.Done()
+		c.wholes.Note(place.Address, h.request)
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		h.timer.Stop()

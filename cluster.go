@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/wspush/wspush/internal/address"
+	"github.com/wspush/wspush/internal/bulk"
 	"github.com/wspush/wspush/internal/seal"
 	"github.com/wspush/wspush/internal/sent"
 	"github.com/wspush/wspush/internal/wire"
@@ -47,6 +48,7 @@ type cluster struct {
 	transport *http.Transport
 	slots     chan struct{} // holds an element for each request being forwarded
 	hops      chan struct{} // holds an element for each bulk request to another worker
+	wholes    bulk.Wholes   // by address: bulk requests to other workers
 	alone     alone
 }
 

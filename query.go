@@ -36,10 +36,25 @@ var (
 // without knowing the worker's limit, and it gets a definite outcome sooner.
 func parseTimeout(s string) (time.Duration, error) {
 	timeout, err := time.ParseDuration(s)
-	if err != nil || timeout <= 0 {
+	switch {
+	case err != nil && isOverlong(s):
+		return maxTimeout, nil
+	case err != nil || timeout <= 0:
 		return 0, errTimeout
 	}
 	return min(timeout, maxTimeout), nil
+}
+
+// isOverlong reports whether a duration that cannot be parsed is only too long: with zeros for its digits, it can. A bare 0 needs no
+// unit, other numbers do.
+func isOverlong(s string) bool {
+	_, err := time.ParseDuration(strings.Map(func(c rune) rune {
+		if c >= '0' && c <= '9' {
+			return '0'
+		}
+		return c
+	}, s))
+	return err == nil && !strings.HasPrefix(s, "-") && s[len(s)-1] > '9'
 }
 
 // readPushQuery reads the query of a push.
@@ -101,7 +116,7 @@ func readQuery(raw string, known ...string) (url.Values, error) {
 		switch {
 		case part == "" || isPresigned(name):
 		case !slices.Contains(known, name):
-			return nil, unknownParameter(name, known)
+			return nil, unknownParameter("query", name, known)
 		case len(values[name]) > 1:
 			return nil, fmt.Errorf("there is more than one %s in the query", name)
 		}
@@ -116,18 +131,19 @@ func isPresigned(name string) bool {
 	return len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix)
 }
 
-func unknownParameter(name string, known []string) error {
+// unknownParameter is the error for a parameter of the query, or of something else, that is none of the known ones.
+func unknownParameter(of, name string, known []string) error {
 	near := nearest(name, known)
 	if len(name) > 24 { // it may be an ID or another secret, and this text is logged
 		name = name[:8] + "…"
 	}
 	switch {
 	case near != "":
-		return fmt.Errorf("unknown query parameter %q: did you mean %q?", name, near)
+		return fmt.Errorf("unknown %s parameter %q: did you mean %q?", of, name, near)
 	case len(known) == 0:
-		return fmt.Errorf("unknown query parameter %q: this request takes none", name)
+		return fmt.Errorf("unknown %s parameter %q: this request takes none", of, name)
 	}
-	return fmt.Errorf("unknown query parameter %q: this request takes %s", name, strings.Join(known, ", "))
+	return fmt.Errorf("unknown %s parameter %q: this request takes %s", of, name, strings.Join(known, ", "))
 }
 
 // messageType chooses text or binary by the request, except that for API Gateway's SDKs it looks at the body.

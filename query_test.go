@@ -15,6 +15,8 @@ func TestReadPushQuery(t *testing.T) {
 		"confirm=received&timeout=1500ms":  {confirm: true, timeout: 1500 * time.Millisecond},
 		"timeout=1h":                       {timeout: maxTimeout}, // cut, not refused
 		"timeout=2562047h47m16.854775807s": {timeout: maxTimeout},
+		"timeout=9999999999h":              {timeout: maxTimeout},
+		"timeout=99999999999999999999.5s":  {timeout: maxTimeout},
 		"X-Amz-Signature=x&type=text&X-Amz-Signature=y": {typ: Text},
 	} {
 		if got, err := readPushQuery(raw); err != nil || got != want {
@@ -41,7 +43,8 @@ func TestReadPushQuery(t *testing.T) {
 		"timeout=-1s":                          errTimeout.Error(),
 		"timeout=0":                            errTimeout.Error(),
 		"timeout=5":                            errTimeout.Error(),
-		"timeout=9999999999h":                  errTimeout.Error(),
+		"timeout=-9999999999h":                 errTimeout.Error(),
+		"timeout=9999999999x":                  errTimeout.Error(),
 	} {
 		if got, err := readPushQuery(raw); err == nil || err.Error() != want {
 			t.Errorf("%q: %+v, %v; want %s", raw, got, err, want)

@@ -65,7 +65,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", mountMethods)
 		w.WriteHeader(http.StatusNoContent)
 	default:
-		methodNotAllowed(mountMethods).answerAndLinger(w, r)
+		p := methodNotAllowed(mountMethods)
+		p.Detail = "clients connect here, with GET; a push goes to the address in the client's greeting, which names another port"
+		p.answerAndLinger(w, r)
 	}
 }
 

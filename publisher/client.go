@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/wspush/wspush/internal/wire"
 )
@@ -47,7 +46,7 @@ func New(opts *Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{opts: o, allowed: a, memory: memory{worked: make(map[string]string), whole: make(map[string]time.Time)}}
+	c := &Client{opts: o, allowed: a, memory: memory{worked: make(map[string]string)}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.transport = newTransport(c.ctx, &o)
 	c.bulk = &http.Client{Transport: c.transport}

@@ -4,32 +4,20 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
+
+	"github.com/wspush/wspush/internal/bulk"
 )
 
 // memory is what a Client has learnt about origins. It is kept by origin rather than by connection: all connections of a worker
 // share its origins, and no client can fill the memory.
 type memory struct {
-	mu     sync.Mutex           // guards what follows
-	worked map[string]string    // by set of origins: the one that worked last
-	whole  map[string]time.Time // by origin: until when requests are sent whole
+	wholes bulk.Wholes // by origin
+
+	mu     sync.Mutex        // guards what follows
+	worked map[string]string // by set of origins: the one that worked last
 }
 
-const (
-	maxRemembered = 1024 // in each map
-	wholeFor      = 5 * time.Minute
-)
-
-// putLocked adds to a map of a memory. If the map is full, an arbitrary entry has to go.
-func putLocked[V any](m map[string]V, key string, v V) {
-	if _, ok := m[key]; !ok && len(m) >= maxRemembered {
-		for any := range m {
-			delete(m, any)
-			break
-		}
-	}
-	m[key] = v
-}
+const maxRemembered = 1024 // sets of origins
 
 func originsKey(targets []target) string {
 	all := make([]string, len(targets))
@@ -62,18 +50,11 @@ func (m *memory) remember(targets []target, t target) {
 	key := originsKey(targets)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	putLocked(m.worked, key, t.origin.String())
-}
-
-// setNeedsWhole remembers that requests to the origin should be sent whole, because of something in front of it.
-func (m *memory) setNeedsWhole(o origin) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	putLocked(m.whole, o.String(), time.Now().Add(wholeFor))
-}
-
-func (m *memory) needsWhole(o origin) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return time.Now().Before(m.whole[o.String()])
+	if _, ok := m.worked[key]; !ok && len(m.worked) >= maxRemembered { // an arbitrary one has to go
+		for any := range m.worked {
+			delete(m.worked, any)
+			break
+		}
+	}
+	m.worked[key] = t.origin.String()
 }

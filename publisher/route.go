@@ -190,13 +190,11 @@ func (r *route) exchange(alternative int) {
 	s, target := r.s, r.targets[alternative]
 	req := bulk.Open(s.ctx, bulk.Config{
 		Client: s.c.bulk, NewRequest: func(body io.Reader) (*http.Request, error) { return r.request(target, body), nil },
-		Limit: s.c.opts.MaxStreamBytes, Whole: s.c.memory.needsWhole(target.origin),
+		Limit: s.c.opts.MaxStreamBytes, Whole: s.c.memory.wholes.Has(target.origin.String()),
 	})
 	r.sendBacklog(req, alternative)
 	r.attend(req)
-	if req.NeedsWhole() {
-		s.c.memory.setNeedsWhole(target.origin)
-	}
+	s.c.memory.wholes.Note(target.origin.String(), req)
 }
 
 // request makes an HTTP request, whose media type package bulk sets.

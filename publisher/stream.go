@@ -18,6 +18,9 @@ import (
 // there is no connection to it. A message that the worker has certainly not read, because the request ended before it, is sent
 // once more; no other message is ever sent twice.
 //
+// There is one exception to the order: a message whose outcome is ErrUnknown may still arrive, late, after messages that were pushed
+// later. Its request has been cut off, but a proxy may still hold a part of it, and the Stream does not wait for that.
+//
 // Some reverse proxies keep a request until it is whole, and some lose parts of one that is answered before it has ended. The
 // Stream notices both before anything can be lost or written twice. It takes a second to notice. For five minutes it then sends
 // to that host, one after the other, short chunked requests that are answered when they have ended.

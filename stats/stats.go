@@ -43,7 +43,7 @@ type Snapshot struct {
 
 // Forwards counts requests to other workers that got no answer, by reason.
 type Forwards struct {
-	Full        uint64 // too many requests were being forwarded
+	Full        uint64 // too many requests were being forwarded, or the other worker did not take the line of a bulk request in time
 	Unreachable uint64 // the other worker could not be reached: nothing was written
 	Lost        uint64 // the other worker was reached but did not answer; only it knows the outcome, and counts it
 }

@@ -11,3 +11,6 @@ func (r *Request) Unhanded() int64 {
 func AppendChecked(dst []byte, number int, line []byte) []byte {
 	return append(appendCheck(dst, number, checksum(line[1:])), line[1:]...)
 }
+
+// NeedingWhole returns a request that has found out whether it is needed whole.
+func NeedingWhole(whole bool) *Request { return &Request{needsWhole: whole} }
