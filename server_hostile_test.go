@@ -359,6 +359,8 @@ func TestDeafOverHTTP2(t *testing.T) {
 }
 
 func testHostileTLS(t *testing.T, deaf bool) {
+	t.Helper()
+	needsHTTP2InBubbles(t)
 	const (
 		header = 10 * time.Second
 		body   = 30 * time.Second
