@@ -783,7 +783,7 @@ func TestBulkAnswerAfterTooMuch(t *testing.T) {
 // after it is begun.
 func TestBulkChecked(t *testing.T) {
 	checked := func(number int, line string) string {
-		return fmt.Sprintf(`{"seq":%d,"crc":"%08x",%s`, number, crc32.ChecksumIEEE([]byte(line[1:])), line[1:])
+		return fmt.Sprintf(`{"seq":%d,"crc":"%08x",%s`, number, crc32.ChecksumIEEE(fmt.Append([]byte(line[1:]), number)), line[1:])
 	}
 	for name, test := range map[string]struct {
 		lines func(id string) []string

@@ -253,7 +253,7 @@ func (w *worker) line(request, n int, line string, answers *strings.Builder) int
 		w.t.Errorf("a line that is none: %s", line)
 	}
 	head := fmt.Sprintf(`{"seq":%d,"crc":%q,`, l.Seq, l.CRC)
-	if rest, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), head); !ok || l.Seq != n || fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(rest))) != l.CRC {
+	if rest, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), head); !ok || l.Seq != n || fmt.Sprintf("%08x", crc32.ChecksumIEEE(fmt.Append([]byte(rest), n))) != l.CRC {
 		w.t.Errorf("the check of line %d is wrong: %s", n, line)
 	}
 	message := ""

@@ -10,11 +10,12 @@ import (
 )
 
 // A request is checked if its media type says so. Each of its lines then begins with its number, counted from 1, and the
-// CRC-32 (IEEE) of the rest of the line:
+// CRC-32 (IEEE) of the rest of the line followed by that number:
 //
 //	{"seq":7,"crc":"1c291ca3","to":…}
 //
-// The rest is everything after the comma that follows the checksum, up to and including the closing brace. So the worker
+// The rest is everything after the comma that follows the checksum, up to and including the closing brace. The checksum covers
+// the number as well, or a gap between the heads of two lines would give the later line the earlier one's number. So the worker
 // notices when something on the way has dropped, repeated or joined parts of the request. HTTP alone does not tell: a proxy
 // that loses a part of a chunked body sends what is left as a body that is whole.
 const (
@@ -47,13 +48,16 @@ const (
 	maxCheck  = len(checkSeq) + 20 + len(checkCRC) + crcDigits + len(checkRest)
 )
 
-// checksum is what a checked line says of its rest.
+// checksum returns the CRC-32 of the rest of a line, to which appendCheck adds the number.
 func checksum(rest []byte) uint32 { return crc32.ChecksumIEEE(rest) }
 
-// appendCheck appends what a checked line begins with.
+// appendCheck appends what a checked line begins with; sum is the checksum of the rest.
 func appendCheck(dst []byte, number int, sum uint32) []byte {
 	const digits = "0123456789abcdef"
-	dst = strconv.AppendInt(append(dst, checkSeq...), int64(number), 10)
+	dst = append(dst, checkSeq...)
+	at := len(dst)
+	dst = strconv.AppendInt(dst, int64(number), 10)
+	sum = crc32.Update(sum, crc32.IEEETable, dst[at:])
 	dst = append(dst, checkCRC...)
 	for shift := 28; shift >= 0; shift -= 4 {
 		dst = append(dst, digits[sum>>shift&15])

@@ -91,6 +91,7 @@ func TestDamage(t *testing.T) {
 		"a brace is missing":        {lines[0] + lines[1][:len(lines[1])-2] + "\n", 1, bulk.ErrDamaged},
 		"two are joined":            {lines[0] + lines[1][:40] + lines[3][40:], 1, bulk.ErrDamaged},
 		"two are joined at the end": {lines[0] + strings.TrimSuffix(lines[1], "\n") + lines[2], 1, bulk.ErrDamaged},
+		"a gap from head to head":   {lines[0] + lines[1][:16] + lines[3][16:], 1, bulk.ErrDamaged}, // before the sums, with nothing else missing
 		"the sums change places":    {lines[0][:16] + lines[3][16:24] + lines[0][24:], 0, bulk.ErrDamaged},
 		"a letter changes":          {strings.Replace(whole, "two", "twp", 1), 1, bulk.ErrDamaged},
 		"no check":                  {`{"to":"` + id + `","text":"one"}` + "\n", 0, bulk.ErrDamaged},
