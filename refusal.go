@@ -1,9 +1,7 @@
 package wspush
 
 import (
-	"context"
 	"errors"
-	"log/slog"
 	"net/http"
 
 	"github.com/wspush/wspush/internal/wire"
@@ -20,7 +18,7 @@ const (
 // for one that is connecting, or WorkerOptions.AuthorizePush, for one that is pushing. An error that is not a decision says that
 // the application could not decide.
 func (s *shared) callbackProblem(r *http.Request, callback, doing string, err error) *problem {
-	log := s.log.With("remote", r.RemoteAddr, "error", err)
+	log := s.log.With("callback", callback, "remote", r.RemoteAddr, "error", err)
 	var p *problem
 	switch {
 	case errors.Is(err, ErrUnauthorized):
@@ -29,14 +27,14 @@ func (s *shared) callbackProblem(r *http.Request, callback, doing string, err er
 		p = newProblem(http.StatusForbidden, doing+" is forbidden")
 	default:
 		p = unavailable("the application cannot decide at the moment whether " + doing + " is allowed; try again later")
-		level := slog.LevelWarn
-		if errors.Is(err, ErrUnavailable) || r.Context().Err() != nil { // it has been decided, or nobody waits for an answer
-			level = slog.LevelDebug
+		if errors.Is(err, ErrUnavailable) || r.Context().Err() != nil { // it has decided, or nobody waits for an answer
+			log.Debug("wspush: refused for now by a callback")
+		} else {
+			log.Warn("wspush: a callback could not decide")
 		}
-		log.Log(context.Background(), level, "wspush: "+callback+" could not decide")
 		return p
 	}
-	log.Debug("wspush: refused by " + callback)
+	log.Debug("wspush: refused by a callback")
 	return p
 }
 

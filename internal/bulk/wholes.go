@@ -40,5 +40,10 @@ func (w *Wholes) Note(server string, r *Request) {
 func (w *Wholes) Has(server string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return time.Now().Before(w.until[server])
+	until, ok := w.until[server]
+	if ok && !time.Now().Before(until) {
+		delete(w.until, server)
+		ok = false
+	}
+	return ok
 }
