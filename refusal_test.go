@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -38,20 +39,24 @@ var unavailable = want{status: 503, kind: "unavailable", detail: "try again late
 type levels struct {
 	slog.Handler
 	callback string
+	is       bool // the record is about that callback
 	seen     chan slog.Level
 }
 
 func (levels) Enabled(context.Context, slog.Level) bool { return true }
-func (h levels) WithAttrs([]slog.Attr) slog.Handler     { return h }
+func (h levels) WithAttrs(attrs []slog.Attr) slog.Handler {
+	h.is = h.is || slices.ContainsFunc(attrs, func(a slog.Attr) bool { return a.Key == "callback" && a.Value.String() == h.callback })
+	return h
+}
 func (h levels) Handle(_ context.Context, r slog.Record) error {
-	if strings.Contains(r.Message, h.callback) {
+	if h.is {
 		h.seen <- r.Level
 	}
 	return nil
 }
 
 func newLevels(callback string) (h levels, log *slog.Logger) {
-	h = levels{slog.DiscardHandler, callback, make(chan slog.Level, 1)}
+	h = levels{Handler: slog.DiscardHandler, callback: callback, seen: make(chan slog.Level, 1)}
 	return h, slog.New(h)
 }
 
