@@ -293,21 +293,23 @@ func TestLostRanges(t *testing.T) {
 			r.CloseSend()
 			wait(t, r)
 			<-handled
-			written := 0
+			written, lost := 0, false
 			for i, s := range outcomes {
 				o := s.wait(t)
 				switch {
 				case o.err == nil && o.answer.Status == 204 && written == i:
 					written++
+				case errors.Is(o.err, bulk.ErrLost): // the server's end can overtake the end of the answer: unknown is true as well
+					lost = true
 				case isNotSent(o) && i >= len(received):
 				default:
 					t.Errorf("seed %d: line %d of %d written: %v", seed, i, written, o)
 				}
 			}
-			if !slices.Equal(received, sent[:written]) {
+			if written > len(received) || !slices.Equal(received[:written], sent[:written]) || !lost && written < len(received) {
 				t.Errorf("seed %d: %d written, %d received", seed, written, len(received))
 			}
-			if written < len(sent) && !r.NeedsWhole() {
+			if written < len(sent) && !lost && !r.NeedsWhole() {
 				t.Errorf("seed %d: a gap was not noticed", seed)
 			}
 		})
