@@ -96,11 +96,15 @@ func TestHeld(t *testing.T) {
 // What answers nothing at all has been sent nothing.
 func TestSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		sent := make(chan struct{}) // or the request may end before there is a line
 		r := bulk.Open(t.Context(), config(piped(t, func(w http.ResponseWriter, _ *http.Request) {
+			<-sent
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now()) // or net/http would wait for the request
 			panic(http.ErrAbortHandler)
 		}), "http://pipe", 1<<20))
-		if o := <-send(t, r, 1, "a"); !isNotSent(o) {
+		outcome := send(t, r, 1, "a")
+		close(sent)
+		if o := <-outcome; !isNotSent(o) {
 			t.Errorf("got %v", o)
 		}
 		<-r.Done()
