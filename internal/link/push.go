@@ -1,6 +1,9 @@
 package link
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Push is a push to a connection of another worker. The exported fields must not change, nor Data's bytes, until Done is called or
 // Abandon has returned.
@@ -20,6 +23,8 @@ type Push struct {
 	// Done is called exactly once, perhaps before Push returns, on a goroutine of the link's or of the caller's, with no lock of the
 	// link's held. It must not block. The Push may then be used again.
 	Done func(Answer, error)
+
+	flight // where it is; set by Links.Push
 }
 
 // Sequence keeps pushes in order: of those to one Peer.Address, none overtakes another one of the same sequence. Pushes of a
@@ -32,20 +37,83 @@ type Answer struct {
 	RoundTrip time.Duration
 }
 
-// Incoming is a push that another worker has sent.
-type Incoming struct {
-	Instance uint64 // the one that the asker means
-	ID       [16]byte
-	Path     string
-	AnyPath  bool
-	Binary   bool
-	Confirm  bool
-	Timeout  time.Duration
-	Refusal  uint8
-	Data     []byte // the handler's: the link does not use it again
+// stage is how far a question has come.
+type stage uint8
 
-	// Cancel may be set by the handler within Handler.Push. It is called at most once, when the asker has given up or the link is
-	// lost before the answer, on the reader's goroutine and so never during Handler.Push of the same link. It may come after Answer was
-	// called on another goroutine.
-	Cancel func()
+const (
+	stageQueued stage = iota // in the queue of its worker, or behind a large body of its sequence
+	stageLarge               // its large body waits for its turn, or is being sent: the other side cannot carry it out yet
+	stageSent                // all of it is in a batch whose writing has begun
+	stageOver                // Done has been called, or is about to be
+)
+
+// flight is where a question is. The lock of its outgoing guards it.
+type flight struct {
+	stage      stage
+	tries      uint8 // links that were lost before all of it was sent
+	list       *list // that it is in, with its neighbours there
+	prev, next *Push
+	order      uint64   // among the questions to its worker
+	link       *asking  // over which it is being sent, or was
+	number     uint64   // there
+	size       int      // bytes of its frames
+	body       *body    // if it is large
+	deadline   int64    // for the answer; 0: none
+	request    *Request // a question of Ask's
+	replied    func(*Reply, error)
+}
+
+// outcome is what a question has come to.
+type outcome struct {
+	push   *Push
+	answer Answer
+	reply  *Reply
+	err    error
+}
+
+// tell calls the question's function. No lock may be held.
+func (o outcome) tell() {
+	if o.push.request != nil {
+		o.push.replied(o.reply, o.err)
+		return
+	}
+	o.push.Done(o.answer, o.err)
+}
+
+func tellAll(all []outcome) {
+	for _, o := range all {
+		o.tell()
+	}
+}
+
+func (p *Push) isLarge() bool { return len(p.Data) > maxSmall }
+
+// frameLen returns how many bytes a small question takes in a batch.
+func (p *Push) frameLen() int {
+	if p.request != nil {
+		q := p.request
+		return frameHead + 1 + 8 + 16 + 9 + len(q.Method) + len(q.Path) + len(q.Query)
+	}
+	return frameHead + p.metaLen() + len(p.Data)
+}
+
+// append appends a small question to a batch.
+func (p *Push) append(b []byte, number uint64) []byte {
+	if p.request != nil {
+		body := p.request.append(nil)
+		return append(appendHead(b, kindAsk, number, len(body)), body...)
+	}
+	b = appendHead(b, kindPush, number, p.metaLen()+len(p.Data))
+	return append(p.appendMeta(b), p.Data...)
+}
+
+// check returns why the question cannot be asked at all.
+func (p *Push) check() error {
+	if q := p.request; q != nil && len(q.Method)+len(q.Path)+len(q.Query) > maxRequest {
+		return fmt.Errorf("%w: the request is too long", ErrNotSent)
+	}
+	if len(p.Path) > maxPath {
+		return fmt.Errorf("%w: the path is too long", ErrNotSent)
+	}
+	return nil
 }
