@@ -53,11 +53,12 @@ func (k *asking) hearFrameLocked(f frame, over []outcome) ([]outcome, error) {
 	r := reader{f.body, false}
 	switch f.kind {
 	case kindAnswer:
-		a := Answer{Code: r.byte(), RoundTrip: r.duration()}
-		if r.bad || len(r.rest) > 0 {
+		code, target := r.byte(), r.uvarint()
+		a := Answer{Code: code, RoundTrip: r.duration()}
+		if r.bad || len(r.rest) > 0 || target > maxMore {
 			return over, errFrame
 		}
-		return k.answerLocked(f.number, false, outcome{answer: a}, over)
+		return k.answerLocked(f.number, false, outcome{target: int(target), answer: a}, over)
 	case kindReply:
 		y := r.readReply()
 		y.Body = append(y.Body, r.rest...)
@@ -116,14 +117,21 @@ func (k *asking) answerLocked(number uint64, isReply bool, what outcome, over []
 	if isReply != (p.request != nil) {
 		return over, errFrame
 	}
-	delete(k.flying, number)
+	if what.target > len(p.More) || p.answered.has(what.target) {
+		return over, errFrame
+	}
 	if p.stage == stageLarge { // refused before all of it was sent
 		k.large.remove(p.body)
+		p.stage, p.body = stageSent, nil
 		k.control = appendHead(k.control, kindCancel, number, 0)
 		k.releaseLocked(p.Sequence)
 	}
-	k.bytes -= p.size
-	k.out.overLocked(p)
+	p.answered.set(what.target)
+	if p.left--; p.left == 0 {
+		delete(k.flying, number)
+		k.bytes -= p.size
+		k.out.overLocked(p)
+	}
 	what.push = p
 	return append(over, what), nil
 }

@@ -223,7 +223,8 @@ func (k *asking) sentLocked(p *Push, now int64) {
 func (k *asking) enlargeLocked(p *Push) {
 	p.remove()
 	p.stage, p.link = stageLarge, k
-	p.body = &body{head: appendSize(p.appendMeta(nil), len(p.Data)), data: p.Data, push: p}
+	first := appendIDs(nil, p.More)
+	p.body = &body{head: appendSize(p.appendMeta(nil), len(first)+len(p.Data)), first: first, data: p.Data, push: p}
 	k.large.add(p.body)
 	if p.Sequence != nil {
 		k.held[p.Sequence] = new(list)

@@ -35,6 +35,8 @@ const (
 
 const (
 	maxPath    = 8 << 10
+	maxMore    = 4096 // targets of a push, besides its first
+	idSize     = 16
 	maxSmall   = 16 << 10 // a larger body goes in pieces
 	maxRequest = 32 << 10 // method, path and query of a Request
 	maxHeader  = 8 << 10  // of a Reply, names and values
@@ -175,13 +177,21 @@ func (p *Push) appendMeta(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, p.Peer.Instance)
 	b = append(b, p.ID[:]...)
 	b = binary.AppendUvarint(b, uint64(max(p.Timeout, 0)))
+	b = binary.AppendUvarint(b, uint64(len(p.More)))
 	b = binary.AppendUvarint(b, uint64(len(p.Path)))
 	return append(b, p.Path...)
 }
 
+func appendIDs(b []byte, ids [][16]byte) []byte {
+	for i := range ids {
+		b = append(b, ids[i][:]...)
+	}
+	return b
+}
+
 // metaLen returns how many bytes appendMeta appends.
 func (p *Push) metaLen() int {
-	return 1 + 1 + 8 + 16 + uvarintLen(uint64(max(p.Timeout, 0))) + uvarintLen(uint64(len(p.Path))) + len(p.Path)
+	return 1 + 1 + 8 + 16 + uvarintLen(uint64(max(p.Timeout, 0))) + uvarintLen(uint64(len(p.More))) + uvarintLen(uint64(len(p.Path))) + len(p.Path)
 }
 
 func uvarintLen(v uint64) int {
@@ -201,11 +211,27 @@ func (r *reader) readMeta(in *Incoming, paths *interned) {
 	}
 	copy(in.ID[:], r.bytes(16))
 	in.Timeout = r.duration()
+	in.targets = 1 + int(min(r.uvarint(), maxMore+1))
 	in.Path = paths.text(r.text())
 	in.AnyPath, in.Binary, in.Confirm = flags&flagAnyPath != 0, flags&flagBinary != 0, flags&flagConfirm != 0
-	if flags&^flagsKnown != 0 || len(in.Path) > maxPath {
+	if flags&^flagsKnown != 0 || len(in.Path) > maxPath || in.targets > 1+maxMore {
 		r.bad = true
 	}
+}
+
+// readIDs cuts the further targets off what precedes the data.
+func (in *Incoming) readIDs(body []byte) (data []byte, ok bool) {
+	n := in.targets - 1
+	if len(body) < n*idSize {
+		return nil, false
+	}
+	if n > 0 {
+		in.More = make([][16]byte, n)
+		for i := range in.More {
+			copy(in.More[i][:], body[i*idSize:])
+		}
+	}
+	return body[n*idSize:], true
 }
 
 // interned holds the last texts that it has made.

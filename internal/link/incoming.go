@@ -9,6 +9,7 @@ import (
 type Incoming struct {
 	Instance uint64 // the one that the asker means
 	ID       [16]byte
+	More     [][16]byte // further targets
 	Path     string
 	AnyPath  bool
 	Binary   bool
@@ -24,22 +25,40 @@ type Incoming struct {
 
 	link      *taking
 	number    uint64
+	targets   int
 	cancelled bool // Cancel has been called; the reader's own
 
 	// The link's lock guards what follows.
 	prev, next *Incoming // among those that are not answered
-	answered   bool
+	left       int       // targets without an answer
+	answered   marks
 }
 
-// Answer answers the push. It does not block, and may be called with any lock of the handler's held.
-func (in *Incoming) Answer(a Answer) {
+// Target returns the ID of a target: 0 is ID, and 1 the first of More.
+func (in *Incoming) Target(i int) [16]byte {
+	if i == 0 {
+		return in.ID
+	}
+	return in.More[i-1]
+}
+
+// Answer answers the push for one target. It does not block, and may be called with any lock of the handler's held.
+func (in *Incoming) Answer(target int, a Answer) {
 	t := in.link
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.overLocked(in) {
-		t.out = appendAnswer(t.out, in.number, a)
+	if in.left == 0 || in.answered.has(target) {
+		return
+	}
+	in.answered.set(target)
+	if in.left--; in.left == 0 {
+		t.overLocked(in)
+	}
+	if t.lost == nil {
+		t.out = appendAnswer(t.out, in.number, target, a)
 		t.wakeLocked()
 	}
+	t.quietLocked()
 }
 
 // cancel tells the handler that nobody waits for the answer. The reader calls it.
@@ -60,7 +79,8 @@ func (t *taking) serve(ctx context.Context, in *Incoming, r *Request) {
 	in.Cancel() // frees the context
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.overLocked(in) {
+	t.overLocked(in)
+	if t.lost != nil {
 		return
 	}
 	head := reply.appendHead(nil)

@@ -16,10 +16,27 @@ const (
 type body struct {
 	number uint64 // of the question; an asker's is known when it begins
 	head   []byte // the body of its begin frame
+	first  []byte // what precedes data in the pieces
 	data   []byte
-	off    int // bytes sent
+	off    int // bytes sent, of both
 	begun  bool
 	push   *Push // whose body it is; nil for a reply's
+}
+
+func (b *body) size() int { return len(b.first) + len(b.data) }
+
+// appendNext appends the next n bytes.
+func (b *body) appendNext(batch []byte, n int) []byte {
+	from, to := b.off, b.off+n
+	b.off = to
+	if k := len(b.first); from < k {
+		batch = append(batch, b.first[from:min(to, k)]...)
+		from = k
+	}
+	if from < to {
+		batch = append(batch, b.data[from-len(b.first):to-len(b.first)]...)
+	}
+	return batch
 }
 
 // bodies are the large bodies of one link that are being sent, or wait for it. Its link's lock guards it.
@@ -46,7 +63,7 @@ func (s *bodies) remove(b *body) (begun bool) {
 }
 
 func (s *bodies) drop(i int) {
-	s.held -= len(s.active[i].data)
+	s.held -= s.active[i].size()
 	s.active = slices.Delete(s.active, i, i+1)
 	if i < s.turn {
 		s.turn--
@@ -55,10 +72,10 @@ func (s *bodies) drop(i int) {
 
 // admit lets bodies begin while there is room for them on the other side.
 func (s *bodies) admit() {
-	for len(s.waiting) > 0 && (len(s.active) == 0 || s.held+len(s.waiting[0].data) <= maxHeld) {
+	for len(s.waiting) > 0 && (len(s.active) == 0 || s.held+s.waiting[0].size() <= maxHeld) {
 		b := s.waiting[0]
 		s.waiting = slices.Delete(s.waiting, 0, 1)
-		s.active, s.held = append(s.active, b), s.held+len(b.data)
+		s.active, s.held = append(s.active, b), s.held+b.size()
 	}
 }
 
@@ -66,7 +83,7 @@ func (s *bodies) admit() {
 func (s *bodies) ready() bool {
 	s.admit()
 	for _, b := range s.active {
-		if !b.begun || s.credit >= min(minPiece, len(b.data)-b.off) {
+		if !b.begun || s.credit >= min(minPiece, b.size()-b.off) {
 			return true
 		}
 	}
@@ -95,10 +112,9 @@ func (s *bodies) appendTo(batch []byte, limit int, begin, ended func(*body)) []b
 			passed++
 			continue
 		}
-		batch = append(appendHead(batch, kindPiece, b.number, n), b.data[b.off:b.off+n]...)
-		b.off += n
+		batch = b.appendNext(appendHead(batch, kindPiece, b.number, n), n)
 		s.credit -= n
-		if b.off < len(b.data) {
+		if b.off < b.size() {
 			s.turn++
 			passed = 0
 			continue

@@ -90,6 +90,7 @@ func (l *Links) Push(p *Push) {
 
 // ask asks a question.
 func (l *Links) ask(p *Push) {
+	p.left, p.answered = 1+len(p.More), newMarks(1+len(p.More))
 	if err := p.check(); err != nil {
 		outcome{push: p, err: err}.tell()
 		return

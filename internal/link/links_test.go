@@ -41,7 +41,7 @@ func (h *holder) Push(batch []*Incoming) {
 		if h.answer != nil {
 			h.answer(in)
 		} else {
-			in.Answer(Answer{Code: 1})
+			in.Answer(0, Answer{Code: 1})
 		}
 	}
 }
@@ -154,7 +154,7 @@ func (w *worker) push(tb testing.TB, p *Push) (Answer, error) {
 // pushed pushes, and returns a channel that gets the outcome.
 func (w *worker) pushed(p *Push) <-chan outcome {
 	done := make(chan outcome, 2) // 2, so that a second call shows
-	p.Done = func(a Answer, err error) { done <- outcome{answer: a, err: err} }
+	p.Done = func(target int, a Answer, err error) { done <- outcome{target: target, answer: a, err: err} }
 	w.Push(p)
 	return done
 }
@@ -163,7 +163,7 @@ func TestPush(t *testing.T) {
 	var got *Incoming
 	h := &holder{answer: func(in *Incoming) {
 		got = in
-		in.Answer(Answer{Code: 7, RoundTrip: 3 * time.Millisecond})
+		in.Answer(0, Answer{Code: 7, RoundTrip: 3 * time.Millisecond})
 	}}
 	asked := newWorker(t, h, nil)
 	asker := newWorker(t, &holder{}, nil)

@@ -10,7 +10,8 @@ import (
 type Push struct {
 	Peer     Peer
 	ID       [16]byte
-	Path     string // at which the connection must live, unless AnyPath
+	More     [][16]byte // further targets of the same message, 4096 at most; nil for most pushes. It must not change either
+	Path     string     // at which the connection must live, unless AnyPath
 	AnyPath  bool
 	Binary   bool
 	Confirm  bool
@@ -20,9 +21,10 @@ type Push struct {
 	Patience time.Duration // for the answer, from when all of it is sent; 0: without limit, while the link lives
 	Sequence *Sequence     // nil: none
 
-	// Done is called exactly once, perhaps before Push returns, on a goroutine of the link's or of the caller's, with no lock of the
-	// link's held. It must not block. The Push may then be used again.
-	Done func(Answer, error)
+	// Done is called exactly once for each target: 0 is ID, and 1 the first of More. It may be called before Push returns, on a
+	// goroutine of the link's or of the caller's, with no lock of the link's held. It must not block. After the last call, the Push may
+	// be used again.
+	Done func(target int, a Answer, err error)
 
 	flight // where it is; set by Links.Push
 }
@@ -59,13 +61,34 @@ type flight struct {
 	size       int      // bytes of its frames
 	body       *body    // if it is large
 	deadline   int64    // for the answer; 0: none
+	left       int      // targets without an answer
+	answered   marks    // those with one, if there are several
 	request    *Request // a question of Ask's
 	replied    func(*Reply, error)
 }
 
-// outcome is what a question has come to.
+// marks says which targets of a push have an answer. It is nil for a push with one target.
+type marks []uint64
+
+func newMarks(targets int) marks {
+	if targets == 1 {
+		return nil
+	}
+	return make(marks, (targets+63)/64)
+}
+
+func (m marks) has(target int) bool { return m != nil && m[target/64]>>(target%64)&1 != 0 }
+
+func (m marks) set(target int) {
+	if m != nil {
+		m[target/64] |= 1 << (target % 64)
+	}
+}
+
+// outcome is what a question has come to: an answer for one target, or an error for all that have none.
 type outcome struct {
 	push   *Push
+	target int
 	answer Answer
 	reply  *Reply
 	err    error
@@ -73,11 +96,20 @@ type outcome struct {
 
 // tell calls the question's function. No lock may be held.
 func (o outcome) tell() {
-	if o.push.request != nil {
-		o.push.replied(o.reply, o.err)
-		return
+	p := o.push
+	switch {
+	case p.request != nil:
+		p.replied(o.reply, o.err)
+	case o.err == nil:
+		p.Done(o.target, o.answer, nil)
+	default: // after the last call, p is its owner's
+		done, targets, answered := p.Done, 1+len(p.More), p.answered
+		for target := range targets {
+			if !answered.has(target) {
+				done(target, Answer{}, o.err)
+			}
+		}
 	}
-	o.push.Done(o.answer, o.err)
 }
 
 func tellAll(all []outcome) {
@@ -86,7 +118,8 @@ func tellAll(all []outcome) {
 	}
 }
 
-func (p *Push) isLarge() bool { return len(p.Data) > maxSmall }
+// isLarge reports whether the body, with the targets before it, goes in pieces.
+func (p *Push) isLarge() bool { return len(p.Data) > maxSmall || idSize*len(p.More) > maxSmall }
 
 // frameLen returns how many bytes a small question takes in a batch.
 func (p *Push) frameLen() int {
@@ -94,7 +127,7 @@ func (p *Push) frameLen() int {
 		q := p.request
 		return frameHead + 1 + 8 + 16 + 9 + len(q.Method) + len(q.Path) + len(q.Query)
 	}
-	return frameHead + p.metaLen() + len(p.Data)
+	return frameHead + p.metaLen() + idSize*len(p.More) + len(p.Data)
 }
 
 // append appends a small question to a batch.
@@ -103,14 +136,18 @@ func (p *Push) append(b []byte, number uint64) []byte {
 		body := p.request.append(nil)
 		return append(appendHead(b, kindAsk, number, len(body)), body...)
 	}
-	b = appendHead(b, kindPush, number, p.metaLen()+len(p.Data))
-	return append(p.appendMeta(b), p.Data...)
+	b = appendHead(b, kindPush, number, p.metaLen()+idSize*len(p.More)+len(p.Data))
+	b = appendIDs(p.appendMeta(b), p.More)
+	return append(b, p.Data...)
 }
 
 // check returns why the question cannot be asked at all.
 func (p *Push) check() error {
 	if q := p.request; q != nil && len(q.Method)+len(q.Path)+len(q.Query) > maxRequest {
 		return fmt.Errorf("%w: the request is too long", ErrNotSent)
+	}
+	if len(p.More) > maxMore {
+		return fmt.Errorf("%w: the push has too many targets", ErrNotSent)
 	}
 	if len(p.Path) > maxPath {
 		return fmt.Errorf("%w: the path is too long", ErrNotSent)

@@ -11,10 +11,11 @@ import (
 	"time"
 )
 
-func appendAnswer(b []byte, number uint64, a Answer) []byte {
+func appendAnswer(b []byte, number uint64, target int, a Answer) []byte {
 	rtt := uint64(max(a.RoundTrip, 0))
-	b = appendHead(b, kindAnswer, number, 1+uvarintLen(rtt))
+	b = appendHead(b, kindAnswer, number, 1+uvarintLen(uint64(target))+uvarintLen(rtt))
 	b = append(b, a.Code)
+	b = binary.AppendUvarint(b, uint64(target))
 	return binary.AppendUvarint(b, rtt)
 }
 
@@ -166,13 +167,13 @@ func (t *taking) takeFrame(f frame) error {
 	case kindPush:
 		in := &Incoming{number: f.number}
 		r.readMeta(in, &t.paths)
-		if r.bad || len(r.rest) > maxSmall {
+		data, ok := in.readIDs(r.rest)
+		if r.bad || !ok || len(data) > maxSmall {
 			return errFrame
 		}
-		size := int64(len(r.rest))
-		taken, err := t.take(in, size)
+		taken, err := t.take(in, int64(len(data)))
 		if taken {
-			in.Data = bytes.Clone(r.rest)
+			in.Data = bytes.Clone(data)
 			t.batch = append(t.batch, in)
 		}
 		return err
@@ -180,10 +181,10 @@ func (t *taking) takeFrame(f frame) error {
 		in := &Incoming{number: f.number}
 		r.readMeta(in, &t.paths)
 		size := r.size()
-		if r.bad || size <= maxSmall {
-			return errFrame
+		taken, err := false, error(errFrame)
+		if !r.bad && size > maxSmall && size >= int64(in.targets-1)*idSize {
+			taken, err = t.take(in, size-int64(in.targets-1)*idSize)
 		}
-		taken, err := t.take(in, size)
 		if err == nil {
 			err = t.partials.begin(f.number, &partial{size: size, in: in, drop: !taken})
 		}
@@ -191,7 +192,7 @@ func (t *taking) takeFrame(f frame) error {
 	case kindPiece:
 		whole, err := t.partials.piece(f.number, f.body)
 		if whole != nil && !whole.drop {
-			whole.in.Data = whole.data
+			whole.in.Data, _ = whole.in.readIDs(whole.data) // begin has checked the size
 			t.batch = append(t.batch, whole.in)
 		}
 		return err
@@ -201,7 +202,7 @@ func (t *taking) takeFrame(f frame) error {
 			return err
 		}
 		t.start() // what came before it starts before it
-		in := &Incoming{number: f.number}
+		in := &Incoming{number: f.number, targets: 1}
 		if taken, err := t.take(in, 0); !taken {
 			return err
 		}
@@ -257,7 +258,9 @@ func (t *taking) take(in *Incoming, size int64) (taken bool, err error) {
 	case t.saidBye, t.lost != nil:
 		return false, nil
 	case c.MaxBody >= 0 && size > c.MaxBody:
-		t.out = appendAnswer(t.out, in.number, Answer{Code: c.TooLarge})
+		for target := range in.targets {
+			t.out = appendAnswer(t.out, in.number, target, Answer{Code: c.TooLarge})
+		}
 		t.wakeLocked()
 		return false, nil
 	}

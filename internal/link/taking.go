@@ -64,21 +64,19 @@ func (t *taking) wakeLocked() {
 	}
 }
 
-// takeLocked takes note of a question. False means that it is not taken: the link ends, as the asker knows.
+// takeLocked takes note of a question.
 func (t *taking) takeLocked(in *Incoming) {
 	if t.first != nil {
 		t.first.prev = in
 	}
 	in.link, in.next, t.first = t, t.first, in
+	in.left, in.answered = in.targets, newMarks(in.targets)
 	t.under++
 }
 
-// overLocked takes note that a question is answered. False means that nobody can hear the answer.
-func (t *taking) overLocked(in *Incoming) bool {
-	if in.answered {
-		return false
-	}
-	in.answered = true
+// overLocked takes note that a question is answered, or withdrawn.
+func (t *taking) overLocked(in *Incoming) {
+	in.left = 0
 	if in.prev != nil {
 		in.prev.next = in.next
 	} else {
@@ -90,7 +88,6 @@ func (t *taking) overLocked(in *Incoming) bool {
 	in.prev, in.next = nil, nil
 	t.under--
 	t.quietLocked()
-	return t.lost == nil
 }
 
 // isQuietLocked reports whether everything is answered, and the answers are written.
