@@ -3,21 +3,22 @@ package wspush
 import (
 	"context"
 	"errors"
-	"net/http"
+	"sync"
 	"time"
 
-	"github.com/wspush/wspush/internal/seal"
-	"github.com/wspush/wspush/internal/wire"
+	"github.com/wspush/wspush/internal/link"
 )
 
 // alone caches whether this worker's Cluster address leads to this worker and no other. Only then does a sealed ID with that
 // address but another instance prove that its connection is gone: if several workers were given a load balancer's address, the
 // connection may be alive on one of the others.
 type alone struct {
-	turn  chan struct{} // holds an element while one goroutine probes; guards the fields below
-	known bool
-	err   error     // why it is not alone, or could not find out; nil if it is alone
-	at    time.Time // the time of the probe
+	probes  tally         // the goroutine that probes
+	mu      sync.Mutex    // guards what follows
+	probing chan struct{} // closed when the probe under way ends; nil if there is none
+	known   bool
+	err     error     // why the worker is not alone, or could not find out; nil if it is alone
+	at      time.Time // the time of the probe
 }
 
 const (
@@ -27,43 +28,55 @@ const (
 )
 
 // checkAlone returns nil if the worker's address leads to it alone, errLoop if not, and ErrUnreachable if the worker cannot
-// reach itself there.
-func (c *cluster) checkAlone(ctx context.Context) error {
-	a := &c.alone
-	select {
-	case a.turn <- struct{}{}:
-		defer func() { <-a.turn }()
-	case <-ctx.Done():
-		return ctx.Err()
+// reach itself there. The end of ctx, or of a Shutdown, ends the wait.
+func (w *Worker) checkAlone(ctx context.Context) error {
+	a := &w.cluster.alone
+	for {
+		a.mu.Lock()
+		if a.known && (a.err == nil || time.Since(a.at) < aloneAgain) {
+			defer a.mu.Unlock()
+			return a.err
+		}
+		if a.probing == nil {
+			a.probing = make(chan struct{})
+			a.probes.add(1)
+			go w.probe()
+		}
+		probing := a.probing
+		a.mu.Unlock()
+		select {
+		case <-probing:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-w.cut.Done():
+			return ErrShutdown
+		}
 	}
-	if a.known && (a.err == nil || time.Since(a.at) < aloneAgain) {
-		return a.err
-	}
-	err := c.probe(ctx)
-	if ctx.Err() != nil { // then err says nothing about the address
-		return ctx.Err()
-	}
-	a.known, a.err, a.at = true, err, time.Now()
-	return err
 }
 
-func (c *cluster) probe(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, aloneTimeout)
+// probe finds out who listens at the worker's address.
+func (w *Worker) probe() {
+	a := &w.cluster.alone
+	defer a.probes.add(-1)
+	ctx, cancel := context.WithTimeout(w.cut, aloneTimeout)
 	defer cancel()
-	transport := c.transport.Clone()
-	transport.DisableKeepAlives = true
-	defer transport.CloseIdleConnections()
+	err := w.openToSelf(ctx)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.known, a.err, a.at = true, err, time.Now()
+	close(a.probing)
+	a.probing = nil
+}
+
+func (w *Worker) openToSelf(ctx context.Context) error {
 	for range aloneProbes {
-		out := &outgoing{kind: hopProbe, method: http.MethodPost, place: &seal.Place{Address: c.address}, path: "/", name: wire.Marker, header: http.Header{}}
-		resp, instance, err := c.do(ctx, transport, out)
+		instance, err := w.links.Probe(ctx, w.cluster.address)
 		switch {
-		case errors.Is(err, errNotWorker):
+		case errors.Is(err, link.ErrWrongWorker), errors.Is(err, link.ErrNotWorker):
 			return errLoop
 		case err != nil:
 			return ErrUnreachable
-		}
-		resp.Body.Close()
-		if instance != c.instance {
+		case instance != w.cluster.instance:
 			return errLoop
 		}
 	}

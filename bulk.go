@@ -25,13 +25,11 @@ import (
 // The handler's own goroutine takes lines and starts pushes. The input's goroutine reads the body ahead of it, so that it is
 // known whether there is more; the output's goroutine writes answers. While there is more, messages are gathered by connection,
 // and those to one connection share a write: apart from the cost of HTTP, that is what makes them cheaper than as many
-// requests. Lines for connections of other workers have requests of their own (hops), with goroutines of theirs. close waits
-// for all of them.
+// requests. Lines for connections of other workers go over links to these. close waits for all outcomes.
 type bulkRequest struct {
 	worker  *Worker
 	ctx     context.Context // ends when the publisher is gone; the request's own also ends when a read times out
 	cancel  context.CancelFunc
-	from    hop
 	mount   string // at which the connections must live
 	checked bool   // each line carries a check
 	input   *bulk.Input
@@ -45,15 +43,15 @@ type bulkRequest struct {
 	gathered int // pushes
 	cost     int // of these
 
-	hops    map[string]*bulkHop // by the other worker's address
-	hopping sync.WaitGroup
+	peers map[string]*bulkPeer // other workers by their addresses
 
 	mu        sync.Mutex // guards what follows, and fields of output and of bulkPush; it may be locked while a socket's lock is held, not the other way round
 	changed   sync.Cond  // of mu: held or unsettled has become less, or the publisher is gone
 	held      int        // the cost of what has been started or refused, and not been answered
 	unsettled int        // pushes
 	pending   map[*bulkPush]struct{}
-	waiting   map[*Conn]int // the cost of pending for each connection
+	remotes   map[*bulkRemote]struct{} // pushes to other workers without all outcomes
+	waiting   map[*Conn]int            // the cost of pending for each connection
 }
 
 const (
@@ -119,7 +117,7 @@ func readBulkMedia(h http.Header) (params map[string]string, err error) {
 }
 
 // postBulk serves a bulk request.
-func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount string, from hop) response {
+func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount string) response {
 	form, p := readBulkForm(r)
 	if p != nil {
 		return p.response()
@@ -136,7 +134,7 @@ func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount string,
 		rw.WriteHeader(http.StatusContinue)
 	}
 	b := &bulkRequest{
-		worker: w, from: from, mount: mount, checked: form.checked,
+		worker: w, mount: mount, checked: form.checked,
 		bundles: make(map[*Conn]*bundle), pending: make(map[*bulkPush]struct{}), waiting: make(map[*Conn]int),
 	}
 	b.changed.L = &b.mu
@@ -162,11 +160,7 @@ func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount string,
 
 // close ends the request once run has returned: it waits for all outcomes, has them answered, and waits for the goroutines.
 func (b *bulkRequest) close(rw http.ResponseWriter, r *http.Request) {
-	for _, h := range b.hops {
-		h.request.CloseSend()
-	}
 	b.awaitSettled()
-	b.hopping.Wait()
 	b.output.finish()
 	b.input.Stop()
 	b.running.Wait()
@@ -257,7 +251,7 @@ func (b *bulkRequest) maxLine() int64 {
 // push gathers the pushes of one line, and sends on those for connections of other workers.
 func (b *bulkRequest) push(number int, p linePush) {
 	invalid := wire.CheckMessage(p.typ, p.data, b.worker.shared.maxPushBytes)
-	var forward []*hopLine
+	var forward []*bulkRemote
 	for i, to := range p.to {
 		key := bulk.Key{Line: number, Index: i, Ref: p.ref}
 		if !p.isList {
@@ -270,29 +264,26 @@ func (b *bulkRequest) push(number int, p linePush) {
 		c, elsewhere, err := b.find(to)
 		switch {
 		case elsewhere != nil:
-			forward = b.addHop(forward, elsewhere, to, key, p)
+			forward = b.addRemote(forward, elsewhere, key, p)
 		case err != nil:
 			b.refusePush(key, err)
 		case !(address.Target{Path: b.mount, Form: address.PathForm}).Lives(c.path):
-			b.refuse(key, newProblem(http.StatusNotFound, "the connection lives at another path"))
+			b.refuse(key, problemOf(errOtherPath))
 		default:
 			b.pushTo(c, key, p)
 		}
 	}
-	for _, l := range forward {
-		b.forward(l, p)
+	for _, r := range forward {
+		b.forward(r, p)
 	}
 }
 
 // find finds the connection, or the worker that holds it. It flushes gathered pushes before a lookup that can take seconds.
 func (b *bulkRequest) find(to string) (c *Conn, elsewhere *seal.Place, err error) {
 	c, elsewhere, err = b.worker.find(to)
-	switch {
-	case err == errEarlierInstance:
+	if err == errEarlierInstance {
 		b.flush()
 		return b.worker.locate(b.ctx, to)
-	case elsewhere != nil && b.from != noHop:
-		return nil, nil, errLoop
 	}
 	return c, elsewhere, err
 }
@@ -332,10 +323,14 @@ func (b *bulkRequest) leave() {
 	for p := range b.pending {
 		pending = append(pending, p)
 	}
+	remotes := slices.Collect(maps.Keys(b.remotes))
 	b.changed.Broadcast()
 	b.mu.Unlock()
 	for _, p := range pending {
 		p.abandon(context.Canceled)
+	}
+	for _, r := range remotes {
+		b.worker.links.Abandon(&r.Push, errAbandoned)
 	}
 }
 

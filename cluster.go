@@ -7,27 +7,23 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"slices"
-	"time"
 
 	"github.com/wspush/wspush/internal/address"
-	"github.com/wspush/wspush/internal/bulk"
 	"github.com/wspush/wspush/internal/seal"
-	"github.com/wspush/wspush/internal/sent"
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// Cluster is what workers share so that publishers can push through any of them: see [WorkerOptions].Cluster. Their clocks
-// may differ by 5 minutes: beyond that, a worker's requests are refused by the others.
+// Cluster is what workers share so that publishers can push through any of them: see [WorkerOptions].Cluster. A worker that is
+// asked to push to a connection of another one opens a link to it: a WebSocket to Address, over HTTP/1.1, which is encrypted with
+// Keys and closed after a minute without pushes. Whatever stands between workers must let WebSockets through.
 type Cluster struct {
 	// Keys are secrets shared by all workers: each at least 32 random bytes. The first key seals; all of them open. To
 	// change keys, add the new one at the end on every worker, then move it to the front on every worker, then drop the old
 	// one: addresses that it sealed are refused with 403 from then on. One key is good for four billion connections.
 	//
-	// Anyone who has a key can push to every connection of every worker, bypassing AuthorizePush, and make workers send
-	// requests to any host.
+	// Anyone who has a key can push to every connection of every worker, bypassing AuthorizePush, and make workers open
+	// connections to any host.
 	Keys [][]byte
 
 	// Address is where the other workers reach this worker's push endpoint, written like an element of
@@ -35,36 +31,22 @@ type Cluster struct {
 	// that the worker advertises.
 	Address string
 
-	// TLS is for requests to workers whose Address is https: set RootCAs if their certificates are not from a public
+	// TLS is for links to workers whose Address is https: set RootCAs if their certificates are not from a public
 	// authority, and Certificates if they require one. The default trusts the system's authorities.
 	TLS *tls.Config
 }
 
 // cluster is one worker's part in a Cluster.
 type cluster struct {
-	keys      *seal.Keys
-	address   string // where the others reach this worker
-	instance  uint64 // identifies this instance of the worker: every start makes a new one
-	transport *http.Transport
-	slots     chan struct{} // holds an element for each request being forwarded
-	hops      chan struct{} // holds an element for each bulk request to another worker
-	wholes    bulk.Wholes   // by address: bulk requests to other workers
-	alone     alone
+	keys     *seal.Keys
+	address  string // where the others reach this worker
+	instance uint64 // identifies this instance of the worker: every start makes a new one
+	tls      *tls.Config
+	alone    alone
 }
 
-const (
-	maxForwards      = 1024             // requests in progress, and as many bulk requests
-	forwardDial      = 3 * time.Second  // to reach another worker
-	forwardWrite     = 10 * time.Second // for each write
-	forwardIdle      = time.Minute      // how long a connection is kept: shorter than the other worker keeps it
-	forwardKept      = 64               // connections to each worker
-	forwardMargin    = 5 * time.Second  // for the answer, beyond the push's own timeout
-	maxAnswer        = 64 << 10         // from another worker, except to bulk requests
-	maxAnswerHeaders = 16 << 10
-)
-
 // newCluster makes a worker's part in a cluster. bases are the addresses that it advertises, and port is its listener's.
-func newCluster(o *Cluster, bases []address.Base, scheme, port string, pushTimeout time.Duration) (*cluster, error) {
+func newCluster(o *Cluster, bases []address.Base, scheme, port string) (*cluster, error) {
 	keys, err := seal.New(o.Keys)
 	if err != nil {
 		return nil, fmt.Errorf("wspush: Cluster.Keys: %w", err)
@@ -75,47 +57,14 @@ func newCluster(o *Cluster, bases []address.Base, scheme, port string, pushTimeo
 			return nil, fmt.Errorf("wspush: Cluster.Address: %q: %w", o.Address, err)
 		}
 	}
-	c := &cluster{keys: keys, address: own.String(), slots: make(chan struct{}, maxForwards), hops: make(chan struct{}, maxForwards)}
-	c.alone.turn = make(chan struct{}, 1)
+	c := &cluster{keys: keys, address: own.String(), tls: o.TLS}
 	var random [8]byte
 	_, _ = rand.Read(random[:]) // never fails
 	c.instance = binary.BigEndian.Uint64(random[:])
 	if _, err := keys.Seal(seal.Place{Address: c.address, ID: nilID}); err != nil {
 		return nil, fmt.Errorf("wspush: Cluster.Address: %w", err)
 	}
-	c.transport = &http.Transport{
-		DialContext:            dialForward,
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: forwardWrite / 2, PingTimeout: forwardWrite / 2},
-		TLSClientConfig:        o.TLS,
-		TLSHandshakeTimeout:    forwardDial,
-		ForceAttemptHTTP2:      true,
-		DisableCompression:     true,
-		MaxIdleConnsPerHost:    forwardKept,
-		IdleConnTimeout:        forwardIdle,
-		MaxResponseHeaderBytes: maxAnswerHeaders,
-	}
-	if pushTimeout > 0 {
-		c.transport.ResponseHeaderTimeout = max(pushTimeout, maxTimeout) + forwardMargin
-	}
 	return c, nil
-}
-
-// dialForward connects to another worker.
-func dialForward(ctx context.Context, network, address string) (net.Conn, error) {
-	conn, err := (&net.Dialer{Timeout: forwardDial}).DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	return sent.Conn(forwardConn{conn}), nil
-}
-
-// forwardConn bounds each write to forwardWrite: the other worker may have stopped reading, and the transport bounds only
-// the wait for an answer, after it has written everything.
-type forwardConn struct{ net.Conn }
-
-func (c forwardConn) Write(p []byte) (int, error) {
-	_ = c.SetWriteDeadline(time.Now().Add(forwardWrite))
-	return c.Conn.Write(p)
 }
 
 // nilID is an ID that no connection has (RFC 9562 section 5.9).
@@ -154,7 +103,7 @@ var (
 func (w *Worker) locate(ctx context.Context, name string) (conn *Conn, elsewhere *seal.Place, err error) {
 	conn, elsewhere, err = w.find(name)
 	if err == errEarlierInstance {
-		if err = w.cluster.checkAlone(ctx); err == nil {
+		if err = w.checkAlone(ctx); err == nil {
 			err = ErrGone
 		}
 	}

@@ -35,6 +35,88 @@ func newMember(t testing.TB, opts wspush.WorkerOptions) *wspush.Worker {
 	return newWorker(t, &opts)
 }
 
+// rawMember is newMember without the Shutdown when the test ends.
+func rawMember(t *testing.T, opts wspush.WorkerOptions) *wspush.Worker {
+	opts.Logger = noLog
+	c := wspush.Cluster{}
+	if opts.Cluster != nil {
+		c = *opts.Cluster
+	}
+	c.Keys = [][]byte{clusterKey}
+	opts.Cluster = &c
+	w, err := wspush.NewWorker(&opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// hung accepts connections and does nothing with them, like a process that has been stopped.
+func hung(t *testing.T) (url string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { c.Close() })
+		}
+	}()
+	return "http://" + l.Addr().String()
+}
+
+// behindCutter makes a worker whose Cluster address is a proxy that lets links be opened, and cuts each as soon as something is asked
+// over it: before or after the worker has it.
+func behindCutter(t *testing.T, after bool) *wspush.Worker {
+	t.Helper()
+	own, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	front, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { front.Close() })
+	go func() {
+		for {
+			in, err := front.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", own.Addr().String())
+			if err != nil {
+				in.Close()
+				continue
+			}
+			go func() {
+				defer in.Close()
+				defer out.Close()
+				buf := make([]byte, 64<<10)
+				for i := range 4 { // the opening, its answer, the question, its answer
+					from, to := in, out
+					if i%2 == 1 {
+						from, to = out, in
+					}
+					n, err := from.Read(buf)
+					if err != nil || i == 2 && !after || i == 3 {
+						return
+					}
+					if _, err := to.Write(buf[:n]); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	return newMember(t, wspush.WorkerOptions{Listener: own, Cluster: &wspush.Cluster{Address: "http://" + front.Addr().String()}})
+}
+
 // connectTo has a client connect to w, which greets with its own addresses.
 func connectTo(t testing.TB, w *wspush.Worker) (*wspush.Conn, *testutil.Client) {
 	t.Helper()

@@ -32,6 +32,8 @@ type Conn struct {
 	calling    atomic.Bool  // a callback of the application is running
 	registered registration // guarded by the registry's shard
 
+	sends *sends // set once by sendings, under mu; nil until Send is called
+
 	mu     sync.Mutex  // guards the fields below, and the setting of socket; the registry's lock may be taken while it is held
 	reason *CloseError // the first reason to end; nil while the connection lives
 	isCut  bool

@@ -57,7 +57,8 @@
 // is the complete contract. Go services use package [github.com/wspush/wspush/publisher].
 //
 // In the same process, [Worker.Push] takes an ID, [Conn.Push] needs none, and [Worker.PushEach] pushes to many connections at a
-// time. They take the same path as a push by HTTP, without the HTTP. [Worker.Disconnect] and [Conn.Close] close a connection.
+// time. [Conn.Send] does not wait: its outcome goes to a function. They take the same path as a push by HTTP, without the HTTP.
+// [Worker.Disconnect] and [Conn.Close] close a connection.
 //
 // To push many messages, put them into one request: a POST to MOUNT/@connections with the type application/x-ndjson has one push
 // in each line, and is answered line by line while it is still being sent:
@@ -97,12 +98,14 @@
 // # Concurrency
 //
 // All methods of Worker, Handler and Conn may be called from any goroutine. The messages of one connection are written in the
-// order in which Push was called, whole, one at a time. A context bounds only the wait of its caller, and never harms the
+// order in which Push and Send were called, whole, one at a time. A context bounds only the wait of its caller, and never harms the
 // connection. A slow client never blocks others, only those who push to it.
 //
 // The callbacks of one connection ([HandlerOptions].Greeting, OnConnect, OnMessage, OnDisconnect) run on a goroutine of its own,
 // not always the same one, one after the other, with no lock held. They may call anything except [Worker.Shutdown]. While one
-// runs, its connection is not read, so it must not wait for a confirmation of its own connection. Accept runs in ServeHTTP, and
+// runs, its connection is not read, so it must not wait for a confirmation of its own connection; and while it waits for a client that
+// does not read, its own waits as well: [Conn.Send] does not. The functions that Send is given run beside them, one at a time, and
+// have all returned before OnDisconnect is called. Accept runs in ServeHTTP, and
 // AuthorizePush on the goroutine of each push request.
 //
 // # Lifecycle

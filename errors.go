@@ -62,6 +62,10 @@ var (
 	errUnconfirmed  = fmt.Errorf("%w in full: the client has not confirmed it in time; the connection is open", ErrUnknown)
 	errUnknownHop   = fmt.Errorf("%w: the worker that holds the connection was reached but did not answer", ErrUnknown)
 	errLoop         = fmt.Errorf("%w: the address of its connection leads to another worker", ErrUnreachable)
+	errNotWorker    = fmt.Errorf("%w: what listens at its address did not prove to be a worker with the same keys", ErrUnreachable)
+	errLinkFull     = fmt.Errorf("%w: too many pushes are on their way to the worker that holds the connection", ErrBusy)
+	errOtherPath    = errors.New("wspush: the connection lives at another path")
+	errInternal     = errors.New("wspush: the worker that holds the connection has failed; nothing was written")
 	errUnknownClose = unknownClose{}
 )
 

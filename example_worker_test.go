@@ -235,3 +235,30 @@ func ExampleConn_Close() {
 	// Output:
 	// StatusCode(4001)
 }
+
+// A callback answers all clients without waiting for any: one that does not read holds nobody up.
+func ExampleConn_Send() {
+	var app *app
+	app = startApp(&wspush.HandlerOptions{OnMessage: func(c *wspush.Conn, typ wspush.MessageType, data []byte) {
+		for other := range app.worker.Conns() {
+			err := other.Send(context.Background(), typ, data, func(_ wspush.Receipt, err error) {
+				if err != nil {
+					log.Print(other, " did not get it: ", err)
+				}
+			})
+			if errors.Is(err, wspush.ErrBusy) {
+				_ = other.Close(1013, "too slow") // as much as MaxPending waits for it
+			}
+		}
+	}}, nil)
+	defer app.stop()
+	alice, bob := app.connect(), app.connect()
+	defer alice.CloseNow()
+	defer bob.CloseNow()
+
+	if err := alice.Write(context.Background(), websocket.MessageText, []byte("Anyone here?")); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(next(bob))
+	// Output: Anyone here?
+}

@@ -2,104 +2,130 @@ package wspush
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
+	"math"
 	"net/http"
-	"net/url"
 	"os"
 	"strconv"
-	"sync"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/wspush/wspush/internal/address"
 	"github.com/wspush/wspush/internal/lane"
+	"github.com/wspush/wspush/internal/link"
 	"github.com/wspush/wspush/internal/seal"
-	"github.com/wspush/wspush/internal/wire"
 )
 
-// forward sends a request on to the worker that holds the connection, and relays its answer.
+// forward has the worker that holds the connection carry out a request.
 func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t address.Target, to *seal.Place) response {
-	c := w.cluster
-	w.shared.count.forwarded.Add(1)
-	if !c.enter() {
-		w.shared.count.forwardsFailed.full.Add(1)
-		return c.full().response()
-	}
-	defer c.leave()
-	out := &outgoing{
-		kind: hopHTTP, method: r.Method, place: to, path: t.Path, name: t.ID, query: r.URL.RawQuery, header: forwardedHeader(r),
-	}
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	defer context.AfterFunc(w.cut, cancel)()
 	if r.Method == http.MethodPost {
-		// Reset the read deadline once the body is read: it would end the request's context while the other worker is being
-		// waited for.
-		var mu sync.Mutex // guards over: the transport may still read the body after this request has ended, when rw must not be used
-		over := false
-		out.ended = func() {
-			mu.Lock()
-			defer mu.Unlock()
-			if !over {
-				_ = http.NewResponseController(rw).SetReadDeadline(time.Time{})
-			}
-		}
-		defer func() {
-			mu.Lock()
-			defer mu.Unlock()
-			over = true
-		}()
-		if p := out.take(rw, r); p != nil {
-			return p.response()
-		}
-		var stop func()
-		ctx, stop = lane.Watch(ctx, rw)
-		defer stop()
+		return w.forwardPush(rw, r, t, to)
 	}
-	answer, err := c.send(ctx, out)
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet // the answer's body is dropped here
+	}
+	reply, err := w.ask(r.Context(), &link.Request{
+		Peer: link.Peer{Address: to.Address, Instance: to.Instance}, ID: uuid.MustParse(to.ID),
+		Method: method, Path: t.Path, Query: r.URL.RawQuery,
+	})
 	if err != nil {
-		w.logForward(to, err)
-		if !out.givenUp(r.Context()) {
-			w.shared.count.forward(out.outcome(err))
+		p := problemOf(err)
+		if p.Status == http.StatusGatewayTimeout {
+			p.Detail = "the worker that holds the connection was reached but did not answer"
 		}
-		res := out.problem(err).response()
-		res.bodyRead = out.bodyEnded()
+		return p.response()
+	}
+	return response{status: reply.Status, header: reply.Header, body: reply.Body}
+}
+
+// forwardPush pushes the body as one message to a connection of another worker. What is wrong with the request is found here, but
+// it is the other worker that refuses it, in its turn.
+func (w *Worker) forwardPush(rw http.ResponseWriter, r *http.Request, t address.Target, to *seal.Place) response {
+	p := w.newRemotePush(to)
+	p.Path = t.Path
+	body := w.newBody()
+	defer w.releaseBody(body)
+	isRead := false
+	q, err := readPushQuery(r.URL.RawQuery)
+	if err == nil {
+		_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout))
+		switch err = w.readWhole(r, body); {
+		case err == nil:
+			isRead = true
+		case err != ErrTooLarge:
+			return bodyProblem(err).response()
+		}
+	}
+	p.setTimeout(w, q)
+	switch {
+	case err == ErrTooLarge:
+		p.Refusal = outcomeTooLarge
+	case err != nil:
+		p.Refusal = outcomeRefused
+	default:
+		p.Binary, p.Data = messageType(r, q.typ, body.Bytes()) == Binary, body.Bytes()
+	}
+	w.shared.count.forwarded.Add(1)
+	w.links.Push(&p.Push)
+	out := w.awaitForwarded(rw, r, p)
+	defer w.releaseRemote(p)
+	if out.err == nil && out.answer.Code == outcomeRefused {
+		return newProblem(http.StatusBadRequest, err.Error()).response()
+	}
+	if err := w.remoteError(out); err != nil {
+		res := problemOfPush(err, q.confirm).response()
+		res.bodyRead = isRead
 		return res
 	}
-	return response{status: answer.status, header: answer.header, body: answer.body, bodyRead: out.bodyEnded()}
+	if q.confirm {
+		rw.Header().Set("Wspush-Rtt", strconv.FormatFloat(milliseconds(out.answer.RoundTrip), 'f', 3, 64))
+	}
+	return noContent()
 }
 
-// logForward logs that a request could not be forwarded. Workers come and go, but something else at a worker's address is a
-// mistake.
-func (w *Worker) logForward(to *seal.Place, err error) {
-	level := slog.LevelInfo
-	if errors.Is(err, errNotWorker) {
-		level = slog.LevelWarn
+// usualAnswer is how long nearly every answer takes at most. Until then nothing is set up to notice a publisher that leaves.
+const usualAnswer = 20 * time.Millisecond
+
+// awaitForwarded returns the outcome of a push. If the publisher leaves, the push is withdrawn.
+func (w *Worker) awaitForwarded(rw http.ResponseWriter, r *http.Request, p *remotePush) remoteOutcome {
+	select {
+	case out := <-p.outcome:
+		return out
+	case <-p.after(usualAnswer):
 	}
-	w.shared.log.Log(context.Background(), level, "wspush: a request could not be forwarded", "to", to.Address, "error", err)
+	_ = http.NewResponseController(rw).SetReadDeadline(time.Time{}) // which would end the request's context
+	ctx, stop := lane.Watch(r.Context(), rw)
+	defer stop()
+	select {
+	case out := <-p.outcome:
+		return out
+	case <-ctx.Done():
+	}
+	w.links.Abandon(&p.Push, errAbandoned)
+	return <-p.outcome // Patience bounds this
 }
 
-// maxForwardBuffer is the largest body that is read before it is sent on, so that it can be sent again if the connection
-// turns out to be closed.
-const maxForwardBuffer = 16 << 10
-
-// take makes the body of a push the body of out: a small one is read now, a larger one is passed on as it arrives.
-func (out *outgoing) take(rw http.ResponseWriter, r *http.Request) *problem {
-	_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout))
-	if r.ContentLength < 0 || r.ContentLength > maxForwardBuffer {
-		out.body, out.length = r.Body, r.ContentLength
-		return nil
+// readWhole reads the whole body. The error is ErrTooLarge if it exceeds MaxPushBytes.
+func (w *Worker) readWhole(r *http.Request, into *bytes.Buffer) error {
+	limit := w.opts.MaxPushBytes
+	if limit < 0 || limit == math.MaxInt64 {
+		limit = math.MaxInt64 - 1
 	}
-	var body bytes.Buffer
-	if _, err := body.ReadFrom(r.Body); err != nil {
-		return bodyProblem(err)
+	if r.ContentLength > limit {
+		return ErrTooLarge
 	}
-	out.ended()
-	out.body = &body
-	return nil
+	if r.ContentLength > 0 {
+		into.Grow(int(min(r.ContentLength, maxPooledBody-bytes.MinRead)) + bytes.MinRead)
+	}
+	n, err := into.ReadFrom(io.LimitReader(r.Body, limit+1))
+	if err == nil && n > limit {
+		return ErrTooLarge
+	}
+	return err
 }
 
 // bodyProblem is the answer when a body could not be read to its end.
@@ -109,130 +135,3 @@ func bodyProblem(err error) *problem {
 	}
 	return newProblem(http.StatusBadRequest, "the body could not be read to its end")
 }
-
-// forwardedHeader returns the part of a request's header that matters to the worker that serves it.
-func forwardedHeader(r *http.Request) http.Header {
-	h := http.Header{}
-	if kind := r.Header.Values("Content-Type"); len(kind) > 0 {
-		h["Content-Type"] = kind
-	}
-	if isAmazon(r) { // the rest of the header is secret or useless
-		h.Set("Authorization", amazonScheme)
-	}
-	return h
-}
-
-// problem returns outcome as an answer.
-func (out *outgoing) problem(err error) *problem {
-	if failed := out.bodyErr.Load(); failed != nil && *failed != io.EOF { // the worker did not get the whole message
-		return bodyProblem(*failed)
-	}
-	query, _ := url.ParseQuery(out.query)
-	p := problemOfPush(out.outcome(err), query.Get("confirm") != "")
-	switch {
-	case p.Status == http.StatusGatewayTimeout && out.method != http.MethodPost:
-		p.Detail = "the worker that holds the connection was reached but did not answer"
-	case errors.Is(err, errRefused):
-		p.Detail = "the process at the address of the connection's worker refused the request, and is not a worker with the same keys and the right time; nothing was written"
-	case errors.Is(err, errNotWorker):
-		p.Detail = "the process at the address of the connection's worker did not prove that it is a worker with the same keys and the right time: it may be a proxy that passed the message on"
-	}
-	return p
-}
-
-// enter takes one of the slots for requests to other workers, and reports whether there was one.
-func (c *cluster) enter() bool {
-	select {
-	case c.slots <- struct{}{}:
-		return true
-	default:
-		return false
-	}
-}
-
-func (c *cluster) leave() { <-c.slots }
-
-func (c *cluster) full() *problem {
-	p := newProblem(http.StatusServiceUnavailable, "too many requests are being forwarded; nothing was written")
-	p.Type = wire.TypeFull
-	return p
-}
-
-// pushElsewhere is Push to a connection of another worker.
-func (w *Worker) pushElsewhere(ctx context.Context, to *seal.Place, sealedID string, typ MessageType, data []byte, o wire.PushOptions) (Receipt, error) {
-	err := wire.CheckMessage(typ, data, w.shared.maxPushBytes)
-	if err == nil {
-		err = ctx.Err()
-	}
-	if err != nil {
-		w.shared.count.push(err)
-		return Receipt{}, err
-	}
-	query := "type=" + typ.String()
-	if o.Confirmed {
-		query += "&confirm=" + confirmReceived
-	}
-	if deadline, ok := ctx.Deadline(); ok { // so that the other worker answers before the caller gives up
-		query += "&timeout=" + max(time.Until(deadline)-forwardReserve, time.Millisecond).String()
-	}
-	out := &outgoing{
-		kind: hopInProcess, method: http.MethodPost, place: to, path: "/", name: sealedID, query: query,
-		header: http.Header{}, body: bytes.NewBuffer(bytes.Clone(data)), // a copy: it may be read after the caller has gone
-	}
-	answer, err := w.sendInProcess(ctx, out)
-	if err != nil {
-		if err == ctx.Err() {
-			w.shared.count.push(err)
-		}
-		return Receipt{}, err
-	}
-	err = answer.err()
-	if deadline, ok := ctx.Deadline(); ok && errors.Is(err, ErrBusy) && time.Until(deadline) < 2*forwardReserve {
-		<-ctx.Done() // it was withdrawn because of the deadline
-		return Receipt{}, ctx.Err()
-	}
-	milliseconds, _ := strconv.ParseFloat(answer.header.Get("Wspush-Rtt"), 64)
-	return receiptOf(o, time.Duration(milliseconds*float64(time.Millisecond)), err)
-}
-
-// disconnectElsewhere is Disconnect for a connection of another worker.
-func (w *Worker) disconnectElsewhere(ctx context.Context, to *seal.Place, sealedID string, code int, reason string) error {
-	query := url.Values{"code": {strconv.Itoa(code)}, "reason": {reason}}
-	out := &outgoing{
-		kind: hopInProcess, method: http.MethodDelete, place: to, path: "/", name: sealedID, query: query.Encode(), header: http.Header{},
-	}
-	answer, err := w.sendInProcess(ctx, out)
-	switch {
-	case err == errUnknownHop:
-		return errUnknownClose
-	case err != nil:
-		return err
-	}
-	return answer.err()
-}
-
-// sendInProcess sends a request of this process to another worker. Its error is that of the call which asked for it: ErrBusy,
-// ErrUnreachable, errUnknownHop, or that of ctx if nothing was sent before it ended.
-func (w *Worker) sendInProcess(ctx context.Context, out *outgoing) (*answer, error) {
-	c := w.cluster
-	w.shared.count.forwarded.Add(1)
-	if !c.enter() {
-		w.shared.count.forwardsFailed.full.Add(1)
-		return nil, fmt.Errorf("%w: too many requests are being forwarded", ErrBusy)
-	}
-	defer c.leave()
-	answer, err := c.send(ctx, out)
-	if err == nil {
-		return answer, nil
-	}
-	w.logForward(out.place, err)
-	if err := ctx.Err(); err != nil && !out.isSent {
-		return nil, err
-	}
-	err = out.outcome(err)
-	w.shared.count.forward(err)
-	return nil, err
-}
-
-// forwardReserve is the part of the caller's time that is left for the answer to come back.
-const forwardReserve = 20 * time.Millisecond

@@ -9,10 +9,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/coder/websocket"
 
 	"github.com/wspush/wspush"
 	"github.com/wspush/wspush/internal/testutil"
@@ -139,9 +143,16 @@ func TestForwardedAuthorization(t *testing.T) {
 		if resp := push(w); resp.StatusCode != 401 {
 			t.Errorf("without authorization: %s", resp.Status)
 		}
-		for _, proof := range []string{"http 1 AAAA", "http", "inprocess 99999999999 " + strings.Repeat("A", 43)} {
-			if resp := push(w, "Wspush-Hop", proof, "Authorization", "Bearer secret"); resp.StatusCode != 403 {
-				t.Errorf("with a forged proof: %s", resp.Status)
+		for _, proof := range []string{"", "1 AAAA", strings.Repeat("A", 43)} {
+			req := newRequest(t, "GET", "http://"+w.Addr().String()+"/@link/AAAAAAAAAAAAAAAAAAAAAA", nil)
+			for name, value := range map[string]string{
+				"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+				"Sec-WebSocket-Protocol": "wspush-link.1", "Wspush-Link": proof, "Authorization": "Bearer secret",
+			} {
+				req.Header.Set(name, value)
+			}
+			if resp := do(t, req); resp.StatusCode != 403 {
+				t.Errorf("an opening with a forged proof: %s", resp.Status)
 			}
 		}
 	}
@@ -178,6 +189,9 @@ func TestWorkerGone(t *testing.T) {
 		t.Error(err)
 	}
 	again := newMember(t, wspush.WorkerOptions{Listen: first.Addr().String()})
+	testutil.Eventually(t, "the worker to be asked again", func() bool { // for a second after it could not be reached, it is not
+		return post(t, sealedURL(other, conn), "", nil).StatusCode == 410
+	})
 	for _, w := range []*wspush.Worker{other, again} {
 		for _, method := range []string{"POST", "GET", "DELETE"} {
 			if resp := do(t, newRequest(t, method, sealedURL(w, conn), nil)); resp.StatusCode != 410 {
@@ -190,54 +204,70 @@ func TestWorkerGone(t *testing.T) {
 	}
 }
 
-// Something that is no worker of the Cluster listens where one should: 502 if it refuses, and otherwise 504, since it may be a
-// proxy that has passed the message on.
+// Something that is no worker of the Cluster listens where one should: 502, and it gets nothing to see of the message.
 func TestForwardedToStranger(t *testing.T) {
 	other := newMember(t, wspush.WorkerOptions{})
-	for status, want := range map[int]int{200: 504, 204: 504, 302: 502, 404: 502, 408: 504, 410: 502, 500: 504, 504: 504} {
+	for _, status := range []int{101, 200, 204, 302, 404, 408, 410, 426, 500, 504} {
 		stranger := testutil.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if body, _ := io.ReadAll(r.Body); len(body) > 0 || !strings.HasPrefix(r.URL.Path, "/@link/") {
+				t.Errorf("a stranger got %s %s %q", r.Method, r.URL.Path, body)
+			}
 			w.Header().Set("Location", "/elsewhere")
-			w.Header().Set("Wspush-Hop", "1 AAAA")
-			w.WriteHeader(status)
-		}))
-		conn, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: stranger}}))
-		if resp := post(t, sealedURL(other, conn), "", []byte("a")); resp.StatusCode != want {
-			t.Errorf("it answers %d: %s", status, resp.Status)
-		}
-	}
-}
-
-// hangUp serves something that takes requests and ends each connection without an answer, and returns its URL.
-func hangUp(t testing.TB) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			c, err := listener.Accept()
-			if err != nil {
+			w.Header().Set("Wspush-Link", "1 AAAA")
+			if status != 101 {
+				w.WriteHeader(status)
 				return
 			}
-			_, _ = io.ReadAtLeast(c, make([]byte, 1000), 100)
-			c.Close()
+			if ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"wspush-link.1"}}); err == nil {
+				_, data, err := ws.Read(r.Context())
+				if err == nil {
+					t.Errorf("a stranger got %q", data)
+				}
+			}
+		}))
+		conn, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: stranger}}))
+		resp := post(t, sealedURL(other, conn), "", []byte("a"))
+		if body := text(t, resp); resp.StatusCode != 502 || !strings.Contains(body, "urn:wspush:unreachable") || strings.Contains(body, stranger) {
+			t.Errorf("it answers %d: %s %s", status, resp.Status, body)
 		}
-	}()
-	return "http://" + listener.Addr().String()
+		if _, err := other.Push(context.Background(), conn.SealedID(), wspush.Text, []byte("a")); !errors.Is(err, wspush.ErrUnreachable) {
+			t.Errorf("it answers %d: %v", status, err)
+		}
+	}
 }
 
-// A worker that takes a push and ends the connection without an answer leaves the outcome unknown.
+// A link that is lost after a question was sent leaves the outcome unknown, whether the other worker got it or not; and the next
+// question goes by another link.
 func TestForwardedUnanswered(t *testing.T) {
-	conn, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: hangUp(t)}}))
-	other := newMember(t, wspush.WorkerOptions{})
-	resp := post(t, sealedURL(other, conn), "", []byte("a"))
-	if body := text(t, resp); resp.StatusCode != 504 || !strings.Contains(body, "urn:wspush:unknown") || strings.Contains(body, `"connection"`) {
-		t.Errorf("%s %s", resp.Status, body)
-	}
-	if _, err := other.Push(context.Background(), conn.SealedID(), wspush.Text, []byte("a")); !errors.Is(err, wspush.ErrUnknown) {
-		t.Error(err)
+	for _, after := range []bool{false, true} {
+		holder, other := behindCutter(t, after), newMember(t, wspush.WorkerOptions{})
+		conn, client := connectTo(t, holder)
+		read := reading(client)
+		resp := post(t, sealedURL(other, conn), "", []byte("by HTTP"))
+		if body := text(t, resp); resp.StatusCode != 504 || !strings.Contains(body, "urn:wspush:unknown") || strings.Contains(body, `"connection"`) {
+			t.Errorf("%s %s", resp.Status, body)
+		}
+		if _, err := other.Push(context.Background(), conn.SealedID(), wspush.Text, []byte("in-process")); !errors.Is(err, wspush.ErrUnknown) {
+			t.Error(err)
+		}
+		b := openBulk(t, dialPush(t, other))
+		b.send(textLine(conn.SealedID(), "in bulk"))
+		if line := b.answer(); !strings.HasPrefix(line, `{"line":1,"status":504,`) {
+			t.Error(line)
+		}
+		b.end()
+		if s := other.Stats(); s.ForwardsFailed != (stats.Forwards{Lost: 3}) {
+			t.Errorf("%+v", s.ForwardsFailed)
+		}
+		want := 0
+		if after {
+			want = 3
+			testutil.Eventually(t, "the messages to be written", func() bool { return holder.Stats().Written == 3 })
+		}
+		conn.Close(1000, "")
+		if got := read(); len(got) != want {
+			t.Errorf("the client got %q", got)
+		}
 	}
 }
 
@@ -334,8 +364,8 @@ func (l *countingListener) Accept() (net.Conn, error) {
 	return c, err
 }
 
-// Requests to another worker share connections.
-func TestForwardedKeepAlive(t *testing.T) {
+// Whatever goes to one other worker shares one link: single pushes of any size, bulk lines, in-process pushes, GET and DELETE.
+func TestForwardedOverOneLink(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -344,13 +374,186 @@ func TestForwardedKeepAlive(t *testing.T) {
 	holder, other := newMember(t, wspush.WorkerOptions{Listener: counting}), newMember(t, wspush.WorkerOptions{})
 	conn, client := connectTo(t, holder)
 	for i := range 50 {
-		message := big[:1000*i] // small ones that are read before, and others that are sent while they come in
+		message := big[:1000*i]
 		if resp := post(t, sealedURL(other, conn), "", []byte(message)); resp.StatusCode != 204 {
 			t.Fatal(resp.Status)
 		}
 		client.Expect(testutil.Text, message)
 	}
+	if _, err := other.Push(context.Background(), conn.SealedID(), wspush.Text, []byte("in-process")); err != nil {
+		t.Error(err)
+	}
+	client.Expect(testutil.Text, "in-process")
+	b := openBulk(t, dialPush(t, other))
+	b.send(textLine(conn.SealedID(), "in bulk"))
+	b.expect(text204(1))
+	client.Expect(testutil.Text, "in bulk")
+	b.end()
+	if resp := do(t, newRequest(t, "GET", sealedURL(other, conn), nil)); resp.StatusCode != 200 {
+		t.Error(resp.Status)
+	}
+	if err := other.Disconnect(context.Background(), conn.SealedID(), 1000, ""); err != nil {
+		t.Error(err)
+	}
 	if n := counting.n.Load(); n != 1 {
-		t.Errorf("50 pushes took %d connections", n)
+		t.Errorf("all that took %d connections", n)
+	}
+}
+
+// reading reads what comes to a client, until it ends. Wait returns the messages.
+func reading(client *testutil.Client) (wait func() []string) {
+	done := make(chan []string, 1)
+	go func() {
+		var all []string
+		for {
+			_, data, err := client.Message()
+			if err != nil {
+				done <- all
+				return
+			}
+			all = append(all, string(data))
+		}
+	}()
+	return func() []string { return <-done }
+}
+
+// A large message goes in pieces, between which small ones find room: both arrive whole, wherever they come from.
+func TestForwardedLargeBesideSmall(t *testing.T) {
+	holder, other := newMember(t, wspush.WorkerOptions{MaxPending: 16 << 20}), newMember(t, wspush.WorkerOptions{})
+	large, largeClient := connectTo(t, holder)
+	small, smallClient := connectTo(t, holder)
+	gotLarge, gotSmall := reading(largeClient), reading(smallClient)
+	publishing := publisher(t)
+	var running sync.WaitGroup
+	for i := range 4 {
+		running.Go(func() {
+			for j := range 8 {
+				message := strings.Repeat(string(rune('a'+i)), 1<<20-j)
+				if status, err := publish(publishing, sealedURL(other, large), message); status != 204 || err != nil {
+					t.Error(status, err)
+				}
+			}
+		})
+		running.Go(func() {
+			for j := range 200 {
+				if _, err := other.Push(context.Background(), small.SealedID(), wspush.Text, []byte(fmt.Sprint(i, " ", j))); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	running.Wait()
+	large.Close(1000, "")
+	small.Close(1000, "")
+	for _, message := range gotLarge() {
+		if want := strings.Repeat(message[:1], len(message)); message != want || len(message) < 1<<20-7 {
+			t.Errorf("a message of %d bytes is not what was sent", len(message))
+		}
+	}
+	next := [4]int{}
+	for _, message := range gotSmall() {
+		var i, j int
+		if _, err := fmt.Sscan(message, &i, &j); err != nil || j != next[i] {
+			t.Errorf("%q in place of %d of %d", message, next[i], i)
+		}
+		next[i]++
+	}
+	if next != [4]int{200, 200, 200, 200} {
+		t.Errorf("small messages: %v", next)
+	}
+}
+
+// Clients that do not read take no more than the places of their own worker: 503, with nothing written, which comes to an end when
+// they read, and does not concern pushes to other workers.
+func TestForwardsFull(t *testing.T) {
+	holder := newMember(t, wspush.WorkerOptions{MaxPending: -1, WriteTimeout: -1, PushTimeout: -1})
+	third, other := newMember(t, wspush.WorkerOptions{}), newMember(t, wspush.WorkerOptions{PushTimeout: -1})
+	slow, slowClient := connectTo(t, holder)
+	conn, client := connectTo(t, holder)
+	elsewhere, elsewhereClient := connectTo(t, third)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	fill(t, slow)
+	var running sync.WaitGroup
+	outcomes := make(chan error, 1100)
+	for range 1100 {
+		running.Go(func() { outcomes <- outcome(other.Push(ctx, slow.SealedID(), wspush.Text, []byte("waits"))) })
+	}
+	for range 1100 - 1024 {
+		if err := <-outcomes; !errors.Is(err, wspush.ErrBusy) {
+			t.Fatal(err)
+		}
+	}
+	resp := post(t, sealedURL(other, conn), "", []byte("a"))
+	if body := text(t, resp); resp.StatusCode != 503 || !strings.Contains(body, "urn:wspush:full") || resp.Header.Get("Retry-After") != "1" {
+		t.Errorf("%s %s", resp.Status, body)
+	}
+	if resp := post(t, sealedURL(other, elsewhere), "", []byte("third")); resp.StatusCode != 204 {
+		t.Errorf("a push to another worker: %s", resp.Status)
+	}
+	elsewhereClient.Expect(testutil.Text, "third")
+	if s := other.Stats(); s.ForwardsFailed.Full != 1100-1024+1 {
+		t.Errorf("%+v", s.ForwardsFailed)
+	}
+	cancel() // the callers leave, and what they pushed is withdrawn
+	running.Wait()
+	for range 1024 {
+		if err := <-outcomes; !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	}
+	if resp := post(t, sealedURL(other, conn), "", []byte("b")); resp.StatusCode != 204 {
+		t.Errorf("afterwards: %s", resp.Status)
+	}
+	client.Expect(testutil.Text, "b")
+	read := reading(slowClient)
+	slow.Close(1000, "")
+	for _, message := range read() {
+		if message == "waits" {
+			t.Error("what was withdrawn has been written")
+		}
+	}
+}
+
+// fill pushes to a client that does not read until a message has to wait.
+func fill(t *testing.T, c *wspush.Conn) {
+	t.Helper()
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+		_, err := c.Push(ctx, wspush.Text, []byte(big))
+		cancel()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// A publisher that leaves has what it pushed through another worker withdrawn, on the lane as over net/http, and is counted like
+// one that leaves the right worker.
+func TestForwardedPublisherLeaves(t *testing.T) {
+	for name, opts := range map[string]wspush.WorkerOptions{
+		"lane":     {PushTimeout: -1},
+		"net/http": {PushTimeout: -1, AuthorizePush: func(*http.Request) error { return nil }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			holder := newMember(t, wspush.WorkerOptions{MaxPending: -1, WriteTimeout: -1, PushTimeout: -1})
+			other := newMember(t, opts)
+			slow, client := connectTo(t, holder)
+			fill(t, slow)
+			withdrawn := holder.Stats().RefusedBy.Withdrawn
+			push := dialPush(t, other)
+			fmt.Fprintf(push, "POST /ws/@connections/%s HTTP/1.1\r\nHost: w\r\nContent-Length: 5\r\n\r\nwaits", slow.SealedID())
+			testutil.Eventually(t, "the push to be forwarded", func() bool { return other.Stats().Forwarded == 1 && slow.Info().Pending > 0 })
+			push.Close()
+			testutil.Eventually(t, "the push to be withdrawn", func() bool { return holder.Stats().RefusedBy.Withdrawn == withdrawn+1 })
+			if s := other.Stats(); s.ForwardsFailed != (stats.Forwards{}) || s.Refused != 0 {
+				t.Errorf("%+v", s)
+			}
+			read := reading(client)
+			slow.Close(1000, "")
+			if slices.Contains(read(), "waits") {
+				t.Error("what was withdrawn has been written")
+			}
+		})
 	}
 }

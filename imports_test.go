@@ -19,6 +19,7 @@ var mayImport = map[string][]string{
 	"internal/address":  {"internal/wire"},
 	"internal/bulk":     {"internal/wire"},
 	"internal/lane":     {"internal/address", "internal/wire"},
+	"internal/link":     {"internal/address", "internal/seal"},
 	"internal/seal":     {"internal/wire"},
 	"internal/sent":     {},
 	"internal/socket":   {"internal/timing", "internal/wire"},

@@ -68,6 +68,7 @@ func (l *life) finish() {
 	defer l.worker.roster.leave(l.Conn)
 	l.timers.stop()
 	l.socket.Finish()
+	l.awaitSends()
 	reason := l.endReason()
 	l.shared.count.end(reason.Cause)
 	l.shared.log.Debug("wspush: disconnected", "conn", l.String(), "cause", reason.Cause, "code", reason.Code, "reason", reason.Reason, "error", reason.Err)

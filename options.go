@@ -158,10 +158,9 @@ type WorkerOptions struct {
 	// connection of another worker forwards it there, once, and passes the answer back. Only the first of the two calls
 	// AuthorizePush. By default there is no cluster: sealed IDs are refused with 421.
 	//
-	// A worker forwards at most 1024 requests at a time and, apart from these, has at most 1024 bulk requests to other workers. It
-	// takes at most 3 s to connect to the other worker and, for https, 3 s more for the TLS handshake. It waits for the answer for
-	// 5 s longer than its own PushTimeout, or for 35 s if that is longer, whatever the push asks for; if PushTimeout is negative,
-	// without limit.
+	// Forwarded pushes and requests share one link to each other worker. At most 1024 of them, apart from the lines of bulk
+	// requests, are on their way to one worker at a time; more are refused with 503. Opening a link takes at most 3 s. A worker waits
+	// for the answer to a push for 5 s longer than the push may wait, and gives a worker up that has been silent for 5 s.
 	Cluster *Cluster
 
 	// PublicURL is where publishers reach the push endpoint of any worker of the Cluster, which it requires. Most often it is

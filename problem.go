@@ -91,6 +91,8 @@ func kindOf(status int) (kind, amazon string) {
 func problemOf(err error) *problem {
 	p := newProblem(statusOf(err), detailOf(err))
 	switch {
+	case errors.Is(err, errLinkFull):
+		p.Type = wire.TypeFull
 	case errors.Is(err, errUnknownGone):
 		p.Connection = "gone"
 	case errors.Is(err, errUnknownOpen), errors.Is(err, errUnconfirmed):
@@ -106,6 +108,10 @@ func statusOf(err error) int {
 		return http.StatusMisdirectedRequest
 	case errors.Is(err, errLoop):
 		return http.StatusLoopDetected
+	case errors.Is(err, errLinkFull):
+		return http.StatusServiceUnavailable
+	case errors.Is(err, errOtherPath):
+		return http.StatusNotFound
 	}
 	if status := wire.StatusOf(err); status != 0 {
 		return status
@@ -121,7 +127,11 @@ func statusOf(err error) int {
 func detailOf(err error) string {
 	switch {
 	case errors.Is(err, errLoop):
-		return "the request has been forwarded, and this is not the worker that it is for: Cluster.Address of the connection's worker does not lead there; nothing was written"
+		return "Cluster.Address of the connection's worker leads to another worker; nothing was written"
+	case errors.Is(err, errNotWorker):
+		return "the process at the address of the connection's worker did not prove to be a worker with the same keys, or something in between lets no WebSockets through; nothing was written"
+	case errors.Is(err, errLinkFull):
+		return "too many pushes are on their way to the worker that holds the connection, or it has too many links; nothing was written"
 	case errors.Is(err, ErrUnreachable):
 		return "the worker that holds the connection cannot be reached from here; nothing was written"
 	case errors.Is(err, errForeign):

@@ -5,7 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
+
 	"math"
 	"net"
 	"net/http"
@@ -64,6 +64,10 @@ func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize autho
 	if r.Method != http.MethodPost && r.ContentLength != 0 && r.ProtoMajor == 1 {
 		rw.Header().Set("Connection", "close") // or net/http would wait for a body that nobody wants
 	}
+	if nonce, ok := address.ReadLink(r); ok && w.links != nil {
+		w.links.ServeHTTP(rw, r, nonce)
+		return response{status: http.StatusSwitchingProtocols, streamed: true}
+	}
 	foreign := w.origins.check(rw.Header(), r)
 	mount, isBulk := address.ReadBulk(r)
 	methods := pushMethods
@@ -79,28 +83,19 @@ func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize autho
 	case foreign != nil:
 		return foreign.response()
 	}
-	from, err := w.readHop(rw.Header(), r)
-	switch {
-	case errors.Is(err, errLoop):
-		return problemOf(err).response()
-	case err != nil:
-		return newProblem(http.StatusForbidden, err.Error()).response()
-	case from == hopProbe:
-		return noContent()
-	}
-	if w.opts.AuthorizePush != nil && from == noHop {
+	if w.opts.AuthorizePush != nil {
 		if p := authorize(rw, r); p != nil {
 			return p.response()
 		}
 	}
 	if isBulk {
-		return w.postBulk(rw, r, mount, from)
+		return w.postBulk(rw, r, mount)
 	}
-	return w.handleOne(rw, r, from)
+	return w.handleOne(rw, r)
 }
 
 // handleOne is handle for an authorized request that names one connection.
-func (w *Worker) handleOne(rw http.ResponseWriter, r *http.Request, from hop) response {
+func (w *Worker) handleOne(rw http.ResponseWriter, r *http.Request) response {
 	t, err := address.Read(r)
 	switch {
 	case errors.Is(err, address.ErrNoID):
@@ -109,31 +104,25 @@ func (w *Worker) handleOne(rw http.ResponseWriter, r *http.Request, from hop) re
 		return newProblem(http.StatusNotFound, err.Error()).response()
 	case err != nil:
 		return newProblem(http.StatusBadRequest, err.Error()).response()
-	case from != noHop && t.Form != address.PathForm: // the proof is of the path
-		return newProblem(http.StatusForbidden, errHop.Error()).response()
 	}
 	c, elsewhere, err := w.locate(r.Context(), t.ID)
-	if elsewhere != nil {
-		if from == noHop {
-			return w.forward(rw, r, t, elsewhere)
-		}
-		err = errLoop
-	}
 	switch {
+	case elsewhere != nil:
+		return w.forward(rw, r, t, elsewhere)
 	case err != nil && r.Method == http.MethodPost:
 		return w.refuse(err).response()
 	case err != nil:
 		return problemOf(err).response()
-	case from != hopInProcess && !t.Lives(c.path):
-		return newProblem(http.StatusNotFound, "the connection lives at another path").response()
+	case !t.Lives(c.path):
+		return problemOf(errOtherPath).response()
 	}
 	switch r.Method {
 	case http.MethodPost:
 		return w.post(rw, r, c)
 	case http.MethodDelete:
-		return w.delete(r, c)
+		return w.delete(r.URL.RawQuery, c)
 	}
-	return w.get(r, c)
+	return w.get(r.URL.RawQuery, c)
 }
 
 // authorize asks the application. A panic in the callback becomes a 500.
@@ -162,16 +151,8 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) response
 	if !c.socket.Admits(int(min(max(r.ContentLength, 0), math.MaxInt32/2))) {
 		return w.refuse(ErrBusy).response()
 	}
-	body, _ := w.bodies.Get().(*bytes.Buffer)
-	if body == nil {
-		body = new(bytes.Buffer)
-	}
-	defer func() {
-		if body.Cap() <= maxPooledBody {
-			body.Reset()
-			w.bodies.Put(body)
-		}
-	}()
+	body := w.newBody()
+	defer w.releaseBody(body)
 	_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout))
 	if p := w.readBody(r, c, body); p != nil {
 		return p.response()
@@ -239,6 +220,22 @@ func (w *Worker) pushTimeout(q pushQuery) time.Duration {
 // maxPooledBody is the size of the largest buffer that is kept for another request.
 const maxPooledBody = 64 << 10
 
+// newBody returns an empty buffer for a body.
+func (w *Worker) newBody() *bytes.Buffer {
+	if body, ok := w.bodies.Get().(*bytes.Buffer); ok {
+		return body
+	}
+	return new(bytes.Buffer)
+}
+
+// releaseBody keeps a buffer for another request, unless it is large.
+func (w *Worker) releaseBody(body *bytes.Buffer) {
+	if body.Cap() <= maxPooledBody {
+		body.Reset()
+		w.bodies.Put(body)
+	}
+}
+
 // refuse counts a push that is refused before it reaches its connection, and returns the answer to it.
 func (w *Worker) refuse(err error) *problem {
 	w.shared.count.push(err)
@@ -247,23 +244,16 @@ func (w *Worker) refuse(err error) *problem {
 
 // readBody reads the whole body within the limits of size and time.
 func (w *Worker) readBody(r *http.Request, c *Conn, into *bytes.Buffer) *problem {
-	if r.ContentLength > 0 {
-		into.Grow(int(min(r.ContentLength, maxPooledBody-bytes.MinRead)) + bytes.MinRead)
-	}
-	limit := w.opts.MaxPushBytes
-	if limit < 0 || limit == math.MaxInt64 {
-		limit = math.MaxInt64 - 1
-	}
-	n, err := into.ReadFrom(io.LimitReader(r.Body, limit+1))
-	switch {
-	case err == nil && n > limit:
-		return w.refuse(ErrTooLarge)
+	switch err := w.readWhole(r, into); {
 	case err == nil:
 		return nil
+	case err == ErrTooLarge:
+		return w.refuse(err)
 	case c.endReason() != nil:
 		return w.refuse(w.gone())
+	default:
+		return bodyProblem(err)
 	}
-	return bodyProblem(err)
 }
 
 // info is the answer to GET: API Gateway's fields, and three more.
@@ -283,8 +273,8 @@ type identity struct {
 }
 
 // get describes the connection.
-func (w *Worker) get(r *http.Request, c *Conn) response {
-	if _, err := readQuery(r.URL.RawQuery); err != nil {
+func (w *Worker) get(query string, c *Conn) response {
+	if _, err := readQuery(query); err != nil {
 		return newProblem(http.StatusBadRequest, err.Error()).response()
 	}
 	i := c.Info()
@@ -309,8 +299,8 @@ func (w *Worker) get(r *http.Request, c *Conn) response {
 }
 
 // delete closes the connection with the code and the reason in the query.
-func (w *Worker) delete(r *http.Request, c *Conn) response {
-	code, reason, err := readCloseQuery(r.URL.RawQuery)
+func (w *Worker) delete(query string, c *Conn) response {
+	code, reason, err := readCloseQuery(query)
 	if err != nil {
 		return newProblem(http.StatusBadRequest, withoutPackage(err)).response()
 	}

@@ -121,6 +121,7 @@ func (s *pushServer) stop(ctx context.Context) (answered bool) {
 	defer cancel()
 	s.closeConns(brief)
 	s.awaitHandlers()
+	s.listener.CloseHijacked()
 	s.listener.WaitRefused(brief)
 	return answered
 }

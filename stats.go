@@ -32,15 +32,6 @@ var causes = [...]Cause{
 
 const firstProblem = 400
 
-// forward counts a request to another worker that got no answer.
-func (c *counters) forward(err error) {
-	if errors.Is(err, ErrUnreachable) {
-		c.forwardsFailed.unreachable.Add(1)
-	} else {
-		c.forwardsFailed.lost.Add(1)
-	}
-}
-
 // pushConfirmed counts a push that asked for a confirmation by its outcome.
 func (c *counters) pushConfirmed(err error) {
 	if err == nil {

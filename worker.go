@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/wspush/wspush/internal/address"
+	"github.com/wspush/wspush/internal/link"
 	"github.com/wspush/wspush/internal/seal"
 	"github.com/wspush/wspush/internal/socket"
 	"github.com/wspush/wspush/internal/wire"
@@ -20,21 +21,24 @@ import (
 // A Worker is the push side of a process: the live connections by ID, and a push listener of its own, through which
 // publishers reach exactly these. It is safe for concurrent use. A process may have several.
 type Worker struct {
-	opts       WorkerOptions // every value final
-	shared     *shared
-	origins    *origins
-	roster     *roster
-	alarms     *alarms
-	sockets    socket.Shared
-	bodies     sync.Pool // of *bytes.Buffer
-	bulkPushes sync.Pool // of *bulkPush
-	listener   net.Listener
-	server     *pushServer     // nil with NoListen
-	cutting    sync.Mutex      // held during roster.cut, which only one goroutine may run; guards no data
-	plan       drainPlan       // of Shutdown
-	cluster    *cluster        // nil if there is none
-	cut        context.Context // cancelled when Shutdown cuts off the requests that are still running
-	cutAll     context.CancelFunc
+	opts         WorkerOptions // every value final
+	shared       *shared
+	origins      *origins
+	roster       *roster
+	alarms       *alarms
+	sockets      socket.Shared
+	bodies       sync.Pool // of *bytes.Buffer
+	bulkPushes   sync.Pool // of *bulkPush
+	listener     net.Listener
+	server       *pushServer     // nil with NoListen
+	cutting      sync.Mutex      // held during roster.cut, which only one goroutine may run; guards no data
+	plan         drainPlan       // of Shutdown
+	cluster      *cluster        // nil if there is none
+	links        *link.Links     // the same
+	holder       *holder         // the same: serves the links that others have opened
+	remotePushes sync.Pool       // of *remotePush
+	cut          context.Context // cancelled when Shutdown cuts off the requests that are still running
+	cutAll       context.CancelFunc
 }
 
 // NewWorker binds the push listener and serves the push endpoint on it, in goroutines that Shutdown stops. It returns an
@@ -71,6 +75,9 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 		names[i] = b[i].String()
 	}
 	o.Logger.Info("wspush: worker started", "addr", w.Addr(), "advertises", names)
+	if w.cluster != nil {
+		w.startLinks()
+	}
 	if w.listener != nil {
 		w.server = startPushServer(w)
 	}
@@ -85,7 +92,7 @@ func (w *Worker) advertise(network string) (own []address.Base, public *address.
 	}
 	if o.Cluster != nil {
 		scheme, port := address.SchemeAndPort(w.Addr(), o.TLS != nil)
-		if w.cluster, err = newCluster(o.Cluster, own, scheme, port, o.PushTimeout); err != nil {
+		if w.cluster, err = newCluster(o.Cluster, own, scheme, port); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -132,14 +139,14 @@ func (w *Worker) Addr() net.Addr {
 //
 // With WorkerOptions.Cluster, id may also be a sealed ID (Conn.SealedID). If it names a connection of another worker, the push
 // is sent there. Errors are then the same, and ErrUnreachable, and ErrForbidden if none of the worker's keys opens the sealed
-// ID. Without a Cluster, a sealed ID gets an error that is none of these. Besides ctx, the other worker's PushTimeout bounds
+// ID. Without a Cluster, a sealed ID gets an error that is none of these. Besides ctx, PushTimeout of either worker bounds
 // the wait, or, for a push to be confirmed, 30 s; one whose ctx has no deadline waits for a confirmation for 5 s, as ever.
 func (w *Worker) Push(ctx context.Context, id string, typ MessageType, data []byte, opts ...PushOption) (Receipt, error) {
 	o := wire.Options(opts)
 	c, elsewhere, err := w.lookUp(ctx, id)
 	switch {
 	case elsewhere != nil:
-		return w.pushElsewhere(ctx, elsewhere, id, typ, data, o)
+		return w.pushElsewhere(ctx, elsewhere, typ, data, o)
 	case err != nil:
 		w.shared.count.push(err)
 		return Receipt{}, err
@@ -161,7 +168,7 @@ func (w *Worker) Disconnect(ctx context.Context, id string, code int, reason str
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case elsewhere != nil:
-		return w.disconnectElsewhere(ctx, elsewhere, id, code, reason)
+		return w.disconnectElsewhere(ctx, elsewhere, code, reason)
 	case c.Close(code, reason) != nil:
 		return c.outcome(socket.ErrClosed)
 	}
@@ -232,6 +239,16 @@ func (w *Worker) Len() int { return w.shared.registry.len() }
 // returned. Call it before http.Server.Shutdown, which neither closes these connections nor waits for them. A second call, even
 // at the same time, waits for the same end. Do not call it from a callback.
 func (w *Worker) Shutdown(ctx context.Context) error {
+	cutting := make(chan struct{})
+	stopCutting := context.AfterFunc(ctx, func() {
+		defer close(cutting)
+		w.cutOff()
+	})
+	defer func() {
+		if !stopCutting() {
+			<-cutting
+		}
+	}()
 	w.roster.close()
 	w.drain(ctx)
 	select {
@@ -244,10 +261,8 @@ func (w *Worker) Shutdown(ctx context.Context) error {
 		w.roster.cut()
 		w.cutting.Unlock()
 	}
-	if w.cluster != nil {
-		defer w.cluster.transport.CloseIdleConnections()
-	}
 	stopped := w.server == nil || w.server.stop(ctx)
+	w.stopLinks(ctx)
 	if cut || !stopped {
 		return ctx.Err()
 	}

@@ -181,7 +181,7 @@ func TestDisconnectRefused(t *testing.T) {
 	if err := other.Disconnect(ctx, conn.SealedID(), 1000, ""); !errors.Is(err, wspush.ErrUnreachable) {
 		t.Errorf("the other worker has been shut down: %v", err)
 	}
-	silent, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: hangUp(t)}}))
+	silent, _ := connectTo(t, behindCutter(t, false))
 	if err := other.Disconnect(ctx, silent.SealedID(), 1000, ""); !errors.Is(err, wspush.ErrUnknown) || strings.Contains(err.Error(), "message") {
 		t.Errorf("a worker that takes the request and does not answer: %v", err)
 	}

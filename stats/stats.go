@@ -41,9 +41,9 @@ type Snapshot struct {
 	ForwardsFailed Forwards // those that got no answer
 }
 
-// Forwards counts requests to other workers that got no answer, by reason.
+// Forwards counts pushes and requests to other workers that got no answer, by reason.
 type Forwards struct {
-	Full        uint64 // too many requests were being forwarded, or the other worker did not take the line of a bulk request in time
+	Full        uint64 // too many pushes were on their way to the other worker, or it did not take the line of a bulk request in time
 	Unreachable uint64 // the other worker could not be reached: nothing was written
 	Lost        uint64 // the other worker was reached but did not answer; only it knows the outcome, and counts it
 }

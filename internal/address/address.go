@@ -34,6 +34,12 @@ func (b Base) Bulk(path string) string {
 	return b.Scheme + b.Rest + strings.TrimSuffix(path, "/") + "/" + wire.Marker
 }
 
+// LinkMarker is the segment before the nonce in the path at which a link to a worker is opened.
+const LinkMarker = "@link"
+
+// Link returns the URL at which a link to the worker is opened.
+func (b Base) Link(nonce string) string { return b.Scheme + b.Rest + "/" + LinkMarker + "/" + nonce }
+
 // SchemeAndPort returns what completes an address that names only a host.
 func SchemeAndPort(listener net.Addr, tls bool) (scheme, port string) {
 	scheme = "http://"

@@ -3,6 +3,7 @@ package address
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/wspush/wspush/internal/wire"
@@ -70,6 +71,17 @@ func ReadBulk(r *http.Request) (mount string, ok bool) {
 	}
 	mount, last := CutLast(inAddress(r.URL.EscapedPath()))
 	return inAddress(mount), IsMarker(last)
+}
+
+// ReadLink returns the nonce in the path of a request that opens a link. It returns false for the path of any other request.
+func ReadLink(r *http.Request) (nonce string, ok bool) {
+	if !strings.Contains(r.URL.Path, LinkMarker) { // the usual case, at little cost
+		return "", false
+	}
+	rest, nonce := CutLast(inAddress(r.URL.EscapedPath()))
+	_, mark := CutLast(rest)
+	plain, err := url.PathUnescape(mark)
+	return nonce, err == nil && plain == LinkMarker && nonce != ""
 }
 
 // IsName reports whether s can name a connection: as its ID, or as a sealed ID.

@@ -68,3 +68,22 @@ func TestRead(t *testing.T) {
 		}
 	}
 }
+
+func TestReadLink(t *testing.T) {
+	for target, want := range map[string]string{
+		"/@link/abc": "abc", "/%40link/abc": "abc", "/a/b/@link/abc?x": "abc", "/@%6cink/abc": "abc",
+		"/@link/": "", "/@link": "", "/@link/a/b": "", "/link/abc": "", "/x@link/abc": "", "/@Link/abc": "", "/%2540link/abc": "", "/a%2F@link/abc": "",
+	} {
+		nonce, ok := ReadLink(httptest.NewRequest("GET", target, nil))
+		if ok != (want != "") || ok && nonce != want {
+			t.Errorf("%s: %q, %v; want %q", target, nonce, ok, want)
+		}
+	}
+	base, err := Parse("https://[::1]:8443/a/", "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := base.Link("abc"); got != "https://[::1]:8443/a/@link/abc" {
+		t.Errorf("the URL is %s", got)
+	}
+}

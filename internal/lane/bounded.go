@@ -29,6 +29,9 @@ func (c *boundedConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
+// NetConn returns the connection underneath.
+func (c *boundedConn) NetConn() net.Conn { return c.Conn }
+
 // SetWriteDeadline sets the deadline of writes, also of one that is under way: no later than limit from now.
 func (c *boundedConn) SetWriteDeadline(t time.Time) error {
 	c.mu.Lock()

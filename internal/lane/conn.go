@@ -33,7 +33,7 @@ func (c *conn) serve() {
 	isHandedOver := false
 	defer func() { // also when the application's Logger ends the goroutine
 		if !isHandedOver {
-			c.listener.drop(c.raw)
+			c.raw.Close()
 		}
 	}()
 	config := &c.listener.config
@@ -109,12 +109,10 @@ func (c *handedOver) Read(p []byte) (int, error) {
 }
 
 // CloseWrite is how net/http ends a connection on which the publisher is still sending, so that it sees the answer.
-func (c *handedOver) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return nil
-}
+func (c *handedOver) CloseWrite() error { return closeWrite(c.Conn) }
+
+// NetConn returns the connection underneath.
+func (c *handedOver) NetConn() net.Conn { return c.Conn }
 
 // answer answers a plain push. False means that no other may follow.
 func (c *conn) answer(r *http.Request) (more bool) {

@@ -5,92 +5,142 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// limiter counts the connections of publishers, and turns away those beyond its limit.
+// limiter counts the connections of publishers, and turns away those beyond its limit, except for openers of links.
 type limiter struct {
-	config   *Config
-	n        atomic.Int64
-	refused  atomic.Uint64  // so far
-	refusing chan struct{}  // has an element for each connection that is being refused
-	running  sync.WaitGroup // their goroutines
-	ctx      context.Context
-	stop     context.CancelFunc // closes the connections that are still being refused
+	config  *Config
+	n       atomic.Int64  // publishers
+	refused atomic.Uint64 // so far
+	// beyond has an element for each connection beyond the limit: until it is refused, or, if it opens a link, until it has proved
+	// itself or is closed.
+	beyond  chan struct{}
+	running sync.WaitGroup // a goroutine for each of them, until it is refused or let in
+	ctx     context.Context
+	stop    context.CancelFunc // closes the connections that are still being refused
+
+	mu       sync.Mutex // guards hijacked
+	hijacked map[*counted]struct{}
 }
 
 const (
-	maxRefusing = 64                     // connections that are told why they are refused; others are just closed
-	refuseTime  = 500 * time.Millisecond // for each of them
+	maxBeyond   = 64                     // connections beyond the limit that are listened to; others are just closed
+	refuseTime  = 500 * time.Millisecond // for each of them to be refused, or to have sent the header of an opening
+	openingTime = 3 * time.Second        // for an opener to prove itself
 )
 
 func newLimiter(config *Config) *limiter {
-	l := &limiter{config: config, refusing: make(chan struct{}, maxRefusing)}
+	l := &limiter{config: config, beyond: make(chan struct{}, maxBeyond), hijacked: make(map[*counted]struct{})}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	return l
 }
 
-// enter counts a connection: leave must be called when it has ended. False means that the connection is beyond the limit;
-// enter then closes it.
-func (l *limiter) enter(c net.Conn) bool {
+// enter gives a connection a place, or returns nil: then the connection is beyond the limit. If it turns out to open a link, it
+// gets an opener's place, and letIn gets the connection, with the bytes that have been read from it. Otherwise enter closes it.
+func (l *limiter) enter(raw net.Conn, letIn func(c *counted, read []byte)) *counted {
+	c := &counted{Conn: raw, limiter: l}
 	if l.n.Add(1) <= int64(l.config.MaxConns) || l.config.MaxConns < 0 {
-		return true
+		c.place = publisherPlace
+		return c
 	}
 	l.n.Add(-1)
-	l.refused.Add(1)
-	l.refuse(c)
-	return false
-}
-
-func (l *limiter) leave() { l.n.Add(-1) }
-
-// refuse ends a connection without making anyone wait.
-func (l *limiter) refuse(c net.Conn) {
-	secure, ok := c.(*tls.Conn)
+	secure, ok := raw.(*tls.Conn)
 	if ok {
-		c = secure.NetConn() // whose Close does not wait until it has said goodbye
+		raw = secure.NetConn() // whose Close does not wait until it has said goodbye
 	}
 	if ok || l.config.TLS {
-		_ = c.Close()
-		return
+		l.refused.Add(1)
+		_ = raw.Close()
+		return nil
 	}
 	select {
-	case l.refusing <- struct{}{}:
-		l.running.Go(func() {
-			defer func() { <-l.refusing }()
-			defer context.AfterFunc(l.ctx, func() { c.Close() })()
-			refuse(c, l.config.Full)
-		})
+	case l.beyond <- struct{}{}:
+		c.place = openerPlace
+		l.running.Go(func() { l.listen(c, letIn) })
 	default:
-		_ = c.Close()
+		l.refused.Add(1)
+		_ = raw.Close()
 	}
+	return nil
 }
 
-// refuse answers the request that arrives with what full writes, so that the publisher knows that it was not carried out.
-func refuse(c net.Conn, full func(http.ResponseWriter)) {
-	defer c.Close()
+// listen reads the header of a request on a connection beyond the limit. It lets an opener in, and refuses anyone else.
+func (l *limiter) listen(c *counted, letIn func(*counted, []byte)) {
+	isOpener := false
+	defer func() {
+		if !isOpener {
+			c.Close()
+		}
+	}()
+	defer context.AfterFunc(l.ctx, func() { c.Close() })()
 	_ = c.SetDeadline(time.Now().Add(refuseTime))
 	var buf [4 << 10]byte
 	n, err := c.Read(buf[:])
-	if err != nil {
-		return
+	for err == nil && n < len(buf) && isPartOfOpening(buf[:n]) {
+		var more int
+		more, err = c.Read(buf[n:])
+		n += more
 	}
+	switch {
+	case n == 0:
+		l.refused.Add(1)
+	case err == nil && OpensLink(buf[:n]) && hasHeader(buf[:n]):
+		isOpener = true
+		_ = c.SetDeadline(time.Time{})
+		c.waitFor(openingTime)
+		letIn(c, bytes.Clone(buf[:n]))
+	default:
+		l.refused.Add(1)
+		l.refuse(c, buf[:], n)
+	}
+}
+
+// refuse answers the request that begins with buf[:n] with what Full writes, so that the publisher knows that it was not carried
+// out.
+func (l *limiter) refuse(c net.Conn, buf []byte, n int) {
 	var answer response
-	full(&answer)
+	l.config.Full(&answer)
 	out := answer.render(true)
 	if bytes.HasPrefix(buf[:n], []byte("HEAD ")) { // the answer to HEAD has no body (RFC 9110 section 9.3.2)
 		out = out[:bytes.Index(out, []byte("\r\n\r\n"))+4]
 	}
-	_, err = c.Write(out)
+	_, err := c.Write(out)
 	// Closing the connection while the publisher is still sending would reset it: the publisher might never see the answer.
-	if half, ok := c.(interface{ CloseWrite() error }); ok {
-		_ = half.CloseWrite()
-	}
+	_ = closeWrite(c)
 	for err == nil {
-		_, err = c.Read(buf[:])
+		_, err = c.Read(buf)
+	}
+}
+
+// hijack notes that net/http has given a connection away. Whoever has it closes it, or gives it a link's place.
+func (l *limiter) hijack(c *counted) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hijacked[c] = struct{}{}
+	if !c.hasPlace() { // it has been closed already, and nobody would forget it
+		delete(l.hijacked, c)
+	}
+}
+
+func (l *limiter) forget(c *counted) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.hijacked, c)
+}
+
+// closeHijacked closes the connections that have been hijacked, and neither closed nor made links.
+func (l *limiter) closeHijacked() {
+	l.mu.Lock()
+	left := make([]*counted, 0, len(l.hijacked))
+	for c := range l.hijacked {
+		left = append(left, c)
+	}
+	l.mu.Unlock()
+	for _, c := range left {
+		c.Close()
 	}
 }
 

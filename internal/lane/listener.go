@@ -4,7 +4,11 @@
 //
 // A lane knows what a plain push is, and nothing else of HTTP. At anything else it hands the connection over to net/http, for
 // good, with everything that it has read: to net/http it is a listener. The same handler decides what a push means, whichever
-// way it comes. The package also limits how many connections publishers have.
+// way it comes.
+//
+// The package also limits how many connections publishers have, and how many links. A connection of another worker that opens a
+// link counts as a publisher's, or has one of the few places that are left for openers when publishers have taken all of theirs;
+// Links.Adopt makes it a link.
 package lane
 
 import (
@@ -54,6 +58,7 @@ type Listener struct {
 	phase    atomic.Int32       // a phase
 	draining chan struct{}      // closed at the end of phaseOpen
 	running  sync.WaitGroup     // accept, and the goroutine of each connection
+	foreign  sync.Map           // *tls.Conn of the application's own listener, which net/http has, to *counted
 
 	mu    sync.Mutex // guards conns
 	conns map[*conn]struct{}
@@ -89,14 +94,8 @@ func (l *Listener) accept() {
 		c, err := l.inner.Accept()
 		if err == nil {
 			pause = 0
-			switch {
-			case !l.limiter.enter(c):
-			case l.config.TLS:
-				l.handOver(&boundedConn{Conn: c, limit: l.config.WriteTimeout})
-			case l.config.Handler == nil:
-				l.handOver(c)
-			default:
-				l.running.Go(func() { l.serve(c) })
+			if c := l.limiter.enter(c, l.letIn); c != nil {
+				l.begin(c)
 			}
 			continue
 		}
@@ -117,6 +116,21 @@ func (l *Listener) accept() {
 	}
 }
 
+// begin serves a connection that has a place.
+func (l *Listener) begin(c *counted) {
+	switch {
+	case l.config.TLS:
+		l.handOver(&boundedConn{Conn: c, limit: l.config.WriteTimeout})
+	case l.config.Handler == nil:
+		l.handOver(c)
+	default:
+		l.running.Go(func() { l.serve(c) })
+	}
+}
+
+// letIn gives net/http a connection that opens a link.
+func (l *Listener) letIn(c *counted, read []byte) { l.handOver(&handedOver{c, read}) }
+
 // isTemporary reports whether the next Accept may succeed after one that returned err: too many open files, for example.
 func isTemporary(err error) bool {
 	e, ok := err.(net.Error)
@@ -125,10 +139,11 @@ func isTemporary(err error) bool {
 }
 
 // serve serves a connection on a lane, or hands it over.
-func (l *Listener) serve(raw net.Conn) {
+func (l *Listener) serve(raw *counted) {
 	// A listener of the application's may do TLS itself, and may have agreed on HTTP/2: net/http must see the tls.Conn.
-	if _, ok := raw.(*tls.Conn); ok {
-		l.handOver(raw)
+	if secure, ok := raw.Conn.(*tls.Conn); ok {
+		l.foreign.Store(secure, raw)
+		l.handOver(secure)
 		return
 	}
 	c := newConn(l, raw)
@@ -141,16 +156,10 @@ func (l *Listener) serve(raw net.Conn) {
 		l.mu.Unlock()
 	}()
 	if phase(l.phase.Load()) == phaseEnded { // Wait may not have seen this connection
-		l.drop(raw)
+		raw.Close()
 		return
 	}
 	c.serve()
-}
-
-// drop ends a connection that net/http has not got.
-func (l *Listener) drop(c net.Conn) {
-	c.Close()
-	l.limiter.leave()
 }
 
 // handOver gives a connection to net/http.
@@ -158,7 +167,8 @@ func (l *Listener) handOver(c net.Conn) {
 	select {
 	case l.handed <- c:
 	case <-l.closed.Done():
-		l.drop(c)
+		c.Close()
+		l.ConnState(c, http.StateClosed)
 	}
 }
 
@@ -172,12 +182,36 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
-// ConnState is for http.Server.ConnState: the connections that Accept returned count until net/http has closed them.
-func (l *Listener) ConnState(_ net.Conn, state http.ConnState) {
-	if state == http.StateClosed {
-		l.limiter.leave()
+// ConnState is for http.Server.ConnState. The connections that Accept returned count until they are closed, by net/http or by
+// whoever hijacks them, or until Links.Adopt.
+func (l *Listener) ConnState(c net.Conn, state http.ConnState) {
+	below := countedBelow(c)
+	if foreign, ok := l.foreign.Load(c); ok {
+		below = foreign.(*counted)
+	}
+	if below == nil {
+		return
+	}
+	switch state {
+	case http.StateClosed:
+		l.foreign.Delete(c)
+		below.leave()
+	case http.StateHijacked:
+		if l.foreign.CompareAndDelete(c, below) { // nobody would notice that it is closed
+			below.leave()
+			return
+		}
+		l.limiter.hijack(below)
+	case http.StateIdle:
+		if below.isOpener() { // it has not opened a link, and its place is for nothing else
+			below.Close()
+		}
 	}
 }
+
+// CloseHijacked closes the connections that handlers have hijacked, and neither closed nor given to Links. Call it once no handler
+// is running: they are nobody's.
+func (l *Listener) CloseHijacked() { l.limiter.closeHijacked() }
 
 // Addr returns the address of the listener underneath.
 func (l *Listener) Addr() net.Addr { return l.inner.Addr() }
@@ -188,7 +222,7 @@ func (l *Listener) Close() error {
 	return nil
 }
 
-// Conns returns how many connections there are, those of net/http included.
+// Conns returns how many connections have a publisher's place, those of net/http included.
 func (l *Listener) Conns() int64 { return l.limiter.n.Load() }
 
 // Refused returns how many connections have been beyond the limit so far.

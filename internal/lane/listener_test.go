@@ -75,6 +75,13 @@ func ask(t *testing.T, c net.Conn, request string) int {
 	return resp.StatusCode
 }
 
+// ended returns a context that has ended.
+func ended(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
+}
+
 func noContent(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }
 
 // Plain pushes stay on the lane. At anything else the connection, with everything that has been read, goes to Accept.
@@ -112,14 +119,14 @@ func TestListener(t *testing.T) {
 	})
 }
 
-// Without a Handler, every connection goes to Accept, untouched.
+// Without a Handler, every connection goes to Accept.
 func TestListenerWithoutHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, p := start(Config{})
 		client, server := net.Pipe()
 		defer client.Close()
 		p.conns <- server
-		if c, err := l.Accept(); err != nil || c != server {
+		if c, err := l.Accept(); err != nil || countedBelow(c).Conn != server {
 			t.Errorf("Accept returns %v, %v", c, err)
 		}
 		waiting := p.dial() // nobody accepts it

@@ -29,6 +29,7 @@ type key struct {
 	aead  cipher.AEAD // seals IDs
 	nonce []byte      // makes their nonces
 	proof []byte      // proves requests and answers
+	link  []byte      // makes the keys of links
 }
 
 // New derives keys from the shared secrets. The first secret seals and proves; all of them open and verify.
@@ -41,8 +42,8 @@ func New(shared [][]byte) (*Keys, error) {
 		if len(secret) < MinKey {
 			return nil, fmt.Errorf("key %d has %d bytes; it needs at least %d random bytes", i+1, len(secret), MinKey)
 		}
-		var derived [3][]byte
-		for j, use := range []string{"seal", "nonce", "proof"} {
+		var derived [4][]byte
+		for j, use := range []string{"seal", "nonce", "proof", "link"} {
 			var err error
 			if derived[j], err = hkdf.Key(sha256.New, secret, nil, "wspush v1 "+use, sha256.Size); err != nil {
 				return nil, err
@@ -56,7 +57,7 @@ func New(shared [][]byte) (*Keys, error) {
 		if err != nil {
 			return nil, err
 		}
-		k.all = append(k.all, key{aead, derived[1], derived[2]})
+		k.all = append(k.all, key{aead, derived[1], derived[2], derived[3]})
 	}
 	return k, nil
 }

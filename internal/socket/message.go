@@ -12,6 +12,7 @@ type Message struct {
 	control bool
 	counted bool   // it counts in what waits for all clients together
 	confirm bool   // it is settled only when a pong has come
+	copies  bool   // its data is copied if it has to wait
 	timed   bool   // it was started by a caller, at began
 	done    bool   // it is settled
 	data    []byte // the caller's own, until the caller leaves
@@ -68,6 +69,10 @@ func (s *Socket) Prepare(m *Message, binary bool, data []byte, settled func(erro
 // Confirm changes when m, which has just been prepared, is settled with nil: when the client has answered a ping that went
 // out after it. Once m has been written, any other outcome is ErrBroken or ErrUnconfirmed.
 func (m *Message) Confirm() { m.confirm = true }
+
+// CopyIfWaiting has the Socket copy the data of m, which has just been prepared, if m is pending when Start returns: its caller
+// may then change it.
+func (m *Message) CopyIfWaiting() { m.copies = true }
 
 // RoundTrip is the time from the writing of m, which has been confirmed, to the pong that confirmed it.
 func (m *Message) RoundTrip() time.Duration { return m.roundTrip }

@@ -38,6 +38,10 @@ func (q *queue) admitsLocked(m *Message) bool {
 func (q *queue) countLocked(m *Message) {
 	if m.cost > 0 && !m.counted && !m.done && m.written < m.size() {
 		m.counted = true
+		if m.copies {
+			m.copies = false
+			m.data = bytes.Clone(m.data)
+		}
 		q.all.cost.Add(int64(m.cost))
 	}
 }

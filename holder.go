@@ -1,0 +1,330 @@
+package wspush
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/wspush/wspush/internal/address"
+	"github.com/wspush/wspush/internal/link"
+	"github.com/wspush/wspush/internal/socket"
+	"github.com/wspush/wspush/internal/wire"
+)
+
+// holder serves what other workers ask about this worker's connections: it is the link.Handler of a worker.
+type holder struct {
+	worker    *Worker
+	gathers   sync.Pool  // of *heldGather
+	pushes    sync.Pool  // of *heldPush
+	telling   tally      // the goroutines of tell and of answerEarlier
+	mu        sync.Mutex // guards what follows; it may be locked while a socket's lock is held
+	failed    []*heldPush
+	isTelling bool // tell runs
+}
+
+// Push starts the pushes of one batch, in their order. Those to one connection share a write.
+func (h *holder) Push(batch []*link.Incoming) {
+	g, _ := h.gathers.Get().(*heldGather)
+	if g == nil {
+		g = &heldGather{index: make(map[*Conn]int)}
+	}
+	for _, in := range batch {
+		h.gather(g, in)
+	}
+	for i := range g.bundles {
+		b := &g.bundles[i]
+		b.conn.socket.StartAll(b.messages)
+	}
+	h.release(g)
+}
+
+// heldGather is what one batch has for each connection.
+type heldGather struct {
+	pushes  []*heldPush // as they came
+	bundles []heldBundle
+	index   map[*Conn]int // in bundles
+}
+
+type heldBundle struct {
+	conn     *Conn
+	messages []*socket.Message
+}
+
+func (g *heldGather) add(p *heldPush) {
+	g.pushes = append(g.pushes, p)
+	i, ok := g.index[p.conn]
+	if !ok {
+		i = len(g.bundles)
+		g.index[p.conn] = i
+		if i < cap(g.bundles) {
+			g.bundles = g.bundles[:i+1] // whose messages are room for these
+		} else {
+			g.bundles = append(g.bundles, heldBundle{})
+		}
+		g.bundles[i].conn = p.conn
+	}
+	g.bundles[i].messages = append(g.bundles[i].messages, &p.message)
+}
+
+// gather prepares the push to each target, or refuses it.
+func (h *holder) gather(g *heldGather, in *link.Incoming) {
+	w := h.worker
+	typ := Text
+	if in.Binary {
+		typ = Binary
+	}
+	invalid := wire.CheckMessage(typ, in.Data, w.shared.maxPushBytes)
+	for target := range 1 + len(in.More) {
+		c, err := h.find(in.Instance, targetOf(in, target))
+		switch {
+		case err == errEarlierInstance:
+			h.answerEarlier(in, target)
+			continue
+		case err == nil && !in.AnyPath && !(address.Target{Path: in.Path, Form: address.PathForm}).Lives(c.path):
+			in.Answer(target, link.Answer{Code: outcomeOtherPath})
+			continue
+		case err == nil && in.Refusal != 0:
+			if in.Refusal == outcomeTooLarge {
+				w.shared.count.push(ErrTooLarge)
+			}
+			in.Answer(target, link.Answer{Code: in.Refusal})
+			continue
+		case err == nil && invalid != nil && invalid != ErrTooLarge && !c.socket.Admits(len(in.Data)):
+			err = ErrBusy // which comes before what only the message itself tells
+		case err == nil:
+			err = invalid
+		}
+		if err == nil {
+			p := h.newPush(in, target, c)
+			if err = c.socket.Prepare(&p.message, in.Binary, in.Data, p.settle); err == nil {
+				if in.Confirm {
+					p.message.Confirm()
+				}
+				g.add(p)
+				continue
+			}
+		}
+		w.shared.count.push(err)
+		in.Answer(target, link.Answer{Code: outcomeOf(err)})
+	}
+}
+
+// targetOf returns the ID of one target.
+func targetOf(in *link.Incoming, target int) [16]byte {
+	if target == 0 {
+		return in.ID
+	}
+	return in.More[target-1]
+}
+
+// find finds the connection that another worker names. The error is errEarlierInstance, ErrShutdown or ErrGone.
+func (h *holder) find(instance uint64, id [16]byte) (*Conn, error) {
+	w := h.worker
+	if instance != w.cluster.instance {
+		if w.roster.isEmpty() {
+			return nil, ErrShutdown
+		}
+		return nil, errEarlierInstance
+	}
+	if c, ok := w.Conn(uuid.UUID(id).String()); ok {
+		return c, nil
+	}
+	return nil, w.gone()
+}
+
+// answerEarlier answers a push to a connection of an instance before this one, once it is known who listens at its address.
+func (h *holder) answerEarlier(in *link.Incoming, target int) {
+	h.telling.add(1)
+	go func() {
+		defer h.telling.add(-1)
+		w := h.worker
+		err := w.checkAlone(context.Background()) // which the end of a Shutdown ends
+		if err == nil {
+			err = ErrGone
+		}
+		w.shared.count.push(err)
+		in.Answer(target, link.Answer{Code: outcomeOf(err)})
+	}()
+}
+
+// release makes what has no outcome yet pending, and keeps the rest for the next batch.
+func (h *holder) release(g *heldGather) {
+	for i := 0; i < len(g.pushes); {
+		in, from := g.pushes[i].in, i
+		var pending []*heldPush
+		for ; i < len(g.pushes) && g.pushes[i].in == in; i++ {
+			if p := g.pushes[i]; p.makePending() {
+				pending = append(pending, p)
+			}
+		}
+		if len(pending) > 0 {
+			in.Cancel = func() {
+				for _, p := range pending {
+					p.abandon(context.Canceled)
+				}
+			}
+		}
+		for _, p := range g.pushes[from:i] {
+			h.recycle(p)
+		}
+	}
+	for i := range g.bundles {
+		b := &g.bundles[i]
+		clear(b.messages)
+		*b = heldBundle{messages: b.messages[:0]}
+	}
+	clear(g.pushes)
+	clear(g.index)
+	g.pushes, g.bundles = g.pushes[:0], g.bundles[:0]
+	h.gathers.Put(g)
+}
+
+// heldPush is the push of another worker to one connection of this one.
+//
+// It is started with the rest of its batch, and settled with its outcome, perhaps at once. One that is not settled then is
+// pending: it may be abandoned, for a timeout or because nobody wants it any more, which settles it, too.
+type heldPush struct {
+	holder  *holder
+	in      *link.Incoming
+	target  int
+	conn    *Conn
+	message socket.Message
+	settle  func(error) // settled
+
+	mu        sync.Mutex // guards what follows; it may be locked while a socket's lock is held
+	isSettled bool
+	err       error
+	isPending bool        // it was not settled when its batch had been started, so it never goes back to the pool
+	timer     *time.Timer // nil if there is none
+}
+
+func (h *holder) newPush(in *link.Incoming, target int, c *Conn) *heldPush {
+	p, _ := h.pushes.Get().(*heldPush)
+	if p == nil {
+		p = &heldPush{holder: h}
+		p.settle = p.settled
+	}
+	p.in, p.target, p.conn = in, target, c
+	return p
+}
+
+// settled answers a push. It may be called while the socket's lock is held.
+func (p *heldPush) settled(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.isSettled { // it was abandoned for two reasons
+		return
+	}
+	p.isSettled, p.err = true, err
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+	if err != nil {
+		p.holder.tellSoon(p)
+		return
+	}
+	count := &p.conn.shared.count
+	if p.in.Confirm {
+		count.pushConfirmed(nil)
+	} else {
+		count.push(nil)
+	}
+	p.in.Answer(p.target, link.Answer{Code: outcomeDone, RoundTrip: p.message.RoundTrip()})
+}
+
+// makePending reports whether the push has no outcome yet, and if so bounds its wait.
+func (p *heldPush) makePending() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.isSettled {
+		return false
+	}
+	p.isPending = true
+	q := pushQuery{confirm: p.in.Confirm, timeout: p.in.Timeout}
+	if timeout := p.holder.worker.pushTimeout(q); timeout > 0 {
+		p.timer = time.AfterFunc(timeout, func() { p.abandon(context.DeadlineExceeded) })
+	}
+	return true
+}
+
+// recycle keeps a push that was written at once.
+func (h *holder) recycle(p *heldPush) {
+	p.mu.Lock()
+	isOver := p.isSettled && p.err == nil && !p.isPending
+	p.mu.Unlock()
+	if isOver {
+		p.in, p.conn, p.message, p.isSettled = nil, nil, socket.Message{}, false
+		h.pushes.Put(p)
+	}
+}
+
+// abandon gives up a pending push.
+func (p *heldPush) abandon(cause error) {
+	if err, decided := p.conn.socket.Abandon(&p.message, cause); decided {
+		p.settled(err)
+	}
+}
+
+// tellSoon has a failed push answered on a goroutine of its own: what became of it cannot be found out under the socket's lock.
+func (h *holder) tellSoon(p *heldPush) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.failed = append(h.failed, p)
+	if !h.isTelling {
+		h.isTelling = true
+		h.telling.add(1)
+		go h.tell()
+	}
+}
+
+// tell answers the pushes that have failed, until there are no more.
+func (h *holder) tell() {
+	defer h.telling.add(-1)
+	for {
+		h.mu.Lock()
+		failed := h.failed
+		h.failed = nil
+		h.isTelling = len(failed) > 0
+		h.mu.Unlock()
+		if len(failed) == 0 {
+			return
+		}
+		for _, p := range failed {
+			err := p.conn.outcome(p.err)
+			if p.in.Confirm {
+				p.conn.shared.count.pushConfirmed(err)
+			} else {
+				p.conn.shared.count.push(err)
+			}
+			p.in.Answer(p.target, link.Answer{Code: outcomeOf(err)})
+		}
+	}
+}
+
+// Ask answers a request about a connection, or a request to close it.
+func (h *holder) Ask(ctx context.Context, r *link.Request) *link.Reply {
+	res := h.ask(ctx, r)
+	return &link.Reply{Status: res.status, Header: res.header, Body: res.body}
+}
+
+func (h *holder) ask(ctx context.Context, r *link.Request) response {
+	w := h.worker
+	c, err := h.find(r.Peer.Instance, r.ID)
+	if err == errEarlierInstance {
+		if err = w.checkAlone(ctx); err == nil {
+			err = ErrGone
+		}
+	}
+	switch {
+	case err != nil:
+		return problemOf(err).response()
+	case !r.AnyPath && !(address.Target{Path: r.Path, Form: address.PathForm}).Lives(c.path):
+		return problemOf(errOtherPath).response()
+	case r.Method == http.MethodDelete:
+		return w.delete(r.Query, c)
+	}
+	return w.get(r.Query, c)
+}

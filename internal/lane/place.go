@@ -1,0 +1,120 @@
+package lane
+
+import (
+	"crypto/tls"
+	"net"
+	"sync"
+	"time"
+)
+
+// counted is a connection that has a place until it is closed, or until its place is given up. Every connection that the
+// limiter lets in is one, so that it is counted whatever becomes of it: also if net/http, which tells nobody when a hijacked
+// connection is closed, has it hijacked.
+type counted struct {
+	net.Conn
+	limiter *limiter
+
+	mu       sync.Mutex // guards what follows
+	place    placeKind
+	patience *time.Timer // of an opener; nil: none, or stopped
+}
+
+// placeKind is what kind of place a connection has.
+type placeKind int
+
+const (
+	noPlace        placeKind = iota // it is closed, or a link
+	publisherPlace                  // one of MaxConns
+	openerPlace                     // one beyond them, for the opening of a link
+)
+
+// Close closes the connection, which gives up its place.
+func (c *counted) Close() error {
+	err := c.Conn.Close()
+	c.leave()
+	return err
+}
+
+// CloseWrite is how net/http ends a connection on which the publisher is still sending, so that it sees the answer.
+func (c *counted) CloseWrite() error { return closeWrite(c.Conn) }
+
+// leave gives up the place, if the connection still has one.
+func (c *counted) leave() {
+	c.mu.Lock()
+	had := c.place
+	c.place = noPlace
+	if c.patience != nil {
+		c.patience.Stop()
+		c.patience = nil
+	}
+	c.mu.Unlock()
+	switch had {
+	case publisherPlace:
+		c.limiter.n.Add(-1)
+	case openerPlace:
+		<-c.limiter.beyond
+	}
+	if had != noPlace {
+		c.limiter.forget(c)
+	}
+}
+
+func (c *counted) hasPlace() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.place != noPlace
+}
+
+// isOpener reports whether the connection has a place only to open a link.
+func (c *counted) isOpener() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.place == openerPlace
+}
+
+// waitFor closes the connection after d, unless it has given up its place by then.
+func (c *counted) waitFor(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.place != noPlace {
+		c.patience = time.AfterFunc(d, func() {
+			if c.isOpener() { // it may have become a link just now
+				c.Close()
+			}
+		})
+	}
+}
+
+// closeWrite closes one direction of a connection that can do that.
+func closeWrite(c net.Conn) error {
+	if half, ok := c.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// cut closes a connection at once: with TLS, without saying goodbye, for which it might have to wait.
+func cut(c net.Conn) {
+	if below := countedBelow(c); below != nil {
+		below.Close()
+		return
+	}
+	if secure, ok := c.(*tls.Conn); ok {
+		c = secure.NetConn()
+	}
+	c.Close()
+}
+
+// countedBelow returns the counted connection that c is or stands on, or nil if there is none.
+func countedBelow(c net.Conn) *counted {
+	for {
+		switch upper := c.(type) {
+		case *counted:
+			return upper
+		case interface{ NetConn() net.Conn }: // *tls.Conn too
+			c = upper.NetConn()
+		default:
+			return nil
+		}
+	}
+}

@@ -1,0 +1,151 @@
+package lane
+
+import (
+	"crypto/tls"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// served is a Listener with net/http behind it, as in a worker. A request to PATH/hijack is hijacked, as is one that opens a link;
+// any other is answered with 204.
+type served struct {
+	*Listener
+	*pipes
+	server   *http.Server
+	done     chan struct{}
+	hijacked chan net.Conn
+}
+
+const opening = "GET /@link/nonce HTTP/1.1\r\nHost: x\r\n\r\n"
+
+func serveHTTP(t *testing.T, config Config) *served {
+	t.Helper()
+	config.Full = func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) }
+	s := &served{done: make(chan struct{}), hijacked: make(chan net.Conn, 1)}
+	s.Listener, s.pipes = start(config)
+	s.server = &http.Server{ConnState: s.ConnState, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
+	s.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasSuffix(r.URL.Path, "/hijack") && !OpensLink([]byte("GET "+r.RequestURI+" HTTP/1.1\r\n")) || r.Header.Get("X-Wrong") != "" {
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		c, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		s.hijacked <- c
+	})
+	go func() {
+		defer close(s.done)
+		_ = s.server.Serve(s.Listener)
+	}()
+	return s
+}
+
+func (s *served) shutdown(t *testing.T) {
+	t.Helper()
+	s.Drain()
+	s.Listener.Wait(t.Context())
+	s.server.Close()
+	<-s.done
+	s.CloseHijacked()
+	s.WaitRefused(t.Context())
+	synctest.Wait()
+	if n := s.Conns(); n != 0 {
+		t.Errorf("%d connections are left", n)
+	}
+	if n := len(s.limiter.hijacked); n != 0 {
+		t.Errorf("%d hijacked connections are remembered", n)
+	}
+	if n := len(s.limiter.beyond); n != 0 {
+		t.Errorf("%d places beyond the limit are taken", n)
+	}
+}
+
+// say sends a request and returns the hijacked connection that it has led to.
+func (s *served) say(t *testing.T, c net.Conn, request string) net.Conn {
+	t.Helper()
+	if _, err := io.WriteString(c, request); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case hijacked := <-s.hijacked:
+		return hijacked
+	case <-time.After(time.Minute):
+		t.Fatal("it is not hijacked")
+		return nil
+	}
+}
+
+// isOpen reports whether the server has left the connection open.
+func isOpen(c net.Conn) bool {
+	_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))
+	_, err := c.Read(make([]byte, 1))
+	return err != io.EOF
+}
+
+// A hijacked connection has a publisher's place until it is closed.
+func TestHijacked(t *testing.T) {
+	for name, handler := range map[string]http.HandlerFunc{"lane": noContent, "net/http": nil} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := serveHTTP(t, Config{Handler: handler, MaxConns: 1})
+				for range 3 {
+					c := s.dial()
+					hijacked := s.say(t, c, "GET /hijack HTTP/1.1\r\nHost: x\r\n\r\n")
+					synctest.Wait()
+					if n := s.Conns(); n != 1 {
+						t.Errorf("%d connections", n)
+					}
+					second := s.dial()
+					if status := ask(t, second, plain); status != 503 {
+						t.Errorf("another is answered %d", status)
+					}
+					hijacked.Close()
+					hijacked.Close() // gives up one place, not two
+					synctest.Wait()
+					if n := s.Conns(); n != 0 {
+						t.Errorf("%d connections after it has been closed", n)
+					}
+					c.Close()
+					second.Close()
+				}
+				lost := s.dial() // whose handler forgets it
+				defer lost.Close()
+				s.say(t, lost, "GET /hijack HTTP/1.1\r\nHost: x\r\n\r\n")
+				s.shutdown(t)
+				if isOpen(lost) {
+					t.Error("a hijacked connection that is nobody's is left open")
+				}
+			})
+		})
+	}
+}
+
+// A connection of a listener that does TLS itself is counted as any other.
+func TestHijackedForeignTLS(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := serveHTTP(t, Config{Handler: noContent, MaxConns: 1})
+		client, server := net.Pipe()
+		defer client.Close()
+		secure := tls.Server(server, &tls.Config{})
+		s.pipes.conns <- secure
+		synctest.Wait()
+		if n := s.Conns(); n != 1 {
+			t.Errorf("%d connections", n)
+		}
+		go io.WriteString(client, "this is no TLS")
+		synctest.Wait()
+		if n := s.Conns(); n != 0 {
+			t.Errorf("%d connections after it has failed", n)
+		}
+		s.shutdown(t)
+	})
+}

@@ -1,0 +1,96 @@
+package link
+
+import (
+	"context"
+	"time"
+)
+
+// Incoming is a push that another worker has sent.
+type Incoming struct {
+	Instance uint64 // the one that the asker means
+	ID       [16]byte
+	More     [][16]byte // further targets
+	Path     string
+	AnyPath  bool
+	Binary   bool
+	Confirm  bool
+	Timeout  time.Duration
+	Refusal  uint8
+	Data     []byte // the handler's: the link does not use it again
+
+	// Cancel may be set by the handler within Handler.Push. It is called at most once, when the asker has given up or the link is
+	// lost before the answer, on the reader's goroutine and so never during Handler.Push of the same link. It may come after Answer was
+	// called on another goroutine.
+	Cancel func()
+
+	link      *taking
+	number    uint64
+	targets   int
+	cancelled bool // Cancel has been called; the reader's own
+
+	// The link's lock guards what follows.
+	prev, next *Incoming // among those that are not answered
+	left       int       // targets without an answer
+	answered   marks
+}
+
+// Target returns the ID of a target: 0 is ID, and 1 the first of More.
+func (in *Incoming) Target(i int) [16]byte {
+	if i == 0 {
+		return in.ID
+	}
+	return in.More[i-1]
+}
+
+// Answer answers the push for one target. It does not block, and may be called with any lock of the handler's held.
+func (in *Incoming) Answer(target int, a Answer) {
+	t := in.link
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if in.left == 0 || in.answered.has(target) {
+		return
+	}
+	in.answered.set(target)
+	if in.left--; in.left == 0 {
+		t.overLocked(in)
+	}
+	if t.lost == nil {
+		t.out = appendAnswer(t.out, in.number, target, a)
+		t.wakeLocked()
+	}
+	t.quietLocked()
+}
+
+// cancel tells the handler that nobody waits for the answer. The reader calls it.
+func (in *Incoming) cancel() {
+	if !in.cancelled && in.Cancel != nil {
+		in.Cancel()
+	}
+	in.cancelled = true
+}
+
+// serve lets the handler answer a request, on a goroutine of its own.
+func (t *taking) serve(ctx context.Context, in *Incoming, r *Request) {
+	reply := t.links.config.Handler.Ask(ctx, r)
+	if err := reply.check(); err != nil {
+		t.links.log.Error(logReply, "method", r.Method, "error", err)
+		reply = &Reply{Status: 500}
+	}
+	in.Cancel() // frees the context
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.overLocked(in)
+	if t.lost != nil {
+		return
+	}
+	head := reply.appendHead(nil)
+	if len(reply.Body) <= maxSmall {
+		t.out = appendHead(t.out, kindReply, in.number, len(head)+len(reply.Body))
+		t.out = append(append(t.out, head...), reply.Body...)
+	} else {
+		t.large.add(&body{number: in.number, head: appendSize(head, len(reply.Body)), data: reply.Body})
+	}
+	t.wakeLocked()
+}
+
+const logReply = "wspush: a reply to another worker cannot be sent"

@@ -1,0 +1,288 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"slices"
+	"sync"
+)
+
+// maxUnder bounds the questions to one worker that are under way, without those of sequences.
+const maxUnder = 1024
+
+// maxTries is how many links a question may outlive before all of it was sent.
+const maxTries = 3
+
+// errTries is why a question is given up for which no link has lasted long enough.
+var errTries = fmt.Errorf("%w: the links to the worker were lost before the whole question was sent", ErrNotSent)
+
+// outgoing leads to one other worker: the questions that wait for a link to it, and the links.
+//
+// There is one link that takes questions, at most. Others may be left over which answers still come.
+type outgoing struct {
+	links   *Links
+	address string
+
+	mu       sync.Mutex           // guards what follows, and what the flights of pushes and the links to the worker say is guarded by it
+	gone     bool                 // it was removed from Links: another one has taken its place
+	closed   bool                 // no questions are asked any more
+	order    uint64               // of the last question
+	queue    list                 // questions of which nothing has been sent
+	under    int                  // questions that are not over
+	counted  int                  // those of them that are in no sequence
+	opening  bool                 // a link is being opened
+	link     *asking              // takes questions; nil: none
+	asking   map[*asking]struct{} // all links whose goroutines run
+	refused  error                // why questions are refused,
+	until    int64                // until then
+	warned   int64                // when the address was last warned about; 0: never
+	wasQuiet event                // no questions are under way any more
+	wasLast  event                // the last link has ended
+}
+
+// ask takes a question. False means that the outgoing is gone.
+func (o *outgoing) ask(p *Push) bool {
+	o.mu.Lock()
+	if o.gone {
+		o.mu.Unlock()
+		return false
+	}
+	if err := o.refusalLocked(p); err != nil {
+		p.stage = stageOver
+		o.mu.Unlock()
+		outcome{push: p, err: err}.tell()
+		return true
+	}
+	o.order++
+	p.order = o.order
+	o.under++
+	if p.Sequence == nil {
+		o.counted++
+	}
+	o.queue.pushBack(p)
+	k := o.link
+	switch {
+	case k == nil:
+		o.openLocked()
+	case k.writing: // its writer looks again afterwards
+	case p.Sequence == nil && k.takesLocked(p):
+		k.writing = true
+		o.mu.Unlock()
+		runtime.Gosched() // others that are about to ask share the write
+		k.flush(inlineBytes)
+		return true
+	default:
+		k.wakeLocked()
+	}
+	o.mu.Unlock()
+	return true
+}
+
+// refusalLocked returns why a question is refused at once.
+func (o *outgoing) refusalLocked(p *Push) error {
+	switch {
+	case o.closed:
+		return errClosed
+	case o.refused != nil && o.links.now() < o.until:
+		return o.refused
+	case p.Sequence == nil && o.counted >= maxUnder:
+		return errUnder
+	}
+	o.refused = nil
+	return nil
+}
+
+var errUnder = fmt.Errorf("%w: too many questions to the worker are under way", ErrFull)
+
+// overLocked takes note that a question is over.
+func (o *outgoing) overLocked(p *Push) {
+	p.remove()
+	p.stage = stageOver
+	p.body, p.link = nil, nil
+	o.under--
+	if p.Sequence == nil {
+		o.counted--
+	}
+	if o.under == 0 {
+		o.wasQuiet.happenedLocked()
+	}
+}
+
+// abandon is Links.Abandon.
+func (o *outgoing) abandon(p *Push, cause error) {
+	o.mu.Lock()
+	switch p.stage {
+	case stageSent:
+		k := p.link
+		k.control = appendHead(k.control, kindCancel, p.number, 0)
+		k.wakeLocked()
+		o.mu.Unlock()
+	case stageQueued, stageLarge:
+		if k := p.link; k != nil {
+			k.withdrawLocked(p)
+		}
+		o.overLocked(p)
+		o.mu.Unlock()
+		outcome{push: p, err: fmt.Errorf("%w: %w", ErrNotSent, cause)}.tell()
+	default:
+		o.mu.Unlock()
+	}
+}
+
+// openLocked begins to open a link, if none is being opened.
+func (o *outgoing) openLocked() {
+	if o.opening {
+		return
+	}
+	o.opening = true
+	o.links.running.Go(o.open)
+}
+
+// open opens a link for the questions that wait.
+func (o *outgoing) open() {
+	l := o.links
+	ctx, cancel := context.WithTimeout(l.ctx, l.bounds.open)
+	ch, err := l.dial(ctx, o.address)
+	cancel()
+	o.mu.Lock()
+	o.opening = false
+	if err == nil && l.ctx.Err() != nil {
+		_ = ch.carrier.Close()
+		err = errClosed
+	}
+	if err == nil {
+		o.link = newAsking(o, ch)
+		o.asking[o.link] = struct{}{}
+		o.link.startLocked()
+		o.mu.Unlock()
+		return
+	}
+	over := o.refuseLocked(err)
+	warn := o.links.ctx.Err() == nil && (o.warned == 0 || l.now()-o.warned >= int64(l.bounds.warn))
+	if warn {
+		o.warned = l.now()
+	}
+	o.mu.Unlock()
+	if warn {
+		o.logRefusal(err)
+	}
+	tellAll(over)
+}
+
+// Messages about another worker's address.
+const (
+	logNotWorker   = "wspush: what is at another worker's address is no worker with the same keys"
+	logNoSockets   = "wspush: something between workers does not let WebSockets through"
+	logWrongWorker = "wspush: another worker's address leads to a different worker"
+	logUnreachable = "wspush: another worker cannot be reached"
+	logLost        = "wspush: a link to another worker is lost"
+	logBroken      = "wspush: a link from another worker is ended"
+)
+
+func (o *outgoing) logRefusal(err error) {
+	level, message := slog.LevelInfo, logUnreachable
+	switch {
+	case errors.Is(err, errNoSockets):
+		level, message = slog.LevelWarn, logNoSockets
+	case errors.Is(err, ErrNotWorker):
+		level, message = slog.LevelWarn, logNotWorker
+	case errors.Is(err, ErrWrongWorker):
+		level, message = slog.LevelWarn, logWrongWorker
+	}
+	o.links.log.Log(context.Background(), level, message, "to", o.address, "error", err)
+}
+
+// refuseLocked refuses the questions that wait, and those that come in the next second.
+func (o *outgoing) refuseLocked(err error) (over []outcome) {
+	o.refused, o.until = err, o.links.now()+int64(o.links.bounds.refuse)
+	for p := o.queue.head; p != nil; p = o.queue.head {
+		o.overLocked(p)
+		over = append(over, outcome{push: p, err: err})
+	}
+	return over
+}
+
+// requeueLocked puts questions of a link that has ended before those that wait, in their order, and opens a link for them. A
+// question that has been through this too often is given up.
+func (o *outgoing) requeueLocked(back []*Push) (over []outcome) {
+	slices.SortFunc(back, func(a, b *Push) int {
+		if a.order < b.order {
+			return -1
+		}
+		return 1
+	})
+	for _, p := range slices.Backward(back) {
+		p.remove()
+		p.stage, p.link, p.body = stageQueued, nil, nil
+		p.tries++
+		if p.tries > maxTries || o.closed && o.links.ctx.Err() != nil {
+			o.overLocked(p)
+			over = append(over, outcome{push: p, err: errTries})
+			continue
+		}
+		o.queue.pushFront(p)
+	}
+	if o.queue.head != nil && o.link == nil {
+		o.openLocked()
+	}
+	return over
+}
+
+// close lets no more questions be asked.
+func (o *outgoing) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+}
+
+// quiet returns a channel that is closed when no questions are under way, or nil if there are none.
+func (o *outgoing) quiet() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.under == 0 {
+		return nil
+	}
+	return o.wasQuiet.waiterLocked()
+}
+
+// linkless returns a channel that is closed when there is no link any more, or nil if there is none.
+func (o *outgoing) linkless() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.asking) == 0 {
+		return nil
+	}
+	return o.wasLast.waiterLocked()
+}
+
+// end ends the links: with nil, each that has no questions says goodbye, and otherwise they are lost for this reason.
+func (o *outgoing) end(reason error) {
+	o.mu.Lock()
+	var all []*asking
+	for k := range o.asking {
+		if reason == nil {
+			k.retireLocked()
+		} else {
+			all = append(all, k)
+		}
+	}
+	o.mu.Unlock()
+	for _, k := range all {
+		k.lose(reason)
+	}
+}
+
+// expire reports whether nothing is left of the outgoing, not even a grudge. It then takes no more questions.
+func (o *outgoing) expire() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := o.links.now()
+	o.gone = o.gone || o.under == 0 && !o.opening && len(o.asking) == 0 && now >= o.until &&
+		(o.warned == 0 || now-o.warned >= int64(o.links.bounds.warn))
+	return o.gone
+}
+
+var errClosing = errors.New("this worker is shutting down")
