@@ -72,7 +72,7 @@ func (e *each) start(ctx context.Context, c *Conn, typ MessageType, data []byte,
 		return
 	}
 	d := &delivery{conn: c}
-	pending, err := c.start(&d.message, typ, data, false, func(err error) { e.finish(d, err) })
+	pending, err := c.start(&d.message, typ, data, false, false, func(err error) { e.finish(d, err) })
 	if !pending {
 		e.emit(c, err)
 		return

@@ -1,10 +1,8 @@
 package wspush
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"net/http"
 	"os"
@@ -47,8 +45,8 @@ func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t address.Targ
 func (w *Worker) forwardPush(rw http.ResponseWriter, r *http.Request, t address.Target, to *seal.Place) response {
 	p := w.newRemotePush(to)
 	p.Path = t.Path
-	body := w.newBody()
-	defer w.releaseBody(body)
+	body := w.bodies.get(r.ContentLength)
+	defer w.bodies.put(body)
 	isRead := false
 	q, err := readPushQuery(r.URL.RawQuery)
 	if err == nil {
@@ -67,7 +65,7 @@ func (w *Worker) forwardPush(rw http.ResponseWriter, r *http.Request, t address.
 	case err != nil:
 		p.Refusal = outcomeRefused
 	default:
-		p.Binary, p.Data = messageType(r, q.typ, body.Bytes()) == Binary, body.Bytes()
+		p.Binary, p.Data = messageType(r, q.typ, body.data) == Binary, body.data
 	}
 	w.shared.count.forwarded.Add(1)
 	w.links.Push(&p.Push)
@@ -110,7 +108,7 @@ func (w *Worker) awaitForwarded(rw http.ResponseWriter, r *http.Request, p *remo
 }
 
 // readWhole reads the whole body. The error is ErrTooLarge if it exceeds MaxPushBytes.
-func (w *Worker) readWhole(r *http.Request, into *bytes.Buffer) error {
+func (w *Worker) readWhole(r *http.Request, into *body) error {
 	limit := w.opts.MaxPushBytes
 	if limit < 0 || limit == math.MaxInt64 {
 		limit = math.MaxInt64 - 1
@@ -118,11 +116,8 @@ func (w *Worker) readWhole(r *http.Request, into *bytes.Buffer) error {
 	if r.ContentLength > limit {
 		return ErrTooLarge
 	}
-	if r.ContentLength > 0 {
-		into.Grow(int(min(r.ContentLength, maxPooledBody-bytes.MinRead)) + bytes.MinRead)
-	}
-	n, err := into.ReadFrom(io.LimitReader(r.Body, limit+1))
-	if err == nil && n > limit {
+	err := into.readFrom(r.Body, r.ContentLength, limit)
+	if err == nil && int64(len(into.data)) > limit {
 		return ErrTooLarge
 	}
 	return err

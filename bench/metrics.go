@@ -14,9 +14,12 @@ type metric struct {
 // bulk is the group of what is measured of many messages in one request, and of pushes that are forwarded.
 const bulk = "bulk"
 
+// heavy is the group of what is measured of large messages, of a message to everybody, and of what clients do to others.
+const heavy = "heavy"
+
 var (
 	goPeers = []string{"coder", "gorilla"}
-	peers   = append(goPeers[:len(goPeers):len(goPeers)], "nchan")
+	peers   = append(goPeers[:len(goPeers):len(goPeers)], "gws", "melody", "nchan")
 )
 
 var metrics = []metric{
@@ -46,6 +49,19 @@ var metrics = []metric{
 	{name: "forwarded-bulk-rate", group: bulk, says: "forwarded pushes among many", unit: "1/s", more: true,
 		reference: "wspush direct"},
 	{name: "forwarded-bulk-cpu", group: bulk, says: "CPU of one among many, of both workers", unit: "µs", reference: "wspush direct"},
+
+	{name: "broadcast-100", group: heavy, says: "server CPU of a message of 100 B to everybody, for each", unit: "µs"},
+	{name: "broadcast-4k", group: heavy, says: "of 4 KiB", unit: "µs"},
+	{name: "broadcast-16k", group: heavy, says: "of 16 KiB", unit: "µs"},
+	{name: "broadcast-64k", group: heavy, says: "of 64 KiB", unit: "µs"},
+	{name: "broadcast-256k", group: heavy, says: "of 256 KiB", unit: "µs"},
+	{name: "post-64k", group: heavy, says: "server CPU of a POST push of 64 KiB", unit: "µs"},
+	{name: "post-1m", group: heavy, says: "of 1 MiB", unit: "µs"},
+	{name: "alone-p99", group: heavy, says: "publisher to client at an even rate, p99", unit: "µs", spread: true},
+	{name: "reading-p99", group: heavy, says: "beside 100 others that read, p99", unit: "µs", reference: "wspush alone", spread: true},
+	{name: "stalled-p99", group: heavy, says: "beside 100 others that never read, p99", unit: "µs", reference: "wspush alone", spread: true},
+	{name: "storm", group: heavy, says: "memory of a connection after a storm", unit: "KB", reference: "wspush before"},
+	{name: "storm-again", group: heavy, says: "after another storm", unit: "KB", reference: "wspush before"},
 }
 
 // group is which metrics these results are of.
