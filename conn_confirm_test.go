@@ -613,7 +613,7 @@ func TestConfirmedIsReceived(t *testing.T) {
 
 // The same by HTTP, with the plain requests that take the short way and those that do not.
 func TestConfirmHTTP(t *testing.T) {
-	for name, authorize := range map[string]func(*http.Request) error{"lane": nil, "net/http": func(*http.Request) error { return nil }} {
+	for name, authorize := range map[string]func(*http.Request) error{"anyone": nil, "authorized": func(*http.Request) error { return nil }} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorker(t, &wspush.WorkerOptions{AuthorizePush: authorize, PushTimeout: 200 * time.Millisecond})
 			client, conn, address := dial(t, w, serve(t, w, nil), testutil.Options{})

@@ -198,8 +198,8 @@ type WorkerOptions struct {
 	MaxConns int
 
 	// MaxPushConns bounds how many connections the push listener may have at a time, so that publishers cannot use up the
-	// descriptors that clients need. One beyond it is answered with 503 and Retry-After, and closed; with TLS it is just
-	// closed. The default is 4096. Negative means no limit.
+	// descriptors that clients need. One beyond it is answered with 503 and Retry-After, and closed; with HTTP/2, or if 64 others
+	// are being refused, it is just closed. The default is 4096. Negative means no limit.
 	MaxPushConns int
 
 	// WriteTimeout is how long a write of at most 16 KiB to a client may take. A client that takes longer is cut off. The

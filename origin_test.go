@@ -34,7 +34,7 @@ type door struct {
 }
 
 // doors are the ways to reach a worker with what an HTTP client sends.
-var doors = []string{"lane", "net/http", "TLS", "HTTP/2", "mounted"}
+var doors = []string{"lane", "authorized", "TLS", "HTTP/2", "mounted"}
 
 func newDoor(t *testing.T, name string, opts wspush.WorkerOptions) *door {
 	t.Helper()
@@ -42,7 +42,7 @@ func newDoor(t *testing.T, name string, opts wspush.WorkerOptions) *door {
 	transport := &http.Transport{}
 	d.publisher = &http.Client{Transport: transport}
 	switch name {
-	case "net/http":
+	case "authorized":
 		if opts.AuthorizePush == nil {
 			opts.AuthorizePush = func(*http.Request) error { return nil }
 		}

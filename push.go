@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/wspush/wspush/internal/address"
-	"github.com/wspush/wspush/internal/lane"
 	"github.com/wspush/wspush/internal/wire"
 )
 
@@ -197,8 +196,6 @@ func (w *Worker) pushBody(rw http.ResponseWriter, r *http.Request, c *Conn, q pu
 	// net/http goes on reading, to notice a publisher that leaves. A read deadline that stayed set, even one of the server's
 	// own, would end the request's context while the push waits.
 	_ = http.NewResponseController(rw).SetReadDeadline(time.Time{})
-	ctx, stop := lane.Watch(ctx, rw)
-	defer stop()
 	if timeout := w.pushTimeout(q); timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, timeout)

@@ -2,8 +2,11 @@ package wspush
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
+	"net"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -37,15 +40,6 @@ const (
 func startPushServer(w *Worker) *pushServer {
 	log := w.shared.log
 	s := &pushServer{worker: w, served: make(chan struct{})}
-	config := lane.Config{
-		MaxConns: w.opts.MaxPushConns, Full: writeTooMany, TLS: w.opts.TLS != nil,
-		HeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: answerTimeout, Log: log,
-	}
-	if w.opts.TLS == nil && w.opts.AuthorizePush == nil { // AuthorizePush gets requests as net/http makes them
-		config.Handler = s.serve
-		config.Panicked = func(recovered any) { logPushPanic(log, recovered) }
-	}
-	s.listener = lane.New(w.listener, config)
 	s.http = &http.Server{
 		Handler:                      http.HandlerFunc(s.serve),
 		TLSConfig:                    w.opts.TLS,
@@ -54,26 +48,52 @@ func startPushServer(w *Worker) *pushServer {
 		IdleTimeout:                  idleTimeout,
 		MaxHeaderBytes:               maxHeaderBytes,
 		HTTP2:                        &http.HTTP2Config{WriteByteTimeout: answerTimeout},
-		ConnState:                    s.listener.ConnState,
 		DisableGeneralOptionsHandler: true, // it waits for bodies without limit
 		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	if w.opts.PushTimeout > 0 {
 		s.http.WriteTimeout = headerTimeout + bodyTimeout + max(w.opts.PushTimeout, maxTimeout) + answerTimeout
 	}
+	s.listener = lane.New(w.listener, lane.Config{
+		Handler: s.serve, Panicked: func(recovered any) { logPushPanic(log, recovered) },
+		Context:  context.WithValue(context.Background(), http.ServerContextKey, s.http),
+		MaxConns: w.opts.MaxPushConns, Full: writeTooMany, TLS: tlsConfig(s.http),
+		HeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: answerTimeout, Log: log,
+	})
+	s.http.ConnState = s.listener.ConnState
 	go s.run()
 	return s
 }
 
+// tlsConfig returns the configuration with which http.Server.ServeTLS would serve, or nil if there is to be no TLS. It has net/http
+// set itself up for HTTP/2, which only ServeTLS does, and only net/http knows whether it may: see GODEBUG.
+func tlsConfig(server *http.Server) *tls.Config {
+	if server.TLSConfig == nil {
+		return nil
+	}
+	_ = server.ServeTLS(noListener{}, "", "") // Serve will return the same error if the set-up fails
+	config := server.TLSConfig.Clone()
+	config.NextProtos = slices.Clone(config.NextProtos)
+	if server.TLSNextProto["h2"] == nil {
+		config.NextProtos = slices.DeleteFunc(config.NextProtos, func(proto string) bool { return proto == "h2" })
+	}
+	if !slices.Contains(config.NextProtos, "http/1.1") {
+		config.NextProtos = append(config.NextProtos, "http/1.1")
+	}
+	return config
+}
+
+// noListener is a listener that is closed already.
+type noListener struct{}
+
+func (noListener) Accept() (net.Conn, error) { return nil, net.ErrClosed }
+func (noListener) Close() error              { return nil }
+func (noListener) Addr() net.Addr            { return nil }
+
 // run accepts connections for net/http until stop.
 func (s *pushServer) run() {
 	defer close(s.served)
-	var err error
-	if s.http.TLSConfig != nil {
-		err = s.http.ServeTLS(s.listener, "", "")
-	} else {
-		err = s.http.Serve(s.listener)
-	}
+	err := s.http.Serve(s.listener) // the listener does TLS itself
 	if !s.stopping.Load() {
 		s.worker.shared.log.Error("wspush: the push listener has failed: connections of this worker cannot be pushed to from outside", "error", err)
 	}
@@ -104,8 +124,10 @@ func (s *pushServer) authorize(rw http.ResponseWriter, r *http.Request) *problem
 	_ = http.NewResponseController(rw).SetReadDeadline(time.Time{}) // which would end the request's context
 	s.handlers.add(-1)
 	s.requests.add(-1)
+	lane.StepAside(rw)
 	defer s.handlers.add(1)
 	defer s.requests.add(1)
+	defer lane.StepBack(rw)
 	p := s.worker.authorize(rw, r)
 	if t := s.http.WriteTimeout; t > 0 {
 		_ = http.NewResponseController(rw).SetWriteDeadline(time.Now().Add(t))

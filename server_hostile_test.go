@@ -3,6 +3,7 @@ package wspush_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/binary"
 	"fmt"
@@ -24,15 +25,25 @@ import (
 // entrances are the ways that requests take through the push listener.
 var entrances = map[string]func(*testing.T, *wspush.WorkerOptions) (publisher *tls.Config){
 	"lane": func(*testing.T, *wspush.WorkerOptions) *tls.Config { return nil },
-	"net/http": func(_ *testing.T, opts *wspush.WorkerOptions) *tls.Config {
+	"authorized": func(_ *testing.T, opts *wspush.WorkerOptions) *tls.Config {
 		opts.AuthorizePush = func(*http.Request) error { return nil }
 		return nil
 	},
-	"TLS": func(t *testing.T, opts *wspush.WorkerOptions) *tls.Config {
-		certificate, pool := testutil.NewCertificate(t)
-		opts.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
-		return &tls.Config{RootCAs: pool, ServerName: "localhost"}
+	"TLS": overTLS,
+	"authorized, TLS": func(t *testing.T, opts *wspush.WorkerOptions) *tls.Config {
+		opts.AuthorizePush = func(r *http.Request) error { // an application that asks somebody else
+			ctx, cancel := context.WithTimeout(r.Context(), time.Minute)
+			defer cancel()
+			return ctx.Err()
+		}
+		return overTLS(t, opts)
 	},
+}
+
+func overTLS(t *testing.T, opts *wspush.WorkerOptions) *tls.Config {
+	certificate, pool := testutil.NewCertificate(t)
+	opts.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}}
+	return &tls.Config{RootCAs: pool, ServerName: "localhost"}
 }
 
 // place is a worker in a bubble of fake time, with publishers on pipes and a client that reads everything.
@@ -264,7 +275,7 @@ func TestDeafWithoutPushTimeout(t *testing.T) {
 	get := func(c net.Conn, request func(string) string) {
 		pour(c, request("GET /ws/@connections/ID HTTP/1.1\nHost: x\n\n"))
 	}
-	besiege(t, "net/http", []hostile{{"GETs, without reading the answers", get, true, "", 90 * time.Second}}, -1)
+	besiege(t, "authorized", []hostile{{"GETs, without reading the answers", get, true, "", 90 * time.Second}}, -1)
 }
 
 // besiege runs all of them at once.
@@ -509,7 +520,7 @@ func TestPipelined(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					p := newPlace(t, entrance, wspush.WorkerOptions{})
 					all := p.request(tc.requests)
-					step := map[string]int{"lane": 7, "net/http": 13, "TLS": 61}[entrance]
+					step := map[string]int{"lane": 7, "authorized": 13, "TLS": 61, "authorized, TLS": 61}[entrance]
 					if tc.name == "short" {
 						step /= 7
 					}

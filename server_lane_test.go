@@ -256,7 +256,7 @@ func TestLaneForeignConn(t *testing.T) {
 	defer silent.Close()
 	request := "POST /ws/@connections/" + unknownID + " HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
 	for range 2 {
-		if got := exchange(t, l.Addr().String(), 1, request); !strings.HasPrefix(got[0], "410") {
+		if got := exchange(t, l.Addr().String(), 1, "!"+request); !strings.HasPrefix(got[0], "410") {
 			t.Errorf("got %q", got)
 		}
 	}
@@ -314,7 +314,7 @@ func (exhausted) Temporary() bool { return true }
 // Whether the listener fails for a moment or for good, connected publishers get their answers, and Shutdown does not wait for
 // the listener.
 func TestListenerFails(t *testing.T) {
-	for name, authorize := range map[string]func(*http.Request) error{"lane": nil, "net/http": func(*http.Request) error { return nil }} {
+	for name, authorize := range map[string]func(*http.Request) error{"anyone": nil, "authorized": func(*http.Request) error { return nil }} {
 		t.Run(name, func(t *testing.T) { listenerFails(t, authorize) })
 	}
 }

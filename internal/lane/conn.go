@@ -3,7 +3,8 @@ package lane
 import (
 	"bufio"
 	"bytes"
-	"io"
+	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -13,19 +14,20 @@ import (
 // bufferSize is the size of the largest plain push, header and body together.
 const bufferSize = 4 << 10
 
-// conn is one publisher's connection on which all requests so far have been plain pushes. Every field except idle is owned by
-// the goroutine running serve.
+// conn is one publisher's connection on which all requests so far have been plain pushes. Every field except idle and aside is
+// owned by the goroutine running serve; listener and counted never change.
 type conn struct {
 	listener *Listener
-	raw      net.Conn
+	counted  *counted
+	raw      net.Conn             // counted, or TLS on top of it
+	tls      *tls.ConnectionState // nil: no TLS
 	in       *bufio.Reader
-	readBy   time.Time // the deadlines that are set
+	context  context.Context // of its requests, until they have one of their own
+	remote   string          // the publisher's address
+	readBy   time.Time       // the deadlines that are set
 	writeBy  time.Time
 	idle     atomic.Bool // between two requests
-}
-
-func newConn(l *Listener, raw net.Conn) *conn {
-	return &conn{listener: l, raw: raw, in: bufio.NewReaderSize(raw, bufferSize)}
+	aside    atomic.Bool // see StepAside
 }
 
 // serve answers plain pushes until something else arrives, or the connection ends.
@@ -33,28 +35,50 @@ func (c *conn) serve() {
 	isHandedOver := false
 	defer func() { // also when the application's Logger ends the goroutine
 		if !isHandedOver {
-			c.raw.Close()
+			c.close()
 		}
 	}()
+	c.introduce()
+	if secure := c.listener.config.secure(c.counted); secure != nil && !c.agree(secure) {
+		isHandedOver = true
+		c.listener.handOverTLS(secure, c.counted)
+		return
+	}
+	c.in = bufio.NewReaderSize(c.raw, bufferSize)
 	config := &c.listener.config
 	for timeout := config.HeaderTimeout; c.next(timeout); timeout = config.IdleTimeout {
+		if c.idle.Swap(false) && c.listener.isDraining() {
+			return // Drain has closed it
+		}
 		read, _ := c.in.Peek(c.in.Buffered())
-		r := c.readPlainPush(read)
-		if r == nil {
+		p := c.readPlainPush(read)
+		if p == nil {
 			isHandedOver = true
 			c.handOver(read)
 			return
 		}
-		if c.idle.Swap(false) && c.listener.isDraining() {
-			return // Drain has closed it
-		}
-		if !c.answer(r) {
+		if !c.answer(p) {
 			return
 		}
 		if c.idle.Store(true); c.listener.isDraining() {
 			return // Drain may not have seen that it is idle
 		}
 	}
+}
+
+// introduce finds out what each request says of its connection. An address may take long to be told, behind a proxy that announces
+// its clients.
+func (c *conn) introduce() {
+	if remote := c.counted.RemoteAddr(); remote != nil {
+		c.remote = remote.String()
+	}
+	c.context = context.WithValue(c.listener.config.Context, http.LocalAddrContextKey, c.counted.LocalAddr())
+}
+
+// close closes the connection. With TLS it says goodbye, which may take a moment.
+func (c *conn) close() {
+	_ = c.raw.Close()
+	c.counted.leave()
 }
 
 // next waits for the first byte of the next request.
@@ -74,9 +98,8 @@ func (c *conn) next(timeout time.Duration) bool {
 	}
 }
 
-// readPlainPush reads the header of a plain push. read is everything that has arrived; if the result is nil, it can still be
-// handed over.
-func (c *conn) readPlainPush(read []byte) *http.Request {
+// readPlainPush reads a plain push, whole. read is everything that has arrived; if the result is nil, it can still be handed over.
+func (c *conn) readPlainPush(read []byte) *push {
 	if plainPush(read) == 0 {
 		return nil
 	}
@@ -84,19 +107,33 @@ func (c *conn) readPlainPush(read []byte) *http.Request {
 	if err != nil { // plainPush does not look at everything: not at the path, for example
 		return nil
 	}
-	return r
+	return c.newPush(r)
 }
 
 // handOver gives the connection to net/http, with what has been read.
 func (c *conn) handOver(read []byte) {
 	_ = c.raw.SetDeadline(time.Time{})
-	c.listener.handOver(&handedOver{c.raw, bytes.Clone(read)})
+	c.listener.handOver(handedOverWith(c.raw, c.tls, bytes.Clone(read)))
 }
 
 // handedOver is a connection whose first bytes have been read already.
 type handedOver struct {
 	net.Conn
 	read []byte
+}
+
+// handedOverTLS is one on which TLS has been agreed already. net/http asks a connection that is no tls.Conn for its state.
+type handedOverTLS struct {
+	handedOver
+	state *tls.ConnectionState
+}
+
+// handedOverWith makes what net/http gets of a connection from which read has been read.
+func handedOverWith(c net.Conn, state *tls.ConnectionState, read []byte) net.Conn {
+	if state != nil {
+		return &handedOverTLS{handedOver{c, read}, state}
+	}
+	return &handedOver{c, read}
 }
 
 func (c *handedOver) Read(p []byte) (int, error) {
@@ -114,21 +151,22 @@ func (c *handedOver) CloseWrite() error { return closeWrite(c.Conn) }
 // NetConn returns the connection underneath.
 func (c *handedOver) NetConn() net.Conn { return c.Conn }
 
+// ConnectionState returns what has been agreed.
+func (c *handedOverTLS) ConnectionState() tls.ConnectionState { return *c.state }
+
 // answer answers a plain push. False means that no other may follow.
-func (c *conn) answer(r *http.Request) (more bool) {
+func (c *conn) answer(p *push) (more bool) {
 	config := &c.listener.config
+	defer p.end() // also when the handler panics, or ends the goroutine
 	defer func() {
 		if e := recover(); e != nil { // as net/http does
 			config.Panicked(e)
 			more = false
 		}
 	}()
-	w := response{conn: c}
-	config.Handler(&w, r)
-	if _, err := io.Copy(io.Discard, r.Body); err != nil { // the rest of the body is in c.in, before the next request
-		return false
-	}
-	return w.send(c.listener.isDraining())
+	config.Handler(&p.response, p.request)
+	p.end()
+	return p.response.send(c.listener.isDraining())
 }
 
 // readWithin bounds the next read. A deadline that is a second off spares a call for nearly every request.
@@ -144,5 +182,24 @@ func (c *conn) writeWithin(d time.Duration) {
 	if t := time.Now().Add(d); t.Sub(c.writeBy).Abs() > time.Second {
 		c.writeBy = t
 		_ = c.raw.SetWriteDeadline(t)
+	}
+}
+
+// watch reads ahead in a goroutine, since only a read notices that a publisher has left: then it calls left. stop ends the
+// goroutine and waits for it. Meanwhile the goroutine owns in.
+func (c *conn) watch(left func()) (stop func()) {
+	_ = c.raw.SetReadDeadline(time.Time{})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		// What arrives is the next request. A publisher that fills the buffer has not left.
+		if _, err := c.in.Peek(c.in.Buffered() + 1); err != nil && err != bufio.ErrBufferFull {
+			left()
+		}
+	}()
+	return func() {
+		c.readBy = time.Unix(1, 0)
+		_ = c.raw.SetReadDeadline(c.readBy)
+		<-ended
 	}
 }

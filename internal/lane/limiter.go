@@ -39,49 +39,52 @@ func newLimiter(config *Config) *limiter {
 }
 
 // enter gives a connection a place, or returns nil: then the connection is beyond the limit. If it turns out to open a link, it
-// gets an opener's place, and letIn gets the connection, with the bytes that have been read from it. Otherwise enter closes it.
-func (l *limiter) enter(raw net.Conn, letIn func(c *counted, read []byte)) *counted {
+// gets an opener's place, and letIn gets it for net/http. Otherwise enter closes it.
+func (l *limiter) enter(raw net.Conn, letIn func(net.Conn)) *counted {
 	c := &counted{Conn: raw, limiter: l}
 	if l.n.Add(1) <= int64(l.config.MaxConns) || l.config.MaxConns < 0 {
 		c.place = publisherPlace
 		return c
 	}
 	l.n.Add(-1)
-	secure, ok := raw.(*tls.Conn)
-	if ok {
-		raw = secure.NetConn() // whose Close does not wait until it has said goodbye
-	}
-	if ok || l.config.TLS {
-		l.refused.Add(1)
-		_ = raw.Close()
-		return nil
-	}
 	select {
 	case l.beyond <- struct{}{}:
 		c.place = openerPlace
 		l.running.Go(func() { l.listen(c, letIn) })
 	default:
 		l.refused.Add(1)
-		_ = raw.Close()
+		c.cut()
 	}
 	return nil
 }
 
-// listen reads the header of a request on a connection beyond the limit. It lets an opener in, and refuses anyone else.
-func (l *limiter) listen(c *counted, letIn func(*counted, []byte)) {
+// listen reads the header of a request on a connection beyond the limit. It lets an opener in, and refuses anyone else. No write
+// of it has to wait: cut ends those of TLS too, which has deadlines of its own for its goodbye.
+func (l *limiter) listen(c *counted, letIn func(net.Conn)) {
 	isOpener := false
 	defer func() {
 		if !isOpener {
-			c.Close()
+			c.cut()
 		}
 	}()
-	defer context.AfterFunc(l.ctx, func() { c.Close() })()
-	_ = c.SetDeadline(time.Now().Add(refuseTime))
+	defer context.AfterFunc(l.ctx, c.cut)()
+	defer time.AfterFunc(refuseTime, c.cut).Stop()
+	var raw net.Conn = c
+	var state *tls.ConnectionState
+	if secure := l.config.secure(c); secure != nil {
+		if state = l.agree(secure); state == nil {
+			l.refused.Add(1)
+			return
+		}
+		if c.Conn != secure {
+			raw = secure
+		}
+	}
 	var buf [4 << 10]byte
-	n, err := c.Read(buf[:])
+	n, err := raw.Read(buf[:])
 	for err == nil && n < len(buf) && isPartOfOpening(buf[:n]) {
 		var more int
-		more, err = c.Read(buf[n:])
+		more, err = raw.Read(buf[n:])
 		n += more
 	}
 	switch {
@@ -89,13 +92,24 @@ func (l *limiter) listen(c *counted, letIn func(*counted, []byte)) {
 		l.refused.Add(1)
 	case err == nil && OpensLink(buf[:n]) && hasHeader(buf[:n]):
 		isOpener = true
-		_ = c.SetDeadline(time.Time{})
 		c.waitFor(openingTime)
-		letIn(c, bytes.Clone(buf[:n]))
+		letIn(handedOverWith(raw, state, bytes.Clone(buf[:n])))
 	default:
 		l.refused.Add(1)
-		l.refuse(c, buf[:], n)
+		l.refuse(raw, buf[:], n)
 	}
+}
+
+// agree shakes hands with a publisher that will be refused, or with an opener. It returns nil if they do not agree on HTTP/1.1.
+func (l *limiter) agree(secure *tls.Conn) *tls.ConnectionState {
+	if err := secure.HandshakeContext(l.config.Context); err != nil {
+		return nil
+	}
+	state := secure.ConnectionState()
+	if !isHTTP1(&state) {
+		return nil
+	}
+	return &state
 }
 
 // refuse answers the request that begins with buf[:n] with what Full writes, so that the publisher knows that it was not carried
@@ -140,7 +154,7 @@ func (l *limiter) closeHijacked() {
 	}
 	l.mu.Unlock()
 	for _, c := range left {
-		c.Close()
+		c.cut()
 	}
 }
 

@@ -24,19 +24,24 @@ import (
 
 // Config says how a Listener serves its connections.
 type Config struct {
-	// Handler answers plain pushes, and Panicked is told when it panics. If Handler is nil, every connection goes to net/http.
+	// Handler answers plain pushes, and Panicked is told when it panics. It gets requests as net/http makes them, and may do with
+	// them what it may do there. Its answer is sent when it returns.
 	Handler  http.HandlerFunc
 	Panicked func(recovered any)
+
+	// Context is what the contexts of requests are made of. net/http has the server in it (http.ServerContextKey).
+	Context context.Context
 
 	// MaxConns bounds the connections, those of net/http included. A negative value means that there is no limit. Full writes
 	// the answer to a request on a connection beyond the limit.
 	MaxConns int
 	Full     func(http.ResponseWriter)
 
-	// TLS says that net/http speaks TLS on the connections, so that an answer in plain text would be noise to a publisher.
-	TLS bool
+	// TLS is what the Listener speaks TLS with. To net/http it gives a tls.Conn, or, if HTTP/1.1 has been agreed, a connection
+	// that tells its state. If TLS is nil, there is none, except on connections that are tls.Conns already.
+	TLS *tls.Config
 
-	HeaderTimeout time.Duration // for the first request on a connection
+	HeaderTimeout time.Duration // for a TLS handshake, and for the first request on a connection
 	IdleTimeout   time.Duration // between two requests
 	WriteTimeout  time.Duration // for writing an answer
 
@@ -57,11 +62,13 @@ type Listener struct {
 	close    context.CancelFunc // ends it
 	phase    atomic.Int32       // a phase
 	draining chan struct{}      // closed at the end of phaseOpen
-	running  sync.WaitGroup     // accept, and the goroutine of each connection
+	accepted chan struct{}      // closed at the end of accept
+	goodbyes sync.WaitGroup     // of idle connections with TLS, which Drain closes
 	foreign  sync.Map           // *tls.Conn of the application's own listener, which net/http has, to *counted
 
-	mu    sync.Mutex // guards conns
-	conns map[*conn]struct{}
+	mu      sync.Mutex // guards conns
+	conns   map[*conn]struct{}
+	changed sync.Cond // conns has lost one, or one has stepped aside; its lock is mu
 }
 
 // phase is how far a Listener has come with its lanes. It never goes back. What net/http gets is another matter: see Close.
@@ -77,10 +84,11 @@ const (
 func New(inner net.Listener, config Config) *Listener {
 	l := &Listener{
 		inner: inner, config: config, limiter: newLimiter(&config),
-		handed: make(chan net.Conn), draining: make(chan struct{}), conns: make(map[*conn]struct{}),
+		handed: make(chan net.Conn), draining: make(chan struct{}), accepted: make(chan struct{}), conns: make(map[*conn]struct{}),
 	}
+	l.changed.L = &l.mu
 	l.closed, l.close = context.WithCancel(context.Background())
-	l.running.Go(l.accept)
+	go l.accept()
 	return l
 }
 
@@ -89,13 +97,14 @@ const acceptPause = time.Second
 
 // accept accepts connections until Drain.
 func (l *Listener) accept() {
+	defer close(l.accepted)
 	var pause time.Duration
 	for {
 		c, err := l.inner.Accept()
 		if err == nil {
 			pause = 0
-			if c := l.limiter.enter(c, l.letIn); c != nil {
-				l.begin(c)
+			if c := l.limiter.enter(c, l.handOver); c != nil {
+				l.serve(c)
 			}
 			continue
 		}
@@ -116,21 +125,6 @@ func (l *Listener) accept() {
 	}
 }
 
-// begin serves a connection that has a place.
-func (l *Listener) begin(c *counted) {
-	switch {
-	case l.config.TLS:
-		l.handOver(&boundedConn{Conn: c, limit: l.config.WriteTimeout})
-	case l.config.Handler == nil:
-		l.handOver(c)
-	default:
-		l.running.Go(func() { l.serve(c) })
-	}
-}
-
-// letIn gives net/http a connection that opens a link.
-func (l *Listener) letIn(c *counted, read []byte) { l.handOver(&handedOver{c, read}) }
-
 // isTemporary reports whether the next Accept may succeed after one that returned err: too many open files, for example.
 func isTemporary(err error) bool {
 	e, ok := err.(net.Error)
@@ -138,28 +132,42 @@ func isTemporary(err error) bool {
 	return ok && e.Temporary()
 }
 
-// serve serves a connection on a lane, or hands it over.
+// serve serves a connection on a lane, in a goroutine, or hands it over.
 func (l *Listener) serve(raw *counted) {
-	// A listener of the application's may do TLS itself, and may have agreed on HTTP/2: net/http must see the tls.Conn.
-	if secure, ok := raw.Conn.(*tls.Conn); ok {
-		l.foreign.Store(secure, raw)
-		l.handOver(secure)
-		return
-	}
-	c := newConn(l, raw)
+	c := &conn{listener: l, counted: raw, raw: raw}
 	l.mu.Lock()
-	l.conns[c] = struct{}{}
+	isEnded := phase(l.phase.Load()) == phaseEnded // Wait has cut what there was, and will not cut this one
+	if !isEnded {
+		l.conns[c] = struct{}{}
+	}
 	l.mu.Unlock()
-	defer func() {
-		l.mu.Lock()
-		delete(l.conns, c)
-		l.mu.Unlock()
-	}()
-	if phase(l.phase.Load()) == phaseEnded { // Wait may not have seen this connection
-		raw.Close()
+	if isEnded {
+		raw.cut()
 		return
 	}
-	c.serve()
+	go func() {
+		defer l.forget(c)
+		c.serve()
+	}()
+}
+
+// forget is told that a connection is on its lane no more.
+func (l *Listener) forget(c *conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.conns, c)
+	if l.isDraining() {
+		l.changed.Broadcast()
+	}
+}
+
+// stepped is told that a connection has stepped aside.
+func (l *Listener) stepped() {
+	if l.isDraining() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.changed.Broadcast()
+	}
 }
 
 // handOver gives a connection to net/http.
@@ -167,7 +175,7 @@ func (l *Listener) handOver(c net.Conn) {
 	select {
 	case l.handed <- c:
 	case <-l.closed.Done():
-		c.Close()
+		cut(c)
 		l.ConnState(c, http.StateClosed)
 	}
 }
@@ -236,24 +244,50 @@ func (l *Listener) Drain() {
 	close(l.draining)
 	l.inner.Close()
 	for _, c := range l.onLane() {
-		if c.idle.Load() { // a connection that is not idle yet will see that the phase has changed
-			c.raw.Close()
+		if !c.idle.Load() { // it will see that the phase has changed
+			continue
+		}
+		if c.tls == nil {
+			c.close()
+		} else {
+			l.goodbyes.Go(c.close) // which may have to wait
 		}
 	}
 }
 
-// Wait waits until every lane is empty, after Drain. When ctx ends, it closes the connections that are left on a lane.
+// Wait waits until every lane is empty, after Drain. When ctx ends, it closes the connections that are left on a lane, and does not
+// wait any longer for those that have stepped aside.
 func (l *Listener) Wait(ctx context.Context) {
 	defer context.AfterFunc(ctx, func() {
+		l.mu.Lock()
 		l.phase.Store(int32(phaseEnded))
+		l.changed.Broadcast()
+		l.mu.Unlock()
 		for _, c := range l.onLane() {
-			c.raw.Close()
+			c.counted.cut()
 		}
 	})()
-	l.running.Wait()
+	<-l.accepted
+	l.mu.Lock()
+	for !l.isEmptyLocked() {
+		l.changed.Wait()
+	}
+	l.mu.Unlock()
+	l.goodbyes.Wait()
 }
 
-// WaitRefused waits until each connection beyond the limit is closed, which takes at most refuseTime. When ctx ends, it closes
+// isEmptyLocked reports whether there is nothing to wait for on the lanes.
+func (l *Listener) isEmptyLocked() bool {
+	isEnded := phase(l.phase.Load()) == phaseEnded
+	for c := range l.conns {
+		if !isEnded || !c.aside.Load() {
+			return false
+		}
+	}
+	return true
+}
+
+// WaitRefused waits until each connection beyond the limit is refused or let in, which takes at most refuseTime. When ctx ends, it closes
 // them.
 func (l *Listener) WaitRefused(ctx context.Context) { l.limiter.wait(ctx) }
 

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -56,7 +55,7 @@ const plain = plainHead + "Content-Length: 1\r\n\r\nx"
 func start(config Config) (*Listener, *pipes) {
 	p := newPipes()
 	config.HeaderTimeout, config.IdleTimeout, config.WriteTimeout = time.Second, time.Minute, time.Second
-	config.Log = slog.New(slog.DiscardHandler)
+	config.Log, config.Context = slog.New(slog.DiscardHandler), context.Background()
 	if config.MaxConns == 0 {
 		config.MaxConns = -1
 	}
@@ -119,18 +118,14 @@ func TestListener(t *testing.T) {
 	})
 }
 
-// Without a Handler, every connection goes to Accept.
-func TestListenerWithoutHandler(t *testing.T) {
+// A connection that nobody accepts is closed.
+func TestListenerClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, p := start(Config{})
-		client, server := net.Pipe()
-		defer client.Close()
-		p.conns <- server
-		if c, err := l.Accept(); err != nil || countedBelow(c).Conn != server {
-			t.Errorf("Accept returns %v, %v", c, err)
-		}
-		waiting := p.dial() // nobody accepts it
+		l, p := start(Config{Handler: noContent})
+		waiting := p.dial()
 		defer waiting.Close()
+		io.WriteString(waiting, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		synctest.Wait()
 		l.Drain()
 		l.Close()
 		if _, err := waiting.Read(make([]byte, 1)); err != io.EOF {
@@ -140,6 +135,9 @@ func TestListenerWithoutHandler(t *testing.T) {
 			t.Errorf("Accept after Close: %v", err)
 		}
 		l.Wait(t.Context())
+		if n := l.Conns(); n != 0 {
+			t.Errorf("%d connections", n)
+		}
 	})
 }
 
@@ -202,39 +200,5 @@ func TestMaxConns(t *testing.T) {
 		l.Close()
 		l.Wait(t.Context())
 		l.WaitRefused(t.Context())
-	})
-}
-
-// Watch notices that the publisher leaves, on a lane. For net/http it leaves the context alone.
-func TestWatch(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ended := make(chan error, 1)
-		l, p := start(Config{Handler: func(w http.ResponseWriter, r *http.Request) {
-			ctx, stop := Watch(r.Context(), w)
-			defer stop()
-			<-ctx.Done()
-			ended <- ctx.Err()
-		}})
-		c := p.dial()
-		go io.WriteString(c, plain)
-		synctest.Wait()
-		select {
-		case err := <-ended:
-			t.Fatalf("the watch has ended early: %v", err)
-		default:
-		}
-		c.Close()
-		if err := <-ended; err != context.Canceled {
-			t.Errorf("the watch ends with %v", err)
-		}
-		l.Drain()
-		l.Close()
-		l.Wait(t.Context())
-
-		ctx, stop := Watch(t.Context(), httptest.NewRecorder())
-		if ctx != t.Context() {
-			t.Error("another context for a request of net/http's")
-		}
-		stop()
 	})
 }

@@ -79,7 +79,7 @@ func (c *counted) waitFor(d time.Duration) {
 	if c.place != noPlace {
 		c.patience = time.AfterFunc(d, func() {
 			if c.isOpener() { // it may have become a link just now
-				c.Close()
+				c.cut()
 			}
 		})
 	}
@@ -93,16 +93,26 @@ func closeWrite(c net.Conn) error {
 	return nil
 }
 
-// cut closes a connection at once: with TLS, without saying goodbye, for which it might have to wait.
+// cut closes the connection at once: with TLS, without saying goodbye, for which it might have to wait.
+func (c *counted) cut() {
+	if secure, ok := c.Conn.(*tls.Conn); ok {
+		_ = secure.NetConn().Close()
+	} else {
+		_ = c.Conn.Close()
+	}
+	c.leave()
+}
+
+// cut closes any connection, in the same way.
 func cut(c net.Conn) {
 	if below := countedBelow(c); below != nil {
-		below.Close()
+		below.cut()
 		return
 	}
 	if secure, ok := c.(*tls.Conn); ok {
 		c = secure.NetConn()
 	}
-	c.Close()
+	_ = c.Close()
 }
 
 // countedBelow returns the counted connection that c is or stands on, or nil if there is none.

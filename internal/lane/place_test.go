@@ -1,15 +1,19 @@
 package lane
 
 import (
+	"bytes"
 	"crypto/tls"
 	"io"
-	"log/slog"
+	"log"
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/wspush/wspush/internal/testutil"
 )
 
 // served is a Listener with net/http behind it, as in a worker. A request to PATH/hijack is hijacked, as is one that opens a link;
@@ -20,6 +24,45 @@ type served struct {
 	server   *http.Server
 	done     chan struct{}
 	hijacked chan net.Conn
+	tls      *tls.Config // the publishers'; nil: none
+	log      *lockedBuffer
+}
+
+// dial connects to it, with TLS if it has that.
+func (s *served) dial() net.Conn {
+	c := s.pipes.dial()
+	if s.tls != nil {
+		return tls.Client(c, s.tls)
+	}
+	return c
+}
+
+// serveHTTPS is serveHTTP with TLS.
+func serveHTTPS(t *testing.T, config Config) *served {
+	t.Helper()
+	certificate, pool := testutil.NewCertificate(t)
+	config.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: []string{"h2", "http/1.1"}}
+	s := serveHTTP(t, config)
+	s.tls = &tls.Config{RootCAs: pool, ServerName: "localhost"}
+	return s
+}
+
+// lockedBuffer is a log.
+type lockedBuffer struct {
+	mu  sync.Mutex // guards all
+	all bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all.String()
 }
 
 const opening = "GET /@link/nonce HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -27,9 +70,9 @@ const opening = "GET /@link/nonce HTTP/1.1\r\nHost: x\r\n\r\n"
 func serveHTTP(t *testing.T, config Config) *served {
 	t.Helper()
 	config.Full = func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) }
-	s := &served{done: make(chan struct{}), hijacked: make(chan net.Conn, 1)}
+	s := &served{done: make(chan struct{}), hijacked: make(chan net.Conn, 1), log: &lockedBuffer{}}
 	s.Listener, s.pipes = start(config)
-	s.server = &http.Server{ConnState: s.ConnState, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
+	s.server = &http.Server{ConnState: s.ConnState, ErrorLog: log.New(s.log, "", 0)}
 	s.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.HasSuffix(r.URL.Path, "/hijack") && !OpensLink([]byte("GET "+r.RequestURI+" HTTP/1.1\r\n")) || r.Header.Get("X-Wrong") != "" {
 			w.WriteHeader(http.StatusNoContent)
@@ -72,9 +115,11 @@ func (s *served) shutdown(t *testing.T) {
 // say sends a request and returns the hijacked connection that it has led to.
 func (s *served) say(t *testing.T, c net.Conn, request string) net.Conn {
 	t.Helper()
-	if _, err := io.WriteString(c, request); err != nil {
-		t.Fatal(err)
-	}
+	go func() {
+		if _, err := io.WriteString(c, request); err != nil {
+			t.Error(err)
+		}
+	}()
 	select {
 	case hijacked := <-s.hijacked:
 		return hijacked
@@ -93,10 +138,10 @@ func isOpen(c net.Conn) bool {
 
 // A hijacked connection has a publisher's place until it is closed.
 func TestHijacked(t *testing.T) {
-	for name, handler := range map[string]http.HandlerFunc{"lane": noContent, "net/http": nil} {
+	for name, serve := range map[string]func(*testing.T, Config) *served{"plain": serveHTTP, "TLS": serveHTTPS} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := serveHTTP(t, Config{Handler: handler, MaxConns: 1})
+				s := serve(t, Config{Handler: noContent, MaxConns: 1})
 				for range 3 {
 					c := s.dial()
 					hijacked := s.say(t, c, "GET /hijack HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -1,7 +1,6 @@
 package lane
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"io"
@@ -38,33 +37,25 @@ func (w *response) Write(p []byte) (int, error) {
 // SetReadDeadline is for http.ResponseController. It has nothing to do: the whole request has arrived.
 func (w *response) SetReadDeadline(time.Time) error { return nil }
 
-// Watch returns a context that ends when the publisher of the request that w answers leaves. The caller must call stop before
-// it returns from the handler. A request that net/http serves is watched by net/http, which ends ctx: then Watch returns ctx.
-func Watch(ctx context.Context, w http.ResponseWriter) (watched context.Context, stop func()) {
-	if plain, ok := w.(*response); ok {
-		return plain.watch(ctx)
-	}
+// Watch returns the context of a request that w answers: it ends when the publisher leaves, on a lane as with net/http.
+func Watch(ctx context.Context, _ http.ResponseWriter) (watched context.Context, stop func()) {
 	return ctx, func() {}
 }
 
-// watch starts a goroutine that reads ahead, since only a read notices that a publisher has left. stop waits for it.
-func (w *response) watch(ctx context.Context) (watched context.Context, stop func()) {
-	watched, cancel := context.WithCancel(ctx)
-	c := w.conn
-	_ = c.raw.SetReadDeadline(time.Time{})
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		// What arrives is the next request. A publisher that fills the buffer has not left.
-		if _, err := c.in.Peek(c.in.Buffered() + 1); err != nil && err != bufio.ErrBufferFull {
-			cancel()
-		}
-	}()
-	return watched, func() {
-		c.readBy = time.Unix(1, 0)
-		_ = c.raw.SetReadDeadline(c.readBy)
-		<-ended
-		cancel()
+// StepAside says that the handler of a plain push is about to call the application, for as long as that takes, and StepBack that it
+// has returned. Meanwhile Listener.Wait waits for the request only until its context ends. For a request of net/http's they do
+// nothing.
+func StepAside(w http.ResponseWriter) {
+	if plain, ok := w.(*response); ok {
+		plain.conn.aside.Store(true)
+		plain.conn.listener.stepped()
+	}
+}
+
+// StepBack ends what StepAside has begun.
+func StepBack(w http.ResponseWriter) {
+	if plain, ok := w.(*response); ok {
+		plain.conn.aside.Store(false)
 	}
 }
 
