@@ -100,6 +100,7 @@ func (h *holder) gather(g *heldGather, in *link.Incoming) {
 		if err == nil {
 			p := h.newPush(in, target, c)
 			if err = c.socket.Prepare(&p.message, in.Binary, in.Data, p.settle); err == nil {
+				p.message.Keep()
 				if in.Confirm {
 					p.message.Confirm()
 				}

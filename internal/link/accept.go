@@ -55,6 +55,10 @@ func (l *Links) ServeHTTP(rw http.ResponseWriter, r *http.Request, nonce string)
 		refuse(isVersion, "this worker opens links of another version", http.StatusUpgradeRequired)
 		return
 	}
+	if !canHijack(rw) { // coder/websocket would find out when it has said that the link is open
+		refuse(isPlain, "the server, or a middleware, cannot hand the connection over", http.StatusNotImplemented)
+		return
+	}
 	say(isOpen)
 	in, out, err := ciphers(key, o, proof, answer)
 	if err != nil {

@@ -81,6 +81,20 @@ func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return h.carrier, bufio.NewReadWriter(rw.Reader, bufio.NewWriterSize(h.carrier, socketBuffer)), nil
 }
 
+// canHijack reports whether rw, or what it wraps, is an http.Hijacker.
+func canHijack(rw http.ResponseWriter) bool {
+	for {
+		if _, ok := rw.(http.Hijacker); ok {
+			return true
+		}
+		wrapped, ok := rw.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return false
+		}
+		rw = wrapped.Unwrap()
+	}
+}
+
 // socketBuffer is the size of the buffers that a link keeps while it is idle.
 const socketBuffer = 4 << 10
 
