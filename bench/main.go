@@ -62,10 +62,11 @@ func bench(ctx context.Context, args []string, stdout io.Writer) error {
 		isQuick = flags.Bool("quick", false, "take about a minute: one round, fewer connections, rough figures")
 		isSmoke = flags.Bool("smoke", false, "take some seconds: see that everything works; the figures mean nothing")
 		only    = flags.String("only", "", "measure these `metrics`, separated by commas")
-		many    = flags.Bool("bulk", false, "measure many messages in one request, and forwarded pushes, and not the comparison")
+		many    = flags.Bool("bulk", false, "measure many messages in one request, and not the comparison")
+		hops    = flags.Bool("forwarded", false, "measure pushes that come to another worker, and not the comparison")
 		which   = flags.String("servers", "", "measure these `servers`, separated by commas: "+strings.Join(append([]string{"wspush"}, peers...), ", "))
 		rounds  = flags.Int("rounds", 0, "measure so `often`, and report medians (default 5; 1 with -quick or -smoke)")
-		out     = flags.String("out", "", "write the results to this `directory` (default results or results/bulk;\n"+
+		out     = flags.String("out", "", "write the results to this `directory` (default results, results/bulk or results/forwarded;\n"+
 			"results/quick for what is not the whole; nowhere with -smoke)")
 		report = flags.String("report", "", "measure nothing: make table and charts anew from results.json in this `directory`")
 	)
@@ -89,8 +90,13 @@ func bench(ctx context.Context, args []string, stdout io.Writer) error {
 		r.plan.rounds = *rounds
 	}
 	name := ""
-	if *many {
+	switch {
+	case *many && *hops:
+		return errors.New("-bulk and -forwarded are two runs")
+	case *many:
 		name = bulk
+	case *hops:
+		name = forwarded
 	}
 	if err := r.setOnly(*only, name); err != nil {
 		return err
@@ -154,7 +160,7 @@ func (r *run) setOnly(list, group string) error {
 		case !ok:
 			return fmt.Errorf("there is no metric %q", name)
 		case m.group != group:
-			return fmt.Errorf("%q is of another group: see -bulk", name)
+			return fmt.Errorf("%q is of another group: see -bulk and -forwarded", name)
 		}
 		r.only = append(r.only, name)
 	}

@@ -12,6 +12,7 @@ import (
 func TestSmoke(t *testing.T) {
 	t.Run("go run .", func(t *testing.T) { testSmoke(t, "", "-servers", strings.Join(goAll, ",")) })
 	t.Run("go run . -bulk", func(t *testing.T) { testSmoke(t, bulk, "-bulk", "-servers", "wspush,coder,gorilla") })
+	t.Run("go run . -forwarded", func(t *testing.T) { testSmoke(t, forwarded, "-forwarded") })
 }
 
 func testSmoke(t *testing.T, group string, args ...string) {
@@ -66,7 +67,7 @@ func checkSeries(t *testing.T, r *Results, metric, name string) {
 	}
 	// In so short a time, the difference of two small figures may be negative.
 	for _, v := range s.Samples {
-		if v <= 0 && metric != "ping-cpu" {
+		if m, _ := metricNamed(metric); v <= 0 && !m.signed {
 			t.Errorf("%s of %s is %v", metric, name, v)
 		}
 	}
@@ -77,6 +78,8 @@ func TestUnknownNames(t *testing.T) {
 		{"-smoke", "-only", "speed"},
 		{"-smoke", "-only", "bulk-cpu"}, // which is of another group
 		{"-smoke", "-bulk", "-only", "memory"},
+		{"-smoke", "-bulk", "-only", "paced-p50"},
+		{"-smoke", "-bulk", "-forwarded"},
 		{"-smoke", "-servers", "apache"},
 		{"-smoke", "rest"},
 		{"-nonsense"},

@@ -39,7 +39,7 @@ var scenarios = []scenario{
 	{[]string{"hot-1", "hot-8", "hot-64"}, goAll, runHot},
 	{[]string{"ping-cpu"}, goAll, runPing},
 	{bulkMetrics, everyone, runBulk},
-	{forwardedMetrics, onlyUs, runForwarded},
+	{forwardedMetrics(), onlyUs, runForwarded},
 }
 
 // pingRarely is the interval of pings where they are not what is measured.

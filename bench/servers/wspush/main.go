@@ -34,6 +34,9 @@ func main() {
 		log.Fatal(err)
 	}
 	s.Mux.Handle("/ws", handler)
+	if *cluster {
+		handleDrive(s.Mux, worker)
+	}
 	s.Serve(func(id string, data []byte) error {
 		_, err := worker.Push(context.Background(), id, wspush.Text, data)
 		return err
