@@ -62,11 +62,10 @@ func bench(ctx context.Context, args []string, stdout io.Writer) error {
 		isQuick = flags.Bool("quick", false, "take about a minute: one round, fewer connections, rough figures")
 		isSmoke = flags.Bool("smoke", false, "take some seconds: see that everything works; the figures mean nothing")
 		only    = flags.String("only", "", "measure these `metrics`, separated by commas")
-		many    = flags.Bool("bulk", false, "measure many messages in one request, and forwarded pushes, and not the comparison")
-		large   = flags.Bool("heavy", false, "measure large messages, messages to everybody, clients that never read, and storms, and not the comparison")
+		group   = flags.String("group", "", "measure this `group`, and not the comparison: "+strings.Join(groups, ", "))
 		which   = flags.String("servers", "", "measure these `servers`, separated by commas: "+strings.Join(append([]string{"wspush"}, peers...), ", "))
 		rounds  = flags.Int("rounds", 0, "measure so `often`, and report medians (default 5; 1 with -quick or -smoke)")
-		out     = flags.String("out", "", "write the results to this `directory` (default results, results/bulk or results/heavy;\n"+
+		out     = flags.String("out", "", "write the results to this `directory` (default results, or results and the group;\n"+
 			"results/quick for what is not the whole; nowhere with -smoke)")
 		report = flags.String("report", "", "measure nothing: make table and charts anew from results.json in this `directory`")
 	)
@@ -89,14 +88,9 @@ func bench(ctx context.Context, args []string, stdout io.Writer) error {
 	if *rounds > 0 {
 		r.plan.rounds = *rounds
 	}
-	name := ""
-	switch {
-	case *many && *large:
-		return errors.New("-bulk and -heavy are runs of their own")
-	case *many:
-		name = bulk
-	case *large:
-		name = heavy
+	name := *group
+	if name != "" && !slices.Contains(groups, name) {
+		return fmt.Errorf("there is no group %q", name)
 	}
 	if err := r.setOnly(*only, name); err != nil {
 		return err
@@ -160,7 +154,7 @@ func (r *run) setOnly(list, group string) error {
 		case !ok:
 			return fmt.Errorf("there is no metric %q", name)
 		case m.group != group:
-			return fmt.Errorf("%q is of another group: see -bulk and -heavy", name)
+			return fmt.Errorf("%q is of another group: see -group %s", name, m.group)
 		}
 		r.only = append(r.only, name)
 	}

@@ -11,7 +11,9 @@ import (
 // The whole benchmark runs as docs/performance.md says, with tiny numbers, and measures every metric.
 func TestSmoke(t *testing.T) {
 	t.Run("go run .", func(t *testing.T) { testSmoke(t, "", "-servers", strings.Join(goAll, ",")) })
-	t.Run("go run . -bulk", func(t *testing.T) { testSmoke(t, bulk, "-bulk", "-servers", "wspush,coder,gorilla") })
+	t.Run("go run . -group bulk", func(t *testing.T) { testSmoke(t, bulk, "-group", "bulk", "-servers", "wspush,coder,gorilla") })
+	t.Run("go run . -group forwarded", func(t *testing.T) { testSmoke(t, forwarded, "-group", "forwarded") })
+	t.Run("go run . -group heavy", func(t *testing.T) { testSmoke(t, heavy, "-group", "heavy") })
 }
 
 func testSmoke(t *testing.T, group string, args ...string) {
@@ -66,7 +68,7 @@ func checkSeries(t *testing.T, r *Results, metric, name string) {
 	}
 	// In so short a time, the difference of two small figures may be negative.
 	for _, v := range s.Samples {
-		if v <= 0 && metric != "ping-cpu" {
+		if m, _ := metricNamed(metric); v <= 0 && !m.signed {
 			t.Errorf("%s of %s is %v", metric, name, v)
 		}
 	}
@@ -76,7 +78,9 @@ func TestUnknownNames(t *testing.T) {
 	for _, args := range [][]string{
 		{"-smoke", "-only", "speed"},
 		{"-smoke", "-only", "bulk-cpu"}, // which is of another group
-		{"-smoke", "-bulk", "-only", "memory"},
+		{"-smoke", "-group", "bulk", "-only", "memory"},
+		{"-smoke", "-group", "bulk", "-only", "paced-p50"},
+		{"-smoke", "-group", "others"},
 		{"-smoke", "-servers", "apache"},
 		{"-smoke", "rest"},
 		{"-nonsense"},

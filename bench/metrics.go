@@ -8,14 +8,18 @@ type metric struct {
 	more      bool   // more is better; of the other metrics less is
 	reference string // the series of no peer that the row is held against, if there is one
 	spread    bool   // the lowest and the highest round are shown too: a p99 differs much between rounds
+	signed    bool   // it is a difference between two figures, and may be negative
 	group     string // is measured and shown with these alone; empty: with the comparison
 }
 
-// bulk is the group of what is measured of many messages in one request, and of pushes that are forwarded.
+// bulk is the group of what is measured of many messages in one request.
 const bulk = "bulk"
 
 // heavy is the group of what is measured of large messages, of a message to everybody, and of what clients do to others.
 const heavy = "heavy"
+
+// groups are those that -group takes.
+var groups = []string{bulk, forwarded, heavy}
 
 var (
 	goPeers = []string{"coder", "gorilla"}
@@ -33,7 +37,7 @@ var metrics = []metric{
 	{name: "half-p50", says: "publisher to client at half saturation, p50", unit: "µs"},
 	{name: "half-p99", says: "publisher to client at half saturation, p99", unit: "µs", spread: true},
 	{name: "accept-cpu", says: "server CPU of an accepted connection", unit: "µs"},
-	{name: "ping-cpu", says: "server CPU of a ping and its pong", unit: "µs"},
+	{name: "ping-cpu", says: "server CPU of a ping and its pong", unit: "µs", signed: true},
 
 	{name: "single-rate", group: bulk, says: "one message in a request, 16 publishers", unit: "1/s", more: true},
 	{name: "single-cpu", group: bulk, says: "server CPU of a push", unit: "µs"},
@@ -41,14 +45,28 @@ var metrics = []metric{
 	{name: "bulk-cpu", group: bulk, says: "server CPU of a push among many", unit: "µs", reference: "wspush single"},
 	{name: "many-rate", group: bulk, says: "messages to 100 clients each: pushes", unit: "1/s", more: true, reference: "wspush single"},
 	{name: "many-cpu", group: bulk, says: "server CPU of a push of a message to 100", unit: "µs", reference: "wspush single"},
-	{name: "forwarded-rate", group: bulk, says: "forwarded POST pushes, 16 publishers", unit: "1/s", more: true,
+	{name: "forwarded-rate", group: forwarded, says: "forwarded POST pushes, 16 publishers", unit: "1/s", more: true,
 		reference: "wspush direct"},
-	{name: "forwarded-cpu", group: bulk, says: "CPU of one, of both workers", unit: "µs", reference: "wspush direct"},
-	{name: "forwarded-first", group: bulk, says: "of the worker that was asked", unit: "µs"},
-	{name: "forwarded-second", group: bulk, says: "of the worker that holds the connection", unit: "µs", reference: "wspush direct"},
-	{name: "forwarded-bulk-rate", group: bulk, says: "forwarded pushes among many", unit: "1/s", more: true,
+	{name: "forwarded-cpu", group: forwarded, says: "CPU of one, of both workers", unit: "µs", reference: "wspush direct"},
+	{name: "forwarded-first", group: forwarded, says: "of the worker that was asked", unit: "µs"},
+	{name: "forwarded-second", group: forwarded, says: "of the worker that holds the connection", unit: "µs", reference: "wspush direct"},
+	{name: "forwarded-64-rate", group: forwarded, says: "forwarded POST pushes, 64 publishers", unit: "1/s", more: true,
 		reference: "wspush direct"},
-	{name: "forwarded-bulk-cpu", group: bulk, says: "CPU of one among many, of both workers", unit: "µs", reference: "wspush direct"},
+	{name: "forwarded-64-cpu", group: forwarded, says: "CPU of one of those, of both workers", unit: "µs", reference: "wspush direct"},
+	{name: "forwarded-bulk-rate", group: forwarded, says: "forwarded pushes among many", unit: "1/s", more: true,
+		reference: "wspush direct"},
+	{name: "forwarded-bulk-cpu", group: forwarded, says: "CPU of one among many, of both workers", unit: "µs", reference: "wspush direct"},
+	{name: "inside-16-cpu", group: forwarded, says: "CPU of a Worker.Push to another worker's connection, 16 callers, of both", unit: "µs",
+		reference: "wspush direct"},
+	{name: "inside-64-cpu", group: forwarded, says: "the same with 64 callers", unit: "µs", reference: "wspush direct"},
+	{name: "paced-p50", group: forwarded, says: "publisher to client at 2000 pushes a second, p50", unit: "µs", reference: "wspush direct"},
+	{name: "paced-p50-added", group: forwarded, says: "of which the other worker adds", unit: "µs", signed: true},
+	{name: "paced-p99", group: forwarded, says: "publisher to client at 2000 pushes a second, p99", unit: "µs", reference: "wspush direct",
+		spread: true},
+	{name: "paced-p99-added", group: forwarded, says: "of which the other worker adds", unit: "µs", signed: true},
+	{name: "beside-p99", group: forwarded, says: "the same beside bodies of 1 MiB, p99", unit: "µs", reference: "wspush direct", spread: true},
+	{name: "beside-bodies", group: forwarded, says: "such bodies that arrive meanwhile, of 43 a second", unit: "1/s", more: true,
+		reference: "wspush direct"},
 
 	{name: "broadcast-100", group: heavy, says: "server CPU of a message of 100 B to everybody, for each", unit: "µs"},
 	{name: "broadcast-4k", group: heavy, says: "of 4 KiB", unit: "µs"},

@@ -133,9 +133,14 @@ func (h *host) rss() (float64, error) {
 
 // ask sends a request to one of our own servers, which must answer it with 200 within the timeout.
 func (h *host) ask(ctx context.Context, timeout time.Duration, method, path string) ([]byte, error) {
+	return h.send(ctx, timeout, method, path, nil)
+}
+
+// send is ask with a body.
+func (h *host) send(ctx context.Context, timeout time.Duration, method, path string, content io.Reader) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+h.addr+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+h.addr+path, content)
 	if err != nil {
 		return nil, err
 	}

@@ -26,9 +26,11 @@ const legend = "Medians of the rounds. In parentheses, how many times better wsp
 // legends say how to read the table of each group.
 var legends = map[string]string{
 	"": legend,
+	forwarded: "Medians of the rounds. The reference, direct, is the same push to the same connections, by their sealed IDs, " +
+		"at the worker that holds them; in parentheses, how many times better a forwarded one is. CPU is that of both workers.",
 	bulk: "Medians of the rounds. In parentheses, how many times better wspush is. A push is one message to one client, at random among " +
-		"all; CPU is that of all of a server's processes. The reference is wspush itself: single, with a POST for each message; direct, " +
-		"pushed to at the worker that holds the connection. wspush and the other Go servers take many messages as lines of one request, " +
+		"all; CPU is that of all of a server's processes. The reference is wspush itself: single, with a POST for each message. " +
+		"wspush and the other Go servers take many messages as lines of one request, " +
 		"and answer each when it is written. nchan takes " +
 		"a request for each, sent without waiting, or for a message to 100 one with all their channels.",
 	heavy: "Medians of the rounds. In parentheses, how many times better wspush is. A message to everybody is one call, and the next " +

@@ -18,7 +18,7 @@ func with(figures map[[2]string]float64) *Results {
 
 // The tables and charts in results are those of the JSON beside them.
 func TestViews(t *testing.T) {
-	for _, dir := range []string{"results", "results/bulk"} {
+	for _, dir := range committed(t) {
 		r, err := readResults(dir)
 		if err != nil {
 			t.Fatal(err)

@@ -41,7 +41,7 @@ var scenarios = []scenario{
 	{[]string{"hot-1", "hot-8", "hot-64"}, goAll, runHot},
 	{[]string{"ping-cpu"}, goAll, runPing},
 	{bulkMetrics, everyone, runBulk},
-	{forwardedMetrics, onlyUs, runForwarded},
+	{forwardedMetrics(), onlyUs, runForwarded},
 	{broadcastMetrics, broadcasters, runBroadcast},
 	{largeMetrics, goAll, runLarge},
 	{stalledMetrics, onlyUs, runStalled},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -54,7 +55,7 @@ func (l *loop) newBulking(o order.Order) (*bulking, error) {
 	if err != nil {
 		return nil, err
 	}
-	t.form, t.host = f, u.Host
+	t.form, t.host = f, cmp.Or(o.At, u.Host)
 	// The targets of a message are neighbours in a row in which the clients stand in no order, and whose end is its beginning.
 	t.ids = make([]string, t.clients)
 	t.place = t.random.Perm(t.clients)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -58,7 +59,7 @@ func (l *loop) newPushing(o order.Order) (*pushing, error) {
 	}
 	t.publishers = make([]publisher, o.Publishers)
 	for i := range t.publishers {
-		fd, err := dial(u.Host, [4]byte{127, 0, 0, 1}, false)
+		fd, err := dial(cmp.Or(o.At, u.Host), [4]byte{127, 0, 0, 1}, false)
 		if err != nil {
 			return nil, err
 		}

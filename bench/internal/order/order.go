@@ -40,8 +40,9 @@ type Order struct {
 	For        time.Duration `json:"for,omitempty"`
 
 	// Push and Bulk.
-	Clients int   `json:"clients,omitempty"` // push to the first so many; 0: to all
-	PIDs    []int `json:"pids,omitempty"`    // the server's processes, whose CPU time is measured
+	At      string `json:"at,omitempty"`      // host:port to push at, whatever the addresses say; empty: what they say
+	Clients int    `json:"clients,omitempty"` // push to the first so many; 0: to all
+	PIDs    []int  `json:"pids,omitempty"`    // the server's processes, whose CPU time is measured
 
 	// Bulk. A push is a message to one target.
 	Form    string `json:"form,omitempty"`    // how the server takes many: see the forms

@@ -44,6 +44,9 @@ func main() {
 		}
 		return n, nil
 	})
+	if *cluster {
+		handleDrive(s.Mux, worker)
+	}
 	s.Serve(func(id string, data []byte) error {
 		_, err := worker.Push(context.Background(), id, wspush.Text, data)
 		return err
