@@ -317,7 +317,7 @@ func TestTargets(t *testing.T) {
 				more[i] = [16]byte{byte(i), byte(i >> 8), 1}
 			}
 			taken := make(chan *Incoming, 1)
-			asked := behind(t, r, &holder{answer: func(in *Incoming) { taken <- in }}, nil)
+			asked := behind(t, r, &holder{answer: func(in *Incoming) { taken <- in }}, logTo(t))
 			asker := newWorker(t, &holder{}, nil)
 			type told struct {
 				target int
@@ -328,7 +328,12 @@ func TestTargets(t *testing.T) {
 			asker.Push(&Push{Peer: Peer{asked.url, 1}, More: more, Data: named("a", size), Done: func(target int, a Answer, err error) {
 				outcomes <- told{target, a.Code, err}
 			}})
-			in := <-taken
+			var in *Incoming
+			select {
+			case in = <-taken:
+			case o := <-outcomes:
+				t.Fatal(o.err)
+			}
 			if len(in.Data) != size || len(in.More) != targets-1 {
 				t.Fatalf("%d bytes, %d targets", len(in.Data), len(in.More))
 			}
