@@ -18,6 +18,7 @@ type relay struct {
 	stalled bool                                                               // nothing is passed on
 	change  func(conn int, up bool, at int64, p []byte) (out []byte, cut bool) // nil: as it is
 	count   int
+	closed  chan struct{} // when the test ends
 	running sync.WaitGroup
 }
 
@@ -25,6 +26,7 @@ type relay struct {
 type relayed struct {
 	number         int
 	client, server net.Conn
+	orphaned       bool // the server's half stays open although the client has gone
 }
 
 // newRelay relays to the address until the test ends. To is read when a connection comes.
@@ -34,7 +36,7 @@ func newRelay(tb testing.TB) *relay {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	r := &relay{tb: tb, url: "http://" + listener.Addr().String(), conns: make(map[*relayed]struct{})}
+	r := &relay{tb: tb, url: "http://" + listener.Addr().String(), conns: make(map[*relayed]struct{}), closed: make(chan struct{})}
 	r.moved = sync.NewCond(&r.mu)
 	r.running.Go(func() {
 		for {
@@ -47,6 +49,7 @@ func newRelay(tb testing.TB) *relay {
 	})
 	tb.Cleanup(func() {
 		listener.Close()
+		close(r.closed)
 		r.resume()
 		r.cut()
 		r.running.Wait()
@@ -65,7 +68,7 @@ func (r *relay) pass(client net.Conn) {
 	}
 	r.mu.Lock()
 	r.count++
-	c := &relayed{r.count, client, server}
+	c := &relayed{number: r.count, client: client, server: server}
 	r.conns[c] = struct{}{}
 	r.mu.Unlock()
 	var halves sync.WaitGroup
@@ -78,8 +81,16 @@ func (r *relay) pass(client net.Conn) {
 }
 
 func (r *relay) half(c *relayed, from, to net.Conn, up bool) {
-	defer c.client.Close()
-	defer c.server.Close()
+	defer func() {
+		c.client.Close()
+		r.mu.Lock()
+		orphaned := c.orphaned
+		r.mu.Unlock()
+		if orphaned {
+			<-r.closed
+		}
+		c.server.Close()
+	}()
 	var at int64
 	buf := make([]byte, 8<<10)
 	for {
@@ -107,6 +118,16 @@ func (r *relay) cut() {
 	for c := range r.conns {
 		c.client.Close()
 		c.server.Close()
+	}
+}
+
+// orphan ends all connections towards the clients only, as a proxy may that has lost its state.
+func (r *relay) orphan() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for c := range r.conns {
+		c.orphaned = true
+		c.client.Close()
 	}
 }
 
