@@ -76,6 +76,9 @@ func (l *Links) ServeHTTP(rw http.ResponseWriter, r *http.Request, nonce string)
 		}
 		return
 	}
+	if !h.early { // Accept has put something in front of the connection all the same, which would cost a little for each read
+		h.reader.Reset(h.carrier)
+	}
 	ws.SetReadLimit(maxBatch)
 	now := l.now()
 	t := &taking{

@@ -231,27 +231,17 @@ func (k *asking) enlargeLocked(p *Push) {
 	}
 }
 
-// releaseLocked lets a sequence go on behind a large body, up to its next one.
+// releaseLocked lets a sequence go on behind a large body. Those that waited go through the queue again, so that the next large body
+// among them does not begin before what precedes it.
 func (k *asking) releaseLocked(s *Sequence) {
 	behind := k.held[s]
 	if s == nil || behind == nil {
 		return
 	}
 	delete(k.held, s)
-	var small []*Push
-	for p := behind.head; p != nil; p = behind.head {
-		if p.isLarge() {
-			k.enlargeLocked(p)
-			break
-		}
+	for p := behind.tail; p != nil; p = behind.tail {
 		p.remove()
 		p.link = nil
-		small = append(small, p)
-	}
-	if k.held[s] != nil {
-		k.held[s] = behind // the rest stays behind the next large body
-	}
-	for _, p := range slices.Backward(small) {
 		k.out.queue.pushFront(p)
 	}
 }

@@ -67,6 +67,8 @@ type hijacked struct {
 	http.ResponseWriter
 	conn    net.Conn
 	carrier *carrier
+	reader  *bufio.Reader // which coder/websocket goes on to use
+	early   bool          // it held bytes that came with the request
 }
 
 // Hijack takes the connection over, without the deadlines that the server has set.
@@ -77,6 +79,7 @@ func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}
 	_ = conn.SetDeadline(time.Time{})
 	h.conn, h.carrier = conn, &carrier{Conn: conn}
+	h.reader, h.early = rw.Reader, rw.Reader.Buffered() > 0
 	// rw's reader may hold bytes that came with the request: coder/websocket takes them first. Its writer would pass the carrier by.
 	return h.carrier, bufio.NewReadWriter(rw.Reader, bufio.NewWriterSize(h.carrier, socketBuffer)), nil
 }

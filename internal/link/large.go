@@ -105,7 +105,7 @@ func (s *bodies) appendTo(batch []byte, limit int, begin, ended func(*body)) []b
 			b.begun = true
 			batch = append(appendHead(batch, kindBegin, b.number, len(b.head)), b.head...)
 		}
-		left := len(b.data) - b.off
+		left := b.size() - b.off
 		n := min(left, pieceSize, s.credit, limit-len(batch)-frameHead)
 		if n < min(left, minPiece) {
 			s.turn++

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"sync"
 	"testing"
@@ -185,4 +186,9 @@ func TestPush(t *testing.T) {
 	if s := asked.Stats(); s != (Stats{Accepted: 1}) {
 		t.Errorf("the other worker has %+v", s)
 	}
+}
+
+// logTo lets a worker log to the test.
+func logTo(t *testing.T) func(*Config) {
+	return func(c *Config) { c.Log = slog.New(slog.NewTextHandler(t.Output(), nil)) }
 }
