@@ -33,6 +33,7 @@ type Worker struct {
 	cutting    sync.Mutex      // held during roster.cut, which only one goroutine may run; guards no data
 	plan       drainPlan       // of Shutdown
 	cluster    *cluster        // nil if there is none
+	elsewhere  elsewhere
 	cut        context.Context // cancelled when Shutdown cuts off the requests that are still running
 	cutAll     context.CancelFunc
 }
