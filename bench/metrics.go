@@ -45,6 +45,14 @@ var metrics = []metric{
 	{name: "forwarded-second", group: bulk, says: "of the worker that holds the connection", unit: "µs", reference: "wspush direct"},
 	{name: "forwarded-bulk-rate", group: bulk, says: "forwarded pushes among many", unit: "1/s", more: true,
 		reference: "wspush direct"},
+	{name: "each-one", group: bulk, says: "a message to 10,000 that do not read: until all of it is written, one processor", unit: "ms"},
+	{name: "each-all", group: bulk, says: "the same, all processors", unit: "ms"},
+	{name: "each-cpu", group: bulk, says: "server CPU of one of them, all processors", unit: "µs"},
+	{name: "alone-p50", group: bulk, says: "1000 POST pushes a second, publisher to client, p50", unit: "µs"},
+	{name: "alone-p99", group: bulk, says: "the same, p99", unit: "µs", spread: true},
+	{name: "beside-p50", group: bulk, says: "the same beside messages to 15,000 others, four a second, p50", unit: "µs"},
+	{name: "beside-p99", group: bulk, says: "the same, p99", unit: "µs", spread: true},
+	{name: "beside-each", group: bulk, says: "a message to those 15,000", unit: "ms"},
 	{name: "forwarded-bulk-cpu", group: bulk, says: "CPU of one among many, of both workers", unit: "µs", reference: "wspush direct"},
 }
 

@@ -18,6 +18,10 @@ type plan struct {
 
 	hot time.Duration
 
+	crowd  int           // connections that are sent the same, and do not read meanwhile
+	beside int           // connections that are sent the same, beside the pushes to others
+	every  time.Duration // so often
+
 	pinged      int           // connections
 	pingSpacing time.Duration // the interval of pings, for each connection there is; see interval
 	minInterval time.Duration
@@ -31,7 +35,7 @@ func (p plan) interval(conns int) time.Duration {
 
 // most is the greatest number of connections at a time.
 func (p plan) most() int {
-	return slices.Max([]int{p.idle, p.posted, p.pinged})
+	return slices.Max([]int{p.idle, p.posted, p.pinged, p.crowd, p.beside})
 }
 
 // many is how many clients a message for many is for.
@@ -44,7 +48,8 @@ var full = plan{
 	rounds: 5,
 	idle:   10_000, settle: 3 * time.Second,
 	posted: 1000, warm: 500 * time.Millisecond, push: 2 * time.Second,
-	hot:    2 * time.Second,
+	hot:   2 * time.Second,
+	crowd: 10_000, beside: 15_000, every: 250 * time.Millisecond,
 	pinged: 10_000, pingSpacing: 600 * time.Microsecond, minInterval: 2 * time.Second,
 }
 
@@ -52,7 +57,8 @@ var quick = plan{
 	rounds: 1,
 	idle:   2000, settle: 1500 * time.Millisecond,
 	posted: 1000, warm: 200 * time.Millisecond, push: 700 * time.Millisecond,
-	hot:    500 * time.Millisecond,
+	hot:   500 * time.Millisecond,
+	crowd: 2000, beside: 2000, every: 100 * time.Millisecond,
 	pinged: 1000, minInterval: 1500 * time.Millisecond,
 }
 
@@ -61,6 +67,7 @@ var smoke = plan{
 	rounds: 1,
 	idle:   200, settle: 50 * time.Millisecond,
 	posted: 50, warm: 10 * time.Millisecond, push: 250 * time.Millisecond,
-	hot:    100 * time.Millisecond,
+	hot:   100 * time.Millisecond,
+	crowd: 200, beside: 200, every: 50 * time.Millisecond,
 	pinged: 100, minInterval: 1500 * time.Millisecond,
 }

@@ -40,6 +40,8 @@ var scenarios = []scenario{
 	{[]string{"ping-cpu"}, goAll, runPing},
 	{bulkMetrics, everyone, runBulk},
 	{forwardedMetrics, onlyUs, runForwarded},
+	{eachMetrics, onlyUs, runEach},
+	{besideMetrics, onlyUs, runBeside},
 }
 
 // pingRarely is the interval of pings where they are not what is measured.

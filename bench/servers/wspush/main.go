@@ -26,14 +26,18 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	everyone := &crowd{worker: worker}
 	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{
 		PingInterval: s.Ping,
 		Greeting:     func(c *wspush.Conn) (wspush.MessageType, []byte) { return wspush.Text, []byte(address(c)) },
+		OnConnect:    everyone.connected,
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
 	s.Mux.Handle("/ws", handler)
+	s.Mux.Handle(crowdPath, handler)
+	s.Mux.Handle("POST /bench/each", everyone)
 	s.Serve(func(id string, data []byte) error {
 		_, err := worker.Push(context.Background(), id, wspush.Text, data)
 		return err
