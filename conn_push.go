@@ -87,7 +87,8 @@ func (c *Conn) send(ctx context.Context, typ MessageType, data []byte, confirm b
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	s, err := c.startSending(typ, data, confirm)
+	// Whoever has no context that ends, and waits for no confirmation, stays until the message is written.
+	s, err := c.startSending(typ, data, confirm, ctx.Done() == nil && !confirm)
 	if s == nil {
 		return 0, err
 	}
@@ -101,13 +102,14 @@ func (c *Conn) send(ctx context.Context, typ MessageType, data []byte, confirm b
 }
 
 // startSending starts to send a message. It returns the outcome if that is known at once, and otherwise what awaitSending has to
-// wait for. A message to be confirmed is pending unless it fails.
-func (c *Conn) startSending(typ MessageType, data []byte, confirm bool) (pending *sending, err error) {
+// wait for. A message to be confirmed is pending unless it fails. If keep is set, data does not change until there is an outcome,
+// nor after that if awaitSending returns ErrUnknown.
+func (c *Conn) startSending(typ MessageType, data []byte, confirm, keep bool) (pending *sending, err error) {
 	s, _ := c.shared.sendings.Get().(*sending)
 	if s == nil {
 		s = newSending()
 	}
-	waiting, err := c.start(&s.message, typ, data, confirm, s.settle)
+	waiting, err := c.start(&s.message, typ, data, confirm, keep, s.settle)
 	if waiting {
 		return s, nil
 	}
@@ -194,12 +196,15 @@ func (sh *shared) release(s *sending) {
 // start hands data to the socket as m. If m is then pending, settled is called later with the socket's error, which outcome
 // translates. It is called with the socket's lock held, so it must neither block nor call the connection. Otherwise err is the
 // outcome.
-func (c *Conn) start(m *socket.Message, typ MessageType, data []byte, confirm bool, settled func(error)) (pending bool, err error) {
+func (c *Conn) start(m *socket.Message, typ MessageType, data []byte, confirm, keep bool, settled func(error)) (pending bool, err error) {
 	if err := c.socket.Prepare(m, typ == Binary, data, settled); err != nil {
 		return false, err
 	}
 	if confirm {
 		m.Confirm()
+	}
+	if keep {
+		m.Keep()
 	}
 	pending, err = c.socket.Start(m)
 	return pending, c.outcome(err)

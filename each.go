@@ -53,6 +53,7 @@ type each[T any] struct {
 	worker    *Worker
 	typ       MessageType
 	data      []byte
+	payload   *socket.Payload                              // the same for all connections of this worker
 	invalid   error                                        // why the message must not be sent
 	start     func(*delivery[T]) (pending bool, err error) // any goroutine calls it
 	giveUp    func()                                       // ends what is on its way to other workers
@@ -86,7 +87,7 @@ type delivery[T any] struct {
 func newEach[T any](ctx context.Context, w *Worker, typ MessageType, data []byte, yield func(T, error) bool) *each[T] {
 	return &each[T]{
 		ctx: ctx, worker: w, typ: typ, data: data, invalid: wire.CheckMessage(typ, data, w.shared.maxPushBytes),
-		giveUp: func() {}, yield: yield, pending: make(map[*delivery[T]]bool), signal: make(chan struct{}, 1),
+		payload: w.sockets.NewPayload(typ == Binary, data), giveUp: func() {}, yield: yield, pending: make(map[*delivery[T]]bool), signal: make(chan struct{}, 1),
 	}
 }
 
@@ -153,7 +154,11 @@ func (e *each[T]) run(d *delivery[T]) {
 // startConn hands the message to a connection of this worker.
 func (e *each[T]) startConn(d *delivery[T], c *Conn) (pending bool, err error) {
 	d.conn = c
-	return c.start(&d.message, e.typ, e.data, false, d.settle)
+	if err := c.socket.PrepareShared(&d.message, e.payload, d.settle); err != nil {
+		return false, err
+	}
+	pending, err = c.socket.Start(&d.message)
+	return pending, c.outcome(err)
 }
 
 // startID hands the message to whatever an ID or sealed ID names. ctx is for other workers.

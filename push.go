@@ -1,11 +1,9 @@
 package wspush
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"math"
 	"net"
 	"net/http"
@@ -162,21 +160,18 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) response
 	if !c.socket.Admits(int(min(max(r.ContentLength, 0), math.MaxInt32/2))) {
 		return w.refuse(ErrBusy).response()
 	}
-	body, _ := w.bodies.Get().(*bytes.Buffer)
-	if body == nil {
-		body = new(bytes.Buffer)
-	}
-	defer func() {
-		if body.Cap() <= maxPooledBody {
-			body.Reset()
-			w.bodies.Put(body)
-		}
-	}()
+	body := w.bodies.get(r.ContentLength)
 	_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout))
 	if p := w.readBody(r, c, body); p != nil {
+		w.bodies.put(body)
 		return p.response()
 	}
-	roundTrip, err := w.pushBody(rw, r, c, q, messageType(r, q.typ, body.Bytes()), body.Bytes())
+	roundTrip, err := w.pushBody(rw, r, c, q, messageType(r, q.typ, body.data), body.data)
+	if errors.Is(err, ErrUnknown) {
+		w.bodies.forget(body) // the connection may still be writing it
+	} else {
+		w.bodies.put(body)
+	}
 	if q.confirm {
 		w.shared.count.pushConfirmed(err)
 	} else {
@@ -195,7 +190,7 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) response
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// pushBody is Conn.Push within the request's timeout. It sets up what a wait needs only when there is a wait: timers and
+// pushBody is Conn.Push within the request's timeout. If it returns ErrUnknown, data must not change even afterwards. It sets up what a wait needs only when there is a wait: timers and
 // deadlines are a good part of the cost of a push that is written at once.
 func (w *Worker) pushBody(rw http.ResponseWriter, r *http.Request, c *Conn, q pushQuery, typ MessageType, data []byte) (roundTrip time.Duration, err error) {
 	if err := wire.CheckMessage(typ, data, w.shared.maxPushBytes); err != nil {
@@ -205,7 +200,7 @@ func (w *Worker) pushBody(rw http.ResponseWriter, r *http.Request, c *Conn, q pu
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	pending, err := c.startSending(typ, data, q.confirm)
+	pending, err := c.startSending(typ, data, q.confirm, true)
 	if pending == nil {
 		return 0, err
 	}
@@ -236,9 +231,6 @@ func (w *Worker) pushTimeout(q pushQuery) time.Duration {
 	}
 }
 
-// maxPooledBody is the size of the largest buffer that is kept for another request.
-const maxPooledBody = 64 << 10
-
 // refuse counts a push that is refused before it reaches its connection, and returns the answer to it.
 func (w *Worker) refuse(err error) *problem {
 	w.shared.count.push(err)
@@ -246,17 +238,14 @@ func (w *Worker) refuse(err error) *problem {
 }
 
 // readBody reads the whole body within the limits of size and time.
-func (w *Worker) readBody(r *http.Request, c *Conn, into *bytes.Buffer) *problem {
-	if r.ContentLength > 0 {
-		into.Grow(int(min(r.ContentLength, maxPooledBody-bytes.MinRead)) + bytes.MinRead)
-	}
+func (w *Worker) readBody(r *http.Request, c *Conn, into *body) *problem {
 	limit := w.opts.MaxPushBytes
 	if limit < 0 || limit == math.MaxInt64 {
 		limit = math.MaxInt64 - 1
 	}
-	n, err := into.ReadFrom(io.LimitReader(r.Body, limit+1))
+	err := into.readFrom(r.Body, r.ContentLength, limit)
 	switch {
-	case err == nil && n > limit:
+	case err == nil && int64(len(into.data)) > limit:
 		return w.refuse(ErrTooLarge)
 	case err == nil:
 		return nil

@@ -26,7 +26,7 @@ type Worker struct {
 	roster     *roster
 	alarms     *alarms
 	sockets    socket.Shared
-	bodies     sync.Pool // of *bytes.Buffer
+	bodies     bodies
 	bulkPushes sync.Pool // of *bulkPush
 	listener   net.Listener
 	server     *pushServer     // nil with NoListen

@@ -15,7 +15,7 @@ import (
 
 var (
 	eachMetrics   = []string{"each-one", "each-all", "each-cpu"}
-	besideMetrics = []string{"alone-p50", "alone-p99", "beside-p50", "beside-p99", "beside-each"}
+	besideMetrics = []string{"each-quiet-p50", "each-quiet-p99", "each-beside-p50", "each-beside-p99", "each-beside"}
 )
 
 // crowdPath is where those connect who are all sent the same.
@@ -118,7 +118,7 @@ func runBeside(ctx context.Context, r *run, s server) error {
 		}
 		at := *h
 		at.path = crowdPath
-		if _, err := many.connect(ctx, &at, r.plan.beside); err != nil {
+		if _, err := many.connect(ctx, &at, r.plan.others); err != nil {
 			return err
 		}
 		alone, err := r.single(ctx, h, few)
@@ -143,20 +143,20 @@ func runBeside(ctx context.Context, r *run, s server) error {
 		if all.err != nil {
 			return all.err
 		}
-		c, err := many.arrived(ctx, rounds*r.plan.beside)
+		c, err := many.arrived(ctx, rounds*r.plan.others)
 		if err != nil {
 			return err
 		}
-		if c.Messages != rounds*r.plan.beside {
-			return fmt.Errorf("of %d messages to everyone, %d came", rounds*r.plan.beside, c.Messages)
+		if c.Messages != rounds*r.plan.others {
+			return fmt.Errorf("of %d messages to everyone, %d came", rounds*r.plan.others, c.Messages)
 		}
 		slices.Sort(all.took)
-		conns := r.plan.beside
-		r.add("alone-p50", h.name, conns, micro(alone.P50))
-		r.add("alone-p99", h.name, conns, micro(alone.P99))
-		r.add("beside-p50", h.name, conns, micro(beside.P50))
-		r.add("beside-p99", h.name, conns, micro(beside.P99))
-		r.add("beside-each", h.name, conns, milli(all.took[len(all.took)/2]))
+		conns := r.plan.others
+		r.add("each-quiet-p50", h.name, conns, micro(alone.P50))
+		r.add("each-quiet-p99", h.name, conns, micro(alone.P99))
+		r.add("each-beside-p50", h.name, conns, micro(beside.P50))
+		r.add("each-beside-p99", h.name, conns, micro(beside.P99))
+		r.add("each-beside", h.name, conns, milli(all.took[len(all.took)/2]))
 		return nil
 	})
 }

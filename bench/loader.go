@@ -90,6 +90,12 @@ func (l *loader) connect(ctx context.Context, h *host, n int) (string, error) {
 	return r.URL, err
 }
 
+// storm opens and closes n connections.
+func (l *loader) storm(ctx context.Context, h *host, n int) error {
+	_, err := l.do(ctx, order.Order{Do: order.Storm, Addr: h.addr, Path: h.path, Push: h.push, N: n}, 0)
+	return err
+}
+
 // count tells what has arrived since it was last told to reset.
 func (l *loader) count(ctx context.Context, reset bool) (order.Report, error) {
 	return l.do(ctx, order.Order{Do: order.Count, Reset: reset}, 0)

@@ -63,9 +63,10 @@ func bench(ctx context.Context, args []string, stdout io.Writer) error {
 		isSmoke = flags.Bool("smoke", false, "take some seconds: see that everything works; the figures mean nothing")
 		only    = flags.String("only", "", "measure these `metrics`, separated by commas")
 		many    = flags.Bool("bulk", false, "measure many messages in one request, and forwarded pushes, and not the comparison")
+		large   = flags.Bool("heavy", false, "measure large messages, messages to everybody, clients that never read, and storms, and not the comparison")
 		which   = flags.String("servers", "", "measure these `servers`, separated by commas: "+strings.Join(append([]string{"wspush"}, peers...), ", "))
 		rounds  = flags.Int("rounds", 0, "measure so `often`, and report medians (default 5; 1 with -quick or -smoke)")
-		out     = flags.String("out", "", "write the results to this `directory` (default results or results/bulk;\n"+
+		out     = flags.String("out", "", "write the results to this `directory` (default results, results/bulk or results/heavy;\n"+
 			"results/quick for what is not the whole; nowhere with -smoke)")
 		report = flags.String("report", "", "measure nothing: make table and charts anew from results.json in this `directory`")
 	)
@@ -89,8 +90,13 @@ func bench(ctx context.Context, args []string, stdout io.Writer) error {
 		r.plan.rounds = *rounds
 	}
 	name := ""
-	if *many {
+	switch {
+	case *many && *large:
+		return errors.New("-bulk and -heavy are runs of their own")
+	case *many:
 		name = bulk
+	case *large:
+		name = heavy
 	}
 	if err := r.setOnly(*only, name); err != nil {
 		return err
@@ -154,7 +160,7 @@ func (r *run) setOnly(list, group string) error {
 		case !ok:
 			return fmt.Errorf("there is no metric %q", name)
 		case m.group != group:
-			return fmt.Errorf("%q is of another group: see -bulk", name)
+			return fmt.Errorf("%q is of another group: see -bulk and -heavy", name)
 		}
 		r.only = append(r.only, name)
 	}
@@ -184,7 +190,7 @@ func (r *run) servers(list string) ([]server, error) {
 	var all []server
 	for _, name := range wanted {
 		switch name = strings.TrimSpace(name); {
-		case slices.Contains(goAll, name):
+		case slices.Contains(goServers, name):
 			all = append(all, r.goServer(name, name))
 			r.results.Versions[name] = versionOf(name, r.program(name))
 		case finders[name] != nil:

@@ -14,9 +14,12 @@ type metric struct {
 // bulk is the group of what is measured of many messages in one request, and of pushes that are forwarded.
 const bulk = "bulk"
 
+// heavy is the group of what is measured of large messages, of a message to everybody, and of what clients do to others.
+const heavy = "heavy"
+
 var (
 	goPeers = []string{"coder", "gorilla"}
-	peers   = append(goPeers[:len(goPeers):len(goPeers)], "nchan")
+	peers   = append(goPeers[:len(goPeers):len(goPeers)], "gws", "melody", "nchan")
 )
 
 var metrics = []metric{
@@ -45,15 +48,28 @@ var metrics = []metric{
 	{name: "forwarded-second", group: bulk, says: "of the worker that holds the connection", unit: "µs", reference: "wspush direct"},
 	{name: "forwarded-bulk-rate", group: bulk, says: "forwarded pushes among many", unit: "1/s", more: true,
 		reference: "wspush direct"},
-	{name: "each-one", group: bulk, says: "a message to 10,000 that do not read: until all of it is written, one processor", unit: "ms"},
-	{name: "each-all", group: bulk, says: "the same, all processors", unit: "ms"},
-	{name: "each-cpu", group: bulk, says: "server CPU of one of them, all processors", unit: "µs"},
-	{name: "alone-p50", group: bulk, says: "1000 POST pushes a second, publisher to client, p50", unit: "µs"},
-	{name: "alone-p99", group: bulk, says: "the same, p99", unit: "µs", spread: true},
-	{name: "beside-p50", group: bulk, says: "the same beside messages to 15,000 others, four a second, p50", unit: "µs"},
-	{name: "beside-p99", group: bulk, says: "the same, p99", unit: "µs", spread: true},
-	{name: "beside-each", group: bulk, says: "a message to those 15,000", unit: "ms"},
 	{name: "forwarded-bulk-cpu", group: bulk, says: "CPU of one among many, of both workers", unit: "µs", reference: "wspush direct"},
+
+	{name: "broadcast-100", group: heavy, says: "server CPU of a message of 100 B to everybody, for each", unit: "µs"},
+	{name: "broadcast-4k", group: heavy, says: "of 4 KiB", unit: "µs"},
+	{name: "broadcast-16k", group: heavy, says: "of 16 KiB", unit: "µs"},
+	{name: "broadcast-64k", group: heavy, says: "of 64 KiB", unit: "µs"},
+	{name: "broadcast-256k", group: heavy, says: "of 256 KiB", unit: "µs"},
+	{name: "post-64k", group: heavy, says: "server CPU of a POST push of 64 KiB", unit: "µs"},
+	{name: "post-1m", group: heavy, says: "of 1 MiB", unit: "µs"},
+	{name: "alone-p99", group: heavy, says: "publisher to client at an even rate, p99", unit: "µs", spread: true},
+	{name: "reading-p99", group: heavy, says: "beside 100 others that read, p99", unit: "µs", reference: "wspush alone", spread: true},
+	{name: "stalled-p99", group: heavy, says: "beside 100 others that never read, p99", unit: "µs", reference: "wspush alone", spread: true},
+	{name: "storm", group: heavy, says: "memory of a connection after a storm", unit: "KB", reference: "wspush before"},
+	{name: "storm-again", group: heavy, says: "after another storm", unit: "KB", reference: "wspush before"},
+	{name: "each-one", group: heavy, says: "a message to 10,000 that do not read: until all of it is written, one processor", unit: "ms"},
+	{name: "each-all", group: heavy, says: "the same, all processors", unit: "ms"},
+	{name: "each-cpu", group: heavy, says: "server CPU of one of them, all processors", unit: "µs"},
+	{name: "each-quiet-p50", group: heavy, says: "1000 POST pushes a second, publisher to client, p50", unit: "µs"},
+	{name: "each-quiet-p99", group: heavy, says: "the same, p99", unit: "µs", spread: true},
+	{name: "each-beside-p50", group: heavy, says: "the same beside messages to 15,000 others, four a second, p50", unit: "µs"},
+	{name: "each-beside-p99", group: heavy, says: "the same, p99", unit: "µs", spread: true},
+	{name: "each-beside", group: heavy, says: "a message to those 15,000", unit: "ms"},
 }
 
 // group is which metrics these results are of.

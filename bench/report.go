@@ -31,6 +31,11 @@ var legends = map[string]string{
 		"pushed to at the worker that holds the connection. wspush and the other Go servers take many messages as lines of one request, " +
 		"and answer each when it is written. nchan takes " +
 		"a request for each, sent without waiting, or for a message to 100 one with all their channels.",
+	heavy: "Medians of the rounds. In parentheses, how many times better wspush is. A message to everybody is one call, and the next " +
+		"comes when all clients have read it; gorilla frames it once with PreparedMessage, gws with its Broadcaster, and melody with " +
+		"Broadcast. The latencies are those of clients that read: alone, beside others that read, and beside others that never do; to these " +
+		"others, publishers of their own push larger messages. The reference is wspush itself: alone; or before the storm, in which other " +
+		"clients come and go.",
 }
 
 // Table writes the results for a terminal.

@@ -27,9 +27,11 @@ func (sc scenario) group() string {
 }
 
 var (
-	everyone = append([]string{"wspush"}, peers...)
-	goAll    = append([]string{"wspush"}, goPeers...)
-	onlyUs   = []string{"wspush"}
+	everyone     = []string{"wspush", "coder", "gorilla", "nchan"}
+	goAll        = append([]string{"wspush"}, goPeers...)
+	onlyUs       = []string{"wspush"}
+	broadcasters = []string{"wspush", "gorilla", "gws", "melody"}
+	goServers    = []string{"wspush", "coder", "gorilla", "gws", "melody"}
 )
 
 // scenarios are in the order in which they run.
@@ -42,6 +44,10 @@ var scenarios = []scenario{
 	{forwardedMetrics, onlyUs, runForwarded},
 	{eachMetrics, onlyUs, runEach},
 	{besideMetrics, onlyUs, runBeside},
+	{broadcastMetrics, broadcasters, runBroadcast},
+	{largeMetrics, goAll, runLarge},
+	{stalledMetrics, onlyUs, runStalled},
+	{stormMetrics, onlyUs, runStorm},
 }
 
 // pingRarely is the interval of pings where they are not what is measured.
@@ -73,7 +79,7 @@ func runMemory(ctx context.Context, r *run, s server) error {
 // measureIdle opens n connections to a fresh server, and measures what they cost.
 func (r *run) measureIdle(ctx context.Context, h *host, l *loader, n int) error {
 	var err error
-	isGo := slices.Contains(goAll, h.name)
+	isGo := slices.Contains(goServers, h.name)
 	var goroutines float64
 	if isGo {
 		if goroutines, err = h.goroutines(ctx); err != nil {

@@ -30,10 +30,7 @@ type bulking struct {
 
 // bulkPublisher is a connection on which many messages are sent.
 type bulkPublisher struct {
-	fd      int
-	out     []byte // what is to be written, from written on
-	written int
-	blocked bool // it is watched for room to write
+	output
 	flying  int  // pushes that are not answered
 	ended   bool // no more is sent
 	answers answers
@@ -79,7 +76,7 @@ func (l *loop) newBulking(o order.Order) (*bulking, error) {
 
 // dial connects a publisher.
 func (t *bulking) dial(l *loop, index int) error {
-	fd, err := dial(t.host, [4]byte{127, 0, 0, 1})
+	fd, err := dial(t.host, [4]byte{127, 0, 0, 1}, false)
 	if err != nil {
 		return err
 	}
@@ -164,37 +161,6 @@ func (t *bulking) advance(l *loop) error {
 		}
 	}
 	return nil
-}
-
-// flush writes what there is room for, and has the rest wait for more.
-func (p *bulkPublisher) flush(l *loop, index int) error {
-	for p.written < len(p.out) {
-		n, err := unix.Write(p.fd, p.out[p.written:])
-		switch err {
-		case nil:
-			p.written += n
-		case unix.EINTR:
-		case unix.EAGAIN:
-			return p.watch(l, index, true)
-		default:
-			return fmt.Errorf("a publisher's connection: %w", err)
-		}
-	}
-	p.out, p.written = p.out[:0], 0
-	return p.watch(l, index, false)
-}
-
-// watch has the publisher served also when there is room to write, or only when there is something to read.
-func (p *bulkPublisher) watch(l *loop, index int, blocked bool) error {
-	if p.blocked == blocked {
-		return nil
-	}
-	p.blocked = blocked
-	events := uint32(unix.EPOLLIN)
-	if blocked {
-		events |= unix.EPOLLOUT
-	}
-	return unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, p.fd, &unix.EpollEvent{Events: events, Fd: int32(index), Pad: isPublisher})
 }
 
 // serve writes and reads what there is to write and to read.

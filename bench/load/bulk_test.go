@@ -104,10 +104,10 @@ func TestArrived(t *testing.T) {
 	number := g.next()
 	message := appendMessage(nil, 0, 3, number) // for the places 3 and 0
 	for _, index := range []int{1, 2, 2, 0, 3, 4} {
-		g.arrived(l, index, message)
+		g.arrived(l, index, message, len(message))
 	}
-	g.arrived(l, 1, appendMessage(nil, 0, 3, number+1)) // which was never sent
-	g.arrived(l, 1, message[1:])
+	g.arrived(l, 1, appendMessage(nil, 0, 3, number+1), order.Size) // which was never sent
+	g.arrived(l, 1, message[1:], len(message)-1)
 	if r := g.report; r.Received != 2 || r.Twice != 1 || r.Stray != 5 {
 		t.Errorf("%d have come, %d of them twice, and %d to others", r.Received, r.Twice, r.Stray)
 	}
@@ -119,10 +119,10 @@ func TestFrames(t *testing.T) {
 	g := &bulking{ledger: l.newLedger(order.Order{Clients: 1})}
 	l.task = g
 	message := appendMessage(nil, 0, 0, g.next())
-	l.takeFrame(0, opText, message[:40])
-	l.takeFrame(0, 0x80|opPong, nil)
-	l.takeFrame(0, opContinuation, message[40:60])
-	l.takeFrame(0, 0x80|opContinuation, message[60:])
+	l.takeFrame(0, opText, message[:40], len(message[:40]))
+	l.takeFrame(0, 0x80|opPong, nil, 0)
+	l.takeFrame(0, opContinuation, message[40:60], len(message[40:60]))
+	l.takeFrame(0, 0x80|opContinuation, message[60:], len(message[60:]))
 	if g.report.Received != 1 || g.report.Stray != 0 || l.clients[0].messages != 1 {
 		t.Errorf("%+v", g.report)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 type ledger struct {
 	clients int   // the first so many are pushed to
 	targets int   // of each message
+	size    int   // of each message, in bytes
 	place   []int // of each client in a row, of which the targets of a message are a part; nil: their own order
 	pids    []int // the server, whose CPU time is measured
 	length  time.Duration
@@ -42,7 +44,7 @@ const quiet = time.Second
 func (l *loop) newLedger(o order.Order) ledger {
 	now := l.now()
 	g := ledger{
-		clients: o.Clients, targets: max(o.Targets, 1), pids: o.PIDs, length: o.For,
+		clients: o.Clients, targets: max(o.Targets, 1), size: cmp.Or(o.Size, order.Size), pids: o.PIDs, length: o.For,
 		start: now + o.Warm, end: now + o.Warm + o.For, progress: now,
 		latencies: make([]time.Duration, 0, int(o.For.Seconds()*50_000)+1000),
 		report:    order.Report{Refused: map[int]int{}},
@@ -140,11 +142,11 @@ func parseHex(b []byte) (v uint64) {
 	return v
 }
 
-// arrived takes a message that has come to a client.
-func (g *ledger) arrived(l *loop, index int, message []byte) {
+// arrived takes a message of this size that has come to a client. Of a large one, it gets only the beginning.
+func (g *ledger) arrived(l *loop, index int, message []byte, size int) {
 	now := l.now()
 	g.progress = now
-	if len(message) != order.Size || index >= g.clients {
+	if size != g.size || index >= g.clients {
 		g.report.Stray++
 		return
 	}

@@ -87,6 +87,8 @@ func (l *loop) run(orders <-chan order.Order) error {
 				switch t := l.task.(type) {
 				case *pushing:
 					t.readPublisher(l, int(e.Fd))
+				case *stalling:
+					t.readPublisher(l, int(e.Fd))
 				case *bulking:
 					t.serve(l, int(e.Fd))
 				}
@@ -112,12 +114,14 @@ func (l *loop) run(orders <-chan order.Order) error {
 func (l *loop) take(o order.Order) {
 	var err error
 	switch o.Do {
-	case order.Connect:
+	case order.Connect, order.Storm:
 		l.task, err = l.newConnecting(o)
 	case order.Push:
 		l.task, err = l.newPushing(o)
 	case order.Bulk:
 		l.task, err = l.newBulking(o)
+	case order.Stall:
+		l.task, err = l.newStalling(o)
 	case order.Count:
 		l.answer(l.count(o.Reset), nil)
 	default:

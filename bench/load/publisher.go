@@ -21,7 +21,8 @@ type pushing struct {
 	publishers []publisher
 	idle       []int // publishers that wait for a push
 	random     *rand.Rand
-	request    []byte // scratch
+	heads      [][]byte // of the requests to each client
+	more       []byte   // what a message has beyond order.Size
 
 	due      time.Duration // when the next push is, at a given rate
 	gap      time.Duration
@@ -31,14 +32,25 @@ type pushing struct {
 
 // publisher is one keep-alive connection, with at most one request under way.
 type publisher struct {
-	fd   int
+	output
 	rest []byte
 }
 
 func (l *loop) newPushing(o order.Order) (*pushing, error) {
 	t := &pushing{ledger: l.newLedger(o), order: o, random: rand.New(rand.NewPCG(1, 2))}
-	if t.clients == 0 || t.clients > len(l.clients) {
+	switch {
+	case t.clients == 0 || t.clients > len(l.clients):
 		return nil, errors.New("there are not so many clients to push to")
+	case t.size < order.Size:
+		return nil, fmt.Errorf("a message has at least %d bytes", order.Size)
+	}
+	t.more = bytes.Repeat([]byte{filling}, t.size-order.Size)
+	for i := range l.clients[:t.clients] {
+		head, err := requestHead(l.clients[i].url, "", t.size)
+		if err != nil {
+			return nil, err
+		}
+		t.heads = append(t.heads, head)
 	}
 	u, err := url.Parse(l.clients[0].url)
 	if err != nil {
@@ -46,7 +58,7 @@ func (l *loop) newPushing(o order.Order) (*pushing, error) {
 	}
 	t.publishers = make([]publisher, o.Publishers)
 	for i := range t.publishers {
-		fd, err := dial(u.Host, [4]byte{127, 0, 0, 1})
+		fd, err := dial(u.Host, [4]byte{127, 0, 0, 1}, false)
 		if err != nil {
 			return nil, err
 		}
@@ -104,7 +116,7 @@ func (t *pushing) advance(l *loop) error {
 		}
 		p := t.idle[len(t.idle)-1]
 		t.idle = t.idle[:len(t.idle)-1]
-		if err := t.push(l, &t.publishers[p], from); err != nil {
+		if err := t.push(l, p, from); err != nil {
 			return err
 		}
 	}
@@ -112,16 +124,22 @@ func (t *pushing) advance(l *loop) error {
 }
 
 // push sends one request, whose message begins with when it began, for whom it is, and its number.
-func (t *pushing) push(l *loop, p *publisher, from time.Duration) error {
+func (t *pushing) push(l *loop, publisher int, from time.Duration) error {
 	index := t.random.IntN(t.clients)
-	head := l.clients[index].request
-	t.request = appendMessage(append(t.request[:0], head...), from, index, t.next())
-	return writeAll(p.fd, t.request)
+	p := &t.publishers[publisher]
+	p.out = appendMessage(append(p.out, t.heads[index]...), from, index, t.next())
+	p.out = append(p.out, t.more...)
+	return p.flush(l, publisher)
 }
 
 // readPublisher takes an answer.
 func (t *pushing) readPublisher(l *loop, index int) {
 	p := &t.publishers[index]
+	if p.blocked {
+		if t.err = p.flush(l, index); t.err != nil {
+			return
+		}
+	}
 	n := copy(l.buf, p.rest)
 	m, err := unix.Read(p.fd, l.buf[n:])
 	switch {

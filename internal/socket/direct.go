@@ -8,10 +8,11 @@ import (
 // direct writes to a connection's descriptor, past net.Conn: without waiting, and without an allocation. The goroutine that has
 // the turn owns it.
 type direct struct {
-	conn  syscall.RawConn
-	write func(fd uintptr) bool // writes p; made once, because a closure for each write would be an allocation
+	conn   syscall.RawConn
+	kernel func(fd uintptr, g *gather) (int, error) // writeNonblock, except in tests
+	write  func(fd uintptr) bool                    // writes g; made once, because a closure for each write would be an allocation
 
-	p   []byte
+	g   *gather
 	n   int
 	err error
 }
@@ -22,19 +23,23 @@ func newDirect(conn net.Conn) *direct {
 	if raw == nil {
 		return nil
 	}
-	d := &direct{conn: raw}
+	return newDirectTo(raw, writeNonblock)
+}
+
+func newDirectTo(conn syscall.RawConn, kernel func(fd uintptr, g *gather) (int, error)) *direct {
+	d := &direct{conn: conn, kernel: kernel}
 	d.write = func(fd uintptr) bool {
-		d.n, d.err = writeNonblock(fd, d.p)
+		d.n, d.err = d.kernel(fd, d.g)
 		return true
 	}
 	return d
 }
 
 // tryWrite writes as much as the kernel takes at once, which may be nothing.
-func (d *direct) tryWrite(p []byte) (n int, err error) {
-	d.p, d.n, d.err = p, 0, nil
+func (d *direct) tryWrite(g *gather) (n int, err error) {
+	d.g, d.n, d.err = g, 0, nil
 	err = d.conn.Write(d.write)
-	d.p = nil
+	d.g = nil
 	if d.err != nil {
 		err = d.err
 	}

@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"bytes"
 	"time"
 )
 
@@ -10,14 +11,16 @@ type Message struct {
 	header  [maxHeader]byte
 	head    uint8 // length of the header
 	control bool
-	counted bool   // it counts in what waits for all clients together
-	confirm bool   // it is settled only when a pong has come
-	copies  bool   // its data is copied if it has to wait
-	timed   bool   // it was started by a caller, at began
-	done    bool   // it is settled
-	data    []byte // the caller's own, until the caller leaves
-	cost    int    // what it counts against MaxPending while it waits; 0 for a control frame
-	ping    uint64 // of a ping: its number; of an unconfirmed message: the number of the first ping behind it
+	counted bool     // it counts in what waits for all clients together
+	confirm bool     // it is settled only when a pong has come
+	copies  bool     // its data is copied if it has to wait
+	timed   bool     // it was started by a caller, at began
+	done    bool     // it is settled
+	kept    bool     // data stays as it is even if the caller leaves
+	data    []byte   // the caller's own, unless it is kept
+	payload *Payload // what data is of, if others are sent the same
+	cost    int      // what it counts against MaxPending while it waits; 0 for a control frame
+	ping    uint64   // of a ping: its number; of an unconfirmed message: the number of the first ping behind it
 
 	next, prev *Message // in the list that it is in
 
@@ -37,6 +40,14 @@ type Message struct {
 // messageOverhead is what a message counts against MaxPending beyond its own bytes, so that empty ones are bounded, too.
 const messageOverhead = 256
 
+// firstByte is the first byte of a message's frame, without finBit.
+func firstByte(binary bool) byte {
+	if binary {
+		return opBinary
+	}
+	return opText
+}
+
 // NewMessage makes a message; see Prepare.
 func (s *Socket) NewMessage(binary bool, data []byte, settled func(error)) (*Message, error) {
 	m := new(Message)
@@ -50,18 +61,18 @@ func (s *Socket) NewMessage(binary bool, data []byte, settled func(error)) (*Mes
 // pending, settled is called once with the outcome; it must neither block nor call the Socket. data is read until the
 // message is settled or abandoned, and never changed.
 func (s *Socket) Prepare(m *Message, binary bool, data []byte, settled func(error)) error {
-	first := byte(opText)
-	if binary {
-		first = opBinary
-	}
-	if s.compress && len(data) >= compressFrom {
-		var err error
-		if data, err = s.shared.deflate(data); err != nil {
+	first := firstByte(binary)
+	kept := false
+	if s.compresses(len(data)) {
+		shorter, err := s.shared.deflate(data)
+		if err != nil {
 			return err
 		}
-		first |= rsv1Bit
+		if shorter != nil {
+			data, first, kept = shorter, first|rsv1Bit, true
+		}
 	}
-	*m = Message{data: data, cost: len(data) + messageOverhead, settled: settled}
+	*m = Message{data: data, kept: kept, cost: len(data) + messageOverhead, settled: settled}
 	m.head = putHeader(&m.header, first, len(data))
 	return nil
 }
@@ -74,11 +85,27 @@ func (m *Message) Confirm() { m.confirm = true }
 // may then change it.
 func (m *Message) CopyIfWaiting() { m.copies = true }
 
+// keepData makes data independent of the caller. No write may be reading it.
+func (m *Message) keepData() {
+	switch {
+	case m.kept:
+	case m.payload != nil:
+		m.data = m.payload.copied()
+	default:
+		m.data = bytes.Clone(m.data)
+	}
+	m.payload, m.kept = nil, true
+}
+
+// Keep says that the data of m, which has just been prepared, does not change before m is settled or, if Abandon returns ErrLeft,
+// ever again. The Socket then never copies a large message.
+func (m *Message) Keep() { m.kept = true }
+
 // RoundTrip is the time from the writing of m, which has been confirmed, to the pong that confirmed it.
 func (m *Message) RoundTrip() time.Duration { return m.roundTrip }
 
 func controlFrame(op byte, payload []byte) *Message {
-	m := &Message{control: true}
+	m := &Message{control: true, kept: true}
 	m.setControl(op, payload)
 	return m
 }
@@ -90,18 +117,36 @@ func (m *Message) setControl(op byte, payload []byte) {
 
 func (m *Message) size() int { return int(m.head) + len(m.data) }
 
-// copyTo copies what the connection has not taken yet into dst, as much as fits, and notes how much that was.
-func (m *Message) copyTo(dst []byte) int {
-	n, at, head := 0, m.written, int(m.head)
+// unwritten returns what the connection has not taken yet of header and data.
+func (m *Message) unwritten() (header, data []byte) {
+	at, head := m.written, int(m.head)
 	if at < head {
-		n = copy(dst, m.header[at:head])
-		at += n
+		return m.header[at:head], m.data
 	}
-	if at >= head {
-		n += copy(dst[n:], m.data[at-head:])
+	return nil, m.data[at-head:]
+}
+
+// giveTo adds what the connection has not taken yet to g, as much as g takes, and notes how much that was.
+func (m *Message) giveTo(g *gather) {
+	header, data := m.unwritten()
+	if m.taken = g.add(header); m.taken == len(header) {
+		m.taken += g.add(data)
 	}
-	m.taken = n
-	return n
+}
+
+// piece returns the next chunkSize bytes that the connection has not taken yet, or all that there are, and notes how much that
+// is. It returns data as it lies if that is kept, and otherwise, because the caller may leave during the write, a copy in buf.
+func (m *Message) piece(buf *[chunkSize]byte) (p []byte) {
+	header, data := m.unwritten()
+	if len(header) == 0 && m.kept {
+		p = data[:min(len(data), len(buf))]
+	} else {
+		n := copy(buf[:], header)
+		n += copy(buf[n:], data)
+		p = buf[:n]
+	}
+	m.taken = len(p)
+	return p
 }
 
 // begun reports whether a byte of the message is out, or may be.

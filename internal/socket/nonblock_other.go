@@ -11,4 +11,6 @@ import (
 // rawConn returns nil: this system has no write that reports a full buffer at once, so every write goes through net.Conn.
 func rawConn(net.Conn) syscall.RawConn { return nil }
 
-func writeNonblock(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }
+type vector struct{}
+
+func writeNonblock(uintptr, *gather) (int, error) { return 0, errors.ErrUnsupported }

@@ -20,10 +20,10 @@ func rawConn(conn net.Conn) syscall.RawConn {
 	return raw
 }
 
-// writeNonblock calls write(2) once, and returns how much the kernel took: 0 if the socket's buffer is full.
-func writeNonblock(fd uintptr, p []byte) (int, error) {
+// writeNonblock makes one system call, and returns how much the kernel took: 0 if the socket's buffer is full.
+func writeNonblock(fd uintptr, g *gather) (int, error) {
 	for {
-		n, err := syscall.Write(int(fd), p)
+		n, err := writeOnce(int(fd), g)
 		switch err {
 		case nil:
 			return n, nil
@@ -35,4 +35,12 @@ func writeNonblock(fd uintptr, p []byte) (int, error) {
 			return 0, err
 		}
 	}
+}
+
+// writeOnce calls write(2) for a single piece, and writev(2) for several.
+func writeOnce(fd int, g *gather) (int, error) {
+	if g.n == 1 {
+		return syscall.Write(fd, g.pieces[0])
+	}
+	return writev(fd, g)
 }

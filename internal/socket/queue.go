@@ -1,7 +1,6 @@
 package socket
 
 import (
-	"bytes"
 	"sync/atomic"
 	"time"
 )
@@ -12,8 +11,8 @@ type pendingAll struct {
 	max  int64 // MaxPendingAll; 0 or less: no limit
 }
 
-// queue is what waits to be written to one client, in order. It knows no connection: the Socket writes the chunks that it
-// makes, and reports how much of each went out. Socket.mu guards it.
+// queue is what waits to be written to one client, in order. It knows no connection: the Socket writes what the
+// queue says, and reports how much of it went out. Socket.mu guards it.
 type queue struct {
 	messages  list
 	waiting   int // the cost of all of them
@@ -39,8 +38,7 @@ func (q *queue) countLocked(m *Message) {
 	if m.cost > 0 && !m.counted && !m.done && m.written < m.size() {
 		m.counted = true
 		if m.copies {
-			m.copies = false
-			m.data = bytes.Clone(m.data)
+			m.keepData()
 		}
 		q.all.cost.Add(int64(m.cost))
 	}
@@ -79,7 +77,7 @@ func (q *queue) removeLocked(m *Message) {
 
 // detachLocked makes m, which is in the queue, independent of its caller, who leaves without learning the outcome.
 func (q *queue) detachLocked(m *Message) {
-	m.data = bytes.Clone(m.data)
+	m.keepData()
 	m.settled = nil
 	if m.confirm {
 		m.confirm = false
@@ -139,14 +137,21 @@ func (q *queue) settleUnconfirmedLocked(ping uint64, at time.Duration, err error
 	}
 }
 
-// fillLocked copies what goes out next into buf, from at most limit messages, and returns that part of buf.
-func (q *queue) fillLocked(buf []byte, limit int) []byte {
-	n := 0
-	for m := q.messages.first; m != nil && limit > 0 && n < len(buf); m = m.next {
-		n += m.copyTo(buf[n:])
+// fillLocked fills g with what goes out next, from at most limit messages.
+func (q *queue) fillLocked(g *gather, limit int) {
+	g.reset()
+	for m := q.messages.first; m != nil && limit > 0 && g.hasRoom(); m = m.next {
+		m.giveTo(g)
 		limit--
 	}
-	return buf[:n]
+}
+
+// pieceLocked returns what goes out next of the first message, and nothing only if there is none. It may use buf.
+func (q *queue) pieceLocked(buf *[chunkSize]byte) []byte {
+	if m := q.messages.first; m != nil {
+		return m.piece(buf)
+	}
+	return nil
 }
 
 // attempt is a write that has ended.
@@ -165,7 +170,7 @@ type progress struct {
 	chunk    bool // a whole write's worth is out: the end of a frame, or another chunkSize of one
 }
 
-// wroteLocked records what the write of the last fill has come to. It visits only the messages that the write was given: it
+// wroteLocked records what the write of the last fill, or piece, has come to. It visits only the messages that the write was given: it
 // counts and settles those that are complete, except for those to be confirmed, and decides about those whose callers have left.
 func (q *queue) wroteLocked(a attempt, t *stripe) progress {
 	var p progress

@@ -202,7 +202,7 @@ func TestWroteVisitsOnlyWhatWasWritten(t *testing.T) {
 	left := errors.New("left")
 	messages[1].left = left // during the write that it was given to
 	messages[4].left = left // a visit would settle it
-	q.fillLocked(make([]byte, 6), 3)
+	q.fillLocked(new(gather), 3)
 	p := q.wroteLocked(attempt{n: 2, closing: true}, new(stripe))
 	if want := []error{nil, left, ErrClosed, sentinel, sentinel}; !slices.Equal(outcomes, want) {
 		t.Errorf("outcomes %v, want %v", outcomes, want)

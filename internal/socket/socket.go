@@ -32,6 +32,7 @@ type Shared struct {
 	pendingAll pendingAll
 	traffic    traffic
 	buffers    sync.Pool // of *[]byte, each chunkSize long
+	gathers    sync.Pool // of *gather
 	deflaters  sync.Pool // of *flate.Writer
 	inflaters  sync.Pool // of *inflater
 }

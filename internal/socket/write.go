@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// chunkSize is how much one write hands to the connection, and how much of a message must go out per WriteTimeout.
+// chunkSize is how much of a message must go out per WriteTimeout, how much of it a write that may wait is given, and how much
+// small messages may fill of one write.
 const chunkSize = 16 << 10
 
 // Start writes m, or queues it behind what waits. If m is then pending, m.settled gets the outcome. Otherwise err is the
@@ -124,18 +125,19 @@ func (s *Socket) writeAndUnlock(m *Message) (pending bool, err error) {
 // writeNowLocked writes what is in the queue when it is called, as far as the connection takes it at once. The caller has the
 // turn. mu is released during each write.
 func (s *Socket) writeNowLocked() (failure error) {
-	buf := s.shared.buffer()
-	defer s.shared.release(buf)
+	g := s.shared.gather()
+	defer s.shared.releaseGather(g)
 	for frames := s.queue.messages.n; frames > 0; {
-		chunk := s.fillLocked(*buf, frames)
+		s.timeWriteLocked()
+		s.queue.fillLocked(g, frames)
 		s.mu.Unlock()
-		n, err := s.raw.tryWrite(chunk)
+		n, err := s.raw.tryWrite(g)
 		s.mu.Lock()
 		frames -= s.wroteLocked(n).frames
 		if err != nil {
 			return err
 		}
-		if n < len(chunk) {
+		if n < g.size {
 			return nil
 		}
 	}
@@ -156,8 +158,8 @@ func (s *Socket) Abandon(m *Message, cause error) (outcome error, decided bool) 
 	case m.confirm && m.written == m.size():
 		s.queue.unconfirmed.remove(m)
 		outcome = ErrUnconfirmed
-	case m.written == 0 && m.taken > 0 && s.raw != nil:
-		m.left = cause // that write does not wait: better to know than to guess
+	case m.taken > 0 && s.raw != nil:
+		m.left = cause // that write does not wait, and may be reading the data: better to know than to guess
 		return nil, false
 	case m.begun():
 		s.queue.detachLocked(m)
@@ -182,13 +184,11 @@ func (s *Socket) flushSoonLocked() {
 
 // flush has the turn from the start. It writes until the queue is empty.
 func (s *Socket) flush() {
-	buf := s.shared.buffer()
-	defer s.shared.release(buf)
 	var err error
 	if s.raw != nil {
-		err = s.flushRaw(*buf)
+		err = s.flushRaw()
 	} else {
-		err = s.flushConn(*buf)
+		err = s.flushConn()
 	}
 	if err == nil {
 		return
@@ -201,19 +201,22 @@ func (s *Socket) flush() {
 }
 
 // flushConn is flush for any connection. A write to it may wait, and does not say how far it has got, so each write is given
-// the bytes of one message only: the others can still be withdrawn.
-func (s *Socket) flushConn(buf []byte) error {
+// a piece of one message only: the other messages can still be withdrawn, and WriteTimeout is for each piece.
+func (s *Socket) flushConn() error {
+	g := s.shared.gather()
+	defer s.shared.releaseGather(g)
 	for {
 		s.mu.Lock()
-		chunk := s.fillLocked(buf, 1)
-		if len(chunk) == 0 {
+		s.timeWriteLocked()
+		piece := s.queue.pieceLocked(&g.buf)
+		if len(piece) == 0 {
 			s.endTurnLocked(true)
 			s.mu.Unlock()
 			return nil
 		}
 		s.mu.Unlock()
 		s.setWriteDeadline()
-		n, err := s.conn.Write(chunk)
+		n, err := s.conn.Write(piece)
 		s.mu.Lock()
 		s.wroteLocked(n)
 		s.mu.Unlock()
@@ -227,12 +230,15 @@ func (s *Socket) flushConn(buf []byte) error {
 const maxYields = 4
 
 // flushRaw is flush for a connection with a descriptor. Everything that waits goes out in one write, which does not block;
-// flushRaw waits only when the kernel takes nothing more, and then it has nothing in hand.
-func (s *Socket) flushRaw(buf []byte) error {
+// flushRaw waits only when the kernel takes nothing more, and then it has nothing in hand, not even a gather: many connections may
+// have to wait.
+func (s *Socket) flushRaw() error {
 	var failure error
 	armed, set := false, false // a deadline is set for the chunk under way; any deadline is set
 	expected, yields := 0, 0   // messages that may soon wait; how often others were let run since the last write
 	err := s.raw.conn.Write(func(fd uintptr) bool {
+		g := s.shared.gather()
+		defer s.shared.releaseGather(g)
 		for {
 			s.mu.Lock()
 			if s.queue.messages.n < expected && yields < maxYields {
@@ -242,14 +248,15 @@ func (s *Socket) flushRaw(buf []byte) error {
 				runtime.Gosched()
 				continue
 			}
-			chunk := s.fillLocked(buf, math.MaxInt)
-			if len(chunk) == 0 {
+			s.timeWriteLocked()
+			s.queue.fillLocked(g, math.MaxInt)
+			if g.size == 0 {
 				s.endTurnLocked(set)
 				s.mu.Unlock()
 				return true
 			}
 			s.mu.Unlock()
-			n, err := writeNonblock(fd, chunk)
+			n, err := s.raw.kernel(fd, g)
 			s.mu.Lock()
 			p := s.wroteLocked(n)
 			expected, yields = p.settled+s.queue.messages.n, 0
@@ -299,15 +306,14 @@ func (s *Socket) endTurnLocked(deadlineSet bool) {
 	}
 }
 
-// fillLocked copies what the next write is to have into buf, from at most limit frames.
-func (s *Socket) fillLocked(buf []byte, limit int) []byte {
+// timeWriteLocked notes when a write begins.
+func (s *Socket) timeWriteLocked() {
 	if s.awaitsPongLocked() {
 		s.writing = s.Now()
 	}
-	return s.queue.fillLocked(buf, limit)
 }
 
-// wroteLocked does what follows from n bytes of the last fill being out.
+// wroteLocked does what follows from n bytes of the last write being out.
 func (s *Socket) wroteLocked(n int) progress {
 	pinged, now := s.queue.pinged, s.Now()
 	s.traffic.out.Add(uint64(n))

@@ -7,12 +7,14 @@ import "time"
 // What an Order asks for.
 const (
 	Connect = "connect" // open N connections more, and keep them
+	Storm   = "storm"   // open N connections and close each of them after its greeting
 	Push    = "push"    // POST messages to connections, and watch them arrive
 	Bulk    = "bulk"    // push many messages in each request, and watch them arrive
 	Count   = "count"   // tell what has arrived
+	Stall   = "stall"   // keep N connections that never read, POST messages to them, and close them in the end
 )
 
-// Size is the length of every message, in bytes.
+// Size is the length of a message in bytes, unless the Order has one.
 const Size = 100
 
 // Forms of Bulk: how servers take many messages.
@@ -25,16 +27,16 @@ const (
 type Order struct {
 	Do string `json:"do"`
 
-	// Connect.
+	// Connect, Storm and Stall.
 	Addr string `json:"addr,omitempty"` // host:port of the server
 	Path string `json:"path,omitempty"` // of the WebSocket; %d stands for the number of the client
 	Push string `json:"push,omitempty"` // where to push to a client, if the server does not greet it with that; with %d
 	N    int    `json:"n,omitempty"`
 
-	// Push and Bulk.
+	// Push, Bulk and Stall.
 	Publishers int           `json:"publishers,omitempty"`
 	Rate       float64       `json:"rate,omitempty"` // pushes per second; 0: each publisher pushes again as soon as it is answered
-	Warm       time.Duration `json:"warm,omitempty"` // comes before For, and is not measured
+	Warm       time.Duration `json:"warm,omitempty"` // comes before For, and is not measured; Stall connects in it
 	For        time.Duration `json:"for,omitempty"`
 
 	// Push and Bulk.
@@ -46,6 +48,13 @@ type Order struct {
 	Targets int    `json:"targets,omitempty"` // of each message; 0: one
 	Batch   int    `json:"batch,omitempty"`   // messages that are sent in one go, and in one request if the form has requests
 	Window  int    `json:"window,omitempty"`  // pushes of each publisher that may be under way
+
+	// Push and Stall.
+	Size int `json:"size,omitempty"` // of a message, in bytes; 0: Size
+
+	// Stall.
+	Reads bool   `json:"reads,omitempty"` // the clients do read, to compare with
+	Query string `json:"query,omitempty"` // of every push
 
 	// Count.
 	Reset bool `json:"reset,omitempty"` // begin to count anew afterwards
@@ -73,6 +82,11 @@ type Report struct {
 	Received int             `json:"received,omitempty"`
 	Twice    int             `json:"twice,omitempty"` // messages that came a second time
 	Stray    int             `json:"stray,omitempty"` // messages that came to another client
+
+	// Stall.
+	Answers map[int]int `json:"answers,omitempty"` // to pushes, by status
+	Late    int         `json:"late,omitempty"`    // pushes that were left out, since every publisher waited
+	Cut     int         `json:"cut,omitempty"`     // connections that the server has ended
 
 	// Count.
 	Messages int `json:"messages,omitempty"` // that came to any client, without greetings

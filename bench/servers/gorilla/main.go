@@ -36,6 +36,7 @@ func main() {
 	})
 	s.HandlePush(push)
 	s.HandleBulk(push)
+	s.HandleBroadcast(broadcast)
 	s.Serve(push)
 }
 
@@ -83,6 +84,28 @@ func (c *client) write(messageType int, data []byte) error {
 	defer c.mu.Unlock()
 	c.conn.SetWriteDeadline(time.Now().Add(writeWait))
 	return c.conn.WriteMessage(messageType, data)
+}
+
+// broadcast frames the message once.
+func broadcast(data []byte) (n int, err error) {
+	message, err := websocket.NewPreparedMessage(websocket.TextMessage, data)
+	if err != nil {
+		return 0, err
+	}
+	for _, c := range clients.All() {
+		if err := c.writePrepared(message); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
+}
+
+func (c *client) writePrepared(message *websocket.PreparedMessage) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.conn.SetWriteDeadline(time.Now().Add(writeWait))
+	return c.conn.WritePreparedMessage(message)
 }
 
 func push(id string, data []byte) error {

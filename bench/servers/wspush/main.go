@@ -13,10 +13,11 @@ import (
 
 func main() {
 	listen := flag.String("push", "", "`address` to listen on for pushes")
+	maxPending := flag.Int("max-pending", 0, "how many bytes may wait for one client")
 	cluster := flag.Bool("cluster", false, "forward pushes, and greet clients with sealed addresses")
 	public := flag.String("public", "", "`URL` that the sealed addresses begin with")
 	s := control.New()
-	opts := &wspush.WorkerOptions{Listen: *listen}
+	opts := &wspush.WorkerOptions{Listen: *listen, WriteTimeout: s.WriteTimeout, MaxPending: *maxPending}
 	address := func(c *wspush.Conn) string { return c.PathAddresses()[0] }
 	if *cluster {
 		join(opts, *public)
@@ -38,6 +39,15 @@ func main() {
 	s.Mux.Handle("/ws", handler)
 	s.Mux.Handle(crowdPath, handler)
 	s.Mux.Handle("POST /bench/each", everyone)
+	s.HandleBroadcast(func(data []byte) (n int, err error) {
+		for _, err := range worker.PushEach(context.Background(), worker.Conns(), wspush.Text, data) {
+			if err != nil {
+				return n, err
+			}
+			n++
+		}
+		return n, nil
+	})
 	s.Serve(func(id string, data []byte) error {
 		_, err := worker.Push(context.Background(), id, wspush.Text, data)
 		return err

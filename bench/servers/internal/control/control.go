@@ -115,6 +115,24 @@ func hot(push func(data []byte) error, publishers int, d time.Duration) (pushed,
 	}
 }
 
+// HandleBroadcast serves POST /bench/broadcast?size=N with broadcast, which sends the data to all clients as one message each, and
+// returns when everything is written. The answer is how many messages that were.
+func (s *Server) HandleBroadcast(broadcast func(data []byte) (int, error)) {
+	s.Mux.HandleFunc("POST /bench/broadcast", func(w http.ResponseWriter, r *http.Request) {
+		size, err := strconv.Atoi(r.FormValue("size"))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		n, err := broadcast([]byte(strings.Repeat("B", size)))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		fmt.Fprint(w, n)
+	})
+}
+
 // ErrGone says that there is no such connection.
 var ErrGone = errors.New("no such connection")
 
@@ -158,6 +176,17 @@ func (cs *Conns[C]) Remove(id string) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	delete(cs.byID, id)
+}
+
+// All returns all connections.
+func (cs *Conns[C]) All() []C {
+	cs.mu.RLock()
+	defer cs.mu.RUnlock()
+	all := make([]C, 0, len(cs.byID))
+	for _, c := range cs.byID {
+		all = append(all, c)
+	}
+	return all
 }
 
 // Get returns a connection.
