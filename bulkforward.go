@@ -81,10 +81,8 @@ func (b *bulkRequest) forward(r *bulkRemote, p linePush) {
 		return
 	}
 	q := pushQuery{confirm: p.confirm, timeout: p.timeout}
-	r.Binary, r.Data, r.Confirm, r.Timeout = p.typ == Binary, p.data, p.confirm, max(w.pushTimeout(q), 0)
-	if r.Timeout > 0 {
-		r.Patience = r.Timeout + answerMargin
-	}
+	w.setTimeout(&r.Push, q)
+	r.Binary, r.Data = p.typ == Binary, p.data
 	r.Sequence, r.Done = &r.peer.sequence, r.done
 	b.mu.Lock()
 	r.peer.held += r.cost * n

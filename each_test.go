@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
+	"net"
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/wspush/wspush"
@@ -134,4 +137,145 @@ func TestPushEachLeft(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A panic in the range while several outcomes have come in at the same time, of which it has seen the first, leaves nothing behind.
+func TestPushEachPanic(t *testing.T) {
+	bubble(t, wspush.WorkerOptions{}, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+		ended := make(chan any)
+		go func() {
+			defer func() { ended <- recover() }()
+			to := func(yield func(*wspush.Conn) bool) {
+				for range 3 {
+					yield(conn)
+				}
+				client.Expect(testutil.Text, "x")
+				client.Expect(testutil.Text, "x")
+				client.Expect(testutil.Text, "x")
+				synctest.Wait()
+			}
+			for range w.PushEach(context.Background(), to, wspush.Text, []byte("x")) {
+				panic("leaving")
+			}
+		}()
+		if r := <-ended; r != "leaving" {
+			t.Error(r)
+		}
+		if got := w.Stats().Written; got != 3 {
+			t.Errorf("%d are counted as written", got)
+		}
+	})
+}
+
+// PushEachID takes whatever Push takes, gives each its outcome, and lets nobody wait for another worker.
+func TestPushEachID(t *testing.T) {
+	t.Parallel()
+	here, there := newMember(t, wspush.WorkerOptions{}), newMember(t, wspush.WorkerOptions{})
+	foreignKeys := &wspush.Cluster{Keys: [][]byte{bytes.Repeat([]byte("f"), 32)}}
+	foreign, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: foreignKeys}))
+	connHere, clientHere := connectTo(t, here)
+	connThere, clientThere := connectTo(t, there)
+	ended, _ := connectTo(t, there)
+	ended.Close(1000, "")
+	nowhere, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: "http://127.0.0.1:1"}}))
+	want := map[string]error{
+		connHere.ID():        nil,
+		connHere.SealedID():  nil,
+		connThere.SealedID(): nil,
+		connThere.ID():       wspush.ErrGone,
+		ended.SealedID():     wspush.ErrGone,
+		foreign.SealedID():   wspush.ErrForbidden,
+		nowhere.SealedID():   wspush.ErrUnreachable,
+		"http://127.0.0.1/":  wspush.ErrInvalidID,
+		"":                   wspush.ErrInvalidID,
+	}
+	for id, err := range here.PushEachID(context.Background(), maps.Keys(want), wspush.Text, []byte("x")) {
+		expected, ok := want[id]
+		if !ok || !errors.Is(err, expected) {
+			t.Errorf("%.50q: %v, want %v", id, err, expected)
+		}
+		delete(want, id)
+	}
+	if len(want) > 0 {
+		t.Errorf("no outcome for %v", want)
+	}
+	clientHere.Expect(testutil.Text, "x")
+	clientHere.Expect(testutil.Text, "x")
+	clientThere.Expect(testutil.Text, "x")
+	if s := here.Stats(); s.Written != 2 || s.Forwarded != 3 {
+		t.Errorf("%d written, %d forwarded", s.Written, s.Forwarded)
+	}
+	for _, err := range here.PushEachID(context.Background(), slices.Values([]string{connThere.SealedID()}), wspush.Text, []byte{0xff}) {
+		if err != wspush.ErrInvalidUTF8 {
+			t.Error(err)
+		}
+	}
+	for _, err := range newWorker(t, nil).PushEachID(context.Background(), slices.Values([]string{connThere.SealedID()}), wspush.Text, []byte("x")) {
+		if err == nil || errors.Is(err, wspush.ErrGone) {
+			t.Error(err)
+		}
+	}
+}
+
+// Many IDs of two workers: each client gets the message once.
+func TestPushEachIDMany(t *testing.T) {
+	here, there := newMember(t, wspush.WorkerOptions{}), newMember(t, wspush.WorkerOptions{})
+	var ids []string
+	var clients []*testutil.Client
+	for _, w := range []*wspush.Worker{here, there} {
+		server := serve(t, w, nil)
+		for range 100 {
+			client, conn, _ := dial(t, w, server, testutil.Options{})
+			ids, clients = append(ids, conn.SealedID()), append(clients, client)
+		}
+	}
+	seen := make(map[string]bool)
+	for id, err := range here.PushEachID(context.Background(), slices.Values(ids), wspush.Text, []byte("x")) {
+		if err != nil || seen[id] {
+			t.Errorf("%v, or a second outcome", err)
+		}
+		seen[id] = true
+	}
+	if len(seen) != len(ids) {
+		t.Errorf("%d outcomes", len(seen))
+	}
+	for _, c := range clients {
+		c.Expect(testutil.Text, "x")
+	}
+}
+
+// Those of this worker have their outcome while another worker does not answer. When ctx ends, or the range is left, so does the
+// wait for it.
+func TestPushEachIDHung(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // where nothing is ever accepted
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	here := newMember(t, wspush.WorkerOptions{})
+	lost, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: "http://" + l.Addr().String()}}))
+	own, client := connectTo(t, here)
+	ids := []string{lost.SealedID(), own.ID()}
+	for _, leave := range []bool{false, true} {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		n := 0
+		for id, err := range here.PushEachID(ctx, slices.Values(ids), wspush.Text, []byte("x")) {
+			n++
+			switch {
+			case id == own.ID() && err == nil && n == 1:
+				cancel()
+			case id == lost.SealedID() && n == 2 && (errors.Is(err, wspush.ErrUnknown) || err == context.Canceled):
+			default:
+				t.Errorf("outcome %d: %v", n, err)
+			}
+			if leave {
+				break
+			}
+		}
+		client.Expect(testutil.Text, "x")
+		if want := 2; !leave && n != want {
+			t.Errorf("%d outcomes", n)
+		}
+	}
 }

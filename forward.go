@@ -58,7 +58,7 @@ func (w *Worker) forwardPush(rw http.ResponseWriter, r *http.Request, t address.
 			return bodyProblem(err).response()
 		}
 	}
-	p.setTimeout(w, q)
+	w.setTimeout(&p.Push, q)
 	switch {
 	case err == ErrTooLarge:
 		p.Refusal = outcomeTooLarge

@@ -50,7 +50,7 @@ func (w *Worker) newRemotePush(to *seal.Place) *remotePush {
 }
 
 // setTimeout bounds the wait at the other worker, and the wait for its answer.
-func (p *remotePush) setTimeout(w *Worker, q pushQuery) {
+func (w *Worker) setTimeout(p *link.Push, q pushQuery) {
 	p.Confirm, p.Timeout = q.confirm, max(w.pushTimeout(q), 0)
 	if p.Timeout > 0 {
 		p.Patience = p.Timeout + answerMargin
@@ -118,12 +118,7 @@ func (w *Worker) pushElsewhere(ctx context.Context, to *seal.Place, typ MessageT
 	}
 	w.shared.count.forwarded.Add(1)
 	p := w.newRemotePush(to)
-	q := pushQuery{confirm: o.Confirmed}
-	deadline, hasDeadline := ctx.Deadline()
-	if hasDeadline { // the other worker must answer before the caller gives up
-		q.timeout = min(max(time.Until(deadline)-forwardReserve, time.Millisecond), maxTimeout)
-	}
-	p.setTimeout(w, q)
+	w.setTimeout(&p.Push, pushQuery{confirm: o.Confirmed, timeout: timeoutOf(ctx)})
 	p.AnyPath, p.Binary, p.Data = true, typ == Binary, data
 	w.links.Push(&p.Push)
 	out, ok := w.awaitRemote(ctx, p)
@@ -131,17 +126,32 @@ func (w *Worker) pushElsewhere(ctx context.Context, to *seal.Place, typ MessageT
 		w.shared.count.forwardsFailed.lost.Add(1)
 		return Receipt{}, errUnknownHop
 	}
-	err = w.remoteError(out)
+	err = withdrawn(ctx, w.remoteError(out))
 	w.releaseRemote(p)
-	if err == context.DeadlineExceeded || err == context.Canceled { // it was withdrawn
-		if hasDeadline && time.Until(deadline) < 2*forwardReserve {
-			<-ctx.Done()
-		}
-		if err = ctx.Err(); err == nil {
-			err = fmt.Errorf("%w: the client did not take the message in time", ErrBusy)
-		}
-	}
 	return receiptOf(o, out.answer.RoundTrip, err)
+}
+
+// timeoutOf returns how long another worker may let a push wait: so long that its answer comes before ctx ends. 0: the default.
+func timeoutOf(ctx context.Context) time.Duration {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return 0
+	}
+	return min(max(time.Until(deadline)-forwardReserve, time.Millisecond), maxTimeout)
+}
+
+// withdrawn returns err, or, if another worker has withdrawn the push because ctx has ended or is about to, ctx's error.
+func withdrawn(ctx context.Context, err error) error {
+	if err != context.DeadlineExceeded && err != context.Canceled {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < 2*forwardReserve {
+		return context.DeadlineExceeded
+	}
+	return fmt.Errorf("%w: the client did not take the message in time", ErrBusy)
 }
 
 // awaitRemote returns the outcome of a push. If it returns false, there is none yet although ctx has ended, and p stays the link's.

@@ -80,6 +80,14 @@ var metrics = []metric{
 	{name: "stalled-p99", group: heavy, says: "beside 100 others that never read, p99", unit: "µs", reference: "wspush alone", spread: true},
 	{name: "storm", group: heavy, says: "memory of a connection after a storm", unit: "KB", reference: "wspush before"},
 	{name: "storm-again", group: heavy, says: "after another storm", unit: "KB", reference: "wspush before"},
+	{name: "each-one", group: heavy, says: "a message to 10,000 that do not read: until all of it is written, one processor", unit: "ms"},
+	{name: "each-all", group: heavy, says: "the same, all processors", unit: "ms"},
+	{name: "each-cpu", group: heavy, says: "server CPU of one of them, all processors", unit: "µs"},
+	{name: "each-quiet-p50", group: heavy, says: "1000 POST pushes a second, publisher to client, p50", unit: "µs"},
+	{name: "each-quiet-p99", group: heavy, says: "the same, p99", unit: "µs", spread: true},
+	{name: "each-beside-p50", group: heavy, says: "the same beside messages to 15,000 others, four a second, p50", unit: "µs"},
+	{name: "each-beside-p99", group: heavy, says: "the same, p99", unit: "µs", spread: true},
+	{name: "each-beside", group: heavy, says: "a message to those 15,000", unit: "ms"},
 }
 
 // group is which metrics these results are of.

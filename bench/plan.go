@@ -29,6 +29,10 @@ type plan struct {
 	stay  int // connections, while others storm
 	storm int // connections
 
+	crowd  int           // connections that are sent the same, and do not read meanwhile
+	others int           // connections that are sent the same, beside the pushes to others
+	every  time.Duration // so often
+
 	pinged      int           // connections
 	pingSpacing time.Duration // the interval of pings, for each connection there is; see interval
 	minInterval time.Duration
@@ -42,7 +46,7 @@ func (p plan) interval(conns int) time.Duration {
 
 // most is the greatest number of connections at a time.
 func (p plan) most() int {
-	return slices.Max([]int{p.idle, p.posted + p.stalled + stalledPublishers, p.pinged, p.stay})
+	return slices.Max([]int{p.idle, p.posted + p.stalled + stalledPublishers, p.pinged, p.stay, p.crowd, p.others})
 }
 
 // besideTime is for how long others are there beside those that are measured, once they are what they will be.
@@ -69,6 +73,7 @@ var full = plan{
 	broadcast: 2 * time.Second,
 	stalled:   100, stalledRate: 300, writeTimeout: 3 * time.Second, rate: 1000, beside: 4 * time.Second,
 	stay: 5000, storm: 20_000,
+	crowd: 10_000, others: 15_000, every: 250 * time.Millisecond,
 	pinged: 10_000, pingSpacing: 600 * time.Microsecond, minInterval: 2 * time.Second,
 }
 
@@ -80,6 +85,7 @@ var quick = plan{
 	broadcast: 500 * time.Millisecond,
 	stalled:   100, stalledRate: 600, writeTimeout: time.Second, rate: 1000, beside: 2 * time.Second,
 	stay: 1000, storm: 4000,
+	crowd: 2000, others: 2000, every: 100 * time.Millisecond,
 	pinged: 1000, minInterval: 1500 * time.Millisecond,
 }
 
@@ -92,5 +98,6 @@ var smoke = plan{
 	broadcast: 50 * time.Millisecond,
 	stalled:   20, stalledRate: 400, writeTimeout: 200 * time.Millisecond, rate: 500, beside: 500 * time.Millisecond,
 	stay: 100, storm: 200,
+	crowd: 200, others: 200, every: 50 * time.Millisecond,
 	pinged: 100, minInterval: 1500 * time.Millisecond,
 }

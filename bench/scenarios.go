@@ -42,6 +42,8 @@ var scenarios = []scenario{
 	{[]string{"ping-cpu"}, goAll, runPing},
 	{bulkMetrics, everyone, runBulk},
 	{forwardedMetrics(), onlyUs, runForwarded},
+	{eachMetrics, onlyUs, runEach},
+	{besideMetrics, onlyUs, runBeside},
 	{broadcastMetrics, broadcasters, runBroadcast},
 	{largeMetrics, goAll, runLarge},
 	{stalledMetrics, onlyUs, runStalled},

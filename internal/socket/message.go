@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"bytes"
 	"time"
 )
 
@@ -10,15 +11,16 @@ type Message struct {
 	header  [maxHeader]byte
 	head    uint8 // length of the header
 	control bool
-	counted bool   // it counts in what waits for all clients together
-	confirm bool   // it is settled only when a pong has come
-	copies  bool   // its data is copied if it has to wait
-	timed   bool   // it was started by a caller, at began
-	done    bool   // it is settled
-	kept    bool   // data stays as it is even if the caller leaves
-	data    []byte // the caller's own, unless it is kept
-	cost    int    // what it counts against MaxPending while it waits; 0 for a control frame
-	ping    uint64 // of a ping: its number; of an unconfirmed message: the number of the first ping behind it
+	counted bool     // it counts in what waits for all clients together
+	confirm bool     // it is settled only when a pong has come
+	copies  bool     // its data is copied if it has to wait
+	timed   bool     // it was started by a caller, at began
+	done    bool     // it is settled
+	kept    bool     // data stays as it is even if the caller leaves
+	data    []byte   // the caller's own, unless it is kept
+	payload *Payload // what data is of, if others are sent the same
+	cost    int      // what it counts against MaxPending while it waits; 0 for a control frame
+	ping    uint64   // of a ping: its number; of an unconfirmed message: the number of the first ping behind it
 
 	next, prev *Message // in the list that it is in
 
@@ -38,6 +40,14 @@ type Message struct {
 // messageOverhead is what a message counts against MaxPending beyond its own bytes, so that empty ones are bounded, too.
 const messageOverhead = 256
 
+// firstByte is the first byte of a message's frame, without finBit.
+func firstByte(binary bool) byte {
+	if binary {
+		return opBinary
+	}
+	return opText
+}
+
 // NewMessage makes a message; see Prepare.
 func (s *Socket) NewMessage(binary bool, data []byte, settled func(error)) (*Message, error) {
 	m := new(Message)
@@ -51,18 +61,16 @@ func (s *Socket) NewMessage(binary bool, data []byte, settled func(error)) (*Mes
 // pending, settled is called once with the outcome; it must neither block nor call the Socket. data is read until the
 // message is settled or abandoned, and never changed.
 func (s *Socket) Prepare(m *Message, binary bool, data []byte, settled func(error)) error {
-	first := byte(opText)
-	if binary {
-		first = opBinary
-	}
+	first := firstByte(binary)
 	kept := false
-	if s.compress && len(data) >= compressFrom {
-		var err error
-		if data, err = s.shared.deflate(data); err != nil {
+	if s.compresses(len(data)) {
+		shorter, err := s.shared.deflate(data)
+		if err != nil {
 			return err
 		}
-		first |= rsv1Bit
-		kept = true
+		if shorter != nil {
+			data, first, kept = shorter, first|rsv1Bit, true
+		}
 	}
 	*m = Message{data: data, kept: kept, cost: len(data) + messageOverhead, settled: settled}
 	m.head = putHeader(&m.header, first, len(data))
@@ -76,6 +84,18 @@ func (m *Message) Confirm() { m.confirm = true }
 // CopyIfWaiting has the Socket copy the data of m, which has just been prepared, if m is pending when Start returns: its caller
 // may then change it.
 func (m *Message) CopyIfWaiting() { m.copies = true }
+
+// keepData makes data independent of the caller. No write may be reading it.
+func (m *Message) keepData() {
+	switch {
+	case m.kept:
+	case m.payload != nil:
+		m.data = m.payload.copied()
+	default:
+		m.data = bytes.Clone(m.data)
+	}
+	m.payload, m.kept = nil, true
+}
 
 // Keep says that the data of m, which has just been prepared, does not change before m is settled or, if Abandon returns ErrLeft,
 // ever again. The Socket then never copies a large message.

@@ -1,7 +1,6 @@
 package socket
 
 import (
-	"bytes"
 	"sync/atomic"
 	"time"
 )
@@ -39,8 +38,7 @@ func (q *queue) countLocked(m *Message) {
 	if m.cost > 0 && !m.counted && !m.done && m.written < m.size() {
 		m.counted = true
 		if m.copies {
-			m.copies = false
-			m.data = bytes.Clone(m.data)
+			m.keepData()
 		}
 		q.all.cost.Add(int64(m.cost))
 	}
@@ -79,10 +77,7 @@ func (q *queue) removeLocked(m *Message) {
 
 // detachLocked makes m, which is in the queue, independent of its caller, who leaves without learning the outcome.
 func (q *queue) detachLocked(m *Message) {
-	if !m.kept {
-		m.data = bytes.Clone(m.data)
-		m.kept = true
-	}
+	m.keepData()
 	m.settled = nil
 	if m.confirm {
 		m.confirm = false

@@ -27,14 +27,18 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	everyone := &crowd{worker: worker}
 	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{
 		PingInterval: s.Ping,
 		Greeting:     func(c *wspush.Conn) (wspush.MessageType, []byte) { return wspush.Text, []byte(address(c)) },
+		OnConnect:    everyone.connected,
 	})
 	if err != nil {
 		log.Fatal(err)
 	}
 	s.Mux.Handle("/ws", handler)
+	s.Mux.Handle(crowdPath, handler)
+	s.Mux.Handle("POST /bench/each", everyone)
 	s.HandleBroadcast(func(data []byte) (n int, err error) {
 		for _, err := range worker.PushEach(context.Background(), worker.Conns(), wspush.Text, data) {
 			if err != nil {
