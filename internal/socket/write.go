@@ -184,13 +184,11 @@ func (s *Socket) flushSoonLocked() {
 
 // flush has the turn from the start. It writes until the queue is empty.
 func (s *Socket) flush() {
-	g := s.shared.gather()
-	defer s.shared.releaseGather(g)
 	var err error
 	if s.raw != nil {
-		err = s.flushRaw(g)
+		err = s.flushRaw()
 	} else {
-		err = s.flushConn(&g.buf)
+		err = s.flushConn()
 	}
 	if err == nil {
 		return
@@ -204,11 +202,13 @@ func (s *Socket) flush() {
 
 // flushConn is flush for any connection. A write to it may wait, and does not say how far it has got, so each write is given
 // a piece of one message only: the other messages can still be withdrawn, and WriteTimeout is for each piece.
-func (s *Socket) flushConn(buf *[chunkSize]byte) error {
+func (s *Socket) flushConn() error {
+	g := s.shared.gather()
+	defer s.shared.releaseGather(g)
 	for {
 		s.mu.Lock()
 		s.timeWriteLocked()
-		piece := s.queue.pieceLocked(buf)
+		piece := s.queue.pieceLocked(&g.buf)
 		if len(piece) == 0 {
 			s.endTurnLocked(true)
 			s.mu.Unlock()
@@ -231,11 +231,13 @@ const maxYields = 4
 
 // flushRaw is flush for a connection with a descriptor. Everything that waits goes out in one write, which does not block;
 // flushRaw waits only when the kernel takes nothing more, and then it has nothing in hand.
-func (s *Socket) flushRaw(g *gather) error {
+func (s *Socket) flushRaw() error {
 	var failure error
 	armed, set := false, false // a deadline is set for the chunk under way; any deadline is set
 	expected, yields := 0, 0   // messages that may soon wait; how often others were let run since the last write
 	err := s.raw.conn.Write(func(fd uintptr) bool {
+		g := s.shared.gather()
+		defer s.shared.releaseGather(g) // not to be kept for a client that does not read
 		for {
 			s.mu.Lock()
 			if s.queue.messages.n < expected && yields < maxYields {
