@@ -238,7 +238,7 @@ func (s *Socket) flushRaw() error {
 	expected, yields := 0, 0   // messages that may soon wait; how often others were let run since the last write
 	err := s.raw.conn.Write(func(fd uintptr) bool {
 		g := s.shared.gather()
-		defer s.shared.releaseGather(g)
+		defer s.shared.releaseGather(g) // not to be kept for a client that does not read
 		for {
 			s.mu.Lock()
 			if s.queue.messages.n < expected && yields < maxYields {
