@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/wspush/wspush"
@@ -62,6 +63,38 @@ func BenchmarkPush(b *testing.B) {
 				wg.Go(func() {
 					for range n {
 						if _, err := w.Push(ctx, c.ID(), wspush.Text, payload); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+}
+
+// Many connections of another worker, by their sealed IDs, and many publishers in the same process.
+func BenchmarkPushElsewhere(b *testing.B) {
+	for _, publishers := range []int{1, 16, 64} {
+		b.Run(fmt.Sprintf("publishers=%d", publishers), func(b *testing.B) {
+			options := *quiet()
+			holder, other := newMember(b, options), newMember(b, options)
+			conns := readers(b, holder, serve(b, holder, nil), 500)
+			sealed := make([]string, len(conns))
+			for i, c := range conns {
+				sealed[i] = c.SealedID()
+			}
+			ctx := context.Background()
+			b.ReportAllocs()
+			b.ResetTimer()
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			var wg sync.WaitGroup
+			for range publishers {
+				wg.Go(func() {
+					for n := left.Add(-1); n >= 0; n = left.Add(-1) {
+						if _, err := other.Push(ctx, sealed[int(n)%len(sealed)], wspush.Text, payload); err != nil {
 							b.Error(err)
 							return
 						}
