@@ -56,7 +56,7 @@ func sentBody(t testing.TB, texts ...string) []byte {
 	t.Helper()
 	var body bytes.Buffer
 	for i, text := range texts {
-		line, err := bulk.AppendLine(nil, bulk.Line{To: []string{id}, Type: wire.Text, Data: []byte(text)})
+		line, err := appendLine(nil, bulk.Line{To: []string{id}, Type: wire.Text, Data: []byte(text)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -33,17 +33,8 @@ const maxRef = 256
 
 var errTo = errors.New("wspush: a line needs at least one target, and each must be an ID or a sealed ID")
 
-// AppendLine appends l as JSON, without the line feed. What it refuses, a worker would: no target or one that is neither an ID
-// nor a sealed ID, wire.ErrMessageType, wire.ErrInvalidUTF8, a ref that is too long, a negative timeout.
-func AppendLine(dst []byte, l Line) ([]byte, error) {
-	end, err := AppendEnd(nil, l)
-	if err != nil {
-		return dst, err
-	}
-	return Address(dst, l.To, end)
-}
-
-// AppendEnd appends what comes after the targets in a line, for Address: the same for whomever the line goes to.
+// AppendEnd appends what comes after the targets in a line, for Address: the same for whomever the line goes to. It refuses what a
+// worker would: wire.ErrMessageType, wire.ErrInvalidUTF8, a ref that is too long, a negative timeout.
 func AppendEnd(dst []byte, l Line) ([]byte, error) {
 	if err := wire.CheckMessage(l.Type, l.Data, -1); err != nil {
 		return dst, err
@@ -78,7 +69,8 @@ func AppendEnd(dst []byte, l Line) ([]byte, error) {
 	return append(dst, '}'), nil
 }
 
-// Address appends the whole line that goes to these targets and ends with what AppendEnd has made.
+// Address appends the whole line, without its line feed, that goes to these targets and ends with what AppendEnd has made. It
+// refuses no targets, and one that is neither an ID nor a sealed ID.
 func Address(dst []byte, to []string, end []byte) ([]byte, error) {
 	if len(to) == 0 {
 		return dst, errTo
@@ -107,8 +99,8 @@ func Address(dst []byte, to []string, end []byte) ([]byte, error) {
 // MaxEscape is how many bytes of a JSON string a byte of a message takes at most.
 const MaxEscape = len(`\u0000`)
 
-// appendEscaped appends valid UTF-8 as the inside of a JSON string, as briefly as JSON allows: a line that is forwarded is then no
-// longer than it came. Package json would also escape what only matters in HTML.
+// appendEscaped appends valid UTF-8 as the inside of a JSON string, as briefly as JSON allows. Package json would also escape what only
+// matters in HTML.
 func appendEscaped(dst, text []byte) []byte {
 	done := 0
 	for i, c := range text {

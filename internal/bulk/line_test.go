@@ -20,7 +20,7 @@ func TestAppendLine(t *testing.T) {
 		`{"to":["` + id + `","v1.ab-_"],"binary":"AAEC"}`:                            {To: []string{id, "v1.ab-_"}, Type: wire.Binary, Data: []byte{0, 1, 2}},
 		`{"to":"v1.x","text":"","ref":"a\tb","confirm":"received","timeout":"1.5s"}`: {To: []string{"v1.x"}, Type: wire.Text, Ref: "a\tb", Confirm: true, Timeout: 1500 * time.Millisecond},
 	} {
-		got, err := bulk.AppendLine([]byte("x"), l)
+		got, err := appendLine([]byte("x"), l)
 		if err != nil || string(got) != "x"+want {
 			t.Errorf("got %s, %v; want x%s", got, err, want)
 		}
@@ -37,7 +37,7 @@ func TestAppendLine(t *testing.T) {
 		"ref no UTF-8": {bulk.Line{To: []string{id}, Type: wire.Text, Ref: "\xff"}, nil},
 		"timeout":      {bulk.Line{To: []string{id}, Type: wire.Text, Timeout: -1}, nil},
 	} {
-		got, err := bulk.AppendLine([]byte("x"), test.line)
+		got, err := appendLine([]byte("x"), test.line)
 		if err == nil || test.want != nil && !errors.Is(err, test.want) || string(got) != "x" {
 			t.Errorf("%s: got %s, %v", name, got, err)
 		}
@@ -51,7 +51,7 @@ func FuzzAppendLine(f *testing.F) {
 	f.Add([]byte{0xff}, "")
 	f.Fuzz(func(t *testing.T, data []byte, ref string) {
 		for _, typ := range []wire.MessageType{wire.Text, wire.Binary} {
-			line, err := bulk.AppendLine(nil, bulk.Line{To: []string{id}, Type: typ, Data: data, Ref: ref})
+			line, err := appendLine(nil, bulk.Line{To: []string{id}, Type: typ, Data: data, Ref: ref})
 			if err != nil {
 				if typ == wire.Text && !utf8.Valid(data) || len(ref) > 256 || !utf8.ValidString(ref) {
 					continue

@@ -123,7 +123,7 @@ func line(t *testing.T, n int, text string) ([]byte, int) {
 	for range n {
 		l.To = append(l.To, id)
 	}
-	b, err := bulk.AppendLine(nil, l)
+	b, err := appendLine(nil, l)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,4 +236,13 @@ func serveH2(t *testing.T, h http.Handler) (string, *tls.Config) {
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	return s.URL, &tls.Config{RootCAs: pool}
+}
+
+// appendLine appends l as JSON, without the line feed.
+func appendLine(dst []byte, l bulk.Line) ([]byte, error) {
+	end, err := bulk.AppendEnd(nil, l)
+	if err != nil {
+		return dst, err
+	}
+	return bulk.Address(dst, l.To, end)
 }

@@ -124,25 +124,6 @@ func (k *Keys) Open(id string) (Place, error) {
 	return Place{}, ErrNoKeyFits
 }
 
-// Prove returns a proof that message comes from a worker with these keys.
-func (k *Keys) Prove(message string) string {
-	return encoding.EncodeToString(mac(k.all[0].proof, []byte(message)))
-}
-
-// Verify reports whether proof was made from message with one of the keys.
-func (k *Keys) Verify(message, proof string) bool {
-	given, err := encoding.DecodeString(proof)
-	if err != nil {
-		return false
-	}
-	for i := range k.all {
-		if hmac.Equal(given, mac(k.all[i].proof, []byte(message))) {
-			return true
-		}
-	}
-	return false
-}
-
 func mac(key, message []byte) []byte {
 	h := hmac.New(sha256.New, key)
 	h.Write(message)

@@ -62,7 +62,7 @@ func TestRotation(t *testing.T) {
 				t.Fatal(err)
 			}
 			got, err := opener.Open(sealed)
-			proof := opener.Verify("m", sealer.Prove("m"))
+			_, proof := opener.Verified("m", sealer.First().Prove("m"))
 			if apart := max(i, j) - min(i, j); apart <= 1 {
 				if err != nil || got != p || !proof {
 					t.Errorf("step %d does not open what step %d has sealed: %v %v", j, i, err, proof)
@@ -99,9 +99,13 @@ func TestChanged(t *testing.T) {
 
 func TestProof(t *testing.T) {
 	k := keys(t, "a")
-	proof := k.Prove("message")
-	if !k.Verify("message", proof) || k.Verify("massage", proof) || k.Verify("message", proof[:10]) || k.Verify("message", "") ||
-		keys(t, "b").Verify("message", proof) {
+	proof := k.First().Prove("message")
+	verifies := func(k *Keys, message, proof string) bool {
+		_, ok := k.Verified(message, proof)
+		return ok
+	}
+	if !verifies(k, "message", proof) || verifies(k, "massage", proof) || verifies(k, "message", proof[:10]) || verifies(k, "message", "") ||
+		verifies(keys(t, "b"), "message", proof) {
 		t.Error("proofs are not what they should be")
 	}
 }
