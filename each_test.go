@@ -6,7 +6,9 @@ import (
 	"errors"
 	"maps"
 	"net"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -276,6 +278,87 @@ func TestPushEachIDHung(t *testing.T) {
 		client.Expect(testutil.Text, "x")
 		if want := 2; !leave && n != want {
 			t.Errorf("%d outcomes", n)
+		}
+	}
+}
+
+// However many clients have to wait for a message, its bytes are in memory once, and none of them holds a buffer: also once the range has
+// been left, and the caller's data is gone.
+func TestPushEachMemory(t *testing.T) {
+	if raced {
+		t.Skip("the race detector allocates")
+	}
+	const clients, size = 60, 400 << 10
+	w := newWorker(t, quiet())
+	address := serveSmall(t, newHandler(t, w, nil), nil)
+	for range clients {
+		greeted(t, w, testutil.Handshake(t, dialSmall(t, address), testutil.Options{}))
+	}
+	heap := func() int64 {
+		var m runtime.MemStats
+		for range 3 { // a sync.Pool is empty after the second
+			runtime.GC()
+		}
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	waiting := make(chan int64, 1)
+	go func() {
+		testutil.Eventually(t, "all to wait", func() bool { return w.Stats().PendingBytes >= clients*size })
+		waiting <- heap()
+		cancel()
+	}()
+	unknown := 0
+	for _, err := range w.PushEach(ctx, w.Conns(), wspush.Binary, make([]byte, size)) {
+		if !errors.Is(err, wspush.ErrUnknown) {
+			t.Errorf("%v: the client does not wait in the middle of the message", err)
+		}
+		unknown++
+	}
+	during, after := <-waiting-before, heap()-before
+	if unknown != clients {
+		t.Errorf("%d outcomes", unknown)
+	}
+	// Less than 3 KB for each, beside the message, and its copy once the caller has left.
+	if most := int64(size + clients*3<<10); during > most || after > most+size {
+		t.Errorf("%d clients wait for a message of %d bytes: %d bytes of memory while they do, %d once the caller has left", clients, size, during, after)
+	}
+}
+
+// Clients that take compressed messages and clients that do not are sent the same message.
+func TestPushEachCompressed(t *testing.T) {
+	w := newWorker(t, nil)
+	server := serve(t, w, &wspush.HandlerOptions{Compression: true})
+	text := strings.Repeat("to whom it may concern ", 100)
+	var clients []*testutil.Client
+	for i := range 150 {
+		opts := testutil.Options{}
+		if i%3 > 0 {
+			opts.Header = deflating
+		}
+		client, _, _ := dial(t, w, server, opts)
+		clients = append(clients, client)
+	}
+	for _, err := range w.PushEach(context.Background(), w.Conns(), wspush.Text, []byte(text)) {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	for i, c := range clients {
+		f := c.NextFrame()
+		payload, rsv := f.Payload, byte(0)
+		if i%3 > 0 {
+			rsv = 4
+			var err error
+			if payload, err = testutil.Inflate(payload); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if f.Rsv != rsv || string(payload) != text {
+			t.Errorf("client %d: RSV %03b, %d bytes", i, f.Rsv, len(payload))
 		}
 	}
 }

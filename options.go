@@ -108,7 +108,8 @@ type HandlerOptions struct {
 	ReadLimit int64
 
 	// Compression lets clients negotiate permessage-deflate without context takeover (RFC 7692). Messages of 512 bytes or more
-	// are then compressed one by one, which costs time and memory that short messages seldom repay. A message must not
+	// are then compressed, each by itself, if that makes them shorter and the client has room for them; PushEach compresses a
+	// message once for all its clients. It costs time and memory that short messages seldom repay. A message must not
 	// contain both a secret and text that an attacker chooses. ReadLimit applies to the inflated message. The default is off.
 	Compression bool
 }

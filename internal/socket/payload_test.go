@@ -1,0 +1,216 @@
+package socket
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/wspush/wspush/internal/testutil"
+)
+
+// stalledSockets makes sockets that share what a worker's do, and whose writes take nothing before release.
+func stalledSockets(sh *Shared, n int, compress bool) (all []*Socket, written func(i int) []byte, release func()) {
+	gate := make(chan struct{})
+	var mu sync.Mutex // guards out
+	out := make([][]byte, n)
+	for i := range n {
+		s := newSocket(func(p []byte) (int, error) {
+			<-gate
+			mu.Lock()
+			defer mu.Unlock()
+			out[i] = append(out[i], p...)
+			return len(p), nil
+		})
+		s.shared, s.compress = sh, compress
+		all = append(all, s)
+	}
+	written = func(i int) []byte {
+		all[i].running.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		return out[i]
+	}
+	return all, written, func() { close(gate) }
+}
+
+// However many clients have to wait, the data is held once: the caller's own, then one copy when callers leave.
+func TestPayloadHeldOnce(t *testing.T) {
+	sh := new(Shared)
+	sockets, written, release := stalledSockets(sh, 50, false)
+	data := []byte(strings.Repeat("0123456789", 5000))
+	want := frameOf(slices.Clone(data))
+	p := sh.NewPayload(true, data)
+	messages := make([]Message, len(sockets))
+	for i, s := range sockets {
+		if err := s.PrepareShared(&messages[i], p, func(error) {}); err != nil {
+			t.Fatal(err)
+		}
+		if pending, err := s.Start(&messages[i]); !pending {
+			t.Fatal(err)
+		}
+		if &messages[i].data[0] != &data[0] {
+			t.Fatal("a message has a copy of its own while the caller is there")
+		}
+	}
+	for _, s := range sockets { // until each message has begun
+		testutil.Eventually(t, "a write", func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.queue.messages.first.begun()
+		})
+	}
+	held := make(map[*byte]bool)
+	for i, s := range sockets {
+		if err, decided := s.Abandon(&messages[i], errors.New("left")); err != ErrLeft || !decided {
+			t.Fatal(err, decided)
+		}
+		held[&messages[i].data[0]] = true
+		if messages[i].payload != nil {
+			t.Fatal("a message keeps the caller's data in memory")
+		}
+	}
+	if len(held) != 1 || held[&data[0]] {
+		t.Errorf("%d copies are held", len(held))
+	}
+	clear(data)
+	release()
+	for i := range sockets {
+		if got := written(i); !bytes.Equal(got[1:], want[1:]) {
+			t.Fatalf("client %d is sent %d bytes; not the message", i, len(got))
+		}
+	}
+}
+
+// A message is compressed once, for the clients that negotiated it, and for nobody that has no room.
+func TestPayloadCompressed(t *testing.T) {
+	sh := new(Shared)
+	data := []byte(strings.Repeat("compressible ", 1000))
+	sockets, written, release := stalledSockets(sh, 10, true)
+	plain, plainWritten, releasePlain := stalledSockets(sh, 1, false)
+	for _, s := range sockets {
+		s.queue.max = len(data)
+		if pending, err := s.Start(mustMessage(t, s, []byte("first"))); !pending {
+			t.Fatal(err)
+		}
+	}
+	p := sh.NewPayload(false, data)
+	start := func(s *Socket) (*Message, error) {
+		m := new(Message)
+		if err := s.PrepareShared(m, p, func(error) {}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := s.Start(m)
+		return m, err
+	}
+	if _, err := start(sockets[0]); err != ErrFull {
+		t.Errorf("without room: %v", err)
+	}
+	if _, err := start(plain[0]); err != nil {
+		t.Error(err)
+	}
+	if p.isCompressed {
+		t.Error("the message was compressed for a client without room, or one that does not take it compressed")
+	}
+	held := make(map[*byte]bool)
+	for _, s := range sockets {
+		s.queue.max = 1 << 20
+		m, err := start(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		held[&m.data[0]] = true
+		if cost := m.cost; cost >= len(data)/2 {
+			t.Errorf("it counts as %d", cost)
+		}
+	}
+	if len(held) != 1 {
+		t.Errorf("it was compressed %d times", len(held))
+	}
+	release()
+	releasePlain()
+	if got := plainWritten(0); !bytes.Equal(got, append([]byte{finBit | opText, 126, byte(len(data) >> 8), byte(len(data) & 0xff)}, data...)) {
+		t.Errorf("%d bytes for the client that takes nothing compressed", len(got))
+	}
+	for i := range sockets {
+		got, ok := bytes.CutPrefix(written(i), []byte("\x81\x05first"))
+		if !ok || got[0] != finBit|rsv1Bit|opText {
+			t.Fatalf("client %d: %q", i, got[:min(len(got), 10)])
+		}
+		head := 2
+		if got[1] == 126 {
+			head = 4
+		}
+		if m, err := testutil.Inflate(got[head:]); err != nil || !bytes.Equal(m, data) {
+			t.Errorf("client %d: %d bytes, %v", i, len(m), err)
+		}
+	}
+}
+
+// What does not get shorter goes out as it is, although the client takes compressed messages.
+func TestIncompressible(t *testing.T) {
+	data := make([]byte, 2000)
+	_, _ = rand.Read(data)
+	for _, shared := range []bool{false, true} {
+		var out []byte
+		s := newSocket(func(p []byte) (int, error) {
+			out = append(out, p...)
+			return len(p), nil
+		})
+		s.compress = true
+		m := new(Message)
+		settled := make(chan error, 1)
+		settle := func(err error) { settled <- err }
+		err := s.Prepare(m, true, data, settle)
+		if shared {
+			err = s.PrepareShared(m, s.shared.NewPayload(true, data), settle)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Start(m); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-settled; err != nil {
+			t.Fatal(err)
+		}
+		s.running.Wait()
+		if want := append([]byte{finBit | opBinary, 126, 2000 >> 8, 2000 & 0xff}, data...); !bytes.Equal(out, want) {
+			t.Errorf("shared %t: %d bytes were sent", shared, len(out))
+		}
+	}
+}
+
+// A message for which there is no room is not compressed either if it is for one client only.
+func TestRefusedIsNotCompressed(t *testing.T) {
+	s := newSocket(nil)
+	s.compress, s.turn = true, turnTaken
+	s.queue.max = 1000
+	data := []byte(strings.Repeat("x", 2000))
+	if first := mustMessage(t, s, data); len(first.data) >= len(data) {
+		t.Error("a message with room is not compressed")
+	}
+	if _, err := s.Start(mustMessage(t, s, []byte("first"))); err != nil {
+		t.Fatal(err)
+	}
+	m := mustMessage(t, s, data)
+	if len(m.data) != len(data) {
+		t.Error("a message without room is compressed")
+	}
+	if _, err := s.Start(m); err != ErrFull {
+		t.Error(err)
+	}
+}
+
+func mustMessage(t *testing.T, s *Socket, data []byte) *Message {
+	t.Helper()
+	m, err := s.NewMessage(false, data, func(error) {})
+	if err != nil {
+		t.Fatal(fmt.Errorf("NewMessage: %w", err))
+	}
+	return m
+}
