@@ -9,14 +9,16 @@ func (k *asking) read() {
 	var over []outcome // used again for each batch
 	for {
 		frames, buf, err := k.ch.read()
-		if err == nil {
+		if err != nil {
+			err = fmt.Errorf("reading: %w", err)
+		} else {
 			over, err = k.hear(frames, over[:0])
 			returnBuffer(buf)
 			tellAll(over)
 			clear(over)
 		}
 		if err != nil {
-			k.lose(fmt.Errorf("reading: %w", err))
+			k.lose(err)
 			return
 		}
 	}

@@ -33,7 +33,7 @@ type asking struct {
 	retiring bool                // takes no more questions
 	saidBye  bool                //
 	writing  bool                // someone writes a batch
-	began    int64               // since then
+	began    int64               // since when; 0: it is being put together
 	flying   map[uint64]*Push    // questions that have a number and no answer
 	last     uint64              // number
 	first    uint64              // of the batch that is being written
@@ -45,6 +45,7 @@ type asking struct {
 	due      int64               // since when answers have been due; 0: none is
 	asked    int64               // when the last question was sent
 	pinged   int64               // when the last ping was sent
+	ticked   int64               // when the clock was looked at last
 	earliest int64               // no answer's deadline is before; 0: there is none
 
 	replies partials // the reader's own
@@ -55,7 +56,7 @@ func newAsking(o *outgoing, ch *channel) *asking {
 	return &asking{
 		out: o, ch: ch, wake: make(chan struct{}, 1), over: make(chan struct{}),
 		flying: make(map[uint64]*Push), large: bodies{credit: window}, held: make(map[*Sequence]*list),
-		heard: now, asked: now, pinged: now,
+		heard: now, asked: now, pinged: now, ticked: now,
 	}
 }
 
@@ -129,7 +130,7 @@ func (k *asking) flush(limit int) (more bool) {
 			}
 		}
 	}
-	k.writing = false
+	k.writing, k.began = false, 0
 	over := k.settleLocked()
 	more = k.lost == nil && k.readyLocked()
 	if more {
@@ -301,9 +302,10 @@ func (k *asking) settleLocked() (over []outcome) {
 		o.link = nil
 	}
 	delete(o.asking, k)
+	full := errors.Is(k.lost, ErrFull) // the other side has taken nothing
 	var back []*Push
 	for _, p := range k.flying {
-		if p.stage == stageSent && (k.first == 0 || p.number < k.first) {
+		if p.stage == stageSent && !full && (k.first == 0 || p.number < k.first) {
 			o.overLocked(p)
 			over = append(over, outcome{push: p, err: fmt.Errorf("%w: %w", ErrLost, k.lost)})
 			continue
@@ -312,7 +314,7 @@ func (k *asking) settleLocked() (over []outcome) {
 	}
 	k.flying = nil
 	back = k.unbegunLocked(back)
-	if errors.Is(k.lost, ErrFull) {
+	if full {
 		for _, p := range back {
 			o.queue.pushBack(p)
 		}
@@ -414,16 +416,21 @@ func (k *asking) tick() {
 	o, b := k.out, &k.out.links.bounds
 	now := o.links.now()
 	o.mu.Lock()
+	if now-k.ticked >= int64(b.live)/2 {
+		k.heard = now // this process has stood still: what has come meanwhile is yet to be read
+	}
+	k.ticked = now
 	over := k.expireLocked(now)
 	since := max(k.heard, k.due) // with answers due, nothing has come since
 	var reason error
 	switch {
 	case k.lost != nil:
-	case k.writing && now-k.began >= int64(b.live):
+	case k.began != 0 && now-k.began >= int64(b.live):
 		reason = errStuck
 	case k.due != 0 && now-since >= int64(b.live), k.pinged > k.heard && now-k.pinged >= int64(b.live):
 		reason = errSilent
-	case k.due != 0 && now-since >= int64(b.ask) && k.pinged < since, now-max(k.heard, k.pinged) >= int64(b.silence):
+	case k.pinged > k.heard: // its answer is due
+	case k.due != 0 && now-since >= int64(b.ask), now-k.heard >= int64(b.silence):
 		k.pinged = now
 		k.control = appendHead(k.control, kindPing, 0, 0)
 		k.wakeLocked()

@@ -42,7 +42,9 @@ func (h *holder) Push(batch []*Incoming) {
 		if h.answer != nil {
 			h.answer(in)
 		} else {
-			in.Answer(0, Answer{Code: 1})
+			for target := range 1 + len(in.More) {
+				in.Answer(target, Answer{Code: 1})
+			}
 		}
 	}
 }

@@ -1,5 +1,5 @@
 // Package seal does what workers use their shared keys for: to seal the place of a connection into an ID that only they can
-// open, and to prove to each other that a request comes from one of them.
+// open, and to open links to each other.
 package seal
 
 import (
