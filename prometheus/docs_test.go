@@ -68,16 +68,18 @@ func TestDocs(t *testing.T) {
 // The page has every record that the library logs, with its level.
 func TestLogRecords(t *testing.T) {
 	page := read(t, "../docs/observability.md")
-	record := regexp.MustCompile(`\.(Debug|Info|Warn|Error|Log)\((?:context\.Background\(\), level, )?"(wspush: [^"]+)"`)
+	record := regexp.MustCompile(`\.(Debug|Info|Warn|Error)\("(wspush: [^"]+)"`)
 	files, err := filepath.Glob("../*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	lane, err := filepath.Glob("../internal/lane/*.go")
-	if err != nil {
-		t.Fatal(err)
+	for _, folder := range []string{"lane", "link"} {
+		inside, err := filepath.Glob("../internal/" + folder + "/*.go")
+		if err != nil || len(inside) == 0 {
+			t.Fatal(folder, err)
+		}
+		files = append(files, inside...)
 	}
-	files = append(files, lane...)
 	documented := strings.Count(page, "| `wspush: ")
 	found := make(map[string]bool)
 	for _, file := range files {
@@ -86,9 +88,6 @@ func TestLogRecords(t *testing.T) {
 		}
 		for _, m := range record.FindAllStringSubmatch(read(t, file), -1) {
 			level, message := m[1], m[2]
-			if level == "Log" {
-				level = "Warn, Info"
-			}
 			found[message] = true
 			if !strings.Contains(page, "| "+level+" | `"+message+"` |") {
 				t.Errorf("%s: %q at %s is not on the page", filepath.Base(file), message, level)

@@ -326,7 +326,7 @@ func (k *asking) settleLocked() (over []outcome) {
 		o.wasLast.happenedLocked()
 	}
 	if !errors.Is(k.lost, errRetired) && !errors.Is(k.lost, errClosing) {
-		o.links.log.Info(logLost, "to", o.address, "error", k.lost)
+		o.links.log.Info("wspush: a link to another worker is lost", "to", o.address, "error", k.lost)
 	}
 	return over
 }

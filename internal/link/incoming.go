@@ -73,7 +73,7 @@ func (in *Incoming) cancel() {
 func (t *taking) serve(ctx context.Context, in *Incoming, r *Request) {
 	reply := t.links.config.Handler.Ask(ctx, r)
 	if err := reply.check(); err != nil {
-		t.links.log.Error(logReply, "method", r.Method, "error", err)
+		t.links.log.Error("wspush: a reply to another worker cannot be sent", "method", r.Method, "error", err)
 		reply = &Reply{Status: 500}
 	}
 	in.Cancel() // frees the context
@@ -92,5 +92,3 @@ func (t *taking) serve(ctx context.Context, in *Incoming, r *Request) {
 	}
 	t.wakeLocked()
 }
-
-const logReply = "wspush: a reply to another worker cannot be sent"

@@ -221,7 +221,7 @@ func TestNoWebSockets(t *testing.T) {
 	if err := refusal(t, asker, proxied); !errors.Is(err, ErrNotWorker) || !strings.Contains(err.Error(), "WebSockets") {
 		t.Errorf("the outcome is %v", err)
 	}
-	if !strings.Contains(log.String(), logNoSockets) {
+	if !strings.Contains(log.String(), "does not let WebSockets through") {
 		t.Errorf("the log is %q", log.String())
 	}
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"runtime"
 	"slices"
 	"sync"
@@ -172,27 +171,19 @@ func (o *outgoing) open() {
 	tellAll(over)
 }
 
-// Messages about another worker's address.
-const (
-	logNotWorker   = "wspush: what is at another worker's address is no worker with the same keys"
-	logNoSockets   = "wspush: something between workers does not let WebSockets through"
-	logWrongWorker = "wspush: another worker's address leads to a different worker"
-	logUnreachable = "wspush: another worker cannot be reached"
-	logLost        = "wspush: a link to another worker is lost"
-	logBroken      = "wspush: a link from another worker is ended"
-)
-
+// logRefusal logs why no link could be opened. Workers come and go, but something else at a worker's address is a mistake.
 func (o *outgoing) logRefusal(err error) {
-	level, message := slog.LevelInfo, logUnreachable
+	log := o.links.log.With("to", o.address, "error", err)
 	switch {
 	case errors.Is(err, errNoSockets):
-		level, message = slog.LevelWarn, logNoSockets
+		log.Warn("wspush: something between workers does not let WebSockets through")
 	case errors.Is(err, ErrNotWorker):
-		level, message = slog.LevelWarn, logNotWorker
+		log.Warn("wspush: what is at another worker's address is no worker with the same keys")
 	case errors.Is(err, ErrWrongWorker):
-		level, message = slog.LevelWarn, logWrongWorker
+		log.Warn("wspush: another worker's address leads to a different worker")
+	default:
+		log.Info("wspush: another worker cannot be reached")
 	}
-	o.links.log.Log(context.Background(), level, message, "to", o.address, "error", err)
 }
 
 // refuseLocked refuses the questions that wait, and those that come in the next second.

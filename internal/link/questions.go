@@ -119,7 +119,7 @@ func (t *taking) ended() {
 	}
 	l.mu.Unlock()
 	if !quietly {
-		l.log.Info(logBroken, "from", t.from.address, "error", reason)
+		l.log.Info("wspush: a link from another worker is ended", "from", t.from.address, "error", reason)
 	}
 }
 
