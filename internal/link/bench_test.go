@@ -2,6 +2,7 @@ package link
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -77,5 +78,46 @@ type yes struct{ Handler }
 func (yes) Push(batch []*Incoming) {
 	for _, in := range batch {
 		in.Answer(0, Answer{Code: 1})
+	}
+}
+
+// BenchmarkBeside pushes a small message at a time while others of 1 MiB pass, 43 a second, and reports how long the small ones take.
+func BenchmarkBeside(b *testing.B) {
+	for _, rate := range []int{0, 43} {
+		b.Run(fmt.Sprintf("large=%d", rate), func(b *testing.B) {
+			asked := newWorker(b, nil, func(c *Config) { c.Handler = yes{} })
+			asker := newWorker(b, nil, func(c *Config) { c.Handler = yes{} })
+			stop := make(chan struct{})
+			var running sync.WaitGroup
+			if rate > 0 {
+				running.Go(func() {
+					tick := time.NewTicker(time.Second / time.Duration(rate))
+					defer tick.Stop()
+					data := make([]byte, 1<<20)
+					for {
+						select {
+						case <-tick.C:
+							running.Go(func() { _, _ = asker.push(b, &Push{Peer: Peer{asked.url, 1}, Data: data}) })
+						case <-stop:
+							return
+						}
+					}
+				})
+			}
+			var took []time.Duration
+			data := make([]byte, 100)
+			for b.Loop() {
+				start := time.Now()
+				if _, err := asker.push(b, &Push{Peer: Peer{asked.url, 1}, Data: data}); err != nil {
+					b.Fatal(err)
+				}
+				took = append(took, time.Since(start))
+			}
+			close(stop)
+			running.Wait()
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+		})
 	}
 }

@@ -147,8 +147,6 @@ const (
 	flagsKnown = 1<<iota - 1
 )
 
-const maxMeta = 1 + 8 + 16 + 2*binary.MaxVarintLen64 + 1 // of a push, without its path
-
 // appendSize appends the size of a large body to what its begin frame has.
 func appendSize(b []byte, size int) []byte { return binary.AppendUvarint(b, uint64(size)) }
 

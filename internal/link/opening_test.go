@@ -154,8 +154,10 @@ func TestNotWorker(t *testing.T) {
 		text    string
 	}{
 		{"404", http.NotFound, ErrNotWorker, "404"},
-		{"502", func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(502) }, ErrNotWorker, "502"},
-		{"redirect", func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "/elsewhere", 307) }, ErrNotWorker, "307"},
+		{"502", func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusBadGateway) }, ErrNotWorker, "502"},
+		{"redirect", func(rw http.ResponseWriter, r *http.Request) {
+			http.Redirect(rw, r, "/elsewhere", http.StatusTemporaryRedirect)
+		}, ErrNotWorker, "307"},
 		{"101", func(rw http.ResponseWriter, r *http.Request) {
 			(&hijackedBy{t}).answer(rw, r)
 		}, ErrNotWorker, "prove"},
