@@ -91,6 +91,8 @@ func (l *Links) ServeHTTP(rw http.ResponseWriter, r *http.Request, nonce string)
 	defer l.mu.Unlock()
 	if l.ctx.Err() != nil {
 		t.loseLocked(errClosing)
+		t.cancel()
+		_ = ws.CloseNow()
 		return
 	}
 	l.accepted[t] = struct{}{}

@@ -16,9 +16,13 @@ func (k *asking) read() {
 			returnBuffer(buf)
 			tellAll(over)
 			clear(over)
+			if cap(over) > maxKept {
+				over = nil
+			}
 		}
 		if err != nil {
 			k.lose(err)
+			_ = k.ch.ws.CloseNow() // waits for nobody, since the carrier is closed; without it the WebSocket would stay in memory
 			return
 		}
 	}

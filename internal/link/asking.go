@@ -12,6 +12,8 @@ const (
 	// inlineBytes is how much may be on its way, unanswered, for an asker to write itself: so much fits into the socket's buffer, and
 	// nobody has to wait.
 	inlineBytes = 16 << 10
+	// maxKept is how many elements a link keeps room for while it is idle.
+	maxKept = 128
 	// maxFlying bounds the questions over one link that are not answered.
 	maxFlying = 1 << 16
 	// smallBytes is how much of a batch small frames may take while pieces wait.
@@ -35,6 +37,7 @@ type asking struct {
 	writing  bool                // someone writes a batch
 	began    int64               // since when; 0: it is being put together
 	flying   map[uint64]*Push    // questions that have a number and no answer
+	peak     int                 // how many they were at most, since the map was made
 	last     uint64              // number
 	first    uint64              // of the batch that is being written
 	bytes    int                 // of small questions that are not answered
@@ -206,6 +209,7 @@ func (k *asking) numberLocked(p *Push) {
 		k.due = k.out.links.now()
 	}
 	k.flying[p.number] = p
+	k.peak = max(k.peak, len(k.flying))
 }
 
 // sentLocked takes note that all of a question is in the batch.
@@ -420,6 +424,9 @@ func (k *asking) tick() {
 		k.heard = now // this process has stood still: what has come meanwhile is yet to be read
 	}
 	k.ticked = now
+	if len(k.flying) == 0 && k.peak > maxKept && k.lost == nil {
+		k.flying, k.peak = make(map[uint64]*Push), 0
+	}
 	over := k.expireLocked(now)
 	since := max(k.heard, k.due) // with answers due, nothing has come since
 	var reason error

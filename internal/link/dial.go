@@ -73,6 +73,9 @@ func (l *Links) begin(ctx context.Context, to, use string) (*channel, uint64, er
 		}
 	}
 	d.close()
+	if ws != nil {
+		_ = ws.CloseNow()
+	}
 	switch {
 	case !proved && resp.StatusCode == http.StatusSwitchingProtocols:
 		return nil, 0, fmt.Errorf("%w: it did not prove to be a worker with the same keys", ErrNotWorker)

@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"net"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
+	"weak"
+
+	"github.com/coder/websocket"
 
 	"github.com/wspush/wspush/internal/testutil"
 )
@@ -327,4 +331,27 @@ func TestAdopt(t *testing.T) {
 	if times := asked.holder.times(); times["a"] != 1 || times["c"] != 1 {
 		t.Errorf("executed: %v", times)
 	}
+}
+
+// A link that has ended leaves nothing in memory, on either side.
+func TestForgotten(t *testing.T) {
+	asked := newWorker(t, &holder{}, nil, fast)
+	asker := newWorker(t, &holder{}, nil, fast, func(b *bounds) { b.idle = 50 * time.Millisecond })
+	if _, err := asker.push(t, &Push{Peer: Peer{asked.url, 1}, Data: []byte("a")}); err != nil {
+		t.Fatal(err)
+	}
+	var sockets []weak.Pointer[websocket.Conn]
+	o := (*asker.outgoing.Load())[asked.url]
+	o.mu.Lock()
+	sockets = append(sockets, weak.Make(o.link.ch.ws))
+	o.mu.Unlock()
+	asked.mu.Lock()
+	for link := range asked.accepted {
+		sockets = append(sockets, weak.Make(link.ch.ws))
+	}
+	asked.mu.Unlock()
+	testutil.Eventually(t, "the link to be collected", func() bool {
+		runtime.GC()
+		return sockets[0].Value() == nil && sockets[1].Value() == nil
+	})
 }

@@ -50,11 +50,11 @@ func (o *outgoing) ask(p *Push) bool {
 		return false
 	}
 	if err := o.refusalLocked(p); err != nil {
-		p.stage = stageOver
 		o.mu.Unlock()
 		outcome{push: p, err: err}.tell()
 		return true
 	}
+	p.stage = stageQueued
 	o.order++
 	p.order = o.order
 	o.under++
@@ -115,9 +115,11 @@ func (o *outgoing) abandon(p *Push, cause error) {
 	o.mu.Lock()
 	switch p.stage {
 	case stageSent:
-		k := p.link
-		k.control = appendHead(k.control, kindCancel, p.number, 0)
-		k.wakeLocked()
+		if p.cause == nil {
+			p.cause = cause
+			p.link.control = appendHead(p.link.control, kindCancel, p.number, 0)
+			p.link.wakeLocked()
+		}
 		o.mu.Unlock()
 	case stageQueued, stageLarge:
 		if k := p.link; k != nil {
@@ -150,6 +152,7 @@ func (o *outgoing) open() {
 	o.opening = false
 	if err == nil && l.ctx.Err() != nil {
 		_ = ch.carrier.Close()
+		_ = ch.ws.CloseNow()
 		err = errClosed
 	}
 	if err == nil {
@@ -209,9 +212,18 @@ func (o *outgoing) requeueLocked(back []*Push) (over []outcome) {
 		p.remove()
 		p.stage, p.link, p.body = stageQueued, nil, nil
 		p.tries++
-		if p.tries > maxTries || o.closed && o.links.ctx.Err() != nil {
+		var err error
+		switch {
+		case p.cause != nil:
+			err = fmt.Errorf("%w: %w", ErrNotSent, p.cause)
+		case p.tries > maxTries:
+			err = errTries
+		case o.links.ctx.Err() != nil:
+			err = errClosed
+		}
+		if err != nil {
 			o.overLocked(p)
-			over = append(over, outcome{push: p, err: errTries})
+			over = append(over, outcome{push: p, err: err})
 			continue
 		}
 		o.queue.pushFront(p)

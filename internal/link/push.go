@@ -61,6 +61,7 @@ type flight struct {
 	size       int      // bytes of its frames
 	body       *body    // if it is large
 	deadline   int64    // for the answer; 0: none
+	cause      error    // why it was given up when all of it had been sent
 	left       int      // targets without an answer
 	answered   marks    // those with one, if there are several
 	request    *Request // a question of Ask's

@@ -34,6 +34,7 @@ func (t *taking) hear() {
 		}
 	}
 	t.lose(fmt.Errorf("reading: %w", err))
+	_ = t.ch.ws.CloseNow() // waits for nobody, since the carrier is closed; without it the WebSocket would stay in memory
 	t.ended()
 }
 
@@ -158,6 +159,9 @@ func (t *taking) start() {
 		t.links.config.Handler.Push(t.batch)
 		clear(t.batch)
 		t.batch = t.batch[:0]
+		if cap(t.batch) > maxKept {
+			t.batch = nil
+		}
 	}
 }
 
