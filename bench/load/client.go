@@ -190,8 +190,8 @@ func requestHead(address string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n",
-		u.RequestURI(), u.Host, order.Size), nil
+	return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\n%sContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n",
+		u.RequestURI(), u.Host, credential(u), order.Size), nil
 }
 
 // readClient takes what there is for a client.

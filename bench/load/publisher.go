@@ -46,7 +46,7 @@ func (l *loop) newPushing(o order.Order) (*pushing, error) {
 	}
 	t.publishers = make([]publisher, o.Publishers)
 	for i := range t.publishers {
-		fd, err := dial(u.Host, [4]byte{127, 0, 0, 1})
+		fd, err := dialPublisher(u)
 		if err != nil {
 			return nil, err
 		}

@@ -15,12 +15,19 @@ func main() {
 	listen := flag.String("push", "", "`address` to listen on for pushes")
 	cluster := flag.Bool("cluster", false, "forward pushes, and greet clients with sealed addresses")
 	public := flag.String("public", "", "`URL` that the sealed addresses begin with")
+	bearer := flag.Bool("bearer", false, "refuse pushes without a token")
 	s := control.New()
 	opts := &wspush.WorkerOptions{Listen: *listen}
+	if s.HasTLS() {
+		opts.TLS = control.TLSConfig()
+	}
 	address := func(c *wspush.Conn) string { return c.PathAddresses()[0] }
 	if *cluster {
 		join(opts, *public)
 		address = (*wspush.Conn).SealedAddress
+	}
+	if *bearer {
+		address = authorize(opts, address)
 	}
 	worker, err := wspush.NewWorker(opts)
 	if err != nil {
