@@ -24,7 +24,7 @@ import (
 const plainHead = "POST /ws/@connections/1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed HTTP/1.1\r\nHost: 10.0.0.5:48775\r\n"
 
 // FuzzPushRequest: whatever a publisher sends, in two pieces, the push listener with its lane answers as net/http alone does,
-// and the client gets the same.
+// AuthorizePush sees the same requests, and the client gets the same.
 func FuzzPushRequest(f *testing.F) {
 	const id = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed" // stands for the client's
 	user := base64.StdEncoding.EncodeToString([]byte(id + ":"))
@@ -51,8 +51,13 @@ func FuzzPushRequest(f *testing.F) {
 	}
 
 	lane, alone := &conns{next: make(chan net.Conn), done: make(chan struct{})}, &conns{next: make(chan net.Conn), done: make(chan struct{})}
+	seen := &asked{}
 	w, err := NewWorker(&WorkerOptions{
 		Listener: lane, Advertise: []string{"push.test"}, Logger: slog.New(slog.DiscardHandler), MaxPushBytes: 2000, MaxPushConns: -1,
+		AuthorizePush: func(r *http.Request) error {
+			seen.add(fmt.Sprintf("%s %#v %s %q %q %q %d %v %v", r.Method, *r.URL, r.Proto, r.Header, r.Host, r.RequestURI, r.ContentLength, r.TransferEncoding, r.Close))
+			return nil
+		},
 	})
 	if err != nil {
 		f.Fatal(err)
@@ -88,7 +93,7 @@ func FuzzPushRequest(f *testing.F) {
 		if bytes.Contains(raw, []byte("confirm")) { // nobody here answers a ping
 			return
 		}
-		run := func(to *conns) (answers []string, written []byte) {
+		run := func(to *conns) (answers []string, written []byte, requests string) {
 			if client == nil || w.Len() == 0 {
 				client = connect(t, h)
 			}
@@ -105,10 +110,12 @@ func FuzzPushRequest(f *testing.F) {
 				testutil.Eventually(t, "the close frame", func() bool { return bytes.Contains(client.from(before), []byte{0x88}) })
 				client.Close()
 			}
-			return readAnswers(bytes.ReplaceAll(answer, []byte(own), []byte(id))), client.from(before)
+			requests = strings.ReplaceAll(seen.take(), own, id)
+			requests = strings.ReplaceAll(requests, base64.StdEncoding.EncodeToString([]byte(own+":")), user)
+			return readAnswers(bytes.ReplaceAll(answer, []byte(own), []byte(id))), client.from(before), requests
 		}
-		fast, fastWritten := run(lane)
-		plain, plainWritten := run(alone)
+		fast, fastWritten, fastSeen := run(lane)
+		plain, plainWritten, plainSeen := run(alone)
 		// net/http answers a publisher that leaves after less than 4 bytes of a request only if they are the first bytes that it
 		// sees.
 		if i := len(fast) - 2; i > 0 && len(fast) == len(plain)+1 && strings.HasSuffix(fast[i], " true400 Bad Request") {
@@ -117,10 +124,34 @@ func FuzzPushRequest(f *testing.F) {
 		if !slices.Equal(fast, plain) {
 			t.Errorf("%q, cut at %d\non the lane  %q\nby net/http  %q", raw, cut, fast, plain)
 		}
+		if fastSeen != plainSeen {
+			t.Errorf("%q, cut at %d: AuthorizePush\non the lane  %s\nby net/http  %s", raw, cut, fastSeen, plainSeen)
+		}
 		if !bytes.Equal(fastWritten, plainWritten) {
 			t.Errorf("%q, cut at %d: to the client\non the lane  %q\nby net/http  %q", raw, cut, fastWritten, plainWritten)
 		}
 	})
+}
+
+// asked is what AuthorizePush has been asked.
+type asked struct {
+	mu  sync.Mutex // guards all
+	all []string
+}
+
+func (a *asked) add(request string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.all = append(a.all, request)
+}
+
+// take returns what there is, and forgets it.
+func (a *asked) take() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	all := strings.Join(a.all, "\n")
+	a.all = nil
+	return all
 }
 
 // varying matches what differs from answer to answer.

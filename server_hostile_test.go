@@ -59,10 +59,15 @@ type place struct {
 
 func newPlace(t *testing.T, entrance string, opts wspush.WorkerOptions) *place {
 	t.Helper()
+	return newPlaceBy(t, entrances[entrance], opts)
+}
+
+func newPlaceBy(t *testing.T, entrance func(*testing.T, *wspush.WorkerOptions) *tls.Config, opts wspush.WorkerOptions) *place {
+	t.Helper()
 	p := &place{listener: &pipes{conns: make(chan net.Conn), done: make(chan struct{})}}
 	opts.Listener, opts.Advertise = p.listener, []string{"http://push.test"}
 	opts.Logger = slog.New(slog.DiscardHandler)
-	p.tls = entrances[entrance](t, &opts)
+	p.tls = entrance(t, &opts)
 	p.Worker = newWorker(t, &opts)
 	h := newHandler(t, p.Worker, &wspush.HandlerOptions{IdleTimeout: -1, PingInterval: -1})
 	client := testutil.Handshake(t, testutil.Pipe(t, h), testutil.Options{Timeout: -1})

@@ -39,6 +39,11 @@ var metrics = []metric{
 	{name: "accept-cpu", says: "server CPU of an accepted connection", unit: "µs"},
 	{name: "ping-cpu", says: "server CPU of a ping and its pong", unit: "µs", signed: true},
 
+	{name: "bearer-cpu", says: "server CPU of a POST push with BearerTokens", unit: "µs", reference: "wspush open"},
+	{name: "bearer-rate", says: "POST pushes with BearerTokens, at saturation", unit: "1/s", more: true, reference: "wspush open"},
+	{name: "tls-cpu", says: "server CPU of a POST push over TLS", unit: "µs"},
+	{name: "tls-rate", says: "POST pushes over TLS, at saturation", unit: "1/s", more: true},
+
 	{name: "single-rate", group: bulk, says: "one message in a request, 16 publishers", unit: "1/s", more: true},
 	{name: "single-cpu", group: bulk, says: "server CPU of a push", unit: "µs"},
 	{name: "bulk-rate", group: bulk, says: "many messages in a request", unit: "1/s", more: true, reference: "wspush single"},

@@ -156,6 +156,9 @@ func (r *Results) table() grid {
 		if s, ok := r.figures(m, "wspush"); ok {
 			conns = thousands(s.Conns)
 		}
+		if !slices.ContainsFunc(servers, func(server string) bool { _, ok := r.figures(m, server); return ok }) {
+			continue // it was not measured
+		}
 		row := []string{m.label(), better, conns}
 		spread := []string{"– lowest to highest round", "", ""}
 		varies := false

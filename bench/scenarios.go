@@ -40,6 +40,8 @@ var scenarios = []scenario{
 	{[]string{"post-rate", "post-cpu", "half-p50", "half-p99"}, everyone, runPost},
 	{[]string{"hot-1", "hot-8", "hot-64"}, goAll, runHot},
 	{[]string{"ping-cpu"}, goAll, runPing},
+	{bearerMetrics, onlyUs, runBearer},
+	{tlsMetrics, goAll, runTLS},
 	{bulkMetrics, everyone, runBulk},
 	{forwardedMetrics(), onlyUs, runForwarded},
 	{eachMetrics, onlyUs, runEach},

@@ -213,8 +213,8 @@ func requestHead(address, query string, size int) ([]byte, error) {
 		return nil, err
 	}
 	u.RawQuery = query
-	return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n",
-		u.RequestURI(), u.Host, size), nil
+	return fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\n%sContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n",
+		u.RequestURI(), u.Host, credential(u), size), nil
 }
 
 // readClient takes what there is for a client.

@@ -59,7 +59,7 @@ func (l *loop) newPushing(o order.Order) (*pushing, error) {
 	}
 	t.publishers = make([]publisher, o.Publishers)
 	for i := range t.publishers {
-		fd, err := dial(cmp.Or(o.At, u.Host), [4]byte{127, 0, 0, 1}, false)
+		fd, err := dialPublisher(u, cmp.Or(o.At, u.Host))
 		if err != nil {
 			return nil, err
 		}

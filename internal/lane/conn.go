@@ -23,7 +23,7 @@ type conn struct {
 	tls      *tls.ConnectionState // nil: no TLS
 	in       *bufio.Reader
 	context  context.Context // of its requests, until they have one of their own
-	remote   string          // the publisher's address
+	template *http.Request   // what is the same in all of them
 	readBy   time.Time       // the deadlines that are set
 	writeBy  time.Time
 	idle     atomic.Bool // between two requests
@@ -44,6 +44,7 @@ func (c *conn) serve() {
 		c.listener.handOverTLS(secure, c.counted)
 		return
 	}
+	c.template.TLS = c.tls
 	c.in = bufio.NewReaderSize(c.raw, bufferSize)
 	config := &c.listener.config
 	for timeout := config.HeaderTimeout; c.next(timeout); timeout = config.IdleTimeout {
@@ -51,12 +52,17 @@ func (c *conn) serve() {
 			return // Drain has closed it
 		}
 		read, _ := c.in.Peek(c.in.Buffered())
-		p := c.readPlainPush(read)
+		size := plainPush(read)
+		var p *push
+		if size > 0 {
+			p = c.newPush(read[:size])
+		}
 		if p == nil {
 			isHandedOver = true
 			c.handOver(read)
 			return
 		}
+		_, _ = c.in.Discard(size)
 		if !c.answer(p) {
 			return
 		}
@@ -69,8 +75,9 @@ func (c *conn) serve() {
 // introduce finds out what each request says of its connection. An address may take long to be told, behind a proxy that announces
 // its clients.
 func (c *conn) introduce() {
+	c.template = &http.Request{Method: http.MethodPost, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
 	if remote := c.counted.RemoteAddr(); remote != nil {
-		c.remote = remote.String()
+		c.template.RemoteAddr = remote.String()
 	}
 	c.context = context.WithValue(c.listener.config.Context, http.LocalAddrContextKey, c.counted.LocalAddr())
 }
@@ -96,18 +103,6 @@ func (c *conn) next(timeout time.Duration) bool {
 		_, _ = c.in.Discard(1)
 		breaks++
 	}
-}
-
-// readPlainPush reads a plain push, whole. read is everything that has arrived; if the result is nil, it can still be handed over.
-func (c *conn) readPlainPush(read []byte) *push {
-	if plainPush(read) == 0 {
-		return nil
-	}
-	r, err := http.ReadRequest(c.in)
-	if err != nil { // plainPush does not look at everything: not at the path, for example
-		return nil
-	}
-	return c.newPush(r)
 }
 
 // handOver gives the connection to net/http, with what has been read.

@@ -10,25 +10,20 @@ import (
 // push is a plain push under way: the request, which is as complete as net/http would make it, and the answer. The application may
 // keep any part of the request for as long as it likes, so nothing of it is used again.
 type push struct {
-	conn     *conn
 	request  *http.Request
 	response response
 	context  requestContext
 	body     body
 }
 
-// newPush makes a push of a request whose header has been read from c.in, where its body is next.
-func (c *conn) newPush(r *http.Request) *push {
-	p := &push{conn: c}
+// newPush makes a push of its bytes, all of them. It returns nil if net/http must see them.
+func (c *conn) newPush(raw []byte) *push {
+	p := &push{}
 	p.response.conn = c
 	p.context = requestContext{Context: c.context, conn: c}
-	p.request = r.WithContext(&p.context)
-	p.request.RemoteAddr = c.remote
-	p.request.TLS = c.tls
-	if n := r.ContentLength; n > 0 {
-		p.body.left = make([]byte, n)
-		_, _ = io.ReadFull(c.in, p.body.left) // it is all there
-		p.request.Body = &p.body
+	p.request = c.template.WithContext(&p.context)
+	if !p.parse(p.request, raw) {
+		return nil
 	}
 	return p
 }
@@ -42,7 +37,7 @@ func (p *push) end() {
 // body is the body of a plain push, which is a copy: in goes on to the next request.
 type body struct {
 	mu       sync.Mutex // guards what follows: an application may read in a goroutine of its own
-	left     []byte
+	left     string
 	isClosed bool
 }
 

@@ -37,6 +37,9 @@ func (w *response) Write(p []byte) (int, error) {
 // SetReadDeadline is for http.ResponseController. It has nothing to do: the whole request has arrived.
 func (w *response) SetReadDeadline(time.Time) error { return nil }
 
+// SetWriteDeadline has nothing to do either: the answer is written when the handler has returned, within a time of its own.
+func (w *response) SetWriteDeadline(time.Time) error { return nil }
+
 // Watch returns the context of a request that w answers: it ends when the publisher leaves, on a lane as with net/http.
 func Watch(ctx context.Context, _ http.ResponseWriter) (watched context.Context, stop func()) {
 	return ctx, func() {}
@@ -61,7 +64,7 @@ func StepBack(w http.ResponseWriter) {
 
 // send sends the response. It reports whether another request may follow.
 func (w *response) send(last bool) (more bool) {
-	last = last || w.Header().Get("Connection") == "close"
+	last = last || w.header.Get("Connection") == "close"
 	w.conn.writeWithin(w.conn.listener.config.WriteTimeout)
 	_, err := w.conn.raw.Write(w.render(last))
 	return err == nil && !last
@@ -71,7 +74,7 @@ func (w *response) send(last bool) (more bool) {
 func (w *response) render(last bool) (out []byte) {
 	w.WriteHeader(http.StatusOK)
 	if w.status == http.StatusNoContent && len(w.header) == 0 && !last {
-		out = append(out, "HTTP/1.1 204 No Content\r\nDate: "...)
+		out = append(make([]byte, 0, 96), "HTTP/1.1 204 No Content\r\nDate: "...)
 		return append(time.Now().UTC().AppendFormat(out, http.TimeFormat), "\r\n\r\n"...)
 	}
 	w.Header().Del("Connection")

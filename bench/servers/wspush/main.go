@@ -16,12 +16,19 @@ func main() {
 	maxPending := flag.Int("max-pending", 0, "how many bytes may wait for one client")
 	cluster := flag.Bool("cluster", false, "forward pushes, and greet clients with sealed addresses")
 	public := flag.String("public", "", "`URL` that the sealed addresses begin with")
+	bearer := flag.Bool("bearer", false, "refuse pushes without a token")
 	s := control.New()
 	opts := &wspush.WorkerOptions{Listen: *listen, WriteTimeout: s.WriteTimeout, MaxPending: *maxPending}
+	if s.HasTLS() {
+		opts.TLS = control.TLSConfig()
+	}
 	address := func(c *wspush.Conn) string { return c.PathAddresses()[0] }
 	if *cluster {
 		join(opts, *public)
 		address = (*wspush.Conn).SealedAddress
+	}
+	if *bearer {
+		address = authorize(opts, address)
 	}
 	worker, err := wspush.NewWorker(opts)
 	if err != nil {

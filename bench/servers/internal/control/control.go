@@ -30,6 +30,7 @@ type Server struct {
 	Mux          *http.ServeMux
 
 	listener net.Listener
+	secure   net.Listener // for pushes over TLS; nil: none
 }
 
 // New reads the flags and opens the listener.
@@ -37,16 +38,29 @@ func New() *Server {
 	listen := flag.String("listen", "127.0.0.1:0", "`address` to listen on")
 	ping := flag.Duration("ping", 5*time.Minute, "interval of pings")
 	write := flag.Duration("write-timeout", 10*time.Second, "how long a client may take to be written to")
+	secure := flag.Bool("tls", false, "have pushes come over TLS")
 	flag.Parse()
 	l, err := net.Listen("tcp", *listen)
 	if err != nil {
 		log.Fatal(err)
 	}
-	return &Server{Ping: *ping, WriteTimeout: *write, Mux: http.NewServeMux(), listener: l}
+	s := &Server{Ping: *ping, WriteTimeout: *write, Mux: http.NewServeMux(), listener: l}
+	if *secure {
+		s.listenTLS()
+	}
+	return s
 }
 
 // URL is where to push to a connection of a server that uses HandlePush; servers greet their clients with it.
-func (s *Server) URL(id string) string { return "http://" + s.listener.Addr().String() + "/push/" + id }
+func (s *Server) URL(id string) string {
+	if s.secure != nil {
+		return "https://" + s.secure.Addr().String() + "/push/" + id
+	}
+	return "http://" + s.listener.Addr().String() + "/push/" + id
+}
+
+// HasTLS reports whether pushes are to come over TLS.
+func (s *Server) HasTLS() bool { return s.secure != nil }
 
 // Serve says on standard output that the server is ready, and serves for ever. The benchmark pushes with push in-process.
 func (s *Server) Serve(push func(id string, data []byte) error) {
@@ -57,6 +71,9 @@ func (s *Server) Serve(push func(id string, data []byte) error) {
 		id := r.FormValue("id")
 		Hot(w, r, func(data []byte) error { return push(id, data) })
 	})
+	if s.secure != nil {
+		go s.serveTLS()
+	}
 	fmt.Println("ready", s.listener.Addr())
 	log.Fatal(http.Serve(s.listener, s.Mux))
 }
