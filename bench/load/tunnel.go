@@ -41,7 +41,7 @@ func relay(to, from net.Conn) {
 	to.Close()
 }
 
-// dialPublisher connects a publisher to the address of a client.
+// dialPublisher connects a publisher of the address to host.
 func dialPublisher(u *url.URL, host string) (fd int, err error) {
 	if u.Scheme == "https" {
 		return dialTLS(host)
