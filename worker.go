@@ -29,10 +29,10 @@ type Worker struct {
 	bodies     bodies
 	bulkPushes sync.Pool // of *bulkPush
 	listener   net.Listener
-	server     *pushServer     // nil with NoListen
-	cutting    sync.Mutex      // held during roster.cut, which only one goroutine may run; guards no data
-	plan       drainPlan       // of Shutdown
-	cluster    *cluster        // nil if there is none
+	server     *pushServer // nil with NoListen
+	cutting    sync.Mutex  // held during roster.cut, which only one goroutine may run; guards no data
+	plan       drainPlan   // of Shutdown
+	cluster    *cluster    // nil if there is none
 	elsewhere  elsewhere
 	cut        context.Context // cancelled when Shutdown cuts off the requests that are still running
 	cutAll     context.CancelFunc
