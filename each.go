@@ -97,7 +97,7 @@ func (e *each[T]) push(to iter.Seq[T]) {
 	n := 0
 	for target := range to {
 		d := e.delivery(target)
-		if n++; n < spreadFrom || !e.spreads() {
+		if n++; n < spreadFrom {
 			e.run(d)
 			e.report(d)
 			e.collect()
