@@ -557,3 +557,65 @@ func TestForwardedPublisherLeaves(t *testing.T) {
 		})
 	}
 }
+
+// Bodies that do not come in take no place of pushes to other workers.
+func TestForwardBesideStalledBodies(t *testing.T) {
+	holder, other := newMember(t, wspush.WorkerOptions{}), newMember(t, wspush.WorkerOptions{})
+	conn, client := connectTo(t, holder)
+	for i := range 1100 {
+		push := dialPush(t, other)
+		length := []int{2, 100_000}[i%2]
+		fmt.Fprintf(push, "POST /ws/@connections/%s HTTP/1.1\r\nHost: w\r\nContent-Length: %d\r\n\r\na", conn.SealedID(), length)
+	}
+	testutil.Eventually(t, "all publishers to be connected", func() bool { return other.Stats().PushConns == 1100 })
+	if resp := post(t, sealedURL(other, conn), "", []byte("healthy")); resp.StatusCode != 204 {
+		t.Errorf("%s %s", resp.Status, text(t, resp))
+	}
+	client.Expect(testutil.Text, "healthy")
+	if s := other.Stats(); s.Forwarded != 1 {
+		t.Errorf("%d pushes were forwarded", s.Forwarded)
+	}
+}
+
+// Publishers that are idle do not keep other workers out, even if they have all places that there are.
+func TestForwardToWorkerFullOfPublishers(t *testing.T) {
+	holder, other := newMember(t, wspush.WorkerOptions{MaxPushConns: 4}), newMember(t, wspush.WorkerOptions{})
+	conn, client := connectTo(t, holder)
+	for range 4 {
+		idle := dialPush(t, holder)
+		fmt.Fprintf(idle, "GET /ws/@connections/%s HTTP/1.1\r\nHost: w\r\n\r\n", conn.ID())
+		if _, err := idle.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if resp := post(t, conn.PathAddresses()[0], "", []byte("a publisher")); resp.StatusCode != 503 {
+		t.Errorf("a fifth publisher: %s", resp.Status)
+	}
+	for _, message := range []string{"one", "two"} {
+		if resp := post(t, sealedURL(other, conn), "", []byte(message)); resp.StatusCode != 204 {
+			t.Errorf("%s %s", resp.Status, text(t, resp))
+		}
+		client.Expect(testutil.Text, message)
+	}
+}
+
+// A query goes to the other worker as it came, even with a space in it, which HTTP/2 lets through.
+func TestForwardedRawQuery(t *testing.T) {
+	certificate, pool := testutil.NewCertificate(t)
+	holder := newMember(t, wspush.WorkerOptions{})
+	other := newMember(t, wspush.WorkerOptions{TLS: &tls.Config{Certificates: []tls.Certificate{certificate}}})
+	conn, client := connectTo(t, holder)
+	req := newRequest(t, "DELETE", "https://"+other.Addr().String()+"/ws/@connections/"+conn.SealedID(), nil)
+	req.URL.RawQuery = "code=3000&reason=a b"
+	resp, err := keeping(t, &tls.Config{RootCAs: pool}, true).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.ProtoMajor != 2 || resp.StatusCode != 204 {
+		t.Fatalf("%s over %s", resp.Status, resp.Proto)
+	}
+	if code, reason := client.AwaitClose(); code != 3000 || reason != "a b" {
+		t.Errorf("closed with %d %q", code, reason)
+	}
+}
