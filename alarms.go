@@ -27,6 +27,9 @@ type alarm struct {
 }
 
 const (
+	// alarmTick is how late an alarm may be. Alarms that are due one shortly after the other share a wake-up, and so do the pongs
+	// that follow: being woken is a good part of what a ping costs.
+	alarmTick = 10 * time.Millisecond
 	// alarmBatch is the number of alarms after which other goroutines get their turn: a ping is a system call, and ten
 	// thousand can be due at once.
 	alarmBatch = 16
@@ -53,7 +56,7 @@ func (a *alarms) set(t *timers, wait time.Duration) {
 		heap.Fix(&a.queue, t.alarm.index-1)
 	}
 	if a.queue[0] == t {
-		a.setTimerLocked(wait)
+		a.setTimerLocked(a.wakeLocked())
 	}
 }
 
@@ -91,8 +94,8 @@ func (a *alarms) run() {
 	a.runs++
 	for run, n := a.runs, 1; run == a.runs && len(a.queue) > 0; n++ {
 		t := a.queue[0]
-		if wait := a.waitLocked(); wait > 0 {
-			a.setTimerLocked(wait)
+		if a.waitLocked() > 0 {
+			a.setTimerLocked(a.wakeLocked())
 			return
 		}
 		heap.Pop(&a.queue)
@@ -112,6 +115,17 @@ func (a *alarms) run() {
 
 // waitLocked returns how long it is until the first alarm.
 func (a *alarms) waitLocked() time.Duration { return a.queue[0].alarm.at - time.Since(a.start) }
+
+// wakeLocked returns how long run is to wait: until the first alarm, or for alarmTick longer if others follow it by then.
+func (a *alarms) wakeLocked() time.Duration {
+	first := a.queue[0].alarm.at
+	for _, t := range a.queue[1:min(3, len(a.queue))] { // one of these is the second
+		if after := t.alarm.at - first; after > 0 && after <= alarmTick {
+			return a.waitLocked() + alarmTick
+		}
+	}
+	return a.waitLocked()
+}
 
 // alarmQueue is a heap of timers by the time of their alarm.
 type alarmQueue []*timers

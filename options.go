@@ -204,7 +204,7 @@ type WorkerOptions struct {
 	// closed. The default is 4096. Negative means no limit.
 	MaxPushConns int
 
-	// WriteTimeout is how long a write of at most 16 KiB to a client may take. A client that takes longer is cut off. The
+	// WriteTimeout is how long a client may take for each 16 KiB of a message. A client that takes longer is cut off. The
 	// default is 10 s. Negative means no limit: only its silence then reveals a client that does not read.
 	WriteTimeout time.Duration
 

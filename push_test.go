@@ -883,3 +883,33 @@ func TestMountedWorker(t *testing.T) {
 	resp := post(t, strings.Replace(public, "://", "://"+id+"@", 1)+"/app/ws", "", nil)
 	want{status: 405, kind: "method-not-allowed", header: http.Header{"Allow": {"GET, OPTIONS"}}}.check(t, "POST", resp)
 }
+
+// A large push by HTTP that ends as unknown is still written afterwards, as it was sent, whatever is pushed meanwhile.
+func TestPostUnknownIsWrittenWhole(t *testing.T) {
+	for name, connect := range stages {
+		t.Run(name, func(t *testing.T) {
+			w := newWorker(t, nil)
+			h := newHandler(t, w, nil)
+			var clients [2]*testutil.Client
+			var conns [2]*wspush.Conn
+			for i := range clients {
+				clients[i] = testutil.Handshake(t, connect(t, h), testutil.Options{})
+				conns[i], _ = greeted(t, w, clients[i])
+			}
+			address := conns[0].PathAddresses()[0]
+			if resp := post(t, address+"?timeout=100ms", "", []byte(big)); resp.StatusCode != http.StatusGatewayTimeout {
+				t.Fatalf("%d: %s", resp.StatusCode, text(t, resp))
+			}
+			for i := range 5 {
+				other := numbered(i, len(big))
+				written := make(chan int, 1)
+				go func() { written <- post(t, conns[1].PathAddresses()[0], "", other).StatusCode }()
+				clients[1].Expect(testutil.Text, string(other))
+				if status := <-written; status != http.StatusNoContent {
+					t.Errorf("push %d: %d", i, status)
+				}
+			}
+			clients[0].Expect(testutil.Text, big)
+		})
+	}
+}

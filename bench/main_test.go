@@ -11,6 +11,7 @@ import (
 // The whole benchmark runs as docs/performance.md says, with tiny numbers, and measures every metric.
 func TestSmoke(t *testing.T) {
 	t.Run("go run .", func(t *testing.T) { testSmoke(t, "", "-servers", strings.Join(goAll, ",")) })
+	t.Run("go run . -heavy", func(t *testing.T) { testSmoke(t, heavy, "-heavy") })
 	t.Run("go run . -bulk", func(t *testing.T) { testSmoke(t, bulk, "-bulk", "-servers", "wspush,coder,gorilla") })
 }
 
@@ -77,6 +78,7 @@ func TestUnknownNames(t *testing.T) {
 		{"-smoke", "-only", "speed"},
 		{"-smoke", "-only", "bulk-cpu"}, // which is of another group
 		{"-smoke", "-bulk", "-only", "memory"},
+		{"-smoke", "-bulk", "-heavy"},
 		{"-smoke", "-servers", "apache"},
 		{"-smoke", "rest"},
 		{"-nonsense"},

@@ -23,7 +23,7 @@ type Options struct {
 	Compression    bool
 	ReadLimit      int64         // of one message, in bytes; negative: none
 	MaxPending     int           // in bytes; negative: no limit
-	WriteTimeout   time.Duration // for each write of at most 16 KiB; negative: none
+	WriteTimeout   time.Duration // for each 16 KiB of a message; negative: none
 
 	// Admit is called last, when nothing else can refuse the handshake any more. Accept returns its error as it is.
 	Admit func() error

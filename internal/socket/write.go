@@ -230,15 +230,14 @@ func (s *Socket) flushConn() error {
 const maxYields = 4
 
 // flushRaw is flush for a connection with a descriptor. Everything that waits goes out in one write, which does not block;
-// flushRaw waits only when the kernel takes nothing more, and then it has nothing in hand, not even a gather: many connections may
-// have to wait.
+// flushRaw waits only when the kernel takes nothing more, and then it has nothing in hand.
 func (s *Socket) flushRaw() error {
 	var failure error
 	armed, set := false, false // a deadline is set for the chunk under way; any deadline is set
 	expected, yields := 0, 0   // messages that may soon wait; how often others were let run since the last write
 	err := s.raw.conn.Write(func(fd uintptr) bool {
 		g := s.shared.gather()
-		defer s.shared.releaseGather(g)
+		defer s.shared.releaseGather(g) // not to be kept for a client that does not read
 		for {
 			s.mu.Lock()
 			if s.queue.messages.n < expected && yields < maxYields {
