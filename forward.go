@@ -12,7 +12,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/wspush/wspush/internal/address"
-	"github.com/wspush/wspush/internal/lane"
 	"github.com/wspush/wspush/internal/link"
 	"github.com/wspush/wspush/internal/seal"
 )
@@ -96,12 +95,10 @@ func (w *Worker) awaitForwarded(rw http.ResponseWriter, r *http.Request, p *remo
 	case <-p.after(usualAnswer):
 	}
 	_ = http.NewResponseController(rw).SetReadDeadline(time.Time{}) // which would end the request's context
-	ctx, stop := lane.Watch(r.Context(), rw)
-	defer stop()
 	select {
 	case out := <-p.outcome:
 		return out
-	case <-ctx.Done():
+	case <-r.Context().Done():
 	}
 	w.links.Abandon(&p.Push, errAbandoned)
 	return <-p.outcome // Patience bounds this

@@ -23,13 +23,13 @@ func TestLinks(t *testing.T) {
 		}
 		third := s.dial()
 		hijacked := s.say(t, third, opening)
-		if _, ok := links.Adopt(hijacked); ok || s.Conns() != 1 || links.Len() != 2 {
-			t.Errorf("one too many is adopted: %v; %d publishers, %d links", ok, s.Conns(), links.Len())
+		if _, ok := links.Adopt(hijacked); ok || s.Conns() != 1 || links.taken.Load() != 2 {
+			t.Errorf("one too many is adopted: %v; %d publishers, %d links", ok, s.Conns(), links.taken.Load())
 		}
 		hijacked.Close()
 		releases[0]()
 		releases[0]()
-		if n := links.Len(); n != 1 {
+		if n := links.taken.Load(); n != 1 {
 			t.Errorf("%d links", n)
 		}
 		elsewhere, other := net.Pipe() // of another server
@@ -43,37 +43,11 @@ func TestLinks(t *testing.T) {
 		if !isOpen(clients[1]) {
 			t.Error("shutting down has closed a link")
 		}
-		waited := make(chan struct{})
-		go func() {
-			defer close(waited)
-			links.Wait(t.Context())
-		}()
-		releases[1]()
-		synctest.Wait()
-		select {
-		case <-waited:
-			t.Error("Wait has not waited for the last link")
-		default:
+		for _, release := range releases {
+			release()
 		}
-		releases[2]()
-		<-waited
-		links.Wait(t.Context()) // for none
-	})
-}
-
-// Links.Wait closes the links that are left when its context ends.
-func TestLinksWait(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s, links := serveHTTP(t, Config{Handler: noContent}), NewLinks(0)
-		c := s.dial()
-		defer c.Close()
-		if _, ok := links.Adopt(s.say(t, c, opening)); !ok {
-			t.Fatal("there was a place")
-		}
-		s.shutdown(t)
-		links.Wait(ended(t))
-		if isOpen(c) {
-			t.Error("the link is left open")
+		if n := links.taken.Load(); n != 0 {
+			t.Errorf("%d links are left", n)
 		}
 	})
 }

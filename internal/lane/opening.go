@@ -1,11 +1,12 @@
 package lane
 
-import "bytes"
+import (
+	"bytes"
 
-// LinkMarker is the segment before the nonce in the path of a request that opens a link.
-const LinkMarker = "@link"
+	"github.com/wspush/wspush/internal/address"
+)
 
-// OpensLink reports whether a request whose header begins with raw asks to open a link: GET, with LinkMarker as the segment
+// OpensLink reports whether a request whose header begins with raw asks to open a link: GET, with address.LinkMarker as the segment
 // before the last one of its path. It proves nothing. It only decides which of the connections that find no place among publishers
 // are turned away, and which are let in for this one request.
 func OpensLink(raw []byte) bool {
@@ -21,7 +22,7 @@ func OpensLink(raw []byte) bool {
 		return false
 	}
 	path = path[:last]
-	return string(path[bytes.LastIndexByte(path, '/')+1:]) == LinkMarker
+	return string(path[bytes.LastIndexByte(path, '/')+1:]) == address.LinkMarker
 }
 
 // isPartOfOpening reports whether raw is the beginning of a header that may turn out to open a link.

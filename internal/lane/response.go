@@ -2,7 +2,6 @@ package lane
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"net/http"
 	"time"
@@ -39,11 +38,6 @@ func (w *response) SetReadDeadline(time.Time) error { return nil }
 
 // SetWriteDeadline has nothing to do either: the answer is written when the handler has returned, within a time of its own.
 func (w *response) SetWriteDeadline(time.Time) error { return nil }
-
-// Watch returns the context of a request that w answers: it ends when the publisher leaves, on a lane as with net/http.
-func Watch(ctx context.Context, _ http.ResponseWriter) (watched context.Context, stop func()) {
-	return ctx, func() {}
-}
 
 // StepAside says that the handler of a plain push is about to call the application, for as long as that takes, and StepBack that it
 // has returned. Meanwhile Listener.Wait waits for the request only until its context ends. For a request of net/http's they do
