@@ -18,7 +18,7 @@ func TestOpenerTLS(t *testing.T) { testOpener(t, serveHTTPS) }
 
 func testOpener(t *testing.T, serve func(*testing.T, Config) *served) {
 	synctest.Test(t, func(t *testing.T) {
-		s, links := serve(t, Config{Handler: noContent, MaxConns: 1}), NewLinks(0)
+		s, links := serve(t, Config{Handler: noContent, MaxConns: 1}), NewLinks(MaxLinks)
 		idle := s.dial()
 		defer idle.Close()
 		if status := ask(t, idle, plain); status != 204 {

@@ -74,13 +74,6 @@ func ask(t *testing.T, c net.Conn, request string) int {
 	return resp.StatusCode
 }
 
-// ended returns a context that has ended.
-func ended(t *testing.T) context.Context {
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	return ctx
-}
-
 func noContent(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }
 
 // Plain pushes stay on the lane. At anything else the connection, with everything that has been read, goes to Accept.
