@@ -8,7 +8,6 @@ import (
 	"math"
 	"net"
 	"net/http"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -91,7 +90,9 @@ type HandlerOptions struct {
 	OnDisconnect func(c *Conn, reason error) // reason is a *CloseError
 
 	// OriginPatterns are the foreign origins whose pages may connect: patterns for path.Match, matched against the host
-	// ("*.example.com", "localhost:*"), or against scheme and host if they contain "://". Letter case is ignored.
+	// ("*.example.com", "localhost:*"), or against scheme and host if they contain "://". Letter case is ignored, and the
+	// scheme's own port makes no difference. An IPv6 address in brackets ("[fd00::5]:*") means itself: these are not the brackets
+	// of path.Match. NewHandler refuses what no origin can match, and says what to write instead.
 	//
 	// By default a page may connect only to the host that it came from. A browser sends its cookies along whatever page
 	// connects, so each pattern lets the pages that it matches act as their visitor; "*" lets every page on the web do so.
@@ -251,11 +252,6 @@ func (o *HandlerOptions) withDefaults() (HandlerOptions, error) {
 	if c.PingInterval > 0 && c.IdleTimeout > 0 && c.PingInterval >= c.IdleTimeout {
 		return c, fmt.Errorf("wspush: PingInterval (%v) must be less than IdleTimeout (%v): a client would be closed before it is pinged",
 			c.PingInterval, c.IdleTimeout)
-	}
-	for _, p := range c.OriginPatterns {
-		if _, err := path.Match(p, ""); err != nil || p == "" {
-			return c, fmt.Errorf("wspush: OriginPatterns: %q is not a pattern of path.Match", p)
-		}
 	}
 	for _, p := range c.Subprotocols {
 		if !isToken(p) {

@@ -153,6 +153,9 @@ func TestPushOrigins(t *testing.T) {
 		{"the same origin", field("Origin", "http://HOST"), nil, true, ""},
 		{"the same origin, by another name", field("Origin", "http://push.test:8080", "Host", "push.test:8080"), nil, true, ""},
 		{"the same origin, says the browser", field("Origin", "http://x.test", "Sec-Fetch-Site", "same-origin"), nil, true, ""},
+		{"the same origin, with the scheme's port", field("Origin", "https://push.test", "Host", "push.test:443"), nil, true, ""},
+		{"the same origin, in another case", field("Origin", "http://push.test", "Host", "Push.Test:80"), nil, true, ""},
+		{"the same name, with the port of another scheme", field("Origin", "https://push.test", "Host", "push.test:80"), nil, false, ""},
 		{"by hand", field("Sec-Fetch-Site", "none"), nil, true, ""},
 		{"foreign", field("Origin", "http://evil.test"), nil, false, ""},
 		{"foreign, with PushOrigins", field("Origin", "http://evil.test"), allowed, false, ""},
@@ -291,7 +294,7 @@ func TestPushOriginsRefused(t *testing.T) {
 		"https://admin.example.com/", "https://admin.example.com/x", "https://admin.example.com?x", "https://admin.example.com?",
 		"https://admin.example.com#x", "https://admin.example.com#", "https://*.example.com", "https://user@admin.example.com",
 		"https://Admin.example.com", "HTTPS://admin.example.com", "https://admin.example.com:443", "http://admin.example.com:80",
-		"https://admin.example.com:", "https://bücher.example", " https://admin.example.com", "https://admin.example.com,https://b.test",
+		"https://admin.example.com:", "https://bücher.example", "wss://admin.example.com", "http://[0:0::1]:3000", "http://localhost:99999", "http://127.1", " https://admin.example.com", "https://admin.example.com,https://b.test",
 	} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {

@@ -2,9 +2,11 @@ package wspush
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/wspush/wspush/internal/address"
+	"github.com/wspush/wspush/internal/origin"
 	"github.com/wspush/wspush/internal/socket"
 	"github.com/wspush/wspush/internal/wire"
 )
@@ -29,8 +31,9 @@ const (
 // server or a middleware does not let the connection be taken over, 500 also that Accept has panicked. It returns as soon as
 // the handshake is done: the connection outlives the request, and http.Server.Shutdown knows nothing of it.
 type Handler struct {
-	worker *Worker
-	opts   HandlerOptions // every value final
+	worker  *Worker
+	opts    HandlerOptions // every value final
+	origins origin.Patterns
 }
 
 // NewHandler returns a Handler whose connections belong to w, or an error if an option makes no sense.
@@ -42,7 +45,11 @@ func NewHandler(w *Worker, opts *HandlerOptions) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Handler{worker: w, opts: o}, nil
+	origins, err := origin.ParsePatterns(o.OriginPatterns)
+	if err != nil {
+		return nil, fmt.Errorf("wspush: OriginPatterns: %w", err)
+	}
+	return &Handler{worker: w, opts: o, origins: origins}, nil
 }
 
 // mountMethods are the methods that a Handler accepts.
@@ -105,15 +112,15 @@ func (h *Handler) handshake(w http.ResponseWriter, r *http.Request, l *life) (*s
 		}
 	}()
 	s, err := socket.Accept(w, r, socket.Options{
-		Shared:         &h.worker.sockets,
-		OriginPatterns: h.opts.OriginPatterns,
-		Subprotocols:   h.opts.Subprotocols,
-		Compression:    h.opts.Compression,
-		ReadLimit:      h.opts.ReadLimit,
-		MaxPending:     h.worker.opts.MaxPending,
-		WriteTimeout:   h.worker.opts.WriteTimeout,
-		Admit:          func() error { return h.admit(l.Conn, r) },
-		Owner:          l,
+		Shared:       &h.worker.sockets,
+		Origins:      h.origins,
+		Subprotocols: h.opts.Subprotocols,
+		Compression:  h.opts.Compression,
+		ReadLimit:    h.opts.ReadLimit,
+		MaxPending:   h.worker.opts.MaxPending,
+		WriteTimeout: h.worker.opts.WriteTimeout,
+		Admit:        func() error { return h.admit(l.Conn, r) },
+		Owner:        l,
 	})
 	if err != nil {
 		outcome = refused

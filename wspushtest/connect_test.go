@@ -77,7 +77,7 @@ func TestConnectFailures(t *testing.T) {
 		}, `fatal: making the worker: wspush: Advertise: "?": "?" is not a host`},
 		{"handler options", func(tb testing.TB) {
 			wspushtest.New(tb, &wspushtest.Options{Handler: wspush.HandlerOptions{OriginPatterns: []string{"["}}})
-		}, `fatal: making the handler: wspush: OriginPatterns: "[" is not a pattern of path.Match`},
+		}, `fatal: making the handler: wspush: OriginPatterns: "[": it is not a pattern of path.Match`},
 		{"a listener in a bubble", func(tb testing.TB) { wspushtest.NewWorker(tb, &wspush.WorkerOptions{Listen: "127.0.0.1:0"}) },
 			"fatal: making the worker: " + noNetwork + ": set neither Listen nor TLS"},
 		{"the network in a bubble", func(tb testing.TB) { wspushtest.Dial(tb, "http://127.0.0.1:1/ws", nil) },

@@ -13,17 +13,19 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/wspush/wspush/internal/origin"
 )
 
 // Options are finished values: nothing in them is defaulted.
 type Options struct {
-	Shared         *Shared
-	OriginPatterns []string
-	Subprotocols   []string
-	Compression    bool
-	ReadLimit      int64         // of one message, in bytes; negative: none
-	MaxPending     int           // in bytes; negative: no limit
-	WriteTimeout   time.Duration // for each write of at most 16 KiB; negative: none
+	Shared       *Shared
+	Origins      origin.Patterns // of foreign pages that may connect
+	Subprotocols []string
+	Compression  bool
+	ReadLimit    int64         // of one message, in bytes; negative: none
+	MaxPending   int           // in bytes; negative: no limit
+	WriteTimeout time.Duration // for each write of at most 16 KiB; negative: none
 
 	// Admit is called last, when nothing else can refuse the handshake any more. Accept returns its error as it is.
 	Admit func() error
@@ -63,11 +65,11 @@ func Accept(w http.ResponseWriter, r *http.Request, opts Options) (*Socket, erro
 	if opts.Compression {
 		mode = websocket.CompressionNoContextTakeover
 	}
-	up := &upgrader{real: w, request: r, header: http.Header{}, socket: s, admit: opts.Admit}
+	up := &upgrader{real: w, request: r, header: http.Header{}, socket: s, origins: opts.Origins, admit: opts.Admit}
 	_, err := websocket.Accept(up, r, &websocket.AcceptOptions{
-		OriginPatterns:  opts.OriginPatterns,
-		Subprotocols:    opts.Subprotocols,
-		CompressionMode: mode,
+		InsecureSkipVerify: true, // hijack asks package origin, which knows more of what hosts are equal
+		Subprotocols:       opts.Subprotocols,
+		CompressionMode:    mode,
 	})
 	switch {
 	case up.refused != nil:
@@ -88,6 +90,7 @@ type upgrader struct {
 	status  int
 	body    bytes.Buffer
 	socket  *Socket
+	origins origin.Patterns
 	admit   func() error
 	refused error
 }
@@ -112,6 +115,9 @@ func (u *upgrader) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // hijack answers the handshake and gives the connection to the socket.
 func (u *upgrader) hijack() error {
+	if err := u.origins.Check(u.request); err != nil {
+		return &HandshakeError{Status: http.StatusForbidden, Detail: err.Error()}
+	}
 	inner, ok := hijacker(u.real)
 	if !ok {
 		return &HandshakeError{Status: http.StatusNotImplemented, Detail: fmt.Sprintf(
