@@ -1,7 +1,6 @@
 package wspush
 
 import (
-	"bytes"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -9,11 +8,12 @@ import (
 	"time"
 
 	"github.com/wspush/wspush/internal/address"
+	"github.com/wspush/wspush/internal/testutil"
 )
 
 // A proof is good for the request that it was made for, and for as long as clocks may be apart.
 func TestHopProof(t *testing.T) {
-	c, err := newCluster(&Cluster{Keys: [][]byte{bytes.Repeat([]byte("k"), 32)}}, []address.Base{{Scheme: "http://", Rest: "127.0.0.1:1"}}, "", "", 0)
+	c, err := newCluster(&Cluster{Keys: [][]byte{testutil.Key("k")}}, []address.Base{{Scheme: "http://", Rest: "127.0.0.1:1"}}, "", "", 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -71,6 +71,9 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 		names[i] = b[i].String()
 	}
 	o.Logger.Info("wspush: worker started", "addr", w.Addr(), "advertises", names)
+	if o.Cluster != nil {
+		o.Cluster.warnOfLoopback(o.Logger, b[0])
+	}
 	if w.listener != nil {
 		w.server = startPushServer(w)
 	}

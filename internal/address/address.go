@@ -23,6 +23,17 @@ type Base struct {
 // String returns the URL of the base.
 func (b Base) String() string { return b.Scheme + b.Rest }
 
+// IsLoopback reports whether only this machine reaches the base.
+func (b Base) IsLoopback() bool {
+	u, err := url.Parse(b.String())
+	if err != nil {
+		return false
+	}
+	name := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
+	ip, err := netip.ParseAddr(name)
+	return err == nil && ip.Unmap().IsLoopback() || name == "localhost" || strings.HasSuffix(name, ".localhost") // RFC 6761 section 6.3
+}
+
 // Userinfo returns the form of an address that has the ID as its user: the form that the greeting holds.
 func (b Base) Userinfo(path, id string) string { return b.Scheme + id + "@" + b.Rest + path }
 
