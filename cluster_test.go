@@ -305,7 +305,7 @@ func TestClusterOnLoopback(t *testing.T) {
 		{nil, &wspush.Cluster{}, true},
 		{[]string{"localhost:9090"}, &wspush.Cluster{}, true},
 		{[]string{"http://[::1]:9090/x", "10.0.0.5"}, &wspush.Cluster{}, true},
-		{[]string{"a.localhost."}, &wspush.Cluster{}, true},
+		{[]string{"a.localhost"}, &wspush.Cluster{}, true},
 		{[]string{"127.8.8.8"}, &wspush.Cluster{}, true},
 		{nil, nil, false},
 		{nil, &wspush.Cluster{Address: "127.0.0.1"}, false},

@@ -134,10 +134,12 @@ type WorkerOptions struct {
 	// Advertise lists where publishers reach the push endpoint, if that differs from what the listener is bound to
 	// (NAT, containers, a proxy). Each element is a host ("10.0.0.5", "::1", "push.internal"), which gets the listener's port;
 	// a host and a port ("10.0.0.5:8443", "[fd00::5]:8443"); or a base URL ("https://push.example.com/workers/3"), which is
-	// used as it is. Each connection has one address for each element.
+	// used as it is. Each connection has one address for each element. NewWorker refuses what package publisher would not push to:
+	// more than 16 elements, IP addresses that cannot be connected to, paths with dot segments.
 	//
 	// The default is the address of the listener. For a wildcard it is each address of the machine, looked up once at the
-	// start, that is neither loopback nor link-local, or loopback if there is none.
+	// start, that is neither loopback nor link-local, or loopback if there is none. If there are more than 16, NewWorker warns, and
+	// leaves out the others.
 	Advertise []string
 
 	// TLS makes the push listener serve TLS, with HTTP/2; addresses are then https. It needs a certificate, or

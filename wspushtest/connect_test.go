@@ -74,7 +74,7 @@ func TestConnectFailures(t *testing.T) {
 			`fatal: want the handshake to be refused with status 403; the client is connected`},
 		{"worker options", func(tb testing.TB) {
 			wspushtest.NewWorker(tb, &wspush.WorkerOptions{Advertise: []string{"?"}})
-		}, `fatal: making the worker: wspush: Advertise: "?": "?" is not a host`},
+		}, `fatal: making the worker: wspush: Advertise: "?": its host is neither a name nor an IP address`},
 		{"handler options", func(tb testing.TB) {
 			wspushtest.New(tb, &wspushtest.Options{Handler: wspush.HandlerOptions{OriginPatterns: []string{"["}}})
 		}, `fatal: making the handler: wspush: OriginPatterns: "[": it is not a pattern of path.Match`},

@@ -10,10 +10,9 @@ import (
 const maxHostName = 253
 
 // IsHostName reports whether s is the name of a host. One that ends in a number is none: resolvers take "127.1" and "0x7f000001" for
-// IPv4 addresses, and what only looks like a name must not get by as one. A dot at the end is part of the name: it keeps
-// resolvers from completing it.
+// IPv4 addresses, and what only looks like a name must not get by as one. A dot at the end is not
+// part of it: one host would have two names.
 func IsHostName(s string) bool {
-	s = strings.TrimSuffix(s, ".")
 	if len(s) > maxHostName {
 		return false
 	}

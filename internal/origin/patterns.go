@@ -204,7 +204,7 @@ func checkHost(host string, web bool) error {
 	case !web:
 		return nil
 	}
-	if _, err := netip.ParseAddr(host); err != nil && !address.IsHostName(host) {
+	if _, err := netip.ParseAddr(host); err != nil && !address.IsHostName(strings.TrimSuffix(host, ".")) {
 		return errors.New("no page's host has that name")
 	}
 	return nil
