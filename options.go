@@ -99,8 +99,8 @@ type HandlerOptions struct {
 	// Clients that send no Origin are not browsers, and are not affected.
 	OriginPatterns []string
 
-	// Subprotocols are the subprotocols that the server speaks, in order of preference (RFC 6455 section 1.9). A client that
-	// offers none of them is connected without one. The default is none.
+	// Subprotocols are the subprotocols that the server speaks, in order of preference (RFC 6455 section 1.9). Letter case
+	// matters. A client that offers none of them is connected without one. The default is none.
 	Subprotocols []string
 
 	// ReadLimit is the size in bytes of the longest message that a client may send. A longer one closes the connection with

@@ -298,6 +298,10 @@ func TestSubprotocols(t *testing.T) {
 		{[]string{"v1", "v2"}, "v2"},
 		{[]string{"v3,v1"}, "v1"},
 		{[]string{"v3"}, ""},
+		{[]string{"V2"}, ""}, // another name
+		{[]string{"V2, v1"}, "v1"},
+		{[]string{"v1 ,\tv2"}, "v2"},
+		{[]string{"v22, v"}, ""},
 	} {
 		header := http.Header{}
 		if tc.offer != nil {
@@ -740,6 +744,29 @@ func TestOwnOrigin(t *testing.T) {
 		resp := answer(t, rawPush(t, conn, request+"\n"))
 		if want := map[bool]int{true: 101, false: 403}[tc.allowed]; resp.StatusCode != want {
 			t.Errorf("a page of %q at the host %q: %s, want %d", tc.origin, tc.host, resp.Status, want)
+		}
+	}
+}
+
+// No client connects at a path to which curl, or package publisher, would not send what is pushed to its address. A mux would redirect
+// some of them.
+func TestUselessPaths(t *testing.T) {
+	server := testutil.Serve(t, newHandler(t, newWorker(t, quiet()), nil))
+	for path, want := range map[string]string{
+		"/ws/../x": "dot segment", "/ws/./x": "dot segment", "/ws/..": "dot segment", "/.": "dot segment", "/ws/%2e%2E/x": "dot segment", "/ws/.%2e": "dot segment",
+		"/ws/..;x/y": "dot segment", "/a%2f..%2fb": "dot segment", "/ws%5cx": "backslash", "/ws%00": "control character", "/ws%0d%0ax": "control character",
+		"/": "", "/ws/...": "", "/ws/x..y/.z": "", "/ws/%2e%2e%2e": "", "/ws?x=/../": "", "/a\"b": "", "/a,b;c=d": "",
+	} {
+		request := "GET " + path + " HTTP/1.1\r\nHost: h.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n" +
+			"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+		resp, _ := answerTo(t, server, request)
+		switch {
+		case want == "" && resp.StatusCode != 101:
+			t.Errorf("%s: %s", path, resp.Status)
+		case want != "":
+			if body := text(t, resp); resp.StatusCode != 404 || !strings.Contains(body, want) {
+				t.Errorf("%s: %s %s", path, resp.Status, body)
+			}
 		}
 	}
 }

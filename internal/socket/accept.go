@@ -65,10 +65,9 @@ func Accept(w http.ResponseWriter, r *http.Request, opts Options) (*Socket, erro
 	if opts.Compression {
 		mode = websocket.CompressionNoContextTakeover
 	}
-	up := &upgrader{real: w, request: r, header: http.Header{}, socket: s, origins: opts.Origins, admit: opts.Admit}
+	up := &upgrader{real: w, request: r, header: http.Header{}, socket: s, origins: opts.Origins, subprotocols: opts.Subprotocols, admit: opts.Admit}
 	_, err := websocket.Accept(up, r, &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // hijack asks package origin, which knows more of what hosts are equal
-		Subprotocols:       opts.Subprotocols,
 		CompressionMode:    mode,
 	})
 	switch {
@@ -92,7 +91,9 @@ type upgrader struct {
 	socket  *Socket
 	origins origin.Patterns
 	admit   func() error
-	refused error
+
+	subprotocols []string
+	refused      error
 }
 
 // errTakenOver is why coder/websocket gets no connection.
@@ -131,6 +132,9 @@ func (u *upgrader) hijack() error {
 			return err
 		}
 	}
+	if chosen := u.subprotocol(); chosen != "" {
+		u.header.Set("Sec-WebSocket-Protocol", chosen)
+	}
 	for name, values := range u.header {
 		u.real.Header()[name] = values
 	}
@@ -147,8 +151,7 @@ func (u *upgrader) hijack() error {
 	s.start = time.Now()
 	s.conn = conn
 	s.raw = newDirect(conn)
-	// A clone does not keep the header of the request in memory.
-	s.subprotocol = strings.Clone(u.header.Get("Sec-WebSocket-Protocol"))
+	s.subprotocol = u.header.Get("Sec-WebSocket-Protocol")
 	s.compress = u.header.Get("Sec-WebSocket-Extensions") != ""
 	// The server's buffers are 8 KiB: keep what it has read ahead, and let them go.
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
@@ -173,6 +176,21 @@ func (u *upgrader) check() error {
 		return wrong("WebSocket protocol violation: the handshake has a body")
 	}
 	return nil
+}
+
+// subprotocol returns the first of the server's subprotocols that the client offers, or "". Their names are compared as they are: a
+// browser gives up a connection whose subprotocol it has not offered in these very letters, and an application compares with its own.
+func (u *upgrader) subprotocol() string {
+	for _, mine := range u.subprotocols {
+		for _, line := range u.request.Header.Values("Sec-WebSocket-Protocol") {
+			for offered := range strings.SplitSeq(line, ",") {
+				if strings.Trim(offered, " \t") == mine {
+					return mine
+				}
+			}
+		}
+	}
+	return ""
 }
 
 // handshakeError makes an error of the answer that coder/websocket wanted to give.
