@@ -51,6 +51,11 @@ func (o origin) host() string {
 	return net.JoinHostPort(o.name, o.port)
 }
 
+// isLoopback reports whether nothing that goes to the origin leaves this machine (RFC 6761 section 6.3 for names).
+func (o origin) isLoopback() bool {
+	return o.ip.IsLoopback() || o.name == "localhost" || strings.HasSuffix(o.name, ".localhost")
+}
+
 func (o origin) String() string { return o.scheme + "://" + o.host() }
 
 // mount identifies where bulk requests for the target go.

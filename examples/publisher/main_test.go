@@ -325,7 +325,7 @@ func TestBadArguments(t *testing.T) {
 		{"-nonsense"},
 		{"argument"},
 		{"-workers", ""},
-		{"-workers", "http://127.0.0.1"},
+		{"-workers", "http://127.0.0.1/"},
 		{"-workers", "127.0.0.1,,10.0.0.5"},
 		{"-listen", "127.0.0.1:99999"},
 	} {
