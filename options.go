@@ -174,7 +174,7 @@ type WorkerOptions struct {
 	PublicURL string
 
 	// PushOrigins are the foreign origins whose pages may push, each as a browser names it: "https://admin.example.com",
-	// with a port unless it is the default one of the scheme. These pages may also read the answers (CORS).
+	// with a port unless it is the default one of the scheme. These pages may send any headers, and read the answers (CORS).
 	//
 	// By default a POST or DELETE that a browser sends for a page of another origin is refused with 403, so that no page can
 	// push by accident. Programs other than browsers send no Origin, and are not affected.

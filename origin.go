@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/wspush/wspush/internal/origin"
 )
@@ -38,10 +39,27 @@ func (o *origins) check(header http.Header, r *http.Request) *problem {
 		return nil
 	}
 	header.Set("Access-Control-Allow-Origin", from)
-	header.Set("Access-Control-Expose-Headers", "Retry-After, Wspush-Rtt")
+	header.Set("Access-Control-Expose-Headers", exposedHeaders)
 	if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
 		header.Set("Access-Control-Allow-Methods", pushMethods)
-		header.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
+		header.Set("Access-Control-Allow-Headers", askedHeaders(r))
 	}
 	return nil
+}
+
+// exposedHeaders are those of answers that a page may not read by itself.
+const exposedHeaders = "Allow, Retry-After, WWW-Authenticate, Wspush-Rtt, " + amazonError
+
+// askedHeaders are the headers that a page wants to send. It is one of an allowed origin, and may send what any other publisher may:
+// AWS's SDKs, and libraries that trace requests, add headers of their own.
+func askedHeaders(r *http.Request) string {
+	allowed := []string{"authorization", "content-type"}
+	for _, line := range r.Header.Values("Access-Control-Request-Headers") {
+		for name := range strings.SplitSeq(strings.ToLower(line), ",") {
+			if name = strings.Trim(name, " \t"); isToken(name) && !slices.Contains(allowed, name) {
+				allowed = append(allowed, name)
+			}
+		}
+	}
+	return strings.Join(allowed, ", ")
 }
