@@ -40,7 +40,7 @@ func (w *Worker) checkAlone(ctx context.Context) error {
 		if a.probing == nil {
 			a.probing = make(chan struct{})
 			a.probes.add(1)
-			go w.probe()
+			go w.probeSelf()
 		}
 		probing := a.probing
 		a.mu.Unlock()
@@ -54,8 +54,8 @@ func (w *Worker) checkAlone(ctx context.Context) error {
 	}
 }
 
-// probe finds out who listens at the worker's address.
-func (w *Worker) probe() {
+// probeSelf finds out who listens at the worker's address.
+func (w *Worker) probeSelf() {
 	a := &w.cluster.alone
 	defer a.probes.add(-1)
 	ctx, cancel := context.WithTimeout(w.cut, aloneTimeout)

@@ -32,7 +32,7 @@ func TestBulkForwarded(t *testing.T) {
 	ended, _ := connectTo(t, workers[1])
 	endedID := ended.SealedID()
 	ended.Close(1000, "")
-	foreign, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Keys: [][]byte{[]byte(strings.Repeat("f", 32))}}}))
+	foreign, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Keys: [][]byte{testutil.Key("foreign")}}}))
 	unreachable, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: "http://" + deadAddress(t)}}))
 	var read []<-chan struct{}
 	for i, c := range clients {

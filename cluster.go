@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 
 	"github.com/wspush/wspush/internal/address"
@@ -21,6 +22,7 @@ type Cluster struct {
 	// Keys are secrets shared by all workers: each at least 32 random bytes. The first key seals; all of them open. To
 	// change keys, add the new one at the end on every worker, then move it to the front on every worker, then drop the old
 	// one: addresses that it sealed are refused with 403 from then on. One key is good for four billion connections.
+	// NewWorker refuses keys that can only be a mistake, such as the zero bytes that an unset variable leaves, or a repeated word.
 	//
 	// Anyone who has a key can push to every connection of every worker, bypassing AuthorizePush, and make workers open
 	// connections to any host.
@@ -28,7 +30,8 @@ type Cluster struct {
 
 	// Address is where the other workers reach this worker's push endpoint, written like an element of
 	// WorkerOptions.Advertise. It must lead to this worker alone, not to a load balancer. The default is the first address
-	// that the worker advertises.
+	// that the worker advertises; if that is on loopback, NewWorker warns, because workers on other machines cannot reach it.
+	// Where all workers are on one machine, set Address, and there is no warning.
 	Address string
 
 	// TLS is for links to workers whose Address is https: set RootCAs if their certificates are not from a public
@@ -65,6 +68,13 @@ func newCluster(o *Cluster, bases []address.Base, scheme, port string) (*cluster
 		return nil, fmt.Errorf("wspush: Cluster.Address: %w", err)
 	}
 	return c, nil
+}
+
+// warnOfLoopback tells the operator if only workers on this machine can reach this one. That may be what is meant: Address says so.
+func (o *Cluster) warnOfLoopback(log *slog.Logger, first address.Base) {
+	if o.Address == "" && first.IsLoopback() {
+		log.Warn("wspush: only workers on this machine can reach this one: set Cluster.Address", "address", first.String())
+	}
 }
 
 // nilID is an ID that no connection has (RFC 9562 section 5.9).

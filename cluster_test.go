@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -19,7 +20,7 @@ import (
 )
 
 // clusterKey is a key that the workers of a test share.
-var clusterKey = bytes.Repeat([]byte("k"), 32)
+var clusterKey = testutil.Key("k")
 
 // newMember makes a worker with the shared key.
 func newMember(t testing.TB, opts wspush.WorkerOptions) *wspush.Worker {
@@ -284,7 +285,7 @@ func TestForeignSealedIDs(t *testing.T) {
 		}
 	}()
 	trap := "http://" + listener.Addr().String()
-	foreignKeys := [][]byte{bytes.Repeat([]byte("f"), 32)}
+	foreignKeys := [][]byte{testutil.Key("foreign")}
 	foreign, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Keys: foreignKeys, Address: trap}}))
 	own, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Address: trap}}))
 	sealed := own.SealedID()
@@ -323,7 +324,7 @@ func TestForeignSealedIDs(t *testing.T) {
 
 // Keys are rotated without a push that fails.
 func TestKeyRotation(t *testing.T) {
-	newKey := bytes.Repeat([]byte("n"), 32)
+	newKey := testutil.Key("new")
 	member := func(keys ...[]byte) *wspush.Worker {
 		return newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Keys: keys}})
 	}
@@ -350,6 +351,8 @@ func TestClusterOptions(t *testing.T) {
 	for want, opts := range map[string]wspush.WorkerOptions{
 		"Cluster.Keys: no keys given":      {Cluster: &wspush.Cluster{}},
 		"key 2 has 5 bytes":                {Cluster: &wspush.Cluster{Keys: [][]byte{clusterKey, []byte("short")}}},
+		"key 1 has only zero bytes":        {Cluster: &wspush.Cluster{Keys: [][]byte{make([]byte, 32), clusterKey}}},
+		"key 2 repeats its first 1 bytes":  {Cluster: &wspush.Cluster{Keys: [][]byte{clusterKey, bytes.Repeat([]byte("k"), 32)}}},
 		`Cluster.Address: "ftp://a": `:     {Cluster: &wspush.Cluster{Keys: keys, Address: "ftp://a"}},
 		"Cluster.Address: the address is":  {Cluster: &wspush.Cluster{Keys: keys, Address: "http://a/" + strings.Repeat("a", 1000)}},
 		"PublicURL requires Cluster":       {PublicURL: "https://push.example.com"},
@@ -370,6 +373,35 @@ func TestClusterOptions(t *testing.T) {
 	for conn := range w.Conns() {
 		if got := conn.SealedAddress(); got != greeting || got != "https://push.example.com/p/ws/@connections/"+conn.SealedID() || got != conn.SealedAddress() {
 			t.Errorf("greeting %s, PublicURL %s", greeting, got)
+		}
+	}
+}
+
+// An operator learns at the start, once, that other machines cannot reach a worker, unless that is what Address says.
+func TestClusterOnLoopback(t *testing.T) {
+	for _, tc := range []struct {
+		advertise []string
+		cluster   *wspush.Cluster
+		warned    bool
+	}{
+		{nil, &wspush.Cluster{}, true},
+		{[]string{"localhost:9090"}, &wspush.Cluster{}, true},
+		{[]string{"http://[::1]:9090/x", "10.0.0.5"}, &wspush.Cluster{}, true},
+		{[]string{"a.localhost"}, &wspush.Cluster{}, true},
+		{[]string{"127.8.8.8"}, &wspush.Cluster{}, true},
+		{nil, nil, false},
+		{nil, &wspush.Cluster{Address: "127.0.0.1"}, false},
+		{nil, &wspush.Cluster{Address: "10.0.0.5:9090"}, false},
+		{[]string{"10.0.0.5", "127.0.0.1"}, &wspush.Cluster{}, false},
+		{[]string{"localhost.example.com"}, &wspush.Cluster{}, false},
+	} {
+		if tc.cluster != nil {
+			tc.cluster.Keys = [][]byte{clusterKey}
+		}
+		records := &recorder{}
+		newWorker(t, &wspush.WorkerOptions{Advertise: tc.advertise, Cluster: tc.cluster, Logger: slog.New(warnings{records})})
+		if warned := records.has("only workers on this machine can reach this one"); warned != tc.warned || len(records.all) > 1 {
+			t.Errorf("%q, %+v: %q", tc.advertise, tc.cluster, records.all)
 		}
 	}
 }

@@ -27,7 +27,7 @@ func FuzzReadTarget(f *testing.F) {
 		f.Add("/ws", authorization)
 	}
 	uuid := regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
-	b, err := address.Bases([]string{"h.test:1", "http://[fd00::5]/a,b/"}, "tcp", nil, true)
+	b, _, err := address.Bases([]string{"h.test:1", "http://[fd00::5]/a,b/"}, "tcp", nil, true)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -173,7 +173,7 @@ func TestPushEachPanic(t *testing.T) {
 func TestPushEachID(t *testing.T) {
 	t.Parallel()
 	here, there := newMember(t, wspush.WorkerOptions{}), newMember(t, wspush.WorkerOptions{})
-	foreignKeys := &wspush.Cluster{Keys: [][]byte{bytes.Repeat([]byte("f"), 32)}}
+	foreignKeys := &wspush.Cluster{Keys: [][]byte{testutil.Key("foreign")}}
 	foreign, _ := connectTo(t, newMember(t, wspush.WorkerOptions{Cluster: foreignKeys}))
 	connHere, clientHere := connectTo(t, here)
 	connThere, clientThere := connectTo(t, there)

@@ -2,6 +2,7 @@ package wspush_test
 
 import (
 	"bytes"
+	"compress/flate"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -362,8 +363,14 @@ func TestDeflatedMessages(t *testing.T) {
 		"7.2.3.5, two blocks":      {"\xf2\x48\x05\x00\x00\x00\xff\xff\xca\xc9\xc9\x07\x00", "Hello"},
 		"7.2.3.6, empty":           {"\x00", ""},
 		"BFINAL twice":             {final + final + "\x00", "HelloHello"},
-		"blocks without content":   {strings.Repeat(empty, 20_000) + "\x00", ""},
-		"a long text":              {deflated(long), long},
+		// Some senders leave out the empty block that section 7.2.3.4 has behind a final one. Nothing else can follow.
+		"BFINAL at the end":                  {final, "Hello"},
+		"BFINAL twice, at the end":           {final + final, "HelloHello"},
+		"BFINAL at the end, without content": {"\x03\x00", ""},
+		"BFINAL at the end, stored":          {"\x01\x05\x00\xfa\xffHello", "Hello"},
+		"BFINAL at the end, of a long text":  {finished(long), long},
+		"blocks without content":             {strings.Repeat(empty, 20_000) + "\x00", ""},
+		"a long text":                        {deflated(long), long},
 	} {
 		for range 2 { // the first leaves nothing behind for the second
 			c.Write(plain(0xc1, tt.payload))
@@ -384,6 +391,19 @@ func TestDeflatedMessages(t *testing.T) {
 			}
 		}
 	}
+}
+
+// finished compresses a message into blocks of which the last is marked as the final one, with nothing behind it.
+func finished(message string) string {
+	var b bytes.Buffer
+	w, err := flate.NewWriter(&b, flate.DefaultCompression)
+	if err != nil {
+		panic(err) // only an unknown level is an error
+	}
+	// Writing to a bytes.Buffer never fails.
+	_, _ = w.Write([]byte(message))
+	_ = w.Close()
+	return b.String()
 }
 
 // A bomb costs no more memory than ReadLimit allows, whether the message is wanted or not.

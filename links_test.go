@@ -1,7 +1,6 @@
 package wspush_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -161,7 +160,7 @@ func TestClocksApart(t *testing.T) {
 
 // Keys are changed under links that stand: each worker is replaced, one after the other, while the others go on pushing to it.
 func TestKeysChangeUnderLinks(t *testing.T) {
-	newKey := bytes.Repeat([]byte("n"), 32)
+	newKey := testutil.Key("new")
 	steps := [][][]byte{{clusterKey}, {clusterKey, newKey}, {newKey, clusterKey}, {newKey}}
 	member := func(step int) *wspush.Worker {
 		return newMember(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Keys: steps[step]}})

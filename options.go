@@ -8,7 +8,6 @@ import (
 	"math"
 	"net"
 	"net/http"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -91,15 +90,17 @@ type HandlerOptions struct {
 	OnDisconnect func(c *Conn, reason error) // reason is a *CloseError
 
 	// OriginPatterns are the foreign origins whose pages may connect: patterns for path.Match, matched against the host
-	// ("*.example.com", "localhost:*"), or against scheme and host if they contain "://". Letter case is ignored.
+	// ("*.example.com", "localhost:*"), or against scheme and host if they contain "://". Letter case is ignored, and the
+	// scheme's own port makes no difference. An IPv6 address in brackets ("[fd00::5]:*") means itself: these are not the brackets
+	// of path.Match. NewHandler refuses what no origin can match, and says what to write instead.
 	//
 	// By default a page may connect only to the host that it came from. A browser sends its cookies along whatever page
 	// connects, so each pattern lets the pages that it matches act as their visitor; "*" lets every page on the web do so.
 	// Clients that send no Origin are not browsers, and are not affected.
 	OriginPatterns []string
 
-	// Subprotocols are the subprotocols that the server speaks, in order of preference (RFC 6455 section 1.9). A client that
-	// offers none of them is connected without one. The default is none.
+	// Subprotocols are the subprotocols that the server speaks, in order of preference (RFC 6455 section 1.9). Letter case
+	// matters. A client that offers none of them is connected without one. The default is none.
 	Subprotocols []string
 
 	// ReadLimit is the size in bytes of the longest message that a client may send. A longer one closes the connection with
@@ -134,10 +135,12 @@ type WorkerOptions struct {
 	// Advertise lists where publishers reach the push endpoint, if that differs from what the listener is bound to
 	// (NAT, containers, a proxy). Each element is a host ("10.0.0.5", "::1", "push.internal"), which gets the listener's port;
 	// a host and a port ("10.0.0.5:8443", "[fd00::5]:8443"); or a base URL ("https://push.example.com/workers/3"), which is
-	// used as it is. Each connection has one address for each element.
+	// used as it is. Each connection has one address for each element. NewWorker refuses what package publisher would not push to:
+	// more than 16 elements, IP addresses that cannot be connected to, paths with dot segments.
 	//
 	// The default is the address of the listener. For a wildcard it is each address of the machine, looked up once at the
-	// start, that is neither loopback nor link-local, or loopback if there is none.
+	// start, that is neither loopback nor link-local, or loopback if there is none. If there are more than 16, NewWorker warns, and
+	// leaves out the others.
 	Advertise []string
 
 	// TLS makes the push listener serve TLS, with HTTP/2; addresses are then https. It needs a certificate, or
@@ -171,7 +174,7 @@ type WorkerOptions struct {
 	PublicURL string
 
 	// PushOrigins are the foreign origins whose pages may push, each as a browser names it: "https://admin.example.com",
-	// with a port unless it is the default one of the scheme. These pages may also read the answers (CORS).
+	// with a port unless it is the default one of the scheme. These pages may send any headers, and read the answers (CORS).
 	//
 	// By default a POST or DELETE that a browser sends for a page of another origin is refused with 403, so that no page can
 	// push by accident. Programs other than browsers send no Origin, and are not affected.
@@ -251,11 +254,6 @@ func (o *HandlerOptions) withDefaults() (HandlerOptions, error) {
 	if c.PingInterval > 0 && c.IdleTimeout > 0 && c.PingInterval >= c.IdleTimeout {
 		return c, fmt.Errorf("wspush: PingInterval (%v) must be less than IdleTimeout (%v): a client would be closed before it is pinged",
 			c.PingInterval, c.IdleTimeout)
-	}
-	for _, p := range c.OriginPatterns {
-		if _, err := path.Match(p, ""); err != nil || p == "" {
-			return c, fmt.Errorf("wspush: OriginPatterns: %q is not a pattern of path.Match", p)
-		}
 	}
 	for _, p := range c.Subprotocols {
 		if !isToken(p) {

@@ -54,6 +54,8 @@ func TestOptionsRefused(t *testing.T) {
 	w := newWorker(t, nil)
 	for name, opts := range map[string]wspush.HandlerOptions{
 		"pattern":           {OriginPatterns: []string{"["}},
+		"pattern, a path":   {OriginPatterns: []string{"https://example.com/"}},
+		"pattern, no host":  {OriginPatterns: []string{"https://"}},
 		"empty pattern":     {OriginPatterns: []string{""}},
 		"subprotocol":       {Subprotocols: []string{"a b"}},
 		"empty subprotocol": {Subprotocols: []string{""}},

@@ -153,6 +153,9 @@ func TestPushOrigins(t *testing.T) {
 		{"the same origin", field("Origin", "http://HOST"), nil, true, ""},
 		{"the same origin, by another name", field("Origin", "http://push.test:8080", "Host", "push.test:8080"), nil, true, ""},
 		{"the same origin, says the browser", field("Origin", "http://x.test", "Sec-Fetch-Site", "same-origin"), nil, true, ""},
+		{"the same origin, with the scheme's port", field("Origin", "https://push.test", "Host", "push.test:443"), nil, true, ""},
+		{"the same origin, in another case", field("Origin", "http://push.test", "Host", "Push.Test:80"), nil, true, ""},
+		{"the same name, with the port of another scheme", field("Origin", "https://push.test", "Host", "push.test:80"), nil, false, ""},
 		{"by hand", field("Sec-Fetch-Site", "none"), nil, true, ""},
 		{"foreign", field("Origin", "http://evil.test"), nil, false, ""},
 		{"foreign, with PushOrigins", field("Origin", "http://evil.test"), allowed, false, ""},
@@ -277,6 +280,64 @@ func TestPreflight(t *testing.T) {
 	}
 }
 
+// AWS's SDK for JavaScript sends headers of its own, also from a page, and reads x-amzn-errortype. A page may send what a program
+// may, and read what answers have, if its origin is allowed, and only then.
+func TestPreflightOfSDK(t *testing.T) {
+	const admin = "https://admin.example.com"
+	const asked = "amz-sdk-invocation-id,amz-sdk-request,authorization,content-type, X-Amz-Content-Sha256 ,x-amz-date,x-amz-security-token,x-amz-user-agent,,b@d,x-amz-date"
+	for _, name := range doors {
+		t.Run(name, func(t *testing.T) {
+			opts := wspush.WorkerOptions{PushOrigins: []string{admin}}
+			if name == "mounted" {
+				opts.AuthorizePush = func(r *http.Request) error { return wspush.ErrUnauthorized }
+			}
+			d := newDoor(t, name, opts)
+			for origin, allowed := range map[string]bool{admin: true, "https://evil.test": false, "null": false} {
+				resp := d.ask(t, "OPTIONS", "/ws/%40connections/ID", http.Header{
+					"Origin": {origin}, "Access-Control-Request-Method": {"POST"}, "Access-Control-Request-Headers": {asked}, "Sec-Fetch-Site": {"cross-site"},
+				}, "")
+				want := ""
+				if allowed {
+					want = "authorization, content-type, amz-sdk-invocation-id, amz-sdk-request, x-amz-content-sha256, x-amz-date, x-amz-security-token, x-amz-user-agent"
+				}
+				if got := resp.Header.Get("Access-Control-Allow-Headers"); got != want || resp.StatusCode != 204 {
+					t.Errorf("%s may send %q, want %q", origin, got, want)
+				}
+			}
+			read := make(chan struct{})
+			go func() { // until DELETE
+				defer close(read)
+				for f, err := d.client.ReadFrame(); err == nil && f.Op != testutil.Close; f, err = d.client.ReadFrame() {
+					if f.Op == testutil.Ping {
+						_ = d.client.WriteFrame(testutil.Frame{Fin: true, Op: testutil.Pong, Masked: true, Payload: f.Payload})
+					}
+				}
+			}()
+			// Whatever an answer has, the page can read.
+			plain := []string{"Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Vary", "Date", "Connection", // not for pages
+				"Cache-Control", "Content-Length", "Content-Type"} // which any page can read
+			for _, request := range [][2]string{
+				{"POST", "/ws/@connections/ID?confirm=received"}, {"POST", "/ws/@connections/" + unknownID}, {"POST", "/ws"}, {"PUT", "/ws"}, {"GET", "/ws/@connections/ID"},
+				{"POST", "/ws/@connections/ID?type=x"}, {"DELETE", "/ws/@connections/ID"}, {"OPTIONS", "/ws"},
+			} {
+				resp := d.ask(t, request[0], request[1], http.Header{"Origin": {admin}, "Sec-Fetch-Site": {"cross-site"}}, "")
+				for name := range resp.Header {
+					if !slices.Contains(plain, name) && !lists(resp, "Access-Control-Expose-Headers", name) {
+						t.Errorf("%s: a page cannot read %s", request, name)
+					}
+				}
+				if confirmed := resp.Header.Get("Wspush-Rtt") != ""; confirmed != (strings.Contains(request[1], "confirm") && name != "mounted") {
+					t.Errorf("%s: %v", request, resp)
+				}
+			}
+			if name == "mounted" { // where DELETE is 401
+				d.client.Close()
+			}
+			<-read
+		})
+	}
+}
+
 // lists reports whether a header that is a list has an element, whatever its letter case.
 func lists(resp *http.Response, name, element string) bool {
 	return slices.ContainsFunc(strings.Split(strings.Join(resp.Header.Values(name), ","), ","), func(s string) bool {
@@ -291,7 +352,7 @@ func TestPushOriginsRefused(t *testing.T) {
 		"https://admin.example.com/", "https://admin.example.com/x", "https://admin.example.com?x", "https://admin.example.com?",
 		"https://admin.example.com#x", "https://admin.example.com#", "https://*.example.com", "https://user@admin.example.com",
 		"https://Admin.example.com", "HTTPS://admin.example.com", "https://admin.example.com:443", "http://admin.example.com:80",
-		"https://admin.example.com:", "https://bücher.example", " https://admin.example.com", "https://admin.example.com,https://b.test",
+		"https://admin.example.com:", "https://bücher.example", "wss://admin.example.com", "http://[0:0::1]:3000", "http://localhost:99999", "http://127.1", " https://admin.example.com", "https://admin.example.com,https://b.test",
 	} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {

@@ -20,7 +20,8 @@ const pushMethods = "DELETE, GET, HEAD, OPTIONS, POST"
 
 // ServeHTTP is the push endpoint: POST pushes the body to the connection that the request names, GET and HEAD look at the
 // connection, DELETE closes it, OPTIONS lists the methods. A POST to the path PATH/@connections, without an ID, is a bulk
-// request, which has a push in each line. docs/push-api.md says what requests and answers look like. ServeHTTP may be called
+// request, which has a push in each line. GET of a path that ends in /@ready, without an ID, says whether the Worker takes pushes and
+// whether it drains (200, or 503 from Shutdown on); AuthorizePush is not asked. docs/push-api.md says what requests and answers look like. ServeHTTP may be called
 // from many goroutines at once. The push listener serves it. To accept pushes on another server as well, mount it there, under
 // a prefix with http.StripPrefix if you like. Anyone who can reach it and knows an ID can push, unless AuthorizePush says
 // otherwise.
@@ -80,6 +81,8 @@ func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize autho
 		return methodNotAllowed(methods).response()
 	case foreign != nil:
 		return foreign.response()
+	case address.IsProbe(r):
+		return w.probe(rw, r)
 	}
 	if w.opts.AuthorizePush != nil {
 		if p := authorize(rw, r); p != nil {

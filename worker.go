@@ -60,7 +60,7 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 			return nil, fmt.Errorf("wspush: push listener: %w", err)
 		}
 	}
-	b, public, err := w.advertise(network)
+	b, leftOut, public, err := w.advertise(network)
 	if err != nil {
 		if o.Listener == nil && w.listener != nil {
 			w.listener.Close()
@@ -70,11 +70,13 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 	w.cut, w.cutAll = context.WithCancel(context.Background())
 	w.sockets.SetMaxPending(o.MaxPendingAll)
 	w.shared = &shared{registry: newRegistry(), bases: b, public: public, cluster: w.cluster, maxPushBytes: o.MaxPushBytes, log: o.Logger}
-	names := make([]string, len(b))
-	for i := range b {
-		names[i] = b[i].String()
+	if len(leftOut) > 0 {
+		o.Logger.Warn("wspush: the machine has more addresses than a greeting may have: set Advertise", "leftOut", texts(leftOut))
 	}
-	o.Logger.Info("wspush: worker started", "addr", w.Addr(), "advertises", names)
+	o.Logger.Info("wspush: worker started", "addr", w.Addr(), "advertises", texts(b))
+	if o.Cluster != nil {
+		o.Cluster.warnOfLoopback(o.Logger, b[0])
+	}
 	if w.cluster != nil {
 		w.startLinks()
 	}
@@ -84,16 +86,17 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 	return w, nil
 }
 
-// advertise finds out where publishers reach the worker, by itself and through any worker.
-func (w *Worker) advertise(network string) (own []address.Base, public *address.Base, err error) {
+// advertise finds out where publishers reach the worker, by itself and through any worker. What is left out is too much for one
+// greeting.
+func (w *Worker) advertise(network string) (own, leftOut []address.Base, public *address.Base, err error) {
 	o := &w.opts
-	if own, err = address.Bases(o.Advertise, network, w.Addr(), o.TLS != nil); err != nil {
-		return nil, nil, err
+	if own, leftOut, err = address.Bases(o.Advertise, network, w.Addr(), o.TLS != nil); err != nil {
+		return nil, nil, nil, err
 	}
 	if o.Cluster != nil {
 		scheme, port := address.SchemeAndPort(w.Addr(), o.TLS != nil)
 		if w.cluster, err = newCluster(o.Cluster, own, scheme, port); err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 	}
 	if o.PublicURL != "" {
@@ -102,11 +105,19 @@ func (w *Worker) advertise(network string) (own []address.Base, public *address.
 			err = errors.New("it is not an http or https URL")
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("wspush: PublicURL: %q: %w", o.PublicURL, err)
+			return nil, nil, nil, fmt.Errorf("wspush: PublicURL: %q: %w", o.PublicURL, err)
 		}
 		public = &b
 	}
-	return own, public, nil
+	return own, leftOut, public, nil
+}
+
+func texts(bases []address.Base) []string {
+	all := make([]string, len(bases))
+	for i := range bases {
+		all[i] = bases[i].String()
+	}
+	return all
 }
 
 // networkOf is the network to listen on: one family where the host is an address of that family, since "tcp" would bind

@@ -344,6 +344,8 @@ func TestAdvertise(t *testing.T) {
 		{"[fd00::5]:8443", false, "http://%s@[fd00::5]:8443/ws", ""},
 		{"10.0.0.5", true, "https://%s@10.0.0.5:PORT/ws", "-"},
 		{"10.0.0.5:8443", true, "https://%s@10.0.0.5:8443/ws", "-"},
+		{"[FD00:0::5]:8443", false, "http://%s@[fd00::5]:8443/ws", ""},
+		{"Push.Internal:1", false, "http://%s@push.internal:1/ws", ""},
 		{"https://push.example.com", false, "https://%s@push.example.com/ws", ""},
 		{"https://push.example.com/", false, "https://%s@push.example.com/ws", ""},
 		{"http://push.example.com:8080/workers/3", true, "http://%s@push.example.com:8080/workers/3/ws", "-"},
@@ -387,6 +389,9 @@ func TestAdvertiseInvalid(t *testing.T) {
 		"", " ", "a b", "a,b", "10.0.0.5/x", "host:", "host:0", "host:65536", "host:http", ":8080", "[::1", "::1]", "[::1]:", "[host]", "0.0.0.0", "[::]:80", "http://0.0.0.0",
 		"fe80::1%eth0", "[fe80::1%eth0]:80", "host:1:2", "user@host", "host?x", "host#x",
 		"http://", "http://:8080", "http:///x", "//host", "ftp://host", "ws://host", "http://user@host", "http://host?x=1", "http://host?",
+		"localhost.", "http://push.example.com.", "a..b", "127.1", "0x7f000001", "1", "host:080", "host:+80", "10.0.0.256", "224.0.0.1", "[ff02::1]", "255.255.255.255",
+		strings.Repeat("a.", 127) + "b", "http://host/" + strings.Repeat("a", 1100), "http://host/a/../b", "http://host/%2e", "http://host/a%5Cb", "http://host/a%00",
+		"http://host/@connections", "http://host/%40connections/x", "http://host/%zz",
 		"http://host#x", "http://host:0", "http://[fe80::1%25eth0]", "http://a b", "://host", "http://host:x",
 	} {
 		w, err := wspush.NewWorker(&wspush.WorkerOptions{Advertise: []string{"fine", s}})
@@ -398,6 +403,24 @@ func TestAdvertiseInvalid(t *testing.T) {
 		if !strings.HasPrefix(err.Error(), "wspush: ") || !strings.Contains(err.Error(), fmt.Sprintf("%q", s)) {
 			t.Errorf("the error for %q does not say so: %v", s, err)
 		}
+	}
+}
+
+// An address that a publisher would refuse for its length is an error, and no surprise for whoever pushes.
+func TestAdvertiseMany(t *testing.T) {
+	many := func(n int) (all []string) {
+		for i := range n {
+			all = append(all, fmt.Sprintf("10.0.0.%d", i+1))
+		}
+		return all
+	}
+	w := newWorker(t, &wspush.WorkerOptions{Advertise: append(many(16), "10.0.0.1")}) // twice is once
+	_, conn, _ := dial(t, w, serve(t, w, nil), testutil.Options{})
+	if n := len(conn.Addresses()); n != 16 {
+		t.Errorf("%d addresses", n)
+	}
+	if _, err := wspush.NewWorker(&wspush.WorkerOptions{Advertise: many(17)}); err == nil || !strings.Contains(err.Error(), "Advertise has 17 elements") {
+		t.Errorf("17 elements: %v", err)
 	}
 }
 

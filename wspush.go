@@ -2,9 +2,11 @@ package wspush
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/wspush/wspush/internal/address"
+	"github.com/wspush/wspush/internal/origin"
 	"github.com/wspush/wspush/internal/socket"
 	"github.com/wspush/wspush/internal/wire"
 )
@@ -23,14 +25,15 @@ const (
 // which they can be pushed to. Several Handlers may share a Worker. A Handler is safe for concurrent use.
 //
 // It answers every request that does not become a connection: 426 for a GET request that is not a handshake, 400 for a broken
-// handshake, 404 for a path with the segment @connections, 204 for OPTIONS, 405 for other methods (mount the Worker to accept
+// handshake, 404 for a path with the segment @connections or a dot segment, 204 for OPTIONS, 405 for other methods (mount the Worker to accept
 // pushes on the public server), 403 when the check of the Origin refuses the client, 401, 403 or 503 when Accept does, and 503
 // with Retry-After when WorkerOptions.MaxConns is reached, or once the Worker's Shutdown has begun. 501 and 500 mean that the
 // server or a middleware does not let the connection be taken over, 500 also that Accept has panicked. It returns as soon as
 // the handshake is done: the connection outlives the request, and http.Server.Shutdown knows nothing of it.
 type Handler struct {
-	worker *Worker
-	opts   HandlerOptions // every value final
+	worker  *Worker
+	opts    HandlerOptions // every value final
+	origins origin.Patterns
 }
 
 // NewHandler returns a Handler whose connections belong to w, or an error if an option makes no sense.
@@ -42,7 +45,11 @@ func NewHandler(w *Worker, opts *HandlerOptions) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Handler{worker: w, opts: o}, nil
+	origins, err := origin.ParsePatterns(o.OriginPatterns)
+	if err != nil {
+		return nil, fmt.Errorf("wspush: OriginPatterns: %w", err)
+	}
+	return &Handler{worker: w, opts: o, origins: origins}, nil
 }
 
 // mountMethods are the methods that a Handler accepts.
@@ -78,6 +85,9 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) error {
 	if address.HasMarker(l.path) {
 		return &socket.HandshakeError{Status: http.StatusNotFound, Detail: "no client may connect at a path with " + wire.Marker}
 	}
+	if err := address.CheckPath(l.path); err != nil {
+		return &socket.HandshakeError{Status: http.StatusNotFound, Detail: "no address could lead to a client here: " + err.Error()}
+	}
 	s, err := h.handshake(w, r, l)
 	if err != nil {
 		return err
@@ -105,15 +115,15 @@ func (h *Handler) handshake(w http.ResponseWriter, r *http.Request, l *life) (*s
 		}
 	}()
 	s, err := socket.Accept(w, r, socket.Options{
-		Shared:         &h.worker.sockets,
-		OriginPatterns: h.opts.OriginPatterns,
-		Subprotocols:   h.opts.Subprotocols,
-		Compression:    h.opts.Compression,
-		ReadLimit:      h.opts.ReadLimit,
-		MaxPending:     h.worker.opts.MaxPending,
-		WriteTimeout:   h.worker.opts.WriteTimeout,
-		Admit:          func() error { return h.admit(l.Conn, r) },
-		Owner:          l,
+		Shared:       &h.worker.sockets,
+		Origins:      h.origins,
+		Subprotocols: h.opts.Subprotocols,
+		Compression:  h.opts.Compression,
+		ReadLimit:    h.opts.ReadLimit,
+		MaxPending:   h.worker.opts.MaxPending,
+		WriteTimeout: h.worker.opts.WriteTimeout,
+		Admit:        func() error { return h.admit(l.Conn, r) },
+		Owner:        l,
 	})
 	if err != nil {
 		outcome = refused

@@ -202,6 +202,7 @@ func TestHandshakeRefused(t *testing.T) {
 		{name: "foreign port", request: "GET /ws HTTP/1.1\n" + correct + "Origin: https://as.seen.test:100\n", status: []int{403}, body: "as.seen.test:100"},
 		{name: "foreign subdomain", request: "GET /ws HTTP/1.1\n" + correct + "Origin: https://www.as.seen.test:99\n", status: []int{403}},
 		{name: "null origin", request: "GET /ws HTTP/1.1\n" + correct + "Origin: null\n", status: []int{403}, body: "null"},
+		{name: "the port of another scheme", request: "GET /ws HTTP/1.1\n" + correct + "Origin: https://as.seen.test\n", status: []int{403}},
 		{name: "origin malformed", request: "GET /ws HTTP/1.1\n" + correct + "Origin: ://\n", status: []int{400, 403}},
 		{name: "origin hidden in userinfo", request: "GET /ws HTTP/1.1\n" + correct + "Origin: https://as.seen.test:99@evil.test\n", status: []int{403}},
 		{name: "a path that has no address", request: "GET /ws/@connections/x HTTP/1.1\n" + correct, status: []int{400, 404}},
@@ -264,6 +265,9 @@ func TestOrigin(t *testing.T) {
 		{[]string{"localhost:*"}, "http://localhost:3000", true},
 		{[]string{"localhost:*"}, "http://localhost", false},
 		{[]string{"*"}, "http://evil.test:1", true},
+		{[]string{"[fd00::5]"}, "http://[fd00::5]", true},
+		{[]string{"[fd00::5]"}, "http://f", false},
+		{[]string{"https://app.test:443"}, "https://app.test", true},
 	} {
 		t.Run(fmt.Sprintf("%q %s", tc.patterns, tc.origin), func(t *testing.T) {
 			server := serve(t, w, &wspush.HandlerOptions{OriginPatterns: tc.patterns})
@@ -294,6 +298,10 @@ func TestSubprotocols(t *testing.T) {
 		{[]string{"v1", "v2"}, "v2"},
 		{[]string{"v3,v1"}, "v1"},
 		{[]string{"v3"}, ""},
+		{[]string{"V2"}, ""}, // another name
+		{[]string{"V2, v1"}, "v1"},
+		{[]string{"v1 ,\tv2"}, "v2"},
+		{[]string{"v22, v"}, ""},
 	} {
 		header := http.Header{}
 		if tc.offer != nil {
@@ -703,4 +711,62 @@ func TestMaxConnsAfterRefusals(t *testing.T) {
 		}
 	}
 	dial(t, w, server, testutil.Options{})
+}
+
+// A port that is the scheme's own makes no difference (RFC 6454 section 5), whether the page or a proxy in front of the mount names
+// it. A handshake without a Host is nobody's own.
+func TestOwnOrigin(t *testing.T) {
+	server := serve(t, newWorker(t, nil), nil)
+	for _, tc := range []struct {
+		host, origin string
+		allowed      bool
+	}{
+		{"example.com:443", "https://example.com", true},
+		{"example.com:80", "http://example.com", true},
+		{"example.com", "https://example.com:443", true},
+		{"example.com", "http://example.com:80", true},
+		{"[fd00::5]:443", "https://[fd00::5]", true},
+		{"example.com:80", "https://example.com", false},
+		{"example.com:443", "http://example.com", false},
+		{"", "null", false},
+		{"", "https://example.com", false},
+		{"", "", true}, // no browser
+	} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(server, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request := "GET /ws HTTP/1.1\nHost: " + tc.host + "\nUpgrade: websocket\nConnection: Upgrade\nSec-WebSocket-Version: 13\n" +
+			"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\n"
+		if tc.origin != "" {
+			request += "Origin: " + tc.origin + "\n"
+		}
+		resp := answer(t, rawPush(t, conn, request+"\n"))
+		if want := map[bool]int{true: 101, false: 403}[tc.allowed]; resp.StatusCode != want {
+			t.Errorf("a page of %q at the host %q: %s, want %d", tc.origin, tc.host, resp.Status, want)
+		}
+	}
+}
+
+// No client connects at a path to which curl, or package publisher, would not send what is pushed to its address. A mux would redirect
+// some of them.
+func TestUselessPaths(t *testing.T) {
+	server := testutil.Serve(t, newHandler(t, newWorker(t, quiet()), nil))
+	for path, want := range map[string]string{
+		"/ws/../x": "dot segment", "/ws/./x": "dot segment", "/ws/..": "dot segment", "/.": "dot segment", "/ws/%2e%2E/x": "dot segment", "/ws/.%2e": "dot segment",
+		"/ws/..;x/y": "dot segment", "/a%2f..%2fb": "dot segment", "/ws%5cx": "backslash", "/ws%00": "control character", "/ws%0d%0ax": "control character",
+		"/": "", "/ws/...": "", "/ws/x..y/.z": "", "/ws/%2e%2e%2e": "", "/ws?x=/../": "", "/a\"b": "", "/a,b;c=d": "",
+	} {
+		request := "GET " + path + " HTTP/1.1\r\nHost: h.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n" +
+			"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+		resp, _ := answerTo(t, server, request)
+		switch {
+		case want == "" && resp.StatusCode != 101:
+			t.Errorf("%s: %s", path, resp.Status)
+		case want != "":
+			if body := text(t, resp); resp.StatusCode != 404 || !strings.Contains(body, want) {
+				t.Errorf("%s: %s %s", path, resp.Status, body)
+			}
+		}
+	}
 }

@@ -18,7 +18,7 @@
 //
 // Other sites that an operator visits could misuse the operator's browser. Therefore:
 //
-//   - A push, a disconnect or a WebSocket from a page of another origin is refused (see [net/http.CrossOriginProtection]).
+//   - A push, a disconnect or a WebSocket from a page of another origin is refused, by Sec-Fetch-Site, or by Origin and Host.
 //   - On loopback, a Host other than localhost, a loopback address or one of Options.Hosts is refused, which stops DNS rebinding.
 //   - No page can frame the console.
 //   - Text from clients and from the application (User-Agent, path, label) is shown as text, never as markup.

@@ -8,28 +8,23 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/wspush/wspush/internal/origin"
 )
 
 // guard refuses requests that other sites make an operator's browser send.
 type guard struct {
-	hosts  []string // lower case, with or without a port
-	origin *http.CrossOriginProtection
+	hosts []string // lower case, with or without a port
 }
 
 func newGuard(hosts []string) (*guard, error) {
-	g := &guard{origin: http.NewCrossOriginProtection()}
+	g := &guard{}
 	for _, host := range hosts {
 		u, err := url.Parse("http://" + host)
 		if err != nil || u.Host != host || u.Hostname() == "" || strings.ContainsAny(host, `*?\`) {
 			return nil, fmt.Errorf("console: Hosts: %q is neither a host nor a host:port", host)
 		}
-		host = strings.ToLower(host)
-		for _, scheme := range []string{"http://", "https://"} {
-			if err := g.origin.AddTrustedOrigin(scheme + host); err != nil {
-				return nil, fmt.Errorf("console: Hosts: %w", err)
-			}
-		}
-		g.hosts = append(g.hosts, host)
+		g.hosts = append(g.hosts, strings.ToLower(host))
 	}
 	return g, nil
 }
@@ -47,11 +42,17 @@ func (g *guard) check(r *http.Request) *refusal {
 		return &refusal{http.StatusMisdirectedRequest,
 			fmt.Sprintf("the console does not answer to the host %q on loopback: see console.Options.Hosts", r.Host)}
 	}
-	if err := g.origin.Check(r); err != nil {
+	if origin.IsForeign(r, g.trusts) {
 		return &refusal{http.StatusForbidden,
 			fmt.Sprintf("a page from %q may not do this at %q: see console.Options.Hosts", r.Header.Get("Origin"), r.Host)}
 	}
 	return nil
+}
+
+// trusts reports whether a page's origin is at one of Options.Hosts.
+func (g *guard) trusts(page string) bool {
+	isWeb := strings.HasPrefix(page, "http://") || strings.HasPrefix(page, "https://")
+	return isWeb && slices.ContainsFunc(g.hosts, func(host string) bool { return origin.IsSame(page, host) })
 }
 
 // isLocal reports whether the request came over loopback. There the network protects nothing, and often nothing else does, so
@@ -70,18 +71,9 @@ func isLocal(r *http.Request) bool {
 func (g *guard) expects(host string) bool {
 	host = strings.ToLower(host)
 	name := (&url.URL{Host: host}).Hostname()
-	if slices.Contains(g.hosts, host) || slices.Contains(g.hosts, name) || name == "localhost" {
+	if g.trusts("http://"+host) || g.trusts("https://"+host) || slices.Contains(g.hosts, name) || name == "localhost" {
 		return true
 	}
 	ip, err := netip.ParseAddr(name)
 	return err == nil && (ip.Unmap().IsLoopback() || ip.IsUnspecified()) // 0.0.0.0 and :: mean this machine too, and cannot be rebound
-}
-
-// originPatterns are the hosts as wspush.HandlerOptions.OriginPatterns.
-func (g *guard) originPatterns() []string {
-	patterns := make([]string, len(g.hosts))
-	for i, host := range g.hosts {
-		patterns[i] = strings.ReplaceAll(host, "[", `\[`) // in an IPv6 address
-	}
-	return patterns
 }

@@ -40,10 +40,11 @@ func TestHost(t *testing.T) {
 		{loopback, "Admin.Example.com:8443", http.StatusOK},
 		{loopback, "other.example.com:8443", http.StatusOK}, // in Hosts, with this port
 		{loopback, "other.example.com", http.StatusMisdirectedRequest},
-		{outside, "evil.example", http.StatusOK}, // the application's authentication knows who this is
+		{loopback, "third.example.com", http.StatusOK}, // in Hosts, with the port that https has
+		{outside, "evil.example", http.StatusOK},       // the application's authentication knows who this is
 		{unix, "evil.example", http.StatusOK},
 	} {
-		s := newSite(t, &console.Options{Hosts: []string{"admin.example.com", "other.example.com:8443"}})
+		s := newSite(t, &console.Options{Hosts: []string{"admin.example.com", "other.example.com:8443", "third.example.com:443"}})
 		w := get(s.console, "http://x/", tt.host, tt.local)
 		if w.Code != tt.want {
 			t.Errorf("Host %q at %v: %d, want %d", tt.host, tt.local, w.Code, tt.want)
@@ -65,13 +66,15 @@ func TestCrossOrigin(t *testing.T) {
 		{"the page, in an older browser", []string{"Origin", "http://console.example"}, http.StatusOK},
 		{"no browser", nil, http.StatusOK},
 		{"a page behind the proxy in Hosts", []string{"Origin", "https://admin.example.com"}, http.StatusOK},
+		{"a page behind the proxy in Hosts, which names its port", []string{"Origin", "https://third.example.com"}, http.StatusOK},
+		{"a page at another port", []string{"Origin", "http://third.example.com"}, http.StatusForbidden},
 		{"another site", []string{"Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"}, http.StatusForbidden},
 		{"another host of the same site", []string{"Origin", "https://a.example", "Sec-Fetch-Site", "same-site"}, http.StatusForbidden},
 		{"another site, in an older browser", []string{"Origin", "https://evil.example"}, http.StatusForbidden},
 		{"a sandboxed frame", []string{"Origin", "null"}, http.StatusForbidden},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := newSite(t, &console.Options{Hosts: []string{"admin.example.com"}})
+			s := newSite(t, &console.Options{Hosts: []string{"admin.example.com", "third.example.com:443"}})
 			client, id := s.connect(testutil.Options{})
 			p := s.open()
 			p.until("the connection", func(update) bool { return len(p.order) == 1 })

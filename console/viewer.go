@@ -35,7 +35,7 @@ func newSocket(c *Console) (*wspush.Handler, error) {
 		PingInterval:   25 * time.Second, // shorter than most proxies' timeouts
 		IdleTimeout:    time.Minute,
 		ReadLimit:      4 << 10,
-		OriginPatterns: c.guard.originPatterns(),
+		OriginPatterns: c.guard.hosts,
 		Accept: func(*http.Request) (any, error) {
 			return &viewer{console: c, changed: make(chan struct{}, 1)}, nil
 		},

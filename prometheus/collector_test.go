@@ -2,6 +2,7 @@ package wspushprom_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -181,7 +182,7 @@ func TestScrape(t *testing.T) {
 // TestForwards: a push that another worker answers is counted only there. A push that cannot be forwarded is counted as a
 // failed forward here and as a push nowhere; the same goes for in-process pushes and bulk requests.
 func TestForwards(t *testing.T) {
-	opts := wspush.WorkerOptions{Cluster: &wspush.Cluster{Keys: [][]byte{make([]byte, 32)}}}
+	opts := wspush.WorkerOptions{Cluster: &wspush.Cluster{Keys: [][]byte{[]byte(rand.Text() + rand.Text())}}}
 	here, there, down := newSite(t, opts, wspush.HandlerOptions{}), newSite(t, opts, wspush.HandlerOptions{}), newSite(t, opts, wspush.HandlerOptions{})
 	metrics, others := expose(t, wspushprom.New(here.worker, nil)), expose(t, wspushprom.New(there.worker, nil))
 	push := func(conn *wspush.Conn, want error, status int) {

@@ -1,25 +1,25 @@
 package publisher
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/wspush/wspush/internal/address"
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// ErrAddress means that the address is malformed, or leads to where Options does not allow pushes. Nothing was dialled or sent.
+// ErrAddress means that the address is malformed, or leads to where Options does not allow pushes. Nothing was dialled or sent. It is
+// no reason to forget an address that was taken before: Options may be wrong.
 var ErrAddress = errors.New("wspush: the address is refused")
 
 const (
-	maxAlternatives = 16   // in one address
-	maxURL          = 4096 // bytes of one of them
-	maxHost         = 253  // bytes of a name (RFC 1035 section 2.3.4)
+	maxAlternatives = address.MaxAlternatives // in one address
+	maxURL          = 4096                    // bytes of one of them
 )
 
 // refuse says why, without a word of the address: it holds the ID.
@@ -51,6 +51,11 @@ func (o origin) host() string {
 	return net.JoinHostPort(o.name, o.port)
 }
 
+// isLoopback reports whether nothing that goes to the origin leaves this machine (RFC 6761 section 6.3 for names).
+func (o origin) isLoopback() bool {
+	return o.ip.IsLoopback() || o.name == "localhost" || strings.HasSuffix(o.name, ".localhost")
+}
+
 func (o origin) String() string { return o.scheme + "://" + o.host() }
 
 // mount identifies where bulk requests for the target go.
@@ -66,7 +71,7 @@ func (t target) join(end string) *url.URL {
 	raw := t.path + end
 	path, err := url.PathUnescape(raw)
 	if err != nil {
-		panic("wspush: a path that was checked") // checkPath has seen to every escape
+		panic("wspush: a path that was checked") // address.CheckPath has seen to every escape
 	}
 	return &url.URL{Scheme: t.scheme, Host: t.host(), Path: path, RawPath: raw}
 }
@@ -111,8 +116,8 @@ func parseTarget(s string) (t target, err error) {
 	if t.origin, err = parseOrigin(t.scheme, hostport); err != nil {
 		return t, err
 	}
-	if err := checkPath(path); err != nil {
-		return t, err
+	if err := address.CheckPath(path); err != nil {
+		return t, refuse(err.Error())
 	}
 	if hasUser {
 		t.id, t.path = user, path
@@ -136,42 +141,11 @@ func parseTarget(s string) (t target, err error) {
 
 // parseOrigin reads a host, with or without a port.
 func parseOrigin(scheme, hostport string) (origin, error) {
-	o := origin{scheme: scheme, port: defaultPort(scheme)}
-	name, port := hostport, ""
-	hasPort := false
-	if strings.HasPrefix(hostport, "[") {
-		inside, after, ok := strings.Cut(hostport[1:], "]")
-		if name, port, hasPort = inside, strings.TrimPrefix(after, ":"), after != ""; !ok || hasPort && after[0] != ':' {
-			return o, refuse("its host is malformed")
-		}
-		ip, err := netip.ParseAddr(name)
-		if err != nil || !ip.Is6() || ip.Zone() != "" {
-			return o, refuse("what is in brackets is not an IPv6 address without a zone")
-		}
-		o.ip = ip
-	} else {
-		name, port, hasPort = strings.Cut(hostport, ":")
-		if ip, err := netip.ParseAddr(name); err == nil {
-			o.ip = ip
-		} else if !isHostName(name) {
-			return o, refuse("its host is neither a name nor an IP address")
-		}
+	h, err := address.ParseHost(hostport)
+	if err != nil {
+		return origin{}, refuse(err.Error())
 	}
-	if hasPort {
-		n, err := strconv.ParseUint(port, 10, 16)
-		if err != nil || n == 0 || strconv.FormatUint(n, 10) != port {
-			return o, refuse("its port is not one of 1 to 65535")
-		}
-		o.port = port
-	}
-	o.name = strings.ToLower(name)
-	if o.ip.IsValid() {
-		if o.ip = o.ip.Unmap(); o.ip.IsUnspecified() {
-			return o, refuse("its host is the unspecified address")
-		}
-		o.name = o.ip.String()
-	}
-	return o, nil
+	return origin{scheme: scheme, name: h.Name, port: cmp.Or(h.Port, defaultPort(scheme)), ip: h.IP}, nil
 }
 
 func defaultPort(scheme string) string {
@@ -179,65 +153,4 @@ func defaultPort(scheme string) string {
 		return "443"
 	}
 	return "80"
-}
-
-// isHostName reports whether s is a name. One that ends in a number is none: resolvers take "127.1" and "0x7f000001" for
-// IPv4 addresses, and what only looks like a name must not get by as one.
-func isHostName(s string) bool {
-	if len(s) > maxHost {
-		return false
-	}
-	last := ""
-	for label := range strings.SplitSeq(s, ".") {
-		if label == "" {
-			return false
-		}
-		for _, c := range []byte(label) {
-			if !isAlphanumeric(c) && c != '-' && c != '_' {
-				return false
-			}
-		}
-		last = label
-	}
-	_, err := strconv.ParseUint(last, 0, 64)
-	return err != nil && !errors.Is(err, strconv.ErrRange) && !isDigits(last) && !strings.EqualFold(last, "0x")
-}
-
-func isDigits(s string) bool { return strings.Trim(s, "0123456789") == "" }
-
-func isAlphanumeric(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-}
-
-// checkPath refuses paths that no worker puts into an address, and those that may become another path on their way.
-func checkPath(path string) error {
-	decoded := make([]byte, 0, len(path))
-	for i := 0; i < len(path); i++ {
-		c := path[i]
-		switch {
-		case c == '%':
-			if i+2 >= len(path) {
-				return refuse("its path has a malformed escape")
-			}
-			n, err := strconv.ParseUint(path[i+1:i+3], 16, 8)
-			if err != nil {
-				return refuse("its path has a malformed escape")
-			}
-			c = byte(n)
-			i += 2
-		case !isAlphanumeric(c) && strings.IndexByte("-._~!$&'()*+;=:@/[]", c) < 0:
-			return refuse("it has characters that no address has")
-		}
-		if c < ' ' || c == 0x7f || c == '\\' {
-			return refuse("its path has a control character or a backslash")
-		}
-		decoded = append(decoded, c)
-	}
-	for segment := range strings.SplitSeq(string(decoded), "/") {
-		// There are servers for which "..;x" is "..".
-		if segment, _, _ = strings.Cut(segment, ";"); segment == "." || segment == ".." {
-			return refuse("its path has a dot segment")
-		}
-	}
-	return nil
 }

@@ -3,69 +3,108 @@ package publisher
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"net/url"
 	"strings"
+
+	"github.com/wspush/wspush/internal/address"
 )
 
 // allowed says where pushes may go.
 type allowed struct {
-	hosts    map[string]bool // names and IP addresses in canonical form; with a port if only that port is allowed
-	prefixes []netip.Prefix
+	hosts    map[host]bool
+	prefixes []prefix
 	allow    func(*url.URL) bool
+	noHTTP   bool // except to loopback, and where a host or a prefix says http
+}
+
+// host is an element of Options.Hosts.
+type host struct {
+	scheme string // "" for either
+	name   string // or an IP address, both in canonical form
+	port   string // "" for any
+}
+
+// prefix is an element of Options.Prefixes, or one of Options.Hosts that has a scheme.
+type prefix struct {
+	scheme string // "" for either
+	netip.Prefix
 }
 
 func newAllowed(opts *Options) (*allowed, error) {
 	if len(opts.Hosts) == 0 && len(opts.Prefixes) == 0 && opts.Allow == nil {
 		return nil, errors.New("wspush: Options must say where pushes may go: Hosts, Prefixes or Allow")
 	}
-	a := &allowed{hosts: make(map[string]bool), allow: opts.Allow}
+	a := &allowed{hosts: make(map[host]bool), allow: opts.Allow}
+	a.noHTTP = opts.Credential != "" || opts.CredentialFunc != nil || opts.TLS != nil
 	for _, s := range opts.Hosts {
-		key, err := hostKey(s)
-		if err != nil {
-			return nil, fmt.Errorf("wspush: Hosts: %q is not a host with or without a port", s)
+		if !a.addHost(s) {
+			return nil, fmt.Errorf("wspush: Hosts: %q is neither a host, with or without a port, nor http:// or https:// and a host or a prefix", s)
 		}
-		a.hosts[key] = true
 	}
 	for _, p := range opts.Prefixes {
-		addr, bits := p.Addr(), p.Bits()
-		if addr.Is4In6() { // it would never match, since addresses are unmapped
-			addr, bits = addr.Unmap(), bits-96
-		}
-		p := netip.PrefixFrom(addr, bits)
-		if !p.IsValid() || addr.Zone() != "" {
+		if !a.addPrefix("", p) {
 			return nil, fmt.Errorf("wspush: Prefixes: %v is not a prefix of IPv4 or IPv6 addresses", p)
 		}
-		a.prefixes = append(a.prefixes, p)
 	}
 	return a, nil
 }
 
-// hostKey returns the key in allowed.hosts for an element of Options.Hosts.
-func hostKey(s string) (string, error) {
-	if ip, err := netip.ParseAddr(s); err == nil && ip.Is6() {
-		s = "[" + s + "]"
+// addHost adds an element of Options.Hosts. It returns false if it makes no sense.
+func (a *allowed) addHost(s string) bool {
+	scheme, rest, ok := strings.Cut(s, "://")
+	if !ok {
+		scheme, rest = "", s
+	} else if scheme = strings.ToLower(scheme); scheme != "http" && scheme != "https" {
+		return false
+	} else if p, err := netip.ParsePrefix(rest); err == nil {
+		return a.addPrefix(scheme, p)
 	}
-	o, err := parseOrigin("", s)
-	if err != nil {
-		return "", err
+	if ip, err := netip.ParseAddr(rest); err == nil && ip.Is6() {
+		rest = "[" + rest + "]"
 	}
-	if strings.HasSuffix(s, ":"+o.port) && !strings.HasSuffix(s, "]") {
-		return net.JoinHostPort(o.name, o.port), nil
-	}
-	return o.name, nil
+	h, err := address.ParseHost(rest)
+	a.hosts[host{scheme, h.Name, h.Port}] = true
+	return err == nil
 }
 
-// ok reports whether pushes may go to o.
-func (a *allowed) ok(o origin) bool {
-	if a.hosts[o.name] || a.hosts[net.JoinHostPort(o.name, o.port)] {
+func (a *allowed) addPrefix(scheme string, p netip.Prefix) bool {
+	addr, bits := p.Addr(), p.Bits()
+	if addr.Is4In6() { // it would never match, since addresses are unmapped
+		addr, bits = addr.Unmap(), bits-96
+	}
+	p = netip.PrefixFrom(addr, bits)
+	a.prefixes = append(a.prefixes, prefix{scheme, p})
+	return p.IsValid() && addr.Zone() == ""
+}
+
+var (
+	errNotAllowed = refuse("Options allow pushes to none of its hosts")
+	errHTTP       = refuse("it is http, where anyone on the way could read the credential and the message; Options.Hosts could allow that for its host")
+)
+
+// check returns nil if pushes may go to o. Whether to use TLS is not for an address to decide: it comes from outside.
+func (a *allowed) check(o origin) error {
+	switch {
+	case a.has(o, o.scheme):
+		return nil
+	case !a.has(o, "") && (a.allow == nil || !a.allow(&url.URL{Scheme: o.scheme, Host: o.host()})):
+		return errNotAllowed
+	case a.noHTTP && o.scheme == "http" && !o.isLoopback():
+		return errHTTP
+	}
+	return nil
+}
+
+// has reports whether a host or a prefix that has this scheme, or none, allows o.
+func (a *allowed) has(o origin, scheme string) bool {
+	if a.hosts[host{scheme, o.name, ""}] || a.hosts[host{scheme, o.name, o.port}] {
 		return true
 	}
 	for _, p := range a.prefixes {
-		if o.ip.IsValid() && p.Contains(o.ip) {
+		if p.scheme == scheme && o.ip.IsValid() && p.Contains(o.ip) {
 			return true
 		}
 	}
-	return a.allow != nil && a.allow(&url.URL{Scheme: o.scheme, Host: o.host()})
+	return false
 }

@@ -84,13 +84,17 @@ func (c *Client) targets(address string) ([]target, error) {
 		return nil, err
 	}
 	var targets []target
+	refused := errNotAllowed
 	for _, t := range all {
-		if c.allowed.ok(t.origin) {
+		switch err := c.allowed.check(t.origin); err {
+		case nil:
 			targets = append(targets, t)
+		case errHTTP:
+			refused = err // it says more
 		}
 	}
 	if targets == nil {
-		return nil, refuse("Options allow pushes to none of its hosts")
+		return nil, refused
 	}
 	return targets, nil
 }

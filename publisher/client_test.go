@@ -1,7 +1,6 @@
 package publisher_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -91,7 +90,7 @@ func TestWorker(t *testing.T) {
 
 // Sealed addresses are pushed to through whatever worker the public name leads to, one at a time and in a Stream.
 func TestSealedAddresses(t *testing.T) {
-	cluster := &wspush.Cluster{Keys: [][]byte{bytes.Repeat([]byte("k"), 32)}}
+	cluster := &wspush.Cluster{Keys: [][]byte{testutil.Key("k")}}
 	front, _ := realWorker(t, wspush.WorkerOptions{Cluster: cluster})
 	holder, server := realWorker(t, wspush.WorkerOptions{Cluster: cluster, PublicURL: "http://" + front.Addr().String()})
 	client := testutil.Dial(t, server, testutil.Options{})

@@ -15,19 +15,23 @@ import (
 type Options struct {
 	// Hosts are the host names and IP addresses to which pushes may go, in any letter case. One with a port
 	// ("worker-1:48775", "[::1]:48775") allows that port; one without allows every port of the host, whoever listens there.
-	// Names are compared as they are, and not resolved: an allowed name is trusted, wherever it leads.
+	// One with a scheme ("https://worker-1:48775", "https://worker-1", "http://10.1.0.0/16") allows that scheme alone; behind a
+	// scheme may also be a prefix. Names are compared as they are, and not resolved: an allowed name is trusted, wherever it leads.
+	//
+	// Whoever sends an address decides whether it says http. Once Credential, CredentialFunc or TLS is set, addresses with http
+	// are therefore refused with ErrAddress, except on loopback and where an element of Hosts says http:// itself.
 	Hosts []string
 
 	// Prefixes are the IP addresses to which pushes may go, on any port. They apply to IP addresses in the URL; a name that
 	// resolves to one does not count.
 	Prefixes []netip.Prefix
 
-	// Allow decides about hosts that neither Hosts nor Prefixes allow. Its URL has a scheme and a host, in lower case and without
+	// Allow decides about hosts that neither Hosts nor Prefixes allow; it cannot allow http where Hosts must. Its URL has a scheme and a host, in lower case and without
 	// a default port, and nothing else. It is called on the goroutines of callers, several at once.
 	Allow func(*url.URL) bool
 
-	// Credential is sent to every worker as Authorization: Bearer; see wspush.BearerTokens. Over http it can be read on the way.
-	// Default: none.
+	// Credential is sent to every worker as Authorization: Bearer; see wspush.BearerTokens. Over http it can be read on the way:
+	// see Hosts. Default: none.
 	Credential string
 
 	// CredentialFunc returns the Credential where it changes, such as a JWT that expires; the two exclude each other. It is
@@ -36,7 +40,8 @@ type Options struct {
 	// an error, nothing is sent, and the error of the push matches it. "" means no credential.
 	CredentialFunc func(ctx context.Context) (string, error)
 
-	// TLS is for workers whose addresses begin with https. It is copied. Default: that of package tls.
+	// TLS is for workers whose addresses begin with https; others are then refused: see Hosts. It is copied. Default: that of
+	// package tls.
 	TLS *tls.Config
 
 	// Timeout bounds each call for one connection, in addition to its context. Default 35 s; negative: none. A worker answers a

@@ -55,7 +55,7 @@ func scrub(text, secret string) string {
 }
 
 func isWord(r rune) bool {
-	return r < 0x80 && (isAlphanumeric(byte(r)) || r == '-' || r == '_')
+	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_'
 }
 
 // isSecret reports whether a word may be (part of) an ID, or of a sealed ID, which begins with "v1.".

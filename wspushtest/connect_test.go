@@ -74,10 +74,10 @@ func TestConnectFailures(t *testing.T) {
 			`fatal: want the handshake to be refused with status 403; the client is connected`},
 		{"worker options", func(tb testing.TB) {
 			wspushtest.NewWorker(tb, &wspush.WorkerOptions{Advertise: []string{"?"}})
-		}, `fatal: making the worker: wspush: Advertise: "?": "?" is not a host`},
+		}, `fatal: making the worker: wspush: Advertise: "?": its host is neither a name nor an IP address`},
 		{"handler options", func(tb testing.TB) {
 			wspushtest.New(tb, &wspushtest.Options{Handler: wspush.HandlerOptions{OriginPatterns: []string{"["}}})
-		}, `fatal: making the handler: wspush: OriginPatterns: "[" is not a pattern of path.Match`},
+		}, `fatal: making the handler: wspush: OriginPatterns: "[": it is not a pattern of path.Match`},
 		{"a listener in a bubble", func(tb testing.TB) { wspushtest.NewWorker(tb, &wspush.WorkerOptions{Listen: "127.0.0.1:0"}) },
 			"fatal: making the worker: " + noNetwork + ": set neither Listen nor TLS"},
 		{"the network in a bubble", func(tb testing.TB) { wspushtest.Dial(tb, "http://127.0.0.1:1/ws", nil) },

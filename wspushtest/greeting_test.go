@@ -6,12 +6,13 @@ import (
 	"testing/synctest"
 
 	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/internal/testutil"
 	"github.com/wspush/wspush/wspushtest"
 )
 
 // The ID is read from the default greeting in any of its forms, and from no other greeting.
 func TestGreetings(t *testing.T) {
-	key := []byte(strings.Repeat("k", 32))
+	key := testutil.Key("k")
 	none := func(*wspush.Conn) string { return "" }
 	greeting := func(text string) func(*wspush.Conn) (wspush.MessageType, []byte) {
 		return func(*wspush.Conn) (wspush.MessageType, []byte) { return wspush.Text, []byte(text) }

@@ -117,6 +117,10 @@ await check('the document is OpenAPI 3.1, without loose ends', async () => {
   }
 });
 
+await check('a probe: 200', async () => {
+  assert.deepEqual(JSON.parse((await request(200, 'GET', '/@ready')).body), { takesPushes: true, draining: false });
+  await request(200, 'HEAD', '/@ready');
+});
 for (const [form, at] of [
   ['path form', (id, mounted = mount) => [`${mounted}/@connections/${id}`, {}]],
   ['userinfo form', (id, mounted = mount) => [mounted, { auth: `${id}:` }]],
@@ -316,6 +320,8 @@ if (small) {
     })();
     const answer = await request(503, 'POST', `${mount}/@connections/${id}`, { body: late, headers: { 'Content-Length': 4 }, agent: false });
     assert.equal(typeOf(answer), 'urn:wspush:shutdown');
+    const probe = await request(503, 'GET', '/@ready', { agent: false });
+    assert.equal(JSON.parse(probe.body).draining, true);
     mute.client.terminate();
   });
 }

@@ -22,23 +22,25 @@ import (
 
 func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "`address` of the WebSocket, at /ws")
+	origins := flag.String("origins", "", "the `origins` of pages that may push, with commas in between")
 	verbose := flag.Bool("v", false, "log at debug level")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *listen, *verbose); err != nil {
+	if err := run(ctx, *listen, strings.FieldsFunc(*origins, func(r rune) bool { return r == ',' }), *verbose); err != nil {
 		log.Fatal("small: ", err)
 	}
 }
 
 // run serves until ctx ends.
-func run(ctx context.Context, listen string, verbose bool) error {
+func run(ctx context.Context, listen string, origins []string, verbose bool) error {
 	level := slog.LevelInfo
 	if verbose {
 		level = slog.LevelDebug
 	}
 	worker, err := wspush.NewWorker(&wspush.WorkerOptions{
 		AuthorizePush: authorize,
+		PushOrigins:   origins,
 		MaxPushBytes:  256 << 10,
 		MaxPending:    64 << 10,
 		MaxPushConns:  16,

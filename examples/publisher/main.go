@@ -51,7 +51,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("publisher", flag.ContinueOnError)
 	listen := flags.String("listen", "127.0.0.1:8084", "`address` of the service")
 	workers := flags.String("workers", "127.0.0.1", "the workers' `hosts`, with commas in between; one without a port allows all of its ports, "+
-		"whatever else listens there")
+		"whatever else listens there; http:// in front allows http, which shows PUSH_TOKEN to the network")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

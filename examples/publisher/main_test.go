@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/wspush/wspush"
 	"github.com/wspush/wspush/internal/testutil"
+	"github.com/wspush/wspush/publisher"
 )
 
 func TestMain(m *testing.M) { testutil.Main(m) }
@@ -248,6 +250,31 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// An address outlives a mistake in the service's own settings: a start with other -workers loses nobody.
+func TestOtherWorkers(t *testing.T) {
+	_, workerURL, _ := startWorker(t, wspush.WorkerOptions{})
+	client, address := connect(t, workerURL)
+	addresses := newInMemory()
+	if err := addresses.Set(t.Context(), "alice", address, true); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		workers string
+		want    int
+		answer  string
+	}{{"10.0.0.5", 502, "see -workers"}, {"127.0.0.1", 200, `"written":1`}} {
+		c, err := publisher.New(&publisher.Options{Hosts: []string{test.workers}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Close)
+		server := httptest.NewServer((&service{addresses: addresses, client: c, log: slog.New(slog.DiscardHandler)}).handler())
+		t.Cleanup(server.Close)
+		do(t, "POST", server.URL+"/users/alice/messages", "hello", test.want, test.answer)
+	}
+	client.Expect(testutil.Text, "hello")
+}
+
 // Only the latest addresses are kept, up to a limit.
 func TestInMemory(t *testing.T) {
 	m, ctx := newInMemory(), context.Background()
@@ -298,7 +325,7 @@ func TestBadArguments(t *testing.T) {
 		{"-nonsense"},
 		{"argument"},
 		{"-workers", ""},
-		{"-workers", "http://127.0.0.1"},
+		{"-workers", "http://127.0.0.1/"},
 		{"-workers", "127.0.0.1,,10.0.0.5"},
 		{"-listen", "127.0.0.1:99999"},
 	} {

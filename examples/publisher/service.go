@@ -83,7 +83,7 @@ type outcomes struct {
 	Gone    int `json:"gone"`    // not written, and the address forgotten
 	Later   int `json:"later"`   // not written; a retry may succeed
 	Unknown int `json:"unknown"` // perhaps written
-	Refused int `json:"refused"` // not written, and never will be
+	Refused int `json:"refused"` // not written, and a retry will not change that
 }
 
 // postMessage pushes a text to all of a user's devices. If it was written to any, the answer is 200 with the count of each
@@ -128,7 +128,7 @@ func (s *service) pushAll(ctx context.Context, user string, addresses []string, 
 	for _, address := range addresses {
 		go func() {
 			_, err := s.client.Push(ctx, address, publisher.Text, text)
-			if errors.Is(err, publisher.ErrGone) || errors.Is(err, publisher.ErrAddress) {
+			if errors.Is(err, publisher.ErrGone) { // and no other error: ErrAddress may be a mistake in this service's own settings
 				s.forget(user, address)
 			}
 			errs <- err
@@ -157,11 +157,12 @@ func (o *outcomes) count(err error) *int {
 	switch {
 	case err == nil:
 		n = &o.Written
-	case errors.Is(err, publisher.ErrGone), errors.Is(err, publisher.ErrAddress):
+	case errors.Is(err, publisher.ErrGone):
 		n = &o.Gone
 	case errors.Is(err, publisher.ErrUnknown):
 		n = &o.Unknown
-	case errors.Is(err, publisher.ErrTooLarge), errors.Is(err, publisher.ErrInvalidUTF8), errors.Is(err, publisher.ErrForbidden):
+	case errors.Is(err, publisher.ErrTooLarge), errors.Is(err, publisher.ErrInvalidUTF8), errors.Is(err, publisher.ErrForbidden),
+		errors.Is(err, publisher.ErrAddress):
 		n = &o.Refused
 	}
 	*n++
@@ -204,6 +205,8 @@ func refused(w http.ResponseWriter, err error) {
 		http.Error(w, "the message is larger than a worker accepts", http.StatusRequestEntityTooLarge)
 	case errors.Is(err, publisher.ErrInvalidUTF8):
 		http.Error(w, "the message is not UTF-8", http.StatusBadRequest)
+	case errors.Is(err, publisher.ErrAddress):
+		http.Error(w, "this service may not push to the user's address: see -workers", http.StatusBadGateway)
 	default:
 		http.Error(w, "the workers refuse pushes from this service: see PUSH_TOKEN", http.StatusBadGateway)
 	}

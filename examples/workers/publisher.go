@@ -23,7 +23,7 @@ func servePublisher(ctx context.Context, s settings, ready func(addresses) error
 	}
 	defer listener.Close() // in case a later step fails; otherwise the server closes it
 	pusher, err := publisher.New(&publisher.Options{
-		Hosts:      []string{s.PublicURL[len("http://"):]}, // addresses come from pages: pushes must go nowhere else
+		Hosts:      []string{s.PublicURL}, // addresses come from pages: pushes must go nowhere else
 		Credential: s.PushToken,
 	})
 	if err != nil {

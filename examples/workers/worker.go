@@ -31,7 +31,7 @@ func serveWorker(ctx context.Context, s settings, ready func(addresses) error) e
 		Listen: s.At.Push, // its own port, which the other workers know from the sealed addresses
 		// Sealed addresses under the public name lead to any worker, and with the keys it finds the right one.
 		PublicURL: s.PublicURL,
-		Cluster:   &wspush.Cluster{Keys: s.Keys},
+		Cluster:   &wspush.Cluster{Keys: s.Keys, Address: "127.0.0.1"}, // all of them are on this machine
 		// The push endpoint is as public as the page, and each visitor knows an address. The token is the publisher's alone.
 		AuthorizePush: wspush.BearerTokens(s.PushToken),
 		Logger:        log,

@@ -14,6 +14,12 @@ import (
 	"github.com/wspush/wspush/internal/wire"
 )
 
+// MaxAlternatives is how many URLs one address may have.
+const MaxAlternatives = 16
+
+// maxBase is the size in bytes of the longest base. What a client's path adds has its own limit.
+const maxBase = 1024
+
 // Base is where publishers reach a worker, under one of its names: "http://" and "10.0.0.5:48775", for example.
 type Base struct {
 	Scheme string // with "://"
@@ -22,6 +28,17 @@ type Base struct {
 
 // String returns the URL of the base.
 func (b Base) String() string { return b.Scheme + b.Rest }
+
+// IsLoopback reports whether only this machine reaches the base.
+func (b Base) IsLoopback() bool {
+	u, err := url.Parse(b.String())
+	if err != nil {
+		return false
+	}
+	name := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
+	ip, err := netip.ParseAddr(name)
+	return err == nil && ip.Unmap().IsLoopback() || name == "localhost" || strings.HasSuffix(name, ".localhost") // RFC 6761 section 6.3
+}
 
 // Userinfo returns the form of an address that has the ID as its user: the form that the greeting holds.
 func (b Base) Userinfo(path, id string) string { return b.Scheme + id + "@" + b.Rest + path }
@@ -54,7 +71,8 @@ func SchemeAndPort(listener net.Addr, tls bool) (scheme, port string) {
 
 // Bases returns the bases at which publishers reach a worker: those in advertise, or else those of its listener. The
 // listener's address is nil if there is no listener, or if it has none. The network is "tcp6" if the listener is known to serve only IPv6.
-func Bases(advertise []string, network string, listener net.Addr, tls bool) ([]Base, error) {
+// A machine may have more addresses than an address may have URLs: then the first ones are bases, and the others are left out.
+func Bases(advertise []string, network string, listener net.Addr, tls bool) (bases, leftOut []Base, err error) {
 	scheme, port := SchemeAndPort(listener, tls)
 	tcp, _ := listener.(*net.TCPAddr)
 	var all []Base
@@ -64,29 +82,44 @@ func Bases(advertise []string, network string, listener net.Addr, tls bool) ([]B
 			if listener != nil {
 				kind = "a " + listener.Network()
 			}
-			return nil, fmt.Errorf("wspush: Advertise is required: %s listener does not say where publishers reach it", kind)
+			return nil, nil, fmt.Errorf("wspush: Advertise is required: %s listener does not say where publishers reach it", kind)
 		}
 		hosts, err := listenerHosts(network, tcp.IP)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		for _, host := range hosts {
-			all = append(all, Base{scheme, net.JoinHostPort(host.String(), port)})
-		}
+		bases, leftOut = capped(basesOf(hosts, scheme, port))
+		return bases, leftOut, nil
 	}
 	for _, s := range advertise {
 		b, err := Parse(s, scheme, port)
 		if err != nil {
-			return nil, fmt.Errorf("wspush: Advertise: %q: %w", s, err)
+			return nil, nil, fmt.Errorf("wspush: Advertise: %q: %w", s, err)
 		}
 		all = append(all, b)
 	}
-	return dedupe(all), nil
+	if all = dedupe(all); len(all) > MaxAlternatives {
+		return nil, nil, fmt.Errorf("wspush: Advertise has %d elements: publishers take addresses of at most %d", len(all), MaxAlternatives)
+	}
+	return all, nil, nil
+}
+
+func basesOf(hosts []netip.Addr, scheme, port string) (all []Base) {
+	for _, host := range hosts {
+		all = append(all, Base{scheme, net.JoinHostPort(host.String(), port)})
+	}
+	return all
+}
+
+// capped cuts off what publishers would not take.
+func capped(all []Base) (bases, leftOut []Base) {
+	n := min(len(all), MaxAlternatives)
+	return all[:n:n], all[n:]
 }
 
 // Parse reads one element of WorkerOptions.Advertise: a URL, or a host that scheme and port complete.
 func Parse(s, scheme, port string) (Base, error) {
-	hostport := s
+	hostport, given := s, scheme
 	prefix := ""
 	if strings.Contains(s, "://") {
 		u, err := url.Parse(s)
@@ -101,51 +134,32 @@ func Parse(s, scheme, port string) (Base, error) {
 		scheme, hostport, port = u.Scheme+"://", u.Host, ""
 		prefix = strings.TrimRight(escapeComma(u.EscapedPath()), "/")
 	}
-	host, err := hostPort(hostport, port)
-	return Base{scheme, host + prefix}, err
+	if ip, err := netip.ParseAddr(hostport); err == nil && ip.Is6() && scheme == given {
+		hostport = "[" + hostport + "]"
+	}
+	host, err := ParseHost(hostport)
+	if err != nil {
+		return Base{}, err
+	}
+	if host.Port == "" {
+		host.Port = port
+	}
+	b := Base{scheme, host.String() + prefix}
+	return b, b.check(prefix)
 }
 
-// hostPort checks a host with or without a port. It adds the default port, if there is one, to a host without a port.
-func hostPort(s, port string) (string, error) {
-	host := s
-	if h, p, err := net.SplitHostPort(s); err == nil {
-		if n, err := strconv.ParseUint(p, 10, 16); err != nil || n == 0 {
-			return "", fmt.Errorf("%q is not a port", p)
-		}
-		host, port = h, p
-	} else if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
-		host = s[1 : len(s)-1]
+// check refuses a base of which no address could be made that package publisher takes.
+func (b Base) check(prefix string) error {
+	switch err := CheckPath(prefix); {
+	case err != nil:
+		return err
+	case HasMarker(prefix):
+		return errors.New("its path has the segment " + wire.Marker)
+	case len(b.String()) > maxBase:
+		return fmt.Errorf("it is longer than %d bytes", maxBase)
 	}
-	if strings.Contains(host, ":") || strings.HasPrefix(s, "[") {
-		ip, err := netip.ParseAddr(host)
-		if err != nil || ip.Zone() != "" {
-			return "", fmt.Errorf("%q is not an IPv6 address without a zone", host)
-		}
-	}
-	if ip, err := netip.ParseAddr(host); err == nil {
-		if ip.IsUnspecified() {
-			return "", fmt.Errorf("%s is not an address that publishers can connect to", ip)
-		}
-	} else if !hasHostBytes(host) {
-		return "", fmt.Errorf("%q is not a host", host)
-	}
-	if port == "" {
-		return strings.TrimSuffix(net.JoinHostPort(host, ""), ":"), nil
-	}
-	return net.JoinHostPort(host, port), nil
+	return nil
 }
-
-// hasHostBytes reports whether s consists of characters that the name of a host may have.
-func hasHostBytes(s string) bool {
-	for i := range len(s) {
-		if !isHostByte(s[i]) {
-			return false
-		}
-	}
-	return s != ""
-}
-
-func isHostByte(c byte) bool { return c != '~' && isUnreserved(c) }
 
 // IsHost reports whether s consists of characters that a host with or without a port may have.
 func IsHost[T string | []byte](s T) bool {
@@ -156,6 +170,8 @@ func IsHost[T string | []byte](s T) bool {
 	}
 	return len(s) > 0
 }
+
+func isHostByte(c byte) bool { return c != '~' && isUnreserved(c) }
 
 // isUnreserved reports whether c never needs an escape in a URL (RFC 3986 section 2.3).
 func isUnreserved(c byte) bool {

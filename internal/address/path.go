@@ -62,6 +62,12 @@ func CutLast(path string) (rest, segment string) {
 	return path[:i], path[i+1:]
 }
 
+// LastSegment returns the last segment of the request's path, escaped.
+func LastSegment(r *http.Request) string {
+	_, last := CutLast(inAddress(r.URL.EscapedPath()))
+	return last
+}
+
 // IsMarker reports whether a segment of an escaped path is wire.Marker, with any of its characters escaped. Clients escape
 // the @. A proxy may remove escapes of the other characters, since they mean nothing (RFC 3986 section 6.2.2.2): a segment
 // that would be the marker behind one proxy and not behind another would make one address mean two things.

@@ -23,6 +23,23 @@ func TestIsMarker(t *testing.T) {
 	}
 }
 
+func TestIsProbe(t *testing.T) {
+	for target, want := range map[string]bool{
+		"/@ready": true, "/%40ready": true, "/@%72eady": true, "/push/@ready?x": true, "/ws/@connections/@ready": true, "//@ready": true,
+		"/": false, "/ready": false, "/@ready/": false, "/@ready/x": false, "/x@ready": false, "/x%2F@ready": false, "/%2540ready": false, "/@Ready": false, "/@ready%00": false,
+	} {
+		for method, may := range map[string]bool{"GET": true, "HEAD": true, "POST": false, "DELETE": false, "OPTIONS": false} {
+			r := httptest.NewRequest(method, target, nil)
+			if got := IsProbe(r); got != (want && may) {
+				t.Errorf("%s %s: %v", method, target, got)
+			}
+			if r.SetBasicAuth("1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed", ""); IsProbe(r) {
+				t.Errorf("%s %s: an address of a client there is taken for a probe", method, target)
+			}
+		}
+	}
+}
+
 func TestReadBulk(t *testing.T) {
 	for target, want := range map[string]string{
 		"/ws/@connections": "/ws", "/@connections": "/", "/a,b/@connections": "/a%2Cb", "/ws/%40connections": "/ws", "/ws/@%63onnections?x": "/ws",

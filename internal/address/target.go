@@ -64,6 +64,19 @@ func Read(r *http.Request) (Target, error) {
 	return t, nil
 }
 
+// ready is the last segment of the path of a probe. It is no ID, so no push has such a path, unless it has the ID as its user.
+const ready = "@ready"
+
+// IsProbe reports whether a request asks whether the worker is ready, and names no connection.
+func IsProbe(r *http.Request) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead || !strings.HasSuffix(r.URL.Path, "/"+ready) {
+		return false
+	}
+	last, err := url.PathUnescape(LastSegment(r))
+	user, _, _ := r.BasicAuth()
+	return err == nil && last == ready && user == ""
+}
+
 // ReadBulk returns the mount of a bulk request's path. It returns false for the path of any other request.
 func ReadBulk(r *http.Request) (mount string, ok bool) {
 	if !strings.HasSuffix(r.URL.Path, wire.Marker) { // the usual case, at little cost

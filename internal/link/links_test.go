@@ -1,7 +1,6 @@
 package link
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -69,7 +68,7 @@ func (h *holder) executed() []string {
 	return append([]string(nil), h.order...)
 }
 
-func secret(b byte) []byte { return bytes.Repeat([]byte{b}, seal.MinKey) }
+func secret(b byte) []byte { return testutil.Key(string(b)) }
 
 func newKeys(tb testing.TB, secrets ...byte) *seal.Keys {
 	tb.Helper()

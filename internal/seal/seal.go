@@ -39,8 +39,8 @@ func New(shared [][]byte) (*Keys, error) {
 	}
 	k := new(Keys)
 	for i, secret := range shared {
-		if len(secret) < MinKey {
-			return nil, fmt.Errorf("key %d has %d bytes; it needs at least %d random bytes", i+1, len(secret), MinKey)
+		if err := checkSecret(secret); err != nil {
+			return nil, fmt.Errorf("key %d %w", i+1, err)
 		}
 		var derived [4][]byte
 		for j, use := range []string{"seal", "nonce", "proof", "link"} {

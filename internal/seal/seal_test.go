@@ -1,12 +1,12 @@
 package seal
 
 import (
-	"bytes"
 	"strings"
 	"testing"
 
 	"github.com/google/uuid"
 
+	"github.com/wspush/wspush/internal/testutil"
 	"github.com/wspush/wspush/internal/wire"
 )
 
@@ -14,7 +14,7 @@ func keys(t testing.TB, secrets ...string) *Keys {
 	t.Helper()
 	var shared [][]byte
 	for _, s := range secrets {
-		shared = append(shared, bytes.Repeat([]byte(s), MinKey))
+		shared = append(shared, testutil.Key(s))
 	}
 	k, err := New(shared)
 	if err != nil {

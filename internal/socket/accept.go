@@ -13,17 +13,19 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/wspush/wspush/internal/origin"
 )
 
 // Options are finished values: nothing in them is defaulted.
 type Options struct {
-	Shared         *Shared
-	OriginPatterns []string
-	Subprotocols   []string
-	Compression    bool
-	ReadLimit      int64         // of one message, in bytes; negative: none
-	MaxPending     int           // in bytes; negative: no limit
-	WriteTimeout   time.Duration // for each 16 KiB of a message; negative: none
+	Shared       *Shared
+	Origins      origin.Patterns // of foreign pages that may connect
+	Subprotocols []string
+	Compression  bool
+	ReadLimit    int64         // of one message, in bytes; negative: none
+	MaxPending   int           // in bytes; negative: no limit
+	WriteTimeout time.Duration // for each 16 KiB of a message; negative: none
 
 	// Admit is called last, when nothing else can refuse the handshake any more. Accept returns its error as it is.
 	Admit func() error
@@ -63,11 +65,10 @@ func Accept(w http.ResponseWriter, r *http.Request, opts Options) (*Socket, erro
 	if opts.Compression {
 		mode = websocket.CompressionNoContextTakeover
 	}
-	up := &upgrader{real: w, request: r, header: http.Header{}, socket: s, admit: opts.Admit}
+	up := &upgrader{real: w, request: r, header: http.Header{}, socket: s, origins: opts.Origins, subprotocols: opts.Subprotocols, admit: opts.Admit}
 	_, err := websocket.Accept(up, r, &websocket.AcceptOptions{
-		OriginPatterns:  opts.OriginPatterns,
-		Subprotocols:    opts.Subprotocols,
-		CompressionMode: mode,
+		InsecureSkipVerify: true, // hijack asks package origin, which knows more of what hosts are equal
+		CompressionMode:    mode,
 	})
 	switch {
 	case up.refused != nil:
@@ -88,8 +89,11 @@ type upgrader struct {
 	status  int
 	body    bytes.Buffer
 	socket  *Socket
+	origins origin.Patterns
 	admit   func() error
-	refused error
+
+	subprotocols []string
+	refused      error
 }
 
 // errTakenOver is why coder/websocket gets no connection.
@@ -112,6 +116,9 @@ func (u *upgrader) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // hijack answers the handshake and gives the connection to the socket.
 func (u *upgrader) hijack() error {
+	if err := u.origins.Check(u.request); err != nil {
+		return &HandshakeError{Status: http.StatusForbidden, Detail: err.Error()}
+	}
 	inner, ok := hijacker(u.real)
 	if !ok {
 		return &HandshakeError{Status: http.StatusNotImplemented, Detail: fmt.Sprintf(
@@ -124,6 +131,9 @@ func (u *upgrader) hijack() error {
 		if err := u.admit(); err != nil {
 			return err
 		}
+	}
+	if chosen := u.subprotocol(); chosen != "" {
+		u.header.Set("Sec-WebSocket-Protocol", chosen)
 	}
 	for name, values := range u.header {
 		u.real.Header()[name] = values
@@ -141,8 +151,7 @@ func (u *upgrader) hijack() error {
 	s.start = time.Now()
 	s.conn = conn
 	s.raw = newDirect(conn)
-	// A clone does not keep the header of the request in memory.
-	s.subprotocol = strings.Clone(u.header.Get("Sec-WebSocket-Protocol"))
+	s.subprotocol = u.header.Get("Sec-WebSocket-Protocol")
 	s.compress = u.header.Get("Sec-WebSocket-Extensions") != ""
 	// The server's buffers are 8 KiB: keep what it has read ahead, and let them go.
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
@@ -167,6 +176,21 @@ func (u *upgrader) check() error {
 		return wrong("WebSocket protocol violation: the handshake has a body")
 	}
 	return nil
+}
+
+// subprotocol returns the first of the server's subprotocols that the client offers, or "". Their names are compared as they are: a
+// browser gives up a connection whose subprotocol it has not offered in these very letters, and an application compares with its own.
+func (u *upgrader) subprotocol() string {
+	for _, mine := range u.subprotocols {
+		for _, line := range u.request.Header.Values("Sec-WebSocket-Protocol") {
+			for offered := range strings.SplitSeq(line, ",") {
+				if strings.Trim(offered, " \t") == mine {
+					return mine
+				}
+			}
+		}
+	}
+	return ""
 }
 
 // handshakeError makes an error of the answer that coder/websocket wanted to give.

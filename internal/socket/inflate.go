@@ -54,7 +54,7 @@ func (sh *Shared) inflate(m incoming, c *content) error {
 			return f.err
 		case err != io.EOF:
 			return &Violation{codeProtocol, "protocol error", err}
-		case f.final < finalReads:
+		case f.final < finalReads && !f.ended():
 			// A sender may mark any block as the final one (section 7.2.3.4); another one follows.
 			f.expectBlock()
 		default:
@@ -67,6 +67,11 @@ func (sh *Shared) inflate(m incoming, c *content) error {
 func (f *inflater) expectBlock() {
 	_ = f.flate.(flate.Resetter).Reset(f, nil) // it never fails
 }
+
+// ended waits until it is clear whether the payload has ended, and reports whether it has, before any byte of the tail was read.
+// A sender whose last block is a final one ought to put an empty block behind it, which the tail completes. Some do not, and then
+// nothing is missing.
+func (f *inflater) ended() bool { return f.fill() && f.atTail && len(f.piece) == len(deflateTail) }
 
 // fill waits for a byte in piece, and reports whether there is one: not at the end of the tail, and not after an error.
 func (f *inflater) fill() bool {

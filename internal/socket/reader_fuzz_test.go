@@ -40,6 +40,7 @@ func FuzzFrames(f *testing.F) {
 		slices.Concat(frame(0x41, hello[:4]), frame(0x89, ""), frame(0x80, hello[4:]), frame(0xc2, noise), frame(0x82, "x"), frame(0xc1, hello)),
 		slices.Concat(frame(0x41, string(testutil.Deflate([]byte("hello, hello, \xff hello")))[:11])),
 		slices.Concat(frame(0xc1, "\xf3\x48\xcd\xc9\xc9\x07\x00\x00"), frame(0xc1, "\xf3\x48\xcd\xc9\xc9\x07\x00"), frame(0xc1, "\xf3\x48\xcd\xc9\xc9\x07\x00\xf2\x48\xcd\xc9\xc9\x07\x00")),
+		frame(0xc1, "\xf3\x48\xcd\xc9\xc9\x07\x00\xf3\x48\xcd\xc9\xc9\x07\x00"), frame(0xc2, "\x01\x05\x00\xfa\xffhello"), frame(0xc2, "\x01\x09\x00\xf6\xffhello"), frame(0xc2, "\x03\x00"), frame(0xc2, "\x03"),
 	} {
 		for flags := range byte(4) {
 			f.Add(raw, uint64(0), flags)

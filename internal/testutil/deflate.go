@@ -34,17 +34,25 @@ func Inflate(payload []byte) ([]byte, error) {
 	return message, nil
 }
 
-// InflateRaw inflates an incomplete deflate stream with compress/flate. It stops at the first error, or after most bytes. The
-// error is nil if the input ends between two blocks, at a byte boundary, and [io.ErrUnexpectedEOF] if it ends elsewhere. After
-// a block marked final, others may follow from the next byte on (RFC 7692, section 7.2.1).
-func InflateRaw(raw []byte, most int) ([]byte, error) {
+// InflateRaw inflates the payload of a message, or the beginning of one, with compress/flate. It stops at the first error, or
+// after most bytes. After a block marked final, others may follow from the next byte on (RFC 7692, section 7.2.1).
+//
+// The error is nil if the payload is whole and ends with a final block, or if it ends between two blocks, at a byte boundary; the
+// end of a whole one then includes what the sender has removed. It is [io.ErrUnexpectedEOF] if the payload ends elsewhere.
+func InflateRaw(raw []byte, whole bool, most int) ([]byte, error) {
+	if whole {
+		if message, err := inflateBlocks(raw, most); err == nil {
+			return message, nil
+		}
+		raw = append(bytes.Clone(raw), 0x00, 0x00, 0xFF, 0xFF)
+	}
 	message, err := inflateBlocks(raw, most)
 	if err != io.ErrUnexpectedEOF {
 		return message, err
 	}
 	// If the input ends between two blocks, an empty final block completes it.
-	whole, err := inflateBlocks(append(bytes.Clone(raw), 0x01, 0x00, 0x00, 0xFF, 0xFF), most)
-	if err == nil && len(whole) == len(message) {
+	completed, err := inflateBlocks(append(bytes.Clone(raw), 0x01, 0x00, 0x00, 0xFF, 0xFF), most)
+	if err == nil && len(completed) == len(message) {
 		return message, nil
 	}
 	return message, io.ErrUnexpectedEOF

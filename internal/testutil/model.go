@@ -142,10 +142,7 @@ func (j *judge) judge(payload []byte, whole bool) (data []byte, code int) {
 	data = payload
 	var err error
 	if j.compressed {
-		if whole {
-			payload = append(slices.Clone(payload), 0x00, 0x00, 0xff, 0xff)
-		}
-		data, err = InflateRaw(payload, int(min(int64(j.limit)+1, math.MaxInt32)))
+		data, err = InflateRaw(payload, whole, int(min(int64(j.limit)+1, math.MaxInt32)))
 	}
 	text := data[:min(len(data), j.limit)]
 	switch {

@@ -1,7 +1,6 @@
 package snippets
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"net/http"
@@ -74,7 +73,7 @@ func mountInCluster(t *testing.T, key []byte) *http.ServeMux {
 
 // A push through the worker that does not hold the connection.
 func TestThroughAnyWorker(t *testing.T) {
-	key := bytes.Repeat([]byte("not random"), 4)
+	key := []byte("in earnest, 32 random bytes or more")
 	a, b := serveFor(t, mountInCluster(t, key)), serveFor(t, mountInCluster(t, key))
 	client := dialClient(t, a+"/ws")
 	greeting := client.next()

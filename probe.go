@@ -1,0 +1,28 @@
+package wspush
+
+import (
+	"encoding/json"
+	"net/http"
+)
+
+// readiness is all that a probe learns, which needs neither an ID nor a credential.
+type readiness struct {
+	TakesPushes bool `json:"takesPushes"` // to the connections that are left, while it drains
+	Draining    bool `json:"draining"`
+}
+
+// probe tells what balances load, or starts and stops workers, whether to send new requests here. It writes the answer itself: one
+// of 503 is no problem of a publisher's, to be counted or logged.
+func (w *Worker) probe(rw http.ResponseWriter, r *http.Request) response {
+	is := readiness{TakesPushes: !w.roster.isEmpty(), Draining: w.Draining()}
+	body, err := json.Marshal(is)
+	if err != nil {
+		panic(err) // two bools
+	}
+	res := response{status: http.StatusOK, header: http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}}, body: body, streamed: true}
+	if is.Draining {
+		res.status = http.StatusServiceUnavailable
+	}
+	res.write(rw)
+	return res
+}
