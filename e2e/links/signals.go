@@ -131,7 +131,8 @@ func (s *scene) stopped() {
 
 	before, meanwhile := alone.book.latencies(), others.book.latencies()
 	err = errors.Join(early, others.book.only(http.StatusNoContent), s.judge(others.book, theirs))
-	if most := 3*before.p99 + 100*time.Millisecond; meanwhile.p99 > most || meanwhile.p50 > 3*before.p50+10*time.Millisecond {
+	// A push that had to wait for anything about the stopped worker would take seconds: even the slowest does not.
+	if meanwhile.most > 3*before.most+time.Second || meanwhile.p50 > 3*before.p50+50*time.Millisecond {
 		err = errors.Join(err, fmt.Errorf("pushes take %v, before %v", meanwhile, before))
 	}
 	s.check(fmt.Sprintf("pushes to a third worker go on meanwhile: %v, before %v", meanwhile, before), err)
@@ -161,10 +162,10 @@ func (p *publishers) flood(ctx context.Context, d time.Duration, to []*client) *
 }
 
 // latencies are how long pushes took.
-type latencies struct{ p50, p99 time.Duration }
+type latencies struct{ p50, most time.Duration }
 
 func (l latencies) String() string {
-	return fmt.Sprintf("p50 %v, p99 %v", l.p50.Round(10*time.Microsecond), l.p99.Round(10*time.Microsecond))
+	return fmt.Sprintf("p50 %v, at most %v", l.p50.Round(10*time.Microsecond), l.most.Round(10*time.Microsecond))
 }
 
 func (b *book) latencies() latencies {
@@ -178,5 +179,5 @@ func (b *book) latencies() latencies {
 	if len(all) == 0 {
 		return latencies{}
 	}
-	return latencies{all[len(all)/2], all[len(all)*99/100]}
+	return latencies{all[len(all)/2], all[len(all)-1]}
 }

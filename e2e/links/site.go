@@ -25,6 +25,9 @@ type site struct {
 	key    []byte // of the cluster
 	certs  *certificates
 	failed atomic.Bool
+
+	mu    sync.Mutex      // guards what follows
+	given map[string]bool // addresses that port has returned
 }
 
 func newSite() (*site, error) {
@@ -32,7 +35,7 @@ func newSite() (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &site{host: fmt.Sprintf("127.%d.%d.%d", 1+mathrand.IntN(250), mathrand.IntN(250), 1+mathrand.IntN(250)), dir: dir, key: make([]byte, 32)}
+	s := &site{host: fmt.Sprintf("127.%d.%d.%d", 1+mathrand.IntN(250), mathrand.IntN(250), 1+mathrand.IntN(250)), dir: dir, key: make([]byte, 32), given: make(map[string]bool)}
 	_, _ = rand.Read(s.key) // never fails
 	if s.certs, err = newCertificates(s.host, dir); err != nil {
 		s.close()
@@ -43,14 +46,22 @@ func newSite() (*site, error) {
 
 func (s *site) close() { _ = os.RemoveAll(s.dir) }
 
-// port returns an address at which nobody listens.
+// port returns an address at which nobody listens, another one each time.
 func (s *site) port() string {
-	l, err := net.Listen("tcp", s.host+":0")
-	if err != nil {
-		panic(err) // no ports are left
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		l, err := net.Listen("tcp", s.host+":0")
+		if err != nil {
+			panic(err) // no ports are left
+		}
+		at := l.Addr().String()
+		_ = l.Close()
+		if !s.given[at] { // the system may choose one again
+			s.given[at] = true
+			return at
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // scene is one scenario, with the processes that it has started.
