@@ -122,12 +122,14 @@ install_missing() {
   command -v npm >/dev/null || missing+=(npm)
   command -v ip >/dev/null || missing+=(iproute2)
   command -v caddy >/dev/null || missing+=(caddy)
+  command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || missing+=(haproxy)
   command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing+=(nginx-light)
   "$python" -c 'import websockets' 2>/dev/null || missing+=(python3-websockets)
   "$python" -c 'import boto3' 2>/dev/null || missing+=(python3-boto3)
   [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates) # for Go's modules
   [ ${#missing[@]} != 0 ] || return 0
   echo "installing ${missing[*]}"
+  export RUNLEVEL=1 # in which no service is started: the proxies are for us to start
   { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"; } \
     >"$tmp/apt" 2>&1 </dev/null || { tail -n 20 "$tmp/apt"; exit 1; }
 }

@@ -127,6 +127,7 @@ func (c *chaos) fill(ctx context.Context, targets []*target) bool {
 	for _, t := range targets {
 		for range fillers {
 			p := c.publisher()
+			p.forwards = true
 			all.Go(func() {
 				for ctx.Err() == nil {
 					switch p.push(t, p.large()).Status {

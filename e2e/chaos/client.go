@@ -115,16 +115,17 @@ func (c *client) read(ws *websocket.Conn, v *valve) error {
 	if err != nil {
 		return err
 	}
-	address, err := url.Parse(strings.Split(string(greeting), ",")[0])
+	plain, sealed, _ := strings.Cut(string(greeting), ",")
+	address, err := url.Parse(plain)
 	worker := -1
 	if err == nil {
 		worker = c.workerAt(address.Host)
 	}
-	if worker < 0 || address.User.Username() == "" {
+	if worker < 0 || address.User.Username() == "" || sealed == "" {
 		c.fault("the first message to a client is no greeting: %.100q", greeting)
 		return errors.New("no greeting")
 	}
-	t := newTarget(c.books.conn(address.User.Username()), address, worker, c.route, v)
+	t := newTarget(c.books.conn(address.User.Username()), address, sealed, worker, c.route, v)
 	c.directory.add(t)
 	defer c.directory.remove(t)
 	for {

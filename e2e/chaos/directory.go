@@ -13,6 +13,7 @@ type target struct {
 	worker  int
 	byUser  string // its address with the ID as the user name
 	byPath  string // the same with the ID in the path
+	sealed  string // its sealed ID, to which any worker pushes
 	route   route
 	valve   *valve
 	indexed int // its index among the live ones
@@ -30,11 +31,11 @@ type directory struct {
 const keptGone = 300
 
 // newTarget parses a greeting's address; it returns nil if that is not an address.
-func newTarget(c *Conn, address *url.URL, worker int, r route, v *valve) *target {
+func newTarget(c *Conn, address *url.URL, sealed string, worker int, r route, v *valve) *target {
 	path := *address
 	path.User = nil
 	path.Path += "/@connections/" + c.ID
-	return &target{Conn: c, worker: worker, byUser: address.String(), byPath: path.String(), route: r, valve: v}
+	return &target{Conn: c, worker: worker, byUser: address.String(), byPath: path.String(), sealed: sealed, route: r, valve: v}
 }
 
 func (d *directory) add(t *target) {

@@ -22,8 +22,9 @@ type figures struct {
 	Far        string
 	Nginx      string
 
-	Pushes   map[string]int // by answer
-	Answered struct {       // confirmed ones, in ms
+	Pushes    map[string]int // by answer
+	Forwarded map[string]int // those of Pushes for which the worker that was asked had to ask another one
+	Answered  struct {       // confirmed ones, in ms
 		P50, P99, RTTP50, RTTP99 float64
 	}
 	Latest      float64 // most ms by which an answer came after its timeout
@@ -43,7 +44,7 @@ func newFigures(s *site, l *Ledger, events map[eventKind]int, took time.Duration
 	f := &figures{
 		Seed: s.seed, Took: s.since().Seconds(), Seconds: took.Seconds(), Clients: s.clients, Publishers: s.publishers,
 		Far: s.far.String(), Nginx: s.balancer.version,
-		Pushes: map[string]int{}, Deletes: len(l.Deletes), Connections: len(l.Conns),
+		Pushes: map[string]int{}, Forwarded: map[string]int{}, Deletes: len(l.Deletes), Connections: len(l.Conns),
 		Events: events, Counts: s.counts, Workers: l.Workers,
 	}
 	f.Pauses, f.Longest = len(l.Pauses), ms(longest(l.Pauses))
@@ -53,6 +54,9 @@ func newFigures(s *site, l *Ledger, events map[eventKind]int, took time.Duration
 		for i := range pushes {
 			p := &pushes[i]
 			f.Pushes[p.answer()]++
+			if p.isForwarded() {
+				f.Forwarded[p.answer()]++
+			}
 			if p.Status != 0 && p.late() > latest.late() {
 				latest = p
 			}
@@ -97,7 +101,7 @@ const (
 
 // answers are the ones that a run must include.
 var answers = []string{
-	answerReceived, answerWritten, "400", "410", "413", "429", "503", "504 open", "504 gone", answerNobody, answerNone,
+	answerReceived, answerWritten, "400", "410", "413", "429", "502", "503", "504 open", "504 gone", answerNobody, answerNone,
 }
 
 func (p *Push) answer() string {
@@ -121,6 +125,8 @@ func (f *figures) print(out io.Writer) {
 	}
 	fmt.Fprintf(out, "\nchaos of %.0f s, %.0f s in all\npushes: %d\n", f.Seconds, f.Took, total)
 	printCounts(out, f.Pushes)
+	fmt.Fprintln(out, "of these, forwarded by the worker that was asked:")
+	printCounts(out, f.Forwarded)
 	fmt.Fprintf(out, "confirmed pushes, p50 and p99: round trip %.2f and %.1f ms, answered after %.2f and %.1f ms\n",
 		f.Answered.RTTP50, f.Answered.RTTP99, f.Answered.P50, f.Answered.P99)
 	fmt.Fprintf(out, "the latest answer came %.0f ms after its timeout: %s\n", f.Latest, f.LatestPush)
@@ -159,6 +165,9 @@ func printCounts[K ~string](out io.Writer, counts map[K]int) {
 // leastRate is how many confirmed pushes a second a run needs, on any machine, to mean anything.
 const leastRate = 50
 
+// leastForwarded is how many of them must have been forwarded.
+const leastForwarded = 10
+
 // enough judges whether enough happened: a run that proves nothing must not pass.
 func (f *figures) enough() *Promise {
 	p := &Promise{Text: "enough happened: each kind of event and of answer, and many confirmed pushes"}
@@ -174,6 +183,9 @@ func (f *figures) enough() *Promise {
 	}
 	if n := f.Pushes[answerReceived]; float64(n) < leastRate*f.Seconds {
 		p.broken("%d confirmed pushes in %.0f s", n, f.Seconds)
+	}
+	if n := f.Forwarded[answerReceived]; float64(n) < leastForwarded*f.Seconds {
+		p.broken("%d confirmed pushes in %.0f s were forwarded", n, f.Seconds)
 	}
 	if f.Deletes == 0 {
 		p.broken("no DELETE")

@@ -15,6 +15,7 @@ func TestEnough(t *testing.T) {
 			f.Pushes[answer] = 1
 		}
 		f.Pushes[answerReceived] = 60 * leastRate
+		f.Forwarded = map[string]int{answerReceived: 60 * leastForwarded}
 		for _, k := range eventKinds {
 			f.Events[k] = 1
 		}
@@ -29,6 +30,11 @@ func TestEnough(t *testing.T) {
 		if f.enough().Count != 1 {
 			t.Errorf("without %s: passed", k)
 		}
+	}
+	f := sound()
+	f.Forwarded[answerReceived]--
+	if f.enough().Count != 1 {
+		t.Error("with too few that were forwarded: passed")
 	}
 	for _, answer := range slices.Collect(maps.Keys(sound().Pushes)) {
 		f := sound()

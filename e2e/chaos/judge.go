@@ -28,6 +28,10 @@ const (
 	rssFactor, rssSlack = 1.25, 4 << 20
 )
 
+// forwardGrace is how long after a worker's successor is ready another worker may still not reach it: it waits for a second after
+// it has tried in vain, and an opening may have come too early.
+const forwardGrace = 2 * time.Second
+
 // restartGrace is how long after a worker's successor is ready a request may still hit a connection to the dead one.
 const restartGrace = time.Second
 
@@ -36,7 +40,7 @@ const (
 	promiseAddressee = "no message reached a client it was not meant for"
 	promiseReceived  = "no push answered 204 with confirm=received was not received"
 	promiseBefore    = "no push was confirmed before it was received"
-	promiseNever     = "no push answered 400, 410, 413, 429 or 503, or that found no listener, was received"
+	promiseNever     = "no push answered 400, 410, 413, 429, 502 or 503, or that found no listener, was received"
 	promiseOnce      = "no message arrived twice"
 	promiseOrder     = "each publisher's messages to one client arrived in order"
 	promiseFirst     = "a push answered before another one to the same client began arrived first"
@@ -44,6 +48,7 @@ const (
 	promiseWritten   = "no message answered 204 was missing before a confirmed one"
 	promiseClosed    = "no push after the answer to a DELETE found the connection"
 	promiseAnswer    = "every push was answered in time, except to a worker that was killed or stopped"
+	promiseForward   = "no worker failed to reach another one, or to hear from it, unless one of them was killed or stopped"
 	promiseCounts    = "a worker that was never stopped counted the same outcomes"
 	promiseResources = "each worker's goroutines, descriptors and memory are back where they began"
 )
@@ -60,7 +65,7 @@ type judge struct {
 func Judge(l *Ledger) []*Promise {
 	j := &judge{Ledger: l, byText: map[string]*Promise{}}
 	for _, text := range []string{promiseAddressee, promiseReceived, promiseBefore, promiseNever, promiseOnce, promiseOrder,
-		promiseFirst, promiseWhole, promiseWritten, promiseClosed, promiseAnswer, promiseCounts, promiseResources} {
+		promiseFirst, promiseWhole, promiseWritten, promiseClosed, promiseAnswer, promiseForward, promiseCounts, promiseResources} {
 		p := &Promise{Text: text}
 		j.promises = append(j.promises, p)
 		j.byText[text] = p
@@ -113,14 +118,14 @@ func (j *judge) readings(c *Conn) {
 		if p.outcome() == Received && r.At > p.End {
 			j.broken(promiseBefore, "%v: read at %v", p, r.At)
 		}
-		if before, ok := last[p.Publisher]; ok && p.Seq < before {
+		if before, ok := last[p.Publisher]; ok && p.Seq < before && !p.isLost() {
 			j.broken(promiseOrder, "%v: read after number %d of the same publisher", p, before)
 		}
 		last[p.Publisher] = max(last[p.Publisher], p.Seq)
 		switch {
 		case begun == nil || p.Start > begun.Start:
 			begun = p
-		case p.End < begun.Start && p.Status != 0:
+		case p.End < begun.Start && p.Status != 0 && !p.isLost():
 			j.broken(promiseFirst, "%v: answered before this began, but read after it: %v", p, begun)
 		}
 	}
@@ -167,12 +172,16 @@ func (j *judge) answer(p *Push) {
 	switch {
 	case p.late()-j.paused(p) > j.Margin:
 		j.broken(promiseAnswer, "%v: %v late, of which the publisher did not run for %v", p, p.late(), j.paused(p))
-	case p.Status == 0 && !j.excused(p):
+	case p.Status == 0 && !j.wasDown(p.Via, p, restartGrace):
 		j.broken(promiseAnswer, "%v: no answer, and the worker was up", p)
 	case p.Status != 0 && p.Fault != "":
 		j.broken(promiseAnswer, "%v", p)
 	case p.Status != 0 && p.outcome() == Unknown && p.Status != http.StatusGatewayTimeout:
 		j.broken(promiseAnswer, "%v: not an answer to a push", p)
+	}
+	isCut := p.Status == http.StatusBadGateway || p.Status != 0 && p.isLost()
+	if isCut && !j.wasDown(p.Worker, p, forwardGrace) && !j.wasDown(p.Via, p, forwardGrace) {
+		j.broken(promiseForward, "%v", p)
 	}
 }
 
@@ -184,10 +193,10 @@ func (j *judge) paused(p *Push) (total time.Duration) {
 	return total
 }
 
-// excused reports whether the worker was down for any part of a push.
-func (j *judge) excused(p *Push) bool {
-	for _, w := range j.Downs[p.Worker] {
-		if p.Start <= w.To+restartGrace && p.End >= w.From {
+// wasDown reports whether a worker was down, or had been a moment ago, for any part of a push.
+func (j *judge) wasDown(worker int, p *Push, grace time.Duration) bool {
+	for _, w := range j.Downs[worker] {
+		if p.Start <= w.To+grace && p.End >= w.From {
 			return true
 		}
 	}
@@ -200,17 +209,25 @@ func (j *judge) counts() {
 		if len(j.Downs[worker]) > 0 {
 			continue
 		}
-		n := map[Outcome]uint64{}
+		n := map[Outcome]int64{}
+		var open int64 // whatever the publisher was told, the worker may not have heard of it, or may have made something of it
 		for _, pushes := range j.Pushes {
 			for i := range pushes {
-				if p := &pushes[i]; p.Worker == worker {
+				p := &pushes[i]
+				switch {
+				case p.Worker != worker, p.NotSent:
+				case p.isLost(), p.isForwarded() && (p.Status == http.StatusBadGateway || p.Status == http.StatusServiceUnavailable):
+					open++
+				default:
 					n[p.outcome()]++
 				}
 			}
 		}
 		s := w.After.Stats
-		if s.Confirmed != n[Received] || s.Written != n[Received]+n[Written] || s.Refused != n[Never] || s.Unknown != n[Unknown] {
-			j.broken(promiseCounts, "%s: %+v, publishers were told %v", w.Worker, s, n)
+		confirmed, written := int64(s.Confirmed)-n[Received], int64(s.Written)-n[Received]-n[Written]
+		refused, unknown := int64(s.Refused)-n[Never], int64(s.Unknown)-n[Unknown]
+		if min(confirmed, written, refused, unknown) < 0 || confirmed > written || written+refused+unknown > open {
+			j.broken(promiseCounts, "%s: %+v, publishers were told %v, and %d are open", w.Worker, s, n, open)
 		}
 	}
 }
@@ -249,6 +266,6 @@ func (p *Push) String() string {
 	if p.Fault != "" {
 		answer += " (" + p.Fault + ")"
 	}
-	return fmt.Sprintf("%s %d/%d of %d bytes to %s at worker %d, %v to %v, timeout %v: %s",
-		how, p.Publisher, p.Seq, p.Size, p.To, p.Worker, p.Start, p.End, p.Timeout, answer)
+	return fmt.Sprintf("%s %d/%d of %d bytes to %s at worker %d through %d, %v to %v, timeout %v: %s",
+		how, p.Publisher, p.Seq, p.Size, p.To, p.Worker, p.Via, p.Start, p.End, p.Timeout, answer)
 }

@@ -29,7 +29,7 @@ func sound() *Ledger {
 		push("a", 5, 6*second, 429, true),
 		push("b", 6, 20*second, 0, true), // to the worker that is down
 	}
-	pushes[6].Worker = 1
+	pushes[6].Worker, pushes[6].Via = 1, 1
 	read := func(n int) Receipt { return Receipt{Message: pushes[n].Message, At: pushes[n].Start + second/4} }
 	used := Report{Goroutines: 6, Descriptors: 11, Heap: 8 << 20, RSS: 30 << 20}
 	after := used
@@ -148,12 +148,50 @@ func TestJudge(t *testing.T) {
 		}, []string{promiseAnswer}},
 		"a wrong answer":   {func(l *Ledger) { l.Pushes[0][2].Fault = "the problem is {}" }, []string{promiseAnswer}},
 		"a strange answer": {func(l *Ledger) { l.Pushes[0][2].Status = 500 }, []string{promiseAnswer}},
-		"counted wrong":    {func(l *Ledger) { l.Workers[0].After.Stats.Unknown++ }, []string{promiseCounts}},
-		"a goroutine":      {func(l *Ledger) { l.Workers[1].After.Goroutines++ }, []string{promiseResources}},
-		"a descriptor":     {func(l *Ledger) { l.Workers[0].After.Descriptors++ }, []string{promiseResources}},
-		"heap":             {func(l *Ledger) { l.Workers[0].After.Heap += 2 << 20 }, []string{promiseResources}},
-		"resident":         {func(l *Ledger) { l.Workers[0].After.RSS += 20 << 20 }, resident},
-		"a little memory":  {func(l *Ledger) { l.Workers[0].After.Heap += 64 << 10 }, nil},
+		"forwarded, and refused because the other worker was down": {func(l *Ledger) {
+			l.Pushes[0][6].Via, l.Pushes[0][6].Status = 0, 502
+		}, nil},
+		"forwarded, and refused although the other worker was up": {func(l *Ledger) {
+			l.Pushes[0][6].Via, l.Pushes[0][6].Status = 0, 502
+			l.Downs[1][0] = Window{30 * second, 31 * second}
+		}, []string{promiseForward}},
+		"forwarded, and lost although the other worker was up": {func(l *Ledger) {
+			l.Pushes[0][6].Via, l.Pushes[0][6].Status = 0, 504
+			l.Downs[1][0] = Window{30 * second, 31 * second}
+		}, []string{promiseForward}},
+		"forwarded, refused, and received all the same": {func(l *Ledger) {
+			l.Deletes = nil
+			l.Pushes[0][6].Via, l.Pushes[0][6].Status = 0, 502
+			l.Conns[1].Receipts = append(l.Conns[1].Receipts, Receipt{Message: l.Pushes[0][6].Message, At: 20 * second})
+		}, []string{promiseNever}},
+		"not forwarded, and refused as if it were": {func(l *Ledger) { l.Pushes[0][6].Status = 502 }, []string{promiseAnswer}},
+		"no answer, from a worker that was up":     {func(l *Ledger) { l.Pushes[0][6].Via = 0 }, []string{promiseAnswer}},
+		"forwarded by a worker that was killed, and late": {func(l *Ledger) {
+			l.Pushes[0][2].Via, l.Pushes[0][2].Status = 1, 0
+			l.Downs[1] = append(l.Downs[1], Window{3 * second, 4 * second})
+			r := l.Conns[0].Receipts
+			r[2], r[3] = r[3], r[2]
+		}, nil},
+		"forwarded by a worker that was killed, and not counted": {func(l *Ledger) {
+			l.Pushes[0][2].Via, l.Pushes[0][2].Status = 1, 0
+			l.Downs[1] = append(l.Downs[1], Window{3 * second, 4 * second})
+			l.Workers[0].After.Stats.Unknown = 0
+		}, nil},
+		"forwarded by a worker that was killed, and counted twice": {func(l *Ledger) {
+			l.Pushes[0][2].Via, l.Pushes[0][2].Status = 1, 0
+			l.Downs[1] = append(l.Downs[1], Window{3 * second, 4 * second})
+			l.Workers[0].After.Stats.Unknown = 2
+		}, []string{promiseCounts}},
+		"forwarded and answered, and not counted": {func(l *Ledger) {
+			l.Pushes[0][1].Via = 1
+			l.Workers[0].After.Stats.Written--
+		}, []string{promiseCounts}},
+		"counted wrong":   {func(l *Ledger) { l.Workers[0].After.Stats.Unknown++ }, []string{promiseCounts}},
+		"a goroutine":     {func(l *Ledger) { l.Workers[1].After.Goroutines++ }, []string{promiseResources}},
+		"a descriptor":    {func(l *Ledger) { l.Workers[0].After.Descriptors++ }, []string{promiseResources}},
+		"heap":            {func(l *Ledger) { l.Workers[0].After.Heap += 2 << 20 }, []string{promiseResources}},
+		"resident":        {func(l *Ledger) { l.Workers[0].After.RSS += 20 << 20 }, resident},
+		"a little memory": {func(l *Ledger) { l.Workers[0].After.Heap += 64 << 10 }, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := sound()

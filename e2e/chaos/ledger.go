@@ -11,13 +11,14 @@ import (
 // Push is one push, and what its publisher was told.
 type Push struct {
 	Message
-	Worker  int // the worker whose address it went to
+	Worker  int // the worker that holds the connection
+	Via     int // the worker that was asked
 	Confirm bool
 	Timeout time.Duration // within which the worker must decide
 
 	Start, End time.Duration
 	Status     int     // 0: no answer
-	Connection string  // "open" or "gone" if the outcome is unknown
+	Connection string  // "open" or "gone" if the outcome is unknown; "" if the worker that was asked had no answer from the other
 	NotSent    bool    // nobody was listening, so nothing was sent
 	RTT        float64 // ms, as the worker says
 	Fault      string  // what is wrong with the answer, or why there is none
@@ -43,11 +44,24 @@ func (p *Push) outcome() Outcome {
 	case http.StatusGone, http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusRequestEntityTooLarge,
 		http.StatusBadRequest, http.StatusRequestTimeout:
 		return Never
+	case http.StatusBadGateway:
+		if p.isForwarded() {
+			return Never
+		}
 	}
 	if p.NotSent {
 		return Never
 	}
 	return Unknown
+}
+
+// isForwarded reports whether the worker that was asked had to ask another one.
+func (p *Push) isForwarded() bool { return p.Via != p.Worker }
+
+// isLost reports whether the message may still have been between two workers when its publisher knew that there was no answer. It
+// may then arrive after later ones.
+func (p *Push) isLost() bool {
+	return p.isForwarded() && !p.NotSent && (p.Status == 0 || p.Status == http.StatusGatewayTimeout && p.Connection == "")
 }
 
 // late returns how long after its timeout the answer came.

@@ -121,6 +121,7 @@ func run(ctx context.Context, set setting, dir string, enclosed bool, out io.Wri
 	var publishers sync.WaitGroup
 	for range set.publishers {
 		p := s.publisher()
+		p.forwards = true
 		publishers.Go(func() { p.work(mid) })
 	}
 	c := &chaos{site: s, out: out, done: map[eventKind]int{}}

@@ -18,11 +18,22 @@ import (
 // publisher pushes one message after another, and records each answer.
 type publisher struct {
 	*site
-	book   *Book
-	random *rand.Rand
+	book     *Book
+	random   *rand.Rand
+	forwards bool // every second push goes through a worker that does not hold the connection
 }
 
-func (s *site) publisher() *publisher { return &publisher{s, s.books.publisher(), s.random()} }
+func (s *site) publisher() *publisher {
+	return &publisher{site: s, book: s.books.publisher(), random: s.random()}
+}
+
+// via returns the worker to ask.
+func (p *publisher) via(t *target) int {
+	if !p.forwards || p.random.IntN(2) == 0 {
+		return t.worker
+	}
+	return (t.worker + 1 + p.random.IntN(len(p.slots)-1)) % len(p.slots)
+}
 
 const (
 	maxPause    = 60 * time.Millisecond // between two messages
@@ -44,7 +55,11 @@ func (p *publisher) work(ctx context.Context) {
 			continue
 		}
 		for range 1 + p.random.IntN(maxBurst) {
-			if p.push(t, p.some()).Status != http.StatusNoContent || ctx.Err() != nil {
+			push := p.push(t, p.some())
+			if push.NotSent { // to a worker that is down, and it takes no time to find out
+				sleep(ctx, maxPause)
+			}
+			if push.Status != http.StatusNoContent || ctx.Err() != nil {
 				break
 			}
 			sleep(ctx, time.Duration(p.random.Int64N(int64(maxPause))))
@@ -94,7 +109,7 @@ func (p *publisher) push(t *target, k kind) *Push {
 			To: t.ID, Publisher: p.book.Publisher, Seq: len(p.book.Pushes), Nonce: p.random.Uint64() | 1<<63,
 			Size: k.size, Binary: k.binary,
 		},
-		Worker: t.worker, Confirm: k.confirm, Timeout: k.timeout,
+		Worker: t.worker, Via: p.via(t), Confirm: k.confirm, Timeout: k.timeout,
 	}
 	body := push.encode()
 	if k.invalid {
@@ -116,7 +131,7 @@ func (p *publisher) push(t *target, k kind) *Push {
 }
 
 func (p *publisher) post(push *Push, t *target, query url.Values, body []byte) {
-	answer, problem, err := p.request(http.MethodPost, t, query, body)
+	answer, problem, err := p.request(http.MethodPost, t, push.Via, query, body)
 	if err != nil {
 		push.NotSent = errors.Is(err, syscall.ECONNREFUSED) // while connecting: nothing else can be refused
 		push.Fault = err.Error()
@@ -139,7 +154,8 @@ func (p *publisher) post(push *Push, t *target, query url.Values, body []byte) {
 			want = "urn:wspush:unconfirmed"
 		}
 		err := json.Unmarshal(problem, &said)
-		if err != nil || said.Type != want || said.Connection != "open" && said.Connection != "gone" {
+		isLost := push.isForwarded() && said.Connection == ""
+		if err != nil || said.Type != want || said.Connection != "open" && said.Connection != "gone" && !isLost {
 			push.Fault = fmt.Sprintf("the problem is %s", problem)
 		}
 		push.Connection = said.Connection
@@ -148,16 +164,19 @@ func (p *publisher) post(push *Push, t *target, query url.Values, body []byte) {
 
 // delete closes the connection.
 func (p *publisher) delete(t *target) {
-	answer, _, err := p.request(http.MethodDelete, t, url.Values{"code": {strconv.Itoa(4000 + p.random.IntN(3))}}, nil)
+	answer, _, err := p.request(http.MethodDelete, t, p.via(t), url.Values{"code": {strconv.Itoa(4000 + p.random.IntN(3))}}, nil)
 	if err == nil && answer.StatusCode == http.StatusNoContent {
 		p.book.Deletes = append(p.book.Deletes, Delete{t.ID, p.since()})
 	}
 }
 
-// request sends one request, using either form of the address.
-func (p *publisher) request(method string, t *target, query url.Values, body []byte) (*http.Response, []byte, error) {
+// request sends one request to a worker: to the one that holds the connection, using either form of the address.
+func (p *publisher) request(method string, t *target, via int, query url.Values, body []byte) (*http.Response, []byte, error) {
 	address := t.byUser
-	if p.random.IntN(2) == 0 {
+	switch {
+	case via != t.worker:
+		address = "http://" + p.slots[via].push + "/ws/@connections/" + t.sealed
+	case p.random.IntN(2) == 0:
 		address = t.byPath
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), hangTimeout)

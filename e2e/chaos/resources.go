@@ -35,6 +35,9 @@ func (s *site) storms(ctx context.Context) ([]Resources, error) {
 	return resources, nil
 }
 
+// settleTimeout is for everything to be back where it began: links between workers last for a minute after the last push.
+const settleTimeout = 90 * time.Second
+
 // settle measures the workers again.
 func (s *site) settle(resources []Resources) {
 	for i, sl := range s.slots {
@@ -43,7 +46,7 @@ func (s *site) settle(resources []Resources) {
 			r.Worker += fmt.Sprintf(", process %d", sl.restarts+1)
 		}
 		var err error
-		if r.After, err = sl.settle(&r.Before, 45*time.Second); err != nil {
+		if r.After, err = sl.settle(&r.Before, settleTimeout); err != nil {
 			s.fault("%v", err)
 		}
 	}

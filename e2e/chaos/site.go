@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	cryptorand "crypto/rand"
+	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -64,6 +66,8 @@ func newSite(set setting, dir string, enclosed bool) (_ *site, err error) {
 	if err != nil {
 		return nil, err
 	}
+	var key [32]byte
+	_, _ = cryptorand.Read(key[:]) // never fails
 	var public, publicPorts []string
 	for i := range set.workers {
 		log, err := os.Create(filepath.Join(dir, fmt.Sprintf("worker%d.log", i)))
@@ -72,7 +76,7 @@ func newSite(set setting, dir string, enclosed bool) (_ *site, err error) {
 		}
 		sl := &slot{
 			number: i, push: "127.0.0.1:" + ports[2*i], public: net.JoinHostPort(host, ports[2*i+1]),
-			verbose: set.verbose, log: log, since: s.since, fault: s.fault,
+			key: hex.EncodeToString(key[:]), verbose: set.verbose, log: log, since: s.since, fault: s.fault,
 		}
 		s.slots = append(s.slots, sl)
 		if err := sl.start(); err != nil {

@@ -17,6 +17,7 @@ import (
 type slot struct {
 	number       int
 	push, public string // addresses to listen on
+	key          string // of the workers' cluster, in hexadecimal
 	verbose      bool
 	log          *os.File
 	since        func() time.Duration
@@ -40,7 +41,7 @@ const (
 
 // start starts a process on the ports. The caller holds turn.
 func (s *slot) start() error {
-	cmd := exec.Command("/proc/self/exe", "worker", "-push", s.push, "-public", s.public, fmt.Sprintf("-v=%t", s.verbose))
+	cmd := exec.Command("/proc/self/exe", "worker", "-push", s.push, "-public", s.public, "-key", s.key, fmt.Sprintf("-v=%t", s.verbose))
 	cmd.Stderr = s.log
 	in, err := cmd.StdinPipe()
 	if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -58,8 +59,13 @@ func worker(args []string) error {
 	flags := flag.NewFlagSet("worker", flag.ContinueOnError)
 	push := flags.String("push", "", "`address` of the push listener")
 	public := flags.String("public", "", "`address` for clients")
+	key := flags.String("key", "", "hexadecimal `key` of the cluster")
 	verbose := flags.Bool("v", false, "log at debug level")
 	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	secret, err := hex.DecodeString(*key)
+	if err != nil {
 		return err
 	}
 	stretch()
@@ -73,12 +79,17 @@ func worker(args []string) error {
 
 	w, err := wspush.NewWorker(&wspush.WorkerOptions{
 		Listen: *push, MaxPushBytes: maxPushBytes, MaxPending: maxPending, WriteTimeout: writeTimeout, PushTimeout: pushTimeout,
-		DrainOver: drainOver, Logger: log,
+		DrainOver: drainOver, Logger: log, Cluster: &wspush.Cluster{Keys: [][]byte{secret}},
 	})
 	if err != nil {
 		return err
 	}
-	handler, err := wspush.NewHandler(w, &wspush.HandlerOptions{PingInterval: pingInterval, IdleTimeout: idleTimeout})
+	handler, err := wspush.NewHandler(w, &wspush.HandlerOptions{
+		PingInterval: pingInterval, IdleTimeout: idleTimeout,
+		Greeting: func(c *wspush.Conn) (wspush.MessageType, []byte) {
+			return wspush.Text, []byte(c.Addresses()[0] + "," + c.SealedID())
+		},
+	})
 	if err != nil {
 		return err
 	}
