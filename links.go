@@ -14,8 +14,8 @@ func (w *Worker) startLinks() {
 	config := link.Config{
 		Keys: w.cluster.keys, Address: w.cluster.address, Instance: w.cluster.instance, TLS: w.cluster.tls,
 		MaxBody: w.opts.MaxPushBytes, TooLarge: outcomeTooLarge, Handler: w.holder,
-		Adopt: lane.NewLinks(lane.MaxLinks).Adopt,
-		Log:   slog.New(calmHandler{w.shared.log.Handler()}),
+		Adopt: lane.NewLinks(lane.MaxLinks).Adopt, Arrived: lane.Arrived,
+		Log: slog.New(calmHandler{w.shared.log.Handler()}),
 	}
 	w.links = link.New(config)
 }

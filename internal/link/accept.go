@@ -84,7 +84,10 @@ func (l *Links) ServeHTTP(rw http.ResponseWriter, r *http.Request, nonce string)
 	t := &taking{
 		links: l, ch: &channel{ws: ws, carrier: h.carrier, in: in, out: out}, from: opener{from.Address, from.Instance}, conn: h.conn,
 		wake: make(chan struct{}, 1), over: make(chan struct{}), read: make(chan struct{}),
-		opened: now, heard: now, large: bodies{credit: window},
+		opened: now, heard: now, large: bodies{credit: window}, buffered: h.reader.Buffered,
+	}
+	if l.config.Arrived != nil {
+		t.arrived = l.config.Arrived(h.conn)
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	l.mu.Lock()

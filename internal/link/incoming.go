@@ -56,10 +56,15 @@ func (in *Incoming) Answer(target int, a Answer) {
 	}
 	if t.lost == nil {
 		t.out = appendAnswer(t.out, in.number, target, a)
-		t.wakeLocked()
+		if !t.corked || len(t.out) >= corkBytes {
+			t.wakeLocked()
+		}
 	}
 	t.quietLocked()
 }
+
+// corkBytes is how many bytes of answers wait, at most, for the rest of those that come while pushes are being started: about 50.
+const corkBytes = 512
 
 // cancel tells the handler that nobody waits for the answer. The reader calls it.
 func (in *Incoming) cancel() {

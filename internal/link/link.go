@@ -35,6 +35,10 @@ type Config struct {
 	// accepts all.
 	Adopt func(net.Conn) (release func(), ok bool)
 
+	// Arrived makes a function that reports whether something has arrived on a connection, as hijacked, that has not been read. It is
+	// nil, or returns nil, where that cannot be known: then pushes are started as they come.
+	Arrived func(net.Conn) func() bool
+
 	Log *slog.Logger // nil: none
 }
 

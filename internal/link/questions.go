@@ -31,6 +31,9 @@ func (t *taking) hear() {
 				err = t.takeBatch(frames)
 				returnBuffer(buf)
 			}
+			if err != nil || !t.gathers() {
+				t.start()
+			}
 		}
 	}
 	t.lose(fmt.Errorf("reading: %w", err))
@@ -57,6 +60,7 @@ func (t *taking) prove() error {
 		t.release = release
 	}
 	t.succeed()
+	defer t.start()
 	return t.takeBatch(frames)
 }
 
@@ -135,7 +139,6 @@ func (t *taking) takeBatch(frames []byte) error {
 	t.mu.Lock()
 	t.heard = t.links.now()
 	t.mu.Unlock()
-	t.batch = t.batch[:0]
 	var err error
 	for len(frames) > 0 && err == nil {
 		var f frame
@@ -149,14 +152,42 @@ func (t *taking) takeBatch(frames []byte) error {
 		t.wakeLocked()
 		t.mu.Unlock()
 	}
-	t.start()
 	return err
+}
+
+const (
+	// Pushes are gathered from so many on, while more have arrived: then there is a backlog, and those to one connection can share a
+	// write. A few are started at once.
+	gatherFrom  = 16
+	gatherMost  = 4096
+	gatherBytes = 1 << 20
+)
+
+// gathers reports whether what has been read waits for what has arrived behind it.
+func (t *taking) gathers() bool {
+	if len(t.batch) < gatherFrom || len(t.batch) >= gatherMost || t.arrived == nil {
+		return false
+	}
+	size := 0
+	for _, in := range t.batch {
+		size += len(in.Data)
+	}
+	return size < gatherBytes && (t.buffered() > 0 || t.arrived())
 }
 
 // start starts the pushes that the batch has completed.
 func (t *taking) start() {
 	if len(t.batch) > 0 {
+		t.mu.Lock()
+		t.corked = true
+		t.mu.Unlock()
 		t.links.config.Handler.Push(t.batch)
+		t.mu.Lock()
+		t.corked = false
+		if len(t.out) > 0 {
+			t.wakeLocked()
+		}
+		t.mu.Unlock()
 		clear(t.batch)
 		t.batch = t.batch[:0]
 		if cap(t.batch) > maxKept {
@@ -220,6 +251,7 @@ func (t *taking) takeFrame(f frame) error {
 	}
 	switch f.kind {
 	case kindCancel:
+		t.start() // or it might be a push that has not been started
 		return t.cancelQuestion(f.number)
 	case kindCredit:
 		t.mu.Lock()

@@ -38,7 +38,9 @@ type taking struct {
 	// The reader's own.
 	partials partials
 	paths    interned
-	batch    []*Incoming
+	batch    []*Incoming // pushes that are to be started
+	arrived  func() bool // what Arrived has returned
+	buffered func() int  // bytes that have been read from the connection, and not been taken
 
 	mu       sync.Mutex // guards what follows
 	lost     error      // why the link has ended; nil: it has not
@@ -47,6 +49,7 @@ type taking struct {
 	heard    int64  // when something came last
 	began    int64  // since when a batch has been being written; 0: none is
 	out      []byte // frames that wait to be written
+	corked   bool   // more answers come in a moment: pushes are being started
 	large    bodies
 	first    *Incoming // questions that are not answered, in no particular order
 	under    int       // their number

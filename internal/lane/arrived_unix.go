@@ -1,0 +1,43 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package lane
+
+import (
+	"net"
+	"syscall"
+)
+
+// Arrived returns a function that reports whether bytes have arrived on a hijacked connection, of a Listener or of any other server,
+// that nobody has read from the kernel yet. It returns nil if that cannot be known.
+func Arrived(c net.Conn) func() bool {
+	for {
+		switch upper := c.(type) {
+		case interface{ NetConn() net.Conn }: // *tls.Conn too
+			c = upper.NetConn()
+		case *counted:
+			c = upper.Conn
+		case *net.TCPConn:
+			return arrivedOn(upper)
+		case *net.UnixConn:
+			return arrivedOn(upper)
+		default:
+			return nil
+		}
+	}
+}
+
+func arrivedOn(c syscall.Conn) func() bool {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return func() (has bool) {
+		_ = raw.Read(func(fd uintptr) bool {
+			var first [1]byte
+			n, _, err := syscall.Recvfrom(int(fd), first[:], syscall.MSG_PEEK) // the descriptor does not block
+			has = err == nil && n > 0
+			return true
+		})
+		return has
+	}
+}
