@@ -184,10 +184,11 @@ func (t *taking) start() {
 		t.links.config.Handler.Push(t.batch)
 		t.mu.Lock()
 		t.corked = false
-		if len(t.out) > 0 {
-			t.wakeLocked()
-		}
+		few := len(t.out) > 0 && len(t.out) < corkBytes
 		t.mu.Unlock()
+		if few {
+			t.flush()
+		}
 		clear(t.batch)
 		t.batch = t.batch[:0]
 		if cap(t.batch) > maxKept {
@@ -251,7 +252,6 @@ func (t *taking) takeFrame(f frame) error {
 	}
 	switch f.kind {
 	case kindCancel:
-		t.start() // or it might be a push that has not been started
 		return t.cancelQuestion(f.number)
 	case kindCredit:
 		t.mu.Lock()
@@ -314,7 +314,7 @@ func (t *taking) cancelQuestion(number uint64) error {
 		}
 		return nil
 	}
-	t.start() // it may have come in the same batch
+	t.start() // it may be among those that have not been started
 	t.mu.Lock()
 	if number > t.last {
 		t.mu.Unlock()

@@ -47,7 +47,8 @@ type taking struct {
 	proved   bool       // a batch has been opened, so this is no repetition of another opening
 	opened   int64
 	heard    int64  // when something came last
-	began    int64  // since when a batch has been being written; 0: none is
+	writing  bool   // someone writes a batch
+	began    int64  // since then; 0: nobody does
 	out      []byte // frames that wait to be written
 	corked   bool   // more answers come in a moment: pushes are being started
 	large    bodies
@@ -174,7 +175,7 @@ func (t *taking) flush() (more bool) {
 	defer returnBuffer(buf)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.lost != nil {
+	if t.lost != nil || t.writing { // whoever writes wakes the writer if there is more
 		return false
 	}
 	limit := maxFrames
@@ -185,17 +186,19 @@ func (t *taking) flush() (more bool) {
 	frames, t.out = moveFrames(buf[:0], t.out, limit)
 	frames = t.large.appendTo(frames, maxFrames, func(*body) {}, func(*body) {})
 	if len(frames) > 0 {
-		t.began = t.links.now()
+		t.began, t.writing = t.links.now(), true
 		t.mu.Unlock()
 		_, err := t.ch.write(frames)
 		t.mu.Lock()
-		t.began = 0
+		t.began, t.writing = 0, false
 		if err != nil {
 			t.loseLocked(fmt.Errorf("writing: %w", err))
 		}
 	}
 	t.quietLocked()
-	more = t.lost == nil && (len(t.out) > 0 || t.large.ready())
+	if more = t.lost == nil && (len(t.out) > 0 || t.large.ready()); more {
+		t.wakeLocked()
+	}
 	return more
 }
 
