@@ -41,6 +41,41 @@ func TestAbandonOpening(t *testing.T) {
 	}
 }
 
+// A push that has not been asked yet, or was refused at once, cannot be given up: nothing comes of that, then or later.
+func TestAbandonNew(t *testing.T) {
+	asked := newWorker(t, &holder{}, nil)
+	asker := newWorker(t, &holder{}, nil)
+	if _, err := asker.push(t, &Push{Peer: Peer{asked.url, 1}, Data: []byte("a")}); err != nil {
+		t.Fatal(err)
+	}
+	p := &Push{Peer: Peer{asked.url, 1}, Data: []byte("b")}
+	outcomes := make(chan error, 3)
+	p.Done = func(_ int, _ Answer, err error) { outcomes <- err }
+	asker.Abandon(p, errLeft)
+	asker.Links.Push(p)
+	if err := <-outcomes; err != nil {
+		t.Errorf("after it was given up too early: %v", err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener.Close()
+	gone := Peer{"http://" + listener.Addr().String(), 1}
+	for range 2 { // the second one is refused at once
+		p = &Push{Peer: gone, Data: []byte("c"), Sequence: new(Sequence)}
+		p.Done = func(_ int, _ Answer, err error) { outcomes <- err }
+		asker.Links.Push(p)
+		if err := <-outcomes; !errors.Is(err, ErrNotSent) {
+			t.Errorf("to a worker that cannot be reached: %v", err)
+		}
+		asker.Abandon(p, errLeft)
+	}
+	if s := asker.Stats(); s.Asked != 0 || len(outcomes) != 0 {
+		t.Errorf("%+v, %d further outcomes", s, len(outcomes))
+	}
+}
+
 // while its large body is under way, or behind another one in its sequence. Those behind it go on.
 func TestAbandonLarge(t *testing.T) {
 	r := newRelay(t)

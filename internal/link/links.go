@@ -84,7 +84,9 @@ func (l *Links) now() int64 { return int64(time.Since(l.start)) }
 
 // Push sends a push. It does not wait for anything.
 func (l *Links) Push(p *Push) {
-	p.flight = flight{}
+	if p.stage != stageNew { // it is used again, so nobody can be about to abandon it
+		p.flight = flight{}
+	}
 	l.ask(p)
 }
 

@@ -43,7 +43,8 @@ type Answer struct {
 type stage uint8
 
 const (
-	stageQueued stage = iota // in the queue of its worker, or behind a large body of its sequence
+	stageNew    stage = iota // it has not been asked, or was refused at once
+	stageQueued              // in the queue of its worker, or behind a large body of its sequence
 	stageLarge               // its large body waits for its turn, or is being sent: the other side cannot carry it out yet
 	stageSent                // all of it is in a batch whose writing has begun
 	stageOver                // Done has been called, or is about to be
