@@ -2,10 +2,13 @@ package seal
 
 import (
 	"bytes"
+
 	"testing"
+
+	"github.com/wspush/wspush/internal/testutil"
 )
 
-func secret(b byte) []byte { return bytes.Repeat([]byte{b}, MinKey) }
+func secret(b byte) []byte { return testutil.Key(string(b)) }
 
 func mustKeys(t *testing.T, shared ...[]byte) *Keys {
 	t.Helper()
