@@ -32,6 +32,8 @@ func (l *Links) ServeHTTP(rw http.ResponseWriter, r *http.Request, nonce string)
 	}
 	l.mu.Lock()
 	draining := l.draining
+	l.openings++ // before the answer, so that a later opening of the same opener has a greater number
+	number := l.openings
 	if !draining {
 		l.running.Add(1) // Close waits until the link is among those that it ends
 		defer l.running.Done()
@@ -82,7 +84,7 @@ func (l *Links) ServeHTTP(rw http.ResponseWriter, r *http.Request, nonce string)
 	ws.SetReadLimit(maxBatch)
 	now := l.now()
 	t := &taking{
-		links: l, ch: &channel{ws: ws, carrier: h.carrier, in: in, out: out}, from: opener{from.Address, from.Instance}, conn: h.conn,
+		links: l, number: number, ch: &channel{ws: ws, carrier: h.carrier, in: in, out: out}, from: opener{from.Address, from.Instance}, conn: h.conn,
 		wake: make(chan struct{}, 1), over: make(chan struct{}), read: make(chan struct{}),
 		opened: now, heard: now, large: bodies{credit: window}, buffered: h.reader.Buffered,
 	}

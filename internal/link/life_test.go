@@ -355,3 +355,43 @@ func TestForgotten(t *testing.T) {
 		return sockets[0].Value() == nil && sockets[1].Value() == nil
 	})
 }
+
+// What comes over an older link for the first time when a newer one has proved itself, or even ended, is not carried out: the opener
+// has given the older one up.
+func TestLateOlderLink(t *testing.T) {
+	asked := newWorker(t, &holder{}, nil)
+	asker := newWorker(t, &holder{}, func(c *Config) { c.Instance = 2 })
+	var links []*channel
+	for range 3 {
+		ch, err := asker.dial(t.Context(), asked.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ch.ws.CloseNow()
+		links = append(links, ch)
+	}
+	say := func(ch *channel, data string) {
+		p := &Push{Peer: Peer{asked.url, 1}, Data: []byte(data)}
+		p.left, p.answered = 1, newMarks(1)
+		if _, err := ch.write(p.append(make([]byte, 0, bufSize), 1)); err != nil {
+			t.Error(err)
+		}
+	}
+	accepted := func(n int) func() bool { return func() bool { return asked.Stats().Accepted == n } }
+	say(links[2], "newest")
+	testutil.Eventually(t, "the newest to be carried out", func() bool { return asked.holder.count("newest") == 1 })
+	say(links[1], "older")
+	testutil.Eventually(t, "the older link to be refused", accepted(2))
+	links[2].ws.CloseNow()
+	testutil.Eventually(t, "the newest link to end", accepted(1))
+	say(links[0], "oldest")
+	testutil.Eventually(t, "the oldest link to be refused", accepted(0))
+	if got := asked.holder.executed(); len(got) != 1 {
+		t.Errorf("carried out: %v", got)
+	}
+	asked.mu.Lock()
+	defer asked.mu.Unlock()
+	if len(asked.latest) != 0 {
+		t.Error("the opener is not forgotten")
+	}
+}

@@ -27,7 +27,8 @@ type Links struct {
 	closed   bool                 // no questions are asked any more
 	draining bool                 // no links are accepted any more
 	accepted map[*taking]struct{} // those whose goroutines run
-	latest   map[opener]*taking   // the newest link of each opener that has proved itself
+	latest   map[opener]*taking   // the newest link of each opener that has proved itself, also after its end while an older one lives
+	openings uint64               // that have come
 }
 
 // bounds are how long things may take.

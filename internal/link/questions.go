@@ -59,7 +59,9 @@ func (t *taking) prove() error {
 		}
 		t.release = release
 	}
-	t.succeed()
+	if err := t.succeed(); err != nil {
+		return err
+	}
 	defer t.start()
 	return t.takeBatch(frames)
 }
@@ -78,25 +80,42 @@ func (t *taking) readOn() error {
 
 // succeed waits until the opener's older link has been read to its end, so that nothing of it starts after what comes here. The
 // opener has lost the older one: if that does not show, it is cut.
-func (t *taking) succeed() {
+func (t *taking) succeed() error {
 	l := t.links
 	l.mu.Lock()
 	older := l.latest[t.from]
-	l.latest[t.from] = t
+	isLate := older != nil && older.number > t.number
+	if !isLate {
+		l.latest[t.from] = t
+	}
 	l.mu.Unlock()
-	if older == nil {
-		return
+	switch {
+	case isLate:
+		return errNewer
+	case older == nil:
+		return nil
 	}
 	timer := time.NewTimer(l.bounds.overlap)
 	defer timer.Stop()
 	select {
 	case <-older.read:
-		return
+		return nil
 	case <-t.over:
 	case <-timer.C:
 	}
 	older.lose(errNewer)
 	<-older.read
+	return nil
+}
+
+// forgetLatestLocked forgets the newest link of an opener once no link of it is left. Until then an older one may come to prove itself.
+func (l *Links) forgetLatestLocked(from opener) {
+	for t := range l.accepted {
+		if t.from == from {
+			return
+		}
+	}
+	delete(l.latest, from)
 }
 
 // ended tells those whose questions are not answered that the link is lost, and gives its place back.
@@ -119,9 +138,7 @@ func (t *taking) ended() {
 	l := t.links
 	l.mu.Lock()
 	delete(l.accepted, t)
-	if l.latest[t.from] == t {
-		delete(l.latest, t.from)
-	}
+	l.forgetLatestLocked(t.from)
 	l.mu.Unlock()
 	if !quietly {
 		l.log.Info("wspush: a link from another worker is ended", "from", t.from.address, "error", reason)

@@ -25,6 +25,7 @@ type opener struct {
 // each besides.
 type taking struct {
 	links   *Links
+	number  uint64 // of its opening
 	ch      *channel
 	from    opener
 	conn    net.Conn      // as hijacked
