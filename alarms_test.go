@@ -250,7 +250,7 @@ func TestAlarmsShareWakeUps(t *testing.T) {
 				all[i] = newSleeper(t, a)
 				all[i].set(due)
 			}
-			time.Sleep(time.Second)
+			testutil.Pass(time.Second)
 			synctest.Wait()
 			for i, s := range all {
 				if !slices.Equal(s.woken, test.woken[i:i+1]) {
