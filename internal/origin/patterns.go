@@ -90,6 +90,10 @@ func parsePattern(s string) (pattern, error) {
 		return pattern{}, errors.New("an origin has no spaces or commas: write several as elements of their own")
 	case scheme == "ws" || scheme == "wss":
 		return pattern{}, write("a page's scheme is http or https, although its WebSocket's is not", "http"+strings.TrimPrefix(scheme, "ws")+"://"+host)
+	case strings.IndexByte(s, ']') >= 0 && strings.IndexByte(s, '[') < 0:
+		return pattern{}, errors.New("a ] is there without a [")
+	case hasScheme && !strings.ContainsAny(scheme, wild) && !isScheme(scheme):
+		return pattern{}, fmt.Errorf("%q is not a scheme", scheme)
 	case strings.IndexByte(host, '/') > 0:
 		return pattern{}, write("an origin has no path", prefix+host[:strings.IndexByte(host, '/')])
 	case strings.HasPrefix(host, "//") && !hasScheme:
@@ -113,6 +117,19 @@ func parsePattern(s string) (pattern, error) {
 		p.text += ":" + port
 	}
 	return p, nil
+}
+
+// isScheme reports whether s, in lower case, has the form of a scheme (RFC 3986 section 3.1).
+func isScheme(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= 'a' && c <= 'z':
+		case i > 0 && (c >= '0' && c <= '9' || c == '+' || c == '-' || c == '.'):
+		default:
+			return false
+		}
+	}
+	return s != ""
 }
 
 // parseHost reads the part of a pattern behind the scheme, in lower case. It returns patterns for the host and for the port, if
