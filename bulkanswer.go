@@ -77,11 +77,7 @@ func (o *bulkOutput) settledLocked(p *bulkPush) {
 		return
 	}
 	count := &o.request.worker.shared.count
-	if p.confirm {
-		count.pushConfirmed(nil)
-	} else {
-		count.push(nil)
-	}
+	count.pushAs(p.confirm, nil)
 	o.writtenLocked(p.key, p.confirm, p.message.RoundTrip(), p.cost)
 }
 
@@ -305,11 +301,7 @@ func (o *bulkOutput) write(out []byte, more bool) bool {
 func (b *bulkRequest) appendFailed(out []byte, p *bulkPush) []byte {
 	err := p.conn.outcome(p.err)
 	count := &b.worker.shared.count
-	if p.confirm {
-		count.pushConfirmed(err)
-	} else {
-		count.push(err)
-	}
+	count.pushAs(p.confirm, err)
 	return p.key.AppendRefusal(out, refusalOf(problemOfPush(err, p.confirm)))
 }
 

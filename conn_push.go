@@ -63,11 +63,7 @@ func (c *Conn) push(ctx context.Context, typ MessageType, data []byte, o wire.Pu
 	if err == nil {
 		roundTrip, err = c.send(ctx, typ, data, o.Confirmed)
 	}
-	if o.Confirmed {
-		c.shared.count.pushConfirmed(err)
-	} else {
-		c.shared.count.push(err)
-	}
+	c.shared.count.pushAs(o.Confirmed, err)
 	return receiptOf(o, roundTrip, err)
 }
 
@@ -133,7 +129,7 @@ func (c *Conn) awaitSending(ctx context.Context, s *sending, limit time.Duration
 	}
 	var over <-chan time.Time
 	if limit > 0 {
-		over = s.after(limit)
+		over = s.timer.after(limit)
 	}
 	select {
 	case err = <-s.settled:
@@ -165,7 +161,7 @@ type sending struct {
 	message socket.Message
 	settled chan error
 	settle  func(error)
-	timer   *time.Timer // nil until after is called; stopped by release, before anyone else can have it
+	timer   spareTimer // stopped by release, before anyone else can have it
 }
 
 func newSending() *sending {
@@ -174,8 +170,11 @@ func newSending() *sending {
 	return s
 }
 
+// spareTimer is a timer that is used again and again, and made when it is first needed.
+type spareTimer struct{ timer *time.Timer }
+
 // after returns a channel that gets a value after d.
-func (s *sending) after(d time.Duration) <-chan time.Time {
+func (s *spareTimer) after(d time.Duration) <-chan time.Time {
 	if s.timer == nil {
 		s.timer = time.NewTimer(d)
 	} else {
@@ -184,11 +183,15 @@ func (s *sending) after(d time.Duration) <-chan time.Time {
 	return s.timer.C
 }
 
-// release puts s back into the pool. Its message must no longer be in use.
-func (sh *shared) release(s *sending) {
+func (s *spareTimer) stop() {
 	if s.timer != nil {
 		s.timer.Stop()
 	}
+}
+
+// release puts s back into the pool. Its message must no longer be in use.
+func (sh *shared) release(s *sending) {
+	s.timer.stop()
 	s.message = socket.Message{}
 	sh.sendings.Put(s)
 }

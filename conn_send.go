@@ -142,11 +142,7 @@ func (m *sendCall) tell(stop func()) {
 }
 
 func (m *sendCall) count(err error) {
-	if m.o.Confirmed {
-		m.conn.shared.count.pushConfirmed(err)
-	} else {
-		m.conn.shared.count.push(err)
-	}
+	m.conn.shared.count.pushAs(m.o.Confirmed, err)
 }
 
 // sends are the messages of Send of one connection that are begun and not over. run runs while some of them are settled.

@@ -18,8 +18,9 @@ import (
 type eachRemotes[T any] struct {
 	each    *each[T]
 	checks  sync.WaitGroup     // the goroutines of check
-	stop    context.CancelFunc // ends the last of these; nil if there has been none; guarded by mu
+	sending sync.Mutex         // held by send, so that nothing is being sent when giveUp's own send has returned; guards no data
 	mu      sync.Mutex         // guards what follows
+	stop    context.CancelFunc // ends the last goroutine of check; nil if there has been none
 	gather  map[link.Peer]*eachRemote[T]
 	orders  map[string]*link.Sequence // by the worker's address
 	sent    map[*eachRemote[T]]struct{}
@@ -70,6 +71,8 @@ func (s *eachRemotes[T]) add(to *seal.Place, d *delivery[T]) {
 
 // send sends what is gathered.
 func (s *eachRemotes[T]) send() {
+	s.sending.Lock()
+	defer s.sending.Unlock()
 	w := s.each.worker
 	s.mu.Lock()
 	all := slices.Collect(maps.Values(s.gather))
@@ -163,7 +166,7 @@ func (s *eachRemotes[T]) forget(sent []*eachRemote[T]) {
 		for target, d := range r.deliveries {
 			if r.settle(target) {
 				s.each.worker.shared.count.forwardsFailed.lost.Add(1)
-				d.settle(errUnknownHop)
+				d.settle(errUnanswered)
 			}
 		}
 	}

@@ -60,7 +60,7 @@ var (
 	errUnknownOpen  = fmt.Errorf("%w in part: the wait ended; the connection is open and will write the rest", ErrUnknown)
 	errUnknownGone  = fmt.Errorf("%w in part or in full: the connection is gone", ErrUnknown)
 	errUnconfirmed  = fmt.Errorf("%w in full: the client has not confirmed it in time; the connection is open", ErrUnknown)
-	errUnknownHop   = fmt.Errorf("%w: the worker that holds the connection was reached but did not answer", ErrUnknown)
+	errUnanswered   = fmt.Errorf("%w: the worker that holds the connection was reached but did not answer", ErrUnknown)
 	errLoop         = fmt.Errorf("%w: the address of its connection leads to another worker", ErrUnreachable)
 	errNotWorker    = fmt.Errorf("%w: what listens at its address did not prove to be a worker with the same keys", ErrUnreachable)
 	errLinkFull     = fmt.Errorf("%w: too many pushes are on their way to the worker that holds the connection", ErrBusy)

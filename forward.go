@@ -42,8 +42,6 @@ func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t address.Targ
 // forwardPush pushes the body as one message to a connection of another worker. What is wrong with the request is found here, but
 // it is the other worker that refuses it, in its turn.
 func (w *Worker) forwardPush(rw http.ResponseWriter, r *http.Request, t address.Target, to *seal.Place) response {
-	p := w.newRemotePush(to)
-	p.Path = t.Path
 	body := w.bodies.get(r.ContentLength)
 	defer w.bodies.put(body)
 	isRead := false
@@ -57,6 +55,8 @@ func (w *Worker) forwardPush(rw http.ResponseWriter, r *http.Request, t address.
 			return bodyProblem(err).response()
 		}
 	}
+	p := w.newRemotePush(to)
+	p.Path = t.Path
 	w.setTimeout(&p.Push, q)
 	switch {
 	case err == ErrTooLarge:
@@ -92,7 +92,7 @@ func (w *Worker) awaitForwarded(rw http.ResponseWriter, r *http.Request, p *remo
 	select {
 	case out := <-p.outcome:
 		return out
-	case <-p.after(usualAnswer):
+	case <-p.timer.after(usualAnswer):
 	}
 	_ = http.NewResponseController(rw).SetReadDeadline(time.Time{}) // which would end the request's context
 	select {

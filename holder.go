@@ -78,7 +78,7 @@ func (h *holder) gather(g *heldGather, in *link.Incoming) {
 	}
 	invalid := wire.CheckMessage(typ, in.Data, w.shared.maxPushBytes)
 	for target := range 1 + len(in.More) {
-		c, err := h.find(in.Instance, targetOf(in, target))
+		c, err := h.find(in.Instance, in.Target(target))
 		switch {
 		case err == errEarlierInstance:
 			h.answerEarlier(in, target)
@@ -111,14 +111,6 @@ func (h *holder) gather(g *heldGather, in *link.Incoming) {
 		w.shared.count.push(err)
 		in.Answer(target, link.Answer{Code: outcomeOf(err)})
 	}
-}
-
-// targetOf returns the ID of one target.
-func targetOf(in *link.Incoming, target int) [16]byte {
-	if target == 0 {
-		return in.ID
-	}
-	return in.More[target-1]
 }
 
 // find finds the connection that another worker names. The error is errEarlierInstance, ErrShutdown or ErrGone.
@@ -227,12 +219,7 @@ func (p *heldPush) settled(err error) {
 		p.holder.tellSoon(p)
 		return
 	}
-	count := &p.conn.shared.count
-	if p.in.Confirm {
-		count.pushConfirmed(nil)
-	} else {
-		count.push(nil)
-	}
+	p.conn.shared.count.pushAs(p.in.Confirm, nil)
 	p.in.Answer(p.target, link.Answer{Code: outcomeDone, RoundTrip: p.message.RoundTrip()})
 }
 
@@ -295,11 +282,7 @@ func (h *holder) tell() {
 		}
 		for _, p := range failed {
 			err := p.conn.outcome(p.err)
-			if p.in.Confirm {
-				p.conn.shared.count.pushConfirmed(err)
-			} else {
-				p.conn.shared.count.push(err)
-			}
+			p.conn.shared.count.pushAs(p.in.Confirm, err)
 			p.in.Answer(p.target, link.Answer{Code: outcomeOf(err)})
 		}
 	}

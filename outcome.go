@@ -65,5 +65,5 @@ func errorOf(code uint8) error {
 	case int(code) < len(outcomeErrors) && outcomeErrors[code] != nil:
 		return outcomeErrors[code]
 	}
-	return errUnknownHop
+	return errUnanswered
 }

@@ -138,7 +138,7 @@ func detailOf(err error) string {
 		return "none of this worker's keys opens the sealed ID"
 	case errors.Is(err, errNoKeys):
 		return "the worker has no keys to open a sealed ID with: see WorkerOptions.Cluster"
-	case errors.Is(err, errUnknownHop):
+	case errors.Is(err, errUnanswered):
 		return "the worker that holds the connection was reached but did not answer: the message may have been written"
 	case errors.Is(err, errUnknownGone):
 		return "the connection ended when part or all of the message may have been written"
@@ -168,7 +168,7 @@ func problemOfPush(err error, confirm bool) *problem {
 	p := problemOf(err)
 	if confirm && p.Status == http.StatusGatewayTimeout {
 		p.Type = typeUnconfirmed
-		if errors.Is(err, errUnknownHop) {
+		if errors.Is(err, errUnanswered) {
 			return p
 		}
 		p.Detail = "the client has not confirmed the message in time: it may have been received, and may still be"

@@ -164,11 +164,7 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) response
 	} else {
 		w.bodies.put(body)
 	}
-	if q.confirm {
-		w.shared.count.pushConfirmed(err)
-	} else {
-		w.shared.count.push(err)
-	}
+	w.shared.count.pushAs(q.confirm, err)
 	if err != nil {
 		res := problemOfPush(err, q.confirm).response()
 		res.bodyRead = true

@@ -22,7 +22,7 @@ type remotePush struct {
 	link.Push
 	outcome chan remoteOutcome // gets one element
 	tell    func(int, link.Answer, error)
-	timer   *time.Timer // nil until after is called; stopped by releaseRemote
+	timer   spareTimer // stopped by releaseRemote
 }
 
 // remoteOutcome is what Done of a link.Push is called with.
@@ -57,21 +57,9 @@ func (w *Worker) setTimeout(p *link.Push, q pushQuery) {
 	}
 }
 
-// after returns a channel that gets a value after d.
-func (p *remotePush) after(d time.Duration) <-chan time.Time {
-	if p.timer == nil {
-		p.timer = time.NewTimer(d)
-	} else {
-		p.timer.Reset(d)
-	}
-	return p.timer.C
-}
-
 // releaseRemote puts p, whose outcome has been received, back into the pool.
 func (w *Worker) releaseRemote(p *remotePush) {
-	if p.timer != nil {
-		p.timer.Stop()
-	}
+	p.timer.stop()
 	p.Push = link.Push{}
 	w.remotePushes.Put(p)
 }
@@ -103,7 +91,7 @@ func (w *Worker) remoteError(o remoteOutcome) error {
 		return ErrUnreachable
 	}
 	failed.lost.Add(1)
-	return errUnknownHop
+	return errUnanswered
 }
 
 // pushElsewhere is Push to a connection of another worker.
@@ -124,7 +112,7 @@ func (w *Worker) pushElsewhere(ctx context.Context, to *seal.Place, typ MessageT
 	out, ok := w.awaitRemote(ctx, p)
 	if !ok {
 		w.shared.count.forwardsFailed.lost.Add(1)
-		return Receipt{}, errUnknownHop
+		return Receipt{}, errUnanswered
 	}
 	err = withdrawn(ctx, w.remoteError(out))
 	w.releaseRemote(p)
@@ -165,7 +153,7 @@ func (w *Worker) awaitRemote(ctx context.Context, p *remotePush) (remoteOutcome,
 	select {
 	case out := <-p.outcome:
 		return out, true
-	case <-p.after(withdrawWait):
+	case <-p.timer.after(withdrawWait):
 		return remoteOutcome{}, false
 	}
 }
@@ -178,7 +166,7 @@ func (w *Worker) disconnectElsewhere(ctx context.Context, to *seal.Place, code i
 		Method: http.MethodDelete, AnyPath: true, Query: query.Encode(),
 	})
 	switch {
-	case err == errUnknownHop:
+	case err == errUnanswered:
 		return errUnknownClose
 	case err != nil:
 		return err

@@ -32,9 +32,9 @@ var causes = [...]Cause{
 
 const firstProblem = 400
 
-// pushConfirmed counts a push that asked for a confirmation by its outcome.
-func (c *counters) pushConfirmed(err error) {
-	if err == nil {
+// pushAs counts a push, which may have asked for a confirmation, by its outcome.
+func (c *counters) pushAs(confirm bool, err error) {
+	if confirm && err == nil {
 		c.confirmed.Add(1)
 	}
 	c.push(err)
