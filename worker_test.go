@@ -284,22 +284,29 @@ func TestListen(t *testing.T) {
 			}
 			delivers(t, c, conn)
 
-			// The loopback address of each family shows what is bound.
+			// The loopback address of each family shows what is bound. The port of the other family may be somebody else's.
 			_, port, err := net.SplitHostPort(w.Addr().String())
 			if err != nil {
 				t.Fatal(err)
 			}
 			for host, bound := range map[string]bool{"127.0.0.1": tc.v4, "::1": tc.v6} {
-				s, err := net.DialTimeout("tcp", net.JoinHostPort(host, port), 5*time.Second)
-				if err == nil {
-					s.Close()
-				}
-				if (err == nil) != bound {
-					t.Errorf("connecting to %s: %v", host, err)
+				if got := reaches(net.JoinHostPort(host, port), conn.ID()); got != bound {
+					t.Errorf("%s reaches the worker: %t, want %t", host, got, bound)
 				}
 			}
 		})
 	}
+}
+
+// reaches reports whether the worker that holds the connection with this ID answers at host.
+func reaches(host, id string) bool {
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	answer, err := client.Get("http://" + id + "@" + host + "/ws")
+	if err != nil {
+		return false
+	}
+	answer.Body.Close()
+	return answer.StatusCode == http.StatusOK
 }
 
 // TestLinkLocalListener: a zone means something only on this machine, so an address has none.
