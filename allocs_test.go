@@ -3,6 +3,7 @@ package wspush_test
 import (
 	"context"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -49,4 +50,15 @@ func TestAllocations(t *testing.T) {
 			}
 		})
 	}
+	t.Run("PushEach", func(t *testing.T) { // for each of the connections
+		many := slices.Repeat([]*wspush.Conn{conn}, 50)
+		n := testing.AllocsPerRun(100, func() {
+			for _, err := range w.PushEach(context.Background(), slices.Values(many), wspush.Text, message) {
+				check(t, err)
+			}
+		})
+		if n >= 25 {
+			t.Errorf("%v allocations for %d connections", n, len(many))
+		}
+	})
 }

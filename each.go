@@ -59,6 +59,7 @@ type each[T any] struct {
 	spread    spread[T]
 	remotes   eachRemotes[T]
 	collected []*delivery[T] // taken out of finished
+	spare     []*delivery[T] // of those that were never pending, to be used again
 
 	signal   chan struct{} // has an element if finished may not be empty, or more of the line may have been started
 	mu       sync.Mutex    // guards finished
@@ -129,6 +130,12 @@ func (e *each[T]) end() {
 }
 
 func (e *each[T]) delivery(target T) *delivery[T] {
+	if n := len(e.spare); n > 0 {
+		d := e.spare[n-1]
+		e.spare = e.spare[:n-1]
+		d.target = target
+		return d
+	}
 	d := new(delivery[T])
 	d.target = target
 	d.settle = func(err error) { e.finish(d, err) }
@@ -210,6 +217,8 @@ func (e *each[T]) report(d *delivery[T]) {
 		e.pending[d] = true
 	default:
 		e.emit(d, d.err)
+		*d = delivery[T]{settle: d.settle}
+		e.spare = append(e.spare, d)
 	}
 }
 

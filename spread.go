@@ -3,6 +3,7 @@ package wspush
 import (
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/wspush/wspush/internal/socket"
 )
@@ -12,8 +13,10 @@ const (
 	spreadFrom = 65
 	// aheadFor is how many deliveries may be handed out for each processor and not be reported.
 	aheadFor = 64
-	// spreadBatch is how many deliveries a goroutine starts before others have their turn: about 100 µs.
+	// spreadBatch is how many deliveries a goroutine takes at a time.
 	spreadBatch = 16
+	// breatheEvery is for how long a goroutine starts deliveries before others have their turn.
+	breatheEvery = 300 * time.Microsecond
 )
 
 // spread has the deliveries of an each started by several goroutines: its caller's and helpers, one for each other processor.
@@ -26,6 +29,7 @@ type spread[T any] struct {
 	procs   int // how many goroutines start deliveries; 0 until there is a line
 
 	breather *socket.Breather
+	breathed time.Time // when the caller last let others run
 
 	mu      sync.Mutex // guards what follows
 	more    *sync.Cond // signals that there is something in todo, or stopped
@@ -40,6 +44,7 @@ func (e *each[T]) startHelpers() {
 	s.procs = runtime.GOMAXPROCS(0)
 	s.more = sync.NewCond(&s.mu)
 	s.breather = socket.NewBreather()
+	s.breathed = time.Now()
 	for range s.procs - 1 {
 		s.helpers.Go(e.help)
 	}
@@ -71,7 +76,7 @@ func (e *each[T]) await(limit int) {
 		}
 		var batch [spreadBatch]*delivery[T]
 		if n := e.spread.take(batch[:]); n > 0 {
-			e.runAll(batch[:n])
+			e.runAll(batch[:n], &e.spread.breathed)
 		} else {
 			<-e.signal // a helper has the first of the line
 		}
@@ -89,22 +94,38 @@ func (e *each[T]) reportLine() {
 	s.line = s.line[n:]
 }
 
-func (e *each[T]) runAll(batch []*delivery[T]) {
+// runAll starts the deliveries of a batch, and lets others run if the goroutine has not done so since breathed for long enough.
+func (e *each[T]) runAll(batch []*delivery[T], breathed *time.Time) {
+	warm(batch)
 	for _, d := range batch {
 		e.run(d)
 	}
-	e.spread.breather.Breathe()
+	if time.Since(*breathed) >= breatheEvery {
+		e.spread.breather.Breathe()
+		*breathed = time.Now()
+	}
+}
+
+// warm has the processor fetch what the deliveries will need of their sockets. Nearly every connection's is out of its caches: one
+// after the other, they would cost more than all the rest that is not the kernel's.
+func warm[T any](batch []*delivery[T]) {
+	for _, d := range batch {
+		if c, ok := any(d.target).(*Conn); ok {
+			c.socket.Warm()
+		}
+	}
 }
 
 // help is a helper.
 func (e *each[T]) help() {
 	var batch [spreadBatch]*delivery[T]
+	breathed := time.Now()
 	for {
 		n := e.spread.takeOrWait(batch[:])
 		if n == 0 {
 			return
 		}
-		e.runAll(batch[:n])
+		e.runAll(batch[:n], &breathed)
 		clear(batch[:n])
 		e.wake()
 	}
