@@ -44,14 +44,13 @@ func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t address.Targ
 func (w *Worker) forwardPush(rw http.ResponseWriter, r *http.Request, t address.Target, to *seal.Place) response {
 	body := w.bodies.get(r.ContentLength)
 	defer w.bodies.put(body)
-	isRead := false
-	q, err := readPushQuery(r.URL.RawQuery)
-	if err == nil {
+	isRead, isTooLarge := false, false
+	q, wrong := readPush(r)
+	if wrong == nil {
 		_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout))
-		switch err = w.readWhole(r, body); {
-		case err == nil:
-			isRead = true
-		case err != ErrTooLarge:
+		err := w.readWhole(r, body)
+		isRead, isTooLarge = err == nil, err == ErrTooLarge
+		if !isRead && !isTooLarge {
 			return bodyProblem(err).response()
 		}
 	}
@@ -59,9 +58,9 @@ func (w *Worker) forwardPush(rw http.ResponseWriter, r *http.Request, t address.
 	p.Path = t.Path
 	w.setTimeout(&p.Push, q)
 	switch {
-	case err == ErrTooLarge:
+	case isTooLarge:
 		p.Refusal = outcomeTooLarge
-	case err != nil:
+	case wrong != nil:
 		p.Refusal = outcomeRefused
 	default:
 		p.Binary, p.Data = messageType(r, q.typ, body.data) == Binary, body.data
@@ -71,7 +70,7 @@ func (w *Worker) forwardPush(rw http.ResponseWriter, r *http.Request, t address.
 	out := w.awaitForwarded(rw, r, p)
 	defer w.releaseRemote(p)
 	if out.err == nil && out.answer.Code == outcomeRefused {
-		return newProblem(http.StatusBadRequest, err.Error()).response()
+		return wrong.response()
 	}
 	if err := w.remoteError(out); err != nil {
 		res := problemOfPush(err, q.confirm).response()

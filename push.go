@@ -140,11 +140,20 @@ func (w *Worker) authorize(_ http.ResponseWriter, r *http.Request) (p *problem) 
 	return nil
 }
 
-// post pushes the body as one message.
-func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) response {
+// readPush finds out what a push asks for, and refuses it if its query or what it says of its body is wrong.
+func readPush(r *http.Request) (pushQuery, *problem) {
 	q, err := readPushQuery(r.URL.RawQuery)
 	if err != nil {
-		return newProblem(http.StatusBadRequest, err.Error()).response()
+		return q, newProblem(http.StatusBadRequest, err.Error())
+	}
+	return q, checkContent(r, q.typ)
+}
+
+// post pushes the body as one message.
+func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) response {
+	q, p := readPush(r)
+	if p != nil {
+		return p.response()
 	}
 	if limit := w.opts.MaxPushBytes; limit >= 0 && r.ContentLength > limit {
 		return w.refuse(ErrTooLarge).response()

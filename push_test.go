@@ -377,7 +377,6 @@ func TestMessageType(t *testing.T) {
 		{contentType: "application/vnd.api+json", want: testutil.Text},
 		{contentType: "application/zipper", want: testutil.Text},
 		{contentType: "application/vnd.google.protobuf", want: testutil.Text},
-		{contentType: "multipart/form-data; boundary=x", want: testutil.Text},
 		{contentType: "model/gltf-binary", want: testutil.Text},
 		{contentType: "imagery/png", want: testutil.Text},
 		{contentType: "nonsense", want: testutil.Text},
