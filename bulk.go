@@ -16,6 +16,7 @@ import (
 
 	"github.com/wspush/wspush/internal/address"
 	"github.com/wspush/wspush/internal/bulk"
+	"github.com/wspush/wspush/internal/lane"
 	"github.com/wspush/wspush/internal/seal"
 	"github.com/wspush/wspush/internal/wire"
 )
@@ -152,6 +153,7 @@ func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount string)
 	}
 	b.input = bulk.NewInput(r.Body, control, config)
 	b.output = newBulkOutput(b, rw, control)
+	b.output.halfClosed = lane.HalfClosed(r)
 	b.running.Go(b.input.Run)
 	b.running.Go(func() { b.output.run(r.Context(), r.ProtoMajor, form.after) })
 	defer b.close(rw, r) // also when the application's Logger panics
