@@ -16,6 +16,7 @@ import (
 
 	"github.com/wspush/wspush/internal/address"
 	"github.com/wspush/wspush/internal/bulk"
+	"github.com/wspush/wspush/internal/lane"
 	"github.com/wspush/wspush/internal/seal"
 	"github.com/wspush/wspush/internal/wire"
 )
@@ -72,17 +73,17 @@ type bulkForm struct {
 
 // readBulkForm refuses a request none of whose lines can be served.
 func readBulkForm(r *http.Request) (form bulkForm, _ *problem) {
-	params, err := readBulkMedia(r.Header)
-	if err != nil {
-		return form, newProblem(http.StatusUnsupportedMediaType, err.Error())
+	params, p := readBulkMedia(r.Header)
+	if p != nil {
+		return form, p
 	}
 	check, checked := params[bulk.CheckParam]
 	answer, after := params[bulk.AnswerParam]
 	switch {
 	case checked && check != bulk.CheckCRC32:
-		return form, newProblem(http.StatusUnsupportedMediaType, "the only check of lines is "+bulk.CheckCRC32)
+		return form, unsupportedMedia("the only check of lines is "+bulk.CheckCRC32, bulkMedia)
 	case after && answer != bulk.AnswerAfter:
-		return form, newProblem(http.StatusUnsupportedMediaType, "an answer comes while the request is sent, or "+bulk.AnswerAfter+" it")
+		return form, unsupportedMedia("an answer comes while the request is sent, or "+bulk.AnswerAfter+" it", bulkMedia)
 	}
 	if _, err := readQuery(r.URL.RawQuery); err != nil {
 		return form, newProblem(http.StatusBadRequest, err.Error()+"; what a push asks for stands in its line, not in the query")
@@ -92,26 +93,31 @@ func readBulkForm(r *http.Request) (form bulkForm, _ *problem) {
 
 // readBulkMedia returns the parameters of the media type. One that was ignored would make a misspelt one change what a request
 // promises, as in a query.
-func readBulkMedia(h http.Header) (params map[string]string, err error) {
-	kinds := h.Values("Content-Type")
-	if len(kinds) > 1 {
-		return nil, errors.New("there is more than one Content-Type")
+func readBulkMedia(h http.Header) (params map[string]string, _ *problem) {
+	if p := checkCoding(h); p != nil {
+		return nil, p
 	}
+	kinds := h.Values("Content-Type")
 	media, params, err := mime.ParseMediaType(strings.Join(kinds, ""))
-	encoding := h.Get("Content-Encoding")
+	wrong := ""
 	switch {
+	case len(kinds) > 1:
+		wrong = "there is more than one Content-Type"
 	case len(kinds) > 0 && err != nil:
-		return nil, errors.New("the Content-Type is malformed, or has a parameter twice with different values")
+		wrong = "the Content-Type is malformed, or has a parameter twice with different values"
 	case media != wire.NDJSON:
-		return nil, errors.New("many messages in one request are " + wire.NDJSON + ": a JSON object a line")
-	case encoding != "" && !strings.EqualFold(encoding, "identity"):
-		return nil, errors.New("a bulk request must not be compressed")
+		wrong = "many messages in one request are " + wire.NDJSON + ": a JSON object a line"
+	case !isUTF8(params["charset"]): // RFC 8259 section 8.1
+		wrong = "JSON is UTF-8, and no other charset is understood"
 	}
 	known := []string{bulk.CheckParam, bulk.AnswerParam}
 	for _, name := range slices.Sorted(maps.Keys(params)) {
-		if name != "charset" && !slices.Contains(known, name) { // JSON is always UTF-8 (RFC 8259 section 8.1)
-			return nil, unknownParameter("Content-Type", name, known)
+		if wrong == "" && name != "charset" && !slices.Contains(known, name) {
+			wrong = unknownParameter("Content-Type", name, known).Error()
 		}
+	}
+	if wrong != "" {
+		return nil, unsupportedMedia(wrong, bulkMedia)
 	}
 	return params, nil
 }
@@ -147,6 +153,7 @@ func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount string)
 	}
 	b.input = bulk.NewInput(r.Body, control, config)
 	b.output = newBulkOutput(b, rw, control)
+	b.output.halfClosed = lane.HalfClosed(r)
 	b.running.Go(b.input.Run)
 	b.running.Go(func() { b.output.run(r.Context(), r.ProtoMajor, form.after) })
 	defer b.close(rw, r) // also when the application's Logger panics

@@ -257,7 +257,8 @@ func TestBulkBadLines(t *testing.T) {
 		{`{"to":"` + id + `","text":"` + strings.Repeat("x", 1001) + `"}`,
 			`"status":413,"type":"urn:wspush:too-large","detail":"the message exceeds MaxPushBytes of the worker"}`},
 		{`{"to":"` + nobody + `","text":"a"}`, gone},
-		{`{"to":"` + strings.ToUpper(id) + `","text":"a"}`, gone},
+		{`{"to":"` + strings.ToUpper(nobody) + `","text":"a"}`, gone},
+		{`{"to":"{` + strings.ToUpper(id) + `}","text":"a"}`, bad("the ID is neither a UUID nor a sealed ID")},
 	}
 	b := openBulk(t, dialPush(t, w))
 	for i, tt := range tests {

@@ -20,6 +20,11 @@ type bulkOutput struct {
 	signal chan struct{} // has an element when there is something to do
 	phase  outputPhase   // belongs to run; read by others once run has returned
 
+	// halfClosed tells that the publisher has closed its side of the connection, and may have left. It is nil if it never tells, and
+	// once it has told: then probes tell more.
+	halfClosed <-chan struct{}
+	isHalf     bool // it has told
+
 	// Guarded by request.mu.
 	out      []byte      // answers
 	cost     int         // of the pushes that they are to
@@ -171,6 +176,9 @@ func (o *bulkOutput) run(ctx context.Context, protoMajor int, after bool) {
 			}
 		case <-o.publisherLeft(ctx, protoMajor):
 			b.leave()
+		case <-o.publisherHalfLeft():
+			o.halfClosed, o.isHalf = nil, true
+			timer.Reset(probeEvery)
 		case <-o.workerCut():
 			b.leave()
 		case <-stopping:
@@ -215,6 +223,15 @@ func (o *bulkOutput) publisherLeft(ctx context.Context, protoMajor int) <-chan s
 	return ctx.Done()
 }
 
+// publisherHalfLeft returns a channel that tells that the publisher may have left; nil if that is known, or does not matter yet: until
+// the body has been read, reading it tells.
+func (o *bulkOutput) publisherHalfLeft() <-chan struct{} {
+	if o.phase == outputFinishing {
+		return o.halfClosed
+	}
+	return nil
+}
+
 // workerCut returns a channel that tells that the worker is cut off; nil if the publisher is gone anyway.
 func (o *bulkOutput) workerCut() <-chan struct{} {
 	if o.request.gone.Load() {
@@ -240,10 +257,10 @@ func (o *bulkOutput) isWaiting() bool {
 	return o.phase == outputHeld || o.phase == outputTogether && o.supply != supplyEnded
 }
 
-// probe finds out whether the publisher is still there while the body is not read because too much is unanswered: over HTTP/1
-// only reading or writing tells. A space before an answer means nothing in JSON.
+// probe finds out whether the publisher is still there while the body is not read because too much is unanswered, or when the publisher has
+// closed its side: over HTTP/1 only reading or writing tells. A space before an answer means nothing in JSON.
 func (o *bulkOutput) probe(timer *time.Timer) {
-	if !o.request.input.IsPaused() {
+	if !o.isHalf && !o.request.input.IsPaused() {
 		return
 	}
 	timer.Reset(probeEvery)

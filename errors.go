@@ -59,7 +59,7 @@ func (unknownClose) Unwrap() error { return ErrUnknown }
 var (
 	errUnknownOpen  = fmt.Errorf("%w in part: the wait ended; the connection is open and will write the rest", ErrUnknown)
 	errUnknownGone  = fmt.Errorf("%w in part or in full: the connection is gone", ErrUnknown)
-	errUnconfirmed  = fmt.Errorf("%w in full: the client has not confirmed it in time; the connection is open", ErrUnknown)
+	errUnconfirmed  = fmt.Errorf("%w in full: the wait ended before the client confirmed it; the connection is open", ErrUnknown)
 	errUnanswered   = fmt.Errorf("%w: the worker that holds the connection was reached but did not answer", ErrUnknown)
 	errLoop         = fmt.Errorf("%w: the address of its connection leads to another worker", ErrUnreachable)
 	errNotWorker    = fmt.Errorf("%w: what listens at its address did not prove to be a worker with the same keys", ErrUnreachable)
@@ -68,6 +68,9 @@ var (
 	errInternal     = errors.New("wspush: the worker that holds the connection has failed; nothing was written")
 	errUnknownClose = unknownClose{}
 )
+
+// errUnconfirmedLeft is the errUnconfirmed of a push whose publisher seems to have left.
+var errUnconfirmedLeft = fmt.Errorf("%w; the publisher has left, or closed its side", errUnconfirmed)
 
 // Cause says who or what ended a connection.
 type Cause string

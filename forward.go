@@ -1,6 +1,7 @@
 package wspush
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/wspush/wspush/internal/address"
+	"github.com/wspush/wspush/internal/lane"
 	"github.com/wspush/wspush/internal/link"
 	"github.com/wspush/wspush/internal/seal"
 )
@@ -25,7 +27,8 @@ func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t address.Targ
 	if method == http.MethodHead {
 		method = http.MethodGet // the answer's body is dropped here
 	}
-	reply, err := w.ask(r.Context(), &link.Request{
+	// The answer comes soon, or askTimeout ends the wait. That the publisher has closed its side is no reason not to wait for it.
+	reply, err := w.ask(context.WithoutCancel(r.Context()), &link.Request{
 		Peer: link.Peer{Address: to.Address, Instance: to.Instance}, ID: uuid.MustParse(to.ID),
 		Method: method, Path: t.Path, Query: r.URL.RawQuery,
 	})
@@ -44,14 +47,13 @@ func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t address.Targ
 func (w *Worker) forwardPush(rw http.ResponseWriter, r *http.Request, t address.Target, to *seal.Place) response {
 	body := w.bodies.get(r.ContentLength)
 	defer w.bodies.put(body)
-	isRead := false
-	q, err := readPushQuery(r.URL.RawQuery)
-	if err == nil {
+	isRead, isTooLarge := false, false
+	q, wrong := readPush(r)
+	if wrong == nil {
 		_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout))
-		switch err = w.readWhole(r, body); {
-		case err == nil:
-			isRead = true
-		case err != ErrTooLarge:
+		err := w.readWhole(r, body)
+		isRead, isTooLarge = err == nil, err == ErrTooLarge
+		if !isRead && !isTooLarge {
 			return bodyProblem(err).response()
 		}
 	}
@@ -59,21 +61,24 @@ func (w *Worker) forwardPush(rw http.ResponseWriter, r *http.Request, t address.
 	p.Path = t.Path
 	w.setTimeout(&p.Push, q)
 	switch {
-	case err == ErrTooLarge:
+	case isTooLarge:
 		p.Refusal = outcomeTooLarge
-	case err != nil:
+	case wrong != nil:
 		p.Refusal = outcomeRefused
 	default:
 		p.Binary, p.Data = messageType(r, q.typ, body.data) == Binary, body.data
 	}
 	w.shared.count.forwarded.Add(1)
 	w.links.Push(&p.Push)
-	out := w.awaitForwarded(rw, r, p)
+	out, isAbandoned := w.awaitForwarded(rw, r, p)
 	defer w.releaseRemote(p)
 	if out.err == nil && out.answer.Code == outcomeRefused {
-		return newProblem(http.StatusBadRequest, err.Error()).response()
+		return wrong.response()
 	}
 	if err := w.remoteError(out); err != nil {
+		if isAbandoned {
+			err = abandoned(err)
+		}
 		res := problemOfPush(err, q.confirm).response()
 		res.bodyRead = isRead
 		return res
@@ -87,21 +92,33 @@ func (w *Worker) forwardPush(rw http.ResponseWriter, r *http.Request, t address.
 // usualAnswer is how long nearly every answer takes at most. Until then nothing is set up to notice a publisher that leaves.
 const usualAnswer = 20 * time.Millisecond
 
-// awaitForwarded returns the outcome of a push. If the publisher leaves, the push is withdrawn.
-func (w *Worker) awaitForwarded(rw http.ResponseWriter, r *http.Request, p *remotePush) remoteOutcome {
+// awaitForwarded returns the outcome of a push. If the publisher leaves, the push is withdrawn, and isAbandoned set.
+func (w *Worker) awaitForwarded(rw http.ResponseWriter, r *http.Request, p *remotePush) (_ remoteOutcome, isAbandoned bool) {
 	select {
 	case out := <-p.outcome:
-		return out
+		return out, false
 	case <-p.timer.after(usualAnswer):
 	}
 	_ = http.NewResponseController(rw).SetReadDeadline(time.Time{}) // which would end the request's context
+	defer lane.Probing(rw, r)()
 	select {
 	case out := <-p.outcome:
-		return out
+		return out, false
 	case <-r.Context().Done():
 	}
 	w.links.Abandon(&p.Push, errAbandoned)
-	return <-p.outcome // Patience bounds this
+	return <-p.outcome, true // Patience bounds this
+}
+
+// abandoned returns the error of a push that has been abandoned, which its worker takes for one whose time is over.
+func abandoned(err error) error {
+	switch err {
+	case context.DeadlineExceeded:
+		return context.Canceled
+	case errUnconfirmed:
+		return errUnconfirmedLeft
+	}
+	return err
 }
 
 // readWhole reads the whole body. The error is ErrTooLarge if it exceeds MaxPushBytes.

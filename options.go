@@ -152,7 +152,7 @@ type WorkerOptions struct {
 	// before it is known whether the connection exists. An error refuses the request: ErrUnauthorized with 401, ErrForbidden
 	// with 403, and ErrUnavailable, like any other error, with 503 and Retry-After. The publisher never sees the error. It is
 	// logged at Debug, or at Warn if it is none of the three, because AuthorizePush then failed to decide. It may be called from
-	// many goroutines at once. It is not called for in-process pushes.
+	// many goroutines at once. It is not called for in-process pushes. An ID in the request may be in any letter case.
 	//
 	// By default, anyone who knows the ID of a connection may push to it.
 	AuthorizePush func(r *http.Request) error

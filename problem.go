@@ -154,8 +154,10 @@ func detailOf(err error) string {
 		return "a text message must be valid UTF-8; send other bytes with ?type=binary or a binary content type"
 	case errors.Is(err, ErrShutdown):
 		return "the worker is shutting down"
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+	case errors.Is(err, context.DeadlineExceeded):
 		return "the client did not take the message in time; it was withdrawn"
+	case errors.Is(err, context.Canceled):
+		return "the publisher left, or closed its side of the connection, before the client took the message; it was withdrawn"
 	}
 	return withoutPackage(err)
 }
@@ -171,9 +173,13 @@ func problemOfPush(err error, confirm bool) *problem {
 		if errors.Is(err, errUnanswered) {
 			return p
 		}
-		p.Detail = "the client has not confirmed the message in time: it may have been received, and may still be"
-		if errors.Is(err, errUnknownGone) {
+		switch {
+		case errors.Is(err, errUnknownGone):
 			p.Detail = "the connection ended before the client confirmed the message: it may have been received"
+		case errors.Is(err, errUnconfirmedLeft):
+			p.Detail = "the publisher left, or closed its side of the connection, before the client confirmed the message: it may have been received, and may still be"
+		default:
+			p.Detail = "the client has not confirmed the message in time: it may have been received, and may still be"
 		}
 	}
 	return p

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/wspush/wspush/internal/address"
+	"github.com/wspush/wspush/internal/lane"
 	"github.com/wspush/wspush/internal/wire"
 )
 
@@ -106,7 +107,10 @@ func (w *Worker) handleOne(rw http.ResponseWriter, r *http.Request) response {
 	case err != nil:
 		return newProblem(http.StatusBadRequest, err.Error()).response()
 	}
-	c, elsewhere, err := w.locate(r.Context(), t.ID)
+	c, elsewhere, err := w.find(t.ID)
+	if err == errEarlierInstance { // a question that costs little, and matters to more than this publisher
+		c, elsewhere, err = w.locate(context.WithoutCancel(r.Context()), t.ID)
+	}
 	switch {
 	case elsewhere != nil:
 		return w.forward(rw, r, t, elsewhere)
@@ -140,11 +144,20 @@ func (w *Worker) authorize(_ http.ResponseWriter, r *http.Request) (p *problem) 
 	return nil
 }
 
-// post pushes the body as one message.
-func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) response {
+// readPush finds out what a push asks for, and refuses it if its query or what it says of its body is wrong.
+func readPush(r *http.Request) (pushQuery, *problem) {
 	q, err := readPushQuery(r.URL.RawQuery)
 	if err != nil {
-		return newProblem(http.StatusBadRequest, err.Error()).response()
+		return q, newProblem(http.StatusBadRequest, err.Error())
+	}
+	return q, checkContent(r, q.typ)
+}
+
+// post pushes the body as one message.
+func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) response {
+	q, p := readPush(r)
+	if p != nil {
+		return p.response()
 	}
 	if limit := w.opts.MaxPushBytes; limit >= 0 && r.ContentLength > limit {
 		return w.refuse(ErrTooLarge).response()
@@ -185,7 +198,10 @@ func (w *Worker) pushBody(rw http.ResponseWriter, r *http.Request, c *Conn, q pu
 		return 0, err
 	}
 	ctx := r.Context()
-	if err := ctx.Err(); err != nil {
+	// A publisher that has closed its side behind its request has left, to a server that is not this worker's own, but may still read its
+	// answer. What can be written at once is written.
+	hasLeft := ctx.Err() == context.Canceled
+	if err := ctx.Err(); err != nil && !hasLeft {
 		return 0, err
 	}
 	pending, err := c.startSending(typ, data, q.confirm, true)
@@ -195,12 +211,23 @@ func (w *Worker) pushBody(rw http.ResponseWriter, r *http.Request, c *Conn, q pu
 	// net/http goes on reading, to notice a publisher that leaves. A read deadline that stayed set, even one of the server's
 	// own, would end the request's context while the push waits.
 	_ = http.NewResponseController(rw).SetReadDeadline(time.Time{})
+	defer lane.Probing(rw, r)()
+	if hasLeft { // a client that reads takes its turn soon
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(context.WithoutCancel(ctx))
+		defer cancel()
+		defer time.AfterFunc(usualAnswer, cancel).Stop()
+	}
 	if timeout := w.pushTimeout(q); timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
 	}
-	return c.awaitSending(ctx, pending, 0)
+	roundTrip, err = c.awaitSending(ctx, pending, 0)
+	if err == errUnconfirmed && ctx.Err() == context.Canceled {
+		err = errUnconfirmedLeft
+	}
+	return roundTrip, err
 }
 
 // pushTimeout returns how long a push may wait. 0 or less means for ever.

@@ -3,13 +3,11 @@ package wspush
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/wspush/wspush/internal/wire"
 )
@@ -144,45 +142,4 @@ func unknownParameter(of, name string, known []string) error {
 		return fmt.Errorf("unknown %s parameter %q: this request takes none", of, name)
 	}
 	return fmt.Errorf("unknown %s parameter %q: this request takes %s", of, name, strings.Join(known, ", "))
-}
-
-// messageType chooses text or binary by the request, except that for API Gateway's SDKs it looks at the body.
-func messageType(r *http.Request, asked MessageType, body []byte) MessageType {
-	if asked != 0 {
-		return asked
-	}
-	// API Gateway's SDKs call every body octet-stream, and API Gateway delivers it as text.
-	if isAmazon(r) {
-		if utf8.Valid(body) {
-			return Text
-		}
-		return Binary
-	}
-	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
-	if isBinary(strings.ToLower(strings.TrimSpace(media))) {
-		return Binary
-	}
-	return Text
-}
-
-// amazonScheme is how API Gateway's SDKs authorize their requests.
-const amazonScheme = "AWS4-HMAC-SHA256"
-
-func isAmazon(r *http.Request) bool {
-	return strings.HasPrefix(r.Header.Get("Authorization"), amazonScheme)
-}
-
-// isBinary reports whether a media type, in lower case and without parameters, means a binary message.
-func isBinary(media string) bool {
-	kind, sub, _ := strings.Cut(media, "/")
-	switch kind {
-	case "image", "audio", "video", "font":
-		return sub != ""
-	case "application":
-		switch sub {
-		case "octet-stream", "protobuf", "x-protobuf", "msgpack", "x-msgpack", "cbor", "zip", "gzip", "pdf", "wasm":
-			return true
-		}
-	}
-	return false
 }

@@ -3,6 +3,7 @@ package wspush
 import (
 	"encoding/binary"
 	"iter"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -101,7 +102,8 @@ func (r *registry) remove(c *Conn) {
 	}
 }
 
-// get finds the connection with this ID, open or not. The ID must be in its canonical text form.
+// get finds the connection with this ID, open or not. The ID may be in any letter case (RFC 9562 section 4), which half does not see,
+// but in no other form.
 func (r *registry) get(id string) (*Conn, bool) {
 	if len(id) != idLen {
 		return nil, false
@@ -110,7 +112,7 @@ func (r *registry) get(id string) (*Conn, bool) {
 	s := r.shard(h)
 	s.mu.RLock()
 	c := s.conns[h]
-	for c != nil && c.id != id {
+	for c != nil && c.id != id && !strings.EqualFold(c.id, id) {
 		c = c.next
 	}
 	s.mu.RUnlock()

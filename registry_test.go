@@ -72,13 +72,19 @@ func TestRegistryOpen(t *testing.T) {
 	check("removed before it was open", false, 0)
 }
 
-func TestRegistryExactText(t *testing.T) {
+// An ID in any letter case is the same ID (RFC 9562 section 4). Nothing else that is like one is.
+func TestRegistryText(t *testing.T) {
 	const id = "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
 	r := newRegistry()
 	r.add(&Conn{id: id})
+	for _, same := range []string{id, strings.ToUpper(id), "1B9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed", id[:35] + "D"} {
+		if c, ok := r.get(same); !ok || c.id != id {
+			t.Errorf("not found as %q", same)
+		}
+	}
 	for _, other := range []string{
-		"", id[:35], id + "0", strings.ToUpper(id), "{" + id + "}", "urn:uuid:" + id, strings.ReplaceAll(id, "-", ""),
-		"1B9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed", "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4be\xed", strings.Repeat("\xff", 36),
+		"", id[:35], id + "0", strings.ToUpper(id[:35]) + "0", "{" + id + "}", "urn:uuid:" + id, strings.ReplaceAll(id, "-", ""),
+		"1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4be\xed", strings.Repeat("\xff", 36),
 		strings.ReplaceAll(id, "-", "_"), strings.ReplaceAll(id, "b", "\x0b"), strings.ReplaceAll(id, "1", "A"),
 	} {
 		if _, ok := r.get(other); ok {

@@ -60,7 +60,7 @@ func startPushServer(w *Worker) *pushServer {
 		MaxConns: w.opts.MaxPushConns, Full: writeTooMany, TLS: tlsConfig(s.http),
 		HeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: answerTimeout, Log: log,
 	})
-	s.http.ConnState = s.listener.ConnState
+	s.http.ConnState, s.http.ConnContext = s.listener.ConnState, s.listener.ConnContext
 	go s.run()
 	return s
 }
@@ -125,6 +125,7 @@ func (s *pushServer) authorize(rw http.ResponseWriter, r *http.Request) *problem
 	s.handlers.add(-1)
 	s.requests.add(-1)
 	lane.StepAside(rw)
+	defer lane.Probing(rw, r)()
 	defer s.handlers.add(1)
 	defer s.requests.add(1)
 	defer lane.StepBack(rw)

@@ -101,6 +101,9 @@ func TestLane(t *testing.T) {
 		{"a bad query", 3, []string{push(here+"?type=neither", "", "a") + push(here+"?confirm=read", "", "a") + push(here+"?confirm=received&timeout=soon", "", "a")}, ""},
 		{"too large", 1, []string{push(here, "", strings.Repeat("x", 2001))}, ""},
 		{"as large as may be", 1, []string{push(here, "", strings.Repeat("x", 2000))}, strings.Repeat("x", 2000)},
+		{"not the message", 4, []string{push(here, "Content-Encoding: gzip\r\n", "a") + push(here, "Content-Type: text/plain; charset=utf-16\r\n", "a") +
+			push(here, "Content-Type: multipart/mixed\r\n", "a") + push(here, "Content-Encoding: identity\r\n", "b")}, "b"},
+		{"upper case", 1, []string{push("/ws/@connections/UPPER", "", "upper")}, "upper"},
 		{"larger than the lane", 2, []string{push(here, "X: "+strings.Repeat("x", 4096)+"\r\n", "large") + push(here, "", "b")}, "large|b"},
 		{"last", 2, []string{push(here, "Connection: close\r\n", "last") + push(here, "", "too late")}, "last"},
 		{"HTTP/1.0", 2, []string{strings.Replace(push(here, "", "old"), "1.1", "1.0", 1)}, "old"},
@@ -112,7 +115,7 @@ func TestLane(t *testing.T) {
 			user := basic(conn.ID())
 			var pieces []string
 			for _, p := range tc.pieces {
-				pieces = append(pieces, strings.ReplaceAll(strings.ReplaceAll(p, "@connections/ID", "@connections/"+conn.ID()), "USER", user))
+				pieces = append(pieces, strings.NewReplacer("@connections/ID", "@connections/"+conn.ID(), "UPPER", strings.ToUpper(conn.ID()), "USER", user).Replace(p))
 			}
 			fast, plain := exchange(t, lane, tc.n, pieces...), exchange(t, alone, tc.n, pieces...)
 			if !slices.Equal(fast, plain) {

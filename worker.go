@@ -200,7 +200,7 @@ func (w *Worker) lookUp(ctx context.Context, id string) (conn *Conn, elsewhere *
 // checkID returns nil for anything that has the form of an ID or of a sealed ID, and otherwise an ErrInvalidID that says what
 // id looks like. It quotes nothing of id, which may contain a secret.
 func checkID(id string) error {
-	if wire.IsSealedID(id) || wire.IsID(id) && strings.ToLower(id) == id {
+	if wire.IsSealedID(id) || wire.IsID(id) {
 		return nil
 	}
 	got := ""
@@ -210,8 +210,6 @@ func checkID(id string) error {
 		got = "an empty string"
 	case strings.Contains(id, "://"):
 		got = "a URL; push to the ID in it, or use package publisher, which takes addresses"
-	case wire.IsID(id):
-		got = "a UUID with upper-case letters; IDs are lower case"
 	case notUUID == nil:
 		got = "a UUID in another form; IDs are 36 characters, without braces or a prefix"
 	case strings.HasPrefix(id, wire.SealedPrefix):
@@ -230,7 +228,7 @@ func (w *Worker) gone() error {
 	return ErrGone
 }
 
-// Conn returns the live connection with the given ID: its canonical text, compared as a whole. It takes no sealed IDs. A
+// Conn returns the live connection with the given ID: its whole text, in any letter case. It takes no sealed IDs. A
 // connection is found from before its Greeting is called, so that false means that it has ended or never existed; until
 // Greeting returns, pushes to it get ErrBusy.
 func (w *Worker) Conn(id string) (*Conn, bool) { return w.shared.registry.get(id) }

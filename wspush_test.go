@@ -545,6 +545,53 @@ func TestHandshakes(t *testing.T) {
 	}
 }
 
+// Letter case means nothing in HTTP, but some clients look for the names of the handshake's headers as RFC 6455 spells them.
+func TestHandshakeSpelling(t *testing.T) {
+	w := newWorker(t, quiet())
+	h := newHandler(t, w, &wspush.HandlerOptions{Subprotocols: []string{"chat"}, Compression: true})
+	server := testutil.Serve(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Sec-WebSocket-Protocol", "a middleware's") // which must not stand beside the handler's
+		h.ServeHTTP(rw, r)
+	}))
+	for name, tt := range map[string]struct {
+		headers map[string]string
+		want    []string // lines of the answer
+	}{
+		"accepted": {map[string]string{"Sec-WebSocket-Protocol": "chat", "Sec-WebSocket-Extensions": "permessage-deflate"}, []string{
+			"HTTP/1.1 101 Switching Protocols", "Sec-WebSocket-Accept: " + sampleAccept, "Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Extensions: permessage-deflate",
+		}},
+		"version 8":    {map[string]string{"Sec-WebSocket-Version": "8"}, []string{"HTTP/1.1 400 Bad Request", "Sec-WebSocket-Version: 13"}},
+		"two versions": {map[string]string{"Sec-WebSocket-Version": "13\n8"}, []string{"HTTP/1.1 400 Bad Request", "Sec-WebSocket-Version: 13"}},
+		"a body":       {map[string]string{"Content-Length": "1"}, []string{"HTTP/1.1 400 Bad Request", "Sec-WebSocket-Version: 13"}},
+	} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(server, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		if _, err := conn.Write([]byte(handshakeWith("GET /ws HTTP/1.1", tt.headers))); err != nil {
+			t.Fatal(err)
+		}
+		head := ""
+		for r := bufio.NewReader(conn); !strings.HasSuffix(head, "\r\n\r\n"); {
+			line, err := r.ReadString('\n')
+			if err != nil {
+				t.Fatal(err)
+			}
+			head += line
+		}
+		for _, line := range tt.want {
+			if !strings.Contains("\r\n"+head, "\r\n"+line) {
+				t.Errorf("%s: no %q in\n%s", name, line, head)
+			}
+		}
+		if name == "accepted" && strings.Contains(head, "Sec-Websocket") {
+			t.Errorf("%s: spelt unusually:\n%s", name, head)
+		}
+	}
+}
+
 // 64 KB of headers are accepted where net/http's limit allows them, and are not kept in memory; elsewhere they get 431.
 func TestLargeHandshakes(t *testing.T) {
 	const size = 64 << 10

@@ -152,6 +152,9 @@ for (const [form, at] of [
     await to(400, 'POST', id, { body: Buffer.from([0xff]) });
     for (const method of ['PUT', 'PATCH', 'TRACE']) await to(405, method, id);
     await to(413, 'POST', id, { body: Buffer.alloc((small ? 256 << 10 : 1 << 20) + 1) });
+    for (const headers of [{ 'Content-Encoding': 'gzip' }, { 'Content-Type': 'multipart/mixed' }, { 'Content-Type': 'text/plain; charset=utf-16' }]) {
+      await to(415, 'POST', id, { body: 'x', headers });
+    }
   });
   await check(`${form}: 403 for a foreign page`, async () => {
     for (const method of ['POST', 'DELETE']) await to(403, method, id, { headers: { Origin: 'https://example.com' } });

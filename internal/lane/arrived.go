@@ -10,25 +10,8 @@ import (
 // Arrived returns a function that reports whether bytes have arrived on a hijacked connection, of a Listener or of any other server,
 // that nobody has read from the kernel yet. It returns nil if that cannot be known.
 func Arrived(c net.Conn) func() bool {
-	for {
-		switch upper := c.(type) {
-		case interface{ NetConn() net.Conn }: // *tls.Conn too
-			c = upper.NetConn()
-		case *counted:
-			c = upper.Conn
-		case *net.TCPConn:
-			return arrivedOn(upper)
-		case *net.UnixConn:
-			return arrivedOn(upper)
-		default:
-			return nil
-		}
-	}
-}
-
-func arrivedOn(c syscall.Conn) func() bool {
-	raw, err := c.SyscallConn()
-	if err != nil {
+	raw := rawBelow(c)
+	if raw == nil {
 		return nil
 	}
 	return func() (has bool) {

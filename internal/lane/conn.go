@@ -5,8 +5,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
+	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync/atomic"
 	"time"
 )
@@ -115,6 +118,7 @@ func (c *conn) handOver(read []byte) {
 type handedOver struct {
 	net.Conn
 	read []byte
+	half *half
 }
 
 // handedOverTLS is one on which TLS has been agreed already. net/http asks a connection that is no tls.Conn for its state.
@@ -125,20 +129,28 @@ type handedOverTLS struct {
 
 // handedOverWith makes what net/http gets of a connection from which read has been read.
 func handedOverWith(c net.Conn, state *tls.ConnectionState, read []byte) net.Conn {
+	over := handedOver{c, read, newHalf(resetOf(c))}
 	if state != nil {
-		return &handedOverTLS{handedOver{c, read}, state}
+		return &handedOverTLS{over, state}
 	}
-	return &handedOver{c, read}
+	return &over
 }
 
 func (c *handedOver) Read(p []byte) (int, error) {
 	if len(c.read) == 0 {
-		return c.Conn.Read(p)
+		n, err := c.Conn.Read(p)
+		if err == io.EOF && n == 0 {
+			err = c.half.ended(p)
+		}
+		return n, err
 	}
 	n := copy(p, c.read)
 	c.read = c.read[n:]
 	return n, nil
 }
+
+// other returns what is known of the publisher's side.
+func (c *handedOver) other() *half { return c.half }
 
 // CloseWrite is how net/http ends a connection on which the publisher is still sending, so that it sees the answer.
 func (c *handedOver) CloseWrite() error { return closeWrite(c.Conn) }
@@ -181,20 +193,42 @@ func (c *conn) writeWithin(d time.Duration) {
 }
 
 // watch reads ahead in a goroutine, since only a read notices that a publisher has left: then it calls left. stop ends the
-// goroutine and waits for it. Meanwhile the goroutine owns in.
+// goroutine and waits for it. Meanwhile the goroutine owns in, and may write.
 func (c *conn) watch(left func()) (stop func()) {
 	_ = c.raw.SetReadDeadline(time.Time{})
-	ended := make(chan struct{})
+	stopping, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
 		// What arrives is the next request. A publisher that fills the buffer has not left.
-		if _, err := c.in.Peek(c.in.Buffered() + 1); err != nil && err != bufio.ErrBufferFull {
-			left()
+		_, err := c.in.Peek(c.in.Buffered() + 1)
+		if err == io.EOF && c.isStill(stopping) || err == nil || err == bufio.ErrBufferFull {
+			return
 		}
+		left()
 	}()
 	return func() {
 		c.readBy = time.Unix(1, 0)
+		close(stopping)
 		_ = c.raw.SetReadDeadline(c.readBy)
 		<-ended
 	}
+}
+
+// isStill reports whether a publisher that has closed its side of the connection is still there when stopping is closed. It returns
+// false as soon as it is known to have left.
+func (c *conn) isStill(stopping <-chan struct{}) bool {
+	await := resetOf(c.raw)
+	if await == nil {
+		return false
+	}
+	select {
+	case <-stopping:
+		return true
+	case <-time.After(probeDelay):
+	}
+	c.writeWithin(c.listener.config.WriteTimeout)
+	if _, err := io.WriteString(c.raw, interim); err != nil {
+		return false
+	}
+	return errors.Is(await(), os.ErrDeadlineExceeded) // which stop has set
 }

@@ -193,6 +193,9 @@ func (l *Listener) Accept() (net.Conn, error) {
 // ConnState is for http.Server.ConnState. The connections that Accept returned count until they are closed, by net/http or by
 // whoever hijacks them, or until Links.Adopt.
 func (l *Listener) ConnState(c net.Conn, state http.ConnState) {
+	if over, ok := c.(interface{ other() *half }); ok {
+		over.other().isServing.Store(state == http.StateActive)
+	}
 	below := countedBelow(c)
 	if foreign, ok := l.foreign.Load(c); ok {
 		below = foreign.(*counted)
@@ -215,6 +218,14 @@ func (l *Listener) ConnState(c net.Conn, state http.ConnState) {
 			below.Close()
 		}
 	}
+}
+
+// ConnContext is for http.Server.ConnContext. Probing and HalfClosed need it.
+func (l *Listener) ConnContext(ctx context.Context, c net.Conn) context.Context {
+	if over, ok := c.(interface{ other() *half }); ok {
+		return context.WithValue(ctx, halfKey{}, over.other())
+	}
+	return ctx
 }
 
 // CloseHijacked closes the connections that handlers have hijacked, and neither closed nor given to Links. Call it once no handler

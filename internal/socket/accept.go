@@ -135,7 +135,8 @@ func (u *upgrader) hijack() error {
 	if chosen := u.subprotocol(); chosen != "" {
 		u.header.Set("Sec-WebSocket-Protocol", chosen)
 	}
-	for name, values := range u.header {
+	for name, values := range spelt(u.header) {
+		u.real.Header().Del(name) // a middleware's, in the other spelling
 		u.real.Header()[name] = values
 	}
 	u.real.WriteHeader(u.status)
@@ -163,7 +164,7 @@ func (u *upgrader) hijack() error {
 // check refuses what coder/websocket accepts.
 func (u *upgrader) check() error {
 	wrong := func(detail string) error {
-		return &HandshakeError{Status: http.StatusBadRequest, Header: http.Header{"Sec-Websocket-Version": {"13"}}, Detail: detail}
+		return &HandshakeError{Status: http.StatusBadRequest, Header: spelt(http.Header{"Sec-Websocket-Version": {"13"}}), Detail: detail}
 	}
 	// A proxy or a middleware may have judged the request by another of them (RFC 6455 section 11.3.5, RFC 6454 section 7.3).
 	for _, name := range []string{"Sec-WebSocket-Version", "Origin"} {
@@ -205,7 +206,20 @@ func (u *upgrader) handshakeError(err error) error {
 		u.header.Set("Upgrade", "websocket")
 		u.header.Set("Connection", "Upgrade")
 	}
-	return &HandshakeError{Status: u.status, Header: u.header, Detail: detail}
+	return &HandshakeError{Status: u.status, Header: spelt(u.header), Detail: detail}
+}
+
+// spelt returns the header with the names that RFC 6455 section 11.3 defines as it spells them. Letter case means nothing in HTTP, but
+// Go's spelling of them is unusual, and there are clients that compare them as they are.
+func spelt(h http.Header) http.Header {
+	all := make(http.Header, len(h))
+	for name, values := range h {
+		if rest, ok := strings.CutPrefix(name, "Sec-Websocket-"); ok {
+			name = "Sec-WebSocket-" + rest
+		}
+		all[name] = values
+	}
+	return all
 }
 
 // hijacker finds the http.Hijacker in a chain of wrapped ResponseWriters, as http.ResponseController does.
