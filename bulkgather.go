@@ -16,8 +16,8 @@ type bundle struct {
 	cost     int
 }
 
-// maxSpare is how many pushes a bundle has room for that is kept for another time.
-const maxSpare = 256
+// maxSpare is for how many pushes, or connections, room is kept for another time.
+const maxSpare = 1024
 
 // gather gathers a push with a message of so many bytes.
 func (b *bulkRequest) gather(p *bulkPush, size int) {

@@ -26,6 +26,7 @@ type Push struct {
 type Targets struct {
 	IsList bool   // to is an array
 	json   []byte // strings that have been found to be right, with commas between them
+	single string // the only one, unless to is an array
 }
 
 // maxTarget is more than the length in bytes of any target that a worker could know.
@@ -35,22 +36,31 @@ const maxTarget = 2 << 10
 // far too long for a target comes "".
 func (t Targets) All() iter.Seq2[int, string] {
 	return func(yield func(int, string) bool) {
+		if !t.IsList {
+			yield(0, t.single)
+			return
+		}
 		r := reader{t.json}
 		for i := 0; ; i++ {
-			name, isEscaped, err := r.cutString()
-			switch {
-			case err != nil:
-				panic(err) // they have been read before
-			case len(name) > MaxEscape*maxTarget:
-				name = nil
-			case isEscaped:
-				name = unescape(append([]byte(nil), name...)) // not in place: they may be read again
-			}
-			if !yield(i, string(name)) || !r.take(',') {
+			if !yield(i, r.target()) || !r.take(',') {
 				return
 			}
 		}
 	}
+}
+
+// target reads a target that has been found to be right.
+func (r *reader) target() string {
+	name, isEscaped, err := r.cutString()
+	switch {
+	case err != nil:
+		panic(err)
+	case len(name) > MaxEscape*maxTarget:
+		return ""
+	case isEscaped:
+		name = unescape(append([]byte(nil), name...)) // not in place: it may be read again
+	}
+	return string(name)
 }
 
 // The members of a line.
@@ -88,7 +98,10 @@ func Parse(line []byte) (push Push, err error) {
 	}
 	switch {
 	case m.targets.json != nil:
-		push.To = m.targets
+		if push.To = m.targets; !push.To.IsList {
+			r := reader{push.To.json}
+			push.To.single = r.target()
+		}
 	case m.targets.IsList:
 		return push, errors.New("to is an empty array")
 	default:
