@@ -40,9 +40,9 @@ type bulkRequest struct {
 
 	bundles  map[*Conn]*bundle // what has been gathered, and not been started
 	order    []*bundle         // the same, as it came
-	spare    []*bundle
-	gathered int // pushes
-	cost     int // of these
+	gathered int               // pushes
+	cost     int               // of these
+	scratch  []byte            // for one answer
 
 	peers map[string]*bulkPeer // other workers by their addresses
 
@@ -50,19 +50,23 @@ type bulkRequest struct {
 	changed   sync.Cond  // of mu: held or unsettled has become less, or the publisher is gone
 	held      int        // the cost of what has been started or refused, and not been answered
 	unsettled int        // pushes
-	pending   map[*bulkPush]struct{}
-	remotes   map[*bulkRemote]struct{} // pushes to other workers without all outcomes
-	waiting   map[*Conn]int            // the cost of pending for each connection
+	pending   pendingPushes
+	remotes   map[*bulkRemote]struct{} // pushes to other workers without all outcomes; nil if there are none
+	waiting   map[*Conn]int            // the cost of pending for each connection; nil if there are none
 }
 
 const (
 	bulkHeld    = 4 << 20      // how much one request may hold: messages that wait, and answers
 	connHeld    = bulkHeld / 4 // of one connection
-	pushCost    = 256          // what a push counts beyond its message
-	gatherCost  = bulkHeld / 4 // is gathered at most
+	pushCost    = 512          // what a push counts beyond its message and its ref: about what it takes while it waits
+	gatherCost  = bulkHeld / 2 // is gathered at most
 	gatherMax   = 8 << 10      // pushes are
 	bundleBytes = 16 << 10     // for one connection: what fits into one write
 	bulkMethods = "OPTIONS, POST"
+
+	// bulkIdle is how many bytes a request holds beside its lines, pushes and answers: a chunk to read into, a few small ones, and
+	// itself with its goroutines. That is all while it waits for its publisher.
+	bulkIdle = bulk.ChunkSize + 128<<10
 )
 
 // bulkForm is how a bulk request is to be read and answered.
@@ -141,11 +145,11 @@ func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount string)
 	}
 	b := &bulkRequest{
 		worker: w, mount: mount, checked: form.checked,
-		bundles: make(map[*Conn]*bundle), pending: make(map[*bulkPush]struct{}), waiting: make(map[*Conn]int),
+		bundles: make(map[*Conn]*bundle),
 	}
 	b.changed.L = &b.mu
 	b.ctx, b.cancel = context.WithCancel(context.Background())
-	config := bulk.InputConfig{Idle: idleTimeout, Within: bodyTimeout}
+	config := bulk.InputConfig{Length: r.ContentLength, Chunks: &w.bulkChunks, Idle: idleTimeout, Within: bodyTimeout}
 	if ahead := max(bulkHeld, b.maxLine()); form.after && r.ContentLength <= ahead {
 		config.Ahead = ahead
 	} else {
@@ -193,7 +197,6 @@ func forceClose(rw http.ResponseWriter) {
 // run starts the pushes of all lines.
 func (b *bulkRequest) run() {
 	lines := bulk.NewLines(b.input, b.maxLine(), b.checked)
-	var parser bulk.Parser
 	for !b.gone.Load() {
 		if !lines.Ready() {
 			runtime.Gosched() // the input may be about to have more
@@ -217,7 +220,7 @@ func (b *bulkRequest) run() {
 		case len(line) == 0:
 			continue
 		}
-		asked, err := parser.Parse(line)
+		asked, err := bulk.Parse(line)
 		key := bulk.Key{Line: number, Index: -1, Ref: asked.Ref}
 		if err != nil {
 			b.refuse(key, newProblem(http.StatusBadRequest, err.Error()))
@@ -247,21 +250,40 @@ func (b *bulkRequest) whyNoMore(err error) *bulk.Refusal {
 
 // maxLine is how long a line may be: what a message of MaxPushBytes can take with its escapes and its targets, however it is
 // written. So no message is refused as a line that a single push would accept. Negative: there is no limit.
-func (b *bulkRequest) maxLine() int64 {
-	limit := b.worker.opts.MaxPushBytes
-	if limit < 0 || limit > 1<<40 {
+func (b *bulkRequest) maxLine() int64 { return maxBulkLine(b.worker.opts.MaxPushBytes) }
+
+func maxBulkLine(maxPushBytes int64) int64 {
+	if maxPushBytes < 0 || maxPushBytes > 1<<40 {
 		return -1
 	}
-	return int64(bulk.MaxEscape)*limit + 64<<10
+	return int64(bulk.MaxEscape)*maxPushBytes + 64<<10
+}
+
+// bulkMost returns how many bytes a bulk request holds at most, in all. Negative: there is no limit. isWhole says whether the request is
+// read whole before its answer begins. As long as lines are short and answers are read, it holds far less: see bulkIdle.
+func bulkMost(maxPushBytes int64, isWhole bool) int64 {
+	line := maxBulkLine(maxPushBytes)
+	if line < 0 {
+		return -1
+	}
+	reading := bulk.MaxAhead + line
+	if isWhole {
+		reading = max(bulkHeld, line) + bulk.ChunkSize
+	}
+	held := max(bulkHeld, maxPushBytes)
+	return reading + maxPushBytes + gatherCost + held + held/4 + bulkIdle // a quarter: Go's memory comes in certain sizes
 }
 
 // push gathers the pushes of one line, and sends on those for connections of other workers.
 func (b *bulkRequest) push(number int, p linePush) {
 	invalid := wire.CheckMessage(p.typ, p.data, b.worker.shared.maxPushBytes)
 	var forward []*bulkRemote
-	for i, to := range p.to {
+	for i, to := range p.to.All() {
+		if b.gone.Load() { // nothing waits for room any longer
+			return
+		}
 		key := bulk.Key{Line: number, Index: i, Ref: p.ref}
-		if !p.isList {
+		if !p.to.IsList {
 			key.Index = -1
 		}
 		if invalid != nil {
@@ -271,17 +293,17 @@ func (b *bulkRequest) push(number int, p linePush) {
 		c, elsewhere, err := b.find(to)
 		switch {
 		case elsewhere != nil:
-			forward = b.addRemote(forward, elsewhere, key, p)
+			forward = b.addRemote(forward, elsewhere, key, &p)
 		case err != nil:
 			b.refusePush(key, err)
 		case !(address.Target{Path: b.mount, Form: address.PathForm}).Lives(c.path):
 			b.refuse(key, problemOf(errOtherPath))
 		default:
-			b.pushTo(c, key, p)
+			b.pushTo(c, key, &p)
 		}
 	}
 	for _, r := range forward {
-		b.forward(r, p)
+		b.forward(r, &p)
 	}
 }
 
@@ -326,10 +348,7 @@ func (b *bulkRequest) leave() {
 	b.cancel()
 	b.input.Stop()
 	b.mu.Lock()
-	pending := make([]*bulkPush, 0, len(b.pending))
-	for p := range b.pending {
-		pending = append(pending, p)
-	}
+	pending := b.pending.allLocked()
 	remotes := slices.Collect(maps.Keys(b.remotes))
 	b.changed.Broadcast()
 	b.mu.Unlock()
@@ -350,21 +369,14 @@ func (b *bulkRequest) awaitSettled() {
 	}
 }
 
-// release makes room when answers have been written, or never will be.
-func (b *bulkRequest) release(cost int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.held -= cost
-	b.changed.Broadcast()
-}
-
 // refusePush answers, and counts, a push that is not started.
 func (b *bulkRequest) refusePush(key bulk.Key, err error) { b.refuse(key, b.worker.refuse(err)) }
 
 // refuse answers a line, or one target of it.
 func (b *bulkRequest) refuse(key bulk.Key, p *problem) {
-	b.makeRoom(pushCost, 0)
+	b.scratch = key.AppendRefusal(b.scratch[:0], refusalOf(p))
+	b.makeRoom(len(b.scratch), 0)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.output.problemLocked(key, p, pushCost)
+	b.output.addLocked(b.scratch, len(b.scratch))
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/wspush/wspush/internal/bulk"
@@ -26,8 +25,8 @@ type bulkOutput struct {
 	isHalf     bool // it has told
 
 	// Guarded by request.mu.
-	out      []byte      // answers
-	cost     int         // of the pushes that they are to
+	out      bulk.Answers
+	scratch  []byte      // for one answer
 	failed   []*bulkPush // settled with an error, and to be answered
 	lastLine []byte      // of the answer, once it is known how many lines there have been
 	supply   supply
@@ -62,8 +61,7 @@ const (
 )
 
 const (
-	answerChunk = 64 << 10               // is written at a time
-	probeEvery  = 500 * time.Millisecond // while the body is not read
+	probeEvery = 500 * time.Millisecond // while the body is not read
 
 	// How long the answers to a request that has ended may wait for each other. A short answer that comes at once gets through
 	// a proxy of Go's that is about to cut it off.
@@ -71,7 +69,9 @@ const (
 )
 
 func newBulkOutput(b *bulkRequest, rw http.ResponseWriter, control *http.ResponseController) *bulkOutput {
-	return &bulkOutput{request: b, rw: rw, control: control, signal: make(chan struct{}, 1)}
+	return &bulkOutput{
+		request: b, rw: rw, control: control, signal: make(chan struct{}, 1), out: bulk.NewAnswers(&b.worker.bulkChunks),
+	}
 }
 
 // settledLocked answers a push that has been started. A lock of the socket may be held as well.
@@ -89,18 +89,31 @@ func (o *bulkOutput) settledLocked(p *bulkPush) {
 // writtenLocked answers a push that has been written, or confirmed.
 func (o *bulkOutput) writtenLocked(key bulk.Key, confirmed bool, roundTrip time.Duration, cost int) {
 	if confirmed {
-		o.out = key.AppendConfirmed(o.out, roundTrip)
+		o.scratch = key.AppendConfirmed(o.scratch[:0], roundTrip)
 	} else {
-		o.out = key.AppendWritten(o.out)
+		o.scratch = key.AppendWritten(o.scratch[:0])
 	}
-	o.cost += cost
-	o.wakeLocked()
+	o.addLocked(o.scratch, cost)
 }
 
 // problemLocked answers a push with an error.
 func (o *bulkOutput) problemLocked(key bulk.Key, p *problem, cost int) {
-	o.out = key.AppendRefusal(o.out, refusalOf(p))
-	o.cost += cost
+	o.scratch = key.AppendRefusal(o.scratch[:0], refusalOf(p))
+	o.addLocked(o.scratch, cost)
+}
+
+// addLocked adds an answer, unless nobody wants it any more. From then on its bytes are held in place of what has been held for its
+// push.
+func (o *bulkOutput) addLocked(answer []byte, cost int) {
+	b := o.request
+	b.held -= cost
+	if !b.gone.Load() {
+		b.held += len(answer)
+		o.out.Add(answer)
+	}
+	if cost > 0 {
+		b.changed.Broadcast()
+	}
 	o.wakeLocked()
 }
 
@@ -156,7 +169,6 @@ func (o *bulkOutput) run(ctx context.Context, protoMajor int, after bool) {
 	timer.Stop()
 	defer timer.Stop()
 	stopping := b.worker.roster.empty // nil once it has told
-	var spare []byte
 	for over := false; !over; {
 		if o.phase != outputHeld {
 			_ = o.control.SetWriteDeadline(time.Time{})
@@ -200,7 +212,7 @@ func (o *bulkOutput) run(ctx context.Context, protoMajor int, after bool) {
 			}
 		}
 		if !o.isWaiting() {
-			over, spare = o.writeQueued(spare)
+			over = o.writeQueued()
 		}
 	}
 	_ = o.control.SetWriteDeadline(time.Now().Add(answerTimeout)) // for what net/http writes when the handler returns
@@ -264,62 +276,75 @@ func (o *bulkOutput) probe(timer *time.Timer) {
 		return
 	}
 	timer.Reset(probeEvery)
-	if !o.request.gone.Load() && !o.write([]byte{' '}, true) {
+	if !o.request.gone.Load() && !o.writeSpace() {
 		o.phase = outputBroken
 		o.request.leave()
 	}
 }
 
-// writeQueued writes the answers that there are. over is true if they were the last; buffer is used for the next ones.
-func (o *bulkOutput) writeQueued(spare []byte) (over bool, buffer []byte) {
+// writeQueued writes the answers that there are, and reports whether they were the last.
+func (o *bulkOutput) writeQueued() (over bool) {
 	b := o.request
 	b.mu.Lock()
-	out, cost, failed := o.out, o.cost, o.failed
-	o.out, o.cost, o.failed = spare[:0], 0, nil
-	lastLine, over := o.lastLine, o.supply == supplyEnded
+	for len(o.failed) > 0 {
+		failed := o.failed
+		o.failed = nil
+		b.mu.Unlock()
+		for i, p := range failed {
+			b.answerFailed(p)
+			failed[i] = nil
+		}
+		b.mu.Lock()
+	}
+	if over = o.supply == supplyEnded; over {
+		o.addLocked(o.lastLine, 0)
+	}
+	parts := o.out.Take()
 	b.mu.Unlock()
-	for _, p := range failed {
-		out = b.appendFailed(out, p)
-		cost += p.cost
+	if len(parts) == 0 {
+		return over
 	}
-	if over {
-		out = append(out, lastLine...)
-	}
-	if len(out) > 0 && !b.gone.Load() && !o.write(out, !over) {
+	if !b.gone.Load() && !o.write(parts, !over) {
 		o.phase = outputBroken
 		b.leave()
 	}
-	if cost > 0 {
-		b.release(cost)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, part := range parts {
+		b.held -= len(part)
+		o.out.Reuse(part)
 	}
-	if cap(out) > 4*answerChunk {
-		out = nil
-	}
-	return over, out
+	b.changed.Broadcast()
+	return over
 }
 
 // write writes answers. A publisher has answerTimeout to take each part of them. The deadline does not last any longer: over
 // HTTP/2 it would end a request in which nothing is being written.
-func (o *bulkOutput) write(out []byte, more bool) bool {
-	for part := range slices.Chunk(out, answerChunk) {
+func (o *bulkOutput) write(parts [][]byte, more bool) bool {
+	for _, part := range parts {
 		_ = o.control.SetWriteDeadline(time.Now().Add(answerTimeout))
 		if _, err := o.rw.Write(part); err != nil {
 			return false
 		}
 		// What is last goes out when the handler returns, which it only does at once if the body has been read.
-		if (more || o.request.input.Err() != io.EOF || len(out) > answerChunk) && o.control.Flush() != nil {
+		if (more || o.request.input.Err() != io.EOF || len(parts) > 1) && o.control.Flush() != nil {
 			return false
 		}
 	}
 	return true
 }
 
-// appendFailed appends the answer to a push that has been settled with an error.
-func (b *bulkRequest) appendFailed(out []byte, p *bulkPush) []byte {
+// writeSpace writes a space before an answer.
+func (o *bulkOutput) writeSpace() bool { return o.write([][]byte{{' '}}, true) }
+
+// answerFailed answers a push that has been settled with an error.
+func (b *bulkRequest) answerFailed(p *bulkPush) {
 	err := p.conn.outcome(p.err)
-	count := &b.worker.shared.count
-	count.pushAs(p.confirm, err)
-	return p.key.AppendRefusal(out, refusalOf(problemOfPush(err, p.confirm)))
+	b.worker.shared.count.pushAs(p.confirm, err)
+	problem := problemOfPush(err, p.confirm)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.output.problemLocked(p.key, problem, p.cost)
 }
 
 // refusalOf is what an answer line says of a problem.

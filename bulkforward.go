@@ -36,14 +36,18 @@ type bulkRemote struct {
 	place   *seal.Place
 	keys    []bulk.Key
 	cost    int // of each target
+	shared  int // what is held for all of them together, until the last has its outcome
 	left    int // targets without an outcome; guarded by request.mu
 }
+
+// total is what the push costs in all.
+func (r *bulkRemote) total() int { return r.shared + r.cost*len(r.keys) }
 
 // maxRemoteTargets is how many connections one push to another worker is for at most.
 const maxRemoteTargets = 1000
 
 // addRemote adds a target to the push to its worker, and sends that on when it has enough of them.
-func (b *bulkRequest) addRemote(pushes []*bulkRemote, place *seal.Place, key bulk.Key, p linePush) []*bulkRemote {
+func (b *bulkRequest) addRemote(pushes []*bulkRemote, place *seal.Place, key bulk.Key, p *linePush) []*bulkRemote {
 	i := slices.IndexFunc(pushes, func(r *bulkRemote) bool {
 		return r.place.Address == place.Address && r.place.Instance == place.Instance
 	})
@@ -63,29 +67,32 @@ func (b *bulkRequest) addRemote(pushes []*bulkRemote, place *seal.Place, key bul
 }
 
 // forward sends a push to the worker that holds its connections.
-func (b *bulkRequest) forward(r *bulkRemote, p linePush) {
-	w, n := b.worker, len(r.keys)
-	r.cost, r.left = len(p.data)/n+pushCost, n
+func (b *bulkRequest) forward(r *bulkRemote, p *linePush) {
+	w, n, data := b.worker, len(r.keys), p.kept()
+	r.cost, r.shared, r.left = pushCost+len(p.ref), len(data)+len(r.place.Address), n
 	r.peer = b.peers[r.place.Address]
 	if r.peer == nil {
 		r.peer = new(bulkPeer)
 		if b.peers == nil {
-			b.peers, b.remotes = make(map[string]*bulkPeer), make(map[*bulkRemote]struct{})
+			b.peers = make(map[string]*bulkPeer)
 		}
 		b.peers[r.place.Address] = r.peer
 	}
-	b.makeRoom(r.cost*n, n)
+	b.makeRoom(r.total(), n)
 	w.shared.count.forwarded.Add(uint64(n))
-	if !b.awaitPeer(r.peer, r.cost*n) {
+	if !b.awaitPeer(r.peer, r.total()) {
 		b.refuseRemote(r)
 		return
 	}
 	q := pushQuery{confirm: p.confirm, timeout: p.timeout}
 	w.setTimeout(&r.Push, q)
-	r.Binary, r.Data = p.typ == Binary, p.data
+	r.Binary, r.Data = p.typ == Binary, data
 	r.Sequence, r.Done = &r.peer.sequence, r.done
 	b.mu.Lock()
-	r.peer.held += r.cost * n
+	r.peer.held += r.total()
+	if b.remotes == nil {
+		b.remotes = make(map[*bulkRemote]struct{})
+	}
 	b.remotes[r] = struct{}{}
 	b.mu.Unlock()
 	w.links.Push(&r.Push)
@@ -126,6 +133,7 @@ func (b *bulkRequest) refuseRemote(r *bulkRemote) {
 	b.worker.shared.count.forwardsFailed.full.Add(uint64(len(r.keys)))
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.held -= r.shared
 	for _, key := range r.keys {
 		b.output.problemLocked(key, p, r.cost)
 		b.settledOneLocked()
@@ -140,7 +148,11 @@ func (r *bulkRemote) done(target int, a link.Answer, err error) {
 	defer b.mu.Unlock()
 	r.peer.held -= r.cost
 	if r.left--; r.left == 0 {
-		delete(b.remotes, r)
+		if delete(b.remotes, r); len(b.remotes) == 0 {
+			b.remotes = nil // it would stay as large as it once was
+		}
+		r.peer.held -= r.shared
+		b.held -= r.shared
 	}
 	if err == nil {
 		b.output.writtenLocked(r.keys[target], r.Confirm, a.RoundTrip, r.cost)

@@ -12,15 +12,21 @@ type bundle struct {
 	conn     *Conn
 	pushes   []*bulkPush
 	messages []*socket.Message
-	bytes    int
+	bytes    int // of the messages
+	cost     int
 }
 
-func (b *bulkRequest) gather(p *bulkPush) {
+// maxSpare is for how many pushes, or connections, room is kept for another time.
+const maxSpare = 1024
+
+// gather gathers a push with a message of so many bytes.
+func (b *bulkRequest) gather(p *bulkPush, size int) {
+	if b.cost+p.cost > gatherCost {
+		b.flush()
+	}
 	g := b.bundles[p.conn]
 	if g == nil {
-		if n := len(b.spare); n > 0 {
-			g, b.spare = b.spare[n-1], b.spare[:n-1]
-		} else {
+		if g, _ = b.worker.bulkBundles.Get().(*bundle); g == nil {
 			g = new(bundle)
 		}
 		g.conn = p.conn
@@ -29,7 +35,8 @@ func (b *bulkRequest) gather(p *bulkPush) {
 	}
 	g.pushes = append(g.pushes, p)
 	g.messages = append(g.messages, &p.message)
-	g.bytes += p.cost - pushCost
+	g.bytes += size
+	g.cost += p.cost
 	b.gathered++
 	b.cost += p.cost
 	if g.bytes >= bundleBytes || b.gathered >= gatherMax || b.cost >= gatherCost {
@@ -55,13 +62,19 @@ func (b *bulkRequest) flush() {
 	for _, g := range b.order {
 		b.reclaim(g)
 		delete(b.bundles, g.conn)
+		if cap(g.pushes) > maxSpare {
+			continue
+		}
 		clear(g.pushes)
-		clear(g.messages)
+		clear(g.messages[:cap(g.messages)]) // refuseExcess may have made them fewer
 		*g = bundle{pushes: g.pushes[:0], messages: g.messages[:0]}
-		b.spare = append(b.spare, g)
+		b.worker.bulkBundles.Put(g)
 	}
 	clear(b.order)
 	b.order, b.gathered, b.cost = b.order[:0], 0, 0
+	if cap(b.order) > maxSpare { // the map has grown with it, and never shrinks
+		b.order, b.bundles = nil, make(map[*Conn]*bundle)
+	}
 	b.output.uncork()
 	if b.gone.Load() { // leave may have come before these were pending
 		b.leave()
@@ -81,7 +94,7 @@ func (b *bulkRequest) refuseExcess(g *bundle) {
 	b.mu.Lock()
 	held := b.waiting[g.conn]
 	b.mu.Unlock()
-	if held == 0 || held+g.bytes+pushCost*len(g.pushes) <= connHeld {
+	if held == 0 || held+g.cost <= connHeld {
 		return
 	}
 	kept := g.messages[:0]
@@ -106,7 +119,10 @@ func (b *bulkRequest) reclaim(g *bundle) {
 			b.worker.bulkPushes.Put(p)
 		case !p.isDone:
 			p.isPending = true
-			b.pending[p] = struct{}{}
+			b.pending.addLocked(p)
+			if b.waiting == nil {
+				b.waiting = make(map[*Conn]int)
+			}
 			b.waiting[p.conn] += p.cost
 			if p.timeout > 0 {
 				p.timer = time.AfterFunc(p.timeout, func() { p.abandon(context.DeadlineExceeded) })

@@ -1,6 +1,7 @@
 package wspush
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/wspush/wspush/internal/address"
@@ -9,10 +10,10 @@ import (
 
 // linePush is what a line of a bulk request asks for, once that has been found to make sense.
 type linePush struct {
-	to      []string // IDs and sealed IDs, at least one
-	isList  bool     // to was an array
+	to      bulk.Targets // IDs and sealed IDs
 	typ     MessageType
-	data    []byte
+	data    []byte // like to, it lies in the line, unless it is kept
+	isKept  bool
 	ref     string // as JSON; "" if there is none
 	confirm bool
 	timeout time.Duration // 0: the default
@@ -20,21 +21,35 @@ type linePush struct {
 
 // readLine finds out what a line asks for, by the rules of a push of its own.
 func readLine(p bulk.Push) (push linePush, err error) {
-	push = linePush{to: p.To, isList: p.IsList, typ: p.Type, data: p.Data, ref: p.Ref}
-	for _, to := range p.To {
+	push = linePush{to: p.To, typ: p.Type, data: p.Data, ref: p.Ref}
+	for _, to := range p.To.All() {
 		if !address.IsName(to) {
 			return push, address.ErrMalformedID
 		}
 	}
 	if p.Confirm != nil {
-		if push.confirm = *p.Confirm == confirmReceived; !push.confirm {
+		if push.confirm = string(p.Confirm) == confirmReceived; !push.confirm {
 			return push, errConfirm
 		}
 	}
 	if p.Timeout != nil {
-		if push.timeout, err = parseTimeout(*p.Timeout); err != nil {
+		if len(p.Timeout) > maxTimeoutText {
+			return push, errTimeout
+		}
+		if push.timeout, err = parseTimeout(string(p.Timeout)); err != nil {
 			return push, err
 		}
 	}
 	return push, nil
+}
+
+// maxTimeoutText is how many bytes of a line its timeout may have: reading a long one takes many times its length.
+const maxTimeoutText = 256
+
+// kept returns the message as it can be kept when the line is gone. All targets share it.
+func (p *linePush) kept() []byte {
+	if !p.isKept {
+		p.data, p.isKept = bytes.Clone(p.data), true
+	}
+	return p.data
 }

@@ -28,26 +28,58 @@ type bulkPush struct {
 	err       error
 	isPending bool        // it was not settled when flush returned, so it never goes back to the pool
 	timer     *time.Timer // nil if there is none
+
+	next, previous *bulkPush // in the list of pending ones
+}
+
+// pendingPushes are the pushes of a request that are pending: a list, since a map would stay as large as it once was. request.mu
+// guards it.
+type pendingPushes struct{ first *bulkPush }
+
+func (l *pendingPushes) addLocked(p *bulkPush) {
+	if p.next = l.first; p.next != nil {
+		p.next.previous = p
+	}
+	l.first = p
+}
+
+func (l *pendingPushes) removeLocked(p *bulkPush) {
+	if p.previous == nil {
+		l.first = p.next
+	} else {
+		p.previous.next = p.next
+	}
+	if p.next != nil {
+		p.next.previous = p.previous
+	}
+	p.next, p.previous = nil, nil
+}
+
+func (l *pendingPushes) allLocked() (all []*bulkPush) {
+	for p := l.first; p != nil; p = p.next {
+		all = append(all, p)
+	}
+	return all
 }
 
 // pushTo gathers a push.
-func (b *bulkRequest) pushTo(c *Conn, key bulk.Key, p linePush) {
-	w := b.worker
+func (b *bulkRequest) pushTo(c *Conn, key bulk.Key, p *linePush) {
+	w, data := b.worker, p.kept()
 	push, _ := w.bulkPushes.Get().(*bulkPush)
 	if push == nil {
 		push = new(bulkPush)
 		push.settle = push.done
 	}
-	push.request, push.conn, push.key, push.cost = b, c, key, len(p.data)+pushCost
+	push.request, push.conn, push.key, push.cost = b, c, key, len(data)+len(key.Ref)+pushCost
 	push.confirm, push.timeout = p.confirm, w.pushTimeout(pushQuery{confirm: p.confirm, timeout: p.timeout})
-	if err := c.socket.Prepare(&push.message, p.typ == Binary, p.data, push.settle); err != nil {
+	if err := c.socket.Prepare(&push.message, p.typ == Binary, data, push.settle); err != nil {
 		b.refusePush(key, err)
 		return
 	}
 	if p.confirm {
 		push.message.Confirm()
 	}
-	b.gather(push)
+	b.gather(push, len(data))
 }
 
 // done takes note of the outcome. It may be called while the socket's lock is held.
@@ -63,9 +95,12 @@ func (p *bulkPush) done(err error) {
 		if p.timer != nil {
 			p.timer.Stop()
 		}
-		delete(b.pending, p)
+		b.pending.removeLocked(p)
 		if b.waiting[p.conn] -= p.cost; b.waiting[p.conn] == 0 {
 			delete(b.waiting, p.conn)
+		}
+		if len(b.waiting) == 0 {
+			b.waiting = nil // it would stay as large as it once was
 		}
 	}
 	b.output.settledLocked(p)

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/wspush/wspush/internal/address"
+	"github.com/wspush/wspush/internal/bulk"
 	"github.com/wspush/wspush/internal/link"
 	"github.com/wspush/wspush/internal/seal"
 	"github.com/wspush/wspush/internal/socket"
@@ -29,6 +30,8 @@ type Worker struct {
 	sockets      socket.Shared
 	bodies       bodies
 	bulkPushes   sync.Pool // of *bulkPush
+	bulkBundles  sync.Pool // of *bundle
+	bulkChunks   bulk.Chunks
 	listener     net.Listener
 	server       *pushServer     // nil with NoListen
 	cutting      sync.Mutex      // held during roster.cut, which only one goroutine may run; guards no data

@@ -34,7 +34,6 @@ func readLines(body io.Reader) (texts []string, end error) {
 	defer running.Wait()
 	defer in.Stop()
 	lines := bulk.NewLines(in, 1<<20, true)
-	var parser bulk.Parser
 	for {
 		line, err := lines.Next()
 		switch {
@@ -43,7 +42,7 @@ func readLines(body io.Reader) (texts []string, end error) {
 		case len(line) == 0:
 			continue
 		}
-		p, err := parser.Parse(line)
+		p, err := bulk.Parse(line)
 		if err != nil {
 			return texts, fmt.Errorf("a line that is whole cannot be read: %w", err)
 		}
@@ -247,7 +246,6 @@ func TestLostRanges(t *testing.T) {
 					in.Linger(5*time.Second, 8<<20) // as a worker does
 				}()
 				lines := bulk.NewLines(in, 1<<20, true)
-				var parser bulk.Parser
 				var out []byte
 				for {
 					if !lines.Ready() {
@@ -267,7 +265,7 @@ func TestLostRanges(t *testing.T) {
 					if len(line) == 0 {
 						continue
 					}
-					p, err := parser.Parse(line)
+					p, err := bulk.Parse(line)
 					if err != nil {
 						t.Errorf("line %d: %v", lines.Count(), err)
 						continue

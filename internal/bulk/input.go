@@ -13,8 +13,13 @@ type ReadControl interface{ SetReadDeadline(time.Time) error }
 
 // InputConfig says how a body is read.
 type InputConfig struct {
-	// Ahead is how many bytes are read ahead at most, however slowly lines are taken. 0 means a few chunks, which are used again.
+	// Ahead is how many bytes are read ahead at most, however slowly lines are taken, together with the line that is being read. 0
+	// means a few chunks, which are used again.
 	Ahead int64
+	// Length is how many bytes the body has. Unless it is positive, that is not known.
+	Length int64
+	// Chunks lends chunks that are used again.
+	Chunks *Chunks
 	// Idle bounds the wait for something to read between two lines, Within that in the middle of a line.
 	Idle, Within time.Duration
 }
@@ -32,7 +37,8 @@ type Input struct {
 	state   inputState
 	queue   [][]byte // what has been read, and not been taken
 	queued  int64    // bytes in queue
-	free    [][]byte // chunks that are not needed any more
+	begun   int64    // room in bytes for the line of which a part has been taken
+	free    [][]byte // small chunks that are not needed any more
 	err     error    // how the body ended; set when state becomes inputEnded
 }
 
@@ -51,8 +57,11 @@ var ErrStopped = errors.New("reading was stopped")
 const (
 	readAhead = 4 // chunks
 	minChunk  = 4 << 10
-	maxChunk  = 64 << 10
 )
+
+// MaxAhead is how many bytes an Input without Ahead holds at most: what is queued, what is being read, and the part that Lines has.
+// While it waits for its publisher, it holds one chunk.
+const MaxAhead = (readAhead + 2) * ChunkSize
 
 // NewInput makes an Input, whose Run must be called.
 func NewInput(body io.Reader, control ReadControl, config InputConfig) *Input {
@@ -79,6 +88,7 @@ func (in *Input) Run() {
 
 func (in *Input) read() error {
 	size, within := minChunk, false // a publisher that sends little costs little
+	few := 0                        // reads in a row for which a small chunk would have done
 	var chunk []byte
 	for {
 		if len(chunk) == 0 {
@@ -90,8 +100,14 @@ func (in *Input) read() error {
 		n, err := in.body.Read(chunk)
 		if n > 0 {
 			within = chunk[n-1] != '\n'
-			if n == len(chunk) {
-				size = min(4*size, maxChunk)
+			if few++; n > minChunk {
+				few = 0
+			}
+			switch {
+			case n == len(chunk):
+				size = ChunkSize
+			case few > 1:
+				size = minChunk
 			}
 			if !in.pass(chunk[:n]) {
 				return ErrStopped
@@ -106,17 +122,33 @@ func (in *Input) read() error {
 	}
 }
 
-// chunk returns a buffer of at least that size.
+// chunk returns a buffer of that size, minChunk or ChunkSize.
 func (in *Input) chunk(size int) []byte {
+	if size == ChunkSize {
+		return in.config.Chunks.Get()
+	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if n := len(in.free); n > 0 {
 		c := in.free[n-1]
-		if in.free = in.free[:n-1]; cap(c) >= size {
-			return c[:cap(c)]
-		}
+		in.free = in.free[:n-1]
+		return c[:size]
 	}
 	return make([]byte, size)
+}
+
+// reuse takes back a chunk that is not needed any more. Large ones go to whoever needs one next, so that a request that is waiting
+// holds none.
+func (in *Input) reuse(chunk []byte) {
+	if cap(chunk) == ChunkSize {
+		in.config.Chunks.Put(chunk)
+		return
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if len(in.free) < readAhead+2 {
+		in.free = append(in.free, chunk)
+	}
 }
 
 // setReadDeadline bounds the next read.
@@ -167,7 +199,7 @@ func (in *Input) pass(part []byte) bool {
 
 func (in *Input) isFullLocked() bool {
 	if in.config.Ahead > 0 {
-		return in.queued >= in.config.Ahead
+		return len(in.queue) > 0 && in.queued+in.begun >= in.config.Ahead
 	}
 	return len(in.queue) >= readAhead
 }
@@ -177,14 +209,15 @@ func follows(a, b []byte) bool {
 	return cap(a)-len(a) == cap(b) && cap(b) > 0 && &a[:len(a)+1][len(a)] == &b[0]
 }
 
-// next takes what was read next, and gives back a chunk that is not needed any more. If wait is false and nothing is there, it
-// returns nil; at the end, ok is false.
-func (in *Input) next(used []byte, wait bool) (part []byte, ok bool) {
+// next takes what was read next, and gives back a chunk that is not needed any more. begun is how much room
+// the line takes that has begun before it. If wait is false and nothing is there, it returns nil; at the end, ok is false.
+func (in *Input) next(used []byte, begun int, wait bool) (part []byte, ok bool) {
+	if used != nil && in.config.Ahead == 0 {
+		in.reuse(used)
+	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if used != nil && in.config.Ahead == 0 && len(in.free) < readAhead+2 {
-		in.free = append(in.free, used)
-	}
+	in.begun = int64(begun)
 	for len(in.queue) == 0 && in.state != inputEnded && wait {
 		in.changed.Wait()
 	}
@@ -199,6 +232,13 @@ func (in *Input) next(used []byte, wait bool) (part []byte, ok bool) {
 	}
 	in.changed.Broadcast()
 	return part, true
+}
+
+// setBegun says how much room the line takes that has begun.
+func (in *Input) setBegun(begun int) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.begun = int64(begun)
 }
 
 // Stop ends the Input before its body ends: Run returns soon, and what has been queued is still there. It has no effect after

@@ -95,7 +95,7 @@ func (l *Lines) cut() ([]byte, error) {
 	}
 	tooLong := l.tooLong
 	l.kept, l.tooLong = l.kept[:0], false
-	if cap(l.kept) > maxChunk {
+	if cap(l.kept) > minChunk { // or a request that says nothing more would go on holding it
 		l.kept = nil
 	}
 	if tooLong {
@@ -108,7 +108,7 @@ func (l *Lines) cut() ([]byte, error) {
 func (l *Lines) advance(wait bool) bool {
 	l.keep(l.part)
 	l.part = nil
-	next, ok := l.in.next(l.chunk, wait)
+	next, ok := l.in.next(l.chunk, cap(l.kept), wait)
 	l.chunk = nil
 	if !ok {
 		l.atEnd = true
@@ -130,14 +130,32 @@ func (l *Lines) keep(part []byte) {
 			l.skipped.begin(l.count + 1)
 			l.skipped.add(l.kept)
 		}
-		l.kept = l.kept[:0]
+		l.kept = nil
 	}
 	switch {
 	case !l.tooLong:
+		l.makeRoom(len(l.kept) + len(part))
 		l.kept = append(l.kept, part...)
 	case l.checked:
 		l.skipped.add(part)
 	}
+}
+
+// makeRoom makes room in kept for the beginning of a line that has so many bytes, which may be as many as a line may have. There is
+// never room for more than that.
+func (l *Lines) makeRoom(size int) {
+	if size <= cap(l.kept) {
+		return
+	}
+	room := max(2*cap(l.kept), minChunk)
+	if l.max >= 0 {
+		room = int(min(int64(room), l.max))
+	}
+	if body := l.in.config.Length; body > 0 {
+		room = int(min(int64(room), body))
+	}
+	l.kept = append(make([]byte, 0, max(room, size)), l.kept...)
+	l.in.setBegun(cap(l.kept))
 }
 
 func (l *Lines) isTooLong(n int) bool { return l.max >= 0 && int64(n) > l.max }

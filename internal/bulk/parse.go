@@ -6,298 +6,241 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"iter"
 	"unicode/utf8"
 
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// Push is what a line asks for. To, Confirm and Timeout are the line's own text, not yet checked.
+// Push is what a line asks for. All of it but Ref lies in the line, and is as good as that.
 type Push struct {
-	To      []string // at least one
-	IsList  bool     // to is an array
+	To      Targets
 	Type    wire.MessageType
 	Data    []byte
 	Ref     string // as JSON; "" if there is none
-	Confirm *string
-	Timeout *string
+	Confirm []byte // not yet checked, like Timeout; nil if there is none
+	Timeout []byte
 }
 
-// members is what stands in a line; nil for what does not.
+// Targets are whom a line is for, at least one.
+type Targets struct {
+	IsList bool   // to is an array
+	json   []byte // strings that have been found to be right, with commas between them
+	single string // the only one, unless to is an array
+}
+
+// maxTarget is more than the length in bytes of any target that a worker could know.
+const maxTarget = 2 << 10
+
+// All returns the targets one by one, since a slice of them could take several times the room of the line. In place of one that is
+// far too long for a target comes "".
+func (t Targets) All() iter.Seq2[int, string] {
+	return func(yield func(int, string) bool) {
+		if !t.IsList {
+			yield(0, t.single)
+			return
+		}
+		r := reader{t.json}
+		for i := 0; ; i++ {
+			if !yield(i, r.target()) || !r.take(',') {
+				return
+			}
+		}
+	}
+}
+
+// target reads a target that has been found to be right.
+func (r *reader) target() string {
+	name, isEscaped, err := r.cutString()
+	switch {
+	case err != nil:
+		panic(err)
+	case len(name) > MaxEscape*maxTarget:
+		return ""
+	case isEscaped:
+		name = unescape(append([]byte(nil), name...)) // not in place: it may be read again
+	}
+	return string(name)
+}
+
+// The members of a line.
+const (
+	memberTo = iota
+	memberText
+	memberBinary
+	memberRef
+	memberConfirm
+	memberTimeout
+	memberCount
+)
+
+// members is what a line has, nil for what it does not have or what is null. To is in targets.
 type members struct {
-	to, text, binary, ref, confirm, timeout []byte
-	list                                    []string // to, if it is an array
+	values  [memberCount][]byte
+	has     [memberCount]bool // its name has come
+	targets Targets
 }
 
-// Parser parses the lines of one request. It belongs to one goroutine. One decoder serves all lines that are not plain, as long
-// as they are JSON, and not long: making one costs about as much as a line.
-type Parser struct {
-	decoder *json.Decoder
-	source  lineSource
-	one     [1]string
-}
-
-// Parse parses a line that has no white space around it. To is valid until the next call. If Parse fails, at most Ref is
-// set.
-func (p *Parser) Parse(line []byte) (push Push, err error) {
-	if !utf8.Valid(line) { // a decoder would quietly put something else in its place
+// Parse parses a line that has no white space around it, and writes into it. It goes from token to token and ends at the first that
+// is wrong, so that what it needs beside the line is bounded whatever the line is. If Parse fails, at most Ref is set.
+func Parse(line []byte) (push Push, err error) {
+	if !utf8.Valid(line) {
 		return push, errors.New("the line is not valid UTF-8")
 	}
 	var m members
-	if !m.readPlain(line) {
-		if m, err = p.decode(line); err != nil {
-			return push, err
-		}
+	if err := m.read(line); err != nil {
+		return push, err
 	}
-	if m.ref != nil {
-		if len(m.ref) > maxRef {
-			return push, fmt.Errorf("ref has more than %d bytes", maxRef)
-		}
-		ref, err := json.Marshal(string(m.ref))
-		if err != nil {
-			panic(err) // a string
-		}
-		push.Ref = string(ref)
+	if ref := m.values[memberRef]; len(ref) > maxRef {
+		return push, fmt.Errorf("ref has more than %d bytes", maxRef)
+	} else if ref != nil {
+		push.Ref = quote(ref)
 	}
 	switch {
-	case m.to != nil:
-		p.one[0] = string(m.to)
-		push.To = p.one[:]
-	case len(m.list) > 0:
-		push.To, push.IsList = m.list, true
-	case m.list != nil:
+	case m.targets.json != nil:
+		if push.To = m.targets; !push.To.IsList {
+			r := reader{push.To.json}
+			push.To.single = r.target()
+		}
+	case m.targets.IsList:
 		return push, errors.New("to is an empty array")
 	default:
 		return push, errors.New("the line names no connection: to is missing")
 	}
-	switch {
-	case m.text != nil && m.binary == nil:
-		push.Type, push.Data = wire.Text, bytes.Clone(m.text)
-	case m.text == nil && m.binary != nil:
-		push.Type = wire.Binary
-		if push.Data, err = base64.StdEncoding.AppendDecode(nil, m.binary); err != nil {
-			return push, errors.New("binary is not base64 (RFC 4648 section 4)")
+	switch text, binary := m.values[memberText], m.values[memberBinary]; {
+	case text != nil && binary == nil:
+		push.Type, push.Data = wire.Text, text
+	case text == nil && binary != nil:
+		data, ok := decodeBase64(binary)
+		if !ok {
+			return Push{Ref: push.Ref}, errors.New("binary is not base64 (RFC 4648 section 4)")
 		}
+		push.Type, push.Data = wire.Binary, data
 	default:
-		return push, errors.New("a line has either text or binary")
+		return Push{Ref: push.Ref}, errors.New("a line has either text or binary")
 	}
-	push.Confirm, push.Timeout = optional(m.confirm), optional(m.timeout)
+	push.Confirm, push.Timeout = m.values[memberConfirm], m.values[memberTimeout]
 	return push, nil
 }
 
-func optional(value []byte) *string {
-	if value == nil {
-		return nil
-	}
-	s := string(value)
-	return &s
-}
-
-// readPlain reads a line that is an object of strings without escapes, each of them once. That is all that most lines are, and
-// takes a fifth of what a decoder takes. On anything else it returns false, also where there is something wrong.
-func (m *members) readPlain(line []byte) bool {
-	rest, ok := bytes.CutPrefix(line, []byte("{"))
-	for ok {
-		var name, value []byte
-		if name, rest, ok = cutPlain(rest); !ok {
-			break
-		}
-		if rest, ok = bytes.CutPrefix(bytes.TrimLeft(rest, " "), []byte(":")); !ok {
-			break
-		}
-		if value, rest, ok = cutPlain(rest); !ok {
-			break
-		}
-		member := m.member(string(name))
-		if member == nil || *member != nil {
-			break
-		}
-		*member = value
-		if rest = bytes.TrimLeft(rest, " "); string(rest) == "}" {
-			return true
-		}
-		rest, ok = bytes.CutPrefix(rest, []byte(","))
-	}
-	*m = members{}
-	return false
-}
-
-// cutPlain cuts off a JSON string without escapes, and spaces before it.
-func cutPlain(b []byte) (s, rest []byte, ok bool) {
-	b = bytes.TrimLeft(b, " ")
-	if len(b) == 0 || b[0] != '"' {
-		return nil, nil, false
-	}
-	b = b[1:]
-	for i, c := range b {
-		switch {
-		case c == '"':
-			return b[:i:i], b[i+1:], true
-		case c == '\\' || c < ' ':
-			return nil, nil, false
-		}
-	}
-	return nil, nil, false
-}
-
-// lineSource gives a decoder one line at a time.
-type lineSource struct {
-	rest  []byte
-	given int64
-}
-
-func (s *lineSource) Read(p []byte) (int, error) {
-	if len(s.rest) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, s.rest)
-	s.rest = s.rest[n:]
-	s.given += int64(n)
-	return n, nil
-}
-
-// decode reads any line. It goes from token to token, since names are to be as they are documented, each of them once, which
-// package json does not ask for where it fills a struct.
-func (p *Parser) decode(line []byte) (m members, err error) {
-	if hasLoneSurrogate(line) { // as for what is not UTF-8
-		return m, errors.New("the line has half of a surrogate pair, which is not valid UTF-8")
-	}
-	if p.decoder == nil {
-		p.source.given = 0
-		p.decoder = json.NewDecoder(&p.source)
-	}
-	p.source.rest = line
-	if err = m.decode(p.decoder); err == nil && p.decoder.InputOffset() < p.source.given+int64(len(p.source.rest)) {
-		err = errNoObject // there is more than one value
-	}
-	if err != nil || len(line) > maxChunk { // it keeps room for as long a line
-		p.decoder = nil
-	}
-	if err != nil {
-		return members{}, err
-	}
-	return m, nil
-}
-
-var errNoObject = errors.New("the line is not one JSON object")
-
-func (m *members) decode(d *json.Decoder) error {
-	if token, err := d.Token(); err != nil || token != json.Delim('{') {
-		return errNoObject
-	}
-	seen := make(map[string]bool, 6)
-	for d.More() {
-		name, err := d.Token()
-		if err != nil {
-			return errNoObject
-		}
-		var value any
-		if err := d.Decode(&value); err != nil {
-			return errNoObject
-		}
-		if err := m.set(name.(string), value); err != nil {
-			return err
-		}
-		if seen[name.(string)] {
-			return fmt.Errorf("there is more than one %s", name)
-		}
-		seen[name.(string)] = true
-	}
-	if _, err := d.Token(); err != nil {
-		return errNoObject
-	}
-	return nil
-}
-
-// set takes a member. One that is null is not there.
-func (m *members) set(name string, value any) error {
-	member := m.member(name)
-	switch value := value.(type) {
-	case nil:
-	case string:
-		if member != nil {
-			*member = append([]byte{}, value...)
-		}
-	case []any:
-		if name != "to" {
-			break
-		}
-		m.list = make([]string, len(value))
-		for i, v := range value {
-			id, ok := v.(string)
-			if !ok {
-				return errToKind
-			}
-			m.list[i] = id
-		}
-		return nil
-	}
-	_, isString := value.(string)
-	switch {
-	case member == nil:
-		return fmt.Errorf("there is no member %.64q", name) // an answer is short, whatever the line is
-	case value == nil || isString:
-		return nil
-	case name == "to":
-		return errToKind
-	}
-	return fmt.Errorf("%s must be a string", name)
-}
-
-var errToKind = errors.New("to must be a string, or an array of strings")
-
-// member is where the value of that name goes; nil: there is no such name.
-func (m *members) member(name string) *[]byte {
-	switch name {
-	case "to":
-		return &m.to
-	case "text":
-		return &m.text
-	case "binary":
-		return &m.binary
-	case "ref":
-		return &m.ref
-	case "confirm":
-		return &m.confirm
-	case "timeout":
-		return &m.timeout
-	}
-	return nil
-}
-
-// hasLoneSurrogate reports whether JSON has an escape for half of a surrogate pair (RFC 8259 section 8.2).
-func hasLoneSurrogate(line []byte) bool {
-	for i := 0; i < len(line); i++ {
-		if line[i] != '\\' {
-			continue
-		}
-		i++
-		switch kind := surrogate(line[min(i-1, len(line)):]); {
-		case kind == 0:
-		case kind == high && surrogate(line[min(i+5, len(line)):]) == low:
-			i += 10
-		default:
-			return true
-		}
-	}
-	return false
-}
-
-const (
-	high = 1
-	low  = 2
+var (
+	errNoObject  = errors.New("the line is not one JSON object")
+	errToKind    = errors.New("to must be a string, or an array of strings")
+	errSurrogate = errors.New("the line has half of a surrogate pair, which is not valid UTF-8")
 )
 
-// surrogate returns which half the escape is that s begins with, or 0.
-func surrogate(s []byte) int {
-	if len(s) < 6 || s[0] != '\\' || s[1] != 'u' || s[2]|0x20 != 'd' {
-		return 0
+// read reads all members of a line. Names are to be as they are documented, each of them once.
+func (m *members) read(line []byte) error {
+	r := reader{line}
+	if !r.take('{') {
+		return errNoObject
 	}
-	switch c := s[3] | 0x20; {
-	case c == '8' || c == '9' || c == 'a' || c == 'b':
-		return high
-	case c >= 'c' && c <= 'f':
-		return low
+	for isFirst := true; !r.take('}'); isFirst = false {
+		if !isFirst && !r.take(',') {
+			return errNoObject
+		}
+		name, err := r.string()
+		if err != nil {
+			return err
+		}
+		if !r.take(':') {
+			return errNoObject
+		}
+		member := memberOf(name)
+		switch {
+		case member < 0:
+			return fmt.Errorf("there is no member %.64q", name[:min(len(name), maxTarget)]) // an answer is short, whatever the line is
+		case m.has[member]:
+			return fmt.Errorf("there is more than one %s", name)
+		}
+		m.has[member] = true
+		if err := m.readValue(member, name, &r); err != nil {
+			return err
+		}
 	}
-	return 0
+	if r.next(); len(r.rest) > 0 {
+		return errNoObject // there is more than one value
+	}
+	return nil
+}
+
+// readValue reads the value of a member. One that is null is not there.
+func (m *members) readValue(member int, name []byte, r *reader) (err error) {
+	switch c := r.next(); {
+	case c == 'n':
+		return r.null()
+	case c == '"' && member == memberTo:
+		m.targets.json, err = r.strings(1)
+	case c == '"':
+		m.values[member], err = r.string()
+	case c == '[' && member == memberTo:
+		m.targets.IsList = true
+		m.targets.json, err = r.list()
+	case !beginsValue(c):
+		return errNoObject
+	case member == memberTo:
+		return errToKind
+	default:
+		return fmt.Errorf("%s must be a string", name)
+	}
+	return err
+}
+
+// memberOf returns which member has that name, or -1.
+func memberOf(name []byte) int {
+	switch string(name) {
+	case "to":
+		return memberTo
+	case "text":
+		return memberText
+	case "binary":
+		return memberBinary
+	case "ref":
+		return memberRef
+	case "confirm":
+		return memberConfirm
+	case "timeout":
+		return memberTimeout
+	}
+	return -1
+}
+
+// quote returns a string as JSON.
+func quote(s []byte) string {
+	for _, c := range s {
+		if c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			quoted, err := json.Marshal(string(s))
+			if err != nil {
+				panic(err) // a string
+			}
+			return string(quoted)
+		}
+	}
+	return `"` + string(s) + `"`
+}
+
+// decodeBase64 decodes in place.
+func decodeBase64(s []byte) (data []byte, ok bool) {
+	text := s
+	if bytes.ContainsAny(s, "\r\n") { // which package base64 ignores; without them, pieces can be decoded one by one
+		text = s[:0]
+		for _, c := range s {
+			if c != '\n' && c != '\r' {
+				text = append(text, c)
+			}
+		}
+	}
+	const piece = 1024
+	var decoded [piece / 4 * 3]byte
+	data = text[:0]
+	for len(text) > 0 {
+		next := text[:min(piece, len(text))]
+		text = text[len(next):]
+		n, err := base64.StdEncoding.Decode(decoded[:], next)
+		if err != nil || n < len(decoded) && len(text) > 0 { // padding is only at the end
+			return nil, false
+		}
+		data = append(data, decoded[:n]...) // behind what has been read
+	}
+	return data, true
 }
