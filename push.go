@@ -101,7 +101,7 @@ func (w *Worker) handleOne(rw http.ResponseWriter, r *http.Request) response {
 	switch {
 	case errors.Is(err, address.ErrNoID):
 		return newProblem(http.StatusUnauthorized, err.Error()).response()
-	case errors.Is(err, address.ErrNoForm):
+	case errors.Is(err, address.ErrNoForm), errors.Is(err, address.ErrLongPath):
 		return newProblem(http.StatusNotFound, err.Error()).response()
 	case err != nil:
 		return newProblem(http.StatusBadRequest, err.Error()).response()

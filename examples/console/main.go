@@ -78,7 +78,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	mux.Handle("/ws/", realAddress(handler))
 	mux.Handle("/login", login)
 	mux.Handle("/debug/wspush/", login.required(console))
-	server := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	fmt.Fprintf(stdout, "Open http://%s/login?secret=%s\n", listener.Addr(), login.secret)
