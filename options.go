@@ -125,7 +125,8 @@ type WorkerOptions struct {
 	// AuthorizePush and TLS.
 	Listen string
 
-	// Listener is used instead of Listen. The Worker closes it. If it is not a TCP listener, Advertise is required. Set
+	// Listener is used instead of Listen. The Worker closes it. Its Accept may return any error, and is called again, unless that is
+	// net.ErrClosed (see [Worker.Failed]). If it is not a TCP listener, Advertise is required. Set
 	// Advertise as well if the listener serves TLS by itself, because the default addresses would say http.
 	Listener net.Listener
 
