@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -60,7 +61,8 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	defer worker.Shutdown(context.Background()) // likewise
 	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{
 		PingInterval: 10 * time.Second, // frequent, so that there are round trips to see
-		Accept:       func(r *http.Request) (any, error) { return r.URL.Query().Get("user"), nil },
+		// A copy, since a part of the URL would keep all of it in memory.
+		Accept: func(r *http.Request) (any, error) { return strings.Clone(r.URL.Query().Get("user")), nil },
 	})
 	if err != nil {
 		return err
