@@ -31,8 +31,8 @@ type bulkRequest struct {
 	worker  *Worker
 	ctx     context.Context // ends when the publisher is gone; the request's own also ends when a read times out
 	cancel  context.CancelFunc
-	mount   string // at which the connections must live
-	checked bool   // each line carries a check
+	mount   address.Target // where the connections must live
+	checked bool           // each line carries a check
 	input   *bulk.Input
 	output  *bulkOutput
 	running sync.WaitGroup // the goroutines of input and output
@@ -127,7 +127,7 @@ func readBulkMedia(h http.Header) (params map[string]string, _ *problem) {
 }
 
 // postBulk serves a bulk request.
-func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount string) response {
+func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount address.Target) response {
 	form, p := readBulkForm(r)
 	if p != nil {
 		return p.response()
@@ -296,7 +296,7 @@ func (b *bulkRequest) push(number int, p linePush) {
 			forward = b.addRemote(forward, elsewhere, key, &p)
 		case err != nil:
 			b.refusePush(key, err)
-		case !(address.Target{Path: b.mount, Form: address.PathForm}).Lives(c.path):
+		case !b.mount.Lives(c.path):
 			b.refuse(key, problemOf(errOtherPath))
 		default:
 			b.pushTo(c, key, &p)

@@ -54,7 +54,7 @@ func (b *bulkRequest) addRemote(pushes []*bulkRemote, place *seal.Place, key bul
 	id := [16]byte(uuid.MustParse(place.ID))
 	if i < 0 {
 		r := &bulkRemote{request: b, place: place, keys: []bulk.Key{key}}
-		r.Push = link.Push{Peer: link.Peer{Address: place.Address, Instance: place.Instance}, ID: id, Path: b.mount}
+		r.Push = link.Push{Peer: link.Peer{Address: place.Address, Instance: place.Instance}, ID: id, Path: b.mount.Path}
 		return append(pushes, r)
 	}
 	r := pushes[i]

@@ -24,7 +24,7 @@ type Conn struct {
 	value       any
 	remoteAddr  string
 	userAgent   string
-	path        string
+	path        address.Path
 	connectedAt time.Time
 
 	socket *socket.Socket // set once by attach, before anything but Shutdown can reach the connection
@@ -65,7 +65,7 @@ func (c *Conn) String() string { return c.id[:8] }
 func (c *Conn) Addresses() []string {
 	all := make([]string, len(c.shared.bases))
 	for i, b := range c.shared.bases {
-		all[i] = b.Userinfo(c.path, c.id)
+		all[i] = b.Userinfo(c.path.String(), c.id)
 	}
 	return all
 }
@@ -75,7 +75,7 @@ func (c *Conn) Addresses() []string {
 func (c *Conn) PathAddresses() []string {
 	all := make([]string, len(c.shared.bases))
 	for i, b := range c.shared.bases {
-		all[i] = b.Path(c.path, c.id)
+		all[i] = b.Path(c.path.String(), c.id)
 	}
 	return all
 }
@@ -95,7 +95,7 @@ func (c *Conn) SealedAddress() string {
 	if c.shared.public == nil {
 		return ""
 	}
-	return c.shared.public.Path(c.path, c.SealedID())
+	return c.shared.public.Path(c.path.String(), c.SealedID())
 }
 
 // Close ends the connection with a close frame (RFC 6455 section 5.5.1), and returns without waiting until it is written:
@@ -132,14 +132,14 @@ func (c *Conn) Value() any { return c.value }
 // Info is what a worker knows about a connection, beside its ID.
 type Info struct {
 	// RemoteAddr is the client's network address as the handshake request had it: http.Request.RemoteAddr, which a
-	// middleware in front of the Handler may have set.
+	// middleware in front of the Handler may have set. What is longer than 128 bytes is cut, and ends in an ellipsis (…).
 	RemoteAddr string
 
-	// UserAgent is the User-Agent header of the handshake request.
+	// UserAgent is the User-Agent header of the handshake request. What is longer than 512 bytes is cut, and ends in an ellipsis (…).
 	UserAgent string
 
 	// Path is the path in the connection's addresses: that of the handshake's request line, escaped, without its query, with
-	// %2C in place of a comma.
+	// %2C in place of a comma. It has at most 1024 bytes.
 	Path string
 
 	// Subprotocol is the negotiated subprotocol, or "".
@@ -166,7 +166,7 @@ func (c *Conn) Info() Info {
 	return Info{
 		RemoteAddr:  c.remoteAddr,
 		UserAgent:   c.userAgent,
-		Path:        c.path,
+		Path:        c.path.String(),
 		Subprotocol: s.Subprotocol(),
 		ConnectedAt: c.connectedAt,
 		LastActive:  c.connectedAt.Add(max(s.Received(), s.Sent())),
@@ -175,14 +175,15 @@ func (c *Conn) Info() Info {
 	}
 }
 
-// newConn makes a connection for the request. attach completes it.
-func newConn(shared *shared, r *http.Request) *Conn {
+// newConn makes a connection for the request, which its client made at path. It keeps nothing of the request that is not bounded. attach
+// completes it.
+func newConn(shared *shared, r *http.Request, path address.Path) *Conn {
 	return &Conn{
 		id:         uuid.NewString(),
 		shared:     shared,
-		remoteAddr: r.RemoteAddr,
-		userAgent:  r.UserAgent(),
-		path:       address.RequestPath(r),
+		remoteAddr: remoteOf(r),
+		userAgent:  clip(r.UserAgent(), maxUserAgent),
+		path:       path,
 	}
 }
 

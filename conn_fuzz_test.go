@@ -49,10 +49,11 @@ func FuzzReadTarget(f *testing.F) {
 			t.Errorf("%q with %q: took %q for an ID", target, authorization, got.ID)
 		}
 
-		c := newConn(w, r)
-		if address.HasMarker(c.path) {
+		path, err := pathOf(r)
+		if err != nil {
 			return // such a handshake is refused
 		}
+		c := newConn(w, r, path)
 		if greeting := strings.Join(c.Addresses(), ","); strings.Count(greeting, ",") != len(b)-1 {
 			t.Errorf("%q: there is a comma in an address of %q", target, greeting)
 		}

@@ -33,7 +33,9 @@
 //			log.Fatal(err)
 //		}
 //		http.Handle("/ws", handler)
-//		log.Fatal(http.ListenAndServe("127.0.0.1:8080", nil))
+//		// These two bound what somebody costs who has only begun to connect.
+//		server := &http.Server{Addr: "127.0.0.1:8080", ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
+//		log.Fatal(server.ListenAndServe())
 //	}
 //
 // # Addresses
@@ -133,7 +135,8 @@
 // publisher finds out before it sends anything.
 //
 // A page of another origin can neither connect ([HandlerOptions].OriginPatterns) nor push ([WorkerOptions].PushOrigins), pushes
-// are not served at the mount, and every size and every wait has a limit. Never trust an address that comes from a client: a
+// are not served at the mount, and every size and every wait has a limit, if the application's server has ReadHeaderTimeout and
+// MaxHeaderBytes set. Never trust an address that comes from a client: a
 // backend that posts to any URL a browser sends can be made to post anywhere. Compare its host with those of the workers first,
 // as package publisher does. In-process, Push takes an ID or a sealed ID, and dials only what a key of [WorkerOptions].Cluster
 // has sealed; anyone with such a key can make workers dial any host.

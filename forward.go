@@ -23,6 +23,9 @@ func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t address.Targ
 	if r.Method == http.MethodPost {
 		return w.forwardPush(rw, r, t, to)
 	}
+	if len(r.URL.RawQuery) > maxQuery {
+		return newProblem(http.StatusBadRequest, errLongQuery.Error()).response()
+	}
 	method := r.Method
 	if method == http.MethodHead {
 		method = http.MethodGet // the answer's body is dropped here

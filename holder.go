@@ -77,13 +77,14 @@ func (h *holder) gather(g *heldGather, in *link.Incoming) {
 		typ = Binary
 	}
 	invalid := wire.CheckMessage(typ, in.Data, w.shared.maxPushBytes)
+	at := address.At(in.Path)
 	for target := range 1 + len(in.More) {
 		c, err := h.find(in.Instance, in.Target(target))
 		switch {
 		case err == errEarlierInstance:
 			h.answerEarlier(in, target)
 			continue
-		case err == nil && !in.AnyPath && !(address.Target{Path: in.Path, Form: address.PathForm}).Lives(c.path):
+		case err == nil && !in.AnyPath && !at.Lives(c.path):
 			in.Answer(target, link.Answer{Code: outcomeOtherPath})
 			continue
 		case err == nil && in.Refusal != 0:
@@ -305,7 +306,7 @@ func (h *holder) ask(ctx context.Context, r *link.Request) response {
 	switch {
 	case err != nil:
 		return problemOf(err).response()
-	case !r.AnyPath && !(address.Target{Path: r.Path, Form: address.PathForm}).Lives(c.path):
+	case !r.AnyPath && !address.At(r.Path).Lives(c.path):
 		return problemOf(errOtherPath).response()
 	case r.Method == http.MethodDelete:
 		return w.delete(r.Query, c)

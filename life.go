@@ -27,7 +27,7 @@ type life struct {
 func (l *life) welcome() {
 	defer l.goOn()
 	l.timers.start(l.worker.alarms, l.opts.PingInterval, l.opts.IdleTimeout, l)
-	l.shared.log.Debug("wspush: connected", "conn", l.String(), "remote", l.remoteAddr, "path", l.path)
+	l.shared.log.Debug("wspush: connected", "conn", l.String(), "remote", l.remoteAddr, "path", l.path.String())
 	l.shared.count.accepted.Add(1)
 	l.open()
 	if l.opts.OnConnect != nil {

@@ -60,7 +60,8 @@ type HandlerOptions struct {
 	// middleware, and before the connection is upgraded. Conn.Value returns the value that it returns. An error refuses the
 	// handshake: ErrUnauthorized with 401, ErrForbidden with 403, and ErrUnavailable, like any other error, with 503 and
 	// Retry-After. The client never sees the error. It is logged at Debug, or at Warn if it is none of the three, because Accept
-	// then failed to decide. Accept must not keep the request.
+	// then failed to decide. Accept must not keep the request. A string that was cut out of it, such as a parameter of the query, keeps
+	// all of the URL in memory: strings.Clone does not.
 	//
 	// By default every client whose Origin is allowed may connect.
 	Accept func(r *http.Request) (value any, err error)
@@ -124,7 +125,8 @@ type WorkerOptions struct {
 	// AuthorizePush and TLS.
 	Listen string
 
-	// Listener is used instead of Listen. The Worker closes it. If it is not a TCP listener, Advertise is required. Set
+	// Listener is used instead of Listen. The Worker closes it. Its Accept may return any error, and is called again, unless that is
+	// net.ErrClosed (see [Worker.Failed]). If it is not a TCP listener, Advertise is required. Set
 	// Advertise as well if the listener serves TLS by itself, because the default addresses would say http.
 	Listener net.Listener
 

@@ -113,7 +113,7 @@ func checkAddresses(t *testing.T, shared *shared, id string) {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	c := &Conn{id: id, shared: shared, path: "/ws/a%2Cb"}
+	c := &Conn{id: id, shared: shared, path: address.NewPath("/ws/a%2Cb")}
 	greeting := strings.Join(c.Addresses(), ",")
 	if _, err := p.Lookup(t.Context(), greeting); errors.Is(err, publisher.ErrAddress) {
 		t.Errorf("package publisher refuses %q: %v", greeting, err)

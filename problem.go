@@ -67,6 +67,8 @@ func kindOf(status int) (kind, amazon string) {
 		return "gone", "GoneException"
 	case http.StatusRequestEntityTooLarge:
 		return "too-large", "PayloadTooLargeException"
+	case http.StatusRequestURITooLong:
+		return "path-too-long", ""
 	case http.StatusUnsupportedMediaType:
 		return "unsupported-media-type", ""
 	case http.StatusMisdirectedRequest:

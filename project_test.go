@@ -197,6 +197,43 @@ func TestProgramsInDoc(t *testing.T) {
 	}
 }
 
+// Whoever copies a program of ours has a server that bounds what somebody costs who has only begun to connect.
+func TestServersAreBounded(t *testing.T) {
+	files := []string{"README.md", "doc.go"}
+	for _, pattern := range []string{"docs/*.md", "docs/check/snippets/*/*.go", "examples/*/*.go", "examples/*.md", "examples/*/*.md", "publisher/doc.go", "recipes/README.md"} {
+		more, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, more...)
+	}
+	servers := 0
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		text := string(content)
+		if regexp.MustCompile(`http\.(ListenAndServe|Serve)(TLS)?\(`).MatchString(text) {
+			t.Errorf("%s serves without limits: it needs an http.Server", file)
+		}
+		for _, literal := range regexp.MustCompile(`(?s)http\.Server\{.*?\}\n`).FindAllString(text, -1) {
+			servers++
+			for _, field := range []string{"ReadHeaderTimeout:", "MaxHeaderBytes:"} {
+				if !strings.Contains(literal, field) {
+					t.Errorf("%s has a server without %s %s", file, field, literal)
+				}
+			}
+		}
+	}
+	if servers < 9 {
+		t.Errorf("only %d servers are found", servers)
+	}
+}
+
 // Dependabot knows every module and every package.json.
 func TestDependabot(t *testing.T) {
 	if _, err := os.Stat(".git"); err != nil {

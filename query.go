@@ -19,6 +19,10 @@ type pushQuery struct {
 	timeout time.Duration // 0: the default
 }
 
+// maxQuery is the size in bytes of the longest query that is read: a worker that is mounted has no limit of its own for headers, and
+// another worker has to be told.
+const maxQuery = 16 << 10
+
 // maxTimeout is how long a publisher can have a push wait.
 const maxTimeout = 30 * time.Second
 
@@ -26,8 +30,9 @@ const maxTimeout = 30 * time.Second
 const confirmReceived = "received"
 
 var (
-	errConfirm = errors.New("confirm must be " + confirmReceived)
-	errTimeout = errors.New(`timeout must be a positive duration, such as "5s" or "1500ms"`)
+	errConfirm   = errors.New("confirm must be " + confirmReceived)
+	errLongQuery = fmt.Errorf("the query is longer than %d bytes", maxQuery)
+	errTimeout   = errors.New(`timeout must be a positive duration, such as "5s" or "1500ms"`)
 )
 
 // parseTimeout reads how long a push may wait, and cuts it to maxTimeout: a publisher may say how long it is prepared to wait
@@ -104,6 +109,9 @@ func readCloseQuery(raw string) (code int, reason string, err error) {
 // make a misspelt one change what a push promises: "confrim=received" would be answered like a receipt. The only exceptions
 // are the parameters of AWS's presigned URLs.
 func readQuery(raw string, known ...string) (url.Values, error) {
+	if len(raw) > maxQuery {
+		return nil, errLongQuery
+	}
 	values, err := url.ParseQuery(raw)
 	if err != nil {
 		return nil, errors.New("the query is malformed")

@@ -2,6 +2,7 @@ package wspush
 
 import (
 	"math"
+	"strings"
 	"testing"
 	"time"
 )
@@ -45,6 +46,7 @@ func TestReadPushQuery(t *testing.T) {
 		"timeout=5":                            errTimeout.Error(),
 		"timeout=-9999999999h":                 errTimeout.Error(),
 		"timeout=9999999999x":                  errTimeout.Error(),
+		strings.Repeat("&", maxQuery+1):        errLongQuery.Error(),
 	} {
 		if got, err := readPushQuery(raw); err == nil || err.Error() != want {
 			t.Errorf("%q: %+v, %v; want %s", raw, got, err, want)

@@ -18,7 +18,7 @@ const (
 // for one that is connecting, or WorkerOptions.AuthorizePush, for one that is pushing. An error that is not a decision says that
 // the application could not decide.
 func (s *shared) callbackProblem(r *http.Request, callback, doing string, err error) *problem {
-	log := s.log.With("callback", callback, "remote", r.RemoteAddr, "error", err)
+	log := s.log.With("callback", callback, "remote", remoteOf(r), "error", err)
 	var p *problem
 	switch {
 	case errors.Is(err, ErrUnauthorized):

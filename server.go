@@ -95,7 +95,7 @@ func (s *pushServer) run() {
 	defer close(s.served)
 	err := s.http.Serve(s.listener) // the listener does TLS itself
 	if !s.stopping.Load() {
-		s.worker.shared.log.Error("wspush: the push listener has failed: connections of this worker cannot be pushed to from outside", "error", err)
+		s.listener.Fail(err)
 	}
 }
 

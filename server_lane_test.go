@@ -350,12 +350,15 @@ func listenerFails(t *testing.T, authorize func(*http.Request) error) {
 	testutil.Eventually(t, "a warning", func() bool { return records.has("cannot accept a connection; trying again") })
 	second := dial() // which works again
 	ask(second, "POST")
-	l.err <- errors.New("broken")
+	l.err <- fmt.Errorf("broken: %w", net.ErrClosed) // the only error that is for good
 	dial()
 	testutil.Eventually(t, "an error", func() bool { return records.has("the push listener has failed") })
 	ask(first, "POST")
 	ask(first, "GET") // which is net/http's
 	ask(second, "DELETE")
+	if err := w.Failed(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Failed: %v", err)
+	}
 	if err := w.Shutdown(context.Background()); err != nil {
 		t.Error(err)
 	}

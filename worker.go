@@ -148,6 +148,25 @@ func (w *Worker) Addr() net.Addr {
 	return w.listener.Addr()
 }
 
+// Failed returns why the push listener accepts no connections, or nil while it does: a readiness probe asks it, and replaces a worker that
+// nobody can push to from outside.
+//
+// Whatever the listener's Accept returns, it is called again, after a pause of at most 1 s. If it returns nothing but errors for 10 s, such as
+// those for a lack of descriptors or memory, Failed returns the latest one, until Accept succeeds or waits for a connection again. Only if the
+// listener turns out to be closed, by anyone but Shutdown, does the worker give up: it closes the listener for good, so that publishers
+// are refused rather than left waiting, and from then on Failed returns an error for which errors.Is(err, net.ErrClosed) is true. Connections
+// of publishers that are there stay, and everything else in the worker goes on. With NoListen, Failed is always nil; it is not about
+// Shutdown, which [Worker.Draining] tells.
+func (w *Worker) Failed() error {
+	if w.server == nil {
+		return nil
+	}
+	if err := w.server.listener.Failure(); err != nil {
+		return fmt.Errorf("wspush: the push listener accepts no connections: %w", err)
+	}
+	return nil
+}
+
 // Push sends data to the connection with the given ID, as Conn.Push does. If this worker has no such connection, the error is
 // ErrGone, or ErrShutdown after Shutdown. If id is no ID at all, but an address or "", it is ErrInvalidID.
 //

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 
-	"github.com/wspush/wspush/internal/address"
 	"github.com/wspush/wspush/internal/origin"
 	"github.com/wspush/wspush/internal/socket"
 	"github.com/wspush/wspush/internal/wire"
@@ -25,7 +24,7 @@ const (
 // which they can be pushed to. Several Handlers may share a Worker. A Handler is safe for concurrent use.
 //
 // It answers every request that does not become a connection: 426 for a GET request that is not a handshake, 400 for a broken
-// handshake, 404 for a path with the segment @connections or a dot segment, 204 for OPTIONS, 405 for other methods (mount the Worker to accept
+// handshake, 404 for a path with the segment @connections or a dot segment, 414 for one of more than 1024 bytes, 204 for OPTIONS, 405 for other methods (mount the Worker to accept
 // pushes on the public server), 403 when the check of the Origin refuses the client, 401, 403 or 503 when Accept does, and 503
 // with Retry-After when WorkerOptions.MaxConns is reached, or once the Worker's Shutdown has begun. 501 and 500 mean that the
 // server or a middleware does not let the connection be taken over, 500 also that Accept has panicked. It returns as soon as
@@ -81,13 +80,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // upgrade turns the request into a connection. If that fails, it returns why, and has written nothing unless the error is
 // socket.ErrNotHijacked.
 func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) error {
-	l := &life{Conn: newConn(h.worker.shared, r), worker: h.worker, opts: &h.opts}
-	if address.HasMarker(l.path) {
-		return &socket.HandshakeError{Status: http.StatusNotFound, Detail: "no client may connect at a path with " + wire.Marker}
+	path, err := pathOf(r)
+	if err != nil {
+		return err
 	}
-	if err := address.CheckPath(l.path); err != nil {
-		return &socket.HandshakeError{Status: http.StatusNotFound, Detail: "no address could lead to a client here: " + err.Error()}
-	}
+	l := &life{Conn: newConn(h.worker.shared, r, path), worker: h.worker, opts: &h.opts}
 	s, err := h.handshake(w, r, l)
 	if err != nil {
 		return err
@@ -170,7 +167,7 @@ type refusedError struct{ error }
 func (h *Handler) handshakeProblem(r *http.Request, err error) *problem {
 	var refused refusedError
 	var handshake *socket.HandshakeError
-	log := h.worker.shared.log.With("remote", r.RemoteAddr)
+	log := h.worker.shared.log.With("remote", remoteOf(r))
 	count := &h.worker.shared.count.handshakes
 	switch {
 	case errors.Is(err, ErrShutdown):

@@ -72,6 +72,7 @@ func TestAlerts(t *testing.T) {
 		{"WspushClientsTurnedAway", map[string]string{`wspush_handshakes_refused_total{` + labels + `,reason="full"}`: "0+1x240"}},
 		{"WspushClientsTurnedAway", map[string]string{`wspush_handshakes_refused_total{` + labels + `,reason="failed"}`: "0+1x240"}},
 		{"WspushCallbackFails", map[string]string{`wspush_connections_ended_total{` + labels + `,cause="callback"}`: "0x90 1x150"}},
+		{"WspushPushListenerFailed", map[string]string{`wspush_push_listener_failed{` + labels + `}`: "0x90 1x150"}},
 		{"WspushPublishersTurnedAway", map[string]string{`wspush_push_connections_refused_total{` + labels + `}`: "0+1x240"}},
 		{"WspushWorkersUnreachable", map[string]string{`wspush_forwards_failed_total{` + labels + `,reason="unreachable"}`: "0+1x240"}},
 		{"WspushWorkersUnreachable", map[string]string{`wspush_forwards_failed_total{` + labels + `,reason="full"}`: "0+1x240"}},

@@ -58,7 +58,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 }
 
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	c.send(ch, &snapshot{c.worker.Stats(), c.worker.Draining()})
+	c.send(ch, &snapshot{c.worker.Stats(), c.worker.Draining(), c.worker.Failed() != nil})
 }
 
 func (c *collector) send(ch chan<- prometheus.Metric, s *snapshot) {

@@ -13,6 +13,7 @@ import (
 type snapshot struct {
 	stats.Snapshot
 	draining bool
+	failed   bool // Worker.Failed
 }
 
 // family is a metric with all its series: either samples or a histogram.
@@ -65,6 +66,8 @@ func families() []family {
 		histogram("round_trip_seconds", "Time from writing a ping until its pong arrives.",
 			func(s *snapshot) stats.Histogram { return s.RoundTrip }),
 
+		gauge("push_listener_failed", "1 while the push listener accepts no connections, 0 otherwise.",
+			func(s *snapshot) int64 { return number(s.failed) }),
 		gauge("push_connections", "Current connections from publishers to the push listener.",
 			func(s *snapshot) int64 { return s.PushConns }),
 		counter("push_connections_refused_total", "Connections from publishers refused because of MaxPushConns.",

@@ -90,6 +90,9 @@ func TestEveryField(t *testing.T) {
 			t.Errorf("Stats has no %s", path)
 		}
 	}
+	if got := series(t, &snapshot{failed: true})["wspush_push_listener_failed{}"]; got != 1 {
+		t.Errorf("wspush_push_listener_failed = %v when it has, want 1", got)
+	}
 	if got := series(t, &snapshot{draining: true})["wspush_draining{}"]; got != 1 {
 		t.Errorf("wspush_draining = %v while it drains, want 1", got)
 	}

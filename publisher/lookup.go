@@ -18,7 +18,7 @@ import (
 type Info struct {
 	ID          string        // the connection's, even if the address has a sealed ID; anyone who knows it can push, so keep it out of logs
 	SourceIP    string        // the client's address as the worker sees it, without a port
-	UserAgent   string        // of the handshake; anything the client chose to say
+	UserAgent   string        // of the handshake; anything the client chose to say, cut to 512 bytes
 	Path        string        // at which the client connected
 	Subprotocol string        // that was negotiated, or ""
 	ConnectedAt time.Time     // when the handshake was done

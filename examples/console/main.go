@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -60,7 +61,8 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	defer worker.Shutdown(context.Background()) // likewise
 	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{
 		PingInterval: 10 * time.Second, // frequent, so that there are round trips to see
-		Accept:       func(r *http.Request) (any, error) { return r.URL.Query().Get("user"), nil },
+		// A copy, since a part of the URL would keep all of it in memory.
+		Accept: func(r *http.Request) (any, error) { return strings.Clone(r.URL.Query().Get("user")), nil },
 	})
 	if err != nil {
 		return err
@@ -78,7 +80,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	mux.Handle("/ws/", realAddress(handler))
 	mux.Handle("/login", login)
 	mux.Handle("/debug/wspush/", login.required(console))
-	server := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	fmt.Fprintf(stdout, "Open http://%s/login?secret=%s\n", listener.Addr(), login.secret)

@@ -106,14 +106,16 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	mux := http.NewServeMux()
 	mux.Handle("/ws", clients)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		// Without -delay, Draining would do.
-		if ctx.Err() != nil || worker.Draining() {
+		switch {
+		case ctx.Err() != nil || worker.Draining(): // without -delay, Draining would do
 			http.Error(w, "stopping", http.StatusServiceUnavailable)
-			return
+		case worker.Failed() != nil: // its clients could not be pushed to
+			http.Error(w, "failed", http.StatusServiceUnavailable)
+		default:
+			fmt.Fprintln(w, "ready")
 		}
-		fmt.Fprintln(w, "ready")
 	})
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	fmt.Fprintf(stdout, "Serving http://%s/ws\n", listener.Addr())

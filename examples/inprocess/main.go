@@ -81,6 +81,9 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		// itself checks its Origin.
 		Handler:     http.NewCrossOriginProtection().Handler(mux),
 		ReadTimeout: 10 * time.Second, // for requests; it does not affect WebSockets
+		// What somebody costs who has only begun to connect.
+		ReadHeaderTimeout: 10 * time.Second,
+		MaxHeaderBytes:    16 << 10,
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()

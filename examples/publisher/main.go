@@ -71,7 +71,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return err
 	}
 	s := &service{addresses: newInMemory(), client: client, log: slog.New(slog.NewTextHandler(stdout, nil))}
-	server := &http.Server{Handler: s.handler(), ReadTimeout: 30 * time.Second}
+	server := &http.Server{Handler: s.handler(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10}
 	served := make(chan error, 1)
 	fmt.Fprintf(stdout, "Serving http://%s/\n", listener.Addr())
 	go func() { served <- server.Serve(listener) }()

@@ -38,8 +38,10 @@ func servePublisher(ctx context.Context, s settings, ready func(addresses) error
 	mux.HandleFunc("POST /visitors/send", v.send)
 	server := &http.Server{
 		// Other sites must not make their visitors send messages here.
-		Handler:     http.NewCrossOriginProtection().Handler(mux),
-		ReadTimeout: 10 * time.Second,
+		Handler:           http.NewCrossOriginProtection().Handler(mux),
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		MaxHeaderBytes:    16 << 10,
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()

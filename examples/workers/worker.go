@@ -54,7 +54,7 @@ func serveWorker(ctx context.Context, s settings, ready func(addresses) error) e
 	mux.Handle("/ws/@connections", a.pushes())  // many in one request
 	mux.Handle("/ws/@connections/", a.pushes()) // one
 	// No ReadTimeout: a bulk request may last as long as it likes, and the worker bounds its silence.
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	err = ready(addresses{App: listener.Addr().String(), Push: worker.Addr().String()})

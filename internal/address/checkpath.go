@@ -2,7 +2,6 @@ package address
 
 import (
 	"errors"
-	"strconv"
 	"strings"
 )
 
@@ -14,14 +13,10 @@ func CheckPath(path string) error {
 		c := path[i]
 		switch {
 		case c == '%':
-			if i+2 >= len(path) {
+			var ok bool
+			if c, ok = unescape(path[i:]); !ok {
 				return errors.New("its path has a malformed escape")
 			}
-			n, err := strconv.ParseUint(path[i+1:i+3], 16, 8)
-			if err != nil {
-				return errors.New("its path has a malformed escape")
-			}
-			c = byte(n)
 			i += 2
 		case !isAlphanumeric(c) && strings.IndexByte("-._~!$&'()*+;=:@/[]", c) < 0:
 			return errors.New("it has characters that no address has")

@@ -8,6 +8,26 @@ import (
 	"github.com/wspush/wspush/internal/wire"
 )
 
+// MaxPath is the size in bytes of the longest escaped path at which a client may connect. A connection keeps its path for as long as it
+// lives, and an address must fit into the limits of everything that a push passes.
+const MaxPath = 1 << 10
+
+// maxTarget is the size in bytes of the longest path of a request that is looked at: MaxPath with every character escaped, and what
+// else an address has.
+const maxTarget = 8 << 10
+
+// Path is the path at which a client has connected.
+type Path struct {
+	text   string // as it stands in the connection's addresses
+	normal string // the same, normalized: once, since every push compares it
+}
+
+// NewPath makes a Path of an escaped path.
+func NewPath(escaped string) Path { return Path{escaped, normalize(escaped)} }
+
+// String returns the path as it stands in an address.
+func (p Path) String() string { return p.text }
+
 // RequestPath returns the escaped path in the request line, without the query: the path that the client asked for, even if a
 // handler such as http.StripPrefix has changed r.URL since. The path is a copy, so that a connection can keep it without
 // keeping the query.
@@ -33,24 +53,52 @@ func escapeComma(path string) string { return strings.ReplaceAll(path, ",", "%2C
 // normalize makes paths equal that differ only in escapes that clients and proxies add or remove at will: escapes of
 // characters that need none, and the case of hex digits (RFC 3986 section 6.2.2).
 func normalize(path string) string {
-	if !strings.Contains(path, "%") {
+	first := strings.IndexByte(path, '%')
+	if first < 0 {
 		return path
 	}
-	var b strings.Builder
-	for i := 0; i < len(path); i++ {
-		if path[i] != '%' || i+2 >= len(path) {
-			b.WriteByte(path[i])
+	normal := append(make([]byte, 0, len(path)), path[:first]...)
+	for i := first; i < len(path); i++ {
+		c, ok := unescape(path[i:])
+		switch {
+		case !ok:
+			normal = append(normal, path[i])
 			continue
+		case isUnreserved(c):
+			normal = append(normal, c)
+		default:
+			normal = append(normal, '%', upperHex[c>>4], upperHex[c&15])
 		}
-		escape := strings.ToUpper(path[i : i+3])
-		plain, err := url.PathUnescape(escape)
-		if err == nil && isUnreserved(plain[0]) {
-			escape = plain
-		}
-		b.WriteString(escape)
 		i += 2
 	}
-	return b.String()
+	if string(normal) == path {
+		return path // rather than keep it twice
+	}
+	return string(normal)
+}
+
+const upperHex = "0123456789ABCDEF"
+
+// unescape returns the byte for which the escape at the start of s stands. It returns false if there is none.
+func unescape(s string) (c byte, ok bool) {
+	if len(s) < 3 || s[0] != '%' {
+		return 0, false
+	}
+	high, low := unhex(s[1]), unhex(s[2])
+	return high<<4 | low&15, high < 16 && low < 16
+}
+
+// unhex returns the value of a hexadecimal digit, or 255.
+func unhex(c byte) byte {
+	switch {
+	case c >= '0' && c <= '9':
+		return c - '0'
+	case c >= 'a' && c <= 'f':
+		return c - 'a' + 10
+	case c >= 'A' && c <= 'F':
+		return c - 'A' + 10
+	}
+	return 255
 }
 
 // CutLast cuts off the last segment of a path and the slash before it.

@@ -12,7 +12,7 @@ import (
 // Target is the connection that a push request names.
 type Target struct {
 	ID   string // or a sealed ID
-	Path string // the path at which the connection must live
+	Path string // the path at which the connection must live, normalized
 	Form Form
 }
 
@@ -24,10 +24,13 @@ const (
 	PathForm                 // http://HOST:PORT/PATH/@connections/ID
 )
 
-// Lives reports whether the target may be a connection that the client made at path. In the path form, a slash at the end of
+// At is the target of a request in the path form that names its connections in another way.
+func At(mount string) Target { return Target{Path: normalize(mount), Form: PathForm} }
+
+// Lives reports whether the target may be a connection that the client made at p. In the path form, a slash at the end of
 // the path makes no difference: addresses in that form do not repeat it, and clients that join paths may add one.
-func (t Target) Lives(path string) bool {
-	at, path := normalize(t.Path), normalize(path)
+func (t Target) Lives(p Path) bool {
+	at, path := t.Path, p.normal
 	if at == path {
 		return true
 	}
@@ -39,18 +42,23 @@ var (
 	ErrNoID        = errors.New("the request names no connection: send its ID as the user of Basic authorization (http://ID@HOST:PORT/PATH), or in the path (http://HOST:PORT/PATH/@connections/ID)")
 	ErrNoForm      = errors.New("the path is neither PATH nor PATH/@connections/ID")
 	ErrMalformedID = errors.New("the ID is neither a UUID nor a sealed ID")
+	ErrLongPath    = errors.New("the path is longer than that of any connection")
 )
 
 // Read finds out which connection a push request names. The path form wins over the userinfo form.
 func Read(r *http.Request) (Target, error) {
 	path := inAddress(r.URL.EscapedPath())
-	t := Target{Path: path}
+	if len(path) > maxTarget {
+		return Target{}, ErrLongPath
+	}
+	t := Target{Path: normalize(path)}
 	rest, last := CutLast(path)
 	mount, mark := CutLast(rest)
 	user, _, _ := r.BasicAuth() // RFC 7617; the password is not part of the ID
 	switch {
 	case IsMarker(mark) && last != "":
-		t = Target{ID: last, Path: inAddress(mount), Form: PathForm}
+		t = At(inAddress(mount))
+		t.ID = last
 	case user != "":
 		t.ID = user
 	case HasMarker(path):
@@ -77,13 +85,17 @@ func IsProbe(r *http.Request) bool {
 	return err == nil && last == ready && user == ""
 }
 
-// ReadBulk returns the mount of a bulk request's path. It returns false for the path of any other request.
-func ReadBulk(r *http.Request) (mount string, ok bool) {
+// ReadBulk returns what all connections that a bulk request names have in common. It returns false for the path of any other request.
+func ReadBulk(r *http.Request) (mount Target, ok bool) {
 	if !strings.HasSuffix(r.URL.Path, wire.Marker) { // the usual case, at little cost
-		return "", false
+		return Target{}, false
 	}
-	mount, last := CutLast(inAddress(r.URL.EscapedPath()))
-	return inAddress(mount), IsMarker(last)
+	path, last := CutLast(inAddress(r.URL.EscapedPath()))
+	if !IsMarker(last) {
+		return Target{}, false
+	}
+	path = inAddress(path)
+	return At(path[:min(len(path), maxTarget)]), true // no client is where a longer one leads, cut or not
 }
 
 // ReadLink returns the nonce in the path of a request that opens a link. It returns false for the path of any other request.

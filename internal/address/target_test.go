@@ -46,6 +46,9 @@ func TestRead(t *testing.T) {
 		{target: "/ws", user: "1b9d6bcdbbfd-4b2d-9b5d--ab8dfbbd4bed", err: ErrMalformedID},
 		{target: "/ws/@connections/12", user: id, err: ErrMalformedID},
 		{target: "/ws/@connections/" + id + "%00", err: ErrMalformedID},
+		{target: "/" + strings.Repeat("%41", MaxPath-1) + "/@connections/" + id, id: id, lives: "/" + strings.Repeat("A", MaxPath-1)},
+		{target: "/" + strings.Repeat("a", maxTarget), user: id, err: ErrLongPath},
+		{target: "/" + strings.Repeat("a", maxTarget) + "/@connections/" + id, err: ErrLongPath},
 	} {
 		r := httptest.NewRequest("POST", tc.target, nil)
 		if tc.user != "" {
@@ -57,12 +60,12 @@ func TestRead(t *testing.T) {
 			continue
 		}
 		for _, path := range strings.Fields(tc.lives) {
-			if !got.Lives(path) {
+			if !got.Lives(NewPath(path)) {
 				t.Errorf("%s with user %q cannot live at %s", tc.target, tc.user, path)
 			}
 		}
 		for _, path := range strings.Fields(tc.not) {
-			if tc.err == nil && got.Lives(path) {
+			if tc.err == nil && got.Lives(NewPath(path)) {
 				t.Errorf("%s with user %q may live at %s", tc.target, tc.user, path)
 			}
 		}

@@ -54,6 +54,7 @@ type Config struct {
 // Two calls end it: Drain, and then Wait.
 type Listener struct {
 	inner   net.Listener
+	source  accepting // of the connections of inner
 	config  Config
 	limiter *limiter
 
@@ -86,50 +87,26 @@ func New(inner net.Listener, config Config) *Listener {
 		inner: inner, config: config, limiter: newLimiter(&config),
 		handed: make(chan net.Conn), draining: make(chan struct{}), accepted: make(chan struct{}), conns: make(map[*conn]struct{}),
 	}
+	l.source = accepting{inner: inner, log: config.Log, draining: l.draining}
 	l.changed.L = &l.mu
 	l.closed, l.close = context.WithCancel(context.Background())
 	go l.accept()
 	return l
 }
 
-// acceptPause is the longest pause after the system has refused to accept a connection, as in http.Server.
-const acceptPause = time.Second
-
-// accept accepts connections until Drain.
+// accept accepts connections until Drain, or until there will be none.
 func (l *Listener) accept() {
 	defer close(l.accepted)
-	var pause time.Duration
+	defer l.source.giveUp(errGoexit) // if Accept ends the goroutine
 	for {
-		c, err := l.inner.Accept()
-		if err == nil {
-			pause = 0
-			if c := l.limiter.enter(c, l.handOver); c != nil {
-				l.serve(c)
-			}
-			continue
-		}
-		if l.isDraining() {
+		c := l.source.next()
+		if c == nil {
 			return
 		}
-		if !isTemporary(err) {
-			l.config.Log.Error("wspush: the push listener has failed: connections of this worker cannot be pushed to from outside", "error", err)
-			return
-		}
-		pause = min(max(2*pause, 5*time.Millisecond), acceptPause)
-		l.config.Log.Warn("wspush: the push listener cannot accept a connection; trying again", "pause", pause, "error", err)
-		select {
-		case <-time.After(pause):
-		case <-l.draining:
-			return
+		if c := l.limiter.enter(c, l.handOver); c != nil {
+			l.serve(c)
 		}
 	}
-}
-
-// isTemporary reports whether the next Accept may succeed after one that returned err: too many open files, for example.
-func isTemporary(err error) bool {
-	e, ok := err.(net.Error)
-	//lint:ignore SA1019 There is no other way to know, and net/http uses this one.
-	return ok && e.Temporary()
 }
 
 // serve serves a connection on a lane, in a goroutine, or hands it over.
@@ -247,13 +224,19 @@ func (l *Listener) Conns() int64 { return l.limiter.n.Load() }
 // Refused returns how many connections have been beyond the limit so far.
 func (l *Listener) Refused() uint64 { return l.limiter.refused.Load() }
 
+// Failure returns why the Listener accepts no connections, or nil if it does. Drain is no failure.
+func (l *Listener) Failure() error { return l.source.failure() }
+
+// Fail closes the listener underneath for good: there is no net/http to hand connections over to.
+func (l *Listener) Fail(err error) { l.source.giveUp(err) }
+
 // Drain closes the listener underneath. It closes each connection on a lane as soon as that is between two requests.
 func (l *Listener) Drain() {
 	if !l.phase.CompareAndSwap(int32(phaseOpen), int32(phaseDraining)) {
 		return
 	}
 	close(l.draining)
-	l.inner.Close()
+	l.source.closeInner()
 	for _, c := range l.onLane() {
 		if !c.idle.Load() { // it will see that the phase has changed
 			continue

@@ -194,11 +194,17 @@ func (u *upgrader) subprotocol() string {
 	return ""
 }
 
+// maxDetail is how many bytes of what coder/websocket says are passed on: it quotes headers, which may have any length.
+const maxDetail = 300
+
 // handshakeError makes an error of the answer that coder/websocket wanted to give.
 func (u *upgrader) handshakeError(err error) error {
 	detail := strings.TrimSpace(u.body.String())
 	if detail == "" {
 		detail = err.Error()
+	}
+	if len(detail) > maxDetail {
+		detail = strings.ToValidUTF8(detail[:maxDetail], "") + "…"
 	}
 	u.header.Del("Content-Type")
 	u.header.Del("X-Content-Type-Options")

@@ -19,5 +19,7 @@ func main() {
 		log.Fatal(err)
 	}
 	http.Handle("/ws", handler)
-	log.Fatal(http.ListenAndServe("127.0.0.1:8080", nil))
+	// These two bound what somebody costs who has only begun to connect.
+	server := &http.Server{Addr: "127.0.0.1:8080", ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
+	log.Fatal(server.ListenAndServe())
 }
