@@ -43,7 +43,7 @@ func (s *scene) endlessLines() error {
 	})
 }
 
-// stall sends on n connections at once what is not whole, and waits. The worker may take less.
+// stall sends on n connections what is not whole, and waits. The worker may take less.
 func (s *scene) stall(n int, send func(c *stranger, i int) error) error {
 	var whole atomic.Int64
 	_, err := parallel(n, n, func(i int) error {
@@ -51,7 +51,6 @@ func (s *scene) stall(n int, send func(c *stranger, i int) error) error {
 		if err != nil {
 			return err
 		}
-		_ = c.SetDeadline(time.Now().Add(8 * time.Second))
 		if send(c, i) == nil {
 			whole.Add(1)
 		}

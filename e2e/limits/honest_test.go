@@ -15,22 +15,20 @@ func TestJudge(t *testing.T) {
 	for name, test := range map[string]struct {
 		status [publishers][]int // of the answers to each publisher's pushes
 		got    [publishers][]string
-		full   bool // 503 is an answer
-		right  bool
+		faults int
 	}{
-		"all is well":          {[publishers][]int{{204, 204}, {204}, {204}}, [publishers][]string{{"0 0", "0 1"}, {"1 0"}, {"2 0"}}, false, true},
-		"full":                 {[publishers][]int{{503, 204}, {204}, {204}}, [publishers][]string{{"0 1"}, {"1 0"}, {"2 0"}}, true, true},
-		"full without reason":  {[publishers][]int{{503, 204}, {204}, {204}}, [publishers][]string{{"0 1"}, {"1 0"}, {"2 0"}}, false, false},
-		"full and arrived":     {[publishers][]int{{503, 204}, {204}, {204}}, [publishers][]string{{"0 0", "0 1"}, {"1 0"}, {"2 0"}}, true, false},
-		"never anything":       {[publishers][]int{{503}, {503}, {503}}, [publishers][]string{}, true, false},
-		"no new connection":    {[publishers][]int{{204}, {204}, {503}}, [publishers][]string{{"0 0"}, {"1 0"}}, true, false},
-		"no answer":            {[publishers][]int{{204, 0}, {204}, {204}}, [publishers][]string{{"0 0"}, {"1 0"}, {"2 0"}}, true, false},
-		"another answer":       {[publishers][]int{{204, 429}, {204}, {204}}, [publishers][]string{{"0 0"}, {"1 0"}, {"2 0"}}, true, false},
-		"lost":                 {[publishers][]int{{204, 204}, {204}, {204}}, [publishers][]string{{"0 1"}, {"1 0"}, {"2 0"}}, false, false},
-		"twice":                {[publishers][]int{{204, 204}, {204}, {204}}, [publishers][]string{{"0 0", "0 1", "0 1"}, {"1 0"}, {"2 0"}}, false, false},
-		"in another order":     {[publishers][]int{{204, 204}, {204}, {204}}, [publishers][]string{{"0 1", "0 0"}, {"1 0"}, {"2 0"}}, false, false},
-		"to another client":    {[publishers][]int{{204}, {204}, {204}}, [publishers][]string{{"1 0"}, {"0 0"}, {"2 0"}}, false, false},
-		"nothing from the new": {[publishers][]int{{204}, {204}, {}}, [publishers][]string{{"0 0"}, {"1 0"}}, false, false},
+		"all is well":          {[publishers][]int{{204, 204}, {204}, {204}}, [publishers][]string{{"0 0", "0 1"}, {"1 0"}, {"2 0"}}, 0},
+		"refused":              {[publishers][]int{{503, 204}, {204}, {204}}, [publishers][]string{{"0 1"}, {"1 0"}, {"2 0"}}, 1},
+		"refused and arrived":  {[publishers][]int{{503, 204}, {204}, {204}}, [publishers][]string{{"0 0", "0 1"}, {"1 0"}, {"2 0"}}, 2},
+		"never anything":       {[publishers][]int{{503}, {503}, {503}}, [publishers][]string{}, 2},
+		"no new connection":    {[publishers][]int{{204}, {204}, {503}}, [publishers][]string{{"0 0"}, {"1 0"}}, 2},
+		"no answer":            {[publishers][]int{{204, 0}, {204}, {204}}, [publishers][]string{{"0 0"}, {"1 0"}, {"2 0"}}, 1},
+		"another answer":       {[publishers][]int{{204, 429}, {204}, {204}}, [publishers][]string{{"0 0"}, {"1 0"}, {"2 0"}}, 1},
+		"lost":                 {[publishers][]int{{204, 204}, {204}, {204}}, [publishers][]string{{"0 1"}, {"1 0"}, {"2 0"}}, 2},
+		"twice":                {[publishers][]int{{204, 204}, {204}, {204}}, [publishers][]string{{"0 0", "0 1", "0 1"}, {"1 0"}, {"2 0"}}, 1},
+		"in another order":     {[publishers][]int{{204, 204}, {204}, {204}}, [publishers][]string{{"0 1", "0 0"}, {"1 0"}, {"2 0"}}, 1},
+		"to another client":    {[publishers][]int{{204}, {204}, {204}}, [publishers][]string{{"1 0"}, {"0 0"}, {"2 0"}}, 2},
+		"nothing from the new": {[publishers][]int{{204}, {204}, {}}, [publishers][]string{{"0 0"}, {"1 0"}}, 1},
 	} {
 		h := new(honest)
 		for by := range publishers {
@@ -45,8 +43,13 @@ func TestJudge(t *testing.T) {
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel() // nothing more will arrive
-		if err := h.judge(ctx, began, test.full); (err == nil) != test.right {
-			t.Errorf("%s: %v", name, err)
+		var all interface{ Unwrap() []error }
+		err, faults := h.judge(ctx, began), 0
+		if errors.As(err, &all) {
+			faults = len(all.Unwrap())
+		}
+		if faults != test.faults {
+			t.Errorf("%s: %d faults, want %d: %v", name, faults, test.faults, err)
 		}
 	}
 }

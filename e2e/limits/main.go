@@ -38,9 +38,6 @@ type attack struct {
 	descriptors int                // that it needs
 	run         func(*scene) error // does it, and says what did not hold; honest pushes are not its concern
 	beside      bool               // it mostly waits, and so runs beside the others
-
-	// mayBeFull: while the attack lasts, the worker may answer some honest pushes with 503, to be sent again.
-	mayBeFull bool
 }
 
 // attacks run one after the other, except those that mostly wait.
@@ -54,9 +51,9 @@ var attacks = []attack{
 	{name: "pushes to a long path", run: (*scene).pushesToLongPath},
 	{name: "no descriptors are left", settings: settings{Descriptors: 700}, descriptors: 1100, run: (*scene).noDescriptors},
 	{name: "errors of accept", settings: settings{AcceptFails: true}, run: (*scene).acceptFails},
-	{name: "bodies that do not end", descriptors: 1400, run: (*scene).endlessBodies, mayBeFull: true},
-	{name: "bulk lines that do not end", run: (*scene).endlessLines, mayBeFull: true},
-	{name: "streams of HTTP/2", settings: settings{TLS: true}, run: (*scene).streams, mayBeFull: true},
+	{name: "bodies that do not end", descriptors: 1400, run: (*scene).endlessBodies},
+	{name: "bulk lines that do not end", run: (*scene).endlessLines},
+	{name: "streams of HTTP/2", settings: settings{TLS: true}, run: (*scene).streams},
 	{name: "publishers that say nothing", descriptors: 4400, run: (*scene).silentPublishers},
 	{name: "publishers that are idle", descriptors: 4400, run: (*scene).idlePublishers},
 	{name: "publishers that begin a header", descriptors: 4400, run: (*scene).slowPublishers},

@@ -14,16 +14,17 @@ import (
 
 // scene is one attack, with the worker that is attacked.
 type scene struct {
-	ctx    context.Context
-	attack *attack
-	victim *victim
-	honest *honest
-	sent   atomic.Int64  // bytes that the attackers have sent
-	opened atomic.Int64  // connections of theirs
-	noted  string        // more about the attack, for the figures
-	before int64         // the worker's memory before it, in bytes
-	cpu    time.Duration // the worker's processor time during it
-	took   time.Duration
+	ctx     context.Context
+	attack  *attack
+	victim  *victim
+	honest  *honest
+	sending chan struct{} // has an element for each attacker that is sending
+	sent    atomic.Int64  // bytes that the attackers have sent
+	opened  atomic.Int64  // connections of theirs
+	noted   string        // more about the attack, for the figures
+	before  int64         // the worker's memory before it, in bytes
+	cpu     time.Duration // the worker's processor time during it
+	took    time.Duration
 
 	mu    sync.Mutex // guards what follows
 	conns []io.Closer
@@ -31,7 +32,7 @@ type scene struct {
 
 // newScene starts a worker. It always returns a scene, which close ends.
 func newScene(ctx context.Context, a *attack, b *bounds) (*scene, error) {
-	s := &scene{ctx: ctx, attack: a}
+	s := &scene{ctx: ctx, attack: a, sending: make(chan struct{}, 32)}
 	v, err := startVictim(b, a.settings)
 	if err != nil {
 		return s, err
@@ -56,7 +57,7 @@ func (s *scene) carryOut() error {
 	err := s.attack.run(s)
 	s.cpu, s.took = s.victim.processorTime()-cpu, time.Since(began)
 	stop()
-	survived, honest := s.victim.judge(), s.honest.judge(s.ctx, began, s.attack.mayBeFull)
+	survived, honest := s.victim.judge(), s.honest.judge(s.ctx, began)
 	if s.victim.hasEnded() { // which explains all the rest
 		return survived
 	}
