@@ -57,6 +57,7 @@ var attacks = []attack{
 	{name: "publishers that say nothing", descriptors: 4400, run: (*scene).silentPublishers},
 	{name: "publishers that are idle", descriptors: 4400, run: (*scene).idlePublishers},
 	{name: "publishers that begin a header", descriptors: 4400, run: (*scene).slowPublishers},
+	{name: "publishers with headers of many fields", descriptors: 4400, run: (*scene).manyFields},
 	{name: "clients that do not read", run: (*scene).deafClients},
 	{name: "a compressed message without end", settings: settings{Compression: true}, run: (*scene).endlessMessage},
 }
@@ -107,7 +108,7 @@ func attackAll() error {
 }
 
 // attackLimit bounds one attack.
-const attackLimit = 100 * time.Second
+const attackLimit = 110 * time.Second
 
 // results are what has been printed.
 type results struct {

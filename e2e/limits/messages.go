@@ -123,7 +123,7 @@ const endlessTaken = 32 << 20
 
 // halfMessages has many clients begin a message, compressed or not, and not end it. Each costs as much as it may say, but not for ever.
 func (s *scene) halfMessages() error {
-	const clients, within = 4000, 80 * time.Second
+	const clients, within = 4000, 75 * time.Second
 	plain := frame(opText, repeat("", "x", "", 64<<10))
 	plain = plain[:len(plain)-1]
 	compressed := frame(opText|rsv1, append([]byte{0, 0xff, 0xf0, 0, 0x0f}, repeat("", "x", "", 0xf000)...)) // a block of 61,695 bytes

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -33,6 +34,17 @@ func (s *scene) slowPublishers() error {
 	})
 }
 
+// manyFields opens connections to the push listener that begin a header with as many fields as there is room for, which take far more
+// memory than they are long.
+func (s *scene) manyFields() error {
+	var header strings.Builder
+	header.WriteString("POST /ws/@connections/" + nobody + " HTTP/1.1\r\nHost: " + s.victim.Push + "\r\n")
+	for i := 0; header.Len() < 15<<10; i++ {
+		fmt.Fprintf(&header, "%x:\r\n", i)
+	}
+	return s.crowdOf(func(c *stranger) error { return c.say([]byte(header.String())) })
+}
+
 // crowdOf opens more connections to the push listener than it takes. New publishers must get in all the same.
 func (s *scene) crowdOf(say func(*stranger) error) error {
 	in, err := parallel(crowd, 16, func(int) error {
@@ -43,7 +55,7 @@ func (s *scene) crowdOf(say func(*stranger) error) error {
 		return say(c)
 	})
 	s.noted = fmt.Sprintf("%d of %d got in at first", in, crowd)
-	if in < 4000 {
+	if in < 2000 {
 		return fmt.Errorf("only %d attackers got in: %w", in, err)
 	}
 	s.hold(5 * time.Second)

@@ -117,6 +117,7 @@ func newWorker(set *settings, said *ready) (*wspush.Worker, *http.Server, error)
 	}
 	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{
 		Greeting:    func(c *wspush.Conn) (wspush.MessageType, []byte) { return wspush.Text, []byte(c.ID()) },
+		OnMessage:   func(*wspush.Conn, wspush.MessageType, []byte) {}, // or messages would be dropped as they come in
 		Compression: set.Compression,
 	})
 	if err != nil {
