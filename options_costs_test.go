@@ -44,7 +44,7 @@ func costs(t *testing.T, l limits) []cost {
 	)
 	return []cost{
 		{public, "a client", clientCost, l.conns},
-		{public, "a message of its that has not ended", 2*handler("ReadLimit") + 32<<10, l.conns},
+		{public, "a message of its that has not ended", 2*handler("ReadLimit") + 128<<10, l.conns},
 		{public, "in the kernel, for what it sends", socket, l.conns},
 		{push, "a connection", pushConnCost, l.pushConns},
 		{push, "in the kernel, for what it sends", socket, l.pushConns},

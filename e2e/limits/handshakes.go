@@ -17,23 +17,27 @@ import (
 // longHeader is about what net/http takes of a handshake unless it is told otherwise.
 const longHeader = 900 << 10
 
-// longAgents connects clients with long User-Agents, which then say nothing.
-func (s *scene) longAgents() error {
-	agent := strings.Repeat("a", longHeader)
+// longHandshakes connects clients with long User-Agents and the like, and at long paths, written with escapes or without. Then they say
+// nothing.
+func (s *scene) longHandshakes() error {
+	long := strings.Repeat("a", longHeader)
+	escaped, accented := strings.Repeat("%41", longHeader/3), strings.Repeat("%c3%a9", longHeader/6)
 	return s.connectMany(1100, func(i int) (path, header string) {
-		if i%4 > 0 {
-			return "/ws", "User-Agent: " + agent + "\r\n"
+		switch i % 8 {
+		case 0:
+			return "/ws/" + long, ""
+		case 1:
+			return "/ws/" + escaped, ""
+		case 2:
+			return "/ws/" + accented, ""
+		case 3:
+			return "/ws?" + long, ""
+		case 4:
+			return "/ws", "Sec-WebSocket-Protocol: " + long + "\r\n"
+		default:
+			return "/ws", "User-Agent: " + long + "\r\n"
 		}
-		return "/ws", "Origin: http://" + s.victim.App + "\r\nSec-WebSocket-Protocol: " + agent + "\r\n"
 	})
-}
-
-// longPaths connects clients at long paths, half of them written with escapes, which then say nothing.
-func (s *scene) longPaths() error {
-	kinds := []string{
-		strings.Repeat("a", longHeader), strings.Repeat("%41", longHeader/3), strings.Repeat("%c3%a9", longHeader/6), "?" + strings.Repeat("q", longHeader),
-	}
-	return s.connectMany(1100, func(i int) (path, header string) { return "/ws/" + kinds[i%len(kinds)], "" })
 }
 
 // connectMany connects clients, some of which the worker may refuse.
