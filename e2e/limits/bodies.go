@@ -108,7 +108,7 @@ func (s *scene) streams() error {
 			}
 		})
 	}
-	await(s.ctx, 15*time.Second, func() bool { return whole.Load() == 240 })
+	await(s.ctx, 8*time.Second, func() bool { return whole.Load() == 240 })
 	s.noted = fmt.Sprintf("%d streams sent all of it but the end", whole.Load())
 	s.settle()
 	cancel()
