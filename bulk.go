@@ -17,6 +17,7 @@ import (
 	"github.com/wspush/wspush/internal/address"
 	"github.com/wspush/wspush/internal/bulk"
 	"github.com/wspush/wspush/internal/seal"
+	"github.com/wspush/wspush/internal/socket"
 	"github.com/wspush/wspush/internal/wire"
 )
 
@@ -252,6 +253,11 @@ func (b *bulkRequest) maxLine() int64 {
 func (b *bulkRequest) push(number int, p linePush) {
 	invalid := wire.CheckMessage(p.typ, p.data, b.worker.shared.maxPushBytes)
 	var forward []*bulkRemote
+	var payload *socket.Payload // of the line, if it has several targets
+	if len(p.to) > 1 && invalid == nil {
+		payload = b.worker.sockets.NewPayload(p.typ == Binary, p.data)
+		payload.Keep()
+	}
 	for i, to := range p.to {
 		key := bulk.Key{Line: number, Index: i, Ref: p.ref}
 		if !p.isList {
@@ -270,7 +276,7 @@ func (b *bulkRequest) push(number int, p linePush) {
 		case !(address.Target{Path: b.mount, Form: address.PathForm}).Lives(c.path):
 			b.refuse(key, problemOf(errOtherPath))
 		default:
-			b.pushTo(c, key, p)
+			b.pushTo(c, key, p, payload)
 		}
 	}
 	for _, r := range forward {

@@ -30,8 +30,8 @@ type bulkPush struct {
 	timer     *time.Timer // nil if there is none
 }
 
-// pushTo gathers a push.
-func (b *bulkRequest) pushTo(c *Conn, key bulk.Key, p linePush) {
+// pushTo gathers a push. Its message is payload, unless that is nil: then it is for this connection only.
+func (b *bulkRequest) pushTo(c *Conn, key bulk.Key, p linePush, payload *socket.Payload) {
 	w := b.worker
 	push, _ := w.bulkPushes.Get().(*bulkPush)
 	if push == nil {
@@ -40,9 +40,11 @@ func (b *bulkRequest) pushTo(c *Conn, key bulk.Key, p linePush) {
 	}
 	push.request, push.conn, push.key, push.cost = b, c, key, len(p.data)+pushCost
 	push.confirm, push.timeout = p.confirm, w.pushTimeout(pushQuery{confirm: p.confirm, timeout: p.timeout})
-	if err := c.socket.Prepare(&push.message, p.typ == Binary, p.data, push.settle); err != nil {
-		b.refusePush(key, err)
-		return
+	if payload != nil {
+		c.socket.PrepareShared(&push.message, payload, push.settle)
+	} else {
+		c.socket.Prepare(&push.message, p.typ == Binary, p.data, push.settle)
+		push.message.Keep() // the parser has made the data for this line
 	}
 	if p.confirm {
 		push.message.Confirm()

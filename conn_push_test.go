@@ -305,7 +305,7 @@ func TestPushOrder(t *testing.T) {
 }
 
 // A push is admitted when nothing waits, whatever its size; otherwise only if it fits into MaxPending with what waits. Each
-// message counts 256 bytes more than it has. Any other push is ErrBusy at once.
+// message counts 512 bytes more than it has. Any other push is ErrBusy at once.
 func TestPushBusy(t *testing.T) {
 	bubble(t, wspush.WorkerOptions{MaxPending: 10_000}, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
 		oversized := start(context.Background(), conn, big)
@@ -663,7 +663,7 @@ func TestMaxPendingAll(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				const stalled, size, limit = 4, 1000, 20_000 // a message counts 256 bytes more than it has
+				const stalled, size, limit = 4, 1000, 20_000 // a message counts 512 bytes more than it has
 				w := newWorker(t, &wspush.WorkerOptions{NoListen: true, Advertise: []string{"push.test"}, MaxPendingAll: limit})
 				h := newHandler(t, w, nil)
 				connect := func() (*wspush.Conn, *testutil.Client) {
@@ -704,7 +704,7 @@ func TestMaxPendingAll(t *testing.T) {
 						}
 						break
 					}
-					if want := limit / (size + 256); waiting != want {
+					if want := limit / (size + 512); waiting != want {
 						t.Errorf("round %d: %d messages wait, want %d", round, waiting, want)
 					}
 					for _, conn := range conns {
