@@ -307,7 +307,7 @@ func TestPushOrder(t *testing.T) {
 // A push is admitted when nothing waits, whatever its size; otherwise only if it fits into MaxPending with what waits. Each
 // message counts 512 bytes more than it has. Any other push is ErrBusy at once.
 func TestPushBusy(t *testing.T) {
-	bubble(t, wspush.WorkerOptions{MaxPending: 10_000}, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+	bubble(t, wspush.WorkerOptions{MaxPending: 20_000}, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
 		oversized := start(context.Background(), conn, big)
 		if err := returned(t, start(context.Background(), conn, "")); !errors.Is(err, wspush.ErrBusy) {
 			t.Errorf("behind more than MaxPending: %v", err)
@@ -317,8 +317,8 @@ func TestPushBusy(t *testing.T) {
 			t.Errorf("more than MaxPending, with nothing waiting: %v", err)
 		}
 
-		fits := []<-chan error{start(context.Background(), conn, big[:16])}
-		for range 38 { // 16 + 39 × 256 = 10,000
+		fits := []<-chan error{start(context.Background(), conn, big[:32])}
+		for range 38 { // 32 + 39 × 512 = 20,000
 			fits = append(fits, start(context.Background(), conn, ""))
 		}
 		if err := returned(t, start(context.Background(), conn, "")); !errors.Is(err, wspush.ErrBusy) {
