@@ -134,9 +134,11 @@ func (s *Socket) readPongs() {
 // come in in part. Read reports what is wrong with a frame.
 func (s *Socket) TakePings() {
 	m := incoming{socket: s}
-	for m.controlAhead() {
-		h, err := m.header()
-		if err != nil || h.op() != opPing && h.op() != opPong || m.readControl(h) != nil {
+	for len(s.in.ahead) > 0 {
+		if op := s.in.ahead[0] & opBits; op != opPing && op != opPong {
+			break
+		}
+		if h, err := m.header(); err != nil || m.readControl(h) != nil {
 			break
 		}
 	}
