@@ -300,12 +300,19 @@ func TestWireLimit(t *testing.T) {
 				}()
 				go func() {
 					defer close(acted)
-					_, err := client.Conn().Write(tt.first)
+					written, err := client.Conn().Write(tt.first)
+					defer func() { // what comes behind the violation is read, but not without end
+						if written > most+4<<20+64<<10 {
+							t.Errorf("%d bytes were read", written)
+						}
+					}()
 					for range 100_000 {
 						if err != nil || len(tt.then) == 0 {
 							return
 						}
-						_, err = client.Conn().Write(tt.then)
+						var n int
+						n, err = client.Conn().Write(tt.then)
+						written += n
 					}
 				}()
 				got := frames()
