@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -734,4 +735,56 @@ func TestMaxPendingAll(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Large messages to clients for which nothing waits are refused once MaxPendingAll is reached; small ones are not. A message to many
+// counts once.
+func TestMaxPendingAllHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const clients, size, limit = 40, 20_000, 100_000
+		w := newWorker(t, &wspush.WorkerOptions{NoListen: true, Advertise: []string{"push.test"}, MaxPendingAll: limit, WriteTimeout: -1})
+		h := newHandler(t, w, nil)
+		var conns []*wspush.Conn
+		for range clients {
+			conn, _ := greeted(t, w, testutil.Handshake(t, testutil.Pipe(t, h), testutil.Options{Timeout: -1}))
+			conns = append(conns, conn)
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(context.Background())
+		each := make(chan int, 1)
+		go func() {
+			n := 0
+			for _, err := range w.PushEach(ctx, slices.Values(conns[:20]), wspush.Binary, make([]byte, size)) {
+				if !errors.Is(err, wspush.ErrBusy) {
+					n++
+				}
+			}
+			each <- n
+		}()
+		synctest.Wait()
+		if n := w.Stats().PendingBytes; n != size+20*512 {
+			t.Errorf("%d bytes wait", n)
+		}
+		waiting, small := 0, 0
+		for _, conn := range conns[20:30] {
+			if result := start(ctx, conn, big[:size]); len(result) == 0 {
+				waiting++
+			}
+		}
+		if want := (limit - size - 20*512) / (size + 512); waiting != want || w.Stats().PendingBytes > limit {
+			t.Errorf("%d large messages wait, want %d; %d bytes", waiting, want, w.Stats().PendingBytes)
+		}
+		for _, conn := range conns[30:] {
+			if result := start(ctx, conn, big[:4096]); len(result) == 0 {
+				small++
+			}
+		}
+		if small != 10 || w.Stats().PendingBytes > limit+10*(4096+512) {
+			t.Errorf("%d small messages wait, %d bytes", small, w.Stats().PendingBytes)
+		}
+		cancel()
+		if n := <-each; n != 20 {
+			t.Errorf("%d clients of PushEach were not busy", n)
+		}
+	})
 }
