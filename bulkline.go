@@ -6,6 +6,7 @@ import (
 
 	"github.com/wspush/wspush/internal/address"
 	"github.com/wspush/wspush/internal/bulk"
+	"github.com/wspush/wspush/internal/socket"
 )
 
 // linePush is what a line of a bulk request asks for, once that has been found to make sense.
@@ -14,7 +15,8 @@ type linePush struct {
 	typ     MessageType
 	data    []byte // like to, it lies in the line, unless it is kept
 	isKept  bool
-	ref     string // as JSON; "" if there is none
+	payload *socket.Payload // of the message; nil until shared makes it
+	ref     string          // as JSON; "" if there is none
 	confirm bool
 	timeout time.Duration // 0: the default
 }
@@ -52,4 +54,13 @@ func (p *linePush) kept() []byte {
 		p.data, p.isKept = bytes.Clone(p.data), true
 	}
 	return p.data
+}
+
+// shared returns the message for several connections of the worker.
+func (p *linePush) shared(w *Worker) *socket.Payload {
+	if p.payload == nil {
+		p.payload = w.sockets.NewPayload(p.typ == Binary, p.kept())
+		p.payload.Keep()
+	}
+	return p.payload
 }

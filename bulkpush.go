@@ -72,9 +72,11 @@ func (b *bulkRequest) pushTo(c *Conn, key bulk.Key, p *linePush) {
 	}
 	push.request, push.conn, push.key, push.cost = b, c, key, len(data)+len(key.Ref)+pushCost
 	push.confirm, push.timeout = p.confirm, w.pushTimeout(pushQuery{confirm: p.confirm, timeout: p.timeout})
-	if err := c.socket.Prepare(&push.message, p.typ == Binary, data, push.settle); err != nil {
-		b.refusePush(key, err)
-		return
+	if p.to.IsList {
+		c.socket.PrepareShared(&push.message, p.shared(w), push.settle)
+	} else {
+		c.socket.Prepare(&push.message, p.typ == Binary, data, push.settle)
+		push.message.Keep()
 	}
 	if p.confirm {
 		push.message.Confirm()

@@ -155,7 +155,7 @@ type Info struct {
 	// was sent to test the connection or to confirm a push. It is 0 before the first.
 	RoundTrip time.Duration
 
-	// Pending is how many bytes of messages are waiting to be written to the client, plus 256 for each message:
+	// Pending is how many bytes of messages are waiting to be written to the client, plus 512 for each message:
 	// WorkerOptions.MaxPending bounds it. It is 0 for a client that keeps up.
 	Pending int
 }

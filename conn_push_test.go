@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -305,9 +306,9 @@ func TestPushOrder(t *testing.T) {
 }
 
 // A push is admitted when nothing waits, whatever its size; otherwise only if it fits into MaxPending with what waits. Each
-// message counts 256 bytes more than it has. Any other push is ErrBusy at once.
+// message counts 512 bytes more than it has. Any other push is ErrBusy at once.
 func TestPushBusy(t *testing.T) {
-	bubble(t, wspush.WorkerOptions{MaxPending: 10_000}, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
+	bubble(t, wspush.WorkerOptions{MaxPending: 20_000}, nil, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
 		oversized := start(context.Background(), conn, big)
 		if err := returned(t, start(context.Background(), conn, "")); !errors.Is(err, wspush.ErrBusy) {
 			t.Errorf("behind more than MaxPending: %v", err)
@@ -317,8 +318,8 @@ func TestPushBusy(t *testing.T) {
 			t.Errorf("more than MaxPending, with nothing waiting: %v", err)
 		}
 
-		fits := []<-chan error{start(context.Background(), conn, big[:16])}
-		for range 38 { // 16 + 39 × 256 = 10,000
+		fits := []<-chan error{start(context.Background(), conn, big[:32])}
+		for range 38 { // 32 + 39 × 512 = 20,000
 			fits = append(fits, start(context.Background(), conn, ""))
 		}
 		if err := returned(t, start(context.Background(), conn, "")); !errors.Is(err, wspush.ErrBusy) {
@@ -662,7 +663,7 @@ func TestMaxPendingAll(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				const stalled, size, limit = 4, 1000, 20_000 // a message counts 256 bytes more than it has
+				const stalled, size, limit = 4, 1000, 20_000 // a message counts 512 bytes more than it has
 				w := newWorker(t, &wspush.WorkerOptions{NoListen: true, Advertise: []string{"push.test"}, MaxPendingAll: limit})
 				h := newHandler(t, w, nil)
 				connect := func() (*wspush.Conn, *testutil.Client) {
@@ -703,7 +704,7 @@ func TestMaxPendingAll(t *testing.T) {
 						}
 						break
 					}
-					if want := limit / (size + 256); waiting != want {
+					if want := limit / (size + 512); waiting != want {
 						t.Errorf("round %d: %d messages wait, want %d", round, waiting, want)
 					}
 					for _, conn := range conns {
@@ -733,4 +734,56 @@ func TestMaxPendingAll(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Large messages to clients for which nothing waits are refused once MaxPendingAll is reached; small ones are not. A message to many
+// counts once.
+func TestMaxPendingAllHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const clients, size, limit = 40, 20_000, 100_000
+		w := newWorker(t, &wspush.WorkerOptions{NoListen: true, Advertise: []string{"push.test"}, MaxPendingAll: limit, WriteTimeout: -1})
+		h := newHandler(t, w, nil)
+		var conns []*wspush.Conn
+		for range clients {
+			conn, _ := greeted(t, w, testutil.Handshake(t, testutil.Pipe(t, h), testutil.Options{Timeout: -1}))
+			conns = append(conns, conn)
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(context.Background())
+		each := make(chan int, 1)
+		go func() {
+			n := 0
+			for _, err := range w.PushEach(ctx, slices.Values(conns[:20]), wspush.Binary, make([]byte, size)) {
+				if !errors.Is(err, wspush.ErrBusy) {
+					n++
+				}
+			}
+			each <- n
+		}()
+		synctest.Wait()
+		if n := w.Stats().PendingBytes; n != size+20*512 {
+			t.Errorf("%d bytes wait", n)
+		}
+		waiting, small := 0, 0
+		for _, conn := range conns[20:30] {
+			if result := start(ctx, conn, big[:size]); len(result) == 0 {
+				waiting++
+			}
+		}
+		if want := (limit - size - 20*512) / (size + 512); waiting != want || w.Stats().PendingBytes > limit {
+			t.Errorf("%d large messages wait, want %d; %d bytes", waiting, want, w.Stats().PendingBytes)
+		}
+		for _, conn := range conns[30:] {
+			if result := start(ctx, conn, big[:4096]); len(result) == 0 {
+				small++
+			}
+		}
+		if small != 10 || w.Stats().PendingBytes > limit+10*(4096+512) {
+			t.Errorf("%d small messages wait, %d bytes", small, w.Stats().PendingBytes)
+		}
+		cancel()
+		if n := <-each; n != 20 {
+			t.Errorf("%d clients of PushEach were not busy", n)
+		}
+	})
 }

@@ -62,10 +62,7 @@ func (m *sendCall) start(ctx context.Context, typ MessageType, data []byte) erro
 	c := m.conn
 	q := c.sendings()
 	q.begin()
-	if err := c.socket.Prepare(&m.message, typ == Binary, data, m.settle); err != nil {
-		q.end()
-		return err
-	}
+	c.socket.Prepare(&m.message, typ == Binary, data, m.settle)
 	m.message.CopyIfWaiting()
 	if m.o.Confirmed {
 		m.message.Confirm()

@@ -162,9 +162,7 @@ func (e *each[T]) run(d *delivery[T]) {
 // startConn hands the message to a connection of this worker.
 func (e *each[T]) startConn(d *delivery[T], c *Conn) (pending bool, err error) {
 	d.conn = c
-	if err := c.socket.PrepareShared(&d.message, e.payload, d.settle); err != nil {
-		return false, err
-	}
+	c.socket.PrepareShared(&d.message, e.payload, d.settle)
 	pending, err = c.socket.Start(&d.message)
 	return pending, c.outcome(err)
 }

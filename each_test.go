@@ -288,7 +288,7 @@ func TestPushEachMemory(t *testing.T) {
 	if raced {
 		t.Skip("the race detector allocates")
 	}
-	const clients, size = 60, 400 << 10
+	const clients, size, overhead = 60, 400 << 10, 512
 	w := newWorker(t, quiet())
 	address := serveSmall(t, newHandler(t, w, nil), nil)
 	for range clients {
@@ -307,7 +307,7 @@ func TestPushEachMemory(t *testing.T) {
 	defer cancel()
 	waiting := make(chan int64, 1)
 	go func() {
-		testutil.Eventually(t, "all to wait", func() bool { return w.Stats().PendingBytes >= clients*size })
+		testutil.Eventually(t, "all to wait", func() bool { return w.Stats().PendingBytes >= size+clients*overhead })
 		waiting <- heap()
 		cancel()
 	}()

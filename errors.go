@@ -84,7 +84,7 @@ const (
 	CauseIdle         Cause = "idle"          // nothing was sent or received for HandlerOptions.IdleTimeout
 	CauseNoAnswer     Cause = "no-answer"     // messages were sent, but nothing was received for twice HandlerOptions.IdleTimeout
 	CauseWriteTimeout Cause = "write-timeout" // the client did not read for WorkerOptions.WriteTimeout
-	CauseProtocol     Cause = "protocol"      // the client violated RFC 6455, or exceeded HandlerOptions.ReadLimit
+	CauseProtocol     Cause = "protocol"      // the client violated RFC 6455, or exceeded HandlerOptions.ReadLimit or ReadTimeout
 	CauseCallback     Cause = "callback"      // a callback panicked or called runtime.Goexit, or the greeting cannot be sent
 )
 

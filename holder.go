@@ -78,6 +78,11 @@ func (h *holder) gather(g *heldGather, in *link.Incoming) {
 	}
 	invalid := wire.CheckMessage(typ, in.Data, w.shared.maxPushBytes)
 	at := address.At(in.Path)
+	var payload *socket.Payload // nil if it is for one connection
+	if len(in.More) > 0 && invalid == nil {
+		payload = w.sockets.NewPayload(in.Binary, in.Data)
+		payload.Keep()
+	}
 	for target := range 1 + len(in.More) {
 		c, err := h.find(in.Instance, in.Target(target))
 		switch {
@@ -98,19 +103,22 @@ func (h *holder) gather(g *heldGather, in *link.Incoming) {
 		case err == nil:
 			err = invalid
 		}
-		if err == nil {
-			p := h.newPush(in, target, c)
-			if err = c.socket.Prepare(&p.message, in.Binary, in.Data, p.settle); err == nil {
-				p.message.Keep()
-				if in.Confirm {
-					p.message.Confirm()
-				}
-				g.add(p)
-				continue
-			}
+		if err != nil {
+			w.shared.count.push(err)
+			in.Answer(target, link.Answer{Code: outcomeOf(err)})
+			continue
 		}
-		w.shared.count.push(err)
-		in.Answer(target, link.Answer{Code: outcomeOf(err)})
+		p := h.newPush(in, target, c)
+		if payload != nil {
+			c.socket.PrepareShared(&p.message, payload, p.settle)
+		} else {
+			c.socket.Prepare(&p.message, in.Binary, in.Data, p.settle)
+			p.message.Keep()
+		}
+		if in.Confirm {
+			p.message.Confirm()
+		}
+		g.add(p)
 	}
 }
 

@@ -30,6 +30,9 @@ func newWorker(t testing.TB, opts *wspush.WorkerOptions) *wspush.Worker {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
+	if o.SendBuffer == 0 {
+		o.SendBuffer = -1 // stages have listeners that see to it
+	}
 	w, err := wspush.NewWorker(&o)
 	if err != nil {
 		t.Fatalf("NewWorker: %v", err)

@@ -20,9 +20,11 @@ const (
 	defaultPingInterval  = 5 * time.Minute
 	defaultIdleTimeout   = 6 * time.Minute
 	defaultReadLimit     = 64 << 10
+	defaultReadTimeout   = time.Minute
 	defaultListen        = "127.0.0.1:0"
 	defaultMaxPushBytes  = 1 << 20
 	defaultMaxPending    = 1 << 20
+	defaultSendBuffer    = 256 << 10
 	defaultWriteTimeout  = 10 * time.Second
 	defaultPushTimeout   = 30 * time.Second
 	defaultMaxPendingAll = 256 << 20
@@ -107,7 +109,17 @@ type HandlerOptions struct {
 	// ReadLimit is the size in bytes of the longest message that a client may send. A longer one closes the connection with
 	// 1009 as soon as a frame's header announces it. The default is 64 KiB. Negative means no limit: any client can then make
 	// the process use any amount of memory.
+	//
+	// On the wire, with the headers of its frames and with what the client sends between them, a message may take eight times
+	// ReadLimit and 1 KiB; pongs that answer a ping do not count. More than that closes the connection with 1009, too: what
+	// inflates to nothing, and frames with nothing in them, could otherwise come without end.
 	ReadLimit int64
+
+	// ReadTimeout is how long a client may take to send one message, from when its first bytes have come in without the rest
+	// until the last byte. A client that takes longer is closed with 1008 "message too slow", whatever else it sends meanwhile;
+	// half a message costs memory. The time between messages does not count: IdleTimeout is about that. The default is 1 minute,
+	// in which a message of the default ReadLimit takes 9 kbit/s; choose more with a large ReadLimit. Negative means no limit.
+	ReadTimeout time.Duration
 
 	// Compression lets clients negotiate permessage-deflate without context takeover (RFC 7692). Messages of 512 bytes or more
 	// are then compressed, each by itself, if that makes them shorter and the client has room for them; PushEach compresses a
@@ -188,15 +200,27 @@ type WorkerOptions struct {
 	MaxPushBytes int64
 
 	// MaxPending bounds how many bytes may wait for one client that does not read fast enough. Each message counts for its
-	// size, once compressed if it is, plus 256 bytes. A push that does not fit gets ErrBusy, but while nothing waits a message
-	// of any size is taken. The default is 1 MiB. Negative means no limit: a client that does not read can then use any amount
-	// of memory.
+	// size, once compressed if it is, plus 512 bytes for what the process keeps about it. A push that does not fit gets ErrBusy,
+	// but while nothing waits for the client a message of any size is taken, as far as MaxPendingAll lets it. The default is 1 MiB.
+	// Negative means no limit: a client that does not read can then use any amount of memory.
 	MaxPending int
 
-	// MaxPendingAll bounds how many bytes may wait for all clients together, counted as for MaxPending. Once it is reached, a
-	// client for which nothing waits can still be pushed to; a message that would have to wait behind others gets ErrBusy.
-	// The default is 256 MiB. Negative means no limit.
+	// MaxPendingAll bounds how many bytes may wait for all clients together. They are counted as for MaxPending, but the data of a
+	// message to several clients, of PushEach, PushEachID or a line of a bulk request, counts once, as it is held once. What does
+	// not fit gets ErrBusy. Only messages of up to 4 KiB are taken in any case for a client for which nothing waits, as one that reads
+	// takes them at once. So all that waits takes at most MaxPendingAll, and 4.5 KiB for each connection. Greetings count, but are not
+	// refused. While nothing waits for anybody, a message of any size is taken. The default is 256 MiB. Negative means no limit.
 	MaxPendingAll int64
+
+	// SendBuffer is the size in bytes of the system's send buffer for each client's connection (SO_SNDBUF): how much the system
+	// takes for a client before messages have to wait. It counts in neither MaxPending nor the process's own memory, but it is
+	// memory of the machine, and of its container. Linux takes twice as much as it is told, for its own bookkeeping, and at most
+	// twice net.core.wmem_max, which by default allows 208 KiB. A client on a path with a long round trip gets at most about
+	// SendBuffer in each of them, and a message that is larger than that waits for the client more often.
+	//
+	// The default is 256 KiB. Negative leaves it to the system: Linux then takes up to the third number of
+	// net.ipv4.tcp_wmem, by default 4 MiB, for each client that stops to read.
+	SendBuffer int
 
 	// MaxConns bounds how many clients may be connected through the worker's Handlers, including those whose connection is
 	// just ending. Beyond it, handshakes are refused with 503 and Retry-After. The default, and anything negative, is no limit
@@ -268,6 +292,7 @@ func (o *HandlerOptions) withDefaults() (HandlerOptions, error) {
 		c.ReadLimit = defaultReadLimit
 	}
 	c.ReadLimit = max(c.ReadLimit, -1)
+	setDefault(&c.ReadTimeout, defaultReadTimeout)
 	return c, nil
 }
 
@@ -310,6 +335,7 @@ func (o *WorkerOptions) withDefaults() (WorkerOptions, error) {
 	setDefault(&c.MaxPushBytes, defaultMaxPushBytes)
 	setDefault(&c.MaxPending, defaultMaxPending)
 	setDefault(&c.MaxPendingAll, defaultMaxPendingAll)
+	setDefault(&c.SendBuffer, defaultSendBuffer)
 	setDefault(&c.MaxPushConns, defaultMaxPushConns)
 	setDefault(&c.WriteTimeout, defaultWriteTimeout)
 	setDefault(&c.PushTimeout, defaultPushTimeout)

@@ -689,7 +689,7 @@ func TestSlowBody(t *testing.T) {
 // TestNotDelivered: the statuses for a client that does not read, and for a worker that shuts down.
 func TestNotDelivered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w, c, conn := overPipe(t, wspush.WorkerOptions{MaxPending: 1500, WriteTimeout: time.Minute}, nil)
+		w, c, conn := overPipe(t, wspush.WorkerOptions{MaxPending: 2000, WriteTimeout: time.Minute}, nil)
 		push := func(n int) <-chan *httptest.ResponseRecorder {
 			answered := make(chan *httptest.ResponseRecorder, 1)
 			go func() {

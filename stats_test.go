@@ -30,7 +30,7 @@ func TestStatsTraffic(t *testing.T) {
 			t.Errorf("after the greeting: %+v", greeted)
 		}
 		first, second := start(context.Background(), conn, "hello"), start(context.Background(), conn, "you")
-		if s := w.Stats(); s.PendingBytes != 256+5+256+3 || conn.Info().Pending != 256+5+256+3 {
+		if s := w.Stats(); s.PendingBytes != 512+5+512+3 || conn.Info().Pending != 512+5+512+3 {
 			t.Errorf("%d bytes wait, %d for the client", s.PendingBytes, conn.Info().Pending)
 		}
 		testutil.Pass(time.Second)

@@ -49,7 +49,7 @@ func families() []family {
 			func(s *snapshot) uint64 { return s.Confirmed }),
 		histogram("push_duration_seconds", "Time from handing a message to its connection until its last byte is written.",
 			func(s *snapshot) stats.Histogram { return s.PushLatency }),
-		gauge("pending_bytes", "Bytes waiting for clients that do not read fast enough, counting 256 extra bytes for each message.",
+		gauge("pending_bytes", "Bytes waiting for clients that do not read fast enough, counting 512 extra bytes for each message.",
 			func(s *snapshot) int64 { return s.PendingBytes }),
 
 		counter("messages_received_total", "Messages received from clients.",

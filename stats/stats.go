@@ -15,7 +15,7 @@ type Snapshot struct {
 	Received      uint64 // messages from clients
 	BytesReceived uint64 // from clients, after the handshake: frames of every kind, before TLS
 	BytesWritten  uint64 // to clients
-	PendingBytes  int64  // of messages waiting for clients that do not read; WorkerOptions.MaxPendingAll bounds it
+	PendingBytes  int64  // of messages waiting for clients that do not read, as WorkerOptions.MaxPendingAll counts and bounds them
 
 	// Pushes by outcome, whichever way they came. A push that is forwarded to another worker is counted there.
 	Written   uint64   // every byte written to the socket

@@ -24,7 +24,9 @@ type Options struct {
 	Subprotocols []string
 	Compression  bool
 	ReadLimit    int64         // of one message, in bytes; negative: none
+	ReadTimeout  time.Duration // of one message; negative: none
 	MaxPending   int           // in bytes; negative: no limit
+	SendBuffer   int           // of the system, in bytes; negative: what the system chooses
 	WriteTimeout time.Duration // for each 16 KiB of a message; negative: none
 
 	// Admit is called last, when nothing else can refuse the handshake any more. Accept returns its error as it is.
@@ -56,6 +58,7 @@ func Accept(w http.ResponseWriter, r *http.Request, opts Options) (*Socket, erro
 		owner:        opts.Owner,
 		writeTimeout: opts.WriteTimeout,
 		readLimit:    opts.ReadLimit,
+		readTimeout:  opts.ReadTimeout,
 		queue:        queue{max: opts.MaxPending, all: &opts.Shared.pendingAll},
 	}
 	// A pong that answers no ping (RFC 6455 section 5.5.3) may contain any number, but nobody can guess this one.
@@ -65,7 +68,7 @@ func Accept(w http.ResponseWriter, r *http.Request, opts Options) (*Socket, erro
 	if opts.Compression {
 		mode = websocket.CompressionNoContextTakeover
 	}
-	up := &upgrader{real: w, request: r, header: http.Header{}, socket: s, origins: opts.Origins, subprotocols: opts.Subprotocols, admit: opts.Admit}
+	up := &upgrader{real: w, request: r, header: http.Header{}, socket: s, origins: opts.Origins, subprotocols: opts.Subprotocols, admit: opts.Admit, sendBuffer: opts.SendBuffer}
 	_, err := websocket.Accept(up, r, &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // hijack asks package origin, which knows more of what hosts are equal
 		CompressionMode:    mode,
@@ -93,6 +96,7 @@ type upgrader struct {
 	admit   func() error
 
 	subprotocols []string
+	sendBuffer   int
 	refused      error
 }
 
@@ -152,6 +156,7 @@ func (u *upgrader) hijack() error {
 	s.start = time.Now()
 	s.conn = conn
 	s.raw = newDirect(conn)
+	setSendBuffer(conn, u.sendBuffer)
 	s.subprotocol = u.header.Get("Sec-WebSocket-Protocol")
 	s.compress = u.header.Get("Sec-WebSocket-Extensions") != ""
 	// The server's buffers are 8 KiB: keep what it has read ahead, and let them go.
@@ -159,6 +164,25 @@ func (u *upgrader) hijack() error {
 	s.in.ahead = bytes.Clone(early)
 	s.traffic.in.Add(uint64(len(early)))
 	return nil
+}
+
+// setSendBuffer bounds what the system holds for a client that does not read. A connection that is none of the system's, nor stands on
+// one, has no such buffer.
+func setSendBuffer(conn net.Conn, size int) {
+	if size < 0 {
+		return
+	}
+	for {
+		switch c := conn.(type) {
+		case interface{ SetWriteBuffer(bytes int) error }:
+			_ = c.SetWriteBuffer(size) // it fails only if the connection is closed already
+			return
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			return
+		}
+	}
 }
 
 // check refuses what coder/websocket accepts.

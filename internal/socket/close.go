@@ -12,6 +12,10 @@ import (
 // then is left to the kernel, rather than dropped: it includes the close frame, and messages that were reported as written.
 const Linger = 2 * time.Second
 
+// drainMax is how many bytes are read after a close frame that answers a violation. It is about what can be on its way when the client
+// learns of it; a client that goes on has no claim to a proper end.
+const drainMax = 4 << 20
+
 // defaultCloseTimeout bounds the writing of a close frame where writes are not bounded: a closed socket must be released.
 const defaultCloseTimeout = 10 * time.Second
 
@@ -182,13 +186,13 @@ func (s *Socket) Finish() {
 }
 
 // drain reads on after a close frame that answers a violation, until the client closes, too. To close with bytes unread would
-// reset the connection, and the client might never see the close frame. The timer bounds the wait.
+// reset the connection, and the client might never see the close frame. The timer bounds the wait, and drainMax the work.
 func (s *Socket) drain() {
 	if half, ok := s.conn.(interface{ CloseWrite() error }); ok {
 		_ = half.CloseWrite()
 	}
 	_ = s.conn.SetReadDeadline(time.Time{})
-	_, _ = io.Copy(io.Discard, s.conn)
+	_, _ = io.CopyN(io.Discard, s.conn, drainMax)
 }
 
 // plainConn is the connection under TLS. Its Close does not wait for TLS to say goodbye.

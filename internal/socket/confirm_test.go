@@ -19,10 +19,7 @@ func TestCutWhileConfirming(t *testing.T) {
 	})
 	outcome := make(chan error, 2)
 	for _, data := range []string{"first", "second"} {
-		m, err := s.NewMessage(false, []byte(data), func(err error) { outcome <- err })
-		if err != nil {
-			t.Fatal(err)
-		}
+		m := s.NewMessage(false, []byte(data), func(err error) { outcome <- err })
 		m.Confirm()
 		if _, err := s.Start(m); err != nil {
 			t.Fatal(err)
@@ -41,10 +38,7 @@ func TestPongBeforeItsPing(t *testing.T) {
 	var s *Socket
 	outcome := make(chan error, 1)
 	start := func(data string, confirm bool) {
-		m, err := s.NewMessage(false, []byte(data), func(err error) { outcome <- err })
-		if err != nil {
-			t.Fatal(err)
-		}
+		m := s.NewMessage(false, []byte(data), func(err error) { outcome <- err })
 		if confirm {
 			m.Confirm()
 		} else {

@@ -8,42 +8,106 @@ import (
 // compressFrom is the size in bytes from which a message is compressed: below it, what deflate saves is not worth what it costs.
 const compressFrom = 512
 
-// compresses reports whether a message of n bytes is to be compressed. One for which there is no room now is not: it will most
-// likely be refused, and a client that does not read should not cost a compression for every message.
-func (s *Socket) compresses(n int) bool {
-	if !s.compress || n < compressFrom {
-		return false
+// compresses reports whether a message of n bytes is to be compressed.
+func (s *Socket) compresses(n int) bool { return s.compress && n >= compressFrom }
+
+// compressLocked compresses m, which Start has been given, if there is room for it: a message that is refused should cost no
+// compression, above all not one for every message to a client that does not read. It releases mu meanwhile, so that there may be no
+// room any more. What there is no room for is not compressed later either.
+func (s *Socket) compressLocked(m *Message) {
+	if !s.wantsCompressionLocked(m, 0) {
+		return
 	}
+	s.mu.Unlock()
+	m.compress(s.shared)
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.phase == phaseGreeting || s.phase == phaseOpen && s.queue.admitsLocked(&Message{cost: n + messageOverhead})
+}
+
+// compressAllLocked is compressLocked for several messages, of which each has room only behind those before it.
+func (s *Socket) compressAllLocked(messages []*Message) {
+	if !s.compress {
+		return
+	}
+	ahead, wanted := 0, false
+	for _, m := range messages {
+		if !s.wantsCompressionLocked(m, ahead) {
+			m.squeeze = false
+		}
+		if s.queue.admitsLocked(m, ahead) {
+			ahead += m.cost
+		}
+		wanted = wanted || m.squeeze
+	}
+	if !wanted {
+		return
+	}
+	s.mu.Unlock()
+	defer s.mu.Lock()
+	for _, m := range messages {
+		if m.squeeze {
+			m.compress(s.shared)
+		}
+	}
+}
+
+// wantsCompressionLocked reports whether m is to be compressed and has room, behind what waits and behind ahead more. If somebody else
+// has had it compressed, it takes that instead.
+func (s *Socket) wantsCompressionLocked(m *Message, ahead int) bool {
+	if m.squeeze && m.payload != nil {
+		m.payload.settleForm(m)
+	}
+	return m.squeeze && s.phase == phaseOpen && s.queue.admitsLocked(m, ahead)
 }
 
 // deflate compresses one message for permessage-deflate without context takeover (RFC 7692 section 7.2.1). No state is carried
 // from message to message, so a message that is withdrawn before it is written does not spoil the next, and one frame is good for
 // every client: the window is always that of 32 KiB, since no offer of less is accepted. The result is nil if it would not be shorter.
-func (s *Shared) deflate(data []byte) ([]byte, error) {
-	var out bytes.Buffer
-	fw, ok := s.deflaters.Get().(*flate.Writer)
-	if ok {
-		fw.Reset(&out)
-	} else {
-		var err error
-		if fw, err = flate.NewWriter(&out, flate.BestSpeed); err != nil {
-			return nil, err
+func (s *Shared) deflate(data []byte) []byte {
+	s.deflations.Add(1)
+	d, ok := s.deflaters.Get().(*deflater)
+	if !ok {
+		d = newDeflater()
+	}
+	defer func() {
+		if d.out.Cap() > deflaterMax {
+			d.out = bytes.Buffer{}
 		}
+		s.deflaters.Put(d)
+	}()
+	d.out.Reset()
+	d.flate.Reset(&d.out)
+	_, err := d.flate.Write(data)
+	if err == nil {
+		err = d.flate.Flush()
 	}
-	defer s.deflaters.Put(fw)
-	if _, err := fw.Write(data); err != nil {
-		return nil, err
-	}
-	if err := fw.Flush(); err != nil {
-		return nil, err
+	if err != nil {
+		panic(err) // a buffer
 	}
 	// Flush ends with an empty stored block. The receiver restores its last four bytes.
-	shorter := bytes.TrimSuffix(out.Bytes(), []byte{0x00, 0x00, 0xff, 0xff})
+	shorter := bytes.TrimSuffix(d.out.Bytes(), []byte{0x00, 0x00, 0xff, 0xff})
 	if len(shorter) >= len(data) {
-		return nil, nil
+		return nil
 	}
-	return shorter, nil
+	return bytes.Clone(shorter) // as large as it counts, which a buffer that grows is not
 }
+
+// A deflater compresses one message after another.
+type deflater struct {
+	flate *flate.Writer // writes to out
+	out   bytes.Buffer
+}
+
+// deflaterMax is the size in bytes of the largest buffer that a deflater keeps.
+const deflaterMax = 64 << 10
+
+func newDeflater() *deflater {
+	d := new(deflater)
+	var err error
+	if d.flate, err = flate.NewWriter(&d.out, flate.BestSpeed); err != nil {
+		panic(err) // the level is one of package flate's own
+	}
+	return d
+}
+
+// Deflations returns how many messages have been compressed, or would not have become shorter.
+func (s *Shared) Deflations() uint64 { return s.deflations.Load() }

@@ -134,10 +134,7 @@ func frameOf(data []byte) []byte {
 func startAt(t *testing.T, s *Socket, data []byte) (*Message, chan error) {
 	t.Helper()
 	outcome := make(chan error, 2)
-	m, err := s.NewMessage(true, data, func(err error) { outcome <- err })
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := s.NewMessage(true, data, func(err error) { outcome <- err })
 	if pending, err := s.Start(m); !pending {
 		outcome <- err
 	}
@@ -183,7 +180,7 @@ func TestPartialWrites(t *testing.T) {
 			messages := make([]*Message, len(sizes))
 			outcomes := make(chan error, 2*len(sizes))
 			for i, size := range sizes {
-				messages[i], _ = s.NewMessage(true, letter(i, size), func(err error) { outcomes <- err })
+				messages[i] = s.NewMessage(true, letter(i, size), func(err error) { outcomes <- err })
 			}
 			s.StartAll(messages)
 			for range sizes {
@@ -257,10 +254,7 @@ func TestWithdrawBehindLarge(t *testing.T) {
 		s, k := newKernel(nil)
 		k.room = 1000
 		data := letter(0, 1<<20)
-		large, err := s.NewMessage(true, data, func(error) { t.Error("the outcome comes twice") })
-		if err != nil {
-			t.Fatal(err)
-		}
+		large := s.NewMessage(true, data, func(error) { t.Error("the outcome comes twice") })
 		if kept {
 			large.Keep()
 		}
@@ -317,7 +311,7 @@ func TestLeaveWithinWrite(t *testing.T) {
 		})
 		data := letter(0, 100_000)
 		outcome := make(chan error, 2)
-		m, _ = s.NewMessage(true, data, func(err error) {
+		m = s.NewMessage(true, data, func(err error) {
 			clear(data) // it is the caller's again
 			outcome <- err
 		})
@@ -492,7 +486,7 @@ func TestPieces(t *testing.T) {
 			got = append(got, p...)
 			return len(p), nil
 		})
-		m, _ := s.NewMessage(true, data, nil)
+		m := s.NewMessage(true, data, nil)
 		if kept {
 			m.Keep()
 		}

@@ -23,7 +23,8 @@ type framing struct {
 	binary     bool
 	compressed bool
 	final      bool   // its last frame has begun
-	size       uint64 // of its frames together
+	size       uint64 // of the payloads of its frames together
+	wire       uint64 // of everything from its first byte on, but for pongs that were asked for
 }
 
 // parseHeader judges the header at the start of b, which may be incomplete, and reports an error at the first byte that
@@ -67,15 +68,47 @@ func (s *Socket) parseHeader(m *framing, b []byte) (h header, _ *Violation) {
 			return h, violation("a payload length in more bytes than it needs")
 		}
 	}
-	// The frames of a compressed message do not tell how long the message is.
-	if limit := s.readLimit; limit >= 0 && !isControl(h.op()) && h.first&rsv1Bit == 0 && !m.compressed && m.size+h.length > uint64(limit) {
-		return h, tooBig(limit)
+	size := 2 + extended + maskSize
+	if !isControl(h.op()) {
+		if broken := s.checkLength(m, h, size); broken != nil {
+			return h, broken
+		}
 	}
-	if size := 2 + extended + maskSize; len(b) >= size {
+	if len(b) >= size {
 		h.size = size
 		h.mask = binary.LittleEndian.Uint32(b[size-maskSize:]) // any four bytes are a mask
 	}
 	return h, nil
+}
+
+// checkLength judges the length of a message's frame whose header has so many bytes.
+func (s *Socket) checkLength(m *framing, h header, size int) *Violation {
+	// The frames of a compressed message do not tell how long the message is.
+	isCompressed := h.first&rsv1Bit != 0 || m.compressed
+	switch limit := s.readLimit; {
+	case limit < 0:
+	case !isCompressed && m.size+h.length > uint64(limit):
+		return tooBig(limit)
+	case m.wire+uint64(size)+h.length > s.wireLimit():
+		return tooMuchWire(limit)
+	}
+	return nil
+}
+
+// A message may take wireFactor times readLimit on the wire, and wireExtra: enough for one each byte of which has a frame of its own,
+// with some pings between them; or which is compressed, with any number of flushes that a program that means well makes. Otherwise what
+// inflates to nothing, or frames without a payload, could come without end.
+const (
+	wireFactor = 8
+	wireExtra  = 1 << 10
+)
+
+// wireLimit is how many bytes of one message may come in.
+func (s *Socket) wireLimit() uint64 {
+	if s.readLimit < 0 || s.readLimit > (math.MaxInt64-wireExtra)/wireFactor {
+		return math.MaxInt64
+	}
+	return uint64(wireFactor*s.readLimit + wireExtra)
 }
 
 // checkFirst judges the first byte of a header.
@@ -123,6 +156,10 @@ func violation(what string) *Violation {
 
 func tooBig(limit int64) *Violation {
 	return &Violation{codeTooBig, "message too big", fmt.Errorf("a message of more than %d bytes", limit)}
+}
+
+func tooMuchWire(limit int64) *Violation {
+	return &Violation{codeTooBig, "message too big", fmt.Errorf("a message of at most %d bytes that takes more than %d times as many, and %d, on the wire", limit, wireFactor, wireExtra)}
 }
 
 func notUTF8(what string) *Violation {

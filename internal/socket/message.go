@@ -17,8 +17,10 @@ type Message struct {
 	timed   bool     // it was started by a caller, at began
 	done    bool     // it is settled
 	kept    bool     // data stays as it is even if the caller leaves
+	squeeze bool     // it is to be compressed, if there is room for it
 	data    []byte   // the caller's own, unless it is kept
-	payload *Payload // what data is of, if others are sent the same
+	payload *Payload // what data is of, if others are sent the same; nil once the data is kept
+	held    *holding // of the data, if others are sent the same
 	cost    int      // what it counts against MaxPending while it waits; 0 for a control frame
 	ping    uint64   // of a ping: its number; of an unconfirmed message: the number of the first ping behind it
 
@@ -38,7 +40,7 @@ type Message struct {
 }
 
 // messageOverhead is what a message counts against MaxPending beyond its own bytes, so that empty ones are bounded, too.
-const messageOverhead = 256
+const messageOverhead = 512
 
 // firstByte is the first byte of a message's frame, without finBit.
 func firstByte(binary bool) byte {
@@ -49,32 +51,47 @@ func firstByte(binary bool) byte {
 }
 
 // NewMessage makes a message; see Prepare.
-func (s *Socket) NewMessage(binary bool, data []byte, settled func(error)) (*Message, error) {
+func (s *Socket) NewMessage(binary bool, data []byte, settled func(error)) *Message {
 	m := new(Message)
-	if err := s.Prepare(m, binary, data, settled); err != nil {
-		return nil, err
-	}
-	return m, nil
+	s.Prepare(m, binary, data, settled)
+	return m
 }
 
 // Prepare makes m a new message. It may have been another one before, if that has been settled. If Start reports that m is
 // pending, settled is called once with the outcome; it must neither block nor call the Socket. data is read until the
 // message is settled or abandoned, and never changed.
-func (s *Socket) Prepare(m *Message, binary bool, data []byte, settled func(error)) error {
-	first := firstByte(binary)
-	kept := false
-	if s.compresses(len(data)) {
-		shorter, err := s.shared.deflate(data)
-		if err != nil {
-			return err
+func (s *Socket) Prepare(m *Message, binary bool, data []byte, settled func(error)) {
+	*m = Message{data: data, squeeze: s.compresses(len(data)), cost: len(data) + messageOverhead, settled: settled}
+	m.head = putHeader(&m.header, firstByte(binary), len(data))
+}
+
+// compress makes m, for which there is room, shorter if that is possible. It takes its time: no lock should be held.
+func (m *Message) compress(sh *Shared) {
+	m.squeeze = false
+	if m.payload != nil {
+		if f := m.payload.compress(); f != nil {
+			m.become(f)
 		}
-		if shorter != nil {
-			data, first, kept = shorter, first|rsv1Bit, true
-		}
+		return
 	}
-	*m = Message{data: data, kept: kept, cost: len(data) + messageOverhead, settled: settled}
-	m.head = putHeader(&m.header, first, len(data))
-	return nil
+	if shorter := sh.deflate(m.data); shorter != nil {
+		m.head = putHeader(&m.header, m.header[0]&opBits|rsv1Bit, len(shorter))
+		m.data, m.kept, m.cost = shorter, true, len(shorter)+messageOverhead
+	}
+}
+
+// become makes m the compressed frame of its payload, which is kept.
+func (m *Message) become(f *frame) {
+	m.header, m.head, m.data, m.held = f.header, f.head, f.data, f.held
+	m.squeeze, m.kept, m.payload, m.cost = false, true, nil, len(f.data)+messageOverhead
+}
+
+// costForAll is what m adds to what waits for all clients.
+func (m *Message) costForAll() int {
+	if m.held != nil {
+		return m.held.cost(m)
+	}
+	return m.cost
 }
 
 // Confirm changes when m, which has just been prepared, is settled with nil: when the client has answered a ping that went

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -47,9 +46,7 @@ func TestPayloadHeldOnce(t *testing.T) {
 	p := sh.NewPayload(true, data)
 	messages := make([]Message, len(sockets))
 	for i, s := range sockets {
-		if err := s.PrepareShared(&messages[i], p, func(error) {}); err != nil {
-			t.Fatal(err)
-		}
+		s.PrepareShared(&messages[i], p, func(error) {})
 		if pending, err := s.Start(&messages[i]); !pending {
 			t.Fatal(err)
 		}
@@ -94,16 +91,14 @@ func TestPayloadCompressed(t *testing.T) {
 	plain, plainWritten, releasePlain := stalledSockets(sh, 1, false)
 	for _, s := range sockets {
 		s.queue.max = len(data)
-		if pending, err := s.Start(mustMessage(t, s, []byte("first"))); !pending {
+		if pending, err := s.Start(newMessage(s, []byte("first"))); !pending {
 			t.Fatal(err)
 		}
 	}
 	p := sh.NewPayload(false, data)
 	start := func(s *Socket) (*Message, error) {
 		m := new(Message)
-		if err := s.PrepareShared(m, p, func(error) {}); err != nil {
-			t.Fatal(err)
-		}
+		s.PrepareShared(m, p, func(error) {})
 		_, err := s.Start(m)
 		return m, err
 	}
@@ -165,12 +160,9 @@ func TestIncompressible(t *testing.T) {
 		m := new(Message)
 		settled := make(chan error, 1)
 		settle := func(err error) { settled <- err }
-		err := s.Prepare(m, true, data, settle)
+		s.Prepare(m, true, data, settle)
 		if shared {
-			err = s.PrepareShared(m, s.shared.NewPayload(true, data), settle)
-		}
-		if err != nil {
-			t.Fatal(err)
+			s.PrepareShared(m, s.shared.NewPayload(true, data), settle)
 		}
 		if _, err := s.Start(m); err != nil {
 			t.Fatal(err)
@@ -185,32 +177,124 @@ func TestIncompressible(t *testing.T) {
 	}
 }
 
-// A message for which there is no room is not compressed either if it is for one client only.
-func TestRefusedIsNotCompressed(t *testing.T) {
+func newMessage(s *Socket, data []byte) *Message { return s.NewMessage(false, data, func(error) {}) }
+
+// full is a socket that takes compressed messages, whose client does not read, and which has room for a message of room bytes.
+func full(sh *Shared, room int) *Socket {
 	s := newSocket(nil)
-	s.compress, s.turn = true, turnTaken
-	s.queue.max = 1000
-	data := []byte(strings.Repeat("x", 2000))
-	if first := mustMessage(t, s, data); len(first.data) >= len(data) {
-		t.Error("a message with room is not compressed")
+	s.shared, s.compress, s.turn = sh, true, turnTaken
+	s.queue.all = &sh.pendingAll
+	s.queue.max = 100 + room + 2*messageOverhead
+	if pending, err := s.Start(newMessage(s, []byte(strings.Repeat("-", 100)))); !pending {
+		panic(err)
 	}
-	if _, err := s.Start(mustMessage(t, s, []byte("first"))); err != nil {
-		t.Fatal(err)
+	return s
+}
+
+// What is refused is not compressed, however it came; what is accepted is compressed once, for all clients together.
+func TestRefusedIsNotCompressed(t *testing.T) {
+	data := []byte(strings.Repeat("compressible ", 1000))
+	start := func(s *Socket, m *Message) error {
+		_, err := s.Start(m)
+		return err
 	}
-	m := mustMessage(t, s, data)
-	if len(m.data) != len(data) {
-		t.Error("a message without room is compressed")
+	startAll := func(s *Socket, m *Message) (err error) {
+		m.settled = func(outcome error) { err = outcome }
+		s.StartAll([]*Message{m})
+		return err
 	}
-	if _, err := s.Start(m); err != ErrFull {
-		t.Error(err)
+	shared := func(s *Socket, p *Payload) *Message {
+		m := new(Message)
+		s.PrepareShared(m, p, func(error) {})
+		return m
+	}
+	for name, start := range map[string]func(*Socket, *Message) error{"Start": start, "StartAll": startAll} {
+		for why, refusing := range map[string]func(*Shared) *Socket{
+			"full": func(sh *Shared) *Socket { return full(sh, len(data)-1) },
+			"all full": func(sh *Shared) *Socket {
+				s := full(sh, 1<<20)
+				sh.SetMaxPending(sh.Pending() + int64(len(data)))
+				return s
+			},
+			"all full, and nothing waits for it": func(sh *Shared) *Socket {
+				sh.SetMaxPending(1)
+				full(sh, 1<<20)
+				s := newSocket(nil)
+				s.shared, s.compress, s.queue.all = sh, true, &sh.pendingAll
+				return s
+			},
+			"greeting": func(sh *Shared) *Socket {
+				s := full(sh, 1<<20)
+				s.phase = phaseGreeting
+				return s
+			},
+			"closed": func(sh *Shared) *Socket {
+				s := full(sh, 1<<20)
+				s.phase = phaseClosing
+				return s
+			},
+		} {
+			sh := new(Shared)
+			s := refusing(sh)
+			want := ErrFull
+			if why == "closed" {
+				want = ErrClosed
+			}
+			pending := sh.Pending()
+			for range 3 {
+				if err := start(s, newMessage(s, data)); err != want {
+					t.Errorf("%s, %s: %v", name, why, err)
+				}
+				if err := start(s, shared(s, sh.NewPayload(false, data))); err != want {
+					t.Errorf("%s, %s, shared: %v", name, why, err)
+				}
+			}
+			if n := sh.Deflations(); n != 0 || sh.Pending() != pending {
+				t.Errorf("%s, %s: %d compressions, and %d bytes are counted", name, why, n, sh.Pending()-pending)
+			}
+		}
+		sh := new(Shared)
+		p := sh.NewPayload(false, data)
+		for range 10 {
+			s := full(sh, 1<<20)
+			if err := start(s, shared(s, p)); err != nil {
+				t.Error(err)
+			}
+		}
+		if n := sh.Deflations(); n != 1 {
+			t.Errorf("%s: %d compressions for one message", name, n)
+		}
+		s := full(sh, 1<<20)
+		if err := start(s, newMessage(s, data)); err != nil || sh.Deflations() != 2 {
+			t.Errorf("%s: %v, %d compressions", name, err, sh.Deflations())
+		}
 	}
 }
 
-func mustMessage(t *testing.T, s *Socket, data []byte) *Message {
-	t.Helper()
-	m, err := s.NewMessage(false, data, func(error) {})
-	if err != nil {
-		t.Fatal(fmt.Errorf("NewMessage: %w", err))
+// Of several messages that come at once, only those are compressed that have room behind the others.
+func TestExcessIsNotCompressed(t *testing.T) {
+	sh := new(Shared)
+	data := []byte(strings.Repeat("compressible ", 100))
+	const fit = 3
+	s := full(sh, fit*(len(data)+messageOverhead)-messageOverhead)
+	refused := 0
+	var messages []*Message
+	for range 10 {
+		messages = append(messages, s.NewMessage(false, data, func(err error) {
+			if err == ErrFull {
+				refused++
+			}
+		}))
 	}
-	return m
+	s.StartAll(messages)
+	squeezed := 0
+	for m := s.queue.messages.first; m != nil; m = m.next {
+		if m.header[0]&rsv1Bit != 0 {
+			squeezed++
+		}
+	}
+	// Those that have become shorter leave room for others, which go as they are.
+	if n := sh.Deflations(); n != fit || squeezed != fit || refused == 0 || refused > 10-fit {
+		t.Errorf("%d compressions, %d messages compressed, %d refused", n, squeezed, refused)
+	}
 }

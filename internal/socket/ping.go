@@ -32,16 +32,17 @@ func pingFrame(number uint64) *Message {
 // awaitsPongLocked reports whether the latest ping has not been answered. It may still be waiting to go out.
 func (s *Socket) awaitsPongLocked() bool { return s.answered < s.pings }
 
-// gotPong records an answer. A pong that answers no ping is allowed, and means no more than any other byte.
-func (s *Socket) gotPong(payload []byte) {
+// gotPong records an answer, and reports whether it is one. A pong that answers no ping is allowed, and means no more than any other
+// byte.
+func (s *Socket) gotPong(payload []byte) (answers bool) {
 	number, err := strconv.ParseUint(string(payload), 10, 64)
 	if err != nil || !bytes.Equal(payload, strconv.AppendUint(nil, number, 10)) {
-		return
+		return false
 	}
 	s.mu.Lock()
 	if number <= s.answered || number > s.pings {
 		s.mu.Unlock()
-		return
+		return false
 	}
 	s.traffic.pongs.Add(1)
 	timerPingOut := s.timerPingOut
@@ -60,6 +61,7 @@ func (s *Socket) gotPong(payload []byte) {
 	if timerPingOut {
 		s.owner.Answered()
 	}
+	return true
 }
 
 // gotPing answers a ping. Of several that come in while the client does not read, it answers the latest (RFC 6455 section

@@ -1,14 +1,70 @@
 package socket
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// pendingAll is what waits for all clients of a worker together.
+// pendingAll is what waits for all clients of a worker together. Data that several messages share counts once.
 type pendingAll struct {
 	cost atomic.Int64
 	max  int64 // MaxPendingAll; 0 or less: no limit
+}
+
+// admits reports whether so much more may wait. While nothing waits, it may be any amount.
+func (p *pendingAll) admits(cost int) bool {
+	waiting := p.cost.Load()
+	return p.max <= 0 || waiting == 0 || waiting+int64(cost) <= p.max
+}
+
+// take counts cost, unless that is more than admits would let in. If forced is set, it counts it in any case.
+func (p *pendingAll) take(cost int, forced bool) bool {
+	waiting := p.cost.Add(int64(cost))
+	if forced || p.max <= 0 || waiting == int64(cost) || waiting <= p.max {
+		return true
+	}
+	p.cost.Add(-int64(cost))
+	return false
+}
+
+// A holding counts how many messages that wait have the same data, in all their queues.
+type holding struct {
+	mu sync.Mutex // guards n; it may be taken while a Socket's lock is held
+	n  int
+}
+
+// cost is what m adds to what waits for all clients.
+func (h *holding) cost(m *Message) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.costLocked(m)
+}
+
+func (h *holding) costLocked(m *Message) int {
+	if h.n > 0 {
+		return messageOverhead
+	}
+	return m.cost
+}
+
+// take is pendingAll.take for m.
+func (h *holding) take(all *pendingAll, m *Message, forced bool) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !all.take(h.costLocked(m), forced) {
+		return false
+	}
+	h.n++
+	return true
+}
+
+// release takes back what take has counted.
+func (h *holding) release(all *pendingAll, m *Message) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.n--
+	all.cost.Add(-int64(h.costLocked(m)))
 }
 
 // queue is what waits to be written to one client, in order. It knows no connection: the Socket writes what the
@@ -24,23 +80,52 @@ type queue struct {
 	pinged      uint64 // the last ping that was written in full
 }
 
-// admitsLocked reports whether a message may join: any message when nothing waits, otherwise only within the limits.
-func (q *queue) admitsLocked(m *Message) bool {
-	if q.waiting == 0 {
+// smallCost is the cost up to which a message for a client for which nothing waits is taken, however much waits for others: a client
+// that reads should hear of things although others do not. If it does not read either, that is all that it holds beyond MaxPendingAll.
+const smallCost = 4<<10 + messageOverhead
+
+// admitsLocked reports whether a message may join behind what waits, and behind ahead more. When nothing waits for the client, only
+// what waits for all clients can stand in the way, and not in that of a small message.
+func (q *queue) admitsLocked(m *Message, ahead int) bool {
+	waiting := q.waiting + ahead
+	switch {
+	case waiting == 0 && m.cost <= smallCost:
 		return true
+	case waiting > 0 && q.max >= 0 && waiting+m.cost > q.max:
+		return false
 	}
-	return (q.max < 0 || q.waiting+m.cost <= q.max) && (q.all.max <= 0 || q.all.cost.Load()+int64(m.cost) <= q.all.max)
+	return q.all.admits(ahead + m.costForAll())
 }
 
-// countLocked counts a message that has to wait in what waits for all clients. A message that is written at once is not counted:
-// it need not touch what all sockets share.
+// reserveLocked counts a message in what waits for all clients, unless it is small, and reports whether there is room for it. Several
+// large messages that come at once each find room only if there is room for all of them.
+func (q *queue) reserveLocked(m *Message) bool {
+	if m.cost <= smallCost {
+		return true
+	}
+	m.counted = q.takeLocked(m, false)
+	return m.counted
+}
+
+func (q *queue) takeLocked(m *Message, forced bool) bool {
+	if m.held != nil {
+		return m.held.take(q.all, m, forced)
+	}
+	return q.all.take(m.cost, forced)
+}
+
+// countLocked counts a message that has to wait in what waits for all clients, unless reserveLocked has. A small message that is
+// written at once is not counted: it need not touch what all sockets share.
 func (q *queue) countLocked(m *Message) {
-	if m.cost > 0 && !m.counted && !m.done && m.written < m.size() {
-		m.counted = true
-		if m.copies {
-			m.keepData()
-		}
-		q.all.cost.Add(int64(m.cost))
+	if m.cost == 0 || m.done || m.written == m.size() {
+		return
+	}
+	if m.copies {
+		m.copies = false
+		m.keepData()
+	}
+	if !m.counted {
+		m.counted = q.takeLocked(m, true)
 	}
 }
 
@@ -68,7 +153,11 @@ func (q *queue) removeLocked(m *Message) {
 	q.waiting -= m.cost
 	if m.counted {
 		m.counted = false
-		q.all.cost.Add(-int64(m.cost))
+		if m.held != nil {
+			m.held.release(q.all, m)
+		} else {
+			q.all.cost.Add(-int64(m.cost))
+		}
 	}
 	if m.confirm {
 		q.toConfirm--

@@ -59,10 +59,7 @@ func stalled(t *testing.T, n int, confirm bool) (s *Socket, messages []*Message,
 	s.queue.max = -1
 	outcomes = make(chan error, n+1)
 	start := func(data string, confirm bool) *Message {
-		m, err := s.NewMessage(false, []byte(data), func(err error) { outcomes <- err })
-		if err != nil {
-			t.Fatal(err)
-		}
+		m := s.NewMessage(false, []byte(data), func(err error) { outcomes <- err })
 		if confirm {
 			m.Confirm()
 		}
@@ -171,7 +168,7 @@ func TestStartAllVisitsOnlyItsOwn(t *testing.T) {
 	own := make([]*Message, 5)
 	cost := int64(0)
 	for i := range own {
-		own[i], _ = s.NewMessage(true, []byte("x"), nil)
+		own[i] = s.NewMessage(true, []byte("x"), nil)
 		cost += int64(own[i].cost)
 	}
 	s.StartAll(own)

@@ -15,6 +15,7 @@ const (
 	codeProtocol = 1002
 	codeNoStatus = 1005
 	codeInvalid  = 1007
+	codePolicy   = 1008
 	codeTooBig   = 1009
 )
 
@@ -50,6 +51,7 @@ type reader struct {
 	first  [firstSize]byte // for what ends a silence
 	buffer *[]byte         // nil when it is not needed
 	err    error           // why nothing will come in after ahead; nil while the connection lives
+	timed  bool            // the connection has a read deadline
 
 	// The end.
 	ended ending
@@ -59,7 +61,7 @@ type reader struct {
 const firstSize = 32
 
 // ending is how reading ended.
-type ending int
+type ending uint8
 
 const (
 	endLost      ending = iota // the connection broke or was closed
@@ -67,7 +69,7 @@ const (
 	endViolation               // the client sent something that must be answered with a close frame
 )
 
-// controlTimeout is how long the payload of a control frame may take to arrive.
+// controlTimeout is how long a control frame may take to arrive once its first byte has come.
 const controlTimeout = 5 * time.Second
 
 // Read waits for the client's next message and returns its content, or skips it if keep is false. On the way it answers
@@ -76,6 +78,7 @@ const controlTimeout = 5 * time.Second
 func (s *Socket) Read(keep bool) (binary bool, data []byte, err error) {
 	m := incoming{socket: s}
 	data, err = m.read(keep)
+	s.endWait()
 	s.dropBuffer()
 	if err != nil {
 		s.readFailed(err)
@@ -127,16 +130,19 @@ func (s *Socket) readPongs() {
 }
 
 // TakePings answers the pings and records the pongs that have come in before the next message, so that a client that sends
-// nothing else keeps no buffer: Read would return only after the next message. It waits for the rest of a frame that has
+// nothing else keeps no buffer: Read would return only after the next message. It waits for the rest of a ping or pong that has
 // come in in part. Read reports what is wrong with a frame.
 func (s *Socket) TakePings() {
 	m := incoming{socket: s}
-	for !s.Idle() {
-		h, err := m.header()
-		if err != nil || h.op() != opPing && h.op() != opPong || s.readControl(h) != nil {
+	for len(s.in.ahead) > 0 {
+		if op := s.in.ahead[0] & opBits; op != opPing && op != opPong {
+			break
+		}
+		if h, err := m.header(); err != nil || m.readControl(h) != nil {
 			break
 		}
 	}
+	s.endWait()
 	s.dropBuffer()
 }
 
@@ -206,41 +212,28 @@ func (s *Socket) dropBuffer() {
 
 // Control frames.
 
-// readControl reads the control frame whose header is ahead, and does what it asks for. A frame that does not arrive in
-// controlTimeout is a violation.
-func (s *Socket) readControl(h header) error {
+// readControl reads the control frame whose header is ahead, and does what it asks for.
+func (m *incoming) readControl(h header) error {
+	s := m.socket
 	size := h.size + int(h.length)
-	if len(s.in.ahead) < size {
-		if err := s.receiveControl(size); err != nil {
+	for len(s.in.ahead) < size {
+		if err := m.wait(); err != nil {
 			return err
 		}
 	}
+	m.control = time.Time{}
 	payload := s.in.control(h)
 	switch h.op() {
 	case opPing:
 		s.gotPing(payload)
 	case opPong:
-		s.gotPong(payload)
+		if s.gotPong(payload) {
+			return nil // the client had no choice
+		}
 	default:
 		return closedBy(payload)
 	}
-	return nil
-}
-
-// receiveControl waits until size bytes are ahead: a control frame, whose header has come in.
-func (s *Socket) receiveControl(size int) error {
-	// An error of SetReadDeadline means that the connection is closed, which reading will report.
-	_ = s.conn.SetReadDeadline(time.Now().Add(controlTimeout))
-	for len(s.in.ahead) < size {
-		if err := s.receiveMore(); err != nil {
-			if errors.Is(err, os.ErrDeadlineExceeded) {
-				return violation("a control frame took more than 5 s to arrive")
-			}
-			return err
-		}
-	}
-	_ = s.conn.SetReadDeadline(time.Time{})
-	return nil
+	return m.addWire(uint64(size))
 }
 
 // closedBy returns the error that a close frame with this payload stands for.
@@ -271,6 +264,10 @@ type incoming struct {
 	framing
 	mask uint32 // of the payload of the frame, from the next byte on
 	left uint64 // bytes of that payload that are still to be read
+
+	until    time.Time // by which all of the message must have come in; zero before it is waited for
+	control  time.Time // the same of a control frame
+	deadline time.Time // the connection's, or zero
 }
 
 // read reads the message, and returns its content if it is wanted.
@@ -315,7 +312,7 @@ func (m *incoming) next() ([]byte, error) {
 	}
 	in := &m.socket.in
 	for len(in.ahead) == 0 {
-		if err := m.socket.receiveMore(); err != nil {
+		if err := m.wait(); err != nil {
 			return nil, err
 		}
 	}
@@ -332,7 +329,7 @@ func (m *incoming) frame() error {
 		return err
 	}
 	if isControl(h.op()) {
-		return m.socket.readControl(h)
+		return m.readControl(h)
 	}
 	m.socket.in.take(h.size)
 	if !m.begun {
@@ -340,7 +337,19 @@ func (m *incoming) frame() error {
 	}
 	m.final = h.first&finBit != 0
 	m.size += h.length
+	m.wire += uint64(h.size) + h.length // parseHeader has checked it
 	m.left, m.mask = h.length, h.mask
+	return nil
+}
+
+// addWire counts bytes that are part of the message on the wire, though not of what it contains.
+func (m *incoming) addWire(n uint64) error {
+	if !m.begun {
+		return nil
+	}
+	if m.wire += n; m.wire > m.socket.wireLimit() {
+		return tooMuchWire(m.socket.readLimit)
+	}
 	return nil
 }
 
@@ -354,9 +363,53 @@ func (m *incoming) header() (header, error) {
 		case h.size > 0:
 			return h, nil
 		}
-		if err := m.socket.receiveMore(); err != nil {
+		if err := m.wait(); err != nil {
 			return h, err
 		}
+	}
+}
+
+// controlAhead reports whether what is ahead begins with a control frame. Whenever something is ahead while more is waited for, it is
+// the beginning of a frame.
+func (m *incoming) controlAhead() bool {
+	ahead := m.socket.in.ahead
+	return len(ahead) > 0 && isControl(ahead[0]&opBits)
+}
+
+// wait waits for more than what is ahead. What has begun must come in time: a control frame within controlTimeout, and a message within
+// readTimeout, with everything between its frames. The connection gets a read deadline only here, so that one costs nothing that is
+// there at once; and no new one for each part of a message.
+func (m *incoming) wait() error {
+	s, control := m.socket, m.controlAhead()
+	if control && m.control.IsZero() {
+		m.control = time.Now().Add(controlTimeout)
+	}
+	if begun := m.begun || len(s.in.ahead) > 0 && !control; begun && m.until.IsZero() && s.readTimeout > 0 {
+		m.until = time.Now().Add(s.readTimeout)
+	}
+	deadline := m.until
+	if control && (deadline.IsZero() || m.control.Before(deadline)) {
+		deadline = m.control
+	}
+	if deadline != m.deadline {
+		m.deadline, s.in.timed = deadline, true
+		// An error means that the connection is closed, which reading will report.
+		_ = s.conn.SetReadDeadline(deadline)
+	}
+	switch err := s.receiveMore(); {
+	case !errors.Is(err, os.ErrDeadlineExceeded):
+		return err
+	case deadline.IsZero() || deadline != m.until:
+		return violation("a control frame took more than 5 s to arrive")
+	}
+	return &Violation{codePolicy, "message too slow", fmt.Errorf("a message that took more than %v to arrive", s.readTimeout)}
+}
+
+// endWait removes the deadline of wait.
+func (s *Socket) endWait() {
+	if s.in.timed {
+		s.in.timed = false
+		_ = s.conn.SetReadDeadline(time.Time{})
 	}
 }
 

@@ -33,8 +33,9 @@ type Shared struct {
 	traffic    traffic
 	buffers    sync.Pool // of *[]byte, each chunkSize long
 	gathers    sync.Pool // of *gather
-	deflaters  sync.Pool // of *flate.Writer
+	deflaters  sync.Pool // of *deflater
 	inflaters  sync.Pool // of *inflater
+	deflations atomic.Uint64
 }
 
 // SetMaxPending bounds what may wait for all sockets together, in bytes; 0 or less is no limit. It must be called before any
@@ -86,7 +87,8 @@ type Socket struct {
 	conn         net.Conn
 	owner        Owner
 	writeTimeout time.Duration
-	readLimit    int64
+	readLimit    int64         // negative: none
+	readTimeout  time.Duration // 0 or less: none
 	subprotocol  string
 
 	// What a push needs comes together, so that it is in as few of the processor's cache lines as possible: from here on, and up
@@ -151,8 +153,12 @@ func (s *Socket) Sent() time.Duration { return time.Duration(s.sent.Load()) }
 func (s *Socket) Subprotocol() string { return s.subprotocol }
 
 // Hold lets messages in behind first, which none of them can overtake; nothing is written before Release. Before Hold, every
-// message is refused with ErrFull, and no ping is sent. If first is nil, Hold only lets messages in.
+// message is refused with ErrFull, and no ping is sent. If first is nil, Hold only lets messages in. No limit refuses first, but it
+// counts in what waits for all sockets.
 func (s *Socket) Hold(first *Message) {
+	if first != nil && first.squeeze {
+		first.compress(s.shared)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.phase != phaseGreeting {
@@ -162,6 +168,7 @@ func (s *Socket) Hold(first *Message) {
 	if first != nil {
 		s.turn = turnHeld
 		s.queue.addLocked(first)
+		s.queue.countLocked(first)
 	}
 }
 

@@ -18,6 +18,7 @@ const chunkSize = 16 << 10
 // could not leave when its context ends.
 func (s *Socket) Start(m *Message) (pending bool, err error) {
 	s.mu.Lock()
+	s.compressLocked(m)
 	if err := s.enqueueLocked(m, s.Now()); err != nil {
 		s.mu.Unlock()
 		return false, err
@@ -32,7 +33,7 @@ func (s *Socket) enqueueLocked(m *Message, now time.Duration) error {
 		return ErrFull
 	case s.phase >= phaseClosing:
 		return ErrClosed
-	case !s.queue.admitsLocked(m):
+	case !s.queue.admitsLocked(m, 0) || !s.queue.reserveLocked(m):
 		return ErrFull
 	}
 	m.timed, m.began = true, now
@@ -50,6 +51,7 @@ func (s *Socket) mustWaitLocked() bool { return s.turn != turnFree || s.raw == n
 // returns; from then on the message belongs to its owner again.
 func (s *Socket) StartAll(messages []*Message) {
 	s.mu.Lock()
+	s.compressAllLocked(messages)
 	now := s.Now()
 	var failure error
 	first, queued := false, false
@@ -341,5 +343,5 @@ func (s *Socket) wroteLocked(n int) progress {
 func (s *Socket) Admits(n int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.phase != phaseGreeting && s.queue.admitsLocked(&Message{cost: n + messageOverhead})
+	return s.phase != phaseGreeting && s.queue.admitsLocked(&Message{cost: n + messageOverhead}, 0)
 }

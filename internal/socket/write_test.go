@@ -3,6 +3,7 @@ package socket
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"testing"
 	"time"
@@ -40,10 +41,7 @@ func (o owner) Answered()        {}
 func push(t *testing.T, s *Socket, data string) error {
 	t.Helper()
 	settled := make(chan error, 1)
-	m, err := s.NewMessage(false, []byte(data), func(err error) { settled <- err })
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := s.NewMessage(false, []byte(data), func(err error) { settled <- err })
 	pending, err := s.Start(m)
 	if pending {
 		err = <-settled
@@ -97,7 +95,7 @@ func TestWriteFails(t *testing.T) {
 	var second error
 	s.conn = scripted{write: func(p []byte) (int, error) {
 		if writes++; writes == 1 {
-			m, _ := s.NewMessage(false, []byte("second"), func(err error) { second = err })
+			m := s.NewMessage(false, []byte("second"), func(err error) { second = err })
 			if pending, err := s.Start(m); !pending || err != nil {
 				t.Errorf("Start: %v, %v", pending, err)
 			}
@@ -120,7 +118,7 @@ func TestControlFrames(t *testing.T) {
 	var out []byte
 	s.conn = scripted{write: func(p []byte) (int, error) {
 		if len(out) == 0 { // within the first message
-			m, _ := s.NewMessage(false, []byte("second"), nil)
+			m := s.NewMessage(false, []byte("second"), nil)
 			s.Start(m)
 			for range 3 {
 				s.Ping()
@@ -158,10 +156,7 @@ func startAll(t *testing.T, s *Socket, data ...string) []error {
 	messages := make([]*Message, len(data))
 	for i, d := range data {
 		outcomes[i] = make(chan error, 2)
-		m, err := s.NewMessage(false, []byte(d), func(err error) { outcomes[i] <- err })
-		if err != nil {
-			t.Fatal(err)
-		}
+		m := s.NewMessage(false, []byte(d), func(err error) { outcomes[i] <- err })
 		messages[i] = m
 	}
 	s.StartAll(messages)
@@ -235,7 +230,7 @@ func TestStartAllMakesRoom(t *testing.T) {
 		}
 	}
 	got := make([]byte, 5*len(data))
-	if _, err := client.Read(got); err != nil {
+	if _, err := io.ReadFull(client, got); err != nil {
 		t.Fatal(err)
 	}
 	for i := range data {

@@ -30,7 +30,7 @@ type Verdict struct {
 }
 
 // Judge reads the bytes that a client sent, by the letter of RFC 6455 and RFC 7692, without context takeover. A message longer
-// than limit bytes is a violation. It is written for clarity and takes quadratic time.
+// than limit bytes is a violation, and so is one that takes more than eight times as many on the wire, and 1024. It is written for clarity and takes quadratic time.
 func Judge(raw []byte, limit int, compression bool) Verdict {
 	j := judge{limit: limit, compression: compression}
 	for len(raw) > 0 && j.Code == 0 && j.Closed == nil {
@@ -49,8 +49,12 @@ type judge struct {
 	op         Opcode
 	compressed bool
 	size       uint64 // according to the frame headers
+	wire       uint64 // of its frames with their headers, and the control frames between them
 	payload    []byte // of the message, as received so far
 }
+
+// wireLimit is how many bytes a message may take with all its frames.
+func (j *judge) wireLimit() uint64 { return 8*uint64(j.limit) + 1024 }
 
 // frame reads one frame and returns the bytes after it.
 func (j *judge) frame(raw []byte) (rest []byte) {
@@ -94,14 +98,16 @@ func (j *judge) frame(raw []byte) (rest []byte) {
 		return nil
 	}
 	if message {
-		j.op, j.compressed, j.size, j.payload = op, rsv == 4, 0, nil
+		j.op, j.compressed, j.size, j.wire, j.payload = op, rsv == 4, 0, 0, nil
 	}
 	if !op.control() {
 		j.open = !fin
-		if j.size += length; !j.compressed && j.size > uint64(j.limit) {
+		header := uint64(2 + n + 4)
+		if j.size += length; !j.compressed && j.size > uint64(j.limit) || j.wire+header+length > j.wireLimit() {
 			j.Code = 1009
 			return nil
 		}
+		j.wire += header + length
 	}
 	if len(raw) < 4 {
 		return nil
@@ -118,6 +124,11 @@ func (j *judge) frame(raw []byte) (rest []byte) {
 		j.message(whole && fin)
 	case whole && op == Close:
 		j.close(payload)
+	case whole && j.open:
+		if j.wire += 2 + 4 + length; j.wire > j.wireLimit() {
+			j.Code = 1009
+			return nil
+		}
 	}
 	return raw[len(payload):]
 }
