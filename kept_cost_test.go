@@ -65,7 +65,7 @@ func TestHandshakeKeeps(t *testing.T) {
 		request := "GET " + target + " HTTP/1.1\r\nHost: h.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n" +
 			"Sec-WebSocket-Key: " + sampleKey + "\r\n" + header + "\r\n" + string(early)
 		clients := make([]net.Conn, conns)
-		before := heap()
+		before := heapInUse()
 		for i := range clients {
 			clients[i] = silentClient(t, server, request)
 		}
@@ -73,7 +73,7 @@ func TestHandshakeKeeps(t *testing.T) {
 			silent, busy := lives()
 			return silent == conns && busy == 0
 		})
-		cost := (heap() - before) / conns
+		cost := (heapInUse() - before) / conns
 		runtime.KeepAlive(request)
 		for _, c := range clients {
 			c.Close()
@@ -96,8 +96,8 @@ func TestHandshakeKeeps(t *testing.T) {
 	}
 }
 
-// heap returns how many bytes of the heap are in use.
-func heap() int {
+// heapInUse returns how many bytes of the heap are in use.
+func heapInUse() int {
 	var m runtime.MemStats
 	runtime.GC()
 	runtime.GC() // empties pools
