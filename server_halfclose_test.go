@@ -180,7 +180,11 @@ func TestHalfClose(t *testing.T) {
 			}
 			h := sendAll(t, p.dial(), requests)
 			for i := range 20 {
-				if resp, body := h.answer(t); resp.StatusCode != 204 {
+				resp, body := h.answer(t)
+				if !p.tells && resp.StatusCode == 429 && strings.Contains(body, "closed its side of the connection") {
+					continue // the worker was slow to write, and says so; the message does not come
+				}
+				if resp.StatusCode != 204 {
 					t.Errorf("push %d: %s %s", i, resp.Status, body)
 				}
 				p.client.Expect(testutil.Text, fmt.Sprint("pipelined ", i))
