@@ -43,16 +43,29 @@ func (w *Worker) answer(rw http.ResponseWriter, r *http.Request, authorize autho
 		// This is for net/http, which reads the rest of the body before it goes on.
 		_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout))
 	}
-	switch {
-	case res.streamed:
-	case res.isProblem():
+	if res.isProblem() && !res.streamed {
 		w.shared.count.problem(res.status)
 		w.shared.log.Debug("wspush: push request refused", "method", r.Method, "status", res.status, "detail", res.detail)
+	}
+	switch {
+	case res.streamed:
+	case res.isProblem(), r.Method != http.MethodPost && r.ProtoMajor > 1: // nobody has read the body, if there is one
 		res.send(rw, r)
 	default:
 		res.write(rw)
 	}
+	if linger := res.linger; linger != nil && r.ProtoMajor > 1 {
+		res.linger = func() { w.lingerHTTP2(linger) }
+	}
 	return res
+}
+
+// lingerHTTP2 calls linger, unless too many streams linger already.
+func (w *Worker) lingerHTTP2(linger func()) {
+	defer w.lingering.Add(-1)
+	if w.lingering.Add(1) <= maxLinger {
+		linger()
+	}
 }
 
 // noContent is the response to a request that has been carried out.

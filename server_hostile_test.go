@@ -361,9 +361,9 @@ func http2Fields(pairs ...string) []byte {
 }
 
 const (
-	frameData, frameHeaders, frameReset, frameSettings, framePing, frameContinuation = 0, 1, 3, 4, 6, 9
-	endStream, endHeaders                                                            = 1, 4
-	preface                                                                          = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+	frameData, frameHeaders, frameReset, frameSettings, framePing, frameWindow, frameContinuation = 0, 1, 3, 4, 6, 8, 9
+	endStream, endHeaders                                                                         = 1, 4
+	preface                                                                                       = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 )
 
 // TestHostileTLS is TestHostilePublishers for what TLS and HTTP/2 add.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/google/uuid"
 
@@ -28,7 +29,8 @@ type Worker struct {
 	alarms       *alarms
 	sockets      socket.Shared
 	bodies       bodies
-	bulkPushes   sync.Pool // of *bulkPush
+	lingering    atomic.Int64 // requests over HTTP/2 that have their answer, and are still being read
+	bulkPushes   sync.Pool    // of *bulkPush
 	listener     net.Listener
 	server       *pushServer     // nil with NoListen
 	cutting      sync.Mutex      // held during roster.cut, which only one goroutine may run; guards no data
