@@ -42,7 +42,7 @@ func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t address.Targ
 // forwardPush pushes the body as one message to a connection of another worker. What is wrong with the request is found here, but
 // it is the other worker that refuses it, in its turn.
 func (w *Worker) forwardPush(rw http.ResponseWriter, r *http.Request, t address.Target, to *seal.Place) response {
-	body := w.bodies.get(r.ContentLength)
+	body := w.bodies.get(rw)
 	defer w.bodies.put(body)
 	isRead := false
 	q, err := readPushQuery(r.URL.RawQuery)
@@ -51,6 +51,8 @@ func (w *Worker) forwardPush(rw http.ResponseWriter, r *http.Request, t address.
 		switch err = w.readWhole(r, body); {
 		case err == nil:
 			isRead = true
+		case err == errIntakeFull:
+			return w.refuse(err).response()
 		case err != ErrTooLarge:
 			return bodyProblem(err).response()
 		}

@@ -165,12 +165,13 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) response
 	if !c.socket.Admits(int(min(max(r.ContentLength, 0), math.MaxInt32/2))) {
 		return w.refuse(ErrBusy).response()
 	}
-	body := w.bodies.get(r.ContentLength)
+	body := w.bodies.get(rw)
 	_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout))
 	if p := w.readBody(r, c, body); p != nil {
 		w.bodies.put(body)
 		return p.response()
 	}
+	body.release()
 	roundTrip, err := w.pushBody(rw, r, c, q, messageType(r, q.typ, body.data), body.data)
 	if errors.Is(err, ErrUnknown) {
 		w.bodies.forget(body) // the connection may still be writing it
@@ -241,7 +242,7 @@ func (w *Worker) readBody(r *http.Request, c *Conn, into *body) *problem {
 	switch err := w.readWhole(r, into); {
 	case err == nil:
 		return nil
-	case err == ErrTooLarge:
+	case err == ErrTooLarge, err == errIntakeFull:
 		return w.refuse(err)
 	case c.endReason() != nil:
 		return w.refuse(w.gone())

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -525,5 +526,44 @@ func TestTold(t *testing.T) {
 	c.Close()
 	testutil.Eventually(t, "room", func() bool {
 		return post(t, "http://"+w.Addr().String()+"/ws/@connections/"+unknownID, "", nil).StatusCode == 410
+	})
+}
+
+// TestHTTP2Streams: a connection of HTTP/2 has so many requests at a time and no more, holds little of what nobody has read, and all
+// of them together have as many requests as there may be connections.
+func TestHTTP2Streams(t *testing.T) {
+	certificate, pool := testutil.NewCertificate(t)
+	w := newWorker(t, &wspush.WorkerOptions{TLS: &tls.Config{Certificates: []tls.Certificate{certificate}}, MaxPushConns: 2})
+	_, conn, _ := dial(t, w, serve(t, w, nil), testutil.Options{})
+	c := dialHTTP2(t, w, pool)
+	kind, _, _, payload := c.frame(t)
+	settings := map[uint16]uint32{}
+	for p := payload; kind == frameSettings && len(p) > 0; p = p[6:] {
+		settings[binary.BigEndian.Uint16(p)] = binary.BigEndian.Uint32(p[2:])
+	}
+	if settings[3] != 100 || settings[4] != 64<<10 {
+		t.Errorf("MAX_CONCURRENT_STREAMS and INITIAL_WINDOW_SIZE are %d and %d", settings[3], settings[4])
+	}
+	for i := range uint32(100) {
+		c.conn.Write(http2Frame(frameHeaders, endHeaders, 2*i+1,
+			http2Fields(":method", "POST", ":scheme", "https", ":authority", "x", ":path", "/ws/@connections/"+conn.ID())))
+	}
+	second := keeping(t, &tls.Config{RootCAs: pool}, true)
+	testutil.Eventually(t, "all streams to be open", func() bool {
+		resp, err := second.Do(newRequest(t, "GET", conn.PathAddresses()[0], nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != 503 {
+			return false
+		}
+		full(t, resp)
+		return true
+	})
+	c.conn.Close()
+	testutil.Eventually(t, "room", func() bool {
+		resp, err := postBy(t, second, conn.PathAddresses()[0], "x")
+		return err == nil && resp.StatusCode == 204
 	})
 }

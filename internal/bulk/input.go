@@ -17,6 +17,21 @@ type InputConfig struct {
 	Ahead int64
 	// Idle bounds the wait for something to read between two lines, Within that in the middle of a line.
 	Idle, Within time.Duration
+	// Room bounds the memory that all requests take together. Nil: nothing does.
+	Room Room
+}
+
+// Room is where a request takes the memory from for what it has read: a few KiB are its own.
+type Room interface {
+	// Ahead takes room for what is read ahead of Lines, if there is some. It does not wait. GiveAhead gives it back. Both are safe for
+	// concurrent use.
+	Ahead(bytes int64) bool
+	GiveAhead(bytes int64)
+	// Line takes room for a line that has not come to its end. If wait is false, it does not wait for it; then ok tells nothing but
+	// whether to ask again. GiveLine gives some of it back, and EndLine the rest. They are called by Lines' goroutine only.
+	Line(bytes int64, wait bool) (ok bool)
+	GiveLine(bytes int64)
+	EndLine()
 }
 
 // Input reads the body of a bulk request ahead of Lines, which takes lines out of it.
@@ -33,6 +48,9 @@ type Input struct {
 	queue   [][]byte // what has been read, and not been taken
 	queued  int64    // bytes in queue
 	free    [][]byte // chunks that are not needed any more
+	ahead   int64    // bytes that Room has given for chunks
+	starved bool     // it had none for the latest one
+	refused bool     // Stop was called by Refuse
 	err     error    // how the body ended; set when state becomes inputEnded
 }
 
@@ -47,6 +65,9 @@ const (
 
 // ErrStopped is how an Input ends that Stop has ended.
 var ErrStopped = errors.New("reading was stopped")
+
+// ErrNoRoom is how an Input ends that Refuse has ended, and how Lines end for whose line there is no Room.
+var ErrNoRoom = errors.New("there is no room for more")
 
 const (
 	readAhead = 4 // chunks
@@ -69,6 +90,9 @@ func (in *Input) Run() {
 	defer in.mu.Unlock()
 	if in.state == inputStopped {
 		err = ErrStopped
+		if in.refused {
+			err = ErrNoRoom
+		}
 	}
 	if err == io.EOF { // from here on net/http reads, to notice a publisher that leaves
 		_ = in.control.SetReadDeadline(time.Time{})
@@ -112,11 +136,46 @@ func (in *Input) chunk(size int) []byte {
 	defer in.mu.Unlock()
 	if n := len(in.free); n > 0 {
 		c := in.free[n-1]
-		if in.free = in.free[:n-1]; cap(c) >= size {
+		if in.free = in.free[:n-1]; cap(c) >= size || in.starved {
 			return c[:cap(c)]
 		}
+		in.dropLocked(cap(c))
+	}
+	if in.starved = !in.takeLocked(size); in.starved {
+		size = minChunk
 	}
 	return make([]byte, size)
+}
+
+// takeLocked takes room for a chunk. The smallest ones need none.
+func (in *Input) takeLocked(size int) bool {
+	switch {
+	case size <= minChunk || in.config.Room == nil:
+		return true
+	case !in.config.Room.Ahead(int64(size)):
+		return false
+	}
+	in.ahead += int64(size)
+	return true
+}
+
+// dropLocked gives back the room of a chunk, or of a part of one, that nobody reads any more.
+func (in *Input) dropLocked(size int) {
+	if n := min(int64(size), in.ahead); n > 0 && (size > minChunk || in.config.Ahead > 0) {
+		in.ahead -= n
+		in.config.Room.GiveAhead(n)
+	}
+}
+
+// Close gives back all room. Nothing of the Input, or of Lines, is used any more.
+func (in *Input) Close() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.queue, in.free = nil, nil
+	if in.ahead > 0 {
+		in.config.Room.GiveAhead(in.ahead)
+		in.ahead = 0
+	}
 }
 
 // setReadDeadline bounds the next read.
@@ -166,7 +225,7 @@ func (in *Input) pass(part []byte) bool {
 }
 
 func (in *Input) isFullLocked() bool {
-	if in.config.Ahead > 0 {
+	if in.config.Ahead > 0 && !in.starved {
 		return in.queued >= in.config.Ahead
 	}
 	return len(in.queue) >= readAhead
@@ -182,8 +241,20 @@ func follows(a, b []byte) bool {
 func (in *Input) next(used []byte, wait bool) (part []byte, ok bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if used != nil && in.config.Ahead == 0 && len(in.free) < readAhead+2 {
+	switch {
+	case used == nil:
+	case in.config.Ahead == 0 && len(in.free) < readAhead+2:
 		in.free = append(in.free, used)
+	case in.config.Ahead == 0:
+		in.dropLocked(cap(used))
+	default:
+		in.dropLocked(len(used))
+	}
+	if len(in.queue) == 0 && wait { // a publisher that pauses keeps as little as possible
+		for _, c := range in.free {
+			in.dropLocked(cap(c))
+		}
+		in.free = nil
 	}
 	for len(in.queue) == 0 && in.state != inputEnded && wait {
 		in.changed.Wait()
@@ -206,11 +277,24 @@ func (in *Input) next(used []byte, wait bool) (part []byte, ok bool) {
 func (in *Input) Stop() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	in.stopLocked()
+}
+
+// Refuse is Stop because there is no Room for the rest.
+func (in *Input) Refuse() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.refused = in.stopLocked() || in.refused
+}
+
+func (in *Input) stopLocked() (stopped bool) {
 	if in.state == inputReading || in.state == inputPaused {
 		in.state = inputStopped
 		_ = in.control.SetReadDeadline(time.Unix(1, 0))
 		in.changed.Broadcast()
+		return true
 	}
+	return false
 }
 
 // Linger reads, for a while, what a publisher still sends that has its answer: closing the connection while something is
@@ -236,7 +320,7 @@ func (in *Input) IsPaused() bool {
 	return in.state == inputPaused
 }
 
-// Err returns how the body has ended: io.EOF, ErrStopped, an error that matches os.ErrDeadlineExceeded, or what reading it
+// Err returns how the body has ended: io.EOF, ErrStopped, ErrNoRoom, an error that matches os.ErrDeadlineExceeded, or what reading it
 // failed with. It is nil before that.
 func (in *Input) Err() error {
 	in.mu.Lock()
@@ -247,5 +331,5 @@ func (in *Input) Err() error {
 // BrokeOff reports whether the body has ended in the middle: the publisher is gone.
 func (in *Input) BrokeOff() bool {
 	err := in.Err()
-	return err != nil && err != io.EOF && err != ErrStopped && !errors.Is(err, os.ErrDeadlineExceeded)
+	return err != nil && err != io.EOF && err != ErrStopped && err != ErrNoRoom && !errors.Is(err, os.ErrDeadlineExceeded)
 }

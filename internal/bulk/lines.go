@@ -20,6 +20,7 @@ type Lines struct {
 	tooLong bool    // the line is, and what is left of it is skipped
 	skipped skipped // the check of that line, if the request is checked
 	atEnd   bool    // the Input has ended
+	noRoom  bool    // there is no room for the line; it is the end, too
 }
 
 // What Next fails with, besides io.EOF.
@@ -50,7 +51,7 @@ func (l *Lines) Ready() bool {
 }
 
 // Next returns the next line, without white space around it and without its check; a blank line is empty. Its number is
-// Count. Next fails with ErrLineTooLong for a line that counts, with ErrDamaged, or with io.EOF after the last line, also when
+// Count. Next fails with ErrLineTooLong for a line that counts, with ErrDamaged, with ErrNoRoom, or with io.EOF after the last line, also when
 // the body has not ended as it should. The line is good until the next call.
 func (l *Lines) Next() (line []byte, err error) {
 	line, err = l.cut()
@@ -75,15 +76,22 @@ func (l *Lines) Next() (line []byte, err error) {
 
 // cut returns the next line, blank or not.
 func (l *Lines) cut() ([]byte, error) {
+	if cap(l.kept) == 0 {
+		l.endRoom() // of the line before
+	}
 	for l.end < 0 && !l.atEnd {
 		l.advance(true)
 	}
 	line := l.kept
 	switch {
+	case l.noRoom:
+		return nil, ErrNoRoom
 	case l.end >= 0:
 		rest := l.part[:l.end]
 		if len(line) > 0 || l.tooLong || l.isTooLong(len(rest)) {
-			l.keep(rest)
+			if !l.keep(rest, true) {
+				return nil, ErrNoRoom
+			}
 			line = l.kept
 		} else {
 			line = rest
@@ -95,7 +103,7 @@ func (l *Lines) cut() ([]byte, error) {
 	}
 	tooLong := l.tooLong
 	l.kept, l.tooLong = l.kept[:0], false
-	if cap(l.kept) > maxChunk {
+	if cap(l.kept) > minChunk {
 		l.kept = nil
 	}
 	if tooLong {
@@ -106,7 +114,10 @@ func (l *Lines) cut() ([]byte, error) {
 
 // advance takes the next part of the body. It returns false if wait is false and there is none yet.
 func (l *Lines) advance(wait bool) bool {
-	l.keep(l.part)
+	if !l.keep(l.part, wait) {
+		l.noRoom, l.atEnd = wait, l.atEnd || wait
+		return wait
+	}
 	l.part = nil
 	next, ok := l.in.next(l.chunk, wait)
 	l.chunk = nil
@@ -122,21 +133,54 @@ func (l *Lines) advance(wait bool) bool {
 	return true
 }
 
-// keep keeps a part of a line whose end is in a later part of the body, or which is too long.
-func (l *Lines) keep(part []byte) {
+// keep keeps a part of a line whose end is in a later part of the body, or which is too long. It returns false if there is no room; if
+// wait is false, there may be some yet.
+func (l *Lines) keep(part []byte, wait bool) bool {
 	if !l.tooLong && l.isTooLong(len(l.kept)+len(part)) {
 		l.tooLong = true
 		if l.checked {
 			l.skipped.begin(l.count + 1)
 			l.skipped.add(l.kept)
 		}
-		l.kept = l.kept[:0]
+		l.kept = nil
+		l.endRoom()
 	}
 	switch {
 	case !l.tooLong:
+		if need := len(l.kept) + len(part); need > cap(l.kept) && !l.grow(need, wait) {
+			return false
+		}
 		l.kept = append(l.kept, part...)
 	case l.checked:
 		l.skipped.add(part)
+	}
+	return true
+}
+
+// grow makes room in kept.
+func (l *Lines) grow(need int, wait bool) bool {
+	if cap(l.kept) == 0 {
+		l.endRoom() // of the line before
+	}
+	was, size := cap(l.kept), max(need, 2*cap(l.kept), minChunk)
+	if l.max >= 0 {
+		size = max(need, int(min(int64(size), l.max)))
+	}
+	room := l.in.config.Room
+	if room != nil && size > minChunk && !room.Line(int64(size), wait) {
+		return false
+	}
+	l.kept = append(make([]byte, 0, size), l.kept...)
+	if room != nil && was > minChunk {
+		room.GiveLine(int64(was))
+	}
+	return true
+}
+
+// endRoom gives back what the line has of the room.
+func (l *Lines) endRoom() {
+	if room := l.in.config.Room; room != nil {
+		room.EndLine()
 	}
 }
 
