@@ -577,16 +577,13 @@ func TestForwardBesideStalledBodies(t *testing.T) {
 	}
 }
 
-// Publishers that are idle do not keep other workers out, even if they have all places that there are.
+// Publishers do not keep other workers out, even if they have all places that there are, and are in the midst of pushes.
 func TestForwardToWorkerFullOfPublishers(t *testing.T) {
-	holder, other := newMember(t, wspush.WorkerOptions{MaxPushConns: 4}), newMember(t, wspush.WorkerOptions{})
+	begun, authorize := newBegun()
+	holder, other := newMember(t, wspush.WorkerOptions{MaxPushConns: 4, AuthorizePush: authorize}), newMember(t, wspush.WorkerOptions{})
 	conn, client := connectTo(t, holder)
 	for range 4 {
-		idle := dialPush(t, holder)
-		fmt.Fprintf(idle, "GET /ws/@connections/%s HTTP/1.1\r\nHost: w\r\n\r\n", conn.ID())
-		if _, err := idle.Read(make([]byte, 1)); err != nil {
-			t.Fatal(err)
-		}
+		halfPush(t, holder, conn, begun)
 	}
 	if resp := post(t, conn.PathAddresses()[0], "", []byte("a publisher")); resp.StatusCode != 503 {
 		t.Errorf("a fifth publisher: %s", resp.Status)

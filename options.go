@@ -212,9 +212,11 @@ type WorkerOptions struct {
 	MaxConns int
 
 	// MaxPushConns bounds how many connections the push listener may have at a time, so that publishers cannot use up the
-	// descriptors that clients need. One beyond it is answered with 503 and Retry-After, and closed; with HTTP/2, or if 64 others
-	// are being refused, it is just closed. The default is 4096. Negative means no limit. A connection of HTTP/2 may have 100 requests
-	// at a time, and all of them together as many as there may be connections, or 100; more are answered with 503.
+	// descriptors that clients need. One more closes the one that has rested for the longest time: between two requests, or without
+	// having sent the first one's header. No connection is closed in the middle of a request. If none rests, the new one is answered
+	// with 503 and Retry-After, and closed; with HTTP/2, or if many others are being refused, it is just closed. The links of other
+	// workers always get in. The default is 4096. Negative means no limit. A connection of HTTP/2 may have 100 requests at a time, and
+	// all of them together as many as there may be connections, or 100; more are answered with 503.
 	MaxPushConns int
 
 	// WriteTimeout is how long a client may take for each 16 KiB of a message. A client that takes longer is cut off. The

@@ -66,7 +66,7 @@ func startPushServer(w *Worker) *pushServer {
 		MaxConns: w.opts.MaxPushConns, Full: writeTooMany, TLS: tlsConfig(s.http),
 		HeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: answerTimeout, Log: log,
 	})
-	s.http.ConnState = s.listener.ConnState
+	s.http.ConnState, s.http.ConnContext = s.listener.ConnState, s.listener.ConnContext
 	go s.run()
 	return s
 }
@@ -107,6 +107,9 @@ func (s *pushServer) run() {
 
 // serve is Worker.ServeHTTP for requests that stop waits for.
 func (s *pushServer) serve(rw http.ResponseWriter, r *http.Request) {
+	if lane.IsGone(rw, r) {
+		panic(http.ErrAbortHandler)
+	}
 	s.handlers.add(1)
 	defer s.handlers.add(-1)
 	if s.http.WriteTimeout == 0 { // a push may wait for ever, but not its answer
@@ -115,6 +118,9 @@ func (s *pushServer) serve(rw http.ResponseWriter, r *http.Request) {
 		defer func() { _ = control.SetWriteDeadline(time.Now().Add(answerTimeout)) }()
 	}
 	res := s.answer(rw, r)
+	if res.linger != nil && !res.streamed && r.ProtoMajor == 1 {
+		lane.Rest(r)
+	}
 	res.finish()
 }
 
