@@ -11,7 +11,7 @@ import (
 
 // A body is read whole, whatever its length, whether that is known, and however it comes in.
 func TestBody(t *testing.T) {
-	sizes := []int{0, 1, 511, 512, 513, unknownBody, unknownBody + 512, smallBody - 1, smallBody, smallBody + 511, smallBody + 512, smallBody + 513,
+	sizes := []int{0, 1, 511, 512, 513, tinyBody, tinyBody + 512, smallBody - 1, smallBody, smallBody + 511, smallBody + 512, smallBody + 513,
 		4 * smallBody, largeBody - 1, largeBody, largeBody + 1, 3 * largeBody}
 	ways := map[string]func(io.Reader) io.Reader{
 		"at once": func(r io.Reader) io.Reader { return r }, "its end with its last byte": iotest.DataErrReader, "halves": iotest.HalfReader,
@@ -22,7 +22,7 @@ func TestBody(t *testing.T) {
 			want := bytes.Repeat([]byte{byte(size)}, size)
 			for _, length := range []int64{int64(size), -1} {
 				for _, limit := range []int64{int64(size), math.MaxInt64 - 1} {
-					x := b.get(length)
+					x := b.get(nil)
 					if err := x.readFrom(way(bytes.NewReader(want)), length, limit); err != nil || !bytes.Equal(x.data, want) {
 						t.Errorf("%s: %d bytes, said to be %d, at most %d: %v, %d bytes", name, size, length, limit, err, len(x.data))
 					}
@@ -40,13 +40,13 @@ func TestBody(t *testing.T) {
 func TestBodyEnds(t *testing.T) {
 	endless := iotest.HalfReader(readerFunc(func(p []byte) (int, error) { return len(p), nil }))
 	for _, limit := range []int64{0, 10, 100_000} {
-		x := new(bodies).get(-1)
-		if err := x.readFrom(endless, -1, limit); err != nil || int64(len(x.data)) <= limit || int64(len(x.data)) > limit+unknownBody+bytes.MinRead {
+		x := new(bodies).get(nil)
+		if err := x.readFrom(endless, -1, limit); err != nil || int64(len(x.data)) <= limit || int64(len(x.data)) > limit+tinyBody+bytes.MinRead {
 			t.Errorf("limit %d: %v, %d bytes", limit, err, len(x.data))
 		}
 	}
 	broken := errors.New("broken")
-	x := new(bodies).get(100)
+	x := new(bodies).get(nil)
 	if err := x.readFrom(io.MultiReader(bytes.NewReader(make([]byte, 50)), iotest.ErrReader(broken)), 100, 1000); err != broken {
 		t.Errorf("got %v", err)
 	}
@@ -55,7 +55,7 @@ func TestBodyEnds(t *testing.T) {
 // A body takes memory as it comes in, and not as it is announced.
 func TestBodyGrowsAsItComes(t *testing.T) {
 	for _, length := range []int64{largeBody, -1} {
-		x := new(bodies).get(length)
+		x := new(bodies).get(nil)
 		come := 0
 		_ = x.readFrom(readerFunc(func(p []byte) (int, error) {
 			if most := max(smallBody, 4*come) + bytes.MinRead; cap(x.data) > most {
@@ -77,7 +77,7 @@ func TestBodyGrowsAsItComes(t *testing.T) {
 func TestSpareBodies(t *testing.T) {
 	b := new(bodies)
 	fill := func(size int) *body {
-		x := b.get(int64(size))
+		x := b.get(nil)
 		if err := x.readFrom(bytes.NewReader(make([]byte, size)), int64(size), math.MaxInt64-1); err != nil {
 			t.Fatal(err)
 		}

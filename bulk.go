@@ -36,6 +36,7 @@ type bulkRequest struct {
 	input   *bulk.Input
 	output  *bulkOutput
 	running sync.WaitGroup // the goroutines of input and output
+	line    share          // for the line that is being read; it belongs to the handler's goroutine
 	gone    atomic.Bool    // the publisher is gone: nobody wants an answer, or another push
 
 	bundles  map[*Conn]*bundle // what has been gathered, and not been started
@@ -149,7 +150,9 @@ func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount address
 	}
 	b.changed.L = &b.mu
 	b.ctx, b.cancel = context.WithCancel(context.Background())
-	config := bulk.InputConfig{Length: r.ContentLength, Chunks: &w.bulkChunks, Idle: idleTimeout, Within: bodyTimeout}
+	b.line.budget, b.line.reader = &w.bodies.budget, b
+	defer b.line.end()
+	config := bulk.InputConfig{Length: r.ContentLength, Chunks: &w.bulkChunks, Idle: idleTimeout, Within: bodyTimeout, Room: b}
 	if ahead := max(bulkHeld, b.maxLine()); form.after && r.ContentLength <= ahead {
 		config.Ahead = ahead
 	} else {
@@ -175,6 +178,7 @@ func (b *bulkRequest) close(rw http.ResponseWriter, r *http.Request) {
 	b.output.finish()
 	b.input.Stop()
 	b.running.Wait()
+	b.input.Close()
 	if b.input.Err() != io.EOF && r.ProtoMajor == 1 && b.output.phase != outputBroken {
 		forceClose(rw)
 	}
@@ -240,6 +244,8 @@ func (b *bulkRequest) whyNoMore(err error) *bulk.Refusal {
 	switch end := b.input.Err(); {
 	case errors.Is(err, bulk.ErrDamaged):
 		return &bulk.Refusal{Type: bulk.TypeDamaged, Detail: "parts of the request were lost on the way: " + err.Error()}
+	case err == bulk.ErrNoRoom || end == bulk.ErrNoRoom:
+		return &bulk.Refusal{Type: wire.TypeFull, Detail: detailOf(errIntakeFull)}
 	case end == bulk.ErrStopped:
 		return &bulk.Refusal{Type: wire.TypeShutdown, Detail: detailOf(ErrShutdown)}
 	case errors.Is(end, os.ErrDeadlineExceeded):

@@ -213,3 +213,71 @@ func TestBulkLeavesAtBoundTCP(t *testing.T) {
 		})
 	}
 }
+
+// Lines that never end give way to others, and their requests say so. What a request has read ahead is given back.
+func TestBulkMaxPushBytesAll(t *testing.T) {
+	const limit = 1 << 20
+	w := newWorker(t, &wspush.WorkerOptions{MaxPushBytesAll: limit})
+	client, conn, _ := dial(t, w, serve(t, w, nil), testutil.Options{})
+	var all []*bufio.Reader
+	for range 8 {
+		push := dialPush(t, w)
+		fmt.Fprintf(push, "POST /ws/@connections HTTP/1.1\r\nHost: w\r\nContent-Type: application/x-ndjson\r\nContent-Length: 99000000\r\n\r\n"+
+			"{\"to\":%q,\"text\":\"whole\"}\n{\"to\":\"", conn.ID())
+		go io.WriteString(push, strings.Repeat("x", 200_000))
+		client.Expect(testutil.Text, "whole")
+		all = append(all, bufio.NewReader(push))
+	}
+	long := strings.Repeat("y", 400_000)
+	began := time.Now()
+	if resp := post(t, conn.PathAddresses()[0], "", []byte(long)); resp.StatusCode != 204 {
+		t.Errorf("a good publisher: %s, after %v", resp.Status, time.Since(began))
+	}
+	client.Expect(testutil.Text, long)
+	ended := 0
+	for _, in := range all {
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answers := bufio.NewReader(resp.Body)
+		line, _ := answers.ReadString('\n')
+		if !strings.Contains(line, `"line":1`) {
+			t.Errorf("the whole line is answered %q", line)
+		}
+		if answers.Buffered() > 0 || ended == 0 {
+			if line, _ := answers.ReadString('\n'); !strings.Contains(line, `"lines":1`) || !strings.Contains(line, "urn:wspush:full") {
+				t.Errorf("the last line is %q", line)
+			}
+			ended++
+			break
+		}
+	}
+	if ended == 0 {
+		t.Error("no request has ended")
+	}
+}
+
+// However much a request brings at once, it keeps nothing of the room when it pauses.
+func TestBulkGivesBack(t *testing.T) {
+	const limit = 400_000
+	w := newWorker(t, &wspush.WorkerOptions{MaxPushBytesAll: limit})
+	client, conn, _ := dial(t, w, serve(t, w, nil), testutil.Options{})
+	for i := range 10 {
+		push := dialPush(t, w)
+		line := fmt.Sprintf("{\"to\":%q,\"text\":%q}\n", conn.ID(), strings.Repeat("z", 100_000))
+		framing := []string{"Content-Length: 99000000", fmt.Sprintf("Content-Length: %d", 3*len(line)+1)}[i%2] // which is read ahead
+		fmt.Fprintf(push, "POST /ws/@connections HTTP/1.1\r\nHost: w\r\nContent-Type: application/x-ndjson\r\n%s\r\n\r\n%s", framing, line+line+line)
+		for range 3 {
+			client.Expect(testutil.Text, strings.Repeat("z", 100_000))
+		}
+	}
+	for range 3 {
+		long := strings.Repeat("y", limit/2)
+		began := time.Now()
+		if resp := post(t, conn.PathAddresses()[0], "", []byte(long)); resp.StatusCode != 204 || time.Since(began) > 900*time.Millisecond {
+			t.Errorf("%s, after %v", resp.Status, time.Since(began))
+		}
+		client.Expect(testutil.Text, long)
+	}
+}

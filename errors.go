@@ -64,6 +64,7 @@ var (
 	errLoop         = fmt.Errorf("%w: the address of its connection leads to another worker", ErrUnreachable)
 	errNotWorker    = fmt.Errorf("%w: what listens at its address did not prove to be a worker with the same keys", ErrUnreachable)
 	errLinkFull     = fmt.Errorf("%w: too many pushes are on their way to the worker that holds the connection", ErrBusy)
+	errIntakeFull   = fmt.Errorf("%w: too much is coming in from publishers", ErrBusy)
 	errOtherPath    = errors.New("wspush: the connection lives at another path")
 	errInternal     = errors.New("wspush: the worker that holds the connection has failed; nothing was written")
 	errUnknownClose = unknownClose{}

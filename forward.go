@@ -48,7 +48,7 @@ func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t address.Targ
 // forwardPush pushes the body as one message to a connection of another worker. What is wrong with the request is found here, but
 // it is the other worker that refuses it, in its turn.
 func (w *Worker) forwardPush(rw http.ResponseWriter, r *http.Request, t address.Target, to *seal.Place) response {
-	body := w.bodies.get(r.ContentLength)
+	body := w.bodies.get(rw)
 	defer w.bodies.put(body)
 	isRead, isTooLarge := false, false
 	q, wrong := readPush(r)
@@ -56,7 +56,10 @@ func (w *Worker) forwardPush(rw http.ResponseWriter, r *http.Request, t address.
 		_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout))
 		err := w.readWhole(r, body)
 		isRead, isTooLarge = err == nil, err == ErrTooLarge
-		if !isRead && !isTooLarge {
+		switch {
+		case err == errIntakeFull:
+			return w.refuse(err).response()
+		case !isRead && !isTooLarge:
 			return bodyProblem(err).response()
 		}
 	}

@@ -585,16 +585,13 @@ func TestForwardBesideStalledBodies(t *testing.T) {
 	}
 }
 
-// Publishers that are idle do not keep other workers out, even if they have all places that there are.
+// Publishers do not keep other workers out, even if they have all places that there are, and are in the midst of pushes.
 func TestForwardToWorkerFullOfPublishers(t *testing.T) {
-	holder, other := newMember(t, wspush.WorkerOptions{MaxPushConns: 4}), newMember(t, wspush.WorkerOptions{})
+	begun, authorize := newBegun()
+	holder, other := newMember(t, wspush.WorkerOptions{MaxPushConns: 4, AuthorizePush: authorize}), newMember(t, wspush.WorkerOptions{})
 	conn, client := connectTo(t, holder)
 	for range 4 {
-		idle := dialPush(t, holder)
-		fmt.Fprintf(idle, "GET /ws/@connections/%s HTTP/1.1\r\nHost: w\r\n\r\n", conn.ID())
-		if _, err := idle.Read(make([]byte, 1)); err != nil {
-			t.Fatal(err)
-		}
+		halfPush(t, holder, conn, begun)
 	}
 	if resp := post(t, conn.PathAddresses()[0], "", []byte("a publisher")); resp.StatusCode != 503 {
 		t.Errorf("a fifth publisher: %s", resp.Status)
@@ -625,5 +622,44 @@ func TestForwardedRawQuery(t *testing.T) {
 	}
 	if code, reason := client.AwaitClose(); code != 3000 || reason != "a b" {
 		t.Errorf("closed with %d %q", code, reason)
+	}
+}
+
+// Bodies that come in over links count like those of publishers: one for which there is no room is refused at once, and the next one
+// is not.
+func TestForwardMaxPushBytesAll(t *testing.T) {
+	holder, other := newMember(t, wspush.WorkerOptions{MaxPushBytesAll: 200_000}), newMember(t, wspush.WorkerOptions{})
+	conn, client := connectTo(t, holder)
+	stalled := dialPush(t, holder)
+	fmt.Fprintf(stalled, "POST /ws/@connections/%s HTTP/1.1\r\nHost: w\r\nContent-Length: 130000\r\n\r\n%s", conn.ID(), strings.Repeat("s", 120_000))
+	body := strings.Repeat("x", 100_000)
+	testutil.Eventually(t, "the other body to be held", func() bool {
+		resp := post(t, sealedURL(other, conn), "", []byte(body))
+		if resp.StatusCode == 503 {
+			full(t, resp)
+			return true
+		}
+		client.Expect(testutil.Text, body)
+		return false
+	})
+	if resp := post(t, sealedURL(other, conn), "", []byte("small")); resp.StatusCode != 204 {
+		t.Errorf("a small one: %s", resp.Status)
+	}
+	client.Expect(testutil.Text, "small")
+	stalled.Close()
+	testutil.Eventually(t, "room", func() bool { return post(t, sealedURL(other, conn), "", []byte(body)).StatusCode == 204 })
+	client.Expect(testutil.Text, body)
+}
+
+// The worker that is asked counts a body until it has the answer.
+func TestForwardMaxPushBytesAllAsked(t *testing.T) {
+	holder, other := newMember(t, wspush.WorkerOptions{}), newMember(t, wspush.WorkerOptions{MaxPushBytesAll: 200_000})
+	conn, client := connectTo(t, holder)
+	body := strings.Repeat("x", 100_000)
+	for range 5 {
+		if resp := post(t, sealedURL(other, conn), "", []byte(body)); resp.StatusCode != 204 {
+			t.Fatal(resp.Status)
+		}
+		client.Expect(testutil.Text, body)
 	}
 }

@@ -14,6 +14,7 @@ func (w *Worker) startLinks() {
 	config := link.Config{
 		Keys: w.cluster.keys, Address: w.cluster.address, Instance: w.cluster.instance, TLS: w.cluster.tls,
 		MaxBody: w.opts.MaxPushBytes, TooLarge: outcomeTooLarge, Handler: w.holder,
+		Room: &w.bodies.budget, Full: outcomeFull,
 		Adopt: lane.NewLinks(lane.MaxLinks).Adopt, Arrived: lane.Arrived,
 		Log: slog.New(calmHandler{w.shared.log.Handler()}),
 	}

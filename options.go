@@ -23,6 +23,7 @@ const (
 	defaultReadTimeout   = time.Minute
 	defaultListen        = "127.0.0.1:0"
 	defaultMaxPushBytes  = 1 << 20
+	defaultMaxPushAll    = 64 << 20
 	defaultMaxPending    = 1 << 20
 	defaultSendBuffer    = 256 << 10
 	defaultWriteTimeout  = 10 * time.Second
@@ -199,6 +200,15 @@ type WorkerOptions struct {
 	// of memory.
 	MaxPushBytes int64
 
+	// MaxPushBytesAll bounds how many bytes of pushes by HTTP may be held at a time while they come in, through this worker or from
+	// others of its Cluster, bulk requests included. Each counts for what has come of it so far, rounded up to the size of its buffer,
+	// and for nothing as long as that is at most 4 KiB. One that finds no room waits for 5 s, and is then refused with 503. Meanwhile
+	// bodies that have been coming in for more than 1 s are refused to make room, the oldest first. One message of any size
+	// is taken beyond the bound, so that there is always progress. It does not apply to in-process pushes, nor to messages that have
+	// come in and wait for their clients: see MaxPendingAll.
+	// The default is 64 MiB. Negative means no limit but MaxPushConns times MaxPushBytes.
+	MaxPushBytesAll int64
+
 	// MaxPending bounds how many bytes may wait for one client that does not read fast enough. Each message counts for its
 	// size, once compressed if it is, plus 512 bytes for what the process keeps about it. A push that does not fit gets ErrBusy,
 	// but while nothing waits for the client a message of any size is taken, as far as MaxPendingAll lets it. The default is 1 MiB.
@@ -228,8 +238,11 @@ type WorkerOptions struct {
 	MaxConns int
 
 	// MaxPushConns bounds how many connections the push listener may have at a time, so that publishers cannot use up the
-	// descriptors that clients need. One beyond it is answered with 503 and Retry-After, and closed; with HTTP/2, or if 64 others
-	// are being refused, it is just closed. The default is 4096. Negative means no limit.
+	// descriptors that clients need. One more closes the one that has rested for the longest time: between two requests, or without
+	// having sent the first one's header. No connection is closed in the middle of a request. If none rests, the new one is answered
+	// with 503 and Retry-After, and closed; with HTTP/2, or if many others are being refused, it is just closed. The links of other
+	// workers always get in. The default is 4096. Negative means no limit. A connection of HTTP/2 may have 100 requests at a time, and
+	// all of them together as many as there may be connections, or 100; more are answered with 503.
 	MaxPushConns int
 
 	// WriteTimeout is how long a client may take for each 16 KiB of a message. A client that takes longer is cut off. The
@@ -333,6 +346,7 @@ func (o *WorkerOptions) withDefaults() (WorkerOptions, error) {
 	}
 	c.Advertise = append([]string(nil), c.Advertise...)
 	setDefault(&c.MaxPushBytes, defaultMaxPushBytes)
+	setDefault(&c.MaxPushBytesAll, defaultMaxPushAll)
 	setDefault(&c.MaxPending, defaultMaxPending)
 	setDefault(&c.MaxPendingAll, defaultMaxPendingAll)
 	setDefault(&c.SendBuffer, defaultSendBuffer)

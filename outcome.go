@@ -22,6 +22,7 @@ const (
 	outcomeLoop                     // errLoop
 	outcomeUnreachable              // ErrUnreachable: an earlier start made the sealed ID, and the worker cannot find out whose it is
 	outcomeInternal                 // errInternal
+	outcomeFull                     // errIntakeFull
 )
 
 // outcomeErrors has the error for each code but outcomeDone and outcomeRefused.
@@ -39,6 +40,7 @@ var outcomeErrors = [...]error{
 	outcomeLoop:        errLoop,
 	outcomeUnreachable: ErrUnreachable,
 	outcomeInternal:    errInternal,
+	outcomeFull:        errIntakeFull,
 }
 
 // outcomeOf returns the code for the outcome of a push.

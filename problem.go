@@ -93,7 +93,7 @@ func kindOf(status int) (kind, amazon string) {
 func problemOf(err error) *problem {
 	p := newProblem(statusOf(err), detailOf(err))
 	switch {
-	case errors.Is(err, errLinkFull):
+	case errors.Is(err, errLinkFull), errors.Is(err, errIntakeFull):
 		p.Type = wire.TypeFull
 	case errors.Is(err, errUnknownGone):
 		p.Connection = "gone"
@@ -110,7 +110,7 @@ func statusOf(err error) int {
 		return http.StatusMisdirectedRequest
 	case errors.Is(err, errLoop):
 		return http.StatusLoopDetected
-	case errors.Is(err, errLinkFull):
+	case errors.Is(err, errLinkFull), errors.Is(err, errIntakeFull):
 		return http.StatusServiceUnavailable
 	case errors.Is(err, errOtherPath):
 		return http.StatusNotFound
@@ -132,6 +132,8 @@ func detailOf(err error) string {
 		return "Cluster.Address of the connection's worker leads to another worker; nothing was written"
 	case errors.Is(err, errNotWorker):
 		return "the process at the address of the connection's worker did not prove to be a worker with the same keys, or something in between lets no WebSockets through; nothing was written"
+	case errors.Is(err, errIntakeFull):
+		return "too many messages are coming in at a time; nothing was written"
 	case errors.Is(err, errLinkFull):
 		return "too many pushes are on their way to the worker that holds the connection, or it has too many links; nothing was written"
 	case errors.Is(err, ErrUnreachable):

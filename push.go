@@ -44,16 +44,29 @@ func (w *Worker) answer(rw http.ResponseWriter, r *http.Request, authorize autho
 		// This is for net/http, which reads the rest of the body before it goes on.
 		_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout))
 	}
-	switch {
-	case res.streamed:
-	case res.isProblem():
+	if res.isProblem() && !res.streamed {
 		w.shared.count.problem(res.status)
 		w.shared.log.Debug("wspush: push request refused", "method", r.Method, "status", res.status, "detail", res.detail)
+	}
+	switch {
+	case res.streamed:
+	case res.isProblem(), r.Method != http.MethodPost && r.ProtoMajor > 1: // nobody has read the body, if there is one
 		res.send(rw, r)
 	default:
 		res.write(rw)
 	}
+	if linger := res.linger; linger != nil && r.ProtoMajor > 1 {
+		res.linger = func() { w.lingerHTTP2(linger) }
+	}
 	return res
+}
+
+// lingerHTTP2 calls linger, unless too many streams linger already.
+func (w *Worker) lingerHTTP2(linger func()) {
+	defer w.lingering.Add(-1)
+	if w.lingering.Add(1) <= maxLinger {
+		linger()
+	}
 }
 
 // noContent is the response to a request that has been carried out.
@@ -165,12 +178,13 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) response
 	if !c.socket.Admits(int(min(max(r.ContentLength, 0), math.MaxInt32/2))) {
 		return w.refuse(ErrBusy).response()
 	}
-	body := w.bodies.get(r.ContentLength)
+	body := w.bodies.get(rw)
 	_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout))
 	if p := w.readBody(r, c, body); p != nil {
 		w.bodies.put(body)
 		return p.response()
 	}
+	body.release()
 	roundTrip, err := w.pushBody(rw, r, c, q, messageType(r, q.typ, body.data), body.data)
 	if errors.Is(err, ErrUnknown) {
 		w.bodies.forget(body) // the connection may still be writing it
@@ -255,7 +269,7 @@ func (w *Worker) readBody(r *http.Request, c *Conn, into *body) *problem {
 	switch err := w.readWhole(r, into); {
 	case err == nil:
 		return nil
-	case err == ErrTooLarge:
+	case err == ErrTooLarge, err == errIntakeFull:
 		return w.refuse(err)
 	case c.endReason() != nil:
 		return w.refuse(w.gone())

@@ -46,11 +46,12 @@ func (res *response) finish() {
 	}
 }
 
-// Limits of what is still read of a request that has been refused.
+// Limits of what is still read of a request that has its answer. None of it is kept.
 const (
 	briefly     = 50 * time.Millisecond // for a body that has arrived already, as most have
 	lingerTime  = 5 * time.Second       // for a body that is still on its way
 	lingerBytes = 8 << 20
+	maxLinger   = 1024 // requests over HTTP/2; each of the others has a connection of its own
 )
 
 // send writes a problem to a publisher that may not have sent its whole body yet. Over HTTP/1, net/http would read a short body
@@ -58,11 +59,15 @@ const (
 // finding it reset, would never see the response. So send writes the response first if the body does not arrive at once, and
 // leaves the rest of the body to linger.
 func (res *response) send(w http.ResponseWriter, r *http.Request) {
-	if r.ProtoMajor != 1 || r.ContentLength == 0 || res.bodyRead {
+	if r.ContentLength == 0 || res.bodyRead {
 		res.write(w)
 		return
 	}
 	control := http.NewResponseController(w)
+	if r.ProtoMajor > 1 {
+		res.sendHTTP2(w, r, control)
+		return
+	}
 	if control.SetReadDeadline(time.Now().Add(lingerTime)) != nil { // a middleware hides it, so nothing would bound the reading
 		res.announceClose()
 		res.write(w)
@@ -90,6 +95,20 @@ func (res *response) send(w http.ResponseWriter, r *http.Request) {
 		_ = control.SetReadDeadline(time.Now().Add(lingerTime))
 		_, _ = io.CopyN(io.Discard, r.Body, lingerBytes)
 	}
+}
+
+// sendHTTP2 is send over HTTP/2. There net/http resets a stream whose answer is complete before its body, and a publisher that
+// first sends everything and then reads never sees the answer: the flow-control window is full, and nobody empties it. So the
+// stream stays open while linger reads.
+func (res *response) sendHTTP2(w http.ResponseWriter, r *http.Request, control *http.ResponseController) {
+	bounded := control.SetReadDeadline(time.Now().Add(lingerTime)) == nil
+	res.write(w)
+	// A deadline that has passed has ended the body for good, and reading would ask for a body that waits for "100 Continue".
+	if !bounded || res.status == http.StatusRequestTimeout || r.Header.Get("Expect") != "" {
+		return
+	}
+	_ = control.Flush()
+	res.linger = func() { _, _ = io.CopyN(io.Discard, r.Body, lingerBytes) }
 }
 
 // announceClose closes the connection after the response: the rest of the body must not be taken for the next request. A 426 has

@@ -23,6 +23,7 @@ type pushServer struct {
 	stopping atomic.Bool   // stop has begun
 	handlers tally         // those that are running, except while they are in AuthorizePush
 	requests tally         // the same, until they have answered
+	streams  atomic.Int64  // requests over HTTP/2 without an answer
 }
 
 // Limits of the push listener. A publisher sends a short request and a body of at most MaxPushBytes. Anyone slower than this
@@ -34,6 +35,8 @@ const (
 	idleTimeout    = 2 * time.Minute  // between two requests
 	maxHeaderBytes = 16 << 10
 	stopTimeout    = 500 * time.Millisecond // for connections to close once every request has its answer
+	maxStreams     = 100                    // requests at a time on one connection of HTTP/2: the least that RFC 9113 section 6.5.2 advises
+	streamBuffer   = 64 << 10               // what one such connection holds of bodies that nobody has read yet
 )
 
 // startPushServer serves w on its listener, in goroutines that stop stops.
@@ -47,9 +50,12 @@ func startPushServer(w *Worker) *pushServer {
 		ReadTimeout:                  headerTimeout + bodyTimeout, // for requests that never reach the handler, which sets its own
 		IdleTimeout:                  idleTimeout,
 		MaxHeaderBytes:               maxHeaderBytes,
-		HTTP2:                        &http.HTTP2Config{WriteByteTimeout: answerTimeout},
 		DisableGeneralOptionsHandler: true, // it waits for bodies without limit
 		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		HTTP2: &http.HTTP2Config{
+			WriteByteTimeout: answerTimeout, MaxConcurrentStreams: maxStreams,
+			MaxReceiveBufferPerConnection: streamBuffer, MaxReceiveBufferPerStream: streamBuffer,
+		},
 	}
 	if w.opts.PushTimeout > 0 {
 		s.http.WriteTimeout = headerTimeout + bodyTimeout + max(w.opts.PushTimeout, maxTimeout) + answerTimeout
@@ -101,6 +107,9 @@ func (s *pushServer) run() {
 
 // serve is Worker.ServeHTTP for requests that stop waits for.
 func (s *pushServer) serve(rw http.ResponseWriter, r *http.Request) {
+	if lane.IsGone(rw, r) {
+		panic(http.ErrAbortHandler)
+	}
 	s.handlers.add(1)
 	defer s.handlers.add(-1)
 	if s.http.WriteTimeout == 0 { // a push may wait for ever, but not its answer
@@ -109,13 +118,30 @@ func (s *pushServer) serve(rw http.ResponseWriter, r *http.Request) {
 		defer func() { _ = control.SetWriteDeadline(time.Now().Add(answerTimeout)) }()
 	}
 	res := s.answer(rw, r)
+	if res.linger != nil && !res.streamed && r.ProtoMajor == 1 {
+		lane.Rest(r)
+	}
 	res.finish()
 }
 
 func (s *pushServer) answer(rw http.ResponseWriter, r *http.Request) response {
 	s.requests.add(1)
 	defer s.requests.add(-1) // also when the application's Logger panics
+	if r.ProtoMajor > 1 {
+		defer s.streams.Add(-1)
+		if !s.hasRoomFor(s.streams.Add(1)) {
+			writeTooMany(rw)
+			return response{}
+		}
+	}
 	return s.worker.answer(rw, r, s.authorize)
+}
+
+// hasRoomFor reports whether there may be so many requests over HTTP/2 at a time: as many as there may be connections, and at least
+// those of one.
+func (s *pushServer) hasRoomFor(streams int64) bool {
+	limit := s.worker.opts.MaxPushConns
+	return limit < 0 || streams <= int64(max(limit, maxStreams))
 }
 
 // authorize calls Worker.authorize. The time that the application takes does not count: stop does not wait for it, and the

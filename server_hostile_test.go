@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -361,9 +362,9 @@ func http2Fields(pairs ...string) []byte {
 }
 
 const (
-	frameData, frameHeaders, frameReset, frameSettings, framePing, frameContinuation = 0, 1, 3, 4, 6, 9
-	endStream, endHeaders                                                            = 1, 4
-	preface                                                                          = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+	frameData, frameHeaders, frameReset, frameSettings, framePing, frameWindow, frameContinuation = 0, 1, 3, 4, 6, 8, 9
+	endStream, endHeaders                                                                         = 1, 4
+	preface                                                                                       = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 )
 
 // TestHostileTLS is TestHostilePublishers for what TLS and HTTP/2 add.
@@ -684,5 +685,63 @@ func TestExpect(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// TestMaxPushBytesAll: bodies that never end keep others out for some seconds at most, and small ones not at all. Those that have to
+// give way are told so.
+func TestMaxPushBytesAll(t *testing.T) {
+	for entrance := range entrances {
+		t.Run(entrance, func(t *testing.T) {
+			testutil.NoLeak(t)
+			synctest.Test(t, func(t *testing.T) {
+				p := newPlace(t, entrance, wspush.WorkerOptions{MaxPushBytesAll: 300_000})
+				answers := make(chan string, 20)
+				for range 15 {
+					conn, _ := p.dial(t)
+					c := p.secure(conn)
+					go func() {
+						go io.WriteString(c, p.request("PUSH\nContent-Length: 100000\n\n"+strings.Repeat("x", 90_000)))
+						resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+						if err != nil {
+							answers <- err.Error()
+							return
+						}
+						var problem struct{ Type string }
+						_ = json.NewDecoder(resp.Body).Decode(&problem)
+						answers <- fmt.Sprint(resp.StatusCode, " ", problem.Type)
+					}()
+				}
+				synctest.Wait()
+				p.push(t, "a small one takes no time")
+				conn, _ := p.dial(t)
+				c := p.secure(conn)
+				defer c.Close()
+				go io.WriteString(c, p.request("PUSH\nContent-Length: 100000\n\n"+strings.Repeat("y", 100_000)))
+				began := time.Now()
+				resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+				if err != nil || resp.StatusCode != 204 && resp.StatusCode != 503 || time.Since(began) > 6*time.Second {
+					t.Errorf("%+v, %v, after %v", resp, err, time.Since(began))
+				}
+				got := map[string]int{}
+				for range 15 {
+					got[<-answers]++
+				}
+				if took := time.Since(began); took > 40*time.Second || got["503 urn:wspush:full"] < 10 || len(got) > 2 || got["503 urn:wspush:full"]+got["408 urn:wspush:timeout"] != 15 {
+					t.Errorf("answered %v, after %v", got, took)
+				}
+				// And then all of it is free again.
+				for range 5 {
+					conn, _ := p.dial(t)
+					c := p.secure(conn)
+					go io.WriteString(c, p.request("PUSH\nContent-Length: 200000\n\n"+strings.Repeat("z", 200_000)))
+					began := time.Now()
+					if resp, err := http.ReadResponse(bufio.NewReader(c), nil); err != nil || resp.StatusCode != 204 || time.Since(began) > 0 {
+						t.Errorf("afterwards: %v, %v", resp, err)
+					}
+					c.Close()
+				}
+			})
+		})
 	}
 }

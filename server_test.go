@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -347,43 +348,42 @@ func TestMaxPushConns(t *testing.T) {
 			testutil.NoLeak(t)
 			synctest.Test(t, func(t *testing.T) {
 				p := newPlace(t, entrance, wspush.WorkerOptions{MaxPushConns: 3})
-				for range 3 { // each time there is room again
-					// One on the lane, if there is one; one with net/http; and one that has sent nothing yet.
+				const half = "PUSH\nContent-Length: 4\n\nfi" // of a push: it does not make room for others
+				for range 3 {                                // each time there is room again
 					var publishers []io.ReadWriteCloser
-					talk := func(i int, request string, want int) {
-						t.Helper()
-						go io.WriteString(publishers[i], p.request(request))
-						resp, err := http.ReadResponse(bufio.NewReader(publishers[i]), nil)
-						if err != nil || resp.StatusCode != want {
-							t.Fatalf("publisher %d: %v, %v", i, resp, err)
-						}
-						io.Copy(io.Discard, resp.Body)
-					}
-					for i, first := range []string{push, get, ""} {
+					begin := func() {
 						conn, _ := p.dial(t)
-						publishers = append(publishers, p.secure(conn))
-						if first != "" {
-							talk(i, first, map[string]int{push: 204, get: 200}[first])
-						}
+						c := p.secure(conn)
+						publishers = append(publishers, c)
+						go io.WriteString(c, p.request(half))
+						synctest.Wait()
+					}
+					for range 3 {
+						begin()
 					}
 					long := "PUSH\nContent-Length: 99999\n\n" + strings.Repeat("x", 9999)
 					head := strings.Replace(get, "GET", "HEAD", 1)
 					for _, request := range []string{push, get, head, long, "nonsense\n\n", ""} {
 						refused(t, p, p.request(request))
 					}
-					talk(0, push, 204)
-					talk(1, get, 200)
 					c := testutil.Handshake(t, testutil.Pipe(t, newHandler(t, p.Worker, nil)), testutil.Options{Timeout: -1})
 					conn, _ := greeted(t, p.Worker, c)
 					start(t.Context(), conn, "hello")
 					c.Expect(testutil.Text, "hello")
 					c.Close()
-					for _, i := range []int{2, 0, 1} { // when one leaves, one may come
-						publishers[i].Close()
+					for i := range 3 { // one that has its answer makes room
+						go io.WriteString(publishers[i], "ne")
+						in := bufio.NewReader(publishers[i])
+						if resp, err := http.ReadResponse(in, nil); err != nil || resp.StatusCode != 204 {
+							t.Fatalf("publisher %d: %v, %v", i, resp, err)
+						}
 						synctest.Wait()
-						conn, _ := p.dial(t)
-						publishers[i] = p.secure(conn)
-						talk(i, push, 204)
+						p.push(t, "fine")
+						synctest.Wait()
+						if _, err := in.ReadByte(); err == nil {
+							t.Errorf("publisher %d is still there", i)
+						}
+						begin()
 						refused(t, p, p.request(push))
 					}
 					for _, publisher := range publishers {
@@ -391,11 +391,32 @@ func TestMaxPushConns(t *testing.T) {
 					}
 					synctest.Wait()
 				}
-				if got := len(p.messages()); got != 15 {
+				if got := len(p.messages()); got != 18 {
 					t.Errorf("%d messages", got)
 				}
 			})
 		})
+	}
+}
+
+// halfPush begins a push to the connection and waits until the worker has its header: it makes no room for others. The worker must have
+// the AuthorizePush that newBegun returns.
+func halfPush(t *testing.T, w *wspush.Worker, conn *wspush.Conn, begun <-chan struct{}) net.Conn {
+	t.Helper()
+	c := dialPush(t, w)
+	fmt.Fprintf(c, "POST /ws/@connections/%s HTTP/1.1\r\nHost: x\r\nX-Half: 1\r\nContent-Length: 2\r\n\r\nx", conn.ID())
+	<-begun
+	return c
+}
+
+// newBegun makes the AuthorizePush for halfPush.
+func newBegun() (begun chan struct{}, authorize func(*http.Request) error) {
+	begun = make(chan struct{})
+	return begun, func(r *http.Request) error {
+		if r.Header.Get("X-Half") != "" {
+			begun <- struct{}{}
+		}
+		return nil
 	}
 }
 
@@ -439,10 +460,13 @@ func TestMaxPushConnsHTTP2(t *testing.T) {
 		come := func() io.Closer {
 			conn, _ := p.dial(t)
 			c := tls.Client(conn, p.tls)
-			if _, err := io.WriteString(c, preface+string(http2Frame(frameSettings, 0, 0, nil))); err != nil {
+			// A push that does not end, so that the connection makes no room for others.
+			begun := string(http2Frame(frameHeaders, endHeaders, 1,
+				http2Fields(":method", "POST", ":scheme", "https", ":authority", "x", ":path", "/ws/@connections/"+p.conn.ID())))
+			go io.Copy(io.Discard, c)
+			if _, err := io.WriteString(c, preface+string(http2Frame(frameSettings, 0, 0, nil))+begun); err != nil {
 				t.Fatal(err)
 			}
-			go io.Copy(io.Discard, c)
 			synctest.Wait()
 			return c
 		}
@@ -468,14 +492,18 @@ func TestStorm(t *testing.T) {
 				defer conn.Close()
 				c := p.secure(conn)
 				in := bufio.NewReader(c)
-				push := func() {
+				begin := func() {
+					go io.WriteString(c, p.request("PUSH\nContent-Length: 4\n\ngo"))
+					synctest.Wait()
+				}
+				end := func() {
 					t.Helper()
-					go io.WriteString(c, p.request("PUSH\nContent-Length: 4\n\ngood"))
+					go io.WriteString(c, "od")
 					if resp, err := http.ReadResponse(in, nil); err != nil || resp.StatusCode != 204 {
 						t.Fatal(resp, err)
 					}
 				}
-				push()
+				begin()
 				var storm sync.WaitGroup
 				for i := range 500 {
 					conn, closed := p.dial(t)
@@ -488,9 +516,10 @@ func TestStorm(t *testing.T) {
 						}
 					})
 				}
-				push()
+				end()
+				begin()
 				storm.Wait()
-				push()
+				end()
 				// Shutdown does not wait for them any longer either.
 				for range 10 {
 					p.dial(t)
@@ -511,12 +540,10 @@ func TestStorm(t *testing.T) {
 // TestTold: a publisher beyond the limit sees the answer, whatever it sends, and not just a reset connection.
 func TestTold(t *testing.T) {
 	testutil.NoLeak(t)
-	w := newWorker(t, &wspush.WorkerOptions{MaxPushConns: 1})
-	c, err := net.Dial("tcp", w.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	begun, authorize := newBegun()
+	w := newWorker(t, &wspush.WorkerOptions{MaxPushConns: 1, AuthorizePush: authorize})
+	_, conn, _ := dial(t, w, serve(t, w, nil), testutil.Options{})
+	c := halfPush(t, w, conn, begun)
 	for _, size := range []int{0, 1, 5000, 1 << 20} {
 		for range 5 {
 			full(t, post(t, "http://"+w.Addr().String()+"/ws/@connections/"+unknownID, "", make([]byte, size)))
@@ -525,5 +552,44 @@ func TestTold(t *testing.T) {
 	c.Close()
 	testutil.Eventually(t, "room", func() bool {
 		return post(t, "http://"+w.Addr().String()+"/ws/@connections/"+unknownID, "", nil).StatusCode == 410
+	})
+}
+
+// TestHTTP2Streams: a connection of HTTP/2 has so many requests at a time and no more, holds little of what nobody has read, and all
+// of them together have as many requests as there may be connections.
+func TestHTTP2Streams(t *testing.T) {
+	certificate, pool := testutil.NewCertificate(t)
+	w := newWorker(t, &wspush.WorkerOptions{TLS: &tls.Config{Certificates: []tls.Certificate{certificate}}, MaxPushConns: 2})
+	_, conn, _ := dial(t, w, serve(t, w, nil), testutil.Options{})
+	c := dialHTTP2(t, w, pool)
+	kind, _, _, payload := c.frame(t)
+	settings := map[uint16]uint32{}
+	for p := payload; kind == frameSettings && len(p) > 0; p = p[6:] {
+		settings[binary.BigEndian.Uint16(p)] = binary.BigEndian.Uint32(p[2:])
+	}
+	if settings[3] != 100 || settings[4] != 64<<10 {
+		t.Errorf("MAX_CONCURRENT_STREAMS and INITIAL_WINDOW_SIZE are %d and %d", settings[3], settings[4])
+	}
+	for i := range uint32(100) {
+		c.conn.Write(http2Frame(frameHeaders, endHeaders, 2*i+1,
+			http2Fields(":method", "POST", ":scheme", "https", ":authority", "x", ":path", "/ws/@connections/"+conn.ID())))
+	}
+	second := keeping(t, &tls.Config{RootCAs: pool}, true)
+	testutil.Eventually(t, "all streams to be open", func() bool {
+		resp, err := second.Do(newRequest(t, "GET", conn.PathAddresses()[0], nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != 503 {
+			return false
+		}
+		full(t, resp)
+		return true
+	})
+	c.conn.Close()
+	testutil.Eventually(t, "room", func() bool {
+		resp, err := postBy(t, second, conn.PathAddresses()[0], "x")
+		return err == nil && resp.StatusCode == 204
 	})
 }

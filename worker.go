@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/google/uuid"
 
@@ -29,8 +30,9 @@ type Worker struct {
 	alarms       *alarms
 	sockets      socket.Shared
 	bodies       bodies
-	bulkPushes   sync.Pool // of *bulkPush
-	bulkBundles  sync.Pool // of *bundle
+	lingering    atomic.Int64 // requests over HTTP/2 that have their answer, and are still being read
+	bulkPushes   sync.Pool    // of *bulkPush
+	bulkBundles  sync.Pool    // of *bundle
 	bulkChunks   bulk.Chunks
 	listener     net.Listener
 	server       *pushServer     // nil with NoListen
@@ -72,6 +74,7 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 	}
 	w.cut, w.cutAll = context.WithCancel(context.Background())
 	w.sockets.SetMaxPending(o.MaxPendingAll)
+	w.bodies.budget.limit = o.MaxPushBytesAll
 	w.shared = &shared{registry: newRegistry(), bases: b, public: public, cluster: w.cluster, maxPushBytes: o.MaxPushBytes, log: o.Logger}
 	if len(leftOut) > 0 {
 		o.Logger.Warn("wspush: the machine has more addresses than a greeting may have: set Advertise", "leftOut", texts(leftOut))

@@ -22,6 +22,21 @@ type InputConfig struct {
 	Chunks *Chunks
 	// Idle bounds the wait for something to read between two lines, Within that in the middle of a line.
 	Idle, Within time.Duration
+	// Room bounds the memory that all requests take together. Nil: nothing does.
+	Room Room
+}
+
+// Room is where a request takes the memory from for what it has read: a few KiB are its own.
+type Room interface {
+	// Ahead takes room for what is read ahead of Lines, if there is some. It does not wait. GiveAhead gives it back. Both are safe for
+	// concurrent use.
+	Ahead(bytes int64) bool
+	GiveAhead(bytes int64)
+	// Line takes room for a line that has not come to its end. If wait is false, it does not wait for it; then ok tells nothing but
+	// whether to ask again. GiveLine gives some of it back, and EndLine the rest. They are called by Lines' goroutine only.
+	Line(bytes int64, wait bool) (ok bool)
+	GiveLine(bytes int64)
+	EndLine()
 }
 
 // Input reads the body of a bulk request ahead of Lines, which takes lines out of it.
@@ -39,6 +54,9 @@ type Input struct {
 	queued  int64    // bytes in queue
 	begun   int64    // room in bytes for the line of which a part has been taken
 	free    [][]byte // small chunks that are not needed any more
+	ahead   int64    // bytes that Room has given for chunks
+	starved bool     // it had none for the latest one
+	refused bool     // Stop was called by Refuse
 	err     error    // how the body ended; set when state becomes inputEnded
 }
 
@@ -53,6 +71,9 @@ const (
 
 // ErrStopped is how an Input ends that Stop has ended.
 var ErrStopped = errors.New("reading was stopped")
+
+// ErrNoRoom is how an Input ends that Refuse has ended, and how Lines end for whose line there is no Room.
+var ErrNoRoom = errors.New("there is no room for more")
 
 const (
 	readAhead = 4 // chunks
@@ -78,6 +99,9 @@ func (in *Input) Run() {
 	defer in.mu.Unlock()
 	if in.state == inputStopped {
 		err = ErrStopped
+		if in.refused {
+			err = ErrNoRoom
+		}
 	}
 	if err == io.EOF { // from here on net/http reads, to notice a publisher that leaves
 		_ = in.control.SetReadDeadline(time.Time{})
@@ -122,9 +146,9 @@ func (in *Input) read() error {
 	}
 }
 
-// chunk returns a buffer of that size, minChunk or ChunkSize.
+// chunk returns a buffer of that size, minChunk or ChunkSize, or the smaller one if there is no room for the other.
 func (in *Input) chunk(size int) []byte {
-	if size == ChunkSize {
+	if size == ChunkSize && in.take(size) {
 		return in.config.Chunks.Get()
 	}
 	in.mu.Lock()
@@ -132,22 +156,53 @@ func (in *Input) chunk(size int) []byte {
 	if n := len(in.free); n > 0 {
 		c := in.free[n-1]
 		in.free = in.free[:n-1]
-		return c[:size]
+		return c[:minChunk]
 	}
-	return make([]byte, size)
+	return make([]byte, minChunk)
 }
 
-// reuse takes back a chunk that is not needed any more. Large ones go to whoever needs one next, so that a request that is waiting
-// holds none.
-func (in *Input) reuse(chunk []byte) {
-	if cap(chunk) == ChunkSize {
-		in.config.Chunks.Put(chunk)
-		return
-	}
+// take takes room for a large chunk. Small ones need none.
+func (in *Input) take(size int) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if len(in.free) < readAhead+2 {
+	if in.config.Room == nil {
+		return true
+	}
+	if in.starved = !in.config.Room.Ahead(int64(size)); in.starved {
+		return false
+	}
+	in.ahead += int64(size)
+	return true
+}
+
+// giveLocked gives back the room of a large chunk, or of a part of what has been read ahead, that nobody reads any more.
+func (in *Input) giveLocked(size int) {
+	if n := min(int64(size), in.ahead); n > 0 {
+		in.ahead -= n
+		in.config.Room.GiveAhead(n)
+	}
+}
+
+// reuseLocked takes back a chunk that is not needed any more. Large ones go to whoever needs one next, so that a request that is waiting
+// holds none.
+func (in *Input) reuseLocked(chunk []byte) {
+	switch {
+	case cap(chunk) == ChunkSize:
+		in.config.Chunks.Put(chunk)
+		in.giveLocked(ChunkSize)
+	case len(in.free) < readAhead+2:
 		in.free = append(in.free, chunk)
+	}
+}
+
+// Close gives back all room. Nothing of the Input, or of Lines, is used any more.
+func (in *Input) Close() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.queue, in.free = nil, nil
+	if in.ahead > 0 {
+		in.config.Room.GiveAhead(in.ahead)
+		in.ahead = 0
 	}
 }
 
@@ -198,7 +253,7 @@ func (in *Input) pass(part []byte) bool {
 }
 
 func (in *Input) isFullLocked() bool {
-	if in.config.Ahead > 0 {
+	if in.config.Ahead > 0 && !in.starved {
 		return len(in.queue) > 0 && in.queued+in.begun >= in.config.Ahead
 	}
 	return len(in.queue) >= readAhead
@@ -212,11 +267,15 @@ func follows(a, b []byte) bool {
 // next takes what was read next, and gives back a chunk that is not needed any more. begun is how much room
 // the line takes that has begun before it. If wait is false and nothing is there, it returns nil; at the end, ok is false.
 func (in *Input) next(used []byte, begun int, wait bool) (part []byte, ok bool) {
-	if used != nil && in.config.Ahead == 0 {
-		in.reuse(used)
-	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	switch {
+	case used == nil:
+	case in.config.Ahead == 0:
+		in.reuseLocked(used)
+	default:
+		in.giveLocked(len(used))
+	}
 	in.begun = int64(begun)
 	for len(in.queue) == 0 && in.state != inputEnded && wait {
 		in.changed.Wait()
@@ -246,11 +305,24 @@ func (in *Input) setBegun(begun int) {
 func (in *Input) Stop() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	in.stopLocked()
+}
+
+// Refuse is Stop because there is no Room for the rest.
+func (in *Input) Refuse() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.refused = in.stopLocked() || in.refused
+}
+
+func (in *Input) stopLocked() (stopped bool) {
 	if in.state == inputReading || in.state == inputPaused {
 		in.state = inputStopped
 		_ = in.control.SetReadDeadline(time.Unix(1, 0))
 		in.changed.Broadcast()
+		return true
 	}
+	return false
 }
 
 // Linger reads, for a while, what a publisher still sends that has its answer: closing the connection while something is
@@ -276,7 +348,7 @@ func (in *Input) IsPaused() bool {
 	return in.state == inputPaused
 }
 
-// Err returns how the body has ended: io.EOF, ErrStopped, an error that matches os.ErrDeadlineExceeded, or what reading it
+// Err returns how the body has ended: io.EOF, ErrStopped, ErrNoRoom, an error that matches os.ErrDeadlineExceeded, or what reading it
 // failed with. It is nil before that.
 func (in *Input) Err() error {
 	in.mu.Lock()
@@ -287,5 +359,5 @@ func (in *Input) Err() error {
 // BrokeOff reports whether the body has ended in the middle: the publisher is gone.
 func (in *Input) BrokeOff() bool {
 	err := in.Err()
-	return err != nil && err != io.EOF && err != ErrStopped && !errors.Is(err, os.ErrDeadlineExceeded)
+	return err != nil && err != io.EOF && err != ErrStopped && err != ErrNoRoom && !errors.Is(err, os.ErrDeadlineExceeded)
 }

@@ -20,6 +20,7 @@ type Lines struct {
 	tooLong bool    // the line is, and what is left of it is skipped
 	skipped skipped // the check of that line, if the request is checked
 	atEnd   bool    // the Input has ended
+	noRoom  bool    // there is no room for the line; it is the end, too
 }
 
 // What Next fails with, besides io.EOF.
@@ -50,7 +51,7 @@ func (l *Lines) Ready() bool {
 }
 
 // Next returns the next line, without white space around it and without its check; a blank line is empty. Its number is
-// Count. Next fails with ErrLineTooLong for a line that counts, with ErrDamaged, or with io.EOF after the last line, also when
+// Count. Next fails with ErrLineTooLong for a line that counts, with ErrDamaged, with ErrNoRoom, or with io.EOF after the last line, also when
 // the body has not ended as it should. The line is good until the next call.
 func (l *Lines) Next() (line []byte, err error) {
 	line, err = l.cut()
@@ -75,15 +76,22 @@ func (l *Lines) Next() (line []byte, err error) {
 
 // cut returns the next line, blank or not.
 func (l *Lines) cut() ([]byte, error) {
+	if cap(l.kept) == 0 {
+		l.endRoom() // of the line before
+	}
 	for l.end < 0 && !l.atEnd {
 		l.advance(true)
 	}
 	line := l.kept
 	switch {
+	case l.noRoom:
+		return nil, ErrNoRoom
 	case l.end >= 0:
 		rest := l.part[:l.end]
 		if len(line) > 0 || l.tooLong || l.isTooLong(len(rest)) {
-			l.keep(rest)
+			if !l.keep(rest, true) {
+				return nil, ErrNoRoom
+			}
 			line = l.kept
 		} else {
 			line = rest
@@ -106,7 +114,10 @@ func (l *Lines) cut() ([]byte, error) {
 
 // advance takes the next part of the body. It returns false if wait is false and there is none yet.
 func (l *Lines) advance(wait bool) bool {
-	l.keep(l.part)
+	if !l.keep(l.part, wait) {
+		l.noRoom, l.atEnd = wait, l.atEnd || wait
+		return wait
+	}
 	l.part = nil
 	next, ok := l.in.next(l.chunk, cap(l.kept), wait)
 	l.chunk = nil
@@ -122,8 +133,9 @@ func (l *Lines) advance(wait bool) bool {
 	return true
 }
 
-// keep keeps a part of a line whose end is in a later part of the body, or which is too long.
-func (l *Lines) keep(part []byte) {
+// keep keeps a part of a line whose end is in a later part of the body, or which is too long. It returns false if there is no room; if
+// wait is false, there may be some yet.
+func (l *Lines) keep(part []byte, wait bool) bool {
 	if !l.tooLong && l.isTooLong(len(l.kept)+len(part)) {
 		l.tooLong = true
 		if l.checked {
@@ -131,31 +143,51 @@ func (l *Lines) keep(part []byte) {
 			l.skipped.add(l.kept)
 		}
 		l.kept = nil
+		l.endRoom()
 	}
 	switch {
 	case !l.tooLong:
-		l.makeRoom(len(l.kept) + len(part))
+		if need := len(l.kept) + len(part); need > cap(l.kept) && !l.grow(need, wait) {
+			return false
+		}
 		l.kept = append(l.kept, part...)
 	case l.checked:
 		l.skipped.add(part)
 	}
+	return true
 }
 
-// makeRoom makes room in kept for the beginning of a line that has so many bytes, which may be as many as a line may have. There is
-// never room for more than that.
-func (l *Lines) makeRoom(size int) {
-	if size <= cap(l.kept) {
-		return
+// grow makes room in kept for the beginning of a line that has so many bytes, which may be as many as a line may have. There is never
+// room for more than that. It returns false if Room has none; see keep.
+func (l *Lines) grow(need int, wait bool) bool {
+	if cap(l.kept) == 0 {
+		l.endRoom() // of the line before
 	}
-	room := max(2*cap(l.kept), minChunk)
+	was, size := cap(l.kept), max(2*cap(l.kept), minChunk)
 	if l.max >= 0 {
-		room = int(min(int64(room), l.max))
+		size = int(min(int64(size), l.max))
 	}
 	if body := l.in.config.Length; body > 0 {
-		room = int(min(int64(room), body))
+		size = int(min(int64(size), body))
 	}
-	l.kept = append(make([]byte, 0, max(room, size)), l.kept...)
+	size = max(size, need)
+	room := l.in.config.Room
+	if room != nil && size > minChunk && !room.Line(int64(size), wait) {
+		return false
+	}
+	l.kept = append(make([]byte, 0, size), l.kept...)
+	if room != nil && was > minChunk {
+		room.GiveLine(int64(was))
+	}
 	l.in.setBegun(cap(l.kept))
+	return true
+}
+
+// endRoom gives back what the line has of the room.
+func (l *Lines) endRoom() {
+	if room := l.in.config.Room; room != nil {
+		room.EndLine()
+	}
 }
 
 func (l *Lines) isTooLong(n int) bool { return l.max >= 0 && int64(n) > l.max }

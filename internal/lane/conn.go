@@ -66,9 +66,10 @@ func (c *conn) serve() {
 			return
 		}
 		_, _ = c.in.Discard(size)
-		if !c.answer(p) {
+		if !c.counted.begin() || !c.answer(p) {
 			return
 		}
+		c.counted.rest()
 		if c.idle.Store(true); c.listener.isDraining() {
 			return // Drain may not have seen that it is idle
 		}

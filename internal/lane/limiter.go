@@ -10,14 +10,15 @@ import (
 	"time"
 )
 
-// limiter counts the connections of publishers, and turns away those beyond its limit, except for openers of links.
+// limiter counts the connections of publishers. Where there are as many as its limit, the one that has rested for the longest time
+// makes room for another. If none rests, another is turned away, unless it opens a link.
 type limiter struct {
 	config  *Config
-	n       atomic.Int64  // publishers
-	refused atomic.Uint64 // so far
-	// beyond has an element for each connection beyond the limit: until it is refused, or, if it opens a link, until it has proved
-	// itself or is closed.
-	beyond  chan struct{}
+	n       atomic.Int64   // publishers
+	refused atomic.Uint64  // so far
+	rows    rows           // of publishers
+	silent  row            // connections beyond the limit that have not sent the header of a request
+	openers row            // those that have, and open links: until they have proved themselves, or are closed
 	running sync.WaitGroup // a goroutine for each of them, until it is refused or let in
 	ctx     context.Context
 	stop    context.CancelFunc // closes the connections that are still being refused
@@ -27,34 +28,45 @@ type limiter struct {
 }
 
 const (
-	maxBeyond   = 64                     // connections beyond the limit that are listened to; others are just closed
+	// Connections beyond the limit that are listened to, and that have been let in to open a link. One more closes the first of them,
+	// so that nobody can keep others out by waiting.
+	maxSilent  = 32
+	maxOpeners = 32
+
 	refuseTime  = 500 * time.Millisecond // for each of them to be refused, or to have sent the header of an opening
 	openingTime = 3 * time.Second        // for an opener to prove itself
 )
 
 func newLimiter(config *Config) *limiter {
-	l := &limiter{config: config, beyond: make(chan struct{}, maxBeyond), hijacked: make(map[*counted]struct{})}
+	l := &limiter{config: config, rows: rows{start: time.Now()}, hijacked: make(map[*counted]struct{})}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	return l
 }
 
 // enter gives a connection a place, or returns nil: then the connection is beyond the limit. If it turns out to open a link, it
-// gets an opener's place, and letIn gets it for net/http. Otherwise enter closes it.
+// gets an opener's place, and letIn gets it for net/http. Otherwise it is refused.
 func (l *limiter) enter(raw net.Conn, letIn func(net.Conn)) *counted {
 	c := &counted{Conn: raw, limiter: l}
-	if l.n.Add(1) <= int64(l.config.MaxConns) || l.config.MaxConns < 0 {
-		c.place = publisherPlace
-		return c
+	for {
+		if l.n.Add(1) <= int64(l.config.MaxConns) || l.config.MaxConns < 0 {
+			c.place = publisherPlace
+			if l.config.MaxConns >= 0 {
+				l.rows.enter(c)
+			}
+			return c
+		}
+		l.n.Add(-1)
+		longest := l.rows.takeLongest()
+		if longest == nil {
+			break
+		}
+		longest.cut()
 	}
-	l.n.Add(-1)
-	select {
-	case l.beyond <- struct{}{}:
-		c.place = openerPlace
-		l.running.Go(func() { l.listen(c, letIn) })
-	default:
-		l.refused.Add(1)
-		c.cut()
+	c.place = silentPlace
+	if first := l.silent.add(c, maxSilent); first != nil {
+		first.cut()
 	}
+	l.running.Go(func() { l.listen(c, letIn) })
 	return nil
 }
 
@@ -91,7 +103,9 @@ func (l *limiter) listen(c *counted, letIn func(net.Conn)) {
 	case n == 0:
 		l.refused.Add(1)
 	case err == nil && OpensLink(buf[:n]) && hasHeader(buf[:n]):
-		isOpener = true
+		if isOpener = c.becomeOpener(); !isOpener {
+			return
+		}
 		c.waitFor(openingTime)
 		letIn(handedOverWith(raw, state, bytes.Clone(buf[:n])))
 	default:

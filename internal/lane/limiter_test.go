@@ -2,6 +2,8 @@ package lane
 
 import (
 	"bufio"
+	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -18,20 +20,17 @@ func TestOpenerTLS(t *testing.T) { testOpener(t, serveHTTPS) }
 
 func testOpener(t *testing.T, serve func(*testing.T, Config) *served) {
 	synctest.Test(t, func(t *testing.T) {
-		s, links := serve(t, Config{Handler: noContent, MaxConns: 1}), NewLinks(MaxLinks)
-		idle := s.dial()
-		defer idle.Close()
-		if status := ask(t, idle, plain); status != 204 {
-			t.Fatal(status)
-		}
+		wait := make(chan struct{})
+		s, links := serve(t, Config{Handler: waits(wait), MaxConns: 1}), NewLinks(MaxLinks)
+		defer occupy(s).Close()
 		opener := s.dial()
 		defer opener.Close()
 		go io.WriteString(opener, opening[:20])
 		synctest.Wait()
 		hijacked := s.say(t, opener, opening[20:])
 		release, ok := links.Adopt(hijacked)
-		if !ok || s.Conns() != 1 || len(s.limiter.beyond) != 0 {
-			t.Errorf("adopted: %v; %d publishers, %d beyond", ok, s.Conns(), len(s.limiter.beyond))
+		if !ok || s.Conns() != 1 || s.beyond() != 0 {
+			t.Errorf("adopted: %v; %d publishers, %d beyond", ok, s.Conns(), s.beyond())
 		}
 		defer release()
 		<-time.After(10 * openingTime)
@@ -78,24 +77,49 @@ func testOpener(t *testing.T, serve func(*testing.T, Config) *served) {
 		if n := s.Refused(); n != 5 {
 			t.Errorf("%d have been refused", n)
 		}
+		close(wait)
 		s.shutdown(t)
 	})
 }
 
-// There are few places for openers. Those that do not open a link give them up again.
+// waits is noContent, except for requests with X-Wait, which have no answer until wait is closed.
+func waits(wait <-chan struct{}) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Wait") != "" {
+			<-wait
+		}
+		noContent(w, r)
+	}
+}
+
+// occupy makes a connection on which a request waits.
+func occupy(s *served) net.Conn {
+	c := s.dial()
+	go io.WriteString(c, plainHead+"X-Wait: 1\r\nContent-Length: 0\r\n\r\n")
+	synctest.Wait()
+	return c
+}
+
+// There are few places beyond the limit. Those that do not open a link give them up again, and to anyone who comes later.
 func TestOpenersBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := serveHTTP(t, Config{Handler: noContent, MaxConns: 1})
-		idle := s.dial()
-		defer idle.Close()
+		wait := make(chan struct{})
+		s, links := serveHTTP(t, Config{Handler: waits(wait), MaxConns: 1}), NewLinks(MaxLinks)
+		defer occupy(s).Close()
 		for range 3 {
 			var all []net.Conn
-			for range maxBeyond {
+			for range maxSilent {
 				all = append(all, s.dial())
 			}
 			one := s.dial()
-			if _, err := one.Read(make([]byte, 1)); err != io.EOF {
-				t.Errorf("one too many: %v", err)
+			began := time.Now()
+			if _, err := all[0].Read(make([]byte, 1)); err != io.EOF || time.Since(began) > 0 {
+				t.Errorf("the first of too many: %v, after %v", err, time.Since(began))
+			}
+			opener := s.say(t, one, opening) // among as many that are silent
+			release, ok := links.Adopt(opener)
+			if !ok || time.Since(began) > 0 {
+				t.Errorf("the opener gets in: %v, after %v", ok, time.Since(began))
 			}
 			<-time.After(refuseTime)
 			synctest.Wait()
@@ -104,7 +128,119 @@ func TestOpenersBounded(t *testing.T) {
 					t.Fatal("one is left open")
 				}
 			}
+			opener.Close()
+			release()
 		}
+		// Those that only pretend to open a link keep nobody out either.
+		var hijacked, dialed []net.Conn
+		for range 2 * maxOpeners {
+			c := s.dial()
+			dialed, hijacked = append(dialed, c), append(hijacked, s.say(t, c, opening))
+		}
+		if isOpen(dialed[0]) || !isOpen(dialed[2*maxOpeners-1]) || s.beyond() != maxOpeners {
+			t.Errorf("%d openers", s.beyond())
+		}
+		for _, c := range hijacked {
+			c.Close()
+		}
+		close(wait)
 		s.shutdown(t)
 	})
+}
+
+// A connection that rests makes room for another, the one that has rested for the longest time first. None does that has a request.
+func TestLongestGoes(t *testing.T) {
+	for name, serve := range map[string]func(*testing.T, Config) *served{"plain": serveHTTP, "TLS": serveHTTPS} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				wait := make(chan struct{})
+				s := serve(t, Config{Handler: waits(wait), MaxConns: 6})
+				const get, half = "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "GET / HTTP/1.1\r\nHo"
+				waiting := occupy(s)
+				defer waiting.Close()
+				silent, begun, lane, other, shy := s.pipes.dial(), s.dial(), s.dial(), s.dial(), s.dial()
+				go io.WriteString(begun, half)
+				for i := range 2 { // the second request makes it younger than all others
+					for _, c := range []net.Conn{lane, other, shy} {
+						if i == 1 && c == shy {
+							continue
+						}
+						<-time.After(time.Millisecond)
+						if status := ask(t, c, map[net.Conn]string{lane: plain, other: get, shy: plain}[c]); status != 204 {
+							t.Fatal(status)
+						}
+					}
+				}
+				go io.WriteString(shy, half) // and net/http has it
+				synctest.Wait()
+				old := map[string]net.Conn{"silent": silent, "half a header": begun, "shy": shy, "on its lane": lane, "with net/http": other}
+				for _, next := range []string{"silent", "half a header", "shy", "on its lane", "with net/http"} {
+					if !isOpen(old[next]) {
+						t.Errorf("%s: it has gone too early", next)
+					}
+					c := s.dial()
+					defer c.Close()
+					if status := ask(t, c, plain); status != 204 {
+						t.Errorf("%s: the next one is answered %d", next, status)
+					}
+					synctest.Wait()
+					if isOpen(old[next]) {
+						t.Errorf("%s: it does not make room", next)
+					}
+					delete(old, next)
+					if n := s.Conns(); n != 6 {
+						t.Errorf("%d connections", n)
+					}
+				}
+				close(wait)
+				if resp, err := http.ReadResponse(bufio.NewReader(waiting), nil); err != nil || resp.StatusCode != 204 {
+					t.Errorf("the one with a request: %v, %v", resp, err)
+				}
+				if n := s.Refused(); n != 0 {
+					t.Errorf("%d were refused", n)
+				}
+				s.shutdown(t)
+			})
+		})
+	}
+}
+
+// A request that comes when its connection is about to be closed for another is not carried out.
+func TestGone(t *testing.T) {
+	for name, serve := range map[string]func(*testing.T, Config) *served{"plain": serveHTTP, "TLS": serveHTTPS} {
+		for kind, request := range map[string]string{"on its lane": plain, "with net/http": "GET / HTTP/1.1\r\nHost: x\r\n\r\n"} {
+			for first := range 2 {
+				t.Run(fmt.Sprint(name, " ", kind, " ", first), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						s := serve(t, Config{Handler: func(w http.ResponseWriter, r *http.Request) {
+							if r.Header.Get("X-Never") != "" {
+								t.Error("the request is carried out")
+							}
+							noContent(w, r)
+						}, MaxConns: 1})
+						c := s.dial()
+						if secure, ok := c.(*tls.Conn); ok {
+							go secure.Handshake()
+						}
+						if first > 0 {
+							if status := ask(t, c, request); status != 204 {
+								t.Fatal(status)
+							}
+						}
+						synctest.Wait()
+						taken := s.limiter.rows.takeLongest()
+						if taken == nil {
+							t.Fatal("it does not rest")
+						}
+						go io.WriteString(c, strings.Replace(request, "\r\nHost", "\r\nX-Never: 1\r\nHost", 1))
+						if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+							t.Errorf("it is answered: %v", err)
+						}
+						taken.cut()
+						s.shutdown(t)
+					})
+				})
+			}
+		}
+	}
 }

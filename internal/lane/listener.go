@@ -6,9 +6,9 @@
 // good, with everything that it has read: to net/http it is a listener. The same handler decides what a push means, whichever
 // way it comes.
 //
-// The package also limits how many connections publishers have, and how many links. A connection of another worker that opens a
-// link counts as a publisher's, or has one of the few places that are left for openers when publishers have taken all of theirs;
-// Links.Adopt makes it a link.
+// The package also limits how many connections publishers have, and how many links. At the limit, a connection that rests makes room for
+// another. A connection of another worker that opens a link counts as a publisher's, or, when all of these are busy, has one of the few
+// places that are left for openers; Links.Adopt makes it a link.
 package lane
 
 import (
@@ -33,7 +33,7 @@ type Config struct {
 	Context context.Context
 
 	// MaxConns bounds the connections, those of net/http included. A negative value means that there is no limit. Full writes
-	// the answer to a request on a connection beyond the limit.
+	// the answer to a request on a connection for which no other could be closed.
 	MaxConns int
 	Full     func(http.ResponseWriter)
 
@@ -167,20 +167,58 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
+// connKey is the key of a connection in the contexts that ConnContext makes.
+type connKey struct{}
+
+// ConnContext is for http.Server.ConnContext, so that IsGone, Rest, Probing and HalfClosed know the connection of a request.
+func (l *Listener) ConnContext(ctx context.Context, c net.Conn) context.Context {
+	if over, ok := c.(interface{ other() *half }); ok {
+		ctx = context.WithValue(ctx, halfKey{}, over.other())
+	}
+	if below := l.below(c); below != nil {
+		return context.WithValue(ctx, connKey{}, below)
+	}
+	return ctx
+}
+
+// IsGone reports whether the connection of a request of net/http's has been closed to make room for another: then the request must not
+// be carried out, since nobody will see the answer. Otherwise, the connection stays until it has been answered.
+func IsGone(w http.ResponseWriter, r *http.Request) bool {
+	if _, plain := w.(*response); plain { // which begins only if it may
+		return false
+	}
+	c, ok := r.Context().Value(connKey{}).(*counted)
+	return ok && c.isGone()
+}
+
+// Rest says that a request of net/http's has its whole answer, although the handler goes on: its connection may make room for another.
+func Rest(r *http.Request) {
+	if c, ok := r.Context().Value(connKey{}).(*counted); ok {
+		c.rest()
+	}
+}
+
+// below returns the counted connection that one of net/http's stands on, or nil if there is none.
+func (l *Listener) below(c net.Conn) *counted {
+	if foreign, ok := l.foreign.Load(c); ok {
+		return foreign.(*counted)
+	}
+	return countedBelow(c)
+}
+
 // ConnState is for http.Server.ConnState. The connections that Accept returned count until they are closed, by net/http or by
 // whoever hijacks them, or until Links.Adopt.
 func (l *Listener) ConnState(c net.Conn, state http.ConnState) {
 	if over, ok := c.(interface{ other() *half }); ok {
 		over.other().isServing.Store(state == http.StateActive)
 	}
-	below := countedBelow(c)
-	if foreign, ok := l.foreign.Load(c); ok {
-		below = foreign.(*counted)
-	}
+	below := l.below(c)
 	if below == nil {
 		return
 	}
 	switch state {
+	case http.StateActive: // the header of a request has come
+		below.begin()
 	case http.StateClosed:
 		l.foreign.Delete(c)
 		below.leave()
@@ -194,15 +232,8 @@ func (l *Listener) ConnState(c net.Conn, state http.ConnState) {
 		if below.isOpener() { // it has not opened a link, and its place is for nothing else
 			below.Close()
 		}
+		below.rest()
 	}
-}
-
-// ConnContext is for http.Server.ConnContext. Probing and HalfClosed need it.
-func (l *Listener) ConnContext(ctx context.Context, c net.Conn) context.Context {
-	if over, ok := c.(interface{ other() *half }); ok {
-		return context.WithValue(ctx, halfKey{}, over.other())
-	}
-	return ctx
 }
 
 // CloseHijacked closes the connections that handlers have hijacked, and neither closed nor given to Links. Call it once no handler

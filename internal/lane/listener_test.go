@@ -173,8 +173,12 @@ func TestDrain(t *testing.T) {
 // Connections beyond the limit are told so. They do not count.
 func TestMaxConns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, p := start(Config{Handler: noContent, MaxConns: 1, Full: func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) }})
-		first, second := p.dial(), p.dial()
+		wait := make(chan struct{})
+		l, p := start(Config{Handler: waits(wait), MaxConns: 1, Full: func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) }})
+		first := p.dial()
+		go io.WriteString(first, plainHead+"X-Wait: 1\r\nContent-Length: 0\r\n\r\n")
+		synctest.Wait()
+		second := p.dial()
 		defer second.Close()
 		if status := ask(t, second, plain); status != 503 {
 			t.Errorf("the second is answered %d", status)
@@ -182,6 +186,7 @@ func TestMaxConns(t *testing.T) {
 		if l.Conns() != 1 || l.Refused() != 1 {
 			t.Errorf("%d connections, %d refused", l.Conns(), l.Refused())
 		}
+		close(wait)
 		first.Close()
 		synctest.Wait()
 		third := p.dial()

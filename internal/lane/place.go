@@ -13,6 +13,14 @@ import (
 type counted struct {
 	net.Conn
 	limiter *limiter
+	rows    *rows // set together with home
+	home    *row  // where a publisher's connection rests; nil if it is none, or need not make room for others
+
+	// The lock of home, or of row, guards what follows.
+	row        *row // that it is in, with its neighbours there
+	prev, next *counted
+	since      int64 // when it began to rest
+	stage      stage
 
 	mu       sync.Mutex // guards what follows
 	place    placeKind
@@ -25,6 +33,7 @@ type placeKind int
 const (
 	noPlace        placeKind = iota // it is closed, or a link
 	publisherPlace                  // one of MaxConns
+	silentPlace                     // one beyond them, until it has sent the header of a request
 	openerPlace                     // one beyond them, for the opening of a link
 )
 
@@ -50,13 +59,33 @@ func (c *counted) leave() {
 	c.mu.Unlock()
 	switch had {
 	case publisherPlace:
+		c.end()
 		c.limiter.n.Add(-1)
+	case silentPlace:
+		c.limiter.silent.remove(c)
 	case openerPlace:
-		<-c.limiter.beyond
+		c.limiter.openers.remove(c)
 	}
 	if had != noPlace {
 		c.limiter.forget(c)
 	}
+}
+
+// becomeOpener gives a connection that has sent the header of an opening an opener's place. False means that it has been closed.
+func (c *counted) becomeOpener() bool {
+	l := c.limiter
+	c.mu.Lock()
+	if c.place != silentPlace || !l.silent.remove(c) {
+		c.mu.Unlock()
+		return false
+	}
+	c.place = openerPlace
+	tooMany := l.openers.add(c, maxOpeners)
+	c.mu.Unlock()
+	if tooMany != nil {
+		tooMany.cut()
+	}
+	return true
 }
 
 func (c *counted) hasPlace() bool {

@@ -72,8 +72,14 @@ func serveHTTP(t *testing.T, config Config) *served {
 	config.Full = func(w http.ResponseWriter) { w.WriteHeader(http.StatusServiceUnavailable) }
 	s := &served{done: make(chan struct{}), hijacked: make(chan net.Conn, 1), log: &lockedBuffer{}}
 	s.Listener, s.pipes = start(config)
-	s.server = &http.Server{ConnState: s.ConnState, ErrorLog: log.New(s.log, "", 0)}
+	s.server = &http.Server{ConnState: s.ConnState, ConnContext: s.ConnContext, ErrorLog: log.New(s.log, "", 0)}
 	s.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if IsGone(w, r) {
+			panic(http.ErrAbortHandler)
+		}
+		if r.Header.Get("X-Never") != "" {
+			t.Error("the request is carried out")
+		}
 		if !strings.HasSuffix(r.URL.Path, "/hijack") && !OpensLink([]byte("GET "+r.RequestURI+" HTTP/1.1\r\n")) || r.Header.Get("X-Wrong") != "" {
 			w.WriteHeader(http.StatusNoContent)
 			return
@@ -107,10 +113,13 @@ func (s *served) shutdown(t *testing.T) {
 	if n := len(s.limiter.hijacked); n != 0 {
 		t.Errorf("%d hijacked connections are remembered", n)
 	}
-	if n := len(s.limiter.beyond); n != 0 {
+	if n := s.beyond(); n != 0 {
 		t.Errorf("%d places beyond the limit are taken", n)
 	}
 }
+
+// beyond returns how many connections beyond the limit there are.
+func (s *served) beyond() int { return s.limiter.silent.length() + s.limiter.openers.length() }
 
 // say sends a request and returns the hijacked connection that it has led to.
 func (s *served) say(t *testing.T, c net.Conn, request string) net.Conn {

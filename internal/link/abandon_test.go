@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/wspush/wspush/internal/testutil"
@@ -331,4 +332,75 @@ func TestAskCancelled(t *testing.T) {
 	if s := asker.Stats(); s.Opened != 1 {
 		t.Errorf("%+v", s)
 	}
+}
+
+// room is a Room of so many bytes.
+type room struct {
+	limit int64
+	held  atomic.Int64
+	most  atomic.Int64
+}
+
+func (r *room) Take(n int64) bool {
+	held := r.held.Add(n)
+	if held > r.limit {
+		r.held.Add(-n)
+		return false
+	}
+	for most := r.most.Load(); held > most && !r.most.CompareAndSwap(most, held); most = r.most.Load() {
+	}
+	return true
+}
+
+func (r *room) Give(n int64) { r.held.Add(-n) }
+
+// A large body for which there is no room is refused at once, and the link goes on. Whatever becomes of the others, they give theirs
+// back.
+func TestRoom(t *testing.T) {
+	r := &room{limit: 300_000}
+	asked := newWorker(t, &holder{}, func(c *Config) { c.Room, c.Full = r, 98 })
+	asker := newWorker(t, &holder{}, nil)
+	var running sync.WaitGroup
+	var refused, taken atomic.Int64
+	if _, err := asker.push(t, &Push{Peer: Peer{asked.url, 1}, Data: named("a", 100)}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 40 {
+		size := []int{100, 100_000, 200_000, 400_000}[i%4]
+		running.Go(func() {
+			p := &Push{Peer: Peer{asked.url, 1}, Data: named("a", size)}
+			if i%5 == 4 {
+				over := make(chan struct{})
+				p.Done = func(int, Answer, error) { close(over) }
+				asker.Push(p)
+				asker.Abandon(p, errors.New("nobody waits"))
+				<-over
+				return
+			}
+			a, err := asker.push(t, p)
+			switch {
+			case err != nil || a.Code != 1 && a.Code != 98 || a.Code == 98 && size == 100 || a.Code != 98 && size == 400_000:
+				t.Errorf("%d bytes: code %d, %v", size, a.Code, err)
+			case a.Code == 98:
+				refused.Add(1)
+			default:
+				taken.Add(1)
+			}
+		})
+	}
+	running.Wait()
+	if refused.Load() == 0 || taken.Load() == 0 || r.most.Load() == 0 {
+		t.Errorf("%d were refused, %d taken; %d bytes were held at most", refused.Load(), taken.Load(), r.most.Load())
+	}
+	testutil.Eventually(t, "the room to be given back", func() bool { return r.held.Load() == 0 })
+
+	// A link that ends in the middle of bodies gives theirs back, too.
+	for range 8 {
+		asker.Push(&Push{Peer: Peer{asked.url, 1}, Data: named("b", 250_000), Done: func(int, Answer, error) {}})
+	}
+	testutil.Eventually(t, "a body to begin", func() bool { return r.held.Load() > 0 || asked.holder.times()["b"] > 0 })
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	asker.Close(ended)
+	testutil.Eventually(t, "the room to be given back", func() bool { return r.held.Load() == 0 })
 }

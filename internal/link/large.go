@@ -137,6 +137,14 @@ type partial struct {
 	reply *Reply    // the reply
 }
 
+// append takes up what has come. A claim alone takes no more than 1 MiB, and nothing takes more than the claim.
+func (p *partial) append(data []byte) {
+	if have := len(p.data); cap(p.data)-have < len(data) {
+		p.data = append(make([]byte, 0, min(p.size, max(1<<20, 2*int64(have)))), p.data...)
+	}
+	p.data = append(p.data, data...)
+}
+
 // partials are the large bodies of one link that are being received. Only its reader uses it.
 type partials struct {
 	all  map[uint64]*partial // by the question's number
@@ -171,10 +179,7 @@ func (a *partials) piece(number uint64, data []byte) (whole *partial, err error)
 	a.owed += len(data)
 	p.got += int64(len(data))
 	if !p.drop {
-		if p.data == nil {
-			p.data = make([]byte, 0, min(p.size, 1<<20)) // a claim alone takes no more
-		}
-		p.data = append(p.data, data...)
+		p.append(data)
 	}
 	if p.got < p.size {
 		return nil, nil

@@ -30,6 +30,11 @@ type Config struct {
 	TooLarge uint8       // the code of that answer
 	Handler  Handler
 
+	// Room, if it is not nil, bounds how many bytes of large bodies are held at a time while they come in, by all links and whatever
+	// else shares it. A push for which there is none is answered with Full. It does not wait: behind it come answers.
+	Room Room
+	Full uint8 // the code of that answer
+
 	// Adopt is called for an accepted connection, as hijacked, once it has proved that a worker with the same keys is at its other
 	// end. False means that there is no place for it: it is refused. The link calls release when the connection has ended. Nil
 	// accepts all.
@@ -66,6 +71,12 @@ type Handler interface {
 	// Ask answers a request, on a goroutine of its own. The context ends with the link, or when the asker gives up; Ask must
 	// then return.
 	Ask(ctx context.Context, r *Request) *Reply
+}
+
+// Room is room in memory. It is safe for concurrent use.
+type Room interface {
+	Take(bytes int64) bool
+	Give(bytes int64)
 }
 
 // Request asks about a connection: GET, HEAD or DELETE.

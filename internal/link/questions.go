@@ -135,6 +135,7 @@ func (t *taking) ended() {
 	if t.release != nil {
 		t.release()
 	}
+	t.giveRoom(t.whole + t.partials.held)
 	l := t.links
 	l.mu.Lock()
 	delete(l.accepted, t)
@@ -199,6 +200,8 @@ func (t *taking) start() {
 		t.corked = true
 		t.mu.Unlock()
 		t.links.config.Handler.Push(t.batch)
+		t.giveRoom(t.whole)
+		t.whole = 0
 		t.mu.Lock()
 		t.corked = false
 		few := len(t.out) > 0 && len(t.out) < corkBytes
@@ -224,7 +227,7 @@ func (t *taking) takeFrame(f frame) error {
 		if r.bad || !ok || len(data) > maxSmall {
 			return errFrame
 		}
-		taken, err := t.take(in, int64(len(data)))
+		taken, err := t.take(in, int64(len(data)), true)
 		if taken {
 			in.Data = bytes.Clone(data)
 			t.batch = append(t.batch, in)
@@ -236,10 +239,16 @@ func (t *taking) takeFrame(f frame) error {
 		size := r.size()
 		taken, err := false, error(errFrame)
 		if !r.bad && size > maxSmall && size >= int64(in.targets-1)*idSize {
-			taken, err = t.take(in, size-int64(in.targets-1)*idSize)
+			hasRoom := t.takeRoom(size)
+			taken, err = t.take(in, size-int64(in.targets-1)*idSize, hasRoom)
+			if hasRoom && !taken {
+				t.giveRoom(size)
+			}
 		}
 		if err == nil {
-			err = t.partials.begin(f.number, &partial{size: size, in: in, drop: !taken})
+			if err = t.partials.begin(f.number, &partial{size: size, in: in, drop: !taken}); err != nil && taken {
+				t.giveRoom(size)
+			}
 		}
 		return err
 	case kindPiece:
@@ -247,6 +256,7 @@ func (t *taking) takeFrame(f frame) error {
 		if whole != nil && !whole.drop {
 			whole.in.Data, _ = whole.in.readIDs(whole.data) // begin has checked the size
 			t.batch = append(t.batch, whole.in)
+			t.whole += whole.size
 		}
 		return err
 	case kindAsk:
@@ -256,7 +266,7 @@ func (t *taking) takeFrame(f frame) error {
 		}
 		t.start() // what came before it starts before it
 		in := &Incoming{number: f.number, targets: 1}
-		if taken, err := t.take(in, 0); !taken {
+		if taken, err := t.take(in, 0, true); !taken {
 			return err
 		}
 		ctx, cancel := context.WithCancel(t.ctx)
@@ -298,8 +308,21 @@ func (t *taking) takeFrame(f frame) error {
 	return errFrame
 }
 
-// take takes a question, if it is one that this worker takes. A body that is too large is answered at once.
-func (t *taking) take(in *Incoming, size int64) (taken bool, err error) {
+// takeRoom takes room for a large body. It does not wait for it: neither answers nor other questions may wait behind a body.
+func (t *taking) takeRoom(size int64) bool {
+	room := t.links.config.Room
+	return room == nil || room.Take(size)
+}
+
+func (t *taking) giveRoom(size int64) {
+	if room := t.links.config.Room; room != nil && size > 0 {
+		room.Give(size)
+	}
+}
+
+// take takes a question, if it is one that this worker takes. A body that is too large, or for which there is no room, is answered at
+// once.
+func (t *taking) take(in *Incoming, size int64, hasRoom bool) (taken bool, err error) {
 	c := &t.links.config
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -311,20 +334,29 @@ func (t *taking) take(in *Incoming, size int64) (taken bool, err error) {
 	case t.saidBye, t.lost != nil:
 		return false, nil
 	case c.MaxBody >= 0 && size > c.MaxBody:
-		for target := range in.targets {
-			t.out = appendAnswer(t.out, in.number, target, Answer{Code: c.TooLarge})
-		}
-		t.wakeLocked()
+		t.refuseLocked(in, c.TooLarge)
+		return false, nil
+	case !hasRoom:
+		t.refuseLocked(in, c.Full)
 		return false, nil
 	}
 	t.takeLocked(in)
 	return true, nil
 }
 
+// refuseLocked answers a push, for all of its targets.
+func (t *taking) refuseLocked(in *Incoming, code uint8) {
+	for target := range in.targets {
+		t.out = appendAnswer(t.out, in.number, target, Answer{Code: code})
+	}
+	t.wakeLocked()
+}
+
 // cancelQuestion tells the handler that the asker has given up, or drops what has come of an unfinished body.
 func (t *taking) cancelQuestion(number uint64) error {
 	if p := t.partials.forget(number); p != nil {
 		if !p.drop { // the handler has not heard of it
+			t.giveRoom(p.size)
 			t.mu.Lock()
 			t.overLocked(p.in)
 			t.mu.Unlock()

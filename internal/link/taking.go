@@ -40,6 +40,7 @@ type taking struct {
 	partials partials
 	paths    interned
 	batch    []*Incoming // pushes that are to be started
+	whole    int64       // bytes of room that those of them have that are large
 	arrived  func() bool // what Arrived has returned
 	buffered func() int  // bytes that have been read from the connection, and not been taken
 
