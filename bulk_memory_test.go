@@ -180,6 +180,9 @@ func bulkProtocols(t *testing.T, opts wspush.WorkerOptions, test func(t *testing
 
 // A bulk line costs its length and no multiple of that, whatever is in it; and a request that has had its answer holds nothing of it.
 func TestBulkMemoryOfLine(t *testing.T) {
+	if raced {
+		t.Skip("the race detector takes memory of its own")
+	}
 	const size = 2 << 20
 	lines := hostileLines(size)
 	bulkProtocols(t, wspush.WorkerOptions{}, func(t *testing.T, w *wspush.Worker, hold func(string) *heldRequest, extra int64) {
@@ -208,6 +211,9 @@ func TestBulkMemoryOfLine(t *testing.T) {
 
 // Of half a line no more is held than its length, or a line may have.
 func TestBulkMemoryOfHalfLine(t *testing.T) {
+	if raced {
+		t.Skip("the race detector takes memory of its own")
+	}
 	const limit = 6<<20 + 64<<10 // of a line
 	type half struct {
 		text []byte
@@ -243,6 +249,9 @@ func TestBulkMemoryOfHalfLine(t *testing.T) {
 
 // However a request is filled whose answers nobody reads, it holds no more than is documented.
 func TestBulkMemoryOfRequest(t *testing.T) {
+	if raced {
+		t.Skip("the race detector takes memory of its own")
+	}
 	const (
 		started  = 4<<20 + 1<<20 // and its answers, with what Go's memory takes in addition
 		gathered = 2 << 20

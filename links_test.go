@@ -181,7 +181,7 @@ func TestKeysChangeUnderLinks(t *testing.T) {
 					}
 					client.Expect(testutil.Text, "a")
 				}
-				conn.Close(1000, "")
+				client.Close()
 			}
 		}
 	}

@@ -29,7 +29,7 @@ const (
 	defaultWriteTimeout  = 10 * time.Second
 	defaultPushTimeout   = 30 * time.Second
 	defaultMaxPendingAll = 256 << 20
-	defaultMaxPushConns  = 4096
+	defaultMaxPushConns  = 1024
 	defaultShutdownCode  = codeServiceRestart
 )
 
@@ -241,7 +241,7 @@ type WorkerOptions struct {
 	// descriptors that clients need. One more closes the one that has rested for the longest time: between two requests, or without
 	// having sent the first one's header. No connection is closed in the middle of a request. If none rests, the new one is answered
 	// with 503 and Retry-After, and closed; with HTTP/2, or if many others are being refused, it is just closed. The links of other
-	// workers always get in. The default is 4096. Negative means no limit. A connection of HTTP/2 may have 100 requests at a time, and
+	// workers always get in. The default is 1024. Negative means no limit. A connection of HTTP/2 may have 100 requests at a time, and
 	// all of them together as many as there may be connections, or 100; more are answered with 503.
 	MaxPushConns int
 

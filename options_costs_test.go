@@ -83,13 +83,11 @@ func defaultsOf(t *testing.T, options any) func(name string) int64 {
 		constants[match[1]] = n << shift
 	}
 	return func(name string) int64 {
-		// MaxPushBytesAll and SendBuffer are designed, and may be missing still.
-		designed := map[string]int64{"MaxPushBytesAll": 64 << 20, "SendBuffer": 256 << 10}
-		if _, ok := reflect.TypeOf(options).FieldByName(name); !ok && designed[name] == 0 {
+		if _, ok := reflect.TypeOf(options).FieldByName(name); !ok {
 			t.Fatalf("%T has no %s", options, name)
 		}
 		short := map[string]string{"MaxPushBytesAll": "MaxPushAll"}[name]
-		for _, n := range []int64{constants[name], constants[short], designed[name]} {
+		for _, n := range []int64{constants[name], constants[short]} {
 			if n > 0 {
 				return n
 			}
