@@ -94,25 +94,14 @@ func (e *each[T]) reportLine() {
 	s.line = s.line[n:]
 }
 
-// runAll starts the deliveries of a batch, and lets others run if the goroutine has not done so since breathed for long enough.
+// runAll starts the deliveries of a batch, and then lets others run if breathed, when the goroutine last did so, is long ago.
 func (e *each[T]) runAll(batch []*delivery[T], breathed *time.Time) {
-	warm(batch)
 	for _, d := range batch {
 		e.run(d)
 	}
 	if time.Since(*breathed) >= breatheEvery {
 		e.spread.breather.Breathe()
 		*breathed = time.Now()
-	}
-}
-
-// warm has the processor fetch what the deliveries will need of their sockets. Nearly every connection's is out of its caches: one
-// after the other, they would cost more than all the rest that is not the kernel's.
-func warm[T any](batch []*delivery[T]) {
-	for _, d := range batch {
-		if c, ok := any(d.target).(*Conn); ok {
-			c.socket.Warm()
-		}
 	}
 }
 

@@ -211,11 +211,20 @@ func TestSpreadCancelled(t *testing.T) {
 	bubbleAudience(t, 500, func(t *testing.T, w *wspush.Worker, conns []*wspush.Conn, received func() [][]byte) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
-		outcomes := make(map[*wspush.Conn]error)
-		for conn, err := range w.PushEach(ctx, slices.Values(conns), wspush.Text, []byte("x")) {
-			if outcomes[conn] = err; len(outcomes) == 300 {
-				cancel()
+		// Not after 300 outcomes: all 500 may have been started by then, since those of slow pipes come later.
+		to := func(yield func(*wspush.Conn) bool) {
+			for i, conn := range conns {
+				if i == 300 {
+					cancel()
+				}
+				if !yield(conn) {
+					return
+				}
 			}
+		}
+		outcomes := make(map[*wspush.Conn]error)
+		for conn, err := range w.PushEach(ctx, to, wspush.Text, []byte("x")) {
+			outcomes[conn] = err
 		}
 		cancelled := 0
 		for i, got := range received() {
@@ -228,8 +237,8 @@ func TestSpreadCancelled(t *testing.T) {
 				t.Errorf("%v, %q", err, got)
 			}
 		}
-		if cancelled == 0 {
-			t.Error("nothing was withdrawn")
+		if cancelled < 200 {
+			t.Errorf("%d were withdrawn", cancelled)
 		}
 	})
 }

@@ -91,8 +91,8 @@ type Socket struct {
 	readTimeout  time.Duration // 0 or less: none
 	subprotocol  string
 
-	// What a push needs comes together, so that it is in as few of the processor's cache lines as possible: from here on, and up
-	// to closeFrame.
+	// The fields from here to closeFrame are those that a push needs. They lie together, in as few cache lines as possible, because a
+	// broadcast finds most sockets out of the processor's caches.
 	raw      *direct // nil if only conn itself can write; used by the goroutine that has the turn
 	shared   *Shared
 	traffic  *stripe
@@ -135,13 +135,6 @@ type Owner interface {
 
 // Now is the time since the handshake: the clock by which Received and Sent tell the time.
 func (s *Socket) Now() time.Duration { return time.Since(s.start) }
-
-// Warm has the processor fetch into its caches what Start will need. Called for several sockets before the first Start, it fetches
-// for all of them side by side.
-func (s *Socket) Warm() {
-	s.sent.Load()
-	s.received.Load()
-}
 
 // Received is when the last byte came in, of whatever kind. The handshake counts as one.
 func (s *Socket) Received() time.Duration { return time.Duration(s.received.Load()) }
