@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,6 +26,7 @@ func slowly(t *testing.T, opts wspush.HandlerOptions, test func(t *testing.T, w 
 		conn, _ := greeted(t, w, client)
 		synctest.Wait()
 		begin := time.Now()
+		var mu sync.Mutex // guards got
 		var got []string
 		done := make(chan struct{})
 		go func() {
@@ -38,7 +40,9 @@ func slowly(t *testing.T, opts wspush.HandlerOptions, test func(t *testing.T, w 
 				if f.Op == testutil.Close {
 					what = fmt.Sprint("close ", int(f.Payload[0])<<8|int(f.Payload[1]), " ", string(f.Payload[2:]))
 				}
+				mu.Lock()
 				got = append(got, fmt.Sprint(time.Since(begin), " ", what))
+				mu.Unlock()
 				if f.Op == testutil.Ping {
 					_ = client.WriteFrame(testutil.Frame{Fin: true, Op: testutil.Pong, Masked: true, Payload: f.Payload})
 				}
@@ -46,6 +50,8 @@ func slowly(t *testing.T, opts wspush.HandlerOptions, test func(t *testing.T, w 
 		}()
 		test(t, w, conn, client, func() []string {
 			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
 			return slices.Clone(got)
 		})
 		client.Close()
