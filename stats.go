@@ -144,7 +144,8 @@ func (w *Worker) Stats() stats.Snapshot {
 	s.RoundTrip = stats.NewHistogram(t.RoundTrip.In[:], t.RoundTrip.Sum)
 	s.Pings, s.Pongs = t.Pings, t.Pongs
 	if w.server != nil {
-		s.PushConns, s.PushConnsRefused = w.server.listener.Conns(), w.server.listener.Refused()
+		listener := w.server.listener
+		s.PushConns, s.PushConnsRefused, s.PushConnsDisplaced = listener.Conns(), listener.Refused(), listener.Displaced()
 	}
 	return s
 }

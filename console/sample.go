@@ -78,7 +78,7 @@ func totals(s *stats.Snapshot) []group {
 			"other", s.RefusedBy.Other),
 		problems,
 		newGroup("From clients", "messages", s.Received, "pings sent", s.Pings, "pongs", s.Pongs),
-		newGroup("Publishers", "connected", uint64(max(s.PushConns, 0)), "refused", s.PushConnsRefused),
+		newGroup("Publishers", "connected", uint64(max(s.PushConns, 0)), "refused", s.PushConnsRefused, "displaced", s.PushConnsDisplaced),
 	}
 }
 

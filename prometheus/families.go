@@ -72,6 +72,8 @@ func families() []family {
 			func(s *snapshot) int64 { return s.PushConns }),
 		counter("push_connections_refused_total", "Connections from publishers refused because of MaxPushConns.",
 			func(s *snapshot) uint64 { return s.PushConnsRefused }),
+		counter("push_connections_displaced_total", "Resting connections from publishers closed to make room for others.",
+			func(s *snapshot) uint64 { return s.PushConnsDisplaced }),
 		counters("push_problems_total", "Requests that the push endpoint answered with an error, by HTTP status.", problems, "status"),
 		counter("forwarded_total", "Requests and pushes forwarded to other workers.",
 			func(s *snapshot) uint64 { return s.Forwarded }),

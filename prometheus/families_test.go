@@ -51,6 +51,7 @@ var leaves = map[string]string{
 	"Pongs":                 `wspush_pongs_received_total{}`,
 	"PushConns":             `wspush_push_connections{}`,
 	"PushConnsRefused":      `wspush_push_connections_refused_total{}`,
+	"PushConnsDisplaced":    `wspush_push_connections_displaced_total{}`,
 	"Problems[410]":         `wspush_push_problems_total{status=410}`,
 	"Forwarded":             `wspush_forwarded_total{}`,
 

@@ -32,9 +32,10 @@ type Snapshot struct {
 	Pongs       uint64 // that answered a ping
 
 	// The push endpoint.
-	PushConns        int64          // connections of publishers to the push listener, now
-	PushConnsRefused uint64         // those beyond WorkerOptions.MaxPushConns
-	Problems         map[int]uint64 // requests answered with an error, by status; a status that never occurred has no entry
+	PushConns          int64          // connections of publishers to the push listener, now
+	PushConnsRefused   uint64         // those beyond WorkerOptions.MaxPushConns, while none of the others rested
+	PushConnsDisplaced uint64         // those that rested, and were closed because others needed their place
+	Problems           map[int]uint64 // requests answered with an error, by status; a status that never occurred has no entry
 
 	// Requests for connections of other workers, and pushes and Disconnects in-process; see WorkerOptions.Cluster.
 	Forwarded      uint64   // all of them

@@ -13,15 +13,16 @@ import (
 // limiter counts the connections of publishers. Where there are as many as its limit, the one that has rested for the longest time
 // makes room for another. If none rests, another is turned away, unless it opens a link.
 type limiter struct {
-	config  *Config
-	n       atomic.Int64   // publishers
-	refused atomic.Uint64  // so far
-	rows    rows           // of publishers
-	silent  row            // connections beyond the limit that have not sent the header of a request
-	openers row            // those that have, and open links: until they have proved themselves, or are closed
-	running sync.WaitGroup // a goroutine for each of them, until it is refused or let in
-	ctx     context.Context
-	stop    context.CancelFunc // closes the connections that are still being refused
+	config    *Config
+	n         atomic.Int64   // publishers
+	refused   atomic.Uint64  // so far
+	displaced atomic.Uint64  // publishers that rested, and made room for others, so far
+	rows      rows           // of publishers
+	silent    row            // connections beyond the limit that have not sent the header of a request
+	openers   row            // those that have, and open links: until they have proved themselves, or are closed
+	running   sync.WaitGroup // a goroutine for each of them, until it is refused or let in
+	ctx       context.Context
+	stop      context.CancelFunc // closes the connections that are still being refused
 
 	mu       sync.Mutex // guards hijacked
 	hijacked map[*counted]struct{}
@@ -61,6 +62,7 @@ func (l *limiter) enter(raw net.Conn, letIn func(net.Conn)) *counted {
 			break
 		}
 		longest.cut()
+		l.displaced.Add(1)
 	}
 	c.place = silentPlace
 	if first := l.silent.add(c, maxSilent); first != nil {

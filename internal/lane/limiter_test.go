@@ -196,6 +196,9 @@ func TestLongestGoes(t *testing.T) {
 				if resp, err := http.ReadResponse(bufio.NewReader(waiting), nil); err != nil || resp.StatusCode != 204 {
 					t.Errorf("the one with a request: %v, %v", resp, err)
 				}
+				if n := s.Displaced(); n != 5 {
+					t.Errorf("%d have made room", n)
+				}
 				if n := s.Refused(); n != 0 {
 					t.Errorf("%d were refused", n)
 				}

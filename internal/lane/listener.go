@@ -255,6 +255,9 @@ func (l *Listener) Conns() int64 { return l.limiter.n.Load() }
 // Refused returns how many connections have been beyond the limit so far.
 func (l *Listener) Refused() uint64 { return l.limiter.refused.Load() }
 
+// Displaced returns how many connections of publishers have been closed so far because they rested and others needed their place.
+func (l *Listener) Displaced() uint64 { return l.limiter.displaced.Load() }
+
 // Failure returns why the Listener accepts no connections, or nil if it does. Drain is no failure.
 func (l *Listener) Failure() error { return l.source.failure() }
 
