@@ -1,9 +1,12 @@
 package wspush_test
 
 import (
+	"context"
 	"crypto/tls"
+	"log/slog"
 	"math"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -114,5 +117,70 @@ func TestTLSRefused(t *testing.T) {
 				w.Shutdown(t.Context())
 			}
 		})
+	}
+}
+
+// noteBuffers notes to what the send buffers of its connections are set.
+type noteBuffers struct {
+	net.Listener
+	sizes chan int
+}
+
+func (l noteBuffers) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return noteBuffer{c.(*net.TCPConn), l.sizes}, nil
+}
+
+type noteBuffer struct {
+	*net.TCPConn
+	sizes chan int
+}
+
+func (c noteBuffer) SetWriteBuffer(size int) error {
+	c.sizes <- size
+	return c.TCPConn.SetWriteBuffer(size)
+}
+
+func TestSendBuffer(t *testing.T) {
+	for size, want := range map[int]int{0: 256 << 10, 64 << 10: 64 << 10, -1: -1} {
+		for _, overTLS := range []bool{false, true} {
+			w, err := wspush.NewWorker(&wspush.WorkerOptions{SendBuffer: size, Logger: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			tcp, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			sizes := make(chan int, 8)
+			var l net.Listener = noteBuffers{tcp, sizes}
+			scheme := "ws://"
+			if overTLS {
+				cert, _ := testutil.NewCertificate(t)
+				l, scheme = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}}), "wss://"
+			}
+			server := &http.Server{Handler: newHandler(t, w, nil), ReadHeaderTimeout: 10 * time.Second}
+			served := make(chan error)
+			go func() { served <- server.Serve(l) }()
+			client := testutil.Dial(t, scheme+tcp.Addr().String(), testutil.Options{})
+			greeted(t, w, client)
+			client.Close()
+			got := -1
+			select {
+			case got = <-sizes:
+			default:
+			}
+			if got != want || len(sizes) > 0 {
+				t.Errorf("SendBuffer %d, TLS %v: set to %d", size, overTLS, got)
+			}
+			server.Close()
+			<-served
+			if err := w.Shutdown(context.Background()); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }
