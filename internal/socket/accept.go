@@ -155,7 +155,7 @@ func (u *upgrader) hijack() error {
 	s := u.socket
 	s.start = time.Now()
 	s.conn = conn
-	s.raw = newDirect(conn)
+	s.raw = rawConn(conn)
 	setSendBuffer(conn, u.sendBuffer)
 	s.subprotocol = u.header.Get("Sec-WebSocket-Protocol")
 	s.compress = u.header.Get("Sec-WebSocket-Extensions") != ""

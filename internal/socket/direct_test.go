@@ -18,8 +18,8 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// A kernel stands for a connection with a descriptor: it takes what the test says, and remembers it.
-type kernel struct {
+// A fakeKernel stands for a connection with a descriptor: it takes what the test says, and remembers it.
+type fakeKernel struct {
 	net.Conn
 	take  func(p []byte) (int, error) // how much of a write is taken: 0 if the buffer is full; nil: what there is room for
 	ready chan struct{}               // has an element when there may be room again
@@ -32,12 +32,13 @@ type kernel struct {
 }
 
 // newKernel makes an open Socket over a connection that takes what take says.
-func newKernel(take func(p []byte) (int, error)) (*Socket, *kernel) {
-	k := &kernel{take: take, ready: make(chan struct{}, 1), full: make(chan struct{}, 1)}
+func newKernel(take func(p []byte) (int, error)) (*Socket, *fakeKernel) {
+	k := &fakeKernel{take: take, ready: make(chan struct{}, 1), full: make(chan struct{}, 1)}
 	s := newSocket(nil)
 	s.conn = k
 	s.queue.max = -1
-	s.raw = newDirectTo(k.raw(), func(_ uintptr, g *gather) (int, error) {
+	s.raw = k.raw()
+	s.shared.kernel = func(_ uintptr, g *gather) (int, error) {
 		if g.size == 0 {
 			return 0, errors.New("a write of nothing")
 		}
@@ -55,12 +56,12 @@ func newKernel(take func(p []byte) (int, error)) (*Socket, *kernel) {
 		}
 		k.got = append(k.got, p[:n]...)
 		return n, err
-	})
+	}
 	return s, k
 }
 
 // makeRoom makes room for n bytes.
-func (k *kernel) makeRoom(n int) {
+func (k *fakeKernel) makeRoom(n int) {
 	k.mu.Lock()
 	k.room = n
 	k.mu.Unlock()
@@ -75,25 +76,25 @@ func signal(c chan struct{}) {
 }
 
 // taken returns what was written so far.
-func (k *kernel) taken() []byte {
+func (k *fakeKernel) taken() []byte {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return bytes.Clone(k.got)
 }
 
-func (k *kernel) Close() error { return nil }
+func (k *fakeKernel) Close() error { return nil }
 
-func (k *kernel) SetWriteDeadline(t time.Time) error {
+func (k *fakeKernel) SetWriteDeadline(t time.Time) error {
 	k.mu.Lock()
 	k.deadline = t
 	k.mu.Unlock()
 	return nil
 }
 
-func (k *kernel) raw() rawKernel { return rawKernel{k} }
+func (k *fakeKernel) raw() rawKernel { return rawKernel{k} }
 
 // rawKernel is the kernel as a syscall.RawConn.
-type rawKernel struct{ *kernel }
+type rawKernel struct{ *fakeKernel }
 
 func (k rawKernel) Control(func(fd uintptr)) error   { return errors.ErrUnsupported }
 func (k rawKernel) Read(func(fd uintptr) bool) error { return errors.ErrUnsupported }
@@ -166,7 +167,7 @@ func TestPartialWrites(t *testing.T) {
 		for _, then := range []int{1 << 20, 4999} {
 			writes := 0
 			var s *Socket
-			var k *kernel
+			var k *fakeKernel
 			s, k = newKernel(func(p []byte) (int, error) {
 				switch writes++; {
 				case writes == 1:
@@ -205,7 +206,7 @@ func TestPartialWrites(t *testing.T) {
 func TestByteByByte(t *testing.T) {
 	full := true
 	var s *Socket
-	var k *kernel
+	var k *fakeKernel
 	s, k = newKernel(func(p []byte) (int, error) {
 		if full = !full; full {
 			k.ready <- struct{}{}
@@ -294,7 +295,7 @@ func TestLeaveWithinWrite(t *testing.T) {
 		want          error
 	}{{0, 0, cause}, {0, 1, ErrLeft}, {0, 50_000, ErrLeft}, {0, 1 << 20, nil}, {1000, 0, ErrLeft}, {1000, 10, ErrLeft}, {1000, 1 << 20, nil}} {
 		var s *Socket
-		var k *kernel
+		var k *fakeKernel
 		var m *Message
 		writes := 0
 		s, k = newKernel(func(p []byte) (int, error) {
@@ -376,7 +377,7 @@ func TestLargeBesideSmall(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			client, server := pair(t)
 			s := newSocket(nil)
-			s.conn, s.raw, s.queue.max = server, newDirect(server), -1
+			s.conn, s.raw, s.queue.max = server, rawConn(server), -1
 			const callers, each = 6, 20
 			var running sync.WaitGroup
 			for i := range callers {

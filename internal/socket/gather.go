@@ -12,6 +12,11 @@ type gather struct {
 	n      int // of pieces
 	size   int // bytes in all pieces
 	vector vector
+
+	kernel kernel
+	write  func(fd uintptr) bool // has the kernel write g; made once, because a closure for each write would be an allocation
+	took   int                   // what the kernel took of the last write
+	err    error                 // of the last write
 }
 
 const (
@@ -28,7 +33,15 @@ func (s *Shared) gather() *gather {
 	if g, ok := s.gathers.Get().(*gather); ok {
 		return g
 	}
-	return new(gather)
+	g := &gather{kernel: s.kernel}
+	if g.kernel == nil {
+		g.kernel = writeNonblock
+	}
+	g.write = func(fd uintptr) bool {
+		g.took, g.err = g.kernel(fd, g)
+		return true
+	}
+	return g
 }
 
 func (s *Shared) releaseGather(g *gather) {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -33,6 +34,7 @@ type Shared struct {
 	traffic    traffic
 	buffers    sync.Pool // of *[]byte, each chunkSize long
 	gathers    sync.Pool // of *gather
+	kernel     kernel    // nil, except in tests: the system's
 	deflaters  sync.Pool // of *deflater
 	inflaters  sync.Pool // of *inflater
 	deflations atomic.Uint64
@@ -93,7 +95,7 @@ type Socket struct {
 
 	// The fields from here to closeFrame are those that a push needs. They lie together, in as few cache lines as possible, because a
 	// broadcast finds most sockets out of the processor's caches.
-	raw      *direct // nil if only conn itself can write; used by the goroutine that has the turn
+	raw      syscall.RawConn // conn's descriptor; nil if only conn itself can write. The goroutine that has the turn uses it
 	shared   *Shared
 	traffic  *stripe
 	start    time.Time    // the zero of the socket's clock

@@ -133,7 +133,7 @@ func (s *Socket) writeNowLocked() (failure error) {
 		s.timeWriteLocked()
 		s.queue.fillLocked(g, frames)
 		s.mu.Unlock()
-		n, err := s.raw.tryWrite(g)
+		n, err := g.tryWrite(s.raw)
 		s.mu.Lock()
 		frames -= s.wroteLocked(n).frames
 		if err != nil {
@@ -238,7 +238,7 @@ func (s *Socket) flushRaw() error {
 	var failure error
 	armed, set := false, false // a deadline is set for the chunk under way; any deadline is set
 	expected, yields := 0, 0   // messages that may soon wait; how often others were let run since the last write
-	err := s.raw.conn.Write(func(fd uintptr) bool {
+	err := s.raw.Write(func(fd uintptr) bool {
 		g := s.shared.gather()
 		defer s.shared.releaseGather(g) // not to be kept for a client that does not read
 		for {
@@ -258,7 +258,7 @@ func (s *Socket) flushRaw() error {
 				return true
 			}
 			s.mu.Unlock()
-			n, err := s.raw.kernel(fd, g)
+			n, err := g.kernel(fd, g)
 			s.mu.Lock()
 			p := s.wroteLocked(n)
 			expected, yields = p.settled+s.queue.messages.n, 0

@@ -215,7 +215,7 @@ func TestStartAllFails(t *testing.T) {
 func TestStartAllMakesRoom(t *testing.T) {
 	client, server := tcpPair(t)
 	s := newSocket(nil)
-	s.conn, s.raw = server, newDirect(server)
+	s.conn, s.raw = server, rawConn(server)
 	if s.raw == nil {
 		t.Skip("this system has no direct writes")
 	}
