@@ -206,7 +206,7 @@ func TestSlowPushWithdrawn(t *testing.T) {
 
 // Idle bulk requests do not use up what other requests need.
 func TestSlowIdleBulkSlots(t *testing.T) {
-	holder, other := newMember(t, wspush.WorkerOptions{Logger: noLog}), newMember(t, wspush.WorkerOptions{Logger: noLog})
+	holder, other := newMember(t, wspush.WorkerOptions{Logger: noLog}), newMember(t, wspush.WorkerOptions{Logger: noLog, MaxPushConns: 1100})
 	conn, client := connectTo(t, holder)
 	go func() {
 		for {
