@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -15,7 +16,7 @@ import (
 
 var (
 	eachMetrics   = []string{"each-one", "each-all", "each-cpu"}
-	besideMetrics = []string{"each-quiet-p50", "each-quiet-p99", "each-beside-p50", "each-beside-p99", "each-beside"}
+	besideMetrics = []string{"each-quiet-p50", "each-quiet-p99", "each-beside-p50", "each-beside-p99", "each-beside", "each-other-p50", "each-other-p99"}
 )
 
 // crowdPath is where those connect who are all sent the same.
@@ -104,61 +105,89 @@ func (r *run) sendStopped(ctx context.Context, h *host, l *loader, procs int) (t
 // milli is a time in ms.
 func milli(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// runBeside measures single pushes alone, and beside messages to everyone else. Those who get the single ones are clients of another load
-// generator, which does not have to read the others.
+// runBeside measures single pushes alone, beside messages to everyone else, and beside the same messages by another process, which take
+// the processors but not the server. Those who get the single ones are clients of another load generator, which does not have to read
+// the others.
 func runBeside(ctx context.Context, r *run, s server) error {
 	return r.under(ctx, s, pingRarely, func(h *host, few *loader) error {
-		many, err := startLoader(r.program("load"))
-		if err != nil {
-			return err
-		}
-		defer many.stop()
 		if _, err := few.connect(ctx, h, min(100, r.plan.posted)); err != nil {
 			return err
 		}
-		at := *h
-		at.path = crowdPath
-		if _, err := many.connect(ctx, &at, r.plan.others); err != nil {
-			return err
-		}
-		alone, err := r.single(ctx, h, few)
-		if err != nil {
-			return err
-		}
-		rounds := int((r.plan.warm+r.plan.push)/r.plan.every) + 1
-		type result struct {
-			took []time.Duration
-			err  error
-		}
-		done := make(chan result, 1)
-		go func() {
-			took, err := h.broadcast(ctx, rounds, r.plan.every, 0)
-			done <- result{took, err}
-		}()
-		beside, err := r.single(ctx, h, few)
-		all := <-done
-		if err != nil {
-			return err
-		}
-		if all.err != nil {
-			return all.err
-		}
-		c, err := many.arrived(ctx, rounds*r.plan.others)
-		if err != nil {
-			return err
-		}
-		if c.Messages != rounds*r.plan.others {
-			return fmt.Errorf("of %d messages to everyone, %d came", rounds*r.plan.others, c.Messages)
-		}
-		slices.Sort(all.took)
 		conns := r.plan.others
-		r.add("each-quiet-p50", h.name, conns, micro(alone.P50))
-		r.add("each-quiet-p99", h.name, conns, micro(alone.P99))
-		r.add("each-beside-p50", h.name, conns, micro(beside.P50))
-		r.add("each-beside-p99", h.name, conns, micro(beside.P99))
-		r.add("each-beside", h.name, conns, milli(all.took[len(all.took)/2]))
-		return nil
+		err := r.withCrowd(ctx, h, func(many *loader) error {
+			alone, err := r.single(ctx, h, few)
+			if err != nil {
+				return err
+			}
+			beside, took, err := r.singleBeside(ctx, h, few, h, many)
+			if err != nil {
+				return err
+			}
+			r.add("each-quiet-p50", h.name, conns, micro(alone.P50))
+			r.add("each-quiet-p99", h.name, conns, micro(alone.P99))
+			r.add("each-beside-p50", h.name, conns, micro(beside.P50))
+			r.add("each-beside-p99", h.name, conns, micro(beside.P99))
+			r.add("each-beside", h.name, conns, milli(took))
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return r.under(ctx, s, pingRarely, func(other *host, _ *loader) error {
+			return r.withCrowd(ctx, other, func(many *loader) error {
+				beside, _, err := r.singleBeside(ctx, h, few, other, many)
+				if err != nil {
+					return err
+				}
+				r.add("each-other-p50", h.name, conns, micro(beside.P50))
+				r.add("each-other-p99", h.name, conns, micro(beside.P99))
+				return nil
+			})
+		})
 	})
+}
+
+// withCrowd connects those who are all sent the same, for as long as measure takes.
+func (r *run) withCrowd(ctx context.Context, h *host, measure func(*loader) error) error {
+	l, err := startLoader(r.program("load"))
+	if err != nil {
+		return err
+	}
+	defer l.stop()
+	at := *h
+	at.path = crowdPath
+	if _, err := l.connect(ctx, &at, r.plan.others); err != nil {
+		return err
+	}
+	return measure(l)
+}
+
+// singleBeside pushes single messages while the other server sends messages to its crowd, and returns how long one of these took.
+func (r *run) singleBeside(ctx context.Context, h *host, few *loader, other *host, many *loader) (order.Report, time.Duration, error) {
+	rounds := int((r.plan.warm+r.plan.push)/r.plan.every) + 1
+	type result struct {
+		took []time.Duration
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		took, err := other.broadcast(ctx, rounds, r.plan.every, 0)
+		done <- result{took, err}
+	}()
+	beside, err := r.single(ctx, h, few)
+	all := <-done
+	if err := errors.Join(err, all.err); err != nil {
+		return beside, 0, err
+	}
+	c, err := many.arrived(ctx, rounds*r.plan.others)
+	if err != nil {
+		return beside, 0, err
+	}
+	if c.Messages != rounds*r.plan.others {
+		return beside, 0, fmt.Errorf("of %d messages to everyone, %d came", rounds*r.plan.others, c.Messages)
+	}
+	slices.Sort(all.took)
+	return beside, all.took[len(all.took)/2], nil
 }
 
 // single pushes single messages by POST, 1000 a second.

@@ -93,6 +93,8 @@ var metrics = []metric{
 	{name: "each-beside-p50", group: heavy, says: "the same beside messages to 15,000 others, four a second, p50", unit: "µs"},
 	{name: "each-beside-p99", group: heavy, says: "the same, p99", unit: "µs", spread: true},
 	{name: "each-beside", group: heavy, says: "a message to those 15,000", unit: "ms"},
+	{name: "each-other-p50", group: heavy, says: "the same pushes beside the same messages by another process, p50", unit: "µs"},
+	{name: "each-other-p99", group: heavy, says: "the same, p99", unit: "µs", spread: true},
 }
 
 // group is which metrics these results are of.
