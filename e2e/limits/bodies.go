@@ -15,11 +15,12 @@ import (
 	"time"
 )
 
-// endlessBodies sends many messages of 1 MiB, each without its last byte.
+// endlessBodies sends many messages of 1 MiB, each without its last byte, on fewer connections than MaxPushConns: it is publishers with a
+// credential who do this, and while all connections are in the middle of a request, another cannot get in.
 func (s *scene) endlessBodies() error {
 	const length = 1 << 20
 	body := repeat("", "x", "", length-1)
-	return s.stall(1200, func(c *stranger, i int) error {
+	return s.stall(900, func(c *stranger, i int) error {
 		to := "/ws/@connections/" + s.honest.clients[0].id
 		if i%2 == 0 {
 			_ = c.post(to, "text/plain", length)

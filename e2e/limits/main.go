@@ -50,7 +50,7 @@ var attacks = []attack{
 	{name: "pushes to a long path", run: (*scene).pushesToLongPath},
 	{name: "no descriptors are left", settings: settings{Descriptors: 700}, descriptors: 1100, run: (*scene).noDescriptors},
 	{name: "errors of accept", settings: settings{AcceptFails: true}, run: (*scene).acceptFails},
-	{name: "bodies that do not end", descriptors: 1400, run: (*scene).endlessBodies},
+	{name: "bodies that do not end", descriptors: 1100, run: (*scene).endlessBodies},
 	{name: "bulk lines that do not end", run: (*scene).endlessLines},
 	{name: "streams of HTTP/2", settings: settings{TLS: true}, run: (*scene).streams},
 	{name: "publishers that say nothing", descriptors: 4400, run: (*scene).silentPublishers},
