@@ -96,9 +96,11 @@ func newWorker(set *settings) (*wspush.Worker, *http.Server, error) {
 		return nil, nil, err
 	}
 	o := &wspush.WorkerOptions{
-		Listen:  set.Push,
-		Cluster: &wspush.Cluster{Keys: [][]byte{set.Key}, Address: set.Address, TLS: trust},
-		Logger:  slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Listen: set.Push,
+		// A client may have a message of 1 MiB waiting, and others behind it. With the default, 1 MiB, they would be refused with 429.
+		MaxPending: 4 << 20,
+		Cluster:    &wspush.Cluster{Keys: [][]byte{set.Key}, Address: set.Address, TLS: trust},
+		Logger:     slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}
 	if len(set.Certificate) > 0 {
 		o.TLS = &tls.Config{Certificates: trust.Certificates, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: trust.RootCAs}
