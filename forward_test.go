@@ -568,7 +568,7 @@ func TestForwardedPublisherLeaves(t *testing.T) {
 
 // Bodies that do not come in take no place of pushes to other workers.
 func TestForwardBesideStalledBodies(t *testing.T) {
-	holder, other := newMember(t, wspush.WorkerOptions{}), newMember(t, wspush.WorkerOptions{})
+	holder, other := newMember(t, wspush.WorkerOptions{}), newMember(t, wspush.WorkerOptions{MaxPushConns: 1200})
 	conn, client := connectTo(t, holder)
 	for i := range 1100 {
 		push := dialPush(t, other)
