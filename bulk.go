@@ -47,10 +47,11 @@ type bulkRequest struct {
 
 	peers map[string]*bulkPeer // other workers by their addresses
 
+	changed chan struct{} // has an element when what the handler's goroutine waits for may have come: see await
+
 	mu        sync.Mutex // guards what follows, and fields of output and of bulkPush; it may be locked while a socket's lock is held, not the other way round
-	changed   sync.Cond  // of mu: held or unsettled has become less, or the publisher is gone
-	held      int        // the cost of what has been started or refused, and not been answered
-	unsettled int        // pushes
+	room      bulkRoom
+	unsettled int // pushes
 	pending   pendingPushes
 	remotes   map[*bulkRemote]struct{} // pushes to other workers without all outcomes; nil if there are none
 	waiting   map[*Conn]int            // the cost of pending for each connection; nil if there are none
@@ -58,6 +59,7 @@ type bulkRequest struct {
 
 const (
 	bulkHeld    = 4 << 20      // how much one request may hold: messages that wait, and answers
+	bulkFree    = 64 << 10     // of that, and of what is gathered, may be held whatever other requests hold
 	connHeld    = bulkHeld / 4 // of one connection
 	pushCost    = 512          // what a push counts beyond its message and its ref: about what it takes while it waits
 	gatherCost  = bulkHeld / 2 // is gathered at most
@@ -146,9 +148,8 @@ func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount address
 	}
 	b := &bulkRequest{
 		worker: w, mount: mount, checked: form.checked,
-		bundles: make(map[*Conn]*bundle),
+		bundles: make(map[*Conn]*bundle), changed: make(chan struct{}, 1), room: bulkRoom{all: &w.bulkRoom},
 	}
-	b.changed.L = &b.mu
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.line.budget, b.line.reader = &w.bodies.budget, b
 	defer b.line.end()
@@ -179,6 +180,7 @@ func (b *bulkRequest) close(rw http.ResponseWriter, r *http.Request) {
 	b.input.Stop()
 	b.running.Wait()
 	b.input.Close()
+	b.endRoom()
 	if b.input.Err() != io.EOF && r.ProtoMajor == 1 && b.output.phase != outputBroken {
 		forceClose(rw)
 	}
@@ -323,31 +325,6 @@ func (b *bulkRequest) find(to string) (c *Conn, elsewhere *seal.Place, err error
 	return c, elsewhere, err
 }
 
-// makeRoom is hold, but flushes gathered pushes first so that they are not delayed.
-func (b *bulkRequest) makeRoom(cost, pushes int) {
-	b.mu.Lock()
-	full := b.isFullLocked(cost)
-	b.mu.Unlock()
-	if full {
-		b.flush()
-	}
-	b.hold(cost, pushes)
-}
-
-// isFullLocked reports whether cost would exceed bulkHeld. A request that holds nothing has room for a push of any size.
-func (b *bulkRequest) isFullLocked(cost int) bool { return b.held > 0 && b.held+cost > bulkHeld }
-
-// hold waits until there is room for cost, and then counts it as held, and the pushes as unsettled.
-func (b *bulkRequest) hold(cost, pushes int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for b.isFullLocked(cost) && !b.gone.Load() {
-		b.changed.Wait()
-	}
-	b.held += cost
-	b.unsettled += pushes
-}
-
 // leave is for a publisher that is gone: what has not begun is withdrawn, and nothing waits for room any longer.
 func (b *bulkRequest) leave() {
 	b.gone.Store(true)
@@ -356,7 +333,7 @@ func (b *bulkRequest) leave() {
 	b.mu.Lock()
 	pending := b.pending.allLocked()
 	remotes := slices.Collect(maps.Keys(b.remotes))
-	b.changed.Broadcast()
+	b.tell()
 	b.mu.Unlock()
 	for _, p := range pending {
 		p.abandon(context.Canceled)
@@ -371,7 +348,7 @@ func (b *bulkRequest) awaitSettled() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for b.unsettled > 0 {
-		b.changed.Wait()
+		b.awaitLocked()
 	}
 }
 

@@ -106,13 +106,14 @@ func (o *bulkOutput) problemLocked(key bulk.Key, p *problem, cost int) {
 // push.
 func (o *bulkOutput) addLocked(answer []byte, cost int) {
 	b := o.request
-	b.held -= cost
+	change := -cost
 	if !b.gone.Load() {
-		b.held += len(answer)
+		change += len(answer)
 		o.out.Add(answer)
 	}
+	b.changeHeldLocked(change)
 	if cost > 0 {
-		b.changed.Broadcast()
+		b.tell()
 	}
 	o.wakeLocked()
 }
@@ -311,10 +312,10 @@ func (o *bulkOutput) writeQueued() (over bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, part := range parts {
-		b.held -= len(part)
+		b.changeHeldLocked(-len(part))
 		o.out.Reuse(part)
 	}
-	b.changed.Broadcast()
+	b.tell()
 	return over
 }
 

@@ -114,10 +114,10 @@ func (b *bulkRequest) awaitPeer(peer *bulkPeer, cost int) bool {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			isOver = true
-			b.changed.Broadcast()
+			b.tell()
 		})
 		for isFull = peer.isFullLocked(cost); isFull && !isOver && !b.gone.Load(); isFull = peer.isFullLocked(cost) {
-			b.changed.Wait()
+			b.awaitLocked()
 		}
 		b.mu.Unlock()
 		timer.Stop()
@@ -133,7 +133,7 @@ func (b *bulkRequest) refuseRemote(r *bulkRemote) {
 	b.worker.shared.count.forwardsFailed.full.Add(uint64(len(r.keys)))
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.held -= r.shared
+	b.changeHeldLocked(-r.shared)
 	for _, key := range r.keys {
 		b.output.problemLocked(key, p, r.cost)
 		b.settledOneLocked()
@@ -152,7 +152,7 @@ func (r *bulkRemote) done(target int, a link.Answer, err error) {
 			b.remotes = nil // it would stay as large as it once was
 		}
 		r.peer.held -= r.shared
-		b.held -= r.shared
+		b.changeHeldLocked(-r.shared)
 	}
 	if err == nil {
 		b.output.writtenLocked(r.keys[target], r.Confirm, a.RoundTrip, r.cost)
@@ -160,5 +160,5 @@ func (r *bulkRemote) done(target int, a link.Answer, err error) {
 		b.output.problemLocked(r.keys[target], problemOfPush(err, r.Confirm), r.cost)
 	}
 	b.settledOneLocked()
-	b.changed.Broadcast() // awaitPeer may wait for room
+	b.tell() // awaitPeer may wait for room
 }

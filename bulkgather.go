@@ -24,6 +24,7 @@ func (b *bulkRequest) gather(p *bulkPush, size int) {
 	if b.cost+p.cost > gatherCost {
 		b.flush()
 	}
+	b.reserve(p.cost)
 	g := b.bundles[p.conn]
 	if g == nil {
 		if g, _ = b.worker.bulkBundles.Get().(*bundle); g == nil {
@@ -49,7 +50,7 @@ func (b *bulkRequest) flush() {
 	if b.gathered == 0 {
 		return
 	}
-	b.hold(b.cost, b.gathered)
+	b.holdGathered()
 	b.output.cork()
 	for _, g := range b.order {
 		if b.gone.Load() {

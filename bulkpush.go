@@ -112,7 +112,7 @@ func (p *bulkPush) done(err error) {
 // settledOneLocked takes note that another push has been settled.
 func (b *bulkRequest) settledOneLocked() {
 	if b.unsettled--; b.unsettled == 0 {
-		b.changed.Broadcast()
+		b.tell()
 	}
 }
 

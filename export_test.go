@@ -5,3 +5,9 @@ const BulkIdle = bulkIdle
 
 // BulkMost is bulkMost.
 func BulkMost(maxPushBytes int64, isWhole bool) int64 { return bulkMost(maxPushBytes, isWhole) }
+
+// BulkFree is what a request may hold whatever others hold.
+const BulkFree = bulkFree
+
+// BulkRoomHeld returns how much counts as held by bulk requests beyond that.
+func BulkRoomHeld(w *Worker) int64 { return w.bulkRoom.held.Load() }

@@ -206,6 +206,8 @@ type WorkerOptions struct {
 	// bodies that have been coming in for more than 1 s are refused to make room, the oldest first. One message of any size
 	// is taken beyond the bound, so that there is always progress. It does not apply to in-process pushes, nor to messages that have
 	// come in and wait for their clients: see MaxPendingAll.
+	// Once more as much bounds what bulk requests hold together, beyond 64 KiB each: pushes that have no outcome yet, and answers that
+	// their publishers have not read. A request that finds no room reads no lines until there is some.
 	// The default is 64 MiB. Negative means no limit but MaxPushConns times MaxPushBytes.
 	MaxPushBytesAll int64
 

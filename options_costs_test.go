@@ -54,7 +54,8 @@ func costs(t *testing.T, l limits) []cost {
 		{publisher, "what waits for clients", worker("MaxPendingAll"), 1},
 		{publisher, "what waits, and is taken in any case", 4<<10 + 512, l.conns},
 		{publisher, "in the kernel, for clients that do not read", 2 * l.sendBuffer, l.conns},
-		{publisher, "answers that it does not read", 4 << 20, l.pushConns},
+		{publisher, "a bulk request", bulkCost, l.pushConns},
+		{publisher, "what bulk requests hold beyond that", worker("MaxPushBytesAll") * 5 / 4, 1},
 	}
 }
 
@@ -68,6 +69,7 @@ func defaultLimits(t *testing.T) limits {
 const (
 	clientCost   = 10 << 10
 	pushConnCost = 288 << 10 // most of it is what net/http makes of a header of many short fields
+	bulkCost     = 320 << 10 // what it holds in any case, with the buffers around it
 )
 
 // defaultsOf returns a function that looks up the default of an option, which the comment on its field says.
@@ -187,6 +189,14 @@ func TestCosts(t *testing.T) {
 	}
 	newWorker(t, &wspush.WorkerOptions{Listener: listener, Advertise: []string{listener.Addr().String()}, Logger: quiet().Logger})
 	push := listener.Addr().String()
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	newWorker(t, &wspush.WorkerOptions{ // in which a request holds what it may in any case
+		MaxPushBytesAll: 1, Listener: shortSending{inner}, Advertise: []string{inner.Addr().String()}, Logger: quiet().Logger,
+	})
+	small := inner.Addr().String()
 	readLimit := costOf(t, "a message of its that has not ended")
 	message := func(c net.Conn, extension string, rsv byte, payload string) {
 		shake(t, c, "", extension)
@@ -230,6 +240,10 @@ func TestCosts(t *testing.T) {
 			}
 			_, _ = io.WriteString(c, header.String())
 		}, pushConnCost},
+		{"a bulk request that is not read", small, func(c net.Conn) { // each line has an answer that is far longer
+			_ = c.(*net.TCPConn).SetReadBuffer(4 << 10)
+			_, _ = io.WriteString(c, "POST /ws/@connections HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: 99999999\r\n\r\n"+strings.Repeat("{\n", 4<<10))
+		}, bulkCost},
 	} {
 		if each := measure(t, tt.address, 150, tt.begin); each > tt.most {
 			t.Errorf("%s: %d bytes each, more than %d", tt.name, each, tt.most)
@@ -237,6 +251,17 @@ func TestCosts(t *testing.T) {
 			t.Logf("%s: %d bytes each", tt.name, each)
 		}
 	}
+}
+
+// shortSending is a listener of connections for which the system holds little.
+type shortSending struct{ net.Listener }
+
+func (l shortSending) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		_ = c.(*net.TCPConn).SetWriteBuffer(4 << 10)
+	}
+	return c, err
 }
 
 func costOf(t *testing.T, what string) int64 {

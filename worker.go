@@ -34,6 +34,7 @@ type Worker struct {
 	bulkPushes   sync.Pool    // of *bulkPush
 	bulkBundles  sync.Pool    // of *bundle
 	bulkChunks   bulk.Chunks
+	bulkRoom     allBulkRoom
 	listener     net.Listener
 	server       *pushServer     // nil with NoListen
 	cutting      sync.Mutex      // held during roster.cut, which only one goroutine may run; guards no data
@@ -74,7 +75,7 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 	}
 	w.cut, w.cutAll = context.WithCancel(context.Background())
 	w.sockets.SetMaxPending(o.MaxPendingAll)
-	w.bodies.budget.limit = o.MaxPushBytesAll
+	w.bodies.budget.limit, w.bulkRoom.limit = o.MaxPushBytesAll, o.MaxPushBytesAll
 	w.shared = &shared{registry: newRegistry(), bases: b, public: public, cluster: w.cluster, maxPushBytes: o.MaxPushBytes, log: o.Logger}
 	if len(leftOut) > 0 {
 		o.Logger.Warn("wspush: the machine has more addresses than a greeting may have: set Advertise", "leftOut", texts(leftOut))
