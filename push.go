@@ -102,6 +102,7 @@ func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize autho
 		if p := authorize(rw, r); p != nil {
 			return p.response()
 		}
+		lane.MarkKnown(rw, r)
 	}
 	if isBulk {
 		return w.postBulk(rw, r, mount)
@@ -123,6 +124,9 @@ func (w *Worker) handleOne(rw http.ResponseWriter, r *http.Request) response {
 	c, elsewhere, err := w.find(t.ID)
 	if err == errEarlierInstance { // a question that costs little, and matters to more than this publisher
 		c, elsewhere, err = w.locate(context.WithoutCancel(r.Context()), t.ID)
+	}
+	if err == nil {
+		lane.MarkKnown(rw, r)
 	}
 	switch {
 	case elsewhere != nil:

@@ -17,7 +17,7 @@ type limiter struct {
 	n         atomic.Int64   // publishers
 	refused   atomic.Uint64  // so far
 	displaced atomic.Uint64  // publishers that rested, and made room for others, so far
-	rows      rows           // of publishers
+	berths    berths         // of publishers
 	silent    row            // connections beyond the limit that have not sent the header of a request
 	openers   row            // those that have, and open links: until they have proved themselves, or are closed
 	running   sync.WaitGroup // a goroutine for each of them, until it is refused or let in
@@ -39,7 +39,7 @@ const (
 )
 
 func newLimiter(config *Config) *limiter {
-	l := &limiter{config: config, rows: rows{start: time.Now()}, hijacked: make(map[*counted]struct{})}
+	l := &limiter{config: config, berths: berths{start: time.Now()}, hijacked: make(map[*counted]struct{})}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	return l
 }
@@ -52,12 +52,12 @@ func (l *limiter) enter(raw net.Conn, letIn func(net.Conn)) *counted {
 		if l.n.Add(1) <= int64(l.config.MaxConns) || l.config.MaxConns < 0 {
 			c.place = publisherPlace
 			if l.config.MaxConns >= 0 {
-				l.rows.enter(c)
+				l.berths.enter(c)
 			}
 			return c
 		}
 		l.n.Add(-1)
-		longest := l.rows.takeLongest()
+		longest := l.berths.takeLongest()
 		if longest == nil {
 			break
 		}

@@ -208,6 +208,56 @@ func TestLongestGoes(t *testing.T) {
 	}
 }
 
+// Strangers that come in crowds close each other's connections, not those of publishers that are known, as long as these push now and
+// then.
+func TestStrangersGoFirst(t *testing.T) {
+	for name, serve := range map[string]func(*testing.T, Config) *served{"plain": serveHTTP, "TLS": serveHTTPS} {
+		for kind, request := range map[string]string{"on its lane": plain, "with net/http": "GET /known HTTP/1.1\r\nHost: x\r\n\r\n"} {
+			t.Run(name+" "+kind, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := serve(t, Config{MaxConns: 3, Handler: func(w http.ResponseWriter, r *http.Request) {
+						MarkKnown(w, r)
+						w.WriteHeader(http.StatusNoContent)
+					}})
+					known, other := s.dial(), s.dial()
+					defer known.Close()
+					defer other.Close()
+					if status := ask(t, other, request); status != 204 {
+						t.Fatal(status)
+					}
+					crowd := func() {
+						for range 8 {
+							stranger := s.pipes.dial()
+							defer stranger.Close()
+						}
+						synctest.Wait()
+					}
+					for range 4 {
+						if status := ask(t, known, request); status != 204 {
+							t.Fatalf("%d", status)
+						}
+						crowd()
+						if !isOpen(known) {
+							t.Fatal("it has made room for strangers")
+						}
+						_ = known.SetReadDeadline(time.Time{})
+						<-time.After(knownGrace / 3)
+					}
+					if isOpen(other) {
+						t.Error("one that does nothing is kept")
+					}
+					<-time.After(knownGrace)
+					crowd()
+					if isOpen(known) {
+						t.Error("one that has rested for long is kept")
+					}
+					s.shutdown(t)
+				})
+			})
+		}
+	}
+}
+
 // A request that comes when its connection is about to be closed for another is not carried out.
 func TestGone(t *testing.T) {
 	for name, serve := range map[string]func(*testing.T, Config) *served{"plain": serveHTTP, "TLS": serveHTTPS} {
@@ -231,7 +281,7 @@ func TestGone(t *testing.T) {
 							}
 						}
 						synctest.Wait()
-						taken := s.limiter.rows.takeLongest()
+						taken := s.limiter.berths.takeLongest()
 						if taken == nil {
 							t.Fatal("it does not rest")
 						}

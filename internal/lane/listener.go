@@ -170,7 +170,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 // connKey is the key of a connection in the contexts that ConnContext makes.
 type connKey struct{}
 
-// ConnContext is for http.Server.ConnContext, so that IsGone, Rest, Probing and HalfClosed know the connection of a request.
+// ConnContext is for http.Server.ConnContext, so that IsGone, MarkKnown, Rest, Probing and HalfClosed know the connection of a request.
 func (l *Listener) ConnContext(ctx context.Context, c net.Conn) context.Context {
 	if over, ok := c.(interface{ other() *half }); ok {
 		ctx = context.WithValue(ctx, halfKey{}, over.other())
@@ -189,6 +189,16 @@ func IsGone(w http.ResponseWriter, r *http.Request) bool {
 	}
 	c, ok := r.Context().Value(connKey{}).(*counted)
 	return ok && c.isGone()
+}
+
+// MarkKnown says that the publisher is no stranger: it may push, or knows a connection. From the answer on, its connection makes room for others
+// only after those of strangers.
+func MarkKnown(w http.ResponseWriter, r *http.Request) {
+	if plain, ok := w.(*response); ok {
+		plain.conn.counted.isKnown.Store(true)
+	} else if c, ok := r.Context().Value(connKey{}).(*counted); ok {
+		c.isKnown.Store(true)
+	}
 }
 
 // Rest says that a request of net/http's has its whole answer, although the handler goes on: its connection may make room for another.

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -13,11 +14,12 @@ import (
 type counted struct {
 	net.Conn
 	limiter *limiter
-	rows    *rows // set together with home
-	home    *row  // where a publisher's connection rests; nil if it is none, or need not make room for others
+	berths  *berths     // set together with berth
+	berth   *berth      // where a publisher's connection rests; nil if it is none, or need not make room for others
+	isKnown atomic.Bool // its publisher is no stranger
 
-	// The lock of home, or of row, guards what follows.
-	row        *row // that it is in, with its neighbours there
+	// The lock of berth, or of the row that it is in, guards what follows.
+	list       *list // that it is in, with its neighbours there; nil: none
 	prev, next *counted
 	since      int64 // when it began to rest
 	stage      stage

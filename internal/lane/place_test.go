@@ -80,6 +80,9 @@ func serveHTTP(t *testing.T, config Config) *served {
 		if r.Header.Get("X-Never") != "" {
 			t.Error("the request is carried out")
 		}
+		if r.URL.Path == "/known" {
+			MarkKnown(w, r)
+		}
 		if !strings.HasSuffix(r.URL.Path, "/hijack") && !OpensLink([]byte("GET "+r.RequestURI+" HTTP/1.1\r\n")) || r.Header.Get("X-Wrong") != "" {
 			w.WriteHeader(http.StatusNoContent)
 			return

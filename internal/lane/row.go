@@ -9,7 +9,12 @@ import (
 
 // row is a row of connections in the order in which they came. A connection is in one at most.
 type row struct {
-	mu          sync.Mutex // guards what follows, and the neighbours, the stage and the time of connections in it
+	mu sync.Mutex // guards what follows, and the neighbours of connections in it
+	list
+}
+
+// list is what a row, or a half of a berth, consists of.
+type list struct {
 	first, last *counted
 	n           int
 }
@@ -19,48 +24,50 @@ type row struct {
 type stage int
 
 const (
-	resting stage = iota // between two requests, or it has not sent the first one's header: it may be closed, and is in its row
+	resting stage = iota // between two requests, or it has not sent the first one's header: it may be closed, and is in its berth
 	busy                 // in a request, whose answer is owed
 	gone                 // closed, or about to be
 )
 
-func (r *row) addLocked(c *counted) {
-	c.row, c.prev = r, r.last
-	if r.last != nil {
-		r.last.next = c
+// The methods of list need the lock of what it belongs to.
+
+func (l *list) add(c *counted) {
+	c.list, c.prev = l, l.last
+	if l.last != nil {
+		l.last.next = c
 	} else {
-		r.first = c
+		l.first = c
 	}
-	r.last = c
-	r.n++
+	l.last = c
+	l.n++
 }
 
-func (r *row) removeLocked(c *counted) {
-	if c.row != r {
+func (l *list) remove(c *counted) {
+	if c.list != l {
 		return
 	}
 	if c.prev != nil {
 		c.prev.next = c.next
 	} else {
-		r.first = c.next
+		l.first = c.next
 	}
 	if c.next != nil {
 		c.next.prev = c.prev
 	} else {
-		r.last = c.prev
+		l.last = c.prev
 	}
-	c.row, c.prev, c.next = nil, nil, nil
-	r.n--
+	c.list, c.prev, c.next = nil, nil, nil
+	l.n--
 }
 
 // add adds a connection. If there are then more than limit, it returns the first one, which has left the row.
 func (r *row) add(c *counted, limit int) (tooMany *counted) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.addLocked(c)
+	r.list.add(c)
 	if r.n > limit {
 		tooMany = r.first
-		r.removeLocked(tooMany)
+		r.list.remove(tooMany)
 	}
 	return tooMany
 }
@@ -69,8 +76,8 @@ func (r *row) add(c *counted, limit int) (tooMany *counted) {
 func (r *row) remove(c *counted) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	was := c.row == r
-	r.removeLocked(c)
+	was := c.list == &r.list
+	r.list.remove(c)
 	return was
 }
 
@@ -81,103 +88,134 @@ func (r *row) length() int {
 	return r.n
 }
 
-// rows are the publishers' connections that may be closed to make room. There are several, so that connections seldom wait for each
-// other: each push changes its row twice.
-type rows struct {
+// berths are where publishers' connections rest that may be closed to make room. There are several, so that connections seldom wait for
+// each other: each push changes its berth twice.
+//
+// Those of strangers go first: knownGrace is taken off the rest of a connection whose publisher is none. Otherwise anyone who opens many
+// connections in a moment could close those that publishers use again and again.
+type berths struct {
 	start time.Time
-	all   [16]struct {
-		row
-		_ [64]byte // or they would share a line of the processor's cache
+	all   [16]berth
+	next  atomic.Uint32 // whose berth a connection gets is the turn's
+}
+
+// berth is where some of them rest.
+type berth struct {
+	mu               sync.Mutex // guards what follows, and the neighbours, the stage and the time of its connections
+	strangers, known list       // each in the order in which they began to rest
+	_                [64]byte   // or two berths would share a line of the processor's cache
+}
+
+// knownGrace is for how much longer a connection may rest than one of a stranger.
+const knownGrace = 10 * time.Second
+
+func (bs *berths) now() int64 { return int64(time.Since(bs.start)) }
+
+// enter gives a connection its berth. It rests.
+func (bs *berths) enter(c *counted) {
+	c.berths, c.berth = bs, &bs.all[bs.next.Add(1)%uint32(len(bs.all))]
+	c.berth.mu.Lock()
+	defer c.berth.mu.Unlock()
+	c.since = bs.now()
+	c.berth.strangers.add(c)
+}
+
+// longestLocked returns the connection that is to go first, and since when it counts as resting.
+func (b *berth) longestLocked() (longest *counted, since int64) {
+	longest, since = b.strangers.first, math.MaxInt64
+	if longest != nil {
+		since = longest.since
 	}
-	next atomic.Uint32 // whose row a connection gets is the turn's
+	if c := b.known.first; c != nil && c.since+int64(knownGrace) < since {
+		longest, since = c, c.since+int64(knownGrace)
+	}
+	return longest, since
 }
 
-func (rs *rows) now() int64 { return int64(time.Since(rs.start)) }
-
-// enter gives a connection its row. It rests.
-func (rs *rows) enter(c *counted) {
-	c.rows, c.home = rs, &rs.all[rs.next.Add(1)%uint32(len(rs.all))].row
-	c.home.mu.Lock()
-	defer c.home.mu.Unlock()
-	c.since = rs.now()
-	c.home.addLocked(c)
-}
-
-// takeLongest takes the connection that has rested for the longest time, which is then gone. It returns nil if none rests.
-func (rs *rows) takeLongest() *counted {
+// takeLongest takes the connection that is to go first, which is then gone. It returns nil if none rests.
+func (bs *berths) takeLongest() *counted {
 	for {
-		var oldest *row
-		since := int64(math.MaxInt64)
-		for i := range rs.all {
-			r := &rs.all[i].row
-			r.mu.Lock()
-			if r.first != nil && r.first.since < since {
-				oldest, since = r, r.first.since
+		var with *berth
+		first := int64(math.MaxInt64)
+		for i := range bs.all {
+			b := &bs.all[i]
+			b.mu.Lock()
+			if c, since := b.longestLocked(); c != nil && since < first {
+				with, first = b, since
 			}
-			r.mu.Unlock()
+			b.mu.Unlock()
 		}
-		if oldest == nil {
+		if with == nil {
 			return nil
 		}
-		oldest.mu.Lock()
-		c := oldest.first
-		if c != nil && c.since == since {
-			oldest.removeLocked(c)
+		with.mu.Lock()
+		c, since := with.longestLocked()
+		if c != nil && since == first {
+			c.list.remove(c)
 			c.stage = gone
-			oldest.mu.Unlock()
+			with.mu.Unlock()
 			return c
 		}
-		oldest.mu.Unlock() // it has begun a request since
+		with.mu.Unlock() // it has begun a request since
 	}
 }
 
 // begin says that the connection has a request, whose answer is owed until rest. False means that the connection is gone: the request
 // must not be carried out.
 func (c *counted) begin() bool {
-	if c.home == nil {
+	if c.berth == nil {
 		return true
 	}
-	c.home.mu.Lock()
-	defer c.home.mu.Unlock()
+	c.berth.mu.Lock()
+	defer c.berth.mu.Unlock()
 	if c.stage == gone {
 		return false
 	}
-	c.home.removeLocked(c)
+	if c.list != nil {
+		c.list.remove(c)
+	}
 	c.stage = busy
 	return true
 }
 
 // rest says that the answer has been written.
 func (c *counted) rest() {
-	if c.home == nil {
+	if c.berth == nil {
 		return
 	}
-	now := c.rows.now()
-	c.home.mu.Lock()
-	defer c.home.mu.Unlock()
-	if c.stage == busy {
-		c.stage, c.since = resting, now
-		c.home.addLocked(c)
+	now := c.berths.now()
+	c.berth.mu.Lock()
+	defer c.berth.mu.Unlock()
+	if c.stage != busy {
+		return
+	}
+	c.stage, c.since = resting, now
+	if c.isKnown.Load() {
+		c.berth.known.add(c)
+	} else {
+		c.berth.strangers.add(c)
 	}
 }
 
 // isGone reports whether the connection has been closed, or is about to be.
 func (c *counted) isGone() bool {
-	if c.home == nil {
+	if c.berth == nil {
 		return false
 	}
-	c.home.mu.Lock()
-	defer c.home.mu.Unlock()
+	c.berth.mu.Lock()
+	defer c.berth.mu.Unlock()
 	return c.stage == gone
 }
 
 // end says that the connection is closed.
 func (c *counted) end() {
-	if c.home == nil {
+	if c.berth == nil {
 		return
 	}
-	c.home.mu.Lock()
-	defer c.home.mu.Unlock()
-	c.home.removeLocked(c)
+	c.berth.mu.Lock()
+	defer c.berth.mu.Unlock()
+	if c.list != nil {
+		c.list.remove(c)
+	}
 	c.stage = gone
 }
