@@ -48,6 +48,7 @@ func costs(t *testing.T, l limits) []cost {
 		{public, "in the kernel, for what it sends", socket, l.conns},
 		{push, "a connection", pushConnCost, l.pushConns},
 		{push, "in the kernel, for what it sends", socket, l.pushConns},
+		{push, "in the kernel, for answers that it does not read", 2 * answerBuffer, l.pushConns},
 		{publisher, "what is coming in", worker("MaxPushBytesAll"), 1},
 		{publisher, "what is coming in, and does not count", 4 << 10, l.pushConns},
 		{publisher, "one message or line of any size", 6*worker("MaxPushBytes") + 64<<10, 1},
@@ -69,6 +70,7 @@ func defaultLimits(t *testing.T) limits {
 const (
 	clientCost   = 10 << 10
 	pushConnCost = 288 << 10 // most of it is what net/http makes of a header of many short fields
+	answerBuffer = 64 << 10  // of the system; see TestSendBufferOfPublishers
 	bulkCost     = 320 << 10 // what it holds in any case, with the buffers around it
 )
 

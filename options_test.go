@@ -184,3 +184,26 @@ func TestSendBuffer(t *testing.T) {
 		}
 	}
 }
+
+// Answers that a publisher does not read take little of the system's memory.
+func TestSendBufferOfPublishers(t *testing.T) {
+	cert, _ := testutil.NewCertificate(t)
+	for name, config := range map[string]*tls.Config{"plain": nil, "TLS": {Certificates: []tls.Certificate{cert}}} {
+		t.Run(name, func(t *testing.T) {
+			tcp, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			sizes := make(chan int, 8)
+			newWorker(t, &wspush.WorkerOptions{Listener: noteBuffers{tcp, sizes}, Advertise: []string{"127.0.0.1"}, TLS: config})
+			c, err := net.Dial("tcp", tcp.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if size := <-sizes; size != answerBuffer {
+				t.Errorf("it is set to %d", size)
+			}
+		})
+	}
+}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/wspush/wspush/internal/sendbuffer"
 )
 
 // limiter counts the connections of publishers. Where there are as many as its limit, the one that has rested for the longest time
@@ -34,6 +36,9 @@ const (
 	maxSilent  = 32
 	maxOpeners = 32
 
+	// sendBuffer is what the system takes of answers for a publisher that does not read them. It would take 4 MiB.
+	sendBuffer = 64 << 10
+
 	refuseTime  = 500 * time.Millisecond // for each of them to be refused, or to have sent the header of an opening
 	openingTime = 3 * time.Second        // for an opener to prove itself
 )
@@ -47,6 +52,7 @@ func newLimiter(config *Config) *limiter {
 // enter gives a connection a place, or returns nil: then the connection is beyond the limit. If it turns out to open a link, it
 // gets an opener's place, and letIn gets it for net/http. Otherwise it is refused.
 func (l *limiter) enter(raw net.Conn, letIn func(net.Conn)) *counted {
+	sendbuffer.Set(raw, sendBuffer)
 	c := &counted{Conn: raw, limiter: l}
 	for {
 		if l.n.Add(1) <= int64(l.config.MaxConns) || l.config.MaxConns < 0 {

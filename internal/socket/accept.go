@@ -15,6 +15,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/wspush/wspush/internal/origin"
+	"github.com/wspush/wspush/internal/sendbuffer"
 )
 
 // Options are finished values: nothing in them is defaulted.
@@ -156,7 +157,7 @@ func (u *upgrader) hijack() error {
 	s.start = time.Now()
 	s.conn = conn
 	s.raw = rawConn(conn)
-	setSendBuffer(conn, u.sendBuffer)
+	sendbuffer.Set(conn, u.sendBuffer)
 	s.subprotocol = u.header.Get("Sec-WebSocket-Protocol")
 	s.compress = u.header.Get("Sec-WebSocket-Extensions") != ""
 	// The server's buffers are 8 KiB: keep what it has read ahead, and let them go.
@@ -164,25 +165,6 @@ func (u *upgrader) hijack() error {
 	s.in.ahead = bytes.Clone(early)
 	s.traffic.in.Add(uint64(len(early)))
 	return nil
-}
-
-// setSendBuffer bounds what the system holds for a client that does not read. A connection that is none of the system's, nor stands on
-// one, has no such buffer.
-func setSendBuffer(conn net.Conn, size int) {
-	if size < 0 {
-		return
-	}
-	for {
-		switch c := conn.(type) {
-		case interface{ SetWriteBuffer(bytes int) error }:
-			_ = c.SetWriteBuffer(size) // it fails only if the connection is closed already
-			return
-		case interface{ NetConn() net.Conn }:
-			conn = c.NetConn()
-		default:
-			return
-		}
-	}
 }
 
 // check refuses what coder/websocket accepts.
