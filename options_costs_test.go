@@ -2,6 +2,8 @@ package wspush_test
 
 import (
 	"bufio"
+	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -199,6 +201,19 @@ func TestCosts(t *testing.T) {
 		MaxPushBytesAll: 1, Listener: shortSending{inner}, Advertise: []string{inner.Addr().String()}, Logger: quiet().Logger,
 	})
 	small := inner.Addr().String()
+	certificate, pool := testutil.NewCertificate(t)
+	secure := func(auth tls.ClientAuthType) string {
+		config := &tls.Config{Certificates: []tls.Certificate{certificate}, ClientAuth: auth, ClientCAs: pool}
+		return newWorker(t, &wspush.WorkerOptions{TLS: config, Logger: quiet().Logger}).Addr().String()
+	}
+	hello := func(size int) func(net.Conn) { // one that does not end
+		record := append([]byte{22, 3, 1, 4, 0}, make([]byte, 1<<10)...)
+		first := bytes.Clone(record)
+		copy(first[5:], []byte{1, 0, 0xff, 0xff})
+		return func(c net.Conn) {
+			_, _ = c.Write(append(first, bytes.Repeat(record, size/len(record)-1)...))
+		}
+	}
 	readLimit := costOf(t, "a message of its that has not ended")
 	message := func(c net.Conn, extension string, rsv byte, payload string) {
 		shake(t, c, "", extension)
@@ -242,6 +257,8 @@ func TestCosts(t *testing.T) {
 			}
 			_, _ = io.WriteString(c, header.String())
 		}, pushConnCost},
+		{"half a hello", secure(tls.NoClientCert), hello(16 << 10), pushConnCost},
+		{"half a hello where there are certificates", secure(tls.RequestClientCert), hello(60 << 10), pushConnCost},
 		{"a bulk request that is not read", small, func(c net.Conn) { // each line has an answer that is far longer
 			_ = c.(*net.TCPConn).SetReadBuffer(4 << 10)
 			_, _ = io.WriteString(c, "POST /ws/@connections HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: 99999999\r\n\r\n"+strings.Repeat("{\n", 4<<10))

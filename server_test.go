@@ -7,10 +7,12 @@ import (
 	"crypto/x509"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -592,4 +594,65 @@ func TestHTTP2Streams(t *testing.T) {
 		resp, err := postBy(t, second, conn.PathAddresses()[0], "x")
 		return err == nil && resp.StatusCode == 204
 	})
+}
+
+// A hello that does not end is closed once it is longer than any handshake, whether or not certificates are asked for. A client with 16
+// KiB of certificates gets through, also with the ticket that it is given.
+func TestLongHandshakes(t *testing.T) {
+	testutil.NoLeak(t)
+	certificate, pool := testutil.NewCertificate(t)
+	client, clients := testutil.NewCertificate(t)
+	for len(client.Certificate)*len(client.Certificate[0]) < 16<<10 {
+		another, _ := testutil.NewCertificate(t)
+		client.Certificate = append(client.Certificate, another.Certificate[0])
+	}
+	for _, tc := range []struct {
+		name string
+		auth tls.ClientAuthType
+		most int
+	}{{"without certificates", tls.NoClientCert, 16 << 10}, {"with certificates", tls.RequireAndVerifyClientCert, 64 << 10}} {
+		w := newWorker(t, &wspush.WorkerOptions{Logger: noLog, TLS: &tls.Config{
+			Certificates: []tls.Certificate{certificate}, ClientAuth: tc.auth, ClientCAs: clients,
+		}})
+		push := dialPush(t, w)
+		sent := 0
+		record := append([]byte{22, 3, 1, 4, 0}, make([]byte, 1024)...)
+		for first := true; sent < 200<<10; first = false {
+			copy(record[5:], []byte{0, 0, 0, 0})
+			if first {
+				copy(record[5:], []byte{1, 0, 0xff, 0xff}) // as long as crypto/tls takes
+			}
+			n, err := push.Write(record)
+			if sent += n; err != nil {
+				break
+			}
+			if sent < tc.most-len(record) {
+				continue
+			}
+			_ = push.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+			if _, err := push.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+				break
+			}
+		}
+		if sent < tc.most || sent > tc.most+2*len(record) {
+			t.Errorf("%s: closed after %d bytes", tc.name, sent)
+		}
+		c, conn, _ := dial(t, w, serve(t, w, nil), testutil.Options{})
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			for _, http2 := range []bool{false, true} {
+				cache := tls.NewLRUClientSessionCache(1)
+				for i := range 2 {
+					config := &tls.Config{RootCAs: pool, ClientSessionCache: cache, MaxVersion: version, Certificates: []tls.Certificate{client}}
+					resp, err := postBy(t, keeping(t, config, http2), conn.PathAddresses()[0], tc.name)
+					if err != nil || resp.StatusCode != 204 {
+						t.Fatalf("%s, HTTP/2 %v: %v, %v", tc.name, http2, resp, err)
+					}
+					if resumed := resp.TLS.DidResume; resumed != (i == 1) {
+						t.Errorf("%s, HTTP/2 %v, connection %d: resumed is %v", tc.name, http2, i, resumed)
+					}
+					c.Expect(testutil.Text, tc.name)
+				}
+			}
+		}
+	}
 }

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// boundedConn is a connection under TLS on which no write waits for longer than limit, whatever deadline is set meanwhile.
+// boundedConn is a connection under TLS on which no write waits for longer than limit, whatever deadline is set meanwhile, and on which a
+// handshake may not be too long.
 //
 // The HTTP/2 server of net/http clears the write deadline after each of its writes (http.HTTP2Config.WriteByteTimeout). If it does
 // so while it is closing the connection, it clears the deadline of TLS's last alert as well, and a publisher that does not read
@@ -15,8 +16,24 @@ type boundedConn struct {
 	net.Conn
 	limit time.Duration
 
+	// These belong to the goroutine that shakes hands, and are read by others afterwards.
+	isShaking bool
+	left      int // bytes that may be read until that is over
+
 	mu       sync.Mutex // guards deadline, and the setting of the connection's own
 	deadline time.Time  // the one that was set; zero: none
+}
+
+func (c *boundedConn) Read(p []byte) (int, error) {
+	if !c.isShaking {
+		return c.Conn.Read(p)
+	}
+	if c.left <= 0 {
+		return 0, errHello
+	}
+	n, err := c.Conn.Read(p[:min(len(p), c.left)])
+	c.left -= n
+	return n, err
 }
 
 func (c *boundedConn) Write(p []byte) (int, error) {

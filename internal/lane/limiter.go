@@ -124,7 +124,7 @@ func (l *limiter) listen(c *counted, letIn func(net.Conn)) {
 
 // agree shakes hands with a publisher that will be refused, or with an opener. It returns nil if they do not agree on HTTP/1.1.
 func (l *limiter) agree(secure *tls.Conn) *tls.ConnectionState {
-	if err := secure.HandshakeContext(l.config.Context); err != nil {
+	if err := shakeHands(l.config.Context, secure); err != nil {
 		return nil
 	}
 	state := secure.ConnectionState()
