@@ -1,10 +1,9 @@
+//go:build slow
+
 package wspush_test
 
 import (
-	"bufio"
-	"context"
 	"crypto/tls"
-	"io"
 	"net/http"
 	"runtime"
 	"strings"
@@ -14,52 +13,6 @@ import (
 	"github.com/wspush/wspush"
 	"github.com/wspush/wspush/internal/testutil"
 )
-
-// heldRequest is a bulk request to the push port that stays open. Nothing that is sent is copied, so that what is measured is the
-// worker's.
-type heldRequest struct {
-	t       testing.TB
-	body    *io.PipeWriter
-	cancel  context.CancelFunc
-	begun   chan struct{} // closed when the header of the answer has come, or the request has failed
-	answers *bufio.Reader // nil if it has failed
-}
-
-// hold begins a bulk request.
-func hold(t testing.TB, w *wspush.Worker, client *http.Client, isTLS bool, media string) *heldRequest {
-	t.Helper()
-	scheme := "http"
-	if isTLS {
-		scheme = "https"
-	}
-	body, write := io.Pipe()
-	ctx, cancel := context.WithCancel(context.Background())
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, scheme+"://"+w.Addr().String()+"/ws/@connections", body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", media)
-	r := &heldRequest{t: t, body: write, cancel: cancel, begun: make(chan struct{})}
-	over := make(chan struct{})
-	go func() {
-		defer close(over)
-		resp, err := client.Do(req)
-		if err == nil {
-			defer resp.Body.Close()
-			r.answers = bufio.NewReader(resp.Body)
-		}
-		close(r.begun)
-		<-ctx.Done()
-	}()
-	t.Cleanup(func() { r.end(); <-over })
-	return r
-}
-
-// end cuts the request off.
-func (r *heldRequest) end() {
-	r.cancel()
-	_ = r.body.CloseWithError(io.ErrUnexpectedEOF)
-}
 
 func (r *heldRequest) send(b []byte) {
 	r.t.Helper()

@@ -264,7 +264,7 @@ func TestCosts(t *testing.T) {
 			_, _ = io.WriteString(c, "POST /ws/@connections HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: 99999999\r\n\r\n"+strings.Repeat("{\n", 4<<10))
 		}, bulkCost},
 	} {
-		if each := measure(t, tt.address, 150, tt.begin); each > tt.most {
+		if each := measure(t, tt.address, 60, tt.begin); each > tt.most {
 			t.Errorf("%s: %d bytes each, more than %d", tt.name, each, tt.most)
 		} else {
 			t.Logf("%s: %d bytes each", tt.name, each)
@@ -307,7 +307,7 @@ func measure(t *testing.T, address string, n int, begin func(net.Conn)) int64 {
 			}
 		}
 	}
-	open(n)() // so that what is made once is there
+	open(n / 4)() // so that what is made once is there
 	before := settledMemory()
 	defer open(n)()
 	return (settledMemory() - before) / int64(n)
@@ -316,8 +316,8 @@ func measure(t *testing.T, address string, n int, begin func(net.Conn)) int64 {
 // settledMemory waits until heap and stacks stay the same, and returns their size.
 func settledMemory() int64 {
 	var last int64
-	for same := 0; same < 4; {
-		testutil.Pass(15 * time.Millisecond)
+	for same := 0; same < 3; {
+		testutil.Pass(10 * time.Millisecond)
 		runtime.GC()
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)

@@ -168,6 +168,7 @@ func (p *halfPath) push(path, query, body string) string {
 func TestHalfClose(t *testing.T) {
 	for _, name := range halfPaths {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p := newHalfPath(t, name, func(w *wspush.Worker) (*testutil.Client, *wspush.Conn) {
 				client, conn, _ := dial(t, w, serve(t, w, nil)+"/ws", testutil.Options{})
 				return client, conn
@@ -296,6 +297,7 @@ func TestHalfCloseHTTP10(t *testing.T) {
 func TestHalfCloseLeft(t *testing.T) {
 	for _, name := range halfPaths {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p := newHalfPath(t, name, func(w *wspush.Worker) (*testutil.Client, *wspush.Conn) {
 				client := testutil.Handshake(t, testutil.Pipe(t, newHandler(t, w, nil)), testutil.Options{}) // a pipe buffers nothing
 				conn, _ := greeted(t, w, client)
