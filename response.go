@@ -99,16 +99,31 @@ func (res *response) send(w http.ResponseWriter, r *http.Request) {
 
 // sendHTTP2 is send over HTTP/2. There net/http resets a stream whose answer is complete before its body, and a publisher that
 // first sends everything and then reads never sees the answer: the flow-control window is full, and nobody empties it. So the
-// stream stays open while linger reads.
+// stream stays open while linger reads. A publisher that stops sending when it sees a refusal, as Go's does, and neither ends nor resets
+// its stream, would wait for the end of the answer as long as that; so a body that is about to arrive is read before the answer.
 func (res *response) sendHTTP2(w http.ResponseWriter, r *http.Request, control *http.ResponseController) {
 	bounded := control.SetReadDeadline(time.Now().Add(lingerTime)) == nil
-	res.write(w)
 	// A deadline that has passed has ended the body for good, and reading would ask for a body that waits for "100 Continue".
 	if !bounded || res.status == http.StatusRequestTimeout || r.Header.Get("Expect") != "" {
+		res.write(w)
 		return
 	}
+	read := make(chan struct{})
+	go func() { // until the deadline, or until the handler returns, which closes the body
+		defer close(read)
+		_, _ = io.CopyN(io.Discard, r.Body, lingerBytes)
+	}()
+	timer := time.NewTimer(briefly)
+	defer timer.Stop()
+	select {
+	case <-read:
+		res.write(w)
+		return
+	case <-timer.C:
+	}
+	res.write(w)
 	_ = control.Flush()
-	res.linger = func() { _, _ = io.CopyN(io.Discard, r.Body, lingerBytes) }
+	res.linger = func() { <-read }
 }
 
 // announceClose closes the connection after the response: the rest of the body must not be taken for the next request. A 426 has

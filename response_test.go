@@ -215,3 +215,20 @@ func (c *http2Client) sendThenRead(t *testing.T, method, path, which string, siz
 	_ = json.Unmarshal(answer, &p)
 	return p.Status
 }
+
+// A publisher of Go's over HTTP/2 that is refused has the whole answer at once, although it may not have sent its body when it comes.
+func TestRefusedAtOnceOverHTTP2(t *testing.T) {
+	certificate, pool := testutil.NewCertificate(t)
+	w := newWorker(t, &wspush.WorkerOptions{Logger: noLog, TLS: &tls.Config{Certificates: []tls.Certificate{certificate}}})
+	client := keeping(t, &tls.Config{RootCAs: pool}, true)
+	for i := range 50 {
+		began := time.Now()
+		resp, err := postBy(t, client, "https://"+w.Addr().String()+"/ws/@connections/"+nobody, "short")
+		if err != nil || resp.StatusCode != 410 || resp.ProtoMajor != 2 {
+			t.Fatal(resp, err)
+		}
+		if took := time.Since(began); took > 3*time.Second {
+			t.Fatalf("push %d: answered after %v", i, took)
+		}
+	}
+}
