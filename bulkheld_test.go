@@ -110,6 +110,9 @@ func checkAnswers(t *testing.T, answers *bufio.Reader) {
 			if a.Lines != heldLines {
 				t.Errorf("the last line is %s", text)
 			}
+			if rest, err := answers.ReadString('\n'); err != io.EOF || rest != "" { // until then the worker may still be writing
+				t.Errorf("after the last line: %q, %v", rest, err)
+			}
 			return
 		}
 		if a.Line != i || a.Status != 410 {
