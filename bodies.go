@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/wspush/wspush/internal/socket"
 )
 
 // bodies lends buffers for the bodies of pushes, within a budget. The zero value is ready for use, and has no bound.
@@ -69,7 +71,11 @@ func (b *bodies) lend(size int) *body {
 		}
 		pool.Put(spare)
 	}
-	x := &body{data: make([]byte, 0, size+bytes.MinRead), from: b}
+	return b.newBody(make([]byte, 0, size+bytes.MinRead))
+}
+
+func (b *bodies) newBody(data []byte) *body {
+	x := &body{data: data, from: b}
 	x.share.budget, x.share.reader = &b.budget, x
 	return x
 }
@@ -114,6 +120,23 @@ func (x *body) cost() int64 {
 
 // release gives back what the body takes of the budget: from now on it counts as a message that waits for its client.
 func (x *body) release() { x.share.end() }
+
+// lender returns what the socket tells that it does not read the buffer any more: nil if that takes nothing of the budget, since then
+// giving it back early is not worth the trouble.
+func (x *body) lender() socket.Lender {
+	if x.cost() == 0 {
+		return nil
+	}
+	return x
+}
+
+// GiveBack is for a body that has been released, and whose buffer nobody reads any more although its request goes on: the buffer can be
+// lent again at once, and x has none from then on. It is called with a lock of the socket held.
+func (x *body) GiveBack() {
+	data := x.data
+	x.data = nil
+	x.from.put(x.from.newBody(data))
+}
 
 // readFrom reads all of r, whose length is known unless it is negative. It stops when it has read more than limit bytes. It fails with
 // errIntakeFull if there is no room for the body.

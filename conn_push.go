@@ -84,7 +84,7 @@ func (c *Conn) send(ctx context.Context, typ MessageType, data []byte, confirm b
 		return 0, err
 	}
 	// Whoever has no context that ends, and waits for no confirmation, stays until the message is written.
-	s, err := c.startSending(typ, data, confirm, ctx.Done() == nil && !confirm)
+	s, err := c.startSending(typ, data, confirm, ctx.Done() == nil && !confirm, nil)
 	if s == nil {
 		return 0, err
 	}
@@ -99,13 +99,13 @@ func (c *Conn) send(ctx context.Context, typ MessageType, data []byte, confirm b
 
 // startSending starts to send a message. It returns the outcome if that is known at once, and otherwise what awaitSending has to
 // wait for. A message to be confirmed is pending unless it fails. If keep is set, data does not change until there is an outcome,
-// nor after that if awaitSending returns ErrUnknown.
-func (c *Conn) startSending(typ MessageType, data []byte, confirm, keep bool) (pending *sending, err error) {
+// nor after that if awaitSending returns ErrUnknown; but once lender, which may be nil, has it back, it may.
+func (c *Conn) startSending(typ MessageType, data []byte, confirm, keep bool, lender socket.Lender) (pending *sending, err error) {
 	s, _ := c.shared.sendings.Get().(*sending)
 	if s == nil {
 		s = newSending()
 	}
-	waiting, err := c.start(&s.message, typ, data, confirm, keep, s.settle)
+	waiting, err := c.start(&s.message, typ, data, confirm, keep, lender, s.settle)
 	if waiting {
 		return s, nil
 	}
@@ -199,7 +199,7 @@ func (sh *shared) release(s *sending) {
 // start hands data to the socket as m. If m is then pending, settled is called later with the socket's error, which outcome
 // translates. It is called with the socket's lock held, so it must neither block nor call the connection. Otherwise err is the
 // outcome.
-func (c *Conn) start(m *socket.Message, typ MessageType, data []byte, confirm, keep bool, settled func(error)) (pending bool, err error) {
+func (c *Conn) start(m *socket.Message, typ MessageType, data []byte, confirm, keep bool, lender socket.Lender, settled func(error)) (pending bool, err error) {
 	c.socket.Prepare(m, typ == Binary, data, settled)
 	if confirm {
 		m.Confirm()
@@ -207,6 +207,7 @@ func (c *Conn) start(m *socket.Message, typ MessageType, data []byte, confirm, k
 	if keep {
 		m.Keep()
 	}
+	m.Lend(lender)
 	pending, err = c.socket.Start(m)
 	return pending, c.outcome(err)
 }

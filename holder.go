@@ -120,6 +120,7 @@ func (h *holder) gather(g *heldGather, in *link.Incoming) {
 		}
 		g.add(p)
 	}
+	in.Data = nil // the messages have it, until they do not need it
 }
 
 // find finds the connection that another worker names. The error is errEarlierInstance, ErrShutdown or ErrGone.

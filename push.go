@@ -189,7 +189,7 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) response
 		return p.response()
 	}
 	body.release()
-	roundTrip, err := w.pushBody(rw, r, c, q, messageType(r, q.typ, body.data), body.data)
+	roundTrip, err := w.pushBody(rw, r, c, q, body)
 	if errors.Is(err, ErrUnknown) {
 		w.bodies.forget(body) // the connection may still be writing it
 	} else {
@@ -209,9 +209,10 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) response
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// pushBody is Conn.Push within the request's timeout. If it returns ErrUnknown, data must not change even afterwards. It sets up what a wait needs only when there is a wait: timers and
+// pushBody is Conn.Push within the request's timeout. If it returns ErrUnknown, what body then has must not change even afterwards. It sets up what a wait needs only when there is a wait: timers and
 // deadlines are a good part of the cost of a push that is written at once.
-func (w *Worker) pushBody(rw http.ResponseWriter, r *http.Request, c *Conn, q pushQuery, typ MessageType, data []byte) (roundTrip time.Duration, err error) {
+func (w *Worker) pushBody(rw http.ResponseWriter, r *http.Request, c *Conn, q pushQuery, body *body) (roundTrip time.Duration, err error) {
+	typ, data := messageType(r, q.typ, body.data), body.data
 	if err := wire.CheckMessage(typ, data, w.shared.maxPushBytes); err != nil {
 		return 0, err
 	}
@@ -222,7 +223,7 @@ func (w *Worker) pushBody(rw http.ResponseWriter, r *http.Request, c *Conn, q pu
 	if err := ctx.Err(); err != nil && !hasLeft {
 		return 0, err
 	}
-	pending, err := c.startSending(typ, data, q.confirm, true)
+	pending, err := c.startSending(typ, data, q.confirm, true, body.lender())
 	if pending == nil {
 		return 0, err
 	}

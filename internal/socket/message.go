@@ -18,7 +18,9 @@ type Message struct {
 	done    bool     // it is settled
 	kept    bool     // data stays as it is even if the caller leaves
 	squeeze bool     // it is to be compressed, if there is room for it
+	out     bool     // it is written in full, and waits to be confirmed; data is gone
 	data    []byte   // the caller's own, unless it is kept
+	lender  Lender   // wants data back; nil if nobody does, or it has been given back
 	payload *Payload // what data is of, if others are sent the same; nil once the data is kept
 	held    *holding // of the data, if others are sent the same
 	cost    int      // what it counts against MaxPending while it waits; 0 for a control frame
@@ -65,6 +67,29 @@ func (s *Socket) Prepare(m *Message, binary bool, data []byte, settled func(erro
 	m.head = putHeader(&m.header, firstByte(binary), len(data))
 }
 
+// A Lender is told when a Socket does not read the data of a message any more, although the message is not settled. GiveBack is called
+// once at most, perhaps with the Socket's lock held: it must neither block nor call the Socket. It has returned before the sender of
+// the message learns of any outcome.
+type Lender interface{ GiveBack() }
+
+// Lend says that lender wants the data of m, which has just been prepared, back as soon as possible: once m is written and only waits
+// to be confirmed, or when its data is compressed. If m is settled, or abandoned, before that, GiveBack is never called.
+func (m *Message) Lend(lender Lender) { m.lender = lender }
+
+// giveBack lets the lender have the data, which m does not use any more.
+func (m *Message) giveBack() {
+	if lender := m.lender; lender != nil {
+		m.lender = nil
+		lender.GiveBack()
+	}
+}
+
+// forgetData ends the use of the data of m, which is written in full: the wait for its confirmation can be long, and counts nowhere.
+func (m *Message) forgetData() {
+	m.out, m.data, m.payload, m.held = true, nil, nil, nil
+	m.giveBack()
+}
+
 // compress makes m, for which there is room, shorter if that is possible. It takes its time: no lock should be held.
 func (m *Message) compress(sh *Shared) {
 	m.squeeze = false
@@ -77,6 +102,7 @@ func (m *Message) compress(sh *Shared) {
 	if shorter := sh.deflate(m.data); shorter != nil {
 		m.head = putHeader(&m.header, m.header[0]&opBits|rsv1Bit, len(shorter))
 		m.data, m.kept, m.cost = shorter, true, len(shorter)+messageOverhead
+		m.giveBack()
 	}
 }
 

@@ -117,7 +117,7 @@ func (q *queue) takeLocked(m *Message, forced bool) bool {
 // countLocked counts a message that has to wait in what waits for all clients, unless reserveLocked has. A small message that is
 // written at once is not counted: it need not touch what all sockets share.
 func (q *queue) countLocked(m *Message) {
-	if m.cost == 0 || m.done || m.written == m.size() {
+	if m.cost == 0 || m.done || m.out {
 		return
 	}
 	if m.copies {
@@ -167,7 +167,7 @@ func (q *queue) removeLocked(m *Message) {
 // detachLocked makes m, which is in the queue, independent of its caller, who leaves without learning the outcome.
 func (q *queue) detachLocked(m *Message) {
 	m.keepData()
-	m.settled = nil
+	m.settled, m.lender = nil, nil
 	if m.confirm {
 		m.confirm = false
 		q.toConfirm--
@@ -316,6 +316,7 @@ func (q *queue) completeLocked(m *Message, a attempt, p *progress, t *stripe) {
 		m.settle(ErrUnconfirmed)
 	default:
 		m.ping, m.sent = q.pinged+1, a.began
+		m.forgetData()
 		q.unconfirmed.insert(m, nil)
 	}
 }

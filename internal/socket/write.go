@@ -157,7 +157,7 @@ func (s *Socket) Abandon(m *Message, cause error) (outcome error, decided bool) 
 	switch {
 	case m.done:
 		return nil, false
-	case m.confirm && m.written == m.size():
+	case m.out:
 		s.queue.unconfirmed.remove(m)
 		outcome = ErrUnconfirmed
 	case m.taken > 0 && s.raw != nil:
