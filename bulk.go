@@ -179,6 +179,9 @@ func (b *bulkRequest) close(rw http.ResponseWriter, r *http.Request) {
 	b.output.finish()
 	b.input.Stop()
 	b.running.Wait()
+	if r.ProtoMajor > 1 { // net/http would wait for the last answers to be taken, when nothing counts the request any more
+		_ = b.output.control.Flush()
+	}
 	b.input.Close()
 	b.endRoom()
 	if b.input.Err() != io.EOF && r.ProtoMajor == 1 && b.output.phase != outputBroken {

@@ -11,19 +11,18 @@ type readiness struct {
 	Draining    bool `json:"draining"`
 }
 
-// probe tells what balances load, or starts and stops workers, whether to send new requests here. It writes the answer itself: one
-// of 503 is no problem of a publisher's, to be counted or logged.
-func (w *Worker) probe(rw http.ResponseWriter, r *http.Request) response {
+// probe tells what balances load, or starts and stops workers, whether to send new requests here. An
+// answer of 503 is no problem of a publisher's, to be counted or logged.
+func (w *Worker) probe() response {
 	hasFailed := w.Failed() != nil // though who asks has come some other way, or before
 	is := readiness{TakesPushes: !w.roster.isEmpty() && !hasFailed, Draining: w.Draining()}
 	body, err := json.Marshal(is)
 	if err != nil {
 		panic(err) // two bools
 	}
-	res := response{status: http.StatusOK, header: http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}}, body: body, streamed: true}
+	res := response{status: http.StatusOK, header: http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}}, body: body, isProbe: true}
 	if is.Draining || hasFailed {
 		res.status = http.StatusServiceUnavailable
 	}
-	res.write(rw)
 	return res
 }

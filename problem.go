@@ -213,11 +213,16 @@ func methodNotAllowed(allow string) *problem {
 	return p
 }
 
-// writeTooMany answers a request on a connection beyond MaxPushConns.
-func writeTooMany(w http.ResponseWriter) {
+// tooMany returns the answer to a request beyond MaxPushConns.
+func tooMany() response {
 	p := newProblem(http.StatusServiceUnavailable, "too many publishers are connected; nothing was written")
 	p.Type = wire.TypeFull
-	res := p.response()
+	return p.response()
+}
+
+// writeTooMany answers a request on a connection beyond MaxPushConns.
+func writeTooMany(w http.ResponseWriter) {
+	res := tooMany()
 	res.write(w)
 }
 

@@ -30,21 +30,21 @@ const pushMethods = "DELETE, GET, HEAD, OPTIONS, POST"
 // A middleware's ResponseWriter must have an Unwrap method (see http.ResponseController). Without one, only the server's
 // ReadTimeout bounds how long a body may take, and every bulk request is answered with 500.
 func (w *Worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	res := w.answer(rw, r, w.authorize)
+	res := w.handle(rw, r, w.authorize)
+	w.reply(rw, r, &res)
 	res.finish()
 }
 
 // authorizer asks the application whether a request may push. It returns nil if the request may.
 type authorizer func(http.ResponseWriter, *http.Request) *problem
 
-// answer answers the request. The caller must finish the response.
-func (w *Worker) answer(rw http.ResponseWriter, r *http.Request, authorize authorizer) response {
-	res := w.handle(rw, r, authorize)
+// reply writes the response, unless the handler has. The caller must finish the response.
+func (w *Worker) reply(rw http.ResponseWriter, r *http.Request, res *response) {
 	if r.ContentLength != 0 && (res.isProblem() || r.Method != http.MethodPost) {
 		// This is for net/http, which reads the rest of the body before it goes on.
 		_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout))
 	}
-	if res.isProblem() && !res.streamed {
+	if res.isProblem() && !res.streamed && !res.isProbe {
 		w.shared.count.problem(res.status)
 		w.shared.log.Debug("wspush: push request refused", "method", r.Method, "status", res.status, "detail", res.detail)
 	}
@@ -58,7 +58,6 @@ func (w *Worker) answer(rw http.ResponseWriter, r *http.Request, authorize autho
 	if linger := res.linger; linger != nil && r.ProtoMajor > 1 {
 		res.linger = func() { w.lingerHTTP2(linger) }
 	}
-	return res
 }
 
 // lingerHTTP2 calls linger, unless too many streams linger already.
@@ -96,7 +95,7 @@ func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize autho
 	case foreign != nil:
 		return foreign.response()
 	case address.IsProbe(r):
-		return w.probe(rw, r)
+		return w.probe()
 	}
 	if w.opts.AuthorizePush != nil {
 		if p := authorize(rw, r); p != nil {

@@ -15,6 +15,7 @@ type response struct {
 	detail   string // the problem's, for the log
 	bodyRead bool   // nothing of the request's body is left
 	streamed bool   // the handler has written the response itself
+	isProbe  bool   // the answer to a probe, which is no problem, whatever it says
 
 	// linger reads what a publisher is still sending although it has its answer. It is nil if there is nothing to read. send
 	// sets it, or the handler of a streamed response.
@@ -23,6 +24,9 @@ type response struct {
 
 // isProblem reports whether the response says that the request was refused, or has failed.
 func (res *response) isProblem() bool { return res.status >= 300 }
+
+// isBulk reports whether the response is that to a bulk request that was carried out.
+func (res *response) isBulk() bool { return res.streamed && res.status == http.StatusOK }
 
 // write writes the response. A publisher that has left does not read it, which does not matter.
 func (res *response) write(w http.ResponseWriter) {

@@ -85,7 +85,8 @@ func TestLingersOverHTTP2(t *testing.T) {
 		{"POST", bulk, "", long, 415},
 		{"POST", bulk, "no", long, 401},
 		{"DELETE", "/ws/@connections/" + unknownID, "", long, 410},
-		{"GET", one, "", long, 0}, // 200
+		{"GET", one, "", long, 0},       // 200
+		{"GET", "/@ready", "", long, 0}, // likewise
 		{"POST", "/ws/@connections/" + unknownID, "", 1, 410},
 	} {
 		if got := c.sendThenRead(t, tc.method, tc.path, tc.which, tc.size); got != tc.want {

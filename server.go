@@ -23,7 +23,8 @@ type pushServer struct {
 	stopping atomic.Bool   // stop has begun
 	handlers tally         // those that are running, except while they are in AuthorizePush
 	requests tally         // the same, until they have answered
-	streams  atomic.Int64  // requests over HTTP/2 without an answer
+	streams  atomic.Int64  // requests over HTTP/2 that are being carried out
+	untaken  atomic.Int64  // answers over HTTP/2 that their publishers have not taken yet
 }
 
 // Limits of the push listener. A publisher sends a short request and a body of at most MaxPushBytes. Anyone slower than this
@@ -48,6 +49,7 @@ func startPushServer(w *Worker) *pushServer {
 		TLSConfig:                    w.opts.TLS,
 		ReadHeaderTimeout:            headerTimeout,
 		ReadTimeout:                  headerTimeout + bodyTimeout, // for requests that never reach the handler, which sets its own
+		WriteTimeout:                 answerTimeout,               // likewise
 		IdleTimeout:                  idleTimeout,
 		MaxHeaderBytes:               maxHeaderBytes,
 		DisableGeneralOptionsHandler: true, // it waits for bodies without limit
@@ -56,9 +58,6 @@ func startPushServer(w *Worker) *pushServer {
 			WriteByteTimeout: answerTimeout, MaxConcurrentStreams: maxStreams,
 			MaxReceiveBufferPerConnection: streamBuffer, MaxReceiveBufferPerStream: streamBuffer,
 		},
-	}
-	if w.opts.PushTimeout > 0 {
-		s.http.WriteTimeout = headerTimeout + bodyTimeout + max(w.opts.PushTimeout, maxTimeout) + answerTimeout
 	}
 	s.listener = lane.New(w.listener, lane.Config{
 		Handler: s.serve, Panicked: func(recovered any) { logPushPanic(log, recovered) },
@@ -112,29 +111,73 @@ func (s *pushServer) serve(rw http.ResponseWriter, r *http.Request) {
 	}
 	s.handlers.add(1)
 	defer s.handlers.add(-1)
-	if s.http.WriteTimeout == 0 { // a push may wait for ever, but not its answer
-		control := http.NewResponseController(rw)
-		_ = control.SetWriteDeadline(time.Time{})
-		defer func() { _ = control.SetWriteDeadline(time.Now().Add(answerTimeout)) }()
-	}
-	res := s.answer(rw, r)
+	res := s.deliver(rw, r)
 	if res.linger != nil && !res.streamed && r.ProtoMajor == 1 {
 		lane.Rest(r)
 	}
 	res.finish()
 }
 
-func (s *pushServer) answer(rw http.ResponseWriter, r *http.Request) response {
+// deliver carries out the request and writes the answer, which the publisher has answerTimeout to take. Over HTTP/2 a publisher can
+// leave any number of answers untaken, by giving them no flow-control window. So deliver waits until the answer is taken, and counts it
+// until then.
+func (s *pushServer) deliver(rw http.ResponseWriter, r *http.Request) response {
+	control := http.NewResponseController(rw)
+	if r.ProtoMajor == 1 {
+		return s.answer(rw, r, func(res *response) {
+			if !res.streamed { // or the connection may be a link's
+				_ = control.SetWriteDeadline(time.Now().Add(answerTimeout))
+			}
+		})
+	}
+	_ = control.SetWriteDeadline(time.Time{}) // a push may take longer than an answer
+	var untaken int64
+	defer func() { s.untaken.Add(-untaken) }()
+	res := s.answer(rw, r, func(res *response) {
+		if res.isBulk() || r.Method == http.MethodPost && res.status == http.StatusNoContent {
+			return // it is taken already, or has no body, which costs a frame less if net/http ends it
+		}
+		untaken = 1
+		_ = control.SetWriteDeadline(time.Now().Add(s.timeToTake(s.untaken.Add(1))))
+	})
+	if untaken > 0 {
+		_ = control.Flush()
+	}
+	return res
+}
+
+// timeToTake returns how long a publisher may take for its answer, while so many are not taken over HTTP/2. Those that read take no time.
+// So that those that do not cannot keep them out, it is short once there are half as many as there may be; and beyond that the
+// stream is reset.
+func (s *pushServer) timeToTake(untaken int64) time.Duration {
+	switch {
+	case s.hasRoomFor(2 * untaken):
+		return answerTimeout
+	case s.hasRoomFor(untaken):
+		return briefly
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// answer carries out the request and writes the answer. It calls begin in between.
+func (s *pushServer) answer(rw http.ResponseWriter, r *http.Request, begin func(*response)) response {
 	s.requests.add(1)
 	defer s.requests.add(-1) // also when the application's Logger panics
+	res := s.handle(rw, r)
+	begin(&res)
+	s.worker.reply(rw, r, &res)
+	return res
+}
+
+// handle is Worker.handle, if there is room for the request.
+func (s *pushServer) handle(rw http.ResponseWriter, r *http.Request) response {
 	if r.ProtoMajor > 1 {
 		defer s.streams.Add(-1)
 		if !s.hasRoomFor(s.streams.Add(1)) {
-			writeTooMany(rw)
-			return response{}
+			return tooMany()
 		}
 	}
-	return s.worker.answer(rw, r, s.authorize)
+	return s.worker.handle(rw, r, s.authorize)
 }
 
 // hasRoomFor reports whether there may be so many requests over HTTP/2 at a time: as many as there may be connections, and at least
@@ -156,8 +199,8 @@ func (s *pushServer) authorize(rw http.ResponseWriter, r *http.Request) *problem
 	defer s.requests.add(1)
 	defer lane.StepBack(rw)
 	p := s.worker.authorize(rw, r)
-	if t := s.http.WriteTimeout; t > 0 {
-		_ = http.NewResponseController(rw).SetWriteDeadline(time.Now().Add(t))
+	if r.ProtoMajor == 1 {
+		_ = http.NewResponseController(rw).SetWriteDeadline(time.Now().Add(answerTimeout)) // for "100 Continue"
 	}
 	return p
 }

@@ -195,7 +195,7 @@ func TestHostilePublishers(t *testing.T) {
 		header = 10 * time.Second // and as much again where a lane has waited for the first byte
 		body   = 30 * time.Second
 		idle   = 2 * time.Minute
-		most   = 80 * time.Second // for one request with net/http, its answer included
+		deaf   = 16 * time.Second // for an answer, and for the goodbye of TLS
 	)
 	sendAnd := func(s string, then func(net.Conn, string), what string) func(net.Conn, func(string) string) {
 		return func(c net.Conn, request func(string) string) {
@@ -240,10 +240,10 @@ func TestHostilePublishers(t *testing.T) {
 		{"a GET with a body, byte by byte", sendAnd(get+"Content-Length: 400\n\n", dribble, long), false, "200", body + header},
 		{"a body without end", sendAnd("PUSH\nContent-Length: 999999999999\n\n", pour, "evil"), false, "413", time.Second},
 		{"chunks without end", sendAnd(chunked, pour, "fff\n"+strings.Repeat("e", 0xfff)+"\n"), false, "413", 10 * time.Second},
-		{"pushes, without reading the answers", sendAnd("", pour, fine), true, "", most + header},
-		{"GETs, without reading the answers", sendAnd("", pour, get+"\n"), true, "", most + header},
-		{"nonsense, without reading the answer", sendAnd("", pour, "evil\n"), true, "", most + header},
-		{"a long body, without reading the answer", sendAnd("PUSH\nContent-Length: 99999999999\n\n", pour, "evil"), true, "", most + header},
+		{"pushes, without reading the answers", sendAnd("", pour, fine), true, "", deaf},
+		{"GETs, without reading the answers", sendAnd("", pour, get+"\n"), true, "", deaf},
+		{"nonsense, without reading the answer", sendAnd("", pour, "evil\n"), true, "", deaf},
+		{"a long body, without reading the answer", sendAnd("PUSH\nContent-Length: 99999999999\n\n", pour, "evil"), true, "", deaf},
 	}
 	for entrance := range entrances {
 		t.Run(entrance, func(t *testing.T) { besiege(t, entrance, tests, 0) })
@@ -281,7 +281,7 @@ func TestDeafWithoutPushTimeout(t *testing.T) {
 	get := func(c net.Conn, request func(string) string) {
 		pour(c, request("GET /ws/@connections/ID HTTP/1.1\nHost: x\n\n"))
 	}
-	besiege(t, "authorized", []hostile{{"GETs, without reading the answers", get, true, "", 90 * time.Second}}, -1)
+	besiege(t, "authorized", []hostile{{"GETs, without reading the answers", get, true, "", 10 * time.Second}}, -1)
 }
 
 // besiege runs all of them at once.
@@ -382,7 +382,7 @@ func testHostileTLS(t *testing.T, deaf bool) {
 		header = 10 * time.Second
 		body   = 30 * time.Second
 		idle   = 2 * time.Minute
-		most   = 80 * time.Second
+		answer = 15 * time.Second // and for the goodbye of TLS
 	)
 	// A ClientHello, in a record of its own.
 	hello := "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
@@ -444,12 +444,12 @@ func testHostileTLS(t *testing.T, deaf bool) {
 			return each(1, unended)(id) +
 				strings.Repeat(string(http2Frame(frameContinuation, 0, 1, http2Fields("x", strings.Repeat("e", 100)))), 2000)
 		}, false, idle + header},
-		{"GETs, without reading the answers", "h2", each(100, get), true, most + idle},
-		{"bodies that do not come, without reading", "h2", each(100, post), true, most + idle},
+		{"GETs, without reading the answers", "h2", each(100, get), true, answer},
+		{"bodies that do not come, without reading", "h2", each(100, post), true, body + answer},
 		{"no window for the answers", "h2", func(id string) string {
 			return preface + string(http2Frame(frameSettings, 0, 0, []byte{0, 4, 0, 0, 0, 0})) +
 				each(100, get)(id)[len(hello2):]
-		}, false, most + idle + header},
+		}, false, answer + idle + header},
 	}
 	testutil.NoLeak(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -489,6 +489,202 @@ func testHostileTLS(t *testing.T, deaf bool) {
 		}()
 		beside(t, p, over)
 	})
+}
+
+// windowless is a publisher over HTTP/2 that takes no part of any answer. It has sent as many requests as may be open at a time.
+type windowless struct {
+	mu    sync.Mutex // guards reset
+	reset int        // requests, by the worker
+}
+
+func (p *place) windowless(t *testing.T, requests func(stream uint32) []byte) *windowless {
+	t.Helper()
+	conn, _ := p.dial(t)
+	config := p.tls.Clone()
+	config.NextProtos = []string{"h2"}
+	c := tls.Client(conn, config)
+	b := bytes.NewBufferString(preface + string(http2Frame(frameSettings, 0, 0, []byte{0, 4, 0, 0, 0, 0})))
+	for i := range uint32(100) {
+		b.Write(requests(2*i + 1))
+	}
+	go c.Write(b.Bytes())
+	w := &windowless{}
+	go func() {
+		for {
+			var head [9]byte
+			if _, err := io.ReadFull(c, head[:]); err != nil {
+				return
+			}
+			if _, err := io.CopyN(io.Discard, c, int64(head[0])<<16|int64(head[1])<<8|int64(head[2])); err != nil {
+				return
+			}
+			if head[3] == frameReset {
+				w.mu.Lock()
+				w.reset++
+				w.mu.Unlock()
+			}
+		}
+	}()
+	return w
+}
+
+// open returns how many requests of all of them have not been reset.
+func open(all []*windowless) int {
+	synctest.Wait()
+	n := 0
+	for _, w := range all {
+		w.mu.Lock()
+		n += 100 - w.reset
+		w.mu.Unlock()
+	}
+	return n
+}
+
+// overHTTP2 sends a good publisher's GET of the client, and returns the status of the answer, which must take no time.
+func (p *place) overHTTP2(t *testing.T) int {
+	t.Helper()
+	transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: p.tls, DialContext: func(context.Context, string, string) (net.Conn, error) {
+		conn, _ := p.dial(t)
+		return conn, nil
+	}}
+	defer transport.CloseIdleConnections()
+	began := time.Now()
+	resp, err := transport.RoundTrip(newRequest(t, "GET", "https://push.test/ws/@connections/"+p.conn.ID(), nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if took := time.Since(began); resp.ProtoMajor != 2 || took != 0 {
+		t.Errorf("a good publisher has its answer over %s after %v", resp.Proto, took)
+	}
+	return resp.StatusCode
+}
+
+// TestUntakenOverHTTP2: answers over HTTP/2 that nobody takes are bounded in number and in time, whatever they say. They keep nobody out,
+// and hold up nobody's Shutdown.
+func TestUntakenOverHTTP2(t *testing.T) {
+	needsHTTP2InBubbles(t)
+	request := func(method, path string, more ...string) func(uint32) []byte {
+		fields := http2Fields(append([]string{":method", method, ":scheme", "https", ":authority", "x", ":path", path}, more...)...)
+		return func(stream uint32) []byte { return http2Frame(frameHeaders, endHeaders|endStream, stream, fields) }
+	}
+	for name, requests := range map[string]func(uint32) []byte{
+		"refused":  request("POST", "/ws/@connections/"+unknownID),
+		"GET":      request("GET", "/@ready"),
+		"PUT":      request("PUT", "/"),
+		"no link":  request("GET", "/@link/x"),
+		"too many": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			testutil.NoLeak(t)
+			synctest.Test(t, func(t *testing.T) {
+				p := newPlace(t, "TLS", wspush.WorkerOptions{MaxPushConns: 10, Cluster: &wspush.Cluster{Keys: [][]byte{testutil.Key("own")}, Address: "http://push.test"}})
+				if requests == nil { // a body that does not come, for each place
+					requests = request("POST", "/ws/@connections/"+unknownID)
+					post := http2Fields(":method", "POST", ":scheme", "https", ":authority", "x", ":path", "/ws/@connections/"+p.conn.ID())
+					p.windowless(t, func(stream uint32) []byte { return http2Frame(frameHeaders, endHeaders, stream, post) })
+					synctest.Wait()
+				}
+				var all []*windowless
+				for range 4 {
+					all = append(all, p.windowless(t, requests))
+				}
+				if n := open(all); n > 100 {
+					t.Errorf("%d answers are left untaken", n)
+				}
+				<-time.After(100 * time.Millisecond)
+				if n := open(all); n == 0 || n > 50 {
+					t.Errorf("%d answers are left untaken for long", n)
+				}
+				want := 200
+				if name == "too many" {
+					want = 503
+				}
+				if got := p.overHTTP2(t); got != want {
+					t.Errorf("a good publisher gets %d", got)
+				}
+				if name == "GET" {
+					began := time.Now()
+					if err := p.Shutdown(t.Context()); err != nil || time.Since(began) > time.Second {
+						t.Errorf("Shutdown: %v after %v", err, time.Since(began))
+					}
+					return
+				}
+				<-time.After(11 * time.Second)
+				if n := open(all); n > 0 {
+					t.Errorf("%d answers are left untaken for longer than 10 s", n)
+				}
+			})
+		})
+	}
+}
+
+// TestUntakenBulkOverHTTP2: a bulk request counts until its answers are taken, or that has taken too long.
+func TestUntakenBulkOverHTTP2(t *testing.T) {
+	needsHTTP2InBubbles(t)
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlace(t, "TLS", wspush.WorkerOptions{MaxPushConns: 10})
+		fields := http2Fields(":method", "POST", ":scheme", "https", ":authority", "x", ":path", "/ws/@connections",
+			"content-type", "application/x-ndjson; answer=after")
+		all := []*windowless{p.windowless(t, func(stream uint32) []byte {
+			return http2Frame(frameHeaders, endHeaders|endStream, stream, fields)
+		})}
+		<-time.After(100 * time.Millisecond)
+		if n := open(all); n != 100 {
+			t.Errorf("%d answers are left untaken", n)
+		}
+		if got := p.overHTTP2(t); got != 503 {
+			t.Errorf("beside them, a good publisher gets %d", got)
+		}
+		<-time.After(10 * time.Second)
+		if n, got := open(all), p.overHTTP2(t); n > 0 || got != 200 {
+			t.Errorf("%d answers are left untaken for longer than 10 s; a good publisher gets %d", n, got)
+		}
+	})
+}
+
+// TestLateAnswers: the time for taking an answer begins with the answer, and not with the request.
+func TestLateAnswers(t *testing.T) {
+	needsHTTP2InBubbles(t)
+	for name, proto := range map[string]string{"authorized": "", "authorized, TLS": "http/1.1", "over HTTP/2": "h2"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPlaceBy(t, func(t *testing.T, opts *wspush.WorkerOptions) *tls.Config {
+					opts.AuthorizePush = func(*http.Request) error {
+						<-time.After(15 * time.Second)
+						return nil
+					}
+					if proto != "" {
+						return overTLS(t, opts)
+					}
+					return nil
+				}, wspush.WorkerOptions{})
+				if proto == "h2" {
+					transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: p.tls, DialContext: func(context.Context, string, string) (net.Conn, error) {
+						conn, _ := p.dial(t)
+						return conn, nil
+					}}
+					defer transport.CloseIdleConnections()
+					for _, method := range []string{"GET", "POST"} {
+						request, err := http.NewRequestWithContext(t.Context(), method, "https://push.test/ws/@connections/"+p.conn.ID(), nil)
+						if err != nil {
+							t.Fatal(err)
+						}
+						resp, err := transport.RoundTrip(request)
+						if err != nil || resp.StatusCode >= 300 {
+							t.Fatalf("%s: %v, %v", method, resp, err)
+						}
+						resp.Body.Close()
+					}
+					return
+				}
+				push := "PUSH\nContent-Length: 4\nExpect: 100-continue\nConnection: close\n\nfine"
+				if got := p.converse(t, p.request("GET /ws/@connections/ID HTTP/1.1\nHost: x\n\n"+push)); got != "200 100 204" {
+					t.Errorf("answered %s", got)
+				}
+			})
+		})
+	}
 }
 
 // converse sends pieces one after the other on a new connection. It returns the statuses of the answers until the worker

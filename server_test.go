@@ -589,6 +589,10 @@ func TestHTTP2Streams(t *testing.T) {
 		full(t, resp)
 		return true
 	})
+	// Also one that sends everything before it reads anything sees the answer.
+	if got := dialHTTP2(t, w, pool).sendThenRead(t, "POST", "/ws/@connections/"+conn.ID(), "", 3<<20); got != 503 {
+		t.Errorf("answered %d", got)
+	}
 	c.conn.Close()
 	testutil.Eventually(t, "room", func() bool {
 		resp, err := postBy(t, second, conn.PathAddresses()[0], "x")

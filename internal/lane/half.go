@@ -16,6 +16,9 @@ import (
 // probeDelay is how long an answer may take before a publisher that has closed its side is asked whether it is there.
 const probeDelay = 20 * time.Millisecond
 
+// interimTime is how long net/http may take to write what asks it.
+const interimTime = 10 * time.Second
+
 // interim is what asks it.
 const interim = "HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -82,6 +85,7 @@ func Probing(w http.ResponseWriter, r *http.Request) (stop func()) {
 		case <-time.After(probeDelay):
 		}
 		if r.ProtoAtLeast(1, 1) {
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(interimTime))
 			w.WriteHeader(http.StatusContinue)
 		} else { // whose publishers know no interim response, so this one has left, as far as anyone can know
 			_ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0))
