@@ -11,8 +11,8 @@ type readiness struct {
 	Draining    bool `json:"draining"`
 }
 
-// probe tells what balances load, or starts and stops workers, whether to send new requests here. An
-// answer of 503 is no problem of a publisher's, to be counted or logged.
+// probe tells what balances load, or starts and stops workers, whether to send new requests here. An answer of 503 is no problem of a
+// publisher's, to be counted or logged.
 func (w *Worker) probe() response {
 	hasFailed := w.Failed() != nil // though who asks has come some other way, or before
 	is := readiness{TakesPushes: !w.roster.isEmpty() && !hasFailed, Draining: w.Draining()}
@@ -20,7 +20,8 @@ func (w *Worker) probe() response {
 	if err != nil {
 		panic(err) // two bools
 	}
-	res := response{status: http.StatusOK, header: http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}}, body: body, isProbe: true}
+	header := http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}}
+	res := response{status: http.StatusOK, header: header, body: body, isProbe: true}
 	if is.Draining || hasFailed {
 		res.status = http.StatusServiceUnavailable
 	}
