@@ -36,6 +36,9 @@ var (
 	ErrUnknown = wire.ErrUnknown
 )
 
+// ErrTooManyGroups is what [Conn.Join] returns for one group more than WorkerOptions.MaxGroups.
+var ErrTooManyGroups = errors.New("wspush: the connection is in as many groups as it may be")
+
 // The errors with which [HandlerOptions].Accept and [WorkerOptions].AuthorizePush refuse a request; they may be wrapped. Any other
 // error says that the application could not decide, and is answered like ErrUnavailable.
 var (
