@@ -3,7 +3,6 @@ package wspush
 import (
 	"hash/maphash"
 	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -141,16 +140,19 @@ func (s *indexShard) shrinkLocked() {
 	s.sets, s.peak = sets, len(sets)
 }
 
-// find returns the members of a name: the first, or nil, and at most so many others.
-func (x *index) find(name string, most int) (first *member, more []*member) {
+// find returns the members of a name, at most so many: the only one, or all of them if there are several. The slice is the caller's.
+func (x *index) find(name string, most int) (only *member, several []*member) {
 	s := x.shard(name)
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	set := s.sets[name]
-	if set.more != nil {
-		more = slices.Clone((*set.more)[:min(len(*set.more), most)])
+	if set.more == nil || most <= 1 {
+		return set.first, nil
 	}
-	return set.first, more
+	several = make([]*member, min(1+len(*set.more), most))
+	several[0] = set.first
+	copy(several[1:], *set.more)
+	return nil, several
 }
 
 // count returns how many members a name has.

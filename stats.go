@@ -53,6 +53,15 @@ func (c *counters) push(err error) {
 	}
 }
 
+// pushTo counts a push to a user or a group.
+func (c *counters) pushTo(isGroup bool) {
+	if isGroup {
+		c.groupPushes.Add(1)
+	} else {
+		c.userPushes.Add(1)
+	}
+}
+
 // of returns the counter for a push that was refused with err.
 func (c *refusalCounters) of(err error) *atomic.Uint64 {
 	switch {
