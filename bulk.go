@@ -128,7 +128,7 @@ func readBulkMedia(h http.Header) (params map[string]string, _ *problem) {
 }
 
 // postBulk serves a bulk request.
-func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount address.Target) response {
+func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount address.Target, by authorizer) response {
 	form, p := readBulkForm(r)
 	if p != nil {
 		return p.response()

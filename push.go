@@ -30,16 +30,19 @@ const pushMethods = "DELETE, GET, HEAD, OPTIONS, POST"
 // A middleware's ResponseWriter must have an Unwrap method (see http.ResponseController). Without one, only the server's
 // ReadTimeout bounds how long a body may take, and every bulk request is answered with 500.
 func (w *Worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	res := w.answer(rw, r, w.authorize)
+	res := w.answer(rw, r, w)
 	res.finish()
 }
 
 // authorizer asks the application whether a request may push. It returns nil if the request may.
-type authorizer func(http.ResponseWriter, *http.Request) *problem
+type authorizer interface {
+	authorize(http.ResponseWriter, *http.Request) *problem
+	authorizeLine(*http.Request) *problem // of a bulk request that is under way
+}
 
 // answer answers the request. The caller must finish the response.
-func (w *Worker) answer(rw http.ResponseWriter, r *http.Request, authorize authorizer) response {
-	res := w.handle(rw, r, authorize)
+func (w *Worker) answer(rw http.ResponseWriter, r *http.Request, by authorizer) response {
+	res := w.handle(rw, r, by)
 	if r.ContentLength != 0 && (res.isProblem() || r.Method != http.MethodPost) {
 		// This is for net/http, which reads the rest of the body before it goes on.
 		_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout))
@@ -73,7 +76,7 @@ func (w *Worker) lingerHTTP2(linger func()) {
 func noContent() response { return response{status: http.StatusNoContent} }
 
 // handle carries out the request. The order of its checks, and of those of handleOne, is part of the contract.
-func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize authorizer) response {
+func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, by authorizer) response {
 	if r.Method != http.MethodPost && r.ContentLength != 0 && r.ProtoMajor == 1 {
 		rw.Header().Set("Connection", "close") // or net/http would wait for a body that nobody wants
 	}
@@ -81,12 +84,17 @@ func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize autho
 		w.links.ServeHTTP(rw, r, nonce)
 		return response{status: http.StatusSwitchingProtocols, streamed: true}
 	}
-	foreign := w.origins.check(rw.Header(), r)
+	named, isNamed, badName := address.ReadMembers(r)
 	mount, isBulk := address.ReadBulk(r)
 	methods := pushMethods
-	if isBulk {
+	switch {
+	case named.IsMembership:
+		methods = membershipMethods
+	case isNamed:
+	case isBulk:
 		methods = bulkMethods
 	}
+	foreign := w.origins.check(rw.Header(), r, methods)
 	switch {
 	case r.Method == http.MethodOptions:
 		rw.Header().Set("Allow", methods)
@@ -95,16 +103,21 @@ func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize autho
 		return methodNotAllowed(methods).response()
 	case foreign != nil:
 		return foreign.response()
-	case address.IsProbe(r):
+	case isNamed && w.opts.AuthorizePush == nil:
+		return notAuthorized().response()
+	case address.IsProbe(r) && !isNamed:
 		return w.probe(rw, r)
 	}
 	if w.opts.AuthorizePush != nil {
-		if p := authorize(rw, r); p != nil {
+		if p := by.authorize(rw, r); p != nil {
 			return p.response()
 		}
 	}
-	if isBulk {
-		return w.postBulk(rw, r, mount)
+	switch {
+	case isNamed:
+		return w.handleMembers(rw, r, named, badName)
+	case isBulk:
+		return w.postBulk(rw, r, mount, by)
 	}
 	return w.handleOne(rw, r)
 }
@@ -144,7 +157,12 @@ func (w *Worker) handleOne(rw http.ResponseWriter, r *http.Request) response {
 }
 
 // authorize asks the application. A panic in the callback becomes a 500.
-func (w *Worker) authorize(_ http.ResponseWriter, r *http.Request) (p *problem) {
+func (w *Worker) authorize(_ http.ResponseWriter, r *http.Request) *problem {
+	return w.authorizeLine(r)
+}
+
+// authorizeLine is authorize for what has no answer of its own.
+func (w *Worker) authorizeLine(r *http.Request) (p *problem) {
 	defer func() {
 		if e := recover(); e != nil {
 			logPanic(w.shared.log, "AuthorizePush", e)
@@ -222,26 +240,40 @@ func (w *Worker) pushBody(rw http.ResponseWriter, r *http.Request, c *Conn, q pu
 	if pending == nil {
 		return 0, err
 	}
-	// net/http goes on reading, to notice a publisher that leaves. A read deadline that stayed set, even one of the server's
-	// own, would end the request's context while the push waits.
-	_ = http.NewResponseController(rw).SetReadDeadline(time.Time{})
-	defer lane.Probing(rw, r)()
-	if hasLeft { // a client that reads takes its turn soon
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithCancel(context.WithoutCancel(ctx))
-		defer cancel()
-		defer time.AfterFunc(usualAnswer, cancel).Stop()
-	}
-	if timeout := w.pushTimeout(q); timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, timeout)
-		defer cancel()
-	}
+	ctx, end := w.waitContext(rw, r, q, hasLeft, lane.Probing)
+	defer end()
 	roundTrip, err = c.awaitSending(ctx, pending, 0)
 	if err == errUnconfirmed && ctx.Err() == context.Canceled {
 		err = errUnconfirmedLeft
 	}
 	return roundTrip, err
+}
+
+// waitContext returns what ends the wait of a push by HTTP: its time, or that its publisher leaves, which probing finds out. end must be
+// called when the wait is over.
+func (w *Worker) waitContext(rw http.ResponseWriter, r *http.Request, q pushQuery, hasLeft bool, probing func(http.ResponseWriter, *http.Request) (stop func())) (_ context.Context, end func()) {
+	// net/http goes on reading, to notice a publisher that leaves. A read deadline that stayed set, even one of the server's
+	// own, would end the request's context while the push waits.
+	_ = http.NewResponseController(rw).SetReadDeadline(time.Time{})
+	stopProbing := probing(rw, r)
+	ctx, stop := r.Context(), context.CancelFunc(func() {})
+	if hasLeft { // a client that reads takes its turn soon
+		ctx, stop = context.WithCancel(context.WithoutCancel(ctx))
+		timer, cancel := time.AfterFunc(usualAnswer, stop), stop
+		stop = func() {
+			timer.Stop()
+			cancel()
+		}
+	}
+	cancel := context.CancelFunc(func() {})
+	if timeout := w.pushTimeout(q); timeout > 0 {
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+	}
+	return ctx, func() {
+		cancel()
+		stop()
+		stopProbing()
+	}
 }
 
 // pushTimeout returns how long a push may wait. 0 or less means for ever.
