@@ -46,6 +46,7 @@ type bulkRequest struct {
 	scratch  []byte            // for one answer
 
 	peers map[string]*bulkPeer // other workers by their addresses
+	may   bulkAuthorizer       // asks about users and groups; it belongs to the handler's goroutine
 
 	mu        sync.Mutex // guards what follows, and fields of output and of bulkPush; it may be locked while a socket's lock is held, not the other way round
 	changed   sync.Cond  // of mu: held or unsettled has become less, or the publisher is gone
@@ -150,6 +151,7 @@ func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount address
 	}
 	b.changed.L = &b.mu
 	b.ctx, b.cancel = context.WithCancel(context.Background())
+	b.may = bulkAuthorizer{request: b, by: by, whole: r}
 	b.line.budget, b.line.reader = &w.bodies.budget, b
 	defer b.line.end()
 	config := bulk.InputConfig{Length: r.ContentLength, Chunks: &w.bulkChunks, Idle: idleTimeout, Within: bodyTimeout, Room: b}
@@ -235,6 +237,10 @@ func (b *bulkRequest) run() {
 			b.refuse(key, newProblem(http.StatusBadRequest, err.Error()))
 			continue
 		}
+		if p.members != nil {
+			b.pushMembers(key, p)
+			continue
+		}
 		b.push(number, p)
 	}
 }
@@ -305,7 +311,7 @@ func (b *bulkRequest) push(number int, p linePush) {
 		case !b.mount.Lives(c.path):
 			b.refuse(key, problemOf(errOtherPath))
 		default:
-			b.pushTo(c, key, &p)
+			b.pushTo(c, key, nil, &p)
 		}
 	}
 	for _, r := range forward {

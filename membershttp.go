@@ -54,19 +54,27 @@ func badQuery(err error) response {
 	return newProblem(http.StatusBadRequest, withoutPackage(err)).response()
 }
 
-// exceptIDs leaves out the connections of these IDs and sealed IDs. One that has ended is nobody's any more.
-func (to *Recipients) exceptIDs(ids []string) *problem {
+// exceptIDs leaves out the connections of these IDs and sealed IDs.
+func (r *Recipients) exceptIDs(ids []string) *problem {
 	for _, id := range ids {
-		if !address.IsName(id) {
-			return newProblem(http.StatusBadRequest, "except: "+address.ErrMalformedID.Error())
+		if p := r.exceptID(id); p != nil {
+			return p
 		}
-		c, _, err := to.worker.find(id) // a connection of another worker is no member here
-		switch {
-		case errors.Is(err, errForeign), errors.Is(err, errNoKeys):
-			return problemOf(err)
-		case c != nil:
-			to.except = append(to.except, c)
-		}
+	}
+	return nil
+}
+
+// exceptID leaves out a connection. One that has ended is nobody's any more, and one of another worker is no member here.
+func (r *Recipients) exceptID(id string) *problem {
+	if !address.IsName(id) {
+		return newProblem(http.StatusBadRequest, "except: "+address.ErrMalformedID.Error())
+	}
+	c, _, err := r.worker.find(id)
+	switch {
+	case errors.Is(err, errForeign), errors.Is(err, errNoKeys):
+		return problemOf(err)
+	case c != nil:
+		r.except = append(r.except, c)
 	}
 	return nil
 }

@@ -143,3 +143,17 @@ func HasMembersMarker(path string) bool {
 	_, kind, _, _ := cutMembers(path)
 	return kind != ""
 }
+
+// MembersPath returns the escaped path of a request about a user or a group, for the mount of a bulk request with this escaped path.
+func MembersPath(bulk string, isGroup bool, name string) string {
+	mount, _ := CutLast(bulk)
+	marker := UsersMarker
+	if isGroup {
+		marker = GroupsMarker
+	}
+	segment := url.PathEscape(name)
+	if name == "." || name == ".." {
+		segment = strings.ReplaceAll(name, ".", "%2E")
+	}
+	return mount + "/" + marker + "/" + segment
+}

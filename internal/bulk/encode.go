@@ -51,6 +51,18 @@ func (k Key) AppendRefusal(dst []byte, r Refusal) []byte {
 	return append(appendMembers(k.appendHead(dst, r.Status), r), '\n')
 }
 
+// AppendOutcomes appends the answer to a line that is for several: rest is a JSON object, and refusal says why it is not a success, nil
+// if it is one.
+func (k Key) AppendOutcomes(dst []byte, refusal *Refusal, rest []byte) []byte {
+	if refusal == nil {
+		dst = append(k.appendHead(dst, http.StatusOK), ',')
+	} else {
+		dst = appendMembers(k.appendHead(dst, refusal.Status), *refusal)
+		dst[len(dst)-1] = ','
+	}
+	return append(append(dst, rest[1:]...), '\n')
+}
+
 // AppendLast appends the last line of an answer: how many lines have been read, and why no more, unless the body has ended.
 func AppendLast(dst []byte, lines int, why *Refusal) []byte {
 	dst = strconv.AppendInt(append(dst, `{"lines":`...), int64(lines), 10)
