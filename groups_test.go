@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -141,7 +142,7 @@ func TestBadNames(t *testing.T) {
 
 // Beyond MaxGroups, which is 1,000 by default, every group is refused. Without a limit, 100,000 are as fast each as a few are.
 func TestMaxGroups(t *testing.T) {
-	join := func(conn *wspush.Conn, from, to int) (err error, joined int) {
+	join := func(conn *wspush.Conn, from, to int) (joined int, err error) {
 		for i := from; i < to; i++ {
 			if e := conn.Join(context.Background(), fmt.Sprint("group ", i)); e != nil {
 				err = e
@@ -149,11 +150,11 @@ func TestMaxGroups(t *testing.T) {
 				joined++
 			}
 		}
-		return err, joined
+		return joined, err
 	}
 	w := newWorker(t, quiet())
 	_, conn, _ := dial(t, w, serve(t, w, nil), testutil.Options{})
-	err, joined := join(conn, 0, 100_000)
+	joined, err := join(conn, 0, 100_000)
 	if !errors.Is(err, wspush.ErrTooManyGroups) || !strings.Contains(err.Error(), "1000") || joined != 1000 || len(conn.Groups()) != 1000 {
 		t.Errorf("%d joined, %v", joined, err)
 	}
@@ -175,7 +176,7 @@ func TestMaxGroups(t *testing.T) {
 			_, _ = join(conn, 5000, from)
 		}
 		begin := time.Now()
-		if err, _ := join(conn, from, from+5000); err != nil {
+		if _, err := join(conn, from, from+5000); err != nil {
 			t.Fatal(err)
 		}
 		took[i] = time.Since(begin)
@@ -223,5 +224,56 @@ func TestGroupsRace(t *testing.T) {
 	}
 	if s := w.Stats(); s.Users != 0 || s.Groups != 0 || s.Memberships != 0 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// What a user and a group add to a connection: the bytes that the documentation has, and nothing once it has ended.
+func TestGroupsCost(t *testing.T) {
+	const conns = 500
+	w := newWorker(t, quiet())
+	pairs := make([]net.Conn, 0, 2*conns)
+	// cost connects clients, and returns what one of them costs once it is silent.
+	cost := func(query func(i int) string, fill func(c *wspush.Conn)) int {
+		opts := asQuery()
+		opts.Accept, opts.Groups = nil, nil
+		opts.User = func(r *http.Request, _ any) string { return strings.TrimPrefix(r.URL.RawQuery, "user=") }
+		server := serve(t, w, opts)
+		before := heapInUse()
+		for i := range conns {
+			request := "GET /ws?" + query(i) + " HTTP/1.1\r\nHost: h.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n" +
+				"Sec-WebSocket-Key: " + sampleKey + "\r\n\r\n"
+			pairs = append(pairs, silentClient(t, server, request))
+		}
+		if fill != nil {
+			for c := range w.Conns() {
+				fill(c)
+			}
+		}
+		testutil.Eventually(t, "silence", func() bool { silent, busy := lives(); return silent == conns && busy == 0 })
+		cost := (heapInUse() - before) / conns
+		for _, c := range pairs {
+			c.Close()
+		}
+		pairs = pairs[:0]
+		testutil.Eventually(t, "the connections to leave", func() bool { silent, busy := lives(); return silent+busy == 0 })
+		if s := w.Stats(); s.Users != 0 || s.Memberships != 0 {
+			t.Errorf("%+v", s)
+		}
+		return cost
+	}
+	testutil.Eventually(t, "earlier tests to leave", func() bool { silent, busy := lives(); return silent+busy == 0 })
+	none := func(int) string { return "" }
+	cost(none, nil)
+	plain := cost(none, nil)
+	user := cost(func(i int) string { return fmt.Sprintf("user=user-%06d", i) }, nil) - plain
+	one := cost(none, func(c *wspush.Conn) { _ = c.Join(context.Background(), "room") }) - plain
+	ten := cost(none, func(c *wspush.Conn) {
+		for i := range 10 {
+			_ = c.Join(context.Background(), fmt.Sprint("room ", i))
+		}
+	}) - plain
+	t.Logf("a connection %d bytes; its user %d more; one group %d, ten %d", plain, user, one, ten)
+	if user > 350 || one > 350 || ten > 2500 {
+		t.Errorf("a user takes %d bytes, a group %d, ten groups %d", user, one, ten)
 	}
 }

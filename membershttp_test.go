@@ -636,3 +636,38 @@ func TestMembersPaths(t *testing.T) {
 		}
 	}
 }
+
+// A connection of another worker joins and leaves there. Pushes to users and groups are for the members of the worker that is asked.
+func TestMembershipElsewhere(t *testing.T) {
+	opts := *quiet()
+	opts.AuthorizePush, opts.MaxGroups = anybody, 2
+	holder, other := newMember(t, opts), newMember(t, opts)
+	_, conn := as(t, holder, serve(t, holder, asQuery()), "ann", "room")
+	base := "http://" + other.Addr().String()
+	member := "/ws/@connections/" + conn.SealedID() + "/@groups"
+	for _, tt := range []struct {
+		target, detail string
+		status         int
+		groups         []string
+	}{
+		{"PUT " + member + "/a%20b", "", 204, []string{"a b", "room"}},
+		{"PUT " + member + "?name=a+b", "", 204, []string{"a b", "room"}},
+		{"PUT " + member + "/c", "MaxGroups", 409, []string{"a b", "room"}},
+		{"PUT " + member + "/a%2Fb", "slash", 400, []string{"a b", "room"}},
+		{"PUT " + member + "/c?d=e", "unknown query parameter", 400, []string{"a b", "room"}},
+		{"DELETE " + member + "/room", "", 204, []string{"a b"}},
+		{"DELETE " + member + "/room", "", 204, []string{"a b"}},
+		{"DELETE /other" + strings.TrimPrefix(member, "/ws") + "/a%20b", "another path", 404, []string{"a b"}},
+		{"POST /@groups/room?except=" + conn.SealedID(), "nobody is there", 410, []string{"a b"}},
+		{"POST /@groups/room?except=" + conn.SealedID()[:60] + "aaaa", "none of this worker's keys", 403, []string{"a b"}},
+	} {
+		status, a := ask(t, base, tt.target, "")
+		if status != tt.status || !strings.Contains(a.Detail, tt.detail) || !slices.Equal(conn.Groups(), tt.groups) {
+			t.Errorf("%s: %d %+v, in %q", tt.target, status, a, conn.Groups())
+		}
+	}
+	_ = conn.Close(1000, "")
+	if status, a := ask(t, base, "PUT "+member+"/c", ""); status != 410 {
+		t.Errorf("%d %+v", status, a)
+	}
+}

@@ -176,13 +176,15 @@ type WorkerOptions struct {
 	// pushes and the IDs in them.
 	TLS *tls.Config
 
-	// AuthorizePush is called for every GET, HEAD, POST and DELETE at the push endpoint, before the body is read, and
-	// before it is known whether the connection exists. An error refuses the request: ErrUnauthorized with 401, ErrForbidden
+	// AuthorizePush is called for every GET, HEAD, POST, PUT and DELETE at the push endpoint, before the body is read, and
+	// before it is known whether the connection exists. In a bulk request it is also called once for each user and each group
+	// that a line names, with the request that a push to it would be by itself. TargetOf says whom a request is about. An error refuses the request: ErrUnauthorized with 401, ErrForbidden
 	// with 403, and ErrUnavailable, like any other error, with 503 and Retry-After. The publisher never sees the error. It is
 	// logged at Debug, or at Warn if it is none of the three, because AuthorizePush then failed to decide. It may be called from
 	// many goroutines at once. It is not called for in-process pushes. An ID in the request may be in any letter case.
 	//
-	// By default, anyone who knows the ID of a connection may push to it.
+	// By default, anyone who knows the ID of a connection may push to it, and nobody to users and groups, whose names can be
+	// guessed: requests that name one are refused with 403.
 	AuthorizePush func(r *http.Request) error
 
 	// Cluster lets publishers push through any worker that has the same keys. A sealed ID (Conn.SealedID), which seals the

@@ -21,7 +21,9 @@ const pushMethods = "DELETE, GET, HEAD, OPTIONS, POST"
 
 // ServeHTTP is the push endpoint: POST pushes the body to the connection that the request names, GET and HEAD look at the
 // connection, DELETE closes it, OPTIONS lists the methods. A POST to the path PATH/@connections, without an ID, is a bulk
-// request, which has a push in each line. GET of a path that ends in /@ready, without an ID, says whether the Worker takes pushes and
+// request, which has a push in each line. Paths that end in /@users/NAME or /@groups/NAME are about all connections of a user or in a
+// group, and PATH/@connections/ID/@groups/NAME with PUT and DELETE about whether a connection is in one; they are served only if
+// AuthorizePush is set. GET of a path that ends in /@ready, without an ID, says whether the Worker takes pushes and
 // whether it drains (200, or 503 from Shutdown on and while Failed is not nil); AuthorizePush is not asked. docs/push-api.md says what requests and answers look like. ServeHTTP may be called
 // from many goroutines at once. The push listener serves it. To accept pushes on another server as well, mount it there, under
 // a prefix with http.StripPrefix if you like. Anyone who can reach it and knows an ID can push, unless AuthorizePush says

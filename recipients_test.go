@@ -281,7 +281,7 @@ func TestRecipientsTruth(t *testing.T) {
 	server := serve(t, w, asQuery())
 	var mu sync.Mutex // guards received
 	received := make(map[string]int)
-	var reading, coming sync.WaitGroup
+	var reading sync.WaitGroup
 	connect := func() *wspush.Conn {
 		client := testutil.Dial(t, server, testutil.Options{Path: "/ws?user=ann&group=room"})
 		conn, _ := greeted(t, w, client)
@@ -310,26 +310,6 @@ func TestRecipientsTruth(t *testing.T) {
 		conns[i] = connect()
 	}
 	ctx := context.Background()
-	over := make(chan struct{})
-	coming.Go(func() { // one goroutine, since it connects for the test
-		random := rand.New(rand.NewPCG(3, 4))
-		for {
-			select {
-			case <-over:
-				return
-			default:
-			}
-			i := random.IntN(room)
-			switch random.IntN(10) {
-			case 0:
-				_ = conns[i].Close(1000, "")
-				conns[i] = connect()
-			default:
-				_ = conns[i].Leave(ctx, "room")
-				_ = conns[(i+1)%room].Join(ctx, "room")
-			}
-		}
-	})
 	type told struct{ written, unknown int }
 	outcomes := make(map[string]told)
 	var pushing sync.WaitGroup
@@ -354,9 +334,26 @@ func TestRecipientsTruth(t *testing.T) {
 			}
 		})
 	}
-	pushing.Wait()
-	close(over)
-	coming.Wait()
+	over := make(chan struct{})
+	go func() {
+		pushing.Wait()
+		close(over)
+	}()
+	random := rand.New(rand.NewPCG(3, 4))
+	for isOver := false; !isOver; {
+		select {
+		case <-over:
+			isOver = true
+		default:
+		}
+		if i := random.IntN(room); random.IntN(10) == 0 {
+			_ = conns[i].Close(1000, "")
+			conns[i] = connect()
+		} else {
+			_ = conns[i].Leave(ctx, "room")
+			_ = conns[(i+1)%room].Join(ctx, "room")
+		}
+	}
 	for _, c := range conns {
 		_ = c.Close(1000, "")
 	}

@@ -24,7 +24,7 @@ const (
 // which they can be pushed to. Several Handlers may share a Worker. A Handler is safe for concurrent use.
 //
 // It answers every request that does not become a connection: 426 for a GET request that is not a handshake, 400 for a broken
-// handshake, 404 for a path with the segment @connections or a dot segment, 414 for one of more than 1024 bytes, 204 for OPTIONS, 405 for other methods (mount the Worker to accept
+// handshake, 404 for a path with the segment @connections, @users or @groups, or a dot segment, 414 for one of more than 1024 bytes, 204 for OPTIONS, 405 for other methods (mount the Worker to accept
 // pushes on the public server), 403 when the check of the Origin refuses the client, 401, 403 or 503 when Accept does, and 503
 // with Retry-After when WorkerOptions.MaxConns is reached, or once the Worker's Shutdown has begun. 501 and 500 mean that the
 // server or a middleware does not let the connection be taken over, 500 also that Accept or User has panicked. It returns as soon as
