@@ -2,7 +2,6 @@ package wspush
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"strings"
@@ -102,11 +101,8 @@ func (m *bulkMembers) lessLocked(cost int) {
 		of := refusalOf(problemOfOutcomes(&m.outcomes, err, m.confirm))
 		refusal = &of
 	}
-	counts, err := json.Marshal(answerOf(&m.outcomes))
-	if err != nil {
-		panic(err) // strings and numbers
-	}
-	o.scratch = m.key.AppendOutcomes(o.scratch[:0], refusal, counts)
+	o.scratch = m.key.AppendBeginning(o.scratch[:0], refusal)
+	o.scratch = append(appendOutcomes(o.scratch, &m.outcomes), '\n')
 	o.addLocked(o.scratch, cost)
 }
 

@@ -141,8 +141,7 @@ func (l *memberLines) end(o *Outcomes, err error) {
 	last := struct {
 		Status int `json:"status"`
 		*bulk.Refusal
-		outcomesAnswer
-	}{Status: http.StatusOK, outcomesAnswer: answerOf(o)}
+	}{Status: http.StatusOK}
 	if err != nil {
 		refusal := refusalOf(problemOfOutcomes(o, err, l.confirm))
 		last.Status, last.Refusal = refusal.Status, &refusal
@@ -150,5 +149,6 @@ func (l *memberLines) end(o *Outcomes, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.addLocked(last)
+	l.lines = append(appendOutcomes(append(l.lines[:len(l.lines)-2], ','), o), '\n') // in place of a brace and a line feed
 	l.writeLocked(false)
 }

@@ -124,7 +124,10 @@ func readQuery(raw string, known ...string) (url.Values, error) {
 
 // readQueryWith is readQuery, but one of the known parameters may stand there several times.
 func readQueryWith(several, raw string, known ...string) (url.Values, error) {
-	if len(raw) > maxQuery {
+	switch {
+	case raw == "":
+		return nil, nil // the usual case, at no cost
+	case len(raw) > maxQuery:
 		return nil, errLongQuery
 	}
 	values, err := url.ParseQuery(raw)

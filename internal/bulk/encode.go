@@ -51,16 +51,15 @@ func (k Key) AppendRefusal(dst []byte, r Refusal) []byte {
 	return append(appendMembers(k.appendHead(dst, r.Status), r), '\n')
 }
 
-// AppendOutcomes appends the answer to a line that is for several: rest is a JSON object, and refusal says why it is not a success, nil
-// if it is one.
-func (k Key) AppendOutcomes(dst []byte, refusal *Refusal, rest []byte) []byte {
+// AppendBeginning appends the answer to a line that is for several, up to its own members. refusal says why it is not a success, nil if it
+// is one.
+func (k Key) AppendBeginning(dst []byte, refusal *Refusal) []byte {
 	if refusal == nil {
-		dst = append(k.appendHead(dst, http.StatusOK), ',')
-	} else {
-		dst = appendMembers(k.appendHead(dst, refusal.Status), *refusal)
-		dst[len(dst)-1] = ','
+		return append(k.appendHead(dst, http.StatusOK), ',')
 	}
-	return append(append(dst, rest[1:]...), '\n')
+	dst = appendMembers(k.appendHead(dst, refusal.Status), *refusal)
+	dst[len(dst)-1] = ','
+	return dst
 }
 
 // AppendLast appends the last line of an answer: how many lines have been read, and why no more, unless the body has ended.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -73,6 +74,14 @@ func (w *response) render(last bool) (out []byte) {
 	}
 	w.Header().Del("Connection")
 	w.header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	if w.status == http.StatusOK && w.header.Get("Content-Length") == strconv.Itoa(w.body.Len()) && !last {
+		buf := bytes.NewBuffer(make([]byte, 0, 256+w.body.Len()))
+		buf.WriteString("HTTP/1.1 200 OK\r\n")
+		_ = w.header.Write(buf) // which does not fail
+		buf.WriteString("\r\n")
+		_, _ = buf.Write(w.body.Bytes())
+		return buf.Bytes()
+	}
 	resp := http.Response{
 		StatusCode: w.status, ProtoMajor: 1, ProtoMinor: 1, Header: w.header, Close: last,
 		Body: io.NopCloser(&w.body), ContentLength: int64(w.body.Len()),
