@@ -13,11 +13,7 @@ type memberPush struct {
 	typ     MessageType
 	data    []byte
 	confirm bool
-
-	// What follows is for who has more to do than to wait for the outcomes. Nil is the usual.
-	one    func(*Conn) (roundTrip time.Duration, err error) // pushes to the only member
-	onWait func() context.Context                           // called before the first wait for several: what ends it, in place of ctx
-	told   func(*Conn, time.Duration, error) bool           // gets each outcome as it comes; false withdraws what has not begun
+	by      *publisherPush // the request by which it comes; nil: none
 }
 
 // pushMembers pushes to all members, wherever they are, and returns what it has come to. This is where other workers have their part:
@@ -56,15 +52,15 @@ func (w *Worker) pushOwnMembers(ctx context.Context, p *memberPush) Outcomes {
 func (p *memberPush) pushOne(ctx context.Context, c *Conn, out *Outcomes) {
 	var roundTrip time.Duration
 	var err error
-	if p.one != nil {
-		roundTrip, err = p.one(c)
+	if p.by != nil {
+		roundTrip, err = p.by.one(c)
 	} else {
 		roundTrip, err = c.send(ctx, p.typ, p.data, p.confirm)
 	}
 	c.shared.count.pushAs(p.confirm, err)
 	out.count(p.confirm, err)
-	if p.told != nil {
-		p.told(c, roundTrip, err)
+	if p.by != nil {
+		p.by.told(c, roundTrip, err)
 	}
 }
 
@@ -73,9 +69,12 @@ func (w *Worker) pushSeveral(ctx context.Context, p memberPush, own ownMembers) 
 	out := Outcomes{Excepted: own.excepted, Workers: 1, Answered: 1, Complete: true}
 	e := newEach(ctx, w, p.typ, p.data, func(d *delivery[*Conn], err error) bool {
 		out.count(p.confirm, err)
-		return p.told == nil || p.told(d.target, d.message.RoundTrip(), err)
+		return p.by == nil || p.by.told(d.target, d.message.RoundTrip(), err)
 	})
-	e.confirm, e.onWait = p.confirm, p.onWait
+	e.confirm = p.confirm
+	if p.by != nil {
+		e.onWait = p.by.wait
+	}
 	e.start = func(d *delivery[*Conn]) (pending bool, err error) { return e.startConn(d, d.target) }
 	e.push(own.conns)
 	return out

@@ -107,8 +107,9 @@ func (w *Worker) postMembers(rw http.ResponseWriter, r *http.Request, to *Recipi
 		return bodyProblem(err).response()
 	}
 	body.release()
-	p := &memberPush{to: to, typ: messageType(r, q.typ, body.data), data: body.data, confirm: q.confirm}
-	res, out := w.pushForPublisher(rw, r, p, q)
+	p := &publisherPush{worker: w, rw: rw, r: r, q: q}
+	p.push = memberPush{to: to, typ: messageType(r, q.typ, body.data), data: body.data, confirm: q.confirm, by: p}
+	res, out := p.answer()
 	if out.Unknown > 0 {
 		w.bodies.forget(body) // the connection may still be writing it
 	} else {
@@ -118,40 +119,69 @@ func (w *Worker) postMembers(rw http.ResponseWriter, r *http.Request, to *Recipi
 	return res
 }
 
-// pushForPublisher pushes to all members, and answers. It sets up what a wait needs only when there is a wait, as pushBody does.
-func (w *Worker) pushForPublisher(rw http.ResponseWriter, r *http.Request, p *memberPush, q pushQuery) (response, Outcomes) {
-	p.one = func(c *Conn) (time.Duration, error) { return w.pushBody(rw, r, c, q, p.typ, p.data) }
-	var lines *memberLines
-	if wantsLines(r.Header) {
-		lines = newMemberLines(rw, p.confirm)
-		p.told = lines.told
+// publisherPush is a request to push to a user or a group. It sets up what a wait needs only when there is a wait, as pushBody does.
+type publisherPush struct {
+	worker *Worker
+	rw     http.ResponseWriter
+	r      *http.Request
+	q      pushQuery
+	push   memberPush
+
+	hasLeft bool         // the publisher has closed its side, to a server that is not this worker's own
+	lines   *memberLines // nil unless the publisher wants them
+	end     func()       // ends the wait; nil: there is none
+}
+
+// answer pushes, and returns the answer.
+func (p *publisherPush) answer() (response, Outcomes) {
+	if wantsLines(p.r.Header) {
+		p.lines = newMemberLines(p.rw, p.q.confirm)
 	}
-	ctx, hasLeft := context.Background(), r.Context().Err() == context.Canceled
-	if err := r.Context().Err(); err != nil && !hasLeft {
-		ctx = r.Context()
-	}
-	end := func() {}
-	defer func() { end() }() // also when the application's Logger panics
-	p.onWait = func() (ctx context.Context) {
-		if lines != nil {
-			ctx, end = w.waitContext(rw, r, q, hasLeft, lines.probing)
-			lines.wait()
-		} else {
-			ctx, end = w.waitContext(rw, r, q, hasLeft, lane.Probing)
+	ctx := context.Background()
+	if err := p.r.Context().Err(); err != nil {
+		if p.hasLeft = err == context.Canceled; !p.hasLeft {
+			ctx = p.r.Context()
 		}
-		return ctx
 	}
-	out, err := w.pushMembers(ctx, p)
-	end()
-	end = func() {}
+	defer p.endWait() // also when the application's Logger panics
+	out, err := p.worker.pushMembers(ctx, &p.push)
+	p.endWait()
 	switch {
 	case out.Workers == 0: // nothing has been tried
 		return problemOf(err).response(), out
-	case lines != nil:
-		lines.end(&out, err)
+	case p.lines != nil:
+		p.lines.end(&out, err)
 		return response{status: http.StatusOK, streamed: true}, out
 	}
-	return outcomesResponse(&out, err, p.confirm), out
+	return outcomesResponse(&out, err, p.q.confirm), out
+}
+
+// one pushes to the only member.
+func (p *publisherPush) one(c *Conn) (roundTrip time.Duration, err error) {
+	return p.worker.pushBody(p.rw, p.r, c, p.q, p.push.typ, p.push.data)
+}
+
+// told gets each outcome as it comes. False means that nobody wants to know of more, and withdraws what has not begun.
+func (p *publisherPush) told(c *Conn, roundTrip time.Duration, err error) bool {
+	return p.lines == nil || p.lines.told(c, roundTrip, err)
+}
+
+// wait is called before the first wait for several members. It returns what ends it.
+func (p *publisherPush) wait() (ctx context.Context) {
+	if p.lines == nil {
+		ctx, p.end = p.worker.waitContext(p.rw, p.r, p.q, p.hasLeft, lane.Probing)
+		return ctx
+	}
+	ctx, p.end = p.worker.waitContext(p.rw, p.r, p.q, p.hasLeft, p.lines.probing)
+	p.lines.wait()
+	return ctx
+}
+
+func (p *publisherPush) endWait() {
+	if p.end != nil {
+		p.end()
+		p.end = nil
+	}
 }
 
 // appendOutcomes appends what an answer says of a push to a user or a group, as the last members of a JSON object. Package json would
@@ -238,7 +268,7 @@ func jsonResponse(v any) response {
 }
 
 func jsonBody(body []byte) response {
-	return response{status: http.StatusOK, header: http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}}, body: body}
+	return response{status: http.StatusOK, isJSON: true, body: body}
 }
 
 // deleteMembers closes each member's connection. It asks for more than DELETE, since what is missing in somebody's template must not
