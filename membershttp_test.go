@@ -594,14 +594,17 @@ func TestMembersPublisherLeaves(t *testing.T) {
 				go func() { _, _ = conn.Push(context.Background(), wspush.Text, []byte(big[:300<<10])) }()
 			}
 			testutil.Eventually(t, "something to wait", func() bool { return conns[0].Info().Pending > 0 && conns[1].Info().Pending > 0 })
-			for _, leaves := range []bool{true, false} {
+			for timeout, leaves := range map[string]bool{"20s": true, "1s": false} {
 				push, err := net.Dial("tcp", w.Addr().String())
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer push.Close()
-				before := w.Stats().RefusedBy.Withdrawn
-				fmt.Fprintf(push, "POST /@groups/room?timeout=1s HTTP/1.1\r\nHost: h.test\r\nAccept: %s\r\nContent-Length: 1\r\n\r\nx", accept)
+				before, pending := w.Stats().RefusedBy.Withdrawn, conns[0].Info().Pending+conns[1].Info().Pending
+				fmt.Fprintf(push, "POST /@groups/room?timeout=%s HTTP/1.1\r\nHost: h.test\r\nAccept: %s\r\nContent-Length: 1\r\n\r\nx", timeout, accept)
+				testutil.Eventually(t, "both to wait", func() bool {
+					return conns[0].Info().Pending+conns[1].Info().Pending > pending+2*512
+				})
 				if leaves {
 					push.Close()
 					testutil.Eventually(t, "both to be withdrawn", func() bool { return w.Stats().RefusedBy.Withdrawn == before+2 })
