@@ -9,7 +9,7 @@ import (
 
 // memberPush is a message to the members of a user or a group.
 type memberPush struct {
-	to      *Recipients
+	to      Recipients
 	typ     MessageType
 	data    []byte
 	confirm bool
@@ -29,6 +29,9 @@ func (w *Worker) pushMembers(ctx context.Context, p *memberPush) (Outcomes, erro
 	}
 	w.shared.count.pushTo(p.to.isGroup)
 	out := w.pushOwnMembers(ctx, p)
+	if out.Written+out.Received > 0 { // the usual case, at little cost
+		return out, nil
+	}
 	if out.members() == 0 && out.Complete {
 		w.shared.count.push(ErrGone)
 	}

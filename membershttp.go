@@ -108,7 +108,7 @@ func (w *Worker) postMembers(rw http.ResponseWriter, r *http.Request, to *Recipi
 	}
 	body.release()
 	p := &publisherPush{worker: w, rw: rw, r: r, q: q}
-	p.push = memberPush{to: to, typ: messageType(r, q.typ, body.data), data: body.data, confirm: q.confirm, by: p}
+	p.push = memberPush{to: *to, typ: messageType(r, q.typ, body.data), data: body.data, confirm: q.confirm, by: p}
 	res, out := p.answer()
 	if out.Unknown > 0 {
 		w.bodies.forget(body) // the connection may still be writing it

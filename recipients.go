@@ -48,7 +48,7 @@ func (r *Recipients) Except(conns ...*Conn) *Recipients {
 //
 // [Worker.PushEach] tells the outcome of each connection as it comes.
 func (r *Recipients) Push(ctx context.Context, typ MessageType, data []byte, opts ...PushOption) (Outcomes, error) {
-	p := memberPush{to: r, typ: typ, data: data, confirm: wire.Options(opts).Confirmed}
+	p := memberPush{to: *r, typ: typ, data: data, confirm: wire.Options(opts).Confirmed}
 	if p.confirm {
 		if _, ok := ctx.Deadline(); !ok {
 			var cancel context.CancelFunc

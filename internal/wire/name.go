@@ -20,6 +20,8 @@ func CheckName(name string) error {
 		return fmt.Errorf("%w: it is empty", ErrName)
 	case len(name) > MaxName:
 		return fmt.Errorf("%w: it has %d bytes, and at most %d are possible", ErrName, len(name), MaxName)
+	case isPlain(name): // the usual case, at little cost
+		return nil
 	case !utf8.ValidString(name):
 		return fmt.Errorf("%w: it is not valid UTF-8", ErrName)
 	}
@@ -32,4 +34,14 @@ func CheckName(name string) error {
 		}
 	}
 	return nil
+}
+
+// isPlain reports whether a name consists of ASCII that a name may have.
+func isPlain(name string) bool {
+	for i := range len(name) {
+		if c := name[i]; c < ' ' || c >= 0x7f || c == '/' {
+			return false
+		}
+	}
+	return true
 }
