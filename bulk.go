@@ -46,6 +46,7 @@ type bulkRequest struct {
 	scratch  []byte            // for one answer
 
 	peers map[string]*bulkPeer // other workers by their addresses
+	may   bulkAuthorizer       // asks about users and groups; it belongs to the handler's goroutine
 
 	changed chan struct{} // has an element when what the handler's goroutine waits for may have come: see await
 
@@ -130,7 +131,7 @@ func readBulkMedia(h http.Header) (params map[string]string, _ *problem) {
 }
 
 // postBulk serves a bulk request.
-func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount address.Target) response {
+func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount address.Target, by authorizer) response {
 	form, p := readBulkForm(r)
 	if p != nil {
 		return p.response()
@@ -151,6 +152,7 @@ func (w *Worker) postBulk(rw http.ResponseWriter, r *http.Request, mount address
 		bundles: make(map[*Conn]*bundle), changed: make(chan struct{}, 1), room: bulkRoom{all: &w.bulkRoom},
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
+	b.may = bulkAuthorizer{request: b, by: by, whole: r}
 	b.line.budget, b.line.reader = &w.bodies.budget, b
 	defer b.line.end()
 	config := bulk.InputConfig{Length: r.ContentLength, Chunks: &w.bulkChunks, Idle: idleTimeout, Within: bodyTimeout, Room: b}
@@ -240,6 +242,10 @@ func (b *bulkRequest) run() {
 			b.refuse(key, newProblem(http.StatusBadRequest, err.Error()))
 			continue
 		}
+		if p.members != nil {
+			b.pushMembers(key, p)
+			continue
+		}
 		b.push(number, p)
 	}
 }
@@ -310,7 +316,7 @@ func (b *bulkRequest) push(number int, p linePush) {
 		case !b.mount.Lives(c.path):
 			b.refuse(key, problemOf(errOtherPath))
 		default:
-			b.pushTo(c, key, &p)
+			b.pushTo(c, key, nil, &p)
 		}
 	}
 	for _, r := range forward {

@@ -83,6 +83,10 @@ func (o *bulkOutput) settledLocked(p *bulkPush) {
 	}
 	count := &o.request.worker.shared.count
 	count.pushAs(p.confirm, nil)
+	if p.many != nil {
+		p.many.settledLocked(nil, p.cost)
+		return
+	}
 	o.writtenLocked(p.key, p.confirm, p.message.RoundTrip(), p.cost)
 }
 
@@ -345,6 +349,10 @@ func (b *bulkRequest) answerFailed(p *bulkPush) {
 	problem := problemOfPush(err, p.confirm)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if p.many != nil {
+		p.many.settledLocked(err, p.cost)
+		return
+	}
 	b.output.problemLocked(p.key, problem, p.cost)
 }
 

@@ -11,19 +11,28 @@ import (
 
 // linePush is what a line of a bulk request asks for, once that has been found to make sense.
 type linePush struct {
-	to      bulk.Targets // IDs and sealed IDs
-	typ     MessageType
-	data    []byte // like to, it lies in the line, unless it is kept
-	isKept  bool
-	payload *socket.Payload // of the message; nil until shared makes it
-	ref     string          // as JSON; "" if there is none
-	confirm bool
-	timeout time.Duration // 0: the default
+	to       bulk.Targets // IDs and sealed IDs
+	members  *Recipients  // whom it is for in place of to, or nil; not yet checked
+	except   bulk.Targets // of those: IDs and sealed IDs
+	typ      MessageType
+	data     []byte // like to, it lies in the line, unless it is kept
+	isKept   bool
+	isShared bool            // it is for several connections, although to is no list
+	payload  *socket.Payload // of the message; nil until shared makes it
+	ref      string          // as JSON; "" if there is none
+	confirm  bool
+	timeout  time.Duration // 0: the default
 }
 
 // readLine finds out what a line asks for, by the rules of a push of its own.
 func readLine(p bulk.Push) (push linePush, err error) {
-	push = linePush{to: p.To, typ: p.Type, data: p.Data, ref: p.Ref}
+	push = linePush{to: p.To, except: p.Except, typ: p.Type, data: p.Data, ref: p.Ref}
+	switch {
+	case p.User != nil:
+		push.members = &Recipients{name: string(p.User)}
+	case p.Group != nil:
+		push.members = &Recipients{name: string(p.Group), isGroup: true}
+	}
 	for _, to := range p.To.All() {
 		if !address.IsName(to) {
 			return push, address.ErrMalformedID

@@ -19,6 +19,7 @@ type bulkPush struct {
 	message socket.Message
 	settle  func(error) // done
 	key     bulk.Key
+	many    *bulkMembers // in whose line this is one of several; nil: it is answered by itself
 	confirm bool
 	timeout time.Duration
 	cost    int // in held
@@ -62,17 +63,17 @@ func (l *pendingPushes) allLocked() (all []*bulkPush) {
 	return all
 }
 
-// pushTo gathers a push.
-func (b *bulkRequest) pushTo(c *Conn, key bulk.Key, p *linePush) {
+// pushTo gathers a push, which may be one of many.
+func (b *bulkRequest) pushTo(c *Conn, key bulk.Key, many *bulkMembers, p *linePush) {
 	w, data := b.worker, p.kept()
 	push, _ := w.bulkPushes.Get().(*bulkPush)
 	if push == nil {
 		push = new(bulkPush)
 		push.settle = push.done
 	}
-	push.request, push.conn, push.key, push.cost = b, c, key, len(data)+len(key.Ref)+pushCost
+	push.request, push.conn, push.key, push.many, push.cost = b, c, key, many, len(data)+len(key.Ref)+pushCost
 	push.confirm, push.timeout = p.confirm, w.pushTimeout(pushQuery{confirm: p.confirm, timeout: p.timeout})
-	if p.to.IsList {
+	if p.to.IsList || p.isShared {
 		c.socket.PrepareShared(&push.message, p.shared(w), push.settle)
 	} else {
 		c.socket.Prepare(&push.message, p.typ == Binary, data, push.settle)

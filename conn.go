@@ -32,11 +32,13 @@ type Conn struct {
 	calling    atomic.Bool  // a callback of the application is running
 	registered registration // guarded by the registry's shard
 
-	sends *sends // set once by sendings, under mu; nil until Send is called
+	sends       *sends       // set once by sendings, under mu; nil until Send is called
+	memberships *memberships // set once, by setUser or under mu; nil if there have been none
 
-	mu     sync.Mutex  // guards the fields below, and the setting of socket; the registry's lock may be taken while it is held
+	mu     sync.Mutex  // guards the fields below, and the setting of socket; locks of the registry and of members may be taken while it is held
 	reason *CloseError // the first reason to end; nil while the connection lives
 	isCut  bool
+	isOpen bool            // it has been opened to pushes
 	ctx    context.Context // nil until Context is called
 	cancel context.CancelCauseFunc
 }
@@ -44,10 +46,12 @@ type Conn struct {
 // shared is what the connections of a worker have in common. They know nothing else of the worker.
 type shared struct {
 	registry     *registry
+	members      *members
 	bases        []address.Base
 	public       *address.Base // leads to any worker of the cluster; nil without WorkerOptions.PublicURL
 	cluster      *cluster      // nil without WorkerOptions.Cluster
 	maxPushBytes int64
+	maxGroups    int // negative: no limit
 	log          *slog.Logger
 	count        counters
 	sendings     sync.Pool // of *sending
@@ -145,6 +149,10 @@ type Info struct {
 	// Subprotocol is the negotiated subprotocol, or "".
 	Subprotocol string
 
+	// User is whose connection it is: Conn.User. Groups are those that it is in, sorted: Conn.Groups.
+	User   string
+	Groups []string
+
 	// ConnectedAt is when the handshake was done.
 	ConnectedAt time.Time
 
@@ -168,6 +176,8 @@ func (c *Conn) Info() Info {
 		UserAgent:   c.userAgent,
 		Path:        c.path.String(),
 		Subprotocol: s.Subprotocol(),
+		User:        c.User(),
+		Groups:      c.Groups(),
 		ConnectedAt: c.connectedAt,
 		LastActive:  c.connectedAt.Add(max(s.Received(), s.Sent())),
 		RoundTrip:   s.RoundTrip(),
@@ -229,6 +239,7 @@ func (c *Conn) end(reason *CloseError) bool {
 	c.reason = reason
 	// Under the same lock, so that nobody who knows the reason, OnDisconnect above all, can still find the connection.
 	c.shared.registry.remove(c)
+	c.leaveAllLocked()
 	if c.cancel != nil {
 		c.cancel(reason)
 	}

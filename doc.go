@@ -67,6 +67,16 @@
 //
 //	{"to":"1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed","text":"Your order has shipped"}
 //
+// # Users and groups
+//
+// A connection is a user's ([HandlerOptions].User), and is in groups ([HandlerOptions].Groups, [Conn.Join], [Conn.Leave]). [Worker.User]
+// and [Worker.Group] push to all connections that the worker has of them, say who is there, and close them:
+//
+//	outcomes, err := worker.User("42").Push(ctx, wspush.Text, data)
+//
+// By HTTP they are at /@users/NAME and /@groups/NAME, but only where AuthorizePush says who may push to whom, since a name can be
+// guessed.
+//
 // # Outcomes
 //
 // Every push gets a definite outcome, one of these:
@@ -103,11 +113,11 @@
 // order in which Push and Send were called, whole, one at a time. A context bounds only the wait of its caller, and never harms the
 // connection. A slow client never blocks others, only those who push to it.
 //
-// The callbacks of one connection ([HandlerOptions].Greeting, OnConnect, OnMessage, OnDisconnect) run on a goroutine of its own,
+// The callbacks of one connection ([HandlerOptions].Groups, Greeting, OnConnect, OnMessage, OnDisconnect) run on a goroutine of its own,
 // not always the same one, one after the other, with no lock held. They may call anything except [Worker.Shutdown]. While one
 // runs, its connection is not read, so it must not wait for a confirmation of its own connection; and while it waits for a client that
 // does not read, its own waits as well: [Conn.Send] does not. The functions that Send is given run beside them, one at a time, and
-// have all returned before OnDisconnect is called. Accept runs in ServeHTTP, and
+// have all returned before OnDisconnect is called. Accept and User run in ServeHTTP, and
 // AuthorizePush on the goroutine of each push request.
 //
 // # Lifecycle

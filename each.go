@@ -26,7 +26,8 @@ import (
 // afterwards.
 func (w *Worker) PushEach(ctx context.Context, to iter.Seq[*Conn], typ MessageType, data []byte) iter.Seq2[*Conn, error] {
 	return func(yield func(*Conn, error) bool) {
-		e := newEach(ctx, w, typ, data, yield)
+		e := newEach(ctx, w, typ, data, func(d *delivery[*Conn], err error) bool { return yield(d.target, err) })
+		e.invalid = wire.CheckMessage(typ, data, w.shared.maxPushBytes)
 		e.start = func(d *delivery[*Conn]) (pending bool, err error) { return e.startConn(d, d.target) }
 		e.push(to)
 	}
@@ -37,13 +38,14 @@ func (w *Worker) PushEach(ctx context.Context, to iter.Seq[*Conn], typ MessageTy
 // on its way to another worker, the error is ErrUnknown; so it is, unseen, if the range is left.
 func (w *Worker) PushEachID(ctx context.Context, ids iter.Seq[string], typ MessageType, data []byte) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		e := newEach(ctx, w, typ, data, yield)
+		e := newEach(ctx, w, typ, data, func(d *delivery[string], err error) bool { return yield(d.target, err) })
+		e.invalid = wire.CheckMessage(typ, data, w.shared.maxPushBytes)
 		e.start = func(d *delivery[string]) (pending bool, err error) { return e.startID(d, d.target) }
 		e.push(ids)
 	}
 }
 
-// each is one call of PushEach or PushEachID, whose targets are T. Where nothing else is said, methods run on the goroutine of its
+// each is one call of PushEach or PushEachID, or of Recipients.Push, whose targets are T. Where nothing else is said, methods run on the goroutine of its
 // caller.
 type each[T any] struct {
 	ctx       context.Context
@@ -53,9 +55,11 @@ type each[T any] struct {
 	payload   *socket.Payload                              // the same for all connections of this worker
 	invalid   error                                        // why the message must not be sent
 	start     func(*delivery[T]) (pending bool, err error) // any goroutine calls it
-	yield     func(T, error) bool
-	left      bool                  // the caller has left the range, so yield must not be called again
-	pending   map[*delivery[T]]bool // started, and without an outcome
+	yield     func(*delivery[T], error) bool               // the delivery is used again afterwards
+	confirm   bool                                         // clients are to confirm the message
+	onWait    func() context.Context                       // called once, before the first wait: what ends it, in place of ctx; nil: ctx
+	left      bool                                         // the caller has left the range, so yield must not be called again
+	pending   map[*delivery[T]]bool                        // started, and without an outcome
 	spread    spread[T]
 	remotes   eachRemotes[T]
 	collected []*delivery[T] // taken out of finished
@@ -82,9 +86,9 @@ type delivery[T any] struct {
 	over bool  // it has been yielded
 }
 
-func newEach[T any](ctx context.Context, w *Worker, typ MessageType, data []byte, yield func(T, error) bool) *each[T] {
+func newEach[T any](ctx context.Context, w *Worker, typ MessageType, data []byte, yield func(*delivery[T], error) bool) *each[T] {
 	e := &each[T]{
-		ctx: ctx, worker: w, typ: typ, data: data, invalid: wire.CheckMessage(typ, data, w.shared.maxPushBytes),
+		ctx: ctx, worker: w, typ: typ, data: data,
 		payload: w.sockets.NewPayload(typ == Binary, data), yield: yield, pending: make(map[*delivery[T]]bool), signal: make(chan struct{}, 1),
 	}
 	e.remotes.each = e
@@ -111,6 +115,9 @@ func (e *each[T]) push(to iter.Seq[T]) {
 	}
 	e.await(1)
 	e.remotes.send()
+	if e.onWait != nil && len(e.pending) > 0 && !e.left {
+		e.ctx = e.onWait()
+	}
 	for len(e.pending) > 0 && !e.left {
 		select {
 		case <-e.signal:
@@ -163,6 +170,9 @@ func (e *each[T]) run(d *delivery[T]) {
 func (e *each[T]) startConn(d *delivery[T], c *Conn) (pending bool, err error) {
 	d.conn = c
 	c.socket.PrepareShared(&d.message, e.payload, d.settle)
+	if e.confirm {
+		d.message.Confirm()
+	}
 	pending, err = c.socket.Start(&d.message)
 	return pending, c.outcome(err)
 }
@@ -258,11 +268,11 @@ func (e *each[T]) abandon(cause error) {
 func (e *each[T]) emit(d *delivery[T], err error) {
 	d.over = true
 	if !d.counted {
-		e.worker.shared.count.push(err)
+		e.worker.shared.count.pushAs(e.confirm, err)
 	}
 	if e.left {
 		return
 	}
 	e.left = true // stays so if yield panics
-	e.left = !e.yield(d.target, err)
+	e.left = !e.yield(d, err)
 }

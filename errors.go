@@ -34,7 +34,13 @@ var (
 	// ErrUnknown means that part or all of the message may have been written when the connection, or the caller's context,
 	// ended. The text of the error says whether the connection is gone, where that is known.
 	ErrUnknown = wire.ErrUnknown
+	// ErrDirectory means that it cannot be known who is there: what [Recipients] does got no answer from all workers that may have
+	// members. As the error of a push, it says that nothing was written. With one worker it does not occur.
+	ErrDirectory = wire.ErrDirectory
 )
+
+// ErrTooManyGroups is what [Conn.Join] returns for one group more than WorkerOptions.MaxGroups.
+var ErrTooManyGroups = errors.New("wspush: the connection is in as many groups as it may be")
 
 // The errors with which [HandlerOptions].Accept and [WorkerOptions].AuthorizePush refuse a request; they may be wrapped. Any other
 // error says that the application could not decide, and is answered like ErrUnavailable.

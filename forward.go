@@ -30,11 +30,14 @@ func (w *Worker) forward(rw http.ResponseWriter, r *http.Request, t address.Targ
 	if method == http.MethodHead {
 		method = http.MethodGet // the answer's body is dropped here
 	}
+	return w.forwardRequest(r, to, &link.Request{Method: method, Path: t.Path, Query: r.URL.RawQuery})
+}
+
+// forwardRequest has the worker that holds a connection carry out a request that is no push.
+func (w *Worker) forwardRequest(r *http.Request, to *seal.Place, q *link.Request) response {
+	q.Peer, q.ID = link.Peer{Address: to.Address, Instance: to.Instance}, uuid.MustParse(to.ID)
 	// The answer comes soon, or askTimeout ends the wait. That the publisher has closed its side is no reason not to wait for it.
-	reply, err := w.ask(context.WithoutCancel(r.Context()), &link.Request{
-		Peer: link.Peer{Address: to.Address, Instance: to.Instance}, ID: uuid.MustParse(to.ID),
-		Method: method, Path: t.Path, Query: r.URL.RawQuery,
-	})
+	reply, err := w.ask(context.WithoutCancel(r.Context()), q)
 	if err != nil {
 		p := problemOf(err)
 		if p.Status == http.StatusGatewayTimeout {

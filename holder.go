@@ -319,6 +319,8 @@ func (h *holder) ask(ctx context.Context, r *link.Request) response {
 		return problemOf(errOtherPath).response()
 	case r.Method == http.MethodDelete:
 		return w.delete(r.Query, c)
+	case r.Method == askJoin, r.Method == askLeave:
+		return c.changeFor(ctx, r.Method, r.Query)
 	}
 	return w.get(r.Query, c)
 }

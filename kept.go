@@ -50,6 +50,9 @@ func pathOf(r *http.Request) (address.Path, error) {
 	if address.HasMarker(path) {
 		return refuse(http.StatusNotFound, "no client may connect at a path with "+wire.Marker)
 	}
+	if address.HasMembersMarker(path) {
+		return refuse(http.StatusNotFound, "no client may connect at a path with "+address.UsersMarker+" or "+address.GroupsMarker)
+	}
 	if err := address.CheckPath(path); err != nil {
 		return refuse(http.StatusNotFound, "no address could lead to a client here: "+err.Error())
 	}

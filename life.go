@@ -94,19 +94,23 @@ func (l *life) Answered()        { l.timers.fire() }
 
 // open greets the client and then opens the connection to pushes.
 //
-// The connection can be found before its Greeting is called, which is the first to learn its ID: a publisher that has the ID
+// The connection can be found before its Groups and its Greeting are called, which are the first to learn its ID: a publisher that has the ID
 // gets ErrBusy for a client that is about to be there, never ErrGone. Hold puts the greeting first in line, so nothing can
 // overtake it. The connection is listed before Release lets the greeting out: a client that has its greeting is among
-// Worker.Conns.
+// Worker.Conns, and a member of what it is a member of.
 func (l *life) open() {
 	l.register()
+	if err := l.joinGroups(); err != nil {
+		l.fail(err)
+		return
+	}
 	greeting, err := l.greeting()
 	if err != nil {
 		l.fail(err)
 		return
 	}
 	l.socket.Hold(greeting)
-	l.shared.registry.setOpen(l.Conn)
+	l.setOpen()
 	l.socket.Release()
 }
 

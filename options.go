@@ -30,6 +30,7 @@ const (
 	defaultPushTimeout   = 30 * time.Second
 	defaultMaxPendingAll = 256 << 20
 	defaultMaxPushConns  = 1024
+	defaultMaxGroups     = 1000
 	defaultShutdownCode  = codeServiceRestart
 )
 
@@ -68,6 +69,18 @@ type HandlerOptions struct {
 	//
 	// By default every client whose Origin is allowed may connect.
 	Accept func(r *http.Request) (value any, err error)
+
+	// User says whose connection it will be, so that [Worker.User] reaches it. It is called with the request of the handshake and the
+	// value that Accept returned, once Accept has let the client in; what holds for Accept's request and strings holds here, but that
+	// the name is copied. "" is nobody. A name is UTF-8 of 1 to 256 bytes without control characters and "/", compared as bytes. Any
+	// other refuses the handshake with 503 and Retry-After, and is logged at Warn, as if Accept had failed to decide. Names are the
+	// same for all Handlers: an application with two kinds of users puts the kind into the name. By default every client is nobody.
+	User func(r *http.Request, value any) string
+
+	// Groups returns the groups that a connection is in from the start; Conn.Join and Conn.Leave change them later. It is called as
+	// Greeting is, and before it. A group has a name by the rules of User. A wrong one, or more than WorkerOptions.MaxGroups, is
+	// logged, and the connection is closed with 1011. By default there are none.
+	Groups func(c *Conn) []string
 
 	// Greeting makes the first message to a client. It runs on one of the connection's own goroutines, before anyone can push
 	// to the connection: until it returns, every push, also one by the ID that it may have handed on, gets ErrBusy. Nothing can
@@ -163,13 +176,15 @@ type WorkerOptions struct {
 	// pushes and the IDs in them.
 	TLS *tls.Config
 
-	// AuthorizePush is called for every GET, HEAD, POST and DELETE at the push endpoint, before the body is read, and
-	// before it is known whether the connection exists. An error refuses the request: ErrUnauthorized with 401, ErrForbidden
+	// AuthorizePush is called for every GET, HEAD, POST, PUT and DELETE at the push endpoint, before the body is read, and
+	// before it is known whether the connection exists. In a bulk request it is also called once for each user and each group
+	// that a line names, with the request that a push to it would be by itself. TargetOf says whom a request is about. An error refuses the request: ErrUnauthorized with 401, ErrForbidden
 	// with 403, and ErrUnavailable, like any other error, with 503 and Retry-After. The publisher never sees the error. It is
 	// logged at Debug, or at Warn if it is none of the three, because AuthorizePush then failed to decide. It may be called from
 	// many goroutines at once. It is not called for in-process pushes. An ID in the request may be in any letter case.
 	//
-	// By default, anyone who knows the ID of a connection may push to it.
+	// By default, anyone who knows the ID of a connection may push to it, and nobody to users and groups, whose names can be
+	// guessed: requests that name one are refused with 403.
 	AuthorizePush func(r *http.Request) error
 
 	// Cluster lets publishers push through any worker that has the same keys. A sealed ID (Conn.SealedID), which seals the
@@ -248,6 +263,10 @@ type WorkerOptions struct {
 	// always get in. The default is 1024. Negative means no limit. A connection of HTTP/2 may have 100 requests at a time, and
 	// all of them together as many as there may be connections, or 100; more are answered with 503.
 	MaxPushConns int
+
+	// MaxGroups bounds how many groups one connection may be in. One more is refused with ErrTooManyGroups, or 409. Each takes
+	// about 150 bytes beside its name, which all its members share. The default is 1000. Negative means no limit.
+	MaxGroups int
 
 	// WriteTimeout is how long a client may take for each 16 KiB of a message. A client that takes longer is cut off. The
 	// default is 10 s. Negative means no limit: only its silence then reveals a client that does not read.
@@ -355,6 +374,7 @@ func (o *WorkerOptions) withDefaults() (WorkerOptions, error) {
 	setDefault(&c.MaxPendingAll, defaultMaxPendingAll)
 	setDefault(&c.SendBuffer, defaultSendBuffer)
 	setDefault(&c.MaxPushConns, defaultMaxPushConns)
+	setDefault(&c.MaxGroups, defaultMaxGroups)
 	setDefault(&c.WriteTimeout, defaultWriteTimeout)
 	setDefault(&c.PushTimeout, defaultPushTimeout)
 	setDefault(&c.ShutdownCode, defaultShutdownCode)

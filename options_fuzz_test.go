@@ -161,7 +161,7 @@ func checkOrigin(t *testing.T, w *Worker, origin string) {
 		r.Header.Set("Origin", asked)
 		r.Header.Set("Sec-Fetch-Site", "cross-site")
 		header := http.Header{}
-		p := w.origins.check(header, r)
+		p := w.origins.check(header, r, pushMethods)
 		if may := p == nil; may != (asked == origin) || (header.Get("Access-Control-Allow-Origin") == asked) != may {
 			t.Errorf("PushOrigins %q: for a page of %q %v, %v", origin, asked, p, header)
 		}

@@ -25,8 +25,9 @@ func newOrigins(allowed []string) (*origins, error) {
 
 func (o *origins) allows(origin string) bool { return slices.Contains(o.allowed, origin) }
 
-// check refuses the requests that a browser sends for a page of a foreign origin. It lets allowed pages read the answer.
-func (o *origins) check(header http.Header, r *http.Request) *problem {
+// check refuses the requests that a browser sends for a page of a foreign origin. It lets allowed pages read the answer, and use these
+// methods.
+func (o *origins) check(header http.Header, r *http.Request, methods string) *problem {
 	if origin.IsForeign(r, o.allows) {
 		return newProblem(http.StatusForbidden, fmt.Sprintf("a page of %q may not push to %q: see WorkerOptions.PushOrigins", r.Header.Get("Origin"), r.Host))
 	}
@@ -41,7 +42,7 @@ func (o *origins) check(header http.Header, r *http.Request) *problem {
 	header.Set("Access-Control-Allow-Origin", from)
 	header.Set("Access-Control-Expose-Headers", exposedHeaders)
 	if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
-		header.Set("Access-Control-Allow-Methods", pushMethods)
+		header.Set("Access-Control-Allow-Methods", methods)
 		header.Set("Access-Control-Allow-Headers", askedHeaders(r))
 	}
 	return nil

@@ -26,6 +26,9 @@ type problem struct {
 // typeUnconfirmed is the type of the problem for a push with an unknown outcome that was to be confirmed.
 const typeUnconfirmed = wire.TypePrefix + "unconfirmed"
 
+// typeTooManyGroups is the type of the problem for a connection that is to join one group too many.
+const typeTooManyGroups = wire.TypePrefix + "too-many-groups"
+
 // amazonError is the header in which SDKs of API Gateway look for the name of an error.
 const amazonError = "X-Amzn-Errortype"
 
@@ -63,6 +66,8 @@ func kindOf(status int) (kind, amazon string) {
 		return "method-not-allowed", ""
 	case http.StatusRequestTimeout:
 		return "timeout", ""
+	case http.StatusConflict:
+		return "conflict", ""
 	case http.StatusGone:
 		return "gone", "GoneException"
 	case http.StatusRequestEntityTooLarge:
@@ -95,6 +100,10 @@ func problemOf(err error) *problem {
 	switch {
 	case errors.Is(err, errLinkFull), errors.Is(err, errIntakeFull):
 		p.Type = wire.TypeFull
+	case errors.Is(err, ErrDirectory):
+		p.Type = wire.TypeDirectory
+	case errors.Is(err, ErrTooManyGroups):
+		p.Type = typeTooManyGroups
 	case errors.Is(err, errUnknownGone):
 		p.Connection = "gone"
 	case errors.Is(err, errUnknownOpen), errors.Is(err, errUnconfirmed):
@@ -114,6 +123,8 @@ func statusOf(err error) int {
 		return http.StatusServiceUnavailable
 	case errors.Is(err, errOtherPath):
 		return http.StatusNotFound
+	case errors.Is(err, ErrTooManyGroups):
+		return http.StatusConflict
 	}
 	if status := wire.StatusOf(err); status != 0 {
 		return status
@@ -158,6 +169,10 @@ func detailOf(err error) string {
 		return "a text message must be valid UTF-8; send other bytes with ?type=binary or a binary content type"
 	case errors.Is(err, ErrShutdown):
 		return "the worker is shutting down"
+	case errors.Is(err, ErrDirectory):
+		return "it cannot be known who is there; nothing was written"
+	case errors.Is(err, ErrTooManyGroups):
+		return "the connection is in as many groups as MaxGroups of the worker allows"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "the client did not take the message in time; it was withdrawn"
 	case errors.Is(err, context.Canceled):

@@ -13,6 +13,7 @@ import (
 
 	"github.com/wspush/wspush/internal/address"
 	"github.com/wspush/wspush/internal/lane"
+	"github.com/wspush/wspush/internal/socket"
 	"github.com/wspush/wspush/internal/wire"
 )
 
@@ -21,7 +22,9 @@ const pushMethods = "DELETE, GET, HEAD, OPTIONS, POST"
 
 // ServeHTTP is the push endpoint: POST pushes the body to the connection that the request names, GET and HEAD look at the
 // connection, DELETE closes it, OPTIONS lists the methods. A POST to the path PATH/@connections, without an ID, is a bulk
-// request, which has a push in each line. GET of a path that ends in /@ready, without an ID, says whether the Worker takes pushes and
+// request, which has a push in each line. Paths that end in /@users/NAME or /@groups/NAME are about all connections of a user or in a
+// group, and PATH/@connections/ID/@groups/NAME with PUT and DELETE about whether a connection is in one; they are served only if
+// AuthorizePush is set. GET of a path that ends in /@ready, without an ID, says whether the Worker takes pushes and
 // whether it drains (200, or 503 from Shutdown on and while Failed is not nil); AuthorizePush is not asked. docs/push-api.md says what requests and answers look like. ServeHTTP may be called
 // from many goroutines at once. The push listener serves it. To accept pushes on another server as well, mount it there, under
 // a prefix with http.StripPrefix if you like. Anyone who can reach it and knows an ID can push, unless AuthorizePush says
@@ -30,13 +33,16 @@ const pushMethods = "DELETE, GET, HEAD, OPTIONS, POST"
 // A middleware's ResponseWriter must have an Unwrap method (see http.ResponseController). Without one, only the server's
 // ReadTimeout bounds how long a body may take, and every bulk request is answered with 500.
 func (w *Worker) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	res := w.handle(rw, r, w.authorize)
+	res := w.handle(rw, r, w)
 	w.reply(rw, r, &res)
 	res.finish()
 }
 
 // authorizer asks the application whether a request may push. It returns nil if the request may.
-type authorizer func(http.ResponseWriter, *http.Request) *problem
+type authorizer interface {
+	authorize(http.ResponseWriter, *http.Request) *problem
+	authorizeLine(*http.Request) *problem // of a bulk request that is under way
+}
 
 // reply writes the response, unless the handler has. The caller must finish the response.
 func (w *Worker) reply(rw http.ResponseWriter, r *http.Request, res *response) {
@@ -72,7 +78,7 @@ func (w *Worker) lingerHTTP2(linger func()) {
 func noContent() response { return response{status: http.StatusNoContent} }
 
 // handle carries out the request. The order of its checks, and of those of handleOne, is part of the contract.
-func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize authorizer) response {
+func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, by authorizer) response {
 	if r.Method != http.MethodPost && r.ContentLength != 0 && r.ProtoMajor == 1 {
 		rw.Header().Set("Connection", "close") // or net/http would wait for a body that nobody wants
 	}
@@ -80,12 +86,17 @@ func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize autho
 		w.links.ServeHTTP(rw, r, nonce)
 		return response{status: http.StatusSwitchingProtocols, streamed: true}
 	}
-	foreign := w.origins.check(rw.Header(), r)
+	named, isNamed, badName := address.ReadMembers(r)
 	mount, isBulk := address.ReadBulk(r)
 	methods := pushMethods
-	if isBulk {
+	switch {
+	case named.IsMembership:
+		methods = membershipMethods
+	case isNamed:
+	case isBulk:
 		methods = bulkMethods
 	}
+	foreign := w.origins.check(rw.Header(), r, methods)
 	switch {
 	case r.Method == http.MethodOptions:
 		rw.Header().Set("Allow", methods)
@@ -94,17 +105,22 @@ func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, authorize autho
 		return methodNotAllowed(methods).response()
 	case foreign != nil:
 		return foreign.response()
-	case address.IsProbe(r):
+	case isNamed && w.opts.AuthorizePush == nil:
+		return notAuthorized().response()
+	case address.IsProbe(r) && !isNamed:
 		return w.probe()
 	}
 	if w.opts.AuthorizePush != nil {
-		if p := authorize(rw, r); p != nil {
+		if p := by.authorize(rw, r); p != nil {
 			return p.response()
 		}
 		lane.MarkKnown(rw, r)
 	}
-	if isBulk {
-		return w.postBulk(rw, r, mount)
+	switch {
+	case isNamed:
+		return w.handleMembers(rw, r, named, badName)
+	case isBulk:
+		return w.postBulk(rw, r, mount, by)
 	}
 	return w.handleOne(rw, r)
 }
@@ -147,7 +163,12 @@ func (w *Worker) handleOne(rw http.ResponseWriter, r *http.Request) response {
 }
 
 // authorize asks the application. A panic in the callback becomes a 500.
-func (w *Worker) authorize(_ http.ResponseWriter, r *http.Request) (p *problem) {
+func (w *Worker) authorize(_ http.ResponseWriter, r *http.Request) *problem {
+	return w.authorizeLine(r)
+}
+
+// authorizeLine is authorize for what has no answer of its own.
+func (w *Worker) authorizeLine(r *http.Request) (p *problem) {
 	defer func() {
 		if e := recover(); e != nil {
 			logPanic(w.shared.log, "AuthorizePush", e)
@@ -188,7 +209,7 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) response
 		return p.response()
 	}
 	body.release()
-	roundTrip, err := w.pushBody(rw, r, c, q, body)
+	roundTrip, err := w.pushBody(rw, r, c, q, messageType(r, q.typ, body.data), body.data, body.lender())
 	if errors.Is(err, ErrUnknown) {
 		w.bodies.forget(body) // the connection may still be writing it
 	} else {
@@ -210,8 +231,7 @@ func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Mi
 
 // pushBody is Conn.Push within the request's timeout. If it returns ErrUnknown, what body then has must not change even afterwards. It sets up what a wait needs only when there is a wait: timers and
 // deadlines are a good part of the cost of a push that is written at once.
-func (w *Worker) pushBody(rw http.ResponseWriter, r *http.Request, c *Conn, q pushQuery, body *body) (roundTrip time.Duration, err error) {
-	typ, data := messageType(r, q.typ, body.data), body.data
+func (w *Worker) pushBody(rw http.ResponseWriter, r *http.Request, c *Conn, q pushQuery, typ MessageType, data []byte, lender socket.Lender) (roundTrip time.Duration, err error) {
 	if err := wire.CheckMessage(typ, data, w.shared.maxPushBytes); err != nil {
 		return 0, err
 	}
@@ -222,30 +242,44 @@ func (w *Worker) pushBody(rw http.ResponseWriter, r *http.Request, c *Conn, q pu
 	if err := ctx.Err(); err != nil && !hasLeft {
 		return 0, err
 	}
-	pending, err := c.startSending(typ, data, q.confirm, true, body.lender())
+	pending, err := c.startSending(typ, data, q.confirm, true, lender)
 	if pending == nil {
 		return 0, err
 	}
-	// net/http goes on reading, to notice a publisher that leaves. A read deadline that stayed set, even one of the server's
-	// own, would end the request's context while the push waits.
-	_ = http.NewResponseController(rw).SetReadDeadline(time.Time{})
-	defer lane.Probing(rw, r)()
-	if hasLeft { // a client that reads takes its turn soon
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithCancel(context.WithoutCancel(ctx))
-		defer cancel()
-		defer time.AfterFunc(usualAnswer, cancel).Stop()
-	}
-	if timeout := w.pushTimeout(q); timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, timeout)
-		defer cancel()
-	}
+	ctx, end := w.waitContext(rw, r, q, hasLeft, lane.Probing)
+	defer end()
 	roundTrip, err = c.awaitSending(ctx, pending, 0)
 	if err == errUnconfirmed && ctx.Err() == context.Canceled {
 		err = errUnconfirmedLeft
 	}
 	return roundTrip, err
+}
+
+// waitContext returns what ends the wait of a push by HTTP: its time, or that its publisher leaves, which probing finds out. end must be
+// called when the wait is over.
+func (w *Worker) waitContext(rw http.ResponseWriter, r *http.Request, q pushQuery, hasLeft bool, probing func(http.ResponseWriter, *http.Request) (stop func())) (_ context.Context, end func()) {
+	// net/http goes on reading, to notice a publisher that leaves. A read deadline that stayed set, even one of the server's
+	// own, would end the request's context while the push waits.
+	_ = http.NewResponseController(rw).SetReadDeadline(time.Time{})
+	stopProbing := probing(rw, r)
+	ctx, stop := r.Context(), context.CancelFunc(func() {})
+	if hasLeft { // a client that reads takes its turn soon
+		ctx, stop = context.WithCancel(context.WithoutCancel(ctx))
+		timer, cancel := time.AfterFunc(usualAnswer, stop), stop
+		stop = func() {
+			timer.Stop()
+			cancel()
+		}
+	}
+	cancel := context.CancelFunc(func() {})
+	if timeout := w.pushTimeout(q); timeout > 0 {
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+	}
+	return ctx, func() {
+		cancel()
+		stop()
+		stopProbing()
+	}
 }
 
 // pushTimeout returns how long a push may wait. 0 or less means for ever.

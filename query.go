@@ -69,6 +69,11 @@ func readPushQuery(raw string) (q pushQuery, err error) {
 	if err != nil {
 		return q, err
 	}
+	return pushQueryOf(values)
+}
+
+// pushQueryOf reads what the parameters of a push ask for.
+func pushQueryOf(values url.Values) (q pushQuery, err error) {
 	if values.Has("type") {
 		switch values.Get("type") {
 		case "text":
@@ -96,6 +101,11 @@ func readCloseQuery(raw string) (code int, reason string, err error) {
 	if err != nil {
 		return 0, "", err
 	}
+	return closeQueryOf(values)
+}
+
+// closeQueryOf reads what the parameters of a DELETE ask for.
+func closeQueryOf(values url.Values) (code int, reason string, err error) {
 	code, reason = codeNormal, values.Get("reason")
 	if values.Has("code") {
 		if code, err = strconv.Atoi(values.Get("code")); err != nil {
@@ -109,7 +119,15 @@ func readCloseQuery(raw string) (code int, reason string, err error) {
 // make a misspelt one change what a push promises: "confrim=received" would be answered like a receipt. The only exceptions
 // are the parameters of AWS's presigned URLs.
 func readQuery(raw string, known ...string) (url.Values, error) {
-	if len(raw) > maxQuery {
+	return readQueryWith("", raw, known...)
+}
+
+// readQueryWith is readQuery, but one of the known parameters may stand there several times.
+func readQueryWith(several, raw string, known ...string) (url.Values, error) {
+	switch {
+	case raw == "":
+		return nil, nil // the usual case, at no cost
+	case len(raw) > maxQuery:
 		return nil, errLongQuery
 	}
 	values, err := url.ParseQuery(raw)
@@ -123,7 +141,7 @@ func readQuery(raw string, known ...string) (url.Values, error) {
 		case part == "" || isPresigned(name):
 		case !slices.Contains(known, name):
 			return nil, unknownParameter("query", name, known)
-		case len(values[name]) > 1:
+		case len(values[name]) > 1 && name != several:
 			return nil, fmt.Errorf("there is more than one %s in the query", name)
 		}
 	}

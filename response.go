@@ -12,6 +12,7 @@ type response struct {
 	status   int
 	header   http.Header // added to the ResponseWriter's; nil if there is nothing to add
 	body     []byte
+	isJSON   bool   // the body is JSON, which nobody may store
 	detail   string // the problem's, for the log
 	bodyRead bool   // nothing of the request's body is left
 	streamed bool   // the handler has written the response itself
@@ -34,13 +35,17 @@ func (res *response) write(w http.ResponseWriter) {
 	for name, values := range res.header {
 		h[name] = values
 	}
-	if len(res.body) > 0 {
-		h.Set("Content-Length", strconv.Itoa(len(res.body)))
+	if len(res.body) == 0 {
+		w.WriteHeader(res.status)
+		return
+	}
+	values := [...]string{strconv.Itoa(len(res.body)), "application/json", "no-store"}
+	h["Content-Length"] = values[0:1:1]
+	if res.isJSON {
+		h["Content-Type"], h["Cache-Control"] = values[1:2:2], values[2:3:3]
 	}
 	w.WriteHeader(res.status)
-	if len(res.body) > 0 {
-		_, _ = w.Write(res.body)
-	}
+	_, _ = w.Write(res.body)
 }
 
 // finish reads what the publisher is still sending. Call it once nobody needs to wait for the request any more.

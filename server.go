@@ -177,7 +177,7 @@ func (s *pushServer) handle(rw http.ResponseWriter, r *http.Request) response {
 			return tooMany()
 		}
 	}
-	return s.worker.handle(rw, r, s.authorize)
+	return s.worker.handle(rw, r, s)
 }
 
 // hasRoomFor reports whether there may be so many requests over HTTP/2 at a time: as many as there may be connections, and at least
@@ -203,6 +203,15 @@ func (s *pushServer) authorize(rw http.ResponseWriter, r *http.Request) *problem
 		_ = http.NewResponseController(rw).SetWriteDeadline(time.Now().Add(answerTimeout)) // for "100 Continue"
 	}
 	return p
+}
+
+// authorizeLine calls Worker.authorizeLine. stop does not wait for the application.
+func (s *pushServer) authorizeLine(r *http.Request) *problem {
+	s.handlers.add(-1)
+	s.requests.add(-1)
+	defer s.handlers.add(1)
+	defer s.requests.add(1)
+	return s.worker.authorizeLine(r)
 }
 
 // stop closes the push listener and waits for the requests under way. When ctx ends first, it cuts them and returns false.

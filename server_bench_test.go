@@ -59,10 +59,10 @@ func reader(b *testing.B) net.Conn {
 	return server
 }
 
-// What a POST costs between two system calls, with AuthorizePush and without.
+// What a POST costs between two system calls, with AuthorizePush and without, and to a user with one connection.
 func BenchmarkLane(b *testing.B) {
 	for name, authorize := range map[string]func(*http.Request) error{
-		"open": nil, "authorized": func(*http.Request) error { return nil }, "BearerTokens": BearerTokens("another", "mF9-B5f-41JqM-Zr7Yq0u2Kx4hV8sT1d"),
+		"open": nil, "authorized": func(*http.Request) error { return nil }, "user": func(*http.Request) error { return nil }, "BearerTokens": BearerTokens("another", "mF9-B5f-41JqM-Zr7Yq0u2Kx4hV8sT1d"),
 	} {
 		b.Run(name, func(b *testing.B) {
 			l := &conns{next: make(chan net.Conn), done: make(chan struct{})}
@@ -70,7 +70,7 @@ func BenchmarkLane(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			h, err := NewHandler(w, nil)
+			h, err := NewHandler(w, &HandlerOptions{User: func(*http.Request, any) string { return "42" }})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -88,11 +88,14 @@ func BenchmarkLane(b *testing.B) {
 					}
 				}
 			}
-			header := ""
+			header, path := "", "@connections/"+id
+			if name == "user" {
+				path = "@users/42"
+			}
 			if name == "BearerTokens" {
 				header = "Authorization: Bearer mF9-B5f-41JqM-Zr7Yq0u2Kx4hV8sT1d\r\n"
 			}
-			publisher := &replay{left: b.N, request: "POST /ws/@connections/" + id + " HTTP/1.1\r\nHost: push.test\r\n" + header +
+			publisher := &replay{left: b.N, request: "POST /ws/" + path + " HTTP/1.1\r\nHost: push.test\r\n" + header +
 				"Content-Type: text/plain\r\nContent-Length: 100\r\n\r\n" + strings.Repeat("x", 100)}
 			publisher.closed = make(chan struct{})
 			b.ReportAllocs()

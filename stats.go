@@ -11,6 +11,7 @@ import (
 // counters count everything in a stats.Snapshot except what the sockets count.
 type counters struct {
 	accepted, received, written, confirmed, unknown, forwarded atomic.Uint64
+	userPushes, groupPushes                                    atomic.Uint64
 
 	handshakes     handshakeCounters
 	refused        refusalCounters
@@ -49,6 +50,15 @@ func (c *counters) push(err error) {
 		c.unknown.Add(1)
 	default:
 		c.refused.of(err).Add(1)
+	}
+}
+
+// pushTo counts a push to a user or a group.
+func (c *counters) pushTo(isGroup bool) {
+	if isGroup {
+		c.groupPushes.Add(1)
+	} else {
+		c.userPushes.Add(1)
 	}
 }
 
@@ -112,7 +122,11 @@ func (c *counters) snapshot() stats.Snapshot {
 			Shutdown:    c.refused.shutdown.Load(),
 			Other:       c.refused.other.Load(),
 		},
-		Unknown:   c.unknown.Load(),
+		Unknown: c.unknown.Load(),
+
+		UserPushes:  c.userPushes.Load(),
+		GroupPushes: c.groupPushes.Load(),
+
 		Problems:  make(map[int]uint64),
 		Forwarded: c.forwarded.Load(),
 		ForwardsFailed: stats.Forwards{
@@ -138,6 +152,8 @@ func (c *counters) snapshot() stats.Snapshot {
 func (w *Worker) Stats() stats.Snapshot {
 	s := w.shared.count.snapshot()
 	s.Connections = w.Len()
+	m := w.shared.members
+	s.Users, s.Groups, s.Memberships = m.users.names.Load(), m.groups.names.Load(), m.groups.size.Load()
 	t := w.sockets.Traffic()
 	s.BytesReceived, s.BytesWritten, s.PendingBytes = t.BytesIn, t.BytesOut, w.sockets.Pending()
 	s.PushLatency = stats.NewHistogram(t.Latency.In[:], t.Latency.Sum)

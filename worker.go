@@ -76,7 +76,7 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 	w.cut, w.cutAll = context.WithCancel(context.Background())
 	w.sockets.SetMaxPending(o.MaxPendingAll)
 	w.bodies.budget.limit, w.bulkRoom.limit = o.MaxPushBytesAll, o.MaxPushBytesAll
-	w.shared = &shared{registry: newRegistry(), bases: b, public: public, cluster: w.cluster, maxPushBytes: o.MaxPushBytes, log: o.Logger}
+	w.shared = &shared{registry: newRegistry(), members: newMembers(), maxGroups: o.MaxGroups, bases: b, public: public, cluster: w.cluster, maxPushBytes: o.MaxPushBytes, log: o.Logger}
 	if len(leftOut) > 0 {
 		o.Logger.Warn("wspush: the machine has more addresses than a greeting may have: set Advertise", "leftOut", texts(leftOut))
 	}

@@ -24,10 +24,10 @@ const (
 // which they can be pushed to. Several Handlers may share a Worker. A Handler is safe for concurrent use.
 //
 // It answers every request that does not become a connection: 426 for a GET request that is not a handshake, 400 for a broken
-// handshake, 404 for a path with the segment @connections or a dot segment, 414 for one of more than 1024 bytes, 204 for OPTIONS, 405 for other methods (mount the Worker to accept
+// handshake, 404 for a path with the segment @connections, @users or @groups, or a dot segment, 414 for one of more than 1024 bytes, 204 for OPTIONS, 405 for other methods (mount the Worker to accept
 // pushes on the public server), 403 when the check of the Origin refuses the client, 401, 403 or 503 when Accept does, and 503
 // with Retry-After when WorkerOptions.MaxConns is reached, or once the Worker's Shutdown has begun. 501 and 500 mean that the
-// server or a middleware does not let the connection be taken over, 500 also that Accept has panicked. It returns as soon as
+// server or a middleware does not let the connection be taken over, 500 also that Accept or User has panicked. It returns as soon as
 // the handshake is done: the connection outlives the request, and http.Server.Shutdown knows nothing of it.
 type Handler struct {
 	worker  *Worker
@@ -142,6 +142,11 @@ func (h *Handler) admit(c *Conn, r *http.Request) (err error) {
 			return err
 		}
 	}
+	if h.opts.User != nil {
+		if err := h.identify(c, r); err != nil {
+			return err
+		}
+	}
 	return h.worker.roster.enter(c)
 }
 
@@ -154,16 +159,38 @@ func (h *Handler) accept(r *http.Request) (value any, err error) {
 		}
 	}()
 	if value, err = h.opts.Accept(r); err != nil {
-		err = refusedError{err}
+		err = refusedError{err, "Accept"}
 	}
 	return value, err
 }
 
-// errAcceptPanicked refuses a client on which HandlerOptions.Accept has not decided.
-var errAcceptPanicked = errors.New("panic in Accept")
+// identify calls HandlerOptions.User. A panic in it refuses the client, and so does a wrong name.
+func (h *Handler) identify(c *Conn, r *http.Request) (err error) {
+	defer func() {
+		if e := recover(); e != nil {
+			logPanic(h.worker.shared.log, "User", e)
+			err = errAcceptPanicked
+		}
+	}()
+	name := h.opts.User(r, c.value)
+	if name == "" {
+		return nil
+	}
+	if err := wire.CheckName(name); err != nil {
+		return refusedError{err, "User"}
+	}
+	c.setUser(name)
+	return nil
+}
 
-// refusedError is an error that HandlerOptions.Accept returned.
-type refusedError struct{ error }
+// errAcceptPanicked refuses a client on which HandlerOptions.Accept or User has not decided.
+var errAcceptPanicked = errors.New("panic in Accept or User")
+
+// refusedError is why HandlerOptions.Accept or User has refused a client.
+type refusedError struct {
+	error
+	callback string
+}
 
 // handshakeProblem counts a request that was not upgraded, and returns the answer to it.
 func (h *Handler) handshakeProblem(r *http.Request, err error) *problem {
@@ -183,7 +210,7 @@ func (h *Handler) handshakeProblem(r *http.Request, err error) *problem {
 		return p
 	case errors.As(err, &refused):
 		count.accept.Add(1)
-		p := h.worker.shared.callbackProblem(r, "Accept", "connecting", refused.error)
+		p := h.worker.shared.callbackProblem(r, refused.callback, "connecting", refused.error)
 		if p.Status == http.StatusUnauthorized {
 			p.header.Set("WWW-Authenticate", bearerChallenge)
 		}

@@ -43,8 +43,19 @@ func families() []family {
 		counters("handshakes_refused_total", "Clients that were refused, by reason.", handshakes, "reason"),
 		counters("connections_ended_total", "Connections that have ended, by cause.", ended, "cause"),
 
+		gauge("users", "Names of users with connections.",
+			func(s *snapshot) int64 { return s.Users }),
+		gauge("groups", "Names of groups with connections.",
+			func(s *snapshot) int64 { return s.Groups }),
+		gauge("memberships", "Connections in groups, each counted once for each of its groups.",
+			func(s *snapshot) int64 { return s.Memberships }),
+
 		counters("pushes_total", "Pushes by outcome, and refused ones by reason. A push that is forwarded is counted by the worker that answers it.",
 			pushes, "outcome", "reason"),
+		counters("recipient_pushes_total", "Messages to a user or a group, each counted once, however many connections it was for.",
+			func(s *snapshot) []sample {
+				return []sample{count(s.UserPushes, "user"), count(s.GroupPushes, "group")}
+			}, "to"),
 		counter("pushes_confirmed_total", "Written pushes whose receipt the client confirmed.",
 			func(s *snapshot) uint64 { return s.Confirmed }),
 		histogram("push_duration_seconds", "Time from handing a message to its connection until its last byte is written.",

@@ -2,7 +2,8 @@
 // a plain value that no later event changes.
 package stats
 
-// Snapshot is what a worker has done until now. All fields only ever grow, except Connections, PendingBytes and PushConns.
+// Snapshot is what a worker has done until now. All fields only ever grow, except Connections, Users, Groups, Memberships,
+// PendingBytes and PushConns.
 // Module wspush/prometheus turns a Snapshot into metrics.
 type Snapshot struct {
 	// Connections of clients.
@@ -10,6 +11,11 @@ type Snapshot struct {
 	Accepted    uint64            // ever; a connection that is in neither Connections nor Ended is being greeted or closed
 	Handshakes  Handshakes        // refused ones
 	Ended       map[string]uint64 // by the text of the wspush.Cause that ended them; it has an entry for every Cause
+
+	// Users and groups, now. Only open connections count, and only those of this worker.
+	Users       int64 // names of users with connections
+	Groups      int64 // names of groups with connections
+	Memberships int64 // of connections in groups: a connection in three of them counts three times
 
 	// Messages and bytes.
 	Received      uint64 // messages from clients
@@ -23,6 +29,10 @@ type Snapshot struct {
 	Refused   uint64   // nothing written
 	RefusedBy Refusals // Refused, by reason
 	Unknown   uint64   // possibly written, in part or in full
+
+	// Pushes to a user or a group, each counted once. Those above count each of its connections, and nobody as one that is gone.
+	UserPushes  uint64
+	GroupPushes uint64
 
 	// PushLatency is the time from handing a message to its connection until its last byte is written to the socket.
 	// RoundTrip is the time from writing a ping until its pong.

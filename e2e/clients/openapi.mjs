@@ -231,6 +231,9 @@ const lines = [
   { to: 'nobody', text: 'x' },
   { to: never, text: 'x' },
   { to: id, text: 'x'.repeat((small ? 256 << 10 : 1 << 20) + 1) },
+  { user: 'nobody', text: 'x' }, // 410, or 403 without AuthorizePush
+  { group: 'nobody', user: 'nobody', text: 'x' },
+  { to: never, except: id, text: 'x' },
 ];
 const bulk = `${mount}/@connections`;
 const ndjson = { 'Content-Type': 'application/x-ndjson' };
@@ -284,7 +287,64 @@ if (serves.status !== 200) {
   });
 }
 
-if (small) {
+if (!small) {
+  await check('users and groups without AuthorizePush: 403', async () => {
+    for (const method of ['POST', 'GET', 'HEAD', 'DELETE']) {
+      await request(403, method, `${mount}/@users/42`);
+      await request(403, method, `${mount}/@groups/42`);
+    }
+    for (const method of ['PUT', 'DELETE']) await request(403, method, `${mount}/@connections/${id}/@groups/42`);
+    await request(204, 'OPTIONS', `${mount}/@users/42`);
+  });
+} else {
+  const membership = (of, group) => `${mount}/@connections/${of}/@groups/${group}`;
+  await check('groups: joining, pushing, who is there, leaving', async () => {
+    const other = await connect(url);
+    for (const of of [id, id, other.id]) await request(204, 'PUT', membership(of, 'a%20room'));
+    const group = `${mount}/@groups/a%20room`;
+    assert.equal(JSON.parse((await request(200, 'POST', group, { body: 'to both' })).body).written, 2);
+    assert.equal(await next(), 'to both');
+    assert.equal(await other.next(), 'to both');
+    const { excepted, received } = JSON.parse((await request(200, 'POST', group, { body: 'to one', query: `?confirm=received&except=${other.id}` })).body);
+    assert.deepEqual([excepted, received], [1, 1]);
+    assert.equal(await next(), 'to one');
+    const { members, total } = JSON.parse((await request(200, 'GET', group, { query: '?limit=1' })).body);
+    assert.deepEqual([members.length, total], [1, 2]);
+    await request(200, 'HEAD', group);
+    const line = JSON.stringify({ group: 'a room', text: 'in a line', except: [other.id] });
+    const answers = (await request(200, 'POST', bulk, { body: line, headers: ndjson })).body.split('\n');
+    assert.deepEqual([JSON.parse(answers[0]).status, JSON.parse(answers[0]).written], [200, 1]);
+    assert.equal(await next(), 'in a line');
+    await request(204, 'DELETE', membership(id, 'a%20room'));
+    assert.equal(JSON.parse((await request(200, 'DELETE', group, { query: '?close=all&code=4000' })).body).closed, 1);
+    await request(410, 'POST', group, { body: 'x' });
+    await request(410, 'HEAD', group);
+    await request(200, 'GET', group);
+    await request(410, 'POST', `${mount}/@users/42`, { body: 'x' });
+    await request(200, 'GET', `${mount}/@users/42`);
+  });
+  await check('users and groups: 400, 401, 403, 404, 405, 409, 410, 413, 415', async () => {
+    for (const name of ['a%2Fb', '%0A', '%FF', 'x'.repeat(257)]) {
+      await request(400, 'POST', `${mount}/@users/${name}`, { body: 'x' });
+      await request(400, 'PUT', membership(id, name));
+    }
+    await request(400, 'DELETE', `${mount}/@users/42`);
+    await request(400, 'GET', `${mount}/@users/42`, { query: '?limit=1001' });
+    await request(404, 'PUT', `/elsewhere/@connections/${id}/@groups/a`);
+    await request(410, 'PUT', membership(never, 'a'));
+    await request(410, 'DELETE', membership(never, 'a'));
+    await request(405, 'PUT', `${mount}/@users/42`);
+    await request(405, 'POST', membership(id, 'a'));
+    await request(204, 'OPTIONS', membership(id, 'a'));
+    await request(413, 'POST', `${mount}/@groups/a`, { body: Buffer.alloc((256 << 10) + 1) });
+    await request(415, 'POST', `${mount}/@groups/a`, { body: 'x', headers: { 'Content-Encoding': 'gzip' } });
+    for (const [status, key] of [[401, 'UNKNOWN'], [403, 'FORBIDDEN']]) {
+      await request(status, 'POST', `${mount}/@users/42`, { body: 'x', headers: { Authorization: `AWS4-HMAC-SHA256 Credential=${key}/x` } });
+    }
+    for (let i = 0; i < 1000; i++) await request(204, 'PUT', membership(id, `group-${i}`));
+    await request(409, 'PUT', membership(id, 'one-more'));
+    for (let i = 0; i < 1000; i++) await request(204, 'DELETE', membership(id, `group-${i}`));
+  });
   const stalled = await connect(url);
   stalled.client.pause();
   const path = `${mount}/@connections/${stalled.id}`;

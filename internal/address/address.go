@@ -155,6 +155,8 @@ func (b Base) check(prefix string) error {
 		return err
 	case HasMarker(prefix):
 		return errors.New("its path has the segment " + wire.Marker)
+	case HasMembersMarker(prefix):
+		return errors.New("its path has the segment " + UsersMarker + " or " + GroupsMarker)
 	case len(b.String()) > maxBase:
 		return fmt.Errorf("it is longer than %d bytes", maxBase)
 	}

@@ -51,6 +51,17 @@ func (k Key) AppendRefusal(dst []byte, r Refusal) []byte {
 	return append(appendMembers(k.appendHead(dst, r.Status), r), '\n')
 }
 
+// AppendBeginning appends the answer to a line that is for several, up to its own members. refusal says why it is not a success, nil if it
+// is one.
+func (k Key) AppendBeginning(dst []byte, refusal *Refusal) []byte {
+	if refusal == nil {
+		return append(k.appendHead(dst, http.StatusOK), ',')
+	}
+	dst = appendMembers(k.appendHead(dst, refusal.Status), *refusal)
+	dst[len(dst)-1] = ','
+	return dst
+}
+
 // AppendLast appends the last line of an answer: how many lines have been read, and why no more, unless the body has ended.
 func AppendLast(dst []byte, lines int, why *Refusal) []byte {
 	dst = strconv.AppendInt(append(dst, `{"lines":`...), int64(lines), 10)

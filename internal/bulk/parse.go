@@ -14,7 +14,10 @@ import (
 
 // Push is what a line asks for. All of it but Ref lies in the line, and is as good as that.
 type Push struct {
-	To      Targets
+	To      Targets // none if User or Group is there
+	User    []byte  // a name, not yet checked; nil if there is none
+	Group   []byte  // the same
+	Except  Targets // perhaps none
 	Type    wire.MessageType
 	Data    []byte
 	Ref     string // as JSON; "" if there is none
@@ -22,11 +25,11 @@ type Push struct {
 	Timeout []byte
 }
 
-// Targets are whom a line is for, at least one.
+// Targets are whom a line is for, or not for. Those of To are at least one.
 type Targets struct {
-	IsList bool   // to is an array
+	IsList bool   // it is an array
 	json   []byte // strings that have been found to be right, with commas between them
-	single string // the only one, unless to is an array
+	single string // the only one, unless it is an array
 }
 
 // maxTarget is more than the length in bytes of any target that a worker could know.
@@ -36,6 +39,9 @@ const maxTarget = 2 << 10
 // far too long for a target comes "".
 func (t Targets) All() iter.Seq2[int, string] {
 	return func(yield func(int, string) bool) {
+		if t.json == nil {
+			return
+		}
 		if !t.IsList {
 			yield(0, t.single)
 			return
@@ -66,6 +72,9 @@ func (r *reader) target() string {
 // The members of a line.
 const (
 	memberTo = iota
+	memberUser
+	memberGroup
+	memberExcept
 	memberText
 	memberBinary
 	memberRef
@@ -74,11 +83,12 @@ const (
 	memberCount
 )
 
-// members is what a line has, nil for what it does not have or what is null. To is in targets.
+// members is what a line has, nil for what it does not have or what is null. To is in targets, and except in excepted.
 type members struct {
-	values  [memberCount][]byte
-	has     [memberCount]bool // its name has come
-	targets Targets
+	values   [memberCount][]byte
+	has      [memberCount]bool // its name has come
+	targets  Targets
+	excepted Targets
 }
 
 // Parse parses a line that has no white space around it, and writes into it. It goes from token to token and ends at the first that
@@ -96,17 +106,11 @@ func Parse(line []byte) (push Push, err error) {
 	} else if ref != nil {
 		push.Ref = quote(ref)
 	}
-	switch {
-	case m.targets.json != nil:
-		if push.To = m.targets; !push.To.IsList {
-			r := reader{push.To.json}
-			push.To.single = r.target()
-		}
-	case m.targets.IsList:
-		return push, errors.New("to is an empty array")
-	default:
-		return push, errors.New("the line names no connection: to is missing")
+	if err := m.recipients(); err != nil {
+		return push, err
 	}
+	push.To, push.Except = m.targets.cut(), m.excepted.cut()
+	push.User, push.Group = m.values[memberUser], m.values[memberGroup]
 	switch text, binary := m.values[memberText], m.values[memberBinary]; {
 	case text != nil && binary == nil:
 		push.Type, push.Data = wire.Text, text
@@ -123,10 +127,41 @@ func Parse(line []byte) (push Push, err error) {
 	return push, nil
 }
 
+// recipients refuses a line that does not name one kind of whom it is for.
+func (m *members) recipients() error {
+	kinds := 0
+	for _, has := range []bool{m.targets.json != nil || m.targets.IsList, m.values[memberUser] != nil, m.values[memberGroup] != nil} {
+		if has {
+			kinds++
+		}
+	}
+	switch {
+	case kinds == 0:
+		return errors.New("the line is for nobody: it has none of to, user and group")
+	case kinds > 1:
+		return errors.New("a line has one of to, user and group")
+	case m.targets.IsList && m.targets.json == nil:
+		return errors.New("to is an empty array")
+	case m.targets.json != nil && (m.excepted.json != nil || m.excepted.IsList):
+		return errors.New("except is for users and groups")
+	}
+	return nil
+}
+
+// cut returns the targets, with the only one read.
+func (t Targets) cut() Targets {
+	if t.json != nil && !t.IsList {
+		r := reader{t.json}
+		t.single = r.target()
+	}
+	return t
+}
+
 var (
-	errNoObject  = errors.New("the line is not one JSON object")
-	errToKind    = errors.New("to must be a string, or an array of strings")
-	errSurrogate = errors.New("the line has half of a surrogate pair, which is not valid UTF-8")
+	errNoObject   = errors.New("the line is not one JSON object")
+	errToKind     = errors.New("to must be a string, or an array of strings")
+	errExceptKind = errors.New("except must be a string, or an array of strings")
+	errSurrogate  = errors.New("the line has half of a surrogate pair, which is not valid UTF-8")
 )
 
 // read reads all members of a line. Names are to be as they are documented, each of them once.
@@ -166,22 +201,30 @@ func (m *members) read(line []byte) error {
 
 // readValue reads the value of a member. One that is null is not there.
 func (m *members) readValue(member int, name []byte, r *reader) (err error) {
+	targets := &m.targets
+	if member == memberExcept {
+		targets = &m.excepted
+	}
+	takesTargets := member == memberTo || member == memberExcept
 	switch c := r.next(); {
 	case c == 'n':
 		return r.null()
-	case c == '"' && member == memberTo:
-		m.targets.json, err = r.strings(1)
+	case c == '"' && takesTargets:
+		targets.json, err = r.strings(1)
 	case c == '"':
 		m.values[member], err = r.string()
-	case c == '[' && member == memberTo:
-		m.targets.IsList = true
-		m.targets.json, err = r.list()
+	case c == '[' && takesTargets:
+		targets.IsList = true
+		targets.json, err = r.list()
 	case !beginsValue(c):
 		return errNoObject
-	case member == memberTo:
-		return errToKind
+	case takesTargets:
+		err = errToKind
 	default:
 		return fmt.Errorf("%s must be a string", name)
+	}
+	if err == errToKind && member == memberExcept {
+		err = errExceptKind
 	}
 	return err
 }
@@ -191,6 +234,12 @@ func memberOf(name []byte) int {
 	switch string(name) {
 	case "to":
 		return memberTo
+	case "user":
+		return memberUser
+	case "group":
+		return memberGroup
+	case "except":
+		return memberExcept
 	case "text":
 		return memberText
 	case "binary":

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -32,9 +33,21 @@ func TestParseErrors(t *testing.T) {
 		`{"ref":-1e9}`:                          "ref must be a string",
 		`{"confirm":true}`:                      "confirm must be a string",
 		`{"to":[ ],"text":"a"}`:                 "to is an empty array",
-		`{"text":"a"}`:                          "the line names no connection: to is missing",
-		`{"to":null,"text":"a"}`:                "the line names no connection: to is missing",
+		`{"text":"a"}`:                          "the line is for nobody: it has none of to, user and group",
+		`{"to":null,"text":"a"}`:                "the line is for nobody: it has none of to, user and group",
 		`{"to":"a"}`:                            "a line has either text or binary",
+		`{"user":null,"group":null,"text":"a"}`: "the line is for nobody: it has none of to, user and group",
+		`{"user":"a","group":"b","text":"a"}`:   "a line has one of to, user and group",
+		`{"user":"a","to":"b","text":"a"}`:      "a line has one of to, user and group",
+		`{"to":[],"group":"b","text":"a"}`:      "a line has one of to, user and group",
+		`{"user":"a","user":"b","text":"a"}`:    "there is more than one user",
+		`{"user":["a"],"text":"a"}`:             "user must be a string",
+		`{"group":1,"text":"a"}`:                "group must be a string",
+		`{"to":"a","except":"b","text":"a"}`:    "except is for users and groups",
+		`{"to":["a"],"except":[],"text":"a"}`:   "except is for users and groups",
+		`{"user":"a","except":1,"text":"a"}`:    errExceptKind.Error(),
+		`{"user":"a","except":[1],"text":"a"}`:  errExceptKind.Error(),
+		`{"user":"a"}`:                          "a line has either text or binary",
 		`{"to":"a","text":"","binary":""}`:      "a line has either text or binary",
 		`{"to":"a","binary":"A"}`:               "binary is not base64 (RFC 4648 section 4)",
 		`{"to":"a","binary":"AA==AAAA"}`:        "binary is not base64 (RFC 4648 section 4)",
@@ -69,6 +82,35 @@ func TestParseRefOfBadLine(t *testing.T) {
 		push, err := Parse([]byte(line))
 		if push.Ref != `"\u003ca\u003e\n"` || push.Data != nil || err == nil {
 			t.Errorf("%s: %+v, %v", line, push, err)
+		}
+	}
+}
+
+// A line may be for a user or a group, without some connections.
+func TestParseMembers(t *testing.T) {
+	for line, want := range map[string]struct {
+		user, group string
+		except      []string
+	}{
+		`{"user":"a\u002fb","text":""}`:                     {user: "a/b"},
+		`{"user":"","text":""}`:                             {},
+		`{"group":"c","except":"d","text":"","to":null}`:    {group: "c", except: []string{"d"}},
+		`{"except":["d", "\u0065"],"group":"c","text":""}`:  {group: "c", except: []string{"d", "e"}},
+		`{"except":[],"user":"c","group":null,"binary":""}`: {user: "c"},
+		`{"except":null,"user":"c","text":""}`:              {user: "c"},
+	} {
+		push, err := Parse([]byte(line))
+		var except []string
+		for _, id := range push.Except.All() {
+			except = append(except, id)
+		}
+		isUser := strings.Contains(line, `"user"`)
+		if err != nil || string(push.User) != want.user || string(push.Group) != want.group || !slices.Equal(except, want.except) ||
+			(push.User != nil) != isUser || (push.Group != nil) == isUser {
+			t.Errorf("%s: %+v, %v", line, push, err)
+		}
+		for range push.To.All() {
+			t.Errorf("%s is for a connection", line)
 		}
 	}
 }

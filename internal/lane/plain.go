@@ -47,6 +47,8 @@ func plainPush(raw []byte) (size int) {
 			if !is(value, "keep-alive") {
 				return 0
 			}
+		case is(name, "Accept") && bytes.Contains(value, []byte("ndjson")): // lines, which are written as they come
+			return 0
 		case is(name, "Expect"), is(name, "TE"), is(name, "Trailer"), is(name, "Transfer-Encoding"), is(name, "Upgrade"),
 			is(name, "Pragma"): // of which net/http makes a Cache-Control
 			return 0

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -72,6 +73,9 @@ func (w *response) render(last bool) (out []byte) {
 		return append(time.Now().UTC().AppendFormat(out, http.TimeFormat), "\r\n\r\n"...)
 	}
 	w.Header().Del("Connection")
+	if out, ok := w.renderPlain(last); ok {
+		return out
+	}
 	w.header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
 	resp := http.Response{
 		StatusCode: w.status, ProtoMajor: 1, ProtoMinor: 1, Header: w.header, Close: last,
@@ -80,4 +84,27 @@ func (w *response) render(last bool) (out []byte) {
 	var buf bytes.Buffer
 	_ = resp.Write(&buf) // neither buffer fails
 	return buf.Bytes()
+}
+
+// renderPlain is render for a success whose body has the length that the header says, without whatever needs more care.
+func (w *response) renderPlain(last bool) (out []byte, ok bool) {
+	length := w.header["Content-Length"]
+	if w.status != http.StatusOK || last || len(length) != 1 || len(w.header["Date"]) > 0 {
+		return nil, false
+	}
+	if n, err := strconv.Atoi(length[0]); err != nil || n != w.body.Len() {
+		return nil, false
+	}
+	out = append(make([]byte, 0, 256+w.body.Len()), "HTTP/1.1 200 OK\r\nDate: "...)
+	out = time.Now().UTC().AppendFormat(out, http.TimeFormat)
+	out = append(out, "\r\n"...)
+	for name, values := range w.header {
+		for _, value := range values {
+			if !isHeaderName([]byte(name)) || !isPrintable([]byte(value)) {
+				return nil, false
+			}
+			out = append(append(append(append(out, name...), ": "...), value...), "\r\n"...)
+		}
+	}
+	return append(append(out, "\r\n"...), w.body.Bytes()...), true
 }

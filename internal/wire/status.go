@@ -9,6 +9,7 @@ const (
 	TypeFull        = TypePrefix + "full"
 	TypeShutdown    = TypePrefix + "shutdown"
 	TypeUnavailable = TypePrefix + "unavailable"
+	TypeDirectory   = TypePrefix + "directory"
 )
 
 // statuses maps each error to the status with which a worker answers a publisher. If an error matches several entries, the first
@@ -28,7 +29,9 @@ var statuses = [...]struct {
 	{ErrInvalidID, 400, ""},
 	{ErrShutdown, 503, TypeShutdown},
 	{ErrUnavailable, 503, TypeUnavailable},
+	{ErrDirectory, 503, TypeDirectory},
 	{ErrUnauthorized, 401, ""},
+	{ErrName, 400, ""},
 }
 
 // StatusOf returns the status for the error of a push, or 0 if err is none of the errors of this package.

@@ -8,16 +8,17 @@ import (
 
 // Both directions of the table agree: a publisher matches the error that the worker had.
 func TestStatusAndError(t *testing.T) {
-	types := map[error]string{ErrShutdown: TypeShutdown, ErrUnavailable: TypeUnavailable}
+	types := map[error]string{ErrShutdown: TypeShutdown, ErrUnavailable: TypeUnavailable, ErrDirectory: TypeDirectory}
 	for _, err := range []error{
 		ErrUnreachable, ErrForbidden, ErrUnknown, ErrGone, ErrBusy, ErrTooLarge, ErrShutdown, ErrUnavailable, ErrUnauthorized,
+		ErrDirectory,
 	} {
 		status := StatusOf(fmt.Errorf("wrapped: %w", err))
 		if got := ErrorOf(status, types[err]); got != err {
 			t.Errorf("%v has status %d, which means %v", err, status, got)
 		}
 	}
-	for _, err := range []error{ErrInvalidUTF8, ErrInvalidID} {
+	for _, err := range []error{ErrInvalidUTF8, ErrInvalidID, ErrName} {
 		if status := StatusOf(err); status != 400 || ErrorOf(status, TypePrefix+"bad-request") != nil {
 			t.Errorf("%v has status %d", err, status)
 		}

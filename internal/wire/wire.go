@@ -41,6 +41,7 @@ var (
 	ErrUnauthorized = errors.New("wspush: unauthorized")
 	ErrUnavailable  = errors.New("wspush: temporarily unavailable")
 	ErrInvalidID    = errors.New("wspush: neither an ID nor a sealed ID")
+	ErrDirectory    = errors.New("wspush: it cannot be known who is there")
 )
 
 // ErrMessageType is for a message that is neither Text nor Binary.

@@ -1,0 +1,84 @@
+package wspush
+
+import (
+	"context"
+	"time"
+
+	"github.com/wspush/wspush/internal/wire"
+)
+
+// memberPush is a message to the members of a user or a group.
+type memberPush struct {
+	to      Recipients
+	typ     MessageType
+	data    []byte
+	confirm bool
+	by      *publisherPush // the request by which it comes; nil: none
+}
+
+// pushMembers pushes to all members, wherever they are, and returns what it has come to. This is where other workers have their part:
+// each says what its own pushOwnMembers has come to.
+func (w *Worker) pushMembers(ctx context.Context, p *memberPush) (Outcomes, error) {
+	err := p.to.check(ctx)
+	if err == nil {
+		err = wire.CheckMessage(p.typ, p.data, w.shared.maxPushBytes)
+	}
+	if err != nil {
+		w.shared.count.push(err)
+		return Outcomes{}, err
+	}
+	w.shared.count.pushTo(p.to.isGroup)
+	out := w.pushOwnMembers(ctx, p)
+	if out.Written+out.Received > 0 { // the usual case, at little cost
+		return out, nil
+	}
+	if out.members() == 0 && out.Complete {
+		w.shared.count.push(ErrGone)
+	}
+	return out, out.err()
+}
+
+// pushOwnMembers pushes to the members that are connections of this worker. The message has been found to be right.
+func (w *Worker) pushOwnMembers(ctx context.Context, p *memberPush) Outcomes {
+	own := p.to.ownMembers()
+	if own.only == nil && len(own.several) > 0 {
+		return w.pushSeveral(ctx, *p, own)
+	}
+	out := Outcomes{Excepted: own.excepted, Workers: 1, Answered: 1, Complete: true}
+	if own.only != nil {
+		p.pushOne(ctx, own.only.conn, &out)
+	}
+	return out
+}
+
+// pushOne pushes to the only member, at the cost of a push to a connection.
+func (p *memberPush) pushOne(ctx context.Context, c *Conn, out *Outcomes) {
+	var roundTrip time.Duration
+	var err error
+	if p.by != nil {
+		roundTrip, err = p.by.one(c)
+	} else {
+		roundTrip, err = c.send(ctx, p.typ, p.data, p.confirm)
+	}
+	c.shared.count.pushAs(p.confirm, err)
+	out.count(p.confirm, err)
+	if p.by != nil {
+		p.by.told(c, roundTrip, err)
+	}
+}
+
+// pushSeveral pushes to several members, as PushEach does.
+func (w *Worker) pushSeveral(ctx context.Context, p memberPush, own ownMembers) Outcomes {
+	out := Outcomes{Excepted: own.excepted, Workers: 1, Answered: 1, Complete: true}
+	e := newEach(ctx, w, p.typ, p.data, func(d *delivery[*Conn], err error) bool {
+		out.count(p.confirm, err)
+		return p.by == nil || p.by.told(d.target, d.message.RoundTrip(), err)
+	})
+	e.confirm = p.confirm
+	if p.by != nil {
+		e.onWait = p.by.wait
+	}
+	e.start = func(d *delivery[*Conn]) (pending bool, err error) { return e.startConn(d, d.target) }
+	e.push(own.conns)
+	return out
+}
