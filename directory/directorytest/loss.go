@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/wspush/wspush/directory"
 )
@@ -164,7 +165,8 @@ func lossUnderLoad(t *testing.T, e *Engine) {
 	for i := range all {
 		all[i] = fmt.Sprint("u:", i)
 	}
-	for generations := 0; generations < 20; generations++ {
+	start := time.Now()
+	for generations := 0; generations < 20 && (generations < 3 || time.Since(start) < 4*time.Second); generations++ {
 		view := renew(t, a, directory.Lease{Number: 1})
 		join(t, a, 1, all...)
 		for known := true; known; {
