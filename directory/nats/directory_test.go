@@ -17,6 +17,7 @@ import (
 )
 
 func TestSuite(t *testing.T) {
+	t.Parallel()
 	directorytest.Run(t, func(tb testing.TB) *directorytest.Engine { return suiteEngine(tb) })
 }
 

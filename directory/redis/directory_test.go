@@ -17,6 +17,7 @@ import (
 var ports sync.Map
 
 func TestSuite(t *testing.T) {
+	t.Parallel()
 	directorytest.Run(t, func(tb testing.TB) *directorytest.Engine { return engine(tb) })
 }
 

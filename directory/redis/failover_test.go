@@ -170,7 +170,7 @@ func TestEviction(t *testing.T) {
 	if got := log.String(); strings.Count(got, "level=WARN") != 1 || !strings.Contains(got, "allkeys-lru") || !strings.Contains(got, "noeviction") {
 		t.Fatalf("logged: %q", got)
 	}
-	changes := make([]directory.Change, 100_000)
+	changes := make([]directory.Change, 40_000)
 	keys := make([]string, len(changes))
 	for i := range changes {
 		keys[i] = fmt.Sprint("u:", i)
