@@ -100,23 +100,26 @@ func (d *Directory) Apply(ctx context.Context, lease uint64, changes []directory
 
 // tombstones returns what says that entries are absent, each on condition that its entry is still the one that is there now. A tombstone that
 // is still under way when its connection breaks may arrive long after a later join on the next one.
-func (d *Directory) tombstones(ctx context.Context, subjects []string) (messages []*nats.Msg, err error) {
-	for len(subjects) > 0 && err == nil {
+func (d *Directory) tombstones(ctx context.Context, subjects []string) (tombstones []*nats.Msg, err error) {
+	for len(subjects) > 0 {
 		some := subjects[:min(len(subjects), keysPerRequest)]
 		subjects = subjects[len(some):]
-		err = d.last(ctx, some, func(m *nats.Msg) error {
-			if string(m.Data) == absent {
-				return nil
+		entries, err := d.last(ctx, some)
+		if err != nil {
+			return nil, err
+		}
+		for _, entry := range entries {
+			if string(entry.Data) == absent {
+				continue
 			}
-			tombstone := nats.NewMsg(m.Header.Get(jetstream.SubjectHeader))
-			tombstone.Data = []byte(absent)
-			tombstone.Header.Set(jetstream.ExpectedLastSubjSeqHeader, m.Header.Get(jetstream.SequenceHeader))
-			tombstone.Header.Set(jetstream.MsgTTLHeader, tombstoneTTL)
-			messages = append(messages, tombstone)
-			return nil
-		})
+			m := nats.NewMsg(entry.Header.Get(jetstream.SubjectHeader))
+			m.Data = []byte(absent)
+			m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, entry.Header.Get(jetstream.SequenceHeader))
+			m.Header.Set(jetstream.MsgTTLHeader, tombstoneTTL)
+			tombstones = append(tombstones, m)
+		}
 	}
-	return messages, err
+	return tombstones, nil
 }
 
 // Find implements [directory.Directory].
@@ -142,27 +145,8 @@ func (d *Directory) find(ctx context.Context, keys []string, found []directory.F
 			subjects = append(subjects, prefix+"*")
 		}
 		places[prefix] = append(places[prefix], i)
-		found[i] = directory.Found{}
 	}
-	err := d.last(ctx, subjects, func(m *nats.Msg) (err error) {
-		subject := m.Header.Get(jetstream.SubjectHeader)
-		if subject == d.generationSubject() {
-			generation, err = readGeneration(m)
-			return err
-		}
-		dot := strings.LastIndexByte(subject, '.') + 1
-		lease, err := number(subject[dot:])
-		switch {
-		case err != nil || string(m.Data) == absent:
-			return err
-		case string(m.Data) != present || places[subject[:dot]] == nil:
-			return fmt.Errorf("%.40q is no entry", m.Data)
-		}
-		for _, i := range places[subject[:dot]] {
-			found[i].Leases = append(found[i].Leases, lease)
-		}
-		return nil
-	})
+	messages, err := d.last(ctx, subjects)
 	if errors.Is(err, errTooMany) && len(keys) > 1 {
 		half := len(keys) / 2
 		if err = d.find(ctx, keys[:half], found[:half]); err == nil {
@@ -170,17 +154,37 @@ func (d *Directory) find(ctx context.Context, keys []string, found []directory.F
 		}
 		return err
 	}
+	if err != nil {
+		return err
+	}
+	for _, m := range messages {
+		subject := m.Header.Get(jetstream.SubjectHeader)
+		if subject == d.generationSubject() {
+			if generation, err = readGeneration(m); err != nil {
+				return err
+			}
+			continue
+		}
+		dot := strings.LastIndexByte(subject, '.') + 1
+		lease, ok := number(subject[dot:])
+		entry := string(m.Data)
+		if !ok || places[subject[:dot]] == nil || entry != present && entry != absent {
+			return nonsense(m, "entry")
+		}
+		for _, i := range places[subject[:dot]] {
+			if entry == present {
+				found[i].Leases = append(found[i].Leases, lease)
+			}
+		}
+	}
 	for i := range found {
 		found[i].Generation = generation
 	}
-	return err
+	return nil
 }
 
 // number reads a lease's number as Apply and Renew write it.
-func number(text string) (uint64, error) {
+func number(text string) (n uint64, ok bool) {
 	n, err := strconv.ParseUint(text, 10, 63)
-	if err != nil || n == 0 || strconv.FormatUint(n, 10) != text {
-		return 0, fmt.Errorf("%.40q is not the number of a lease", text)
-	}
-	return n, nil
+	return n, err == nil && n > 0 && strconv.FormatUint(n, 10) == text
 }

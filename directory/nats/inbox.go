@@ -124,28 +124,43 @@ func (b *inbox) publish(ctx context.Context, messages []*nats.Msg) error {
 	})
 }
 
-var errTooMany = errors.New("more than 1,024 entries or leases in one answer")
+var (
+	errTooMany = errors.New("more than 1,024 entries or leases in one answer")
+	errExpired = errors.New("a message expired while it was read")
+)
 
-// last calls each with the last message of every subject that matches one of the filters, as they were in one instant. If there is no
-// stream, there is no message either.
+// last returns the last message of every subject that matches one of the filters, as they were in one instant. If there is no stream,
+// there is no message either.
 //
 // Each message of the answer names the one before. So nothing can be missing from it, on whatever way it was lost.
-func (d *Directory) last(ctx context.Context, filters []string, each func(m *nats.Msg) error) error {
+func (d *Directory) last(ctx context.Context, filters []string) (messages []*nats.Msg, err error) {
 	request, err := json.Marshal(map[string][]string{"multi_last": filters})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	m := &nats.Msg{Subject: "$JS.API.DIRECT.GET." + d.stream, Data: request}
+	for range 3 {
+		messages, err = d.inbox.read(ctx, &nats.Msg{Subject: "$JS.API.DIRECT.GET." + d.stream, Data: request})
+		if !errors.Is(err, errExpired) {
+			break
+		}
+	}
+	return messages, err
+}
+
+func (b *inbox) read(ctx context.Context, request *nats.Msg) ([]*nats.Msg, error) {
+	var messages []*nats.Msg
 	before := "0"
-	return d.inbox.call(ctx, []*nats.Msg{m}, func(m *nats.Msg) (last bool, err error) {
+	err := b.call(ctx, []*nats.Msg{request}, func(m *nats.Msg) (last bool, err error) {
 		status, description := m.Header.Get("Status"), m.Header.Get("Description")
 		switch {
 		case status == "503", status == "404" && description == "No Results":
 			return true, nil
+		case status == "404":
+			return false, errExpired
 		case status == "413":
 			return false, errTooMany
 		case status != "" && status != "204":
-			return false, fmt.Errorf("reading the stream %s: %s %s", d.stream, status, description)
+			return false, fmt.Errorf("%s: %s %s", request.Subject, status, description)
 		case m.Header.Get(jetstream.LastSequenceHeader) != before:
 			return false, errors.New("an answer has come in part")
 		case status == "204":
@@ -155,9 +170,16 @@ func (d *Directory) last(ctx context.Context, filters []string, each func(m *nat
 			return true, nil
 		}
 		before = m.Header.Get(jetstream.SequenceHeader)
-		if err := each(m); err != nil {
-			return false, fmt.Errorf("%.500s: %w", m.Header.Get(jetstream.SubjectHeader), err)
-		}
+		messages = append(messages, m)
 		return false, nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	return messages, nil
+}
+
+// nonsense is the error for a message that no directory has written.
+func nonsense(m *nats.Msg, what string) error {
+	return fmt.Errorf("%.500s: %.40q is no %s", m.Header.Get(jetstream.SubjectHeader), m.Data, what)
 }

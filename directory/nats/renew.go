@@ -68,7 +68,7 @@ func (d *Directory) generationSubject() string { return d.stream + ".g" }
 
 func readGeneration(m *nats.Msg) (string, error) {
 	if len(m.Data) < 8 || len(m.Data) > 64 {
-		return "", fmt.Errorf("%.40q is no generation", m.Data)
+		return "", nonsense(m, "generation")
 	}
 	return string(m.Data), nil
 }
@@ -89,25 +89,28 @@ func (d *Directory) makeGeneration(ctx context.Context) error {
 // view reads who has a lease, and the generation, which may be missing.
 func (d *Directory) view(ctx context.Context) (view directory.View, err error) {
 	prefix := d.stream + ".l."
-	err = d.last(ctx, []string{d.generationSubject(), prefix + "*"}, func(m *nats.Msg) error {
+	messages, err := d.last(ctx, []string{d.generationSubject(), prefix + "*"})
+	if err != nil {
+		return directory.View{}, err
+	}
+	for _, m := range messages {
 		subject := m.Header.Get(jetstream.SubjectHeader)
 		if subject == d.generationSubject() {
 			generation, err := readGeneration(m)
+			if err != nil {
+				return directory.View{}, err
+			}
 			view.Generations = append(view.Generations, generation)
-			return err
-		}
-		n, err := number(strings.TrimPrefix(subject, prefix))
-		if err != nil {
-			return err
+			continue
 		}
 		var stored lease
-		if err := json.Unmarshal(m.Data, &stored); err != nil {
-			return fmt.Errorf("%.40q is no lease: %w", m.Data, err)
+		n, ok := number(strings.TrimPrefix(subject, prefix))
+		if !ok || json.Unmarshal(m.Data, &stored) != nil {
+			return directory.View{}, nonsense(m, "lease")
 		}
 		view.Leases = append(view.Leases, directory.Lease{Number: n, Name: string(stored.Name), Synced: stored.Synced, Leaving: stored.Leaving})
-		return nil
-	})
-	return view, err
+	}
+	return view, nil
 }
 
 // ensureStream makes the stream, or fails if there is one of its name that may hide a loss.
