@@ -16,6 +16,8 @@ const module = "github.com/wspush/wspush"
 
 // mayImport is which packages of this module each of its packages may import, besides in tests.
 var mayImport = map[string][]string{
+	"directory":               {},
+	"directory/directorytest": {"directory"},
 	"internal/address":  {"internal/wire"},
 	"internal/bulk":     {"internal/wire"},
 	"internal/lane":     {"internal/address", "internal/wire"},
@@ -37,7 +39,7 @@ func TestImports(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, folder := range append(folders, "publisher") {
+	for _, folder := range append(folders, "publisher", "directory", "directory/directorytest") {
 		folder = filepath.ToSlash(folder)
 		allowed, ok := mayImport[folder]
 		if !ok {
