@@ -76,7 +76,7 @@ func lateLeave(t *testing.T, e *Engine) {
 	near, far := e.open(t), e.Open(t, p.address, prefix)
 	renew(t, near, directory.Lease{Number: 1})
 	cuts := 0
-	for cut := 0; ; cut += 37 {
+	for cut := 0; ; cut += 29 {
 		again(t, "Apply", func(ctx context.Context) error { return far.Apply(ctx, 1, changesOf(true, []string{"u:her"})) })
 		wantLeases(t, find(t, near, "u:her"), 1)
 		p.after(cut, p.hold)
@@ -97,7 +97,7 @@ func lateLeave(t *testing.T, e *Engine) {
 			}
 		}
 	}
-	if cuts < 3 {
+	if cuts < 2 {
 		t.Fatalf("the request of Apply was cut in only %d places", cuts)
 	}
 }

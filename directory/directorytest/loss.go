@@ -120,7 +120,7 @@ func lossDuringFind(t *testing.T, e *Engine) {
 	for _, test := range []struct {
 		keys []string
 		step int
-	}{{several[:1], 13}, {several, 101}} {
+	}{{several[:1], 11}, {several, 101}} {
 		cuts := 0
 		for cut := 0; ; cut += test.step {
 			view := renew(t, near, directory.Lease{Number: 1})
@@ -138,7 +138,7 @@ func lossDuringFind(t *testing.T, e *Engine) {
 				}
 			}
 		}
-		if cuts < 3 {
+		if cuts < 2 {
 			t.Fatalf("Find's request was cut in only %d places", cuts)
 		}
 	}

@@ -254,6 +254,7 @@ func many(t *testing.T, e *Engine) {
 	for lease := uint64(2); lease <= 30; lease++ {
 		want = append(want, lease)
 		join(t, a, lease, rooms...)
+		wantLeases(t, find(t, b, rooms[len(rooms)-1]), want...) // the last as well as the first
 	}
 	for _, found := range findAll(t, b, rooms) {
 		wantLeases(t, found, want...)

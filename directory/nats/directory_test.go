@@ -177,6 +177,28 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// While there is no server, calls fail at once, and nothing is kept to be sent when there is one again.
+func TestDisconnected(t *testing.T) {
+	e := start(t)
+	nc := connect(t, e.address)
+	d, err := wspushnats.New(nc, nil)
+	if err == nil {
+		_, err = d.Renew(context.Background(), directory.Lease{Number: 1})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := nc.StatusChanged(nats.RECONNECTING)
+	e.kill(t)
+	<-lost
+	if err := d.Apply(context.Background(), 1, []directory.Change{{Key: "u:her", Present: true}}); err == nil || !strings.Contains(err.Error(), "not connected") {
+		t.Errorf("Apply: %v", err)
+	}
+	if n, err := nc.Buffered(); err != nil || n != 0 {
+		t.Errorf("%d bytes are kept: %v", n, err)
+	}
+}
+
 // Close ends what New has begun; calls fail then, and do not wait.
 func TestClose(t *testing.T) {
 	nc := connect(t, start(t).address)
