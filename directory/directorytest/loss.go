@@ -169,7 +169,7 @@ func lossUnderLoad(t *testing.T, e *Engine) {
 	for generations := 0; generations < 20 && (generations < 3 || time.Since(start) < 4*time.Second); generations++ {
 		view := renew(t, a, directory.Lease{Number: 1})
 		join(t, a, 1, all...)
-		for known := true; known; {
+		for known := true; known && !t.Failed(); {
 			for i, found := range findAll(t, b, all) {
 				known = known && slices.Contains(view.Generations, found.Generation)
 				if len(found.Leases) == 0 && slices.Contains(view.Generations, found.Generation) {

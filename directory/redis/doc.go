@@ -18,7 +18,7 @@
 //	wspush:{17}.generation  a random string
 //	wspush:{0}.leases       a hash: each lease by its number
 //
-// A user takes about 150 bytes, and a command when her first connection comes to a worker and another when the last one goes. Nothing
+// A user takes about 160 bytes, and a command when her first connection comes to a worker and another when the last one goes. Nothing
 // is written for a connection that is silent.
 //
 // # What Redis may do
