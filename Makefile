@@ -1,7 +1,7 @@
 # Names for the commands that contributors need. The commands themselves are in .ci and in the go tool.
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint api bench ci slow fuzz e2e
+.PHONY: help test lint api bench ci dirs slow fuzz e2e
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,10 @@ bench: ## run the benchmarks of the parts, for benchstat; bench/ compares with o
 
 ci: ## run everything that must pass before a change lands, on Debian as root
 	.ci/run
+
+dirs: ## run the tests of the directories in Redis and NATS; needs redis-server
+	cd directory/redis && go test -race ./...
+	cd directory/nats && go test -race ./...
 
 slow: ## run the tests of real deadlines, and of what a push allocates
 	.ci/slow

@@ -16,19 +16,21 @@ const module = "github.com/wspush/wspush"
 
 // mayImport is which packages of this module each of its packages may import, besides in tests.
 var mayImport = map[string][]string{
-	"internal/address":    {"internal/wire"},
-	"internal/bulk":       {"internal/wire"},
-	"internal/lane":       {"internal/address", "internal/sendbuffer", "internal/wire"},
-	"internal/link":       {"internal/address", "internal/seal"},
-	"internal/origin":     {"internal/address"},
-	"internal/seal":       {"internal/wire"},
-	"internal/sendbuffer": {},
-	"internal/sent":       {},
-	"internal/socket":     {"internal/origin", "internal/sendbuffer", "internal/timing", "internal/wire"},
-	"internal/testutil":   {},
-	"internal/timing":     {},
-	"internal/wire":       {},
-	"publisher":           {"internal/address", "internal/bulk", "internal/sent", "internal/wire"},
+	"directory":               {},
+	"directory/directorytest": {"directory"},
+	"internal/address":        {"internal/wire"},
+	"internal/bulk":           {"internal/wire"},
+	"internal/lane":           {"internal/address", "internal/sendbuffer", "internal/wire"},
+	"internal/link":           {"internal/address", "internal/seal"},
+	"internal/origin":         {"internal/address"},
+	"internal/seal":           {"internal/wire"},
+	"internal/sendbuffer":     {},
+	"internal/sent":           {},
+	"internal/socket":         {"internal/origin", "internal/sendbuffer", "internal/timing", "internal/wire"},
+	"internal/testutil":       {},
+	"internal/timing":         {},
+	"internal/wire":           {},
+	"publisher":               {"internal/address", "internal/bulk", "internal/sent", "internal/wire"},
 }
 
 // TestImports: each package knows only those below it. Nothing in internal/ knows the root package, the lane knows no socket,
@@ -38,7 +40,7 @@ func TestImports(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, folder := range append(folders, "publisher") {
+	for _, folder := range append(folders, "publisher", "directory", "directory/directorytest") {
 		folder = filepath.ToSlash(folder)
 		allowed, ok := mayImport[folder]
 		if !ok {
