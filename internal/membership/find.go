@@ -1,0 +1,117 @@
+package membership
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/wspush/wspush/directory"
+)
+
+// findTries is how often a lookup is made anew because the directory has lost something meanwhile.
+const findTries = 3
+
+// Find returns who is to be asked about each key, besides this worker itself. Lookups that come while others are under way share the
+// next call of the directory. The error is ErrDirectory, or the context's.
+func (m *Membership) Find(ctx context.Context, keys []string) ([]Found, error) {
+	switch {
+	case m.peers != nil:
+		found, err := m.peers.find(ctx)
+		return slices.Repeat([]Found{found}, len(keys)), err
+	case m.dir == nil:
+		return slices.Repeat([]Found{{Sure: true}}, len(keys)), nil
+	}
+	out := make([]Found, 0, len(keys))
+	for chunk := range slices.Chunk(keys, maxFindKeys) {
+		found, err := m.findChunk(ctx, chunk)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, found...)
+	}
+	return out, nil
+}
+
+func (m *Membership) findChunk(ctx context.Context, keys []string) ([]Found, error) {
+	for try := 1; ; try++ {
+		answers, err := m.finds.do(ctx, keys, m)
+		if err != nil {
+			return nil, err
+		}
+		isLast := try == findTries || m.view.isBaffled()
+		out, ok := m.resolve(keys, answers, isLast)
+		if ok {
+			return out, nil
+		}
+		// The directory has lost something, or there is a worker that this one has not seen yet: look who is there.
+		if err := m.freshView(ctx); err != nil {
+			return nil, err
+		}
+		// If the generation is still not known, it has been followed by another one meanwhile, and the answer is worth nothing.
+		isCurrent := !slices.ContainsFunc(answers, func(f directory.Found) bool { return !m.view.isKnown(f.Generation) })
+		if !isCurrent && try < findTries {
+			continue
+		}
+		if !isCurrent {
+			m.view.baffle()
+		}
+		out, _ = m.resolve(keys, answers, true)
+		return out, nil
+	}
+}
+
+// resolve makes workers of what the directory has answered. It returns false if a newer view is needed for that.
+func (m *Membership) resolve(keys []string, answers []directory.Found, isLast bool) ([]Found, bool) {
+	out := make([]Found, len(keys))
+	for i, answer := range answers {
+		found, dead, ok := m.view.resolve(answer, isLast)
+		if !ok {
+			return nil, false
+		}
+		out[i] = found
+		for _, number := range dead {
+			if m.removals.add(number, keys[i]) {
+				wake(m.applying)
+			}
+		}
+	}
+	return out, true
+}
+
+// findAtOnce calls the directory.
+func (m *Membership) findAtOnce(keys []string) (answers []directory.Found, err error) {
+	err = m.call(func(ctx context.Context) error {
+		answers, err = m.dir.Find(ctx, keys)
+		return err
+	})
+	if err == nil && len(answers) != len(keys) {
+		err = fmt.Errorf("%d answers for %d keys", len(answers), len(keys))
+	}
+	switch {
+	case m.ctx.Err() != nil:
+		return nil, ErrDirectory
+	case err != nil:
+		if m.outage.failed(findCall, err) {
+			m.renewals.request()
+		}
+		return nil, ErrDirectory
+	}
+	m.outage.worked(findCall)
+	return answers, nil
+}
+
+// baffle notes that the directory has named a generation that it does not show, however often it is asked.
+func (v *view) baffle() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.baffled = time.Now()
+	v.nonsense.is("a generation that no Renew shows")
+}
+
+// isBaffled reports whether that was so lately that asking again is no use.
+func (v *view) isBaffled() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return !v.baffled.IsZero() && time.Since(v.baffled) < v.timing.Probe
+}

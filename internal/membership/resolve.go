@@ -1,0 +1,92 @@
+package membership
+
+import (
+	"slices"
+	"time"
+
+	"github.com/wspush/wspush/directory"
+)
+
+// Worker is another worker, to be asked about a key.
+type Worker struct {
+	Address string
+	// Named means that it has told the directory that it has members, and has a lease: what there is to be sent can be sent to it. Any
+	// other is to be asked first whether it has members.
+	Named bool
+}
+
+// Found is who is to be asked about a key, besides this worker itself.
+type Found struct {
+	Workers []Worker // each address once, those that are named first
+	// Sure means that nobody else can have members. If it is false, the directory has lost something so lately, or this worker has
+	// started so lately, that there may be workers of which it has not heard.
+	Sure bool
+}
+
+// resolve makes workers of numbers. It fails if it takes a newer view than this one to do that, unless there is none to be had.
+func (v *view) resolve(f directory.Found, isLast bool) (found Found, dead []uint64, ok bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if _, known := v.generations[f.Generation]; !known && !isLast {
+		return Found{}, nil, false
+	}
+	others := v.othersLocked(f.Generation)
+	found.Sure = v.isOldLocked(f.Generation) || others.vouched
+	var named []string
+	for _, number := range f.Leases {
+		p := v.peers[number]
+		switch {
+		case number == v.number:
+		case p != nil && (p.ended || !p.vanished.IsZero()): // the latter is among the doubtful
+		case p != nil:
+			named = append(named, p.address)
+		case v.isForeignLocked(number):
+		case number == 0 || number > 1<<63-1:
+			v.nonsense.is("an entry in the name of an impossible number")
+		case !isLast && !v.strangers.isKnown(number):
+			return Found{}, nil, false
+		default:
+			first := v.strangers.meet(number, v.begun)
+			// It may be a worker that has no lease at present, of which this one has not heard because it came later.
+			if v.begun.Sub(v.since) < v.timing.Doubt {
+				found.Sure = false
+			}
+			if v.begun.Sub(first) >= v.timing.Remove {
+				dead = append(dead, number)
+			}
+		}
+	}
+	slices.Sort(named)
+	named = slices.Compact(named)
+	for _, address := range named {
+		found.Workers = append(found.Workers, Worker{Address: address, Named: true})
+	}
+	for _, address := range others.doubtful {
+		if _, isNamed := slices.BinarySearch(named, address); !isNamed {
+			found.Workers = append(found.Workers, Worker{Address: address})
+		}
+	}
+	return found, dead, true
+}
+
+// isStranger reports whether nobody has a lease for the number, and nobody had one lately.
+func (v *view) isStranger(number uint64) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	_, isForeign := v.foreign[number]
+	return number != v.number && v.peers[number] == nil && !isForeign && time.Since(v.begun) < v.timing.Lease
+}
+
+// isKnown reports whether the last Renew has shown the generation.
+func (v *view) isKnown(generation string) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	_, ok := v.generations[generation]
+	return ok
+}
+
+// isForeignLocked reports whether somebody has a lease for the number that cannot be opened: another cluster's, whatever its keys.
+func (v *view) isForeignLocked(number uint64) bool {
+	_, ok := v.foreign[number]
+	return ok
+}
