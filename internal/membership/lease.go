@@ -13,6 +13,9 @@ const (
 	// settledMark means that the worker has known each of these generations for a lease time. Whoever has an unlapsed lease has renewed
 	// it since they came to be.
 	settledMark = "settled"
+	// doubtsMark means that the worker doubts whether another one, which has vanished, still lives. Those who started too late to know
+	// that one cannot be sure then that nobody is missing.
+	doubtsMark = "doubts"
 	// endedMark means that the last connection of the worker has ended. Leaving alone does not say that: a worker that leaves may
 	// take an hour, and be cut off from the directory meanwhile.
 	endedMark = "ended"
@@ -51,14 +54,21 @@ func (l *lease) isAbandoned(now time.Time) bool {
 	return max(now.Sub(l.renewed), now.Round(0).Sub(l.wall)) >= l.timing.Abandon
 }
 
+// isMark reports whether what a lease says is no generation.
+func isMark(s string) bool { return s == settledMark || s == doubtsMark || s == endedMark }
+
 // say returns what the lease is to say now.
-func (l *lease) say(isSettled func(generations []string) bool) directory.Lease {
+func (l *lease) say(v *view) directory.Lease {
 	l.mu.Lock()
 	d := directory.Lease{Number: l.number, Name: l.name, Synced: slices.Clone(l.synced), Leaving: l.leaving}
 	ended := l.ended
 	l.mu.Unlock()
-	if isSettled(d.Synced) {
+	settled, doubts := v.marks(d.Synced)
+	if settled {
 		d.Synced = append(d.Synced, settledMark)
+	}
+	if doubts {
+		d.Synced = append(d.Synced, doubtsMark)
 	}
 	if ended {
 		d.Synced = append(d.Synced, endedMark)

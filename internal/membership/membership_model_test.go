@@ -93,6 +93,7 @@ type world struct {
 	down    map[[2]string]bool // links that are down, by addresses
 	tally   tallies
 	started int
+	storm   bool // much goes wrong at a time
 }
 
 // process is a worker, from start to end.
@@ -178,6 +179,9 @@ func (w *world) run(d time.Duration) {
 		w.start(i)
 	}
 	for time.Now().Before(end) {
+		if w.isStorm() && w.roll(40) == 0 || w.roll(250) == 0 {
+			w.turn()
+		}
 		w.happen()
 		for range 2 + w.roll(3) {
 			w.lookUp(w.roll(modelWorkers), w.key())
@@ -190,6 +194,23 @@ func (w *world) run(d time.Duration) {
 	}
 	w.wg.Wait()
 	w.engine.Wait()
+}
+
+// turn begins or ends a storm.
+func (w *world) turn() {
+	w.mu.Lock()
+	w.storm = !w.storm
+	calm := !w.storm
+	w.mu.Unlock()
+	if calm {
+		w.engine.Set(membershiptest.Faults{Latency: time.Second / 50})
+	}
+}
+
+func (w *world) isStorm() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.storm
 }
 
 func (w *world) key() string { return "u:" + strconv.Itoa(w.roll(modelKeys)) }
@@ -273,8 +294,12 @@ func (w *world) happen() {
 		w.start(i)
 		return
 	}
-	switch n := w.roll(200); {
-	case n < 100:
+	n := w.roll(200)
+	if !w.isStorm() && n >= 150 && w.roll(30) > 0 {
+		n = w.roll(150) // most of what goes wrong comes in storms
+	}
+	switch {
+	case n < 30:
 		w.join(p, w.key())
 	case n < 150:
 		w.leave(p, w.key())
@@ -302,7 +327,7 @@ func (w *world) happen() {
 	case n < 184:
 		w.engine.Pause()
 		w.later(w.upTo(30*time.Second), w.engine.Resume)
-	case n < 190:
+	case n < 190 || !w.isStorm():
 		w.engine.Set(membershiptest.Faults{Latency: time.Second / 10})
 	case n < 196:
 		w.engine.Set(membershiptest.Faults{
@@ -420,7 +445,7 @@ func (w *world) verdict(reader *process, key string) (membership.Verdict, error)
 }
 
 func (w *world) judge(reader *process, key string, begun time.Time, verdict membership.Verdict, err error) {
-	born := w.engine.Born(key)
+	generation, born := w.engine.Generation(key)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
@@ -437,14 +462,14 @@ func (w *world) judge(reader *process, key string, begun time.Time, verdict memb
 				continue
 			}
 			if m := p.members[key]; m != nil && !m.known.IsZero() && m.known.Before(begun) {
-				w.blameLocked(reader, p, key, born)
+				w.blameLocked(reader, p, key, generation, born)
 			}
 		}
 	}
 }
 
 // blameLocked says why a worker has not been found.
-func (w *world) blameLocked(reader, p *process, key string, born time.Time) {
+func (w *world) blameLocked(reader, p *process, key, generation string, born time.Time) {
 	now, put := time.Now(), p.line.Put()
 	reader.line.mu.Lock()
 	since := reader.line.since
@@ -458,7 +483,7 @@ func (w *world) blameLocked(reader, p *process, key string, born time.Time) {
 	switch {
 	case now.Sub(put) > 10*leaseTime, !p.line.longTill.IsZero() && now.Sub(p.line.longTill) < leaseTime:
 		w.tally.CutOffTooLong++
-	case !gapFrom.IsZero() && now.Sub(gapUntil) < leaseTime && since.After(gapFrom) && born.After(gapFrom):
+	case !gapFrom.IsZero() && now.Sub(gapUntil) < leaseTime && since.After(gapFrom) && !p.line.Synced(generation):
 		w.tally.CameTooLate++
 	default:
 		w.tally.FalseGone++

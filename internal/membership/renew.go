@@ -96,7 +96,7 @@ func (m *Membership) renewOnce() (s seen, err error) {
 		m.own.takeNumber(number, begun)
 		m.entries.reset(number)
 	}
-	lease := m.own.say(m.view.isSettled)
+	lease := m.own.say(m.view)
 	var answer directory.View
 	err = m.call(func(ctx context.Context) error {
 		answer, err = m.dir.Renew(ctx, lease)
@@ -111,11 +111,14 @@ func (m *Membership) renewOnce() (s seen, err error) {
 		}
 		return s, err
 	}
-	s.generations = slices.DeleteFunc(slices.Clone(answer.Generations), func(g string) bool { return g == "" || g == settledMark || g == endedMark })
-	isNew := m.view.update(answer.Leases, s.generations, lease.Number, begun, time.Now())
+	s.generations = slices.DeleteFunc(slices.Clone(answer.Generations), func(g string) bool { return g == "" || isMark(g) })
+	isNew, hasDoubts := m.view.update(answer.Leases, s.generations, lease.Number, begun, time.Now())
 	first := m.own.wasPut(lease.Number, begun, s.generations)
 	s.changed = (isNew || first) && len(s.generations) > 0
 	m.outage.worked(renewCall)
+	if hasDoubts {
+		m.renewals.request() // those who have just started should know at once
+	}
 	return s, nil
 }
 

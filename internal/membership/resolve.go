@@ -31,7 +31,8 @@ func (v *view) resolve(f directory.Found, isLast bool) (found Found, dead []uint
 		return Found{}, nil, false
 	}
 	others := v.othersLocked(f.Generation)
-	found.Sure = v.isOldLocked(f.Generation) || others.vouched
+	isNewcomer := v.begun.Sub(v.since) < v.timing.Doubt // someone may still live of whom the others know, and this worker does not
+	found.Sure = (v.isOldLocked(f.Generation) || others.vouched) && !(isNewcomer && others.doubts)
 	var named []string
 	for _, number := range f.Leases {
 		p := v.peers[number]
@@ -47,8 +48,7 @@ func (v *view) resolve(f directory.Found, isLast bool) (found Found, dead []uint
 			return Found{}, nil, false
 		default:
 			first := v.strangers.meet(number, v.begun)
-			// It may be a worker that has no lease at present, of which this one has not heard because it came later.
-			if v.begun.Sub(v.since) < v.timing.Doubt {
+			if isNewcomer {
 				found.Sure = false
 			}
 			if v.begun.Sub(first) >= v.timing.Remove {

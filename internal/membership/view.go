@@ -35,6 +35,7 @@ type peer struct {
 	address  string
 	synced   []string
 	settled  bool
+	doubts   bool
 	ended    bool      // its last connection has ended, or it is this worker under another number: there is nothing to ask
 	vanished time.Time // when its lease was first missing; zero: it is there
 }
@@ -42,15 +43,16 @@ type peer struct {
 // others is who must be asked about a key in one generation, whoever is named.
 type others struct {
 	doubtful []string // addresses, each once
-	vouched  bool     // someone knows the generation for long enough
+	vouched  bool     // someone has known the generation for a lease time
+	doubts   bool     // someone doubts whether a worker still lives, which this one may not know
 }
 
 func newView(timing Timing, open func(string) (uint64, string, error), own string, n *nonsense) *view {
 	return &view{timing: timing, open: open, own: own, nonsense: n, generations: map[string]time.Time{}, peers: map[uint64]*peer{}}
 }
 
-// update takes what a Renew has shown. It reports whether a generation is new.
-func (v *view) update(leases []directory.Lease, generations []string, own uint64, begun, now time.Time) (isNew bool) {
+// update takes what a Renew has shown. It reports whether a generation is new, and whether there are doubts where there were none.
+func (v *view) update(leases []directory.Lease, generations []string, own uint64, begun, now time.Time) (isNew, hasDoubts bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.begun.IsZero() || now.Sub(v.begun) > v.timing.Lease {
@@ -68,8 +70,9 @@ func (v *view) update(leases []directory.Lease, generations []string, own uint64
 	}
 	v.strangers.expire(now)
 	v.generations, v.byGen = known, make(map[string]*others, len(generations))
+	before := v.doubtsLocked()
 	v.updatePeersLocked(leases, now)
-	return isNew
+	return isNew, !before && v.doubtsLocked()
 }
 
 func (v *view) updatePeersLocked(leases []directory.Lease, now time.Time) {
@@ -91,6 +94,7 @@ func (v *view) updatePeersLocked(leases []directory.Lease, now time.Time) {
 			address: address,
 			synced:  lease.Synced,
 			settled: slices.Contains(lease.Synced, settledMark),
+			doubts:  slices.Contains(lease.Synced, doubtsMark),
 			ended:   address == v.own || lease.Leaving && slices.Contains(lease.Synced, endedMark),
 		}
 		peers[lease.Number] = p
@@ -127,11 +131,22 @@ func (v *view) openLocked(lease directory.Lease) (address string, ok bool) {
 	return address, true
 }
 
-// isSettled reports whether each of these generations has been known for a lease time.
-func (v *view) isSettled(generations []string) bool {
+// marks returns whether each of these generations has been known for a lease time, and whether there are doubts about anyone.
+func (v *view) marks(generations []string) (settled, doubts bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return len(generations) > 0 && !slices.ContainsFunc(generations, func(g string) bool { return !v.isOldLocked(g) })
+	isYoung := func(g string) bool { return !v.isOldLocked(g) }
+	return len(generations) > 0 && !slices.ContainsFunc(generations, isYoung), v.doubtsLocked()
+}
+
+// doubtsLocked reports whether a worker has vanished.
+func (v *view) doubtsLocked() bool {
+	for _, p := range v.peers {
+		if !p.vanished.IsZero() {
+			return true
+		}
+	}
+	return false
 }
 
 // isOldLocked reports whether the generation has been known for so long that everyone with a lease has renewed it since, and is in
@@ -158,6 +173,7 @@ func (v *view) othersLocked(generation string) *others {
 		if p.vanished.IsZero() && isSynced && p.settled {
 			o.vouched = true
 		}
+		o.doubts = o.doubts || p.doubts && p.vanished.IsZero()
 	}
 	slices.Sort(o.doubtful)
 	o.doubtful = slices.Compact(o.doubtful)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -89,14 +90,14 @@ func (e *Engine) Lose(i int) {
 // Parts returns how many parts there are.
 func (e *Engine) Parts() int { return len(e.parts) }
 
-// Born returns when the part that has the key got its generation, or now, if it has none.
-func (e *Engine) Born(key string) time.Time {
+// Generation returns that of the part that has the key, and since when it has it. It is "", and now, if it has none.
+func (e *Engine) Generation(key string) (string, time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if p := e.partLocked(key); p.generation != "" {
-		return p.born
+		return p.generation, p.born
 	}
-	return time.Now()
+	return "", time.Now()
 }
 
 // Pause lets calls wait until Resume. Both may be called again.
@@ -179,9 +180,10 @@ func (e *Engine) upToLocked(d time.Duration) time.Duration {
 type Client struct {
 	e *Engine
 
-	mu  sync.Mutex
-	cut bool      // nothing gets through. Guarded by mu
-	put time.Time // when it last put a lease. Guarded by mu
+	mu     sync.Mutex
+	cut    bool      // nothing gets through. Guarded by mu
+	put    time.Time // when it last put a lease. Guarded by mu
+	synced []string  // what that said. Guarded by mu
 }
 
 // Client returns another client.
@@ -201,6 +203,13 @@ func (c *Client) Put() time.Time {
 	return c.put
 }
 
+// Synced reports whether the lease that it last put says that the generation is synced.
+func (c *Client) Synced(generation string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Contains(c.synced, generation)
+}
+
 func (c *Client) isCut() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -214,7 +223,7 @@ func (c *Client) Renew(ctx context.Context, l directory.Lease) (directory.View, 
 		e.counts.Renews++
 		e.leases[l.Number] = lease{l, time.Now().Add(directory.LeaseTime)}
 		c.mu.Lock()
-		c.put = time.Now()
+		c.put, c.synced = time.Now(), l.Synced
 		c.mu.Unlock()
 	}, func(e *Engine) {
 		for i := range e.parts {
