@@ -43,7 +43,7 @@ func open(name string) (uint64, string, error) {
 // Gone while a worker that lives has a member of which Wait has said that it is known.
 func TestModel(t *testing.T) {
 	var sum tallies
-	for seed := *modelFirst; seed < *modelFirst+uint64(*modelSeeds); seed++ {
+	for seed := *modelFirst; seed < *modelFirst+uint64(*modelSeeds) && !t.Failed(); seed++ {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, seed)
@@ -115,12 +115,12 @@ type member struct {
 // line is a process' way to the engine. It notes when the process had a lease, and since when it has seen the others.
 type line struct {
 	*membershiptest.Client
-	mu       sync.Mutex
-	since    time.Time // of an uninterrupted run of views
-	last     time.Time // when the last began
-	gapFrom  time.Time // the last time that it had no lease
-	gapUntil time.Time
-	longTill time.Time // the end of the last time that it had none for longer than the others' doubts last
+	mu    sync.Mutex
+	since time.Time // of an uninterrupted run of views
+	last  time.Time // when the last began
+
+	held  time.Time // since when the engine has had its lease; zero: it does not
+	solid time.Time // when the engine last had had it for a lease time, so that everyone must have seen it; or its first lease
 }
 
 const leaseTime = directory.LeaseTime
@@ -139,18 +139,22 @@ func (l *line) Renew(ctx context.Context, lease directory.Lease) (directory.View
 	return view, err
 }
 
-// watch looks at when it last put its lease.
-func (l *line) watch(last time.Time) time.Time {
-	put := l.Put()
+// watch looks at whether the engine has its lease.
+func (l *line) watch() {
+	isHeld := l.IsHeld()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !last.IsZero() && put.Sub(last) > leaseTime {
-		l.gapFrom, l.gapUntil = last, put
-		if put.Sub(last) > 10*leaseTime {
-			l.longTill = put
+	switch now := time.Now(); {
+	case !isHeld:
+		l.held = time.Time{}
+	case l.held.IsZero():
+		l.held = now
+		if l.solid.IsZero() {
+			l.solid = now
 		}
+	case now.Sub(l.held) >= leaseTime:
+		l.solid = now
 	}
-	return put
 }
 
 func newWorld(t *testing.T, seed uint64) *world {
@@ -230,9 +234,8 @@ func (w *world) start(i int) {
 	w.places[i] = p
 	w.mu.Unlock()
 	w.wg.Go(func() {
-		var last time.Time
 		for w.isAlive(p) {
-			last = l.watch(last)
+			l.watch()
 			time.Sleep(time.Second / 4)
 		}
 	})
@@ -470,25 +473,22 @@ func (w *world) judge(reader *process, key string, begun time.Time, verdict memb
 
 // blameLocked says why a worker has not been found.
 func (w *world) blameLocked(reader, p *process, key, generation string, born time.Time) {
-	now, put := time.Now(), p.line.Put()
+	now := time.Now()
 	reader.line.mu.Lock()
 	since := reader.line.since
 	reader.line.mu.Unlock()
 	p.line.mu.Lock()
 	defer p.line.mu.Unlock()
-	gapFrom, gapUntil := p.line.gapFrom, p.line.gapUntil
-	if now.Sub(put) > leaseTime {
-		gapFrom, gapUntil = put, now
-	}
+	isSolid := !p.line.held.IsZero() && now.Sub(p.line.held) >= leaseTime
 	switch {
-	case now.Sub(put) > 10*leaseTime, !p.line.longTill.IsZero() && now.Sub(p.line.longTill) < leaseTime:
+	case now.Sub(p.line.solid) > 10*leaseTime:
 		w.tally.CutOffTooLong++
-	case !gapFrom.IsZero() && now.Sub(gapUntil) < leaseTime && since.After(gapFrom) && !p.line.Synced(generation):
+	case !isSolid && since.After(p.line.solid) && !p.line.Synced(generation):
 		w.tally.CameTooLate++
 	default:
 		w.tally.FalseGone++
-		w.t.Errorf("%s says that %q is gone, and %s has it. Now %v, last lease of the latter %v, gap %v to %v; generation from %v, reader since %v",
-			reader.address, key, p.address, now, put, gapFrom, gapUntil, born, since)
+		w.t.Errorf("%s says that %q is gone, and %s has it. Now %v; lease of the latter held since %v, solid until %v; generation from %v, reader since %v",
+			reader.address, key, p.address, now, p.line.held, p.line.solid, born, since)
 	}
 }
 

@@ -78,7 +78,6 @@ func (v *view) update(leases []directory.Lease, generations []string, own uint64
 func (v *view) updatePeersLocked(leases []directory.Lease, now time.Time) {
 	peers := make(map[uint64]*peer, len(leases))
 	foreign := make(map[uint64]string)
-	alive := make(map[string]bool, len(leases)) // by address
 	for _, lease := range leases {
 		v.strangers.remove(lease.Number)
 		if lease.Number == v.number || peers[lease.Number] != nil {
@@ -98,11 +97,10 @@ func (v *view) updatePeersLocked(leases []directory.Lease, now time.Time) {
 			ended:   address == v.own || lease.Leaving && slices.Contains(lease.Synced, endedMark),
 		}
 		peers[lease.Number] = p
-		alive[address] = true
 	}
 	for number, p := range v.peers {
-		if peers[number] != nil || p.ended || alive[p.address] {
-			continue // with another lease at the same address: it was restarted
+		if peers[number] != nil || p.ended {
+			continue
 		}
 		gone := *p
 		if gone.vanished.IsZero() {
@@ -139,10 +137,16 @@ func (v *view) marks(generations []string) (settled, doubts bool) {
 	return len(generations) > 0 && !slices.ContainsFunc(generations, isYoung), v.doubtsLocked()
 }
 
-// doubtsLocked reports whether a worker has vanished.
+// doubtsLocked reports whether a worker has vanished, and there is none at its address now: a worker that was restarted is not in doubt.
 func (v *view) doubtsLocked() bool {
+	alive := make(map[string]bool, len(v.peers))
 	for _, p := range v.peers {
-		if !p.vanished.IsZero() {
+		if p.vanished.IsZero() {
+			alive[p.address] = true
+		}
+	}
+	for _, p := range v.peers {
+		if !alive[p.address] {
 			return true
 		}
 	}

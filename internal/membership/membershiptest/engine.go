@@ -180,10 +180,9 @@ func (e *Engine) upToLocked(d time.Duration) time.Duration {
 type Client struct {
 	e *Engine
 
-	mu     sync.Mutex
-	cut    bool      // nothing gets through. Guarded by mu
-	put    time.Time // when it last put a lease. Guarded by mu
-	synced []string  // what that said. Guarded by mu
+	mu  sync.Mutex
+	cut bool            // nothing gets through. Guarded by mu
+	put directory.Lease // what it put last. Guarded by mu
 }
 
 // Client returns another client.
@@ -196,18 +195,21 @@ func (c *Client) Cut(cut bool) {
 	c.cut = cut
 }
 
-// Put returns when it last put a lease in the engine, whether or not it knows.
-func (c *Client) Put() time.Time {
+// IsHeld reports whether the engine has the lease that it put.
+func (c *Client) IsHeld() bool {
+	c.e.mu.Lock()
+	defer c.e.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.put
+	l, ok := c.e.leases[c.put.Number]
+	return ok && time.Now().Before(l.until)
 }
 
 // Synced reports whether the lease that it last put says that the generation is synced.
 func (c *Client) Synced(generation string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.Contains(c.synced, generation)
+	return slices.Contains(c.put.Synced, generation)
 }
 
 func (c *Client) isCut() bool {
@@ -223,7 +225,7 @@ func (c *Client) Renew(ctx context.Context, l directory.Lease) (directory.View, 
 		e.counts.Renews++
 		e.leases[l.Number] = lease{l, time.Now().Add(directory.LeaseTime)}
 		c.mu.Lock()
-		c.put, c.synced = time.Now(), l.Synced
+		c.put = l
 		c.mu.Unlock()
 	}, func(e *Engine) {
 		for i := range e.parts {
