@@ -90,6 +90,13 @@ func (o *outage) is(c call) bool {
 	return o.fails[c]
 }
 
+// isOn reports whether calls of any kind fail.
+func (o *outage) isOn() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return !o.since.IsZero()
+}
+
 // mayApply reports whether it makes sense to try an Apply.
 func (o *outage) mayApply() bool {
 	o.mu.Lock()
