@@ -222,6 +222,10 @@ func (w *world) key() string { return "u:" + strconv.Itoa(w.roll(modelKeys)) }
 // start starts a worker, at its usual address or at a new one.
 func (w *world) start(i int) {
 	w.mu.Lock()
+	if w.places[i] != nil {
+		w.mu.Unlock()
+		return
+	}
 	address := "w" + strconv.Itoa(i)
 	if w.started++; w.rand.IntN(3) == 0 {
 		address += "." + strconv.Itoa(w.started)
@@ -290,11 +294,11 @@ func (w *world) stop(i int, orderly bool) {
 // happen lets something happen.
 func (w *world) happen() {
 	i := w.roll(modelWorkers)
-	w.mu.Lock()
-	p := w.places[i]
-	w.mu.Unlock()
+	p := w.place(i)
 	if p == nil {
-		w.start(i)
+		if w.roll(3) == 0 {
+			w.start(i)
+		}
 		return
 	}
 	n := w.roll(200)
@@ -302,6 +306,8 @@ func (w *world) happen() {
 		n = w.roll(150) // most of what goes wrong comes in storms
 	}
 	switch {
+	case n < 2:
+		w.ambush(i)
 	case n < 30:
 		w.join(p, w.key())
 	case n < 150:
@@ -315,8 +321,7 @@ func (w *world) happen() {
 		if w.roll(4) == 0 {
 			d = w.upTo(400 * time.Second)
 		}
-		p.line.Cut(true)
-		w.later(d, func() { p.line.Cut(!w.isAlive(p)) })
+		w.cut(p, d)
 	case n < 174:
 		link := [2]string{p.address, "w" + strconv.Itoa(w.roll(modelWorkers))}
 		w.setLink(link, true)
@@ -341,6 +346,55 @@ func (w *world) happen() {
 	}
 }
 
+// ambush loses everything when that is worst for a member of a worker, and looks for the member all the while.
+func (w *world) ambush(i int) {
+	key := w.key()
+	w.wg.Go(func() {
+		switch w.roll(4) {
+		case 0: // the worker has just started, so that few know it
+			w.stop(i, true)
+			time.Sleep(90 * time.Second)
+			w.start(i)
+		case 1: // it is cut off
+			w.join(w.place(i), key)
+			time.Sleep(w.upTo(5 * time.Second))
+			w.cut(w.place(i), w.upTo(150*time.Second))
+			time.Sleep(w.upTo(20 * time.Second))
+		case 2: // it leaves
+			w.join(w.place(i), key)
+			w.stop(i, true)
+			time.Sleep(w.upTo(20 * time.Second))
+		}
+		w.join(w.place(i), key)
+		time.Sleep(w.upTo(time.Second))
+		for part := range w.engine.Parts() {
+			w.engine.Lose(part)
+			if w.roll(3) == 0 {
+				time.Sleep(w.upTo(time.Second))
+			}
+		}
+		for range 80 {
+			w.lookUp(w.roll(modelWorkers), key)
+			time.Sleep(w.upTo(time.Second / 2))
+		}
+	})
+}
+
+func (w *world) place(i int) *process {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.places[i]
+}
+
+// cut cuts a worker off from the engine for some time.
+func (w *world) cut(p *process, d time.Duration) {
+	if p == nil {
+		return
+	}
+	p.line.Cut(true)
+	w.later(d, func() { p.line.Cut(!w.isAlive(p)) })
+}
+
 func (w *world) later(d time.Duration, f func()) {
 	w.wg.Go(func() {
 		time.Sleep(d)
@@ -355,6 +409,9 @@ func (w *world) setLink(link [2]string, down bool) {
 }
 
 func (w *world) join(p *process, key string) {
+	if p == nil {
+		return
+	}
 	w.mu.Lock()
 	if !p.alive || p.members[key] != nil {
 		w.mu.Unlock()
@@ -499,12 +556,7 @@ func (w *world) settle() {
 	time.Sleep(8 * time.Minute)
 	w.engine.Resume()
 	for i := range w.places {
-		w.mu.Lock()
-		p := w.places[i]
-		w.mu.Unlock()
-		if p == nil {
-			w.start(i)
-		}
+		w.start(i)
 	}
 	time.Sleep(4 * time.Minute)
 	for i := range w.places {
