@@ -39,33 +39,27 @@ func (m *Membership) findChunk(ctx context.Context, keys []string) ([]Found, err
 		if err != nil {
 			return nil, err
 		}
-		isLast := try == findTries || m.view.isBaffled()
-		out, ok := m.resolve(keys, answers, isLast)
-		if ok {
+		with := give{upGenerations: try == findTries || m.view.isBaffled()}
+		if out, ok := m.resolve(keys, answers, with); ok {
 			return out, nil
 		}
 		// The directory has lost something, or there is a worker that this one has not seen yet: look who is there.
 		if err := m.freshView(ctx); err != nil {
 			return nil, err
 		}
-		// If the generation is still not known, it has been followed by another one meanwhile, and the answer is worth nothing.
-		isCurrent := !slices.ContainsFunc(answers, func(f directory.Found) bool { return !m.view.isKnown(f.Generation) })
-		if !isCurrent && try < findTries {
-			continue
+		with.upNumbers = true
+		if out, ok := m.resolve(keys, answers, with); ok {
+			return out, nil
 		}
-		if !isCurrent {
-			m.view.baffle()
-		}
-		out, _ = m.resolve(keys, answers, true)
-		return out, nil
+		// The generation is still not known. It has been followed by another one meanwhile, and the answer is worth nothing.
 	}
 }
 
 // resolve makes workers of what the directory has answered. It returns false if a newer view is needed for that.
-func (m *Membership) resolve(keys []string, answers []directory.Found, isLast bool) ([]Found, bool) {
+func (m *Membership) resolve(keys []string, answers []directory.Found, with give) ([]Found, bool) {
 	out := make([]Found, len(keys))
 	for i, answer := range answers {
-		found, dead, ok := m.view.resolve(answer, isLast)
+		found, dead, ok := m.view.resolve(answer, with)
 		if !ok {
 			return nil, false
 		}
@@ -99,14 +93,6 @@ func (m *Membership) findAtOnce(keys []string) (answers []directory.Found, err e
 	}
 	m.outage.worked(findCall)
 	return answers, nil
-}
-
-// baffle notes that the directory has named a generation that it does not show, however often it is asked.
-func (v *view) baffle() {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.baffled = time.Now()
-	v.nonsense.is("a generation that no Renew shows")
 }
 
 // isBaffled reports whether that was so lately that asking again is no use.

@@ -43,6 +43,19 @@ func (f *findFor) add(key string) int {
 	return i
 }
 
+func (f *findFor) hasRoom(keys []string) bool {
+	if len(f.keys)+len(keys) <= maxFindKeys {
+		return true
+	}
+	n := len(f.keys)
+	for _, key := range keys {
+		if _, ok := f.index[key]; !ok {
+			n++
+		}
+	}
+	return n <= maxFindKeys
+}
+
 // do looks up at most maxFindKeys keys.
 func (f *finds) do(ctx context.Context, keys []string, m *Membership) ([]directory.Found, error) {
 	shut := m.outage.reads.shut()
@@ -79,7 +92,7 @@ func (f *finds) join(keys []string, m *Membership) (call *findFor, places []int)
 	if f.stopped {
 		return nil, nil
 	}
-	if n := len(f.waiting); n > 0 && len(f.waiting[n-1].keys)+len(keys) <= maxFindKeys {
+	if n := len(f.waiting); n > 0 && f.waiting[n-1].hasRoom(keys) {
 		call = f.waiting[n-1]
 	} else {
 		call = &findFor{index: make(map[string]int, len(keys)), done: make(chan struct{})}

@@ -23,12 +23,22 @@ type Found struct {
 	Sure bool
 }
 
-// resolve makes workers of numbers. It fails if it takes a newer view than this one to do that, unless there is none to be had.
-func (v *view) resolve(f directory.Found, isLast bool) (found Found, dead []uint64, ok bool) {
+// give says what a lookup no longer looks for in a newer view.
+type give struct {
+	upGenerations bool // everyone is asked about a key in an unknown one, and nothing is sure
+	upNumbers     bool // nobody has a lease for an unknown one
+}
+
+// resolve makes workers of numbers. It fails if it takes a newer view than this one to do that.
+func (v *view) resolve(f directory.Found, with give) (found Found, dead []uint64, ok bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if _, known := v.generations[f.Generation]; !known && !isLast {
-		return Found{}, nil, false
+	if _, known := v.generations[f.Generation]; !known {
+		if !with.upGenerations {
+			return Found{}, nil, false
+		}
+		v.baffled = time.Now()
+		v.nonsense.is("a generation that no Renew shows")
 	}
 	others := v.othersLocked(f.Generation)
 	isNewcomer := v.begun.Sub(v.since) < v.timing.Doubt // someone may still live of whom the others know, and this worker does not
@@ -44,7 +54,7 @@ func (v *view) resolve(f directory.Found, isLast bool) (found Found, dead []uint
 		case v.isForeignLocked(number):
 		case number == 0 || number > 1<<63-1:
 			v.nonsense.is("an entry in the name of an impossible number")
-		case !isLast && !v.strangers.isKnown(number):
+		case !with.upNumbers && !v.strangers.isKnown(number):
 			return Found{}, nil, false
 		default:
 			first := v.strangers.meet(number, v.begun)
@@ -75,14 +85,6 @@ func (v *view) isStranger(number uint64) bool {
 	defer v.mu.Unlock()
 	_, isForeign := v.foreign[number]
 	return number != v.number && v.peers[number] == nil && !isForeign && time.Since(v.begun) < v.timing.Lease
-}
-
-// isKnown reports whether the last Renew has shown the generation.
-func (v *view) isKnown(generation string) bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	_, ok := v.generations[generation]
-	return ok
 }
 
 // isForeignLocked reports whether somebody has a lease for the number that cannot be opened: another cluster's, whatever its keys.
