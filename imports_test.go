@@ -16,18 +16,19 @@ const module = "github.com/wspush/wspush"
 
 // mayImport is which packages of this module each of its packages may import, besides in tests.
 var mayImport = map[string][]string{
-	"internal/address":  {"internal/wire"},
-	"internal/bulk":     {"internal/wire"},
-	"internal/lane":     {"internal/address", "internal/wire"},
-	"internal/link":     {"internal/address", "internal/seal"},
-	"internal/origin":   {"internal/address"},
-	"internal/seal":     {"internal/wire"},
-	"internal/sent":     {},
-	"internal/socket":   {"internal/origin", "internal/timing", "internal/wire"},
-	"internal/testutil": {},
-	"internal/timing":   {},
-	"internal/wire":     {},
-	"publisher":         {"internal/address", "internal/bulk", "internal/sent", "internal/wire"},
+	"internal/address":    {"internal/wire"},
+	"internal/bulk":       {"internal/wire"},
+	"internal/lane":       {"internal/address", "internal/wire"},
+	"internal/link":       {"internal/address", "internal/seal"},
+	"internal/membership": {"directory"},
+	"internal/origin":     {"internal/address"},
+	"internal/seal":       {"internal/wire"},
+	"internal/sent":       {},
+	"internal/socket":     {"internal/origin", "internal/timing", "internal/wire"},
+	"internal/testutil":   {},
+	"internal/timing":     {},
+	"internal/wire":       {},
+	"publisher":           {"internal/address", "internal/bulk", "internal/sent", "internal/wire"},
 }
 
 // TestImports: each package knows only those below it. Nothing in internal/ knows the root package, the lane knows no socket,
