@@ -10,7 +10,6 @@ import (
 func (m *Membership) apply() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var again time.Time // when to try again after a failure
 	for {
 		select {
 		case <-m.ctx.Done():
@@ -19,55 +18,40 @@ func (m *Membership) apply() {
 		case <-timer.C:
 		}
 		for m.own.isPut() && m.outage.mayApply() {
-			now := time.Now()
-			if now.Before(again) {
-				timer.Reset(again.Sub(now))
-				break
+			wait, any := m.entries.due(time.Now())
+			switch {
+			case any && wait == 0:
+				m.applyOnce()
+				continue
+			case any:
+				timer.Reset(wait)
+			case m.removals.next(m):
+				continue
 			}
-			due, any := m.entries.due(now)
-			if any && due > 0 {
-				timer.Reset(due)
-				break
-			}
-			if !any {
-				if m.removals.next(m) {
-					continue
-				}
-				break
-			}
-			if m.applyOnce() != nil {
-				again = time.Now().Add(m.timing.Probe)
-				if !m.outage.is(renewCall) {
-					wake(m.applying)
-				}
-				break
-			}
-			again = time.Time{}
+			break
 		}
 	}
 }
 
 // applyOnce tells the directory as much as one Apply can have.
-func (m *Membership) applyOnce() error {
+func (m *Membership) applyOnce() {
 	begun := time.Now()
 	b := m.entries.take(begun)
 	var err error
 	if len(b.changes) > 0 {
 		err = m.call(func(ctx context.Context) error { return m.dir.Apply(ctx, b.number, b.changes) })
 	}
-	if synced := m.entries.settle(b, err == nil, begun, time.Now()); synced != nil {
+	if synced := m.entries.settle(b, err == nil, begun, time.Now(), m.timing.Probe); synced != nil {
 		m.own.sync(b.number, synced)
 		m.renewals.request()
 	}
 	switch {
 	case m.ctx.Err() != nil:
-		return m.ctx.Err()
 	case err != nil:
 		if m.outage.failed(applyCall, err) {
 			m.renewals.request()
 		}
-	case len(b.changes) > 0:
+	case len(b.changes) > 0 && !m.entries.isStuck():
 		m.outage.worked(applyCall)
 	}
-	return err
 }

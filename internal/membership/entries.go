@@ -20,7 +20,10 @@ type entries struct {
 	// changed are the keys to be told, in order, each once. Some have become idle since: nothing is to be told of them.
 	// Guarded by mu.
 	changed []string
-	idle    int // how many of changed are. Guarded by mu
+	idle    int       // how many of changed are. Guarded by mu
+	again   time.Time // not before. Guarded by mu
+
+	retry retry // those of which an Apply has failed. Guarded by mu
 
 	waiting map[string]chan struct{} // closed when the key is as Set said. Guarded by mu
 
@@ -36,8 +39,9 @@ const (
 	present entry = 1 << iota // what Set said last
 	told                      // the directory may have it present, under the number
 	applied                   // the directory has acknowledged what Set said last
-	changed                   // it is in entries.changed
+	changed                   // it is in entries.changed, or in entries.retry
 	flying                    // it is in the Apply under way
+	failed                    // the last Apply that it was in has failed, so that it is in entries.retry, or in flight again
 )
 
 func (e entry) is(flag entry) bool { return e&flag != 0 }
@@ -78,11 +82,20 @@ func (s *entries) set(key string, isPresent bool) bool {
 
 // putLocked stores what is known of a key, or forgets the key, and releases those who wait for what has come true.
 func (s *entries) putLocked(key string, e entry) {
+	if e.idle() {
+		e &^= failed
+	}
 	if e.is(applied) || e.idle() {
 		if c := s.waiting[key]; c != nil {
 			close(c)
 			delete(s.waiting, key)
 		}
+	}
+	switch was := s.keys[key]; {
+	case e.is(failed) && !was.is(failed):
+		s.retry.failed++
+	case was.is(failed) && !e.is(failed):
+		s.retry.failed--
 	}
 	if e.idle() && !e.is(changed) && !e.is(flying) {
 		delete(s.keys, key)
@@ -130,15 +143,26 @@ func (s *entries) acknowledged(key string) <-chan struct{} {
 type batch struct {
 	number  uint64
 	changes []directory.Change
-	round   *round // the one under way
-	anew    int    // how many changes, at the end, belong to it
+	anew    int  // how many of them, at the end, belong to the round
+	isRetry bool // they have failed before
 }
 
-// take takes what the next Apply is to tell: first what has changed, then, if it is due, what is to be entered anew.
+// take takes what the next Apply is to tell: what has failed, if it is time to try again; otherwise first what has changed, and then what is
+// to be entered anew.
 func (s *entries) take(now time.Time) (b batch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b.number = s.number
+	if keys := s.retry.take(now); len(keys) > 0 {
+		b.isRetry = true
+		for _, key := range keys {
+			s.flyLocked(&b, key, s.keys[key]&^changed)
+		}
+		return b
+	}
+	if now.Before(s.again) {
+		return b
+	}
 	n := 0
 	for _, key := range s.changed {
 		if len(b.changes) == maxChanges {
@@ -156,9 +180,8 @@ func (s *entries) take(now time.Time) (b batch) {
 	if s.changed = s.changed[n:]; len(s.changed) == 0 {
 		s.changed = nil // what a burst took is given back
 	}
-	b.round = s.round
-	for room := min(maxAnew, maxChanges-len(b.changes)); room > 0 && b.round.isDue(now); {
-		key := b.round.pop()
+	for room := min(maxAnew, maxChanges-len(b.changes)); room > 0 && s.round.isDue(now); {
+		key := s.round.pop()
 		// What has changed goes out by itself. Nobody has been told that the directory knows it.
 		if e := s.keys[key]; e.is(present) && !e.is(changed) && !e.is(flying) {
 			s.flyLocked(&b, key, e)
@@ -178,39 +201,62 @@ func (s *entries) flyLocked(b *batch, key string, e entry) {
 }
 
 // settle notes what came of an Apply. If that was the end of a round, it returns the generations in which all keys have been entered.
-func (s *entries) settle(b batch, worked bool, begun, now time.Time) (synced []string) {
+func (s *entries) settle(b batch, worked bool, begun, now time.Time, pause time.Duration) (synced []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	counts := b.number == s.number // otherwise nothing has been told under the number of today
-	for i, change := range b.changes {
-		e := s.keys[change.Key] &^ flying
-		isAnew := i >= len(b.changes)-b.anew
-		if counts && worked && !change.Present {
-			e &^= told
-		}
-		switch {
-		case counts && worked && e.is(present) == change.Present:
-			e |= applied
-		case counts && isAnew && e.is(present):
-			b.round.push(change.Key)
-		}
-		if !e.is(applied) && !e.is(changed) && !e.idle() {
-			s.changed = append(s.changed, change.Key)
-			e |= changed
-		}
-		s.putLocked(change.Key, e)
+	for _, change := range b.changes {
+		s.settleLocked(change, worked, b.number == s.number)
 	}
-	if b.round == nil || b.round != s.round {
+	s.retry.settle(b, worked, now.Add(pause))
+	if !worked && !b.isRetry {
+		s.again = now.Add(pause)
+	}
+	if s.round == nil {
 		return nil
 	}
 	if b.anew > 0 {
-		b.round.resume = now.Add(now.Sub(begun))
+		s.round.resume = now.Add(now.Sub(begun))
 	}
-	if len(b.round.keys) > 0 {
+	if len(s.round.keys) > 0 || s.retry.failed > 0 {
 		return nil
 	}
+	synced = s.round.generations
 	s.round = nil
-	return b.round.generations
+	return synced
+}
+
+// settleLocked does that for one change. If it does not count, it was in the name of an earlier number.
+func (s *entries) settleLocked(change directory.Change, worked, counts bool) {
+	e := s.keys[change.Key] &^ (flying | failed)
+	switch {
+	case !counts:
+	case !worked:
+		e |= failed
+	default:
+		if !change.Present {
+			e &^= told
+		}
+		if e.is(present) == change.Present {
+			e |= applied
+		}
+	}
+	switch {
+	case e.is(changed) || e.idle():
+	case e.is(failed):
+		s.retry.keys = append(s.retry.keys, change.Key)
+		e |= changed
+	case !e.is(applied):
+		s.changed = append(s.changed, change.Key)
+		e |= changed
+	}
+	s.putLocked(change.Key, e)
+}
+
+// isStuck reports whether there are changes that have failed, and have not worked since.
+func (s *entries) isStuck() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.retry.failed > 0
 }
 
 // reset begins anew under another number, in whose name nothing has been told. All present keys belong to the next round.
@@ -218,14 +264,10 @@ func (s *entries) reset(number uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.number = number
-	for _, key := range s.changed {
-		s.keys[key] &^= changed
-	}
-	s.changed, s.idle = nil, 0
+	s.changed, s.idle, s.retry.keys, s.round = nil, 0, nil, nil
 	for key, e := range s.keys {
-		s.putLocked(key, e&^(told|applied))
+		s.putLocked(key, e&^(told|applied|changed|failed))
 	}
-	s.round = nil
 }
 
 // enterAnew begins a round, after which all keys are in these generations.
@@ -269,23 +311,37 @@ func (s *entries) drained() <-chan struct{} {
 }
 
 // due returns how long it is until there is something to take, and false if there will be nothing.
-func (s *entries) due(now time.Time) (time.Duration, bool) {
+func (s *entries) due(now time.Time) (d time.Duration, any bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case len(s.changed) > s.idle:
-		return 0, true
-	case s.round != nil:
-		return max(0, s.round.resume.Sub(now)), true
+	at := func(t time.Time) {
+		if wait := max(0, t.Sub(now)); !any || wait < d {
+			d, any = wait, true
+		}
 	}
-	return 0, false
+	if len(s.changed) > s.idle {
+		at(s.again)
+	}
+	if len(s.retry.keys) > 0 {
+		at(s.retry.at)
+	}
+	switch {
+	case s.round == nil:
+	case len(s.round.keys) > 0 && s.again.After(s.round.resume):
+		at(s.again)
+	case len(s.round.keys) > 0:
+		at(s.round.resume)
+	case s.retry.failed == 0:
+		at(now) // it is over
+	}
+	return d, any
 }
 
 // count returns how many keys there are, and how many the directory has yet to acknowledge.
 func (s *entries) count() (keys, pending int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	pending = len(s.changed) - s.idle
+	pending = len(s.changed) - s.idle + len(s.retry.keys)
 	if s.round != nil {
 		pending += len(s.round.keys)
 	}

@@ -2,6 +2,7 @@ package membership
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -73,26 +74,62 @@ func (m *Membership) resolve(keys []string, answers []directory.Found, with give
 	return out, true
 }
 
-// findAtOnce calls the directory.
-func (m *Membership) findAtOnce(keys []string) (answers []directory.Found, err error) {
+// findEach calls the directory. If that fails soon, though a Renew works, some keys may be at fault, such as one under which
+// something else has put a value: then it asks about fewer at a time.
+func (m *Membership) findEach(keys []string) findAnswers {
+	answers := make(findAnswers, len(keys))
+	found, err := m.findOnce(keys)
+	switch {
+	case err == nil:
+		for i := range found {
+			answers[i] = &found[i]
+		}
+	case errors.Is(err, ErrDirectory) || !m.isUp():
+	case len(keys) > 1:
+		half := len(keys) / 2
+		copy(answers, m.findEach(keys[:half]))
+		copy(answers[half:], m.findEach(keys[half:]))
+	default:
+		m.nonsense.is("a key that cannot be looked up", "error", err)
+	}
+	return answers
+}
+
+// findOnce calls the directory once. The error is ErrDirectory if all lookups fail.
+func (m *Membership) findOnce(keys []string) (found []directory.Found, err error) {
+	var hung bool
 	err = m.call(func(ctx context.Context) error {
-		answers, err = m.dir.Find(ctx, keys)
+		found, err = m.dir.Find(ctx, keys)
+		hung = ctx.Err() != nil
 		return err
 	})
-	if err == nil && len(answers) != len(keys) {
-		err = fmt.Errorf("%d answers for %d keys", len(answers), len(keys))
+	if err == nil && len(found) != len(keys) {
+		err = fmt.Errorf("%d answers for %d keys", len(found), len(keys))
 	}
 	switch {
 	case m.ctx.Err() != nil:
 		return nil, ErrDirectory
-	case err != nil:
+	case err != nil && hung:
 		if m.outage.failed(findCall, err) {
 			m.renewals.request()
 		}
 		return nil, ErrDirectory
+	case err == nil:
+		m.outage.worked(findCall)
 	}
-	m.outage.worked(findCall)
-	return answers, nil
+	return found, err
+}
+
+// isUp reports whether a Renew works, or has worked just before.
+func (m *Membership) isUp() bool {
+	return m.view.isFresh() || m.freshView(m.ctx) == nil
+}
+
+// isFresh reports whether the view is of less than a second ago.
+func (v *view) isFresh() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return time.Since(v.begun) < v.timing.Probe
 }
 
 // isBaffled reports whether that was so lately that asking again is no use.

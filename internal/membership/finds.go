@@ -15,7 +15,7 @@ const (
 // finds makes few calls of many lookups, without waiting: who finds too few under way begins at once, and what comes meanwhile shares
 // the next. A lookup never shares a call that began before it.
 type finds struct {
-	find func([]string) ([]directory.Found, error)
+	find func(keys []string) findAnswers
 
 	mu      sync.Mutex
 	under   int        // how many are under way. Guarded by mu
@@ -29,9 +29,11 @@ type findFor struct {
 	keys    []string       // guarded by finds.mu until the call begins
 	index   map[string]int // by key, into keys; guarded likewise
 	done    chan struct{}
-	answers []directory.Found // set before done is closed
-	err     error             // set before done is closed
+	answers findAnswers // set before done is closed
 }
+
+// findAnswers has an answer for each key. If it is nil, there is none.
+type findAnswers []*directory.Found
 
 func (f *findFor) add(key string) int {
 	i, ok := f.index[key]
@@ -75,12 +77,13 @@ func (f *finds) do(ctx context.Context, keys []string, m *Membership) ([]directo
 	case <-shut:
 		return nil, ErrDirectory
 	}
-	if call.err != nil {
-		return nil, call.err
-	}
 	answers := make([]directory.Found, len(keys))
 	for i, place := range places {
-		answers[i] = call.answers[place]
+		answer := call.answers[place]
+		if answer == nil {
+			return nil, ErrDirectory
+		}
+		answers[i] = *answer
 	}
 	return answers, nil
 }
@@ -125,7 +128,7 @@ func (f *finds) run() {
 		}
 		f.lastKey = call.keys[0]
 		f.mu.Unlock()
-		call.answers, call.err = f.find(call.keys)
+		call.answers = f.find(call.keys)
 		close(call.done)
 	}
 }

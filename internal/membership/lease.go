@@ -105,12 +105,6 @@ func (l *lease) isPut() bool {
 	return l.put
 }
 
-func (l *lease) is(number uint64) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return number == l.number
-}
-
 // end marks it: leaving, or ended.
 func (l *lease) end(ended bool) {
 	l.mu.Lock()

@@ -87,7 +87,7 @@ func New(c Config) *Membership {
 	m.own.takeNumber(newNumber(), now)
 	m.entries = newEntries(m.own.number)
 	m.view = newView(m.timing, c.Open, c.Address, m.nonsense)
-	m.finds = &finds{find: m.findAtOnce}
+	m.finds = &finds{find: m.findEach}
 	m.renewals = newRenewals()
 	m.removals = &removals{}
 	m.wg.Go(m.renew)

@@ -116,6 +116,7 @@ type member struct {
 type line struct {
 	*membershiptest.Client
 	mu    sync.Mutex
+	full  bool      // the engine refuses changes
 	since time.Time // of an uninterrupted run of views
 	last  time.Time // when the last began
 
@@ -137,6 +138,22 @@ func (l *line) Renew(ctx context.Context, lease directory.Lease) (directory.View
 		l.last = begun
 	}
 	return view, err
+}
+
+func (l *line) Apply(ctx context.Context, number uint64, changes []directory.Change) error {
+	l.mu.Lock()
+	full := l.full
+	l.mu.Unlock()
+	if full {
+		return errBroken
+	}
+	return l.Client.Apply(ctx, number, changes)
+}
+
+func (l *line) setFull(full bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.full = full
 }
 
 // watch looks at whether the engine has its lease.
@@ -350,7 +367,7 @@ func (w *world) happen() {
 func (w *world) ambush(i int) {
 	key := w.key()
 	w.wg.Go(func() {
-		switch w.roll(4) {
+		switch w.roll(5) {
 		case 0: // the worker has just started, so that few know it
 			w.stop(i, true)
 			time.Sleep(90 * time.Second)
@@ -360,6 +377,13 @@ func (w *world) ambush(i int) {
 			time.Sleep(w.upTo(5 * time.Second))
 			w.cut(w.place(i), w.upTo(150*time.Second))
 			time.Sleep(w.upTo(20 * time.Second))
+		case 3: // it cannot enter anything anew
+			if p := w.place(i); p != nil {
+				w.join(p, key)
+				time.Sleep(w.upTo(5 * time.Second))
+				p.line.setFull(true)
+				w.later(w.upTo(time.Minute), func() { p.line.setFull(false) })
+			}
 		case 2: // it leaves
 			w.join(w.place(i), key)
 			w.stop(i, true)

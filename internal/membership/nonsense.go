@@ -12,7 +12,7 @@ type nonsense struct {
 	said map[string]bool // by kind. Guarded by mu
 }
 
-func (n *nonsense) is(kind string) {
+func (n *nonsense) is(kind string, details ...any) {
 	n.mu.Lock()
 	again := n.said[kind]
 	if !again {
@@ -23,6 +23,6 @@ func (n *nonsense) is(kind string) {
 	}
 	n.mu.Unlock()
 	if !again {
-		n.log.Warn("wspush: the directory holds what makes no sense, which is passed over; do other clusters use it?", "what", kind)
+		n.log.Warn("wspush: the directory holds what makes no sense; it is passed over", append([]any{"what", kind}, details...)...)
 	}
 }

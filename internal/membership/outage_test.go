@@ -3,6 +3,7 @@ package membership_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ type breaking struct {
 	*membershiptest.Client
 	mu     sync.Mutex
 	broken map[string]bool
+	hangs  bool // what is broken hangs, and does not fail at once
 	counts map[string]int
 }
 
@@ -41,29 +43,33 @@ func (b *breaking) count(call string) int {
 	return b.counts[call]
 }
 
-func (b *breaking) is(call string) bool {
+func (b *breaking) is(ctx context.Context, call string) bool {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.counts[call]++
-	return b.broken[call]
+	broken, hangs := b.broken[call], b.hangs
+	b.mu.Unlock()
+	if broken && hangs {
+		<-ctx.Done()
+	}
+	return broken
 }
 
 func (b *breaking) Renew(ctx context.Context, l directory.Lease) (directory.View, error) {
-	if b.is("renew") {
+	if b.is(ctx, "renew") {
 		return directory.View{}, errBroken
 	}
 	return b.Client.Renew(ctx, l)
 }
 
 func (b *breaking) Apply(ctx context.Context, number uint64, changes []directory.Change) error {
-	if b.is("apply") {
+	if b.is(ctx, "apply") {
 		return errBroken
 	}
 	return b.Client.Apply(ctx, number, changes)
 }
 
 func (b *breaking) Find(ctx context.Context, keys []string) ([]directory.Found, error) {
-	if b.is("find") {
+	if b.is(ctx, "find") {
 		return nil, errBroken
 	}
 	return b.Client.Find(ctx, keys)
@@ -184,27 +190,137 @@ func TestOnlyChangesFail(t *testing.T) {
 	})
 }
 
-// Lookups that fail by themselves are tried once a second, whether or not anyone asks.
-func TestOnlyLookupsFail(t *testing.T) {
+// Lookups that hang while all else works fail fast. One is tried each second, whether or not anyone asks.
+func TestOnlyLookupsHang(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEngine()
 		b := newBreaking(e)
 		m := start(t, b, "m", nil)
 		time.Sleep(time.Minute)
+		b.hangs = true
 		b.set("find", true)
+		_ = find(t, m, "u:1")
+		time.Sleep(time.Second)
+		begun, before := time.Now(), b.count("find")
 		for range 100 {
 			if _, err := m.Find(t.Context(), []string{"u:1"}); !errors.Is(err, membership.ErrDirectory) {
 				t.Error(err)
 			}
 		}
+		if d := time.Since(begun); d > 0 {
+			t.Errorf("a hundred take %v", d)
+		}
 		time.Sleep(time.Minute)
-		if n := b.count("find"); n < 55 || n > 65 {
+		if n := b.count("find") - before; n < 18 || n > 21 { // each hangs for two seconds
 			t.Errorf("%d tries in a minute", n)
 		}
 		join(t, m, "u:2") // changes go on
 		b.set("find", false)
-		time.Sleep(1100 * time.Millisecond)
+		time.Sleep(3100 * time.Millisecond)
 		wantFound(t, m, "u:1", "")
+	})
+}
+
+// An engine that is gone makes calls fail at once. They are not repeated for long.
+func TestConnectionRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEngine()
+		b := newBreaking(e)
+		records, log := newRecords()
+		m := start(t, b, "m", log)
+		time.Sleep(time.Minute)
+		for _, call := range []string{"renew", "apply", "find"} {
+			b.set(call, true)
+		}
+		var wg sync.WaitGroup
+		for i := range 500 {
+			wg.Go(func() {
+				if _, err := m.Find(t.Context(), []string{fmt.Sprint("u:", i)}); !errors.Is(err, membership.ErrDirectory) {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := b.count("find"); n > 20 {
+			t.Errorf("%d calls", n)
+		}
+		time.Sleep(time.Minute)
+		if got := records.take(); len(got) != 1 || !strings.HasPrefix(got[0], "WARN ") {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
+// wrongType is a directory with a key that something else has put a value of another type under: calls that touch it fail.
+type wrongType struct{ *membershiptest.Client }
+
+const wrongKey = "u:wrong"
+
+func (w *wrongType) Apply(ctx context.Context, number uint64, changes []directory.Change) error {
+	if slices.ContainsFunc(changes, func(c directory.Change) bool { return c.Key == wrongKey }) {
+		return errBroken
+	}
+	return w.Client.Apply(ctx, number, changes)
+}
+
+func (w *wrongType) Find(ctx context.Context, keys []string) ([]directory.Found, error) {
+	if slices.Contains(keys, wrongKey) {
+		return nil, errBroken
+	}
+	return w.Client.Find(ctx, keys)
+}
+
+// One key that the directory refuses costs only those who need it.
+func TestOneKeyIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEngine()
+		records, log := newRecords()
+		a, b := start(t, &wrongType{e.Client()}, "a", nil), start(t, &wrongType{e.Client()}, "b", log)
+		time.Sleep(time.Minute)
+		for i := range 100 {
+			a.Set(fmt.Sprint("u:", i), true)
+			if i == 50 {
+				a.Set(wrongKey, true)
+			}
+		}
+		time.Sleep(2 * time.Minute)
+		if n := e.Entries(); n != 100 {
+			t.Errorf("%d entries", n)
+		}
+		if err := a.Wait(t.Context(), wrongKey); !errors.Is(err, membership.ErrDirectory) {
+			t.Error(err)
+		}
+		if err := a.Wait(t.Context(), "u:7"); err != nil {
+			t.Error(err)
+		}
+		for round := range 10 {
+			var wg sync.WaitGroup
+			for i := range 100 {
+				key, want := fmt.Sprint("u:", i), "a"
+				if i == 50 {
+					key, want = wrongKey, membership.ErrDirectory.Error()
+				}
+				wg.Go(func() { wantFound(t, b, key, want) })
+			}
+			wg.Wait()
+			if b.Stats().Failing {
+				t.Errorf("round %d: it is an outage", round)
+			}
+		}
+		if got := records.take(); len(got) != 1 || !strings.HasPrefix(got[0], "WARN ") {
+			t.Errorf("%q", got)
+		}
+		e.Lose(0)
+		e.Lose(1)
+		time.Sleep(5 * time.Minute)
+		if n := e.Entries(); n != 100 {
+			t.Errorf("%d entries after a loss", n)
+		}
+		a.Set(wrongKey, false)
+		time.Sleep(time.Minute)
+		if s := a.Stats(); s.Failing {
+			t.Logf("%+v", s)
+		}
 	})
 }
 

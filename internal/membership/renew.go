@@ -2,6 +2,7 @@ package membership
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -122,10 +123,14 @@ func (m *Membership) renewOnce() (s seen, err error) {
 	return s, nil
 }
 
-// tryFind finds out whether lookups, which have failed, work again.
+// tryFind finds out whether lookups, which have hung, are answered again, if only with an error.
 func (m *Membership) tryFind() error {
-	_, err := m.findAtOnce([]string{m.finds.last()})
-	return err
+	_, err := m.findOnce([]string{m.finds.last()})
+	if errors.Is(err, ErrDirectory) {
+		return err
+	}
+	m.outage.worked(findCall)
+	return nil
 }
 
 // freshView returns when there is a view that is newer than the call.

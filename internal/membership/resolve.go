@@ -42,7 +42,7 @@ func (v *view) resolve(f directory.Found, with give) (found Found, dead []uint64
 	}
 	others := v.othersLocked(f.Generation)
 	isNewcomer := v.begun.Sub(v.since) < v.timing.Doubt // someone may still live of whom the others know, and this worker does not
-	found.Sure = (v.isOldLocked(f.Generation) || others.vouched) && !(isNewcomer && others.doubts)
+	found.Sure = (v.isOldLocked(f.Generation) || others.vouched) && !(isNewcomer && others.doubts) && !v.twin
 	var named []string
 	for _, number := range f.Leases {
 		p := v.peers[number]

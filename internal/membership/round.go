@@ -23,5 +23,3 @@ func (r *round) pop() string {
 	r.keys = r.keys[:last]
 	return key
 }
-
-func (r *round) push(key string) { r.keys = append(r.keys, key) }

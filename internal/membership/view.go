@@ -25,6 +25,7 @@ type view struct {
 	peers       map[uint64]*peer  // by number
 	foreign     map[uint64]string // leases in the last Renew that cannot be opened: their names by number
 	byGen       map[string]*others
+	twin        bool // another worker has this one's address, so that it cannot be asked
 	strangers   strangers
 	baffled     time.Time // when a Found last had a generation that no Renew shows
 }
@@ -37,6 +38,7 @@ type peer struct {
 	settled  bool
 	doubts   bool
 	ended    bool      // its last connection has ended, or it is this worker under another number: there is nothing to ask
+	first    time.Time // when it was first seen
 	vanished time.Time // when its lease was first missing; zero: it is there
 }
 
@@ -78,6 +80,7 @@ func (v *view) update(leases []directory.Lease, generations []string, own uint64
 func (v *view) updatePeersLocked(leases []directory.Lease, now time.Time) {
 	peers := make(map[uint64]*peer, len(leases))
 	foreign := make(map[uint64]string)
+	v.twin = false
 	for _, lease := range leases {
 		v.strangers.remove(lease.Number)
 		if lease.Number == v.number || peers[lease.Number] != nil {
@@ -89,6 +92,7 @@ func (v *view) updatePeersLocked(leases []directory.Lease, now time.Time) {
 			continue
 		}
 		p := &peer{
+			first:   now,
 			name:    lease.Name,
 			address: address,
 			synced:  lease.Synced,
@@ -96,7 +100,15 @@ func (v *view) updatePeersLocked(leases []directory.Lease, now time.Time) {
 			doubts:  slices.Contains(lease.Synced, doubtsMark),
 			ended:   address == v.own || lease.Leaving && slices.Contains(lease.Synced, endedMark),
 		}
+		if known := v.peers[lease.Number]; known != nil && known.name == p.name {
+			p.first = known.first
+		}
 		peers[lease.Number] = p
+		// The lease of an earlier instance of this worker lapses. One that stays is renewed by somebody.
+		if address == v.own && now.Sub(p.first) > 3*v.timing.Lease {
+			v.twin = true
+			v.nonsense.is("a worker with the address of this one, so that neither is asked by the other: see Cluster.Address")
+		}
 	}
 	for number, p := range v.peers {
 		if peers[number] != nil || p.ended {

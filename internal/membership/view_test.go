@@ -104,6 +104,24 @@ func TestSameAddress(t *testing.T) {
 	})
 }
 
+// Two workers that have been given the same address cannot ask each other. They say so, and are sure of nothing.
+func TestTwins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEngine()
+		records, log := newRecords()
+		a, b := start(t, e.Client(), "same", log), start(t, e.Client(), "same", nil)
+		join(t, a, "u:1")
+		time.Sleep(30 * time.Second)
+		wantFound(t, b, "u:1", "")
+		time.Sleep(30 * time.Second)
+		wantFound(t, b, "u:1", "?")
+		wantFound(t, a, "u:2", "?")
+		if got := records.take(); len(got) != 1 {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
 // The first worker of a directory cannot know that others have not been there before it lost everything, until they would have
 // shown themselves. Those who come later take its word.
 func TestYoungGeneration(t *testing.T) {
