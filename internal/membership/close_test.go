@@ -57,6 +57,21 @@ func TestClose(t *testing.T) {
 	})
 }
 
+// What has come and gone without the directory's knowledge does not hold up Close.
+func TestCloseWithNothingToSay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := start(t, newEngine().Client(), "a", nil)
+		time.Sleep(time.Minute)
+		m.Set("u:1", true)
+		m.Set("u:1", false)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := m.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // A worker that leaves is doubted like any other if it vanishes: it may be cut off while its last connections are still there.
 func TestVanishedWhileLeaving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -302,6 +302,7 @@ func (s *entries) drained() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := make(chan struct{})
+	s.compactLocked() // of what is idle, nobody would take notice
 	if len(s.keys) == 0 {
 		close(c)
 	} else {
