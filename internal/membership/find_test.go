@@ -130,3 +130,55 @@ func TestFindObeysItsContext(t *testing.T) {
 		}
 	})
 }
+
+// odd is a directory that knows no generation of one key.
+type odd struct{ *membershiptest.Client }
+
+func (o *odd) Find(ctx context.Context, keys []string) ([]directory.Found, error) {
+	found, err := o.Client.Find(ctx, keys)
+	for i := range found {
+		if keys[i] == "u:odd" {
+			found[i].Generation = ""
+		}
+	}
+	return found, err
+}
+
+// A key whose generation is unknown does not keep lookups of others from looking for workers that have not been seen yet.
+func TestUnseenWorkerBesideAnOddKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEngine()
+		b := start(t, &odd{e.Client()}, "b", nil)
+		time.Sleep(3*time.Minute + time.Second)
+		wantFound(t, b, "u:odd", "?")
+		a := start(t, e.Client(), "a", nil)
+		join(t, a, "u:1")
+		wantFound(t, b, "u:1", "a")
+	})
+}
+
+// tardy is a directory whose Renew returns some time after it has read everything.
+type tardy struct{ *membershiptest.Client }
+
+func (s *tardy) Renew(ctx context.Context, l directory.Lease) (directory.View, error) {
+	view, err := s.Client.Renew(ctx, l)
+	time.Sleep(time.Second)
+	return view, err
+}
+
+// A worker that has not been seen yet is looked for with a Renew that begins after the lookup. One that is under way may have read the
+// leases before.
+func TestUnseenWorkerWhileRenewing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEngine()
+		b := start(t, &tardy{e.Client()}, "b", nil)
+		time.Sleep(3 * time.Minute)
+		for i := range 30 {
+			address, key := fmt.Sprint("a", i), fmt.Sprint("u:", i)
+			a := start(t, e.Client(), address, nil)
+			join(t, a, key)
+			wantFound(t, b, key, address)
+			time.Sleep(time.Duration(i) * 100 * time.Millisecond)
+		}
+	})
+}

@@ -214,3 +214,35 @@ func TestEnteredAnewInTime(t *testing.T) {
 		}
 	})
 }
+
+// halting is a directory whose Apply returns some time after it has told everything.
+type halting struct{ *membershiptest.Client }
+
+func (h *halting) Apply(ctx context.Context, number uint64, changes []directory.Change) error {
+	err := h.Client.Apply(ctx, number, changes)
+	time.Sleep(1900 * time.Millisecond)
+	return err
+}
+
+// What is in flight when the directory loses it is entered anew, though it is acknowledged later.
+func TestLostInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEngine()
+		a, b := start(t, &halting{e.Client()}, "a", nil), start(t, e.Client(), "b", nil)
+		time.Sleep(time.Minute)
+		for i := range 20 {
+			key := fmt.Sprint("u:", i)
+			a.Set(key, true)
+			time.Sleep(time.Second / 10)
+			e.Lose(0)
+			e.Lose(1)
+			wantFound(t, b, "u:nobody", "a? ?")
+			a.Leave() // it renews its lease at once, and sees the new generations
+			if err := a.Wait(t.Context(), key); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(time.Minute)
+			wantFound(t, b, key, "a")
+		}
+	})
+}
