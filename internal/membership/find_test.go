@@ -162,7 +162,10 @@ type tardy struct{ *membershiptest.Client }
 
 func (s *tardy) Renew(ctx context.Context, l directory.Lease) (directory.View, error) {
 	view, err := s.Client.Renew(ctx, l)
-	time.Sleep(time.Second)
+	select {
+	case <-time.After(time.Second):
+	case <-ctx.Done():
+	}
 	return view, err
 }
 

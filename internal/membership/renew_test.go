@@ -220,7 +220,10 @@ type halting struct{ *membershiptest.Client }
 
 func (h *halting) Apply(ctx context.Context, number uint64, changes []directory.Change) error {
 	err := h.Client.Apply(ctx, number, changes)
-	time.Sleep(1900 * time.Millisecond)
+	select {
+	case <-time.After(1900 * time.Millisecond):
+	case <-ctx.Done():
+	}
 	return err
 }
 
