@@ -20,8 +20,7 @@ import (
 type breaking struct {
 	*membershiptest.Client
 	mu     sync.Mutex
-	broken map[string]bool
-	hangs  bool // what is broken hangs, and does not fail at once
+	broken map[string]bool // by call; "hanging": they hang, and do not fail at once
 	counts map[string]int
 }
 
@@ -46,7 +45,7 @@ func (b *breaking) count(call string) int {
 func (b *breaking) is(ctx context.Context, call string) bool {
 	b.mu.Lock()
 	b.counts[call]++
-	broken, hangs := b.broken[call], b.hangs
+	broken, hangs := b.broken[call], b.broken["hanging"]
 	b.mu.Unlock()
 	if broken && hangs {
 		<-ctx.Done()
@@ -197,7 +196,7 @@ func TestOnlyLookupsHang(t *testing.T) {
 		b := newBreaking(e)
 		m := start(t, b, "m", nil)
 		time.Sleep(time.Minute)
-		b.hangs = true
+		b.set("hanging", true)
 		b.set("find", true)
 		_ = find(t, m, "u:1")
 		time.Sleep(time.Second)
