@@ -181,7 +181,7 @@ func TestUnseenWorkerWhileRenewing(t *testing.T) {
 			a := start(t, e.Client(), address, nil)
 			join(t, a, key)
 			wantFound(t, b, key, address)
-			time.Sleep(time.Duration(i) * 100 * time.Millisecond)
+			time.Sleep(4*time.Second + time.Duration(i)*100*time.Millisecond)
 		}
 	})
 }
