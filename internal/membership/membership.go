@@ -3,9 +3,12 @@
 // no HTTP, and it never asks another worker: whoever uses it does, and tells a [Lookup] what came of it.
 //
 // The directory may be wrong, and it may lose all that it knows at any time. What must never happen is that a lookup ends with
-// [Gone] while a worker that lives has a member whose Wait has returned nil. Every rule here serves that. Two limits are known. A worker
-// that has been unable to renew its lease for longer than ten lease times is not found. Nor is one whose lease had lapsed when the
-// directory lost its data, by workers that started after that.
+// [Gone] while a worker that lives has a member whose Wait has returned nil. Every rule here serves that. Two limits are known:
+//
+//   - A worker that has been unable to renew its lease for longer than ten lease times is not found, until it has a lease again and
+//     the others have seen that, which takes them a third of a lease time.
+//   - A worker that had no lease when the directory lost its data is not found, until it has entered its keys again, by workers that
+//     have started since, if nobody is left who knew it.
 package membership
 
 import (
