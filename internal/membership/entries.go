@@ -42,6 +42,7 @@ const (
 	changed                   // it is in entries.changed, or in entries.retry
 	flying                    // it is in the Apply under way
 	failed                    // the last Apply that it was in has failed, so that it is in entries.retry, or in flight again
+	stale                     // it has not gone out since the round began
 )
 
 func (e entry) is(flag entry) bool { return e&flag != 0 }
@@ -183,7 +184,7 @@ func (s *entries) take(now time.Time) (b batch) {
 	for room := min(maxAnew, maxChanges-len(b.changes)); room > 0 && s.round.isDue(now); {
 		key := s.round.pop()
 		// What has changed goes out by itself. Nobody has been told that the directory knows it.
-		if e := s.keys[key]; e.is(present) && !e.is(changed) && !e.is(flying) {
+		if e := s.keys[key]; e.is(present) && e.is(stale) && !e.is(changed) {
 			s.flyLocked(&b, key, e)
 			b.anew++
 			room--
@@ -196,7 +197,7 @@ func (s *entries) flyLocked(b *batch, key string, e entry) {
 	if e.is(present) {
 		e |= told
 	}
-	s.keys[key] = e | flying
+	s.keys[key] = e&^stale | flying
 	b.changes = append(b.changes, directory.Change{Key: key, Present: e.is(present)})
 }
 
@@ -277,6 +278,7 @@ func (s *entries) enterAnew(generations []string) {
 	s.round = &round{generations: generations, keys: make([]string, 0, len(s.keys))}
 	for key, e := range s.keys {
 		if e.is(present) {
+			s.keys[key] = e | stale
 			s.round.keys = append(s.round.keys, key)
 		}
 	}

@@ -76,18 +76,16 @@ func (l *lease) say(v *view) directory.Lease {
 	return d
 }
 
-// wasPut notes that the directory has it, and drops the generations that are no more. It reports whether this was the first time.
-func (l *lease) wasPut(number uint64, begun time.Time, generations []string) (first bool) {
+// wasPut notes that the directory has it, and drops the generations that are no more.
+func (l *lease) wasPut(number uint64, begun time.Time, generations []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if number != l.number {
-		return false
+		return
 	}
-	first = !l.put
 	l.put = true
 	l.renewed, l.wall = begun, begun.Round(0)
 	l.synced = slices.DeleteFunc(l.synced, func(g string) bool { return !slices.Contains(generations, g) })
-	return first
 }
 
 // sync notes that all keys have been entered in these generations.

@@ -171,6 +171,21 @@ func TestChangesShareAnApply(t *testing.T) {
 	})
 }
 
+// What has come before the worker has a lease goes out once, as all else.
+func TestChangesBeforeTheLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEngine()
+		m := start(t, e.Client(), "a", nil)
+		for i := range 5000 {
+			m.Set(fmt.Sprint("u:", i), true)
+		}
+		time.Sleep(time.Minute)
+		if c := e.Counts(); c.Changes != 5000 || e.Entries() != 5000 || m.Stats().Pending != 0 {
+			t.Errorf("%+v, %d entries, %+v", c, e.Entries(), m.Stats())
+		}
+	})
+}
+
 // While the directory is down, only the last state of each key is kept. What has come and gone leaves nothing.
 func TestStateWhileDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

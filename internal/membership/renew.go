@@ -62,7 +62,7 @@ func (m *Membership) renew() {
 		case <-m.renewals.wake:
 		}
 		r := m.renewals.begin()
-		known, err := m.renewOnce()
+		generations, err := m.renewOnce()
 		if r.err = err; m.ctx.Err() != nil {
 			r.err = ErrDirectory
 		}
@@ -71,9 +71,11 @@ func (m *Membership) renew() {
 			timer.Reset(m.timing.Probe)
 			continue
 		}
-		if now := time.Now(); known.changed || now.After(anew) {
+		if now := time.Now(); anew.IsZero() || now.After(anew) {
+			if !anew.IsZero() {
+				m.entries.enterAnew(generations)
+			}
 			anew = now.Add(jitter(m.timing.Anew))
-			m.entries.enterAnew(known.generations)
 		}
 		next := m.timing.Renew
 		if m.outage.is(findCall) && m.tryFind() != nil {
@@ -84,13 +86,8 @@ func (m *Membership) renew() {
 	}
 }
 
-// seen is what a Renew has shown.
-type seen struct {
-	generations []string
-	changed     bool // there are some in which not all keys have been entered, or not all are being entered
-}
-
-func (m *Membership) renewOnce() (s seen, err error) {
+// renewOnce renews the lease. If there are generations in which keys have not been entered, that begins. It returns all of them.
+func (m *Membership) renewOnce() (generations []string, err error) {
 	begun := time.Now()
 	if m.own.isAbandoned(begun) {
 		number := newNumber()
@@ -110,17 +107,19 @@ func (m *Membership) renewOnce() (s seen, err error) {
 		if m.ctx.Err() == nil {
 			m.outage.failed(renewCall, err)
 		}
-		return s, err
+		return nil, err
 	}
-	s.generations = slices.DeleteFunc(slices.Clone(answer.Generations), func(g string) bool { return g == "" || isMark(g) })
-	isNew, hasDoubts := m.view.update(answer.Leases, s.generations, lease.Number, begun, time.Now())
-	first := m.own.wasPut(lease.Number, begun, s.generations)
-	s.changed = (isNew || first) && len(s.generations) > 0
+	generations = slices.DeleteFunc(slices.Clone(answer.Generations), func(g string) bool { return g == "" || isMark(g) })
+	isNew, hasDoubts := m.view.update(answer.Leases, generations, lease.Number, begun, time.Now())
+	if isNew || !m.own.isPut() {
+		m.entries.enterAnew(generations) // before anything goes out in the name of a new number, which need not go out again
+	}
+	m.own.wasPut(lease.Number, begun, generations)
 	m.outage.worked(renewCall)
 	if hasDoubts {
 		m.renewals.request() // those who have just started should know at once
 	}
-	return s, nil
+	return generations, nil
 }
 
 // tryFind finds out whether lookups, which have hung, are answered again, if only with an error.
