@@ -22,6 +22,7 @@ var mayImport = map[string][]string{
 	"internal/bulk":           {"internal/wire"},
 	"internal/lane":           {"internal/address", "internal/sendbuffer", "internal/wire"},
 	"internal/link":           {"internal/address", "internal/seal"},
+	"internal/membership":     {"directory"},
 	"internal/origin":         {"internal/address"},
 	"internal/seal":           {"internal/wire"},
 	"internal/sendbuffer":     {},

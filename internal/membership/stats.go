@@ -1,0 +1,20 @@
+package membership
+
+// Stats counts what there is now.
+type Stats struct {
+	Keys     int  // of this worker, with those that are to be removed
+	Pending  int  // changes that the directory has not acknowledged, and keys that are to be entered anew
+	Workers  int  // others that have a lease
+	Vanished int  // others that had one, and may still live
+	Failing  bool // some calls of the directory, or of Peers, fail
+}
+
+// Stats counts what there is now. Without a directory most of it is zero.
+func (m *Membership) Stats() (s Stats) {
+	s.Failing = m.outage.isOn()
+	if m.dir != nil {
+		s.Keys, s.Pending = m.entries.count()
+		s.Workers, s.Vanished = m.view.count()
+	}
+	return s
+}
