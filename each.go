@@ -18,8 +18,8 @@ import (
 //
 //	for conn, err := range worker.PushEach(ctx, worker.Conns(), wspush.Text, data) { … }
 //
-// From the 65th connection on, PushEach uses all processors, and reads to ahead of what it yields, by at most 64 connections for
-// each processor. Other pushes have their turn meanwhile.
+// From the 1025th connection on, PushEach uses all processors. From the 65th on it reads to ahead of what it yields, by at most 64
+// connections for each processor that it uses, and other pushes have their turn meanwhile.
 //
 // When ctx ends, messages that have not begun are withdrawn, and all further connections of to get ctx's error. Leaving the range
 // withdraws them in the same way, and does not read to any further. data must not change during the range; it is not kept
@@ -102,12 +102,12 @@ func (e *each[T]) push(to iter.Seq[T]) {
 	n := 0
 	for target := range to {
 		d := e.delivery(target)
-		if n++; n < spreadFrom {
+		if n++; n < breatheFrom {
 			e.run(d)
 			e.report(d)
 			e.collect()
 		} else {
-			e.hand(d)
+			e.hand(d, n)
 		}
 		if e.left {
 			return

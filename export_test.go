@@ -11,3 +11,6 @@ const BulkFree = bulkFree
 
 // BulkRoomHeld returns how much counts as held by bulk requests beyond that.
 func BulkRoomHeld(w *Worker) int64 { return w.bulkRoom.held.Load() }
+
+// HelpFrom has a broadcast use all processors from the nth target on.
+func HelpFrom(w *Worker, n int) { w.helpFrom = n }

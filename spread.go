@@ -9,8 +9,11 @@ import (
 )
 
 const (
-	// spreadFrom is from how many targets on several goroutines start deliveries: for a few, one is faster.
-	spreadFrom = 65
+	// breatheFrom is from how many targets on the caller lets others run meanwhile.
+	breatheFrom = 65
+	// defaultHelpFrom is from how many targets on several goroutines start deliveries. A second processor makes each delivery a
+	// sixth dearer, and is not missed where one is done in some milliseconds: until then it is for others.
+	defaultHelpFrom = 1025
 	// aheadFor is how many deliveries may be handed out for each processor and not be reported.
 	aheadFor = 64
 	// spreadBatch is how many deliveries a goroutine takes at a time.
@@ -21,12 +24,12 @@ const (
 
 // spread has the deliveries of an each started by several goroutines: its caller's and helpers, one for each other processor.
 //
-// The caller puts deliveries into the line, in which they are reported, and at the same time into todo, from which whoever is free
+// At first there are no helpers. The caller puts deliveries into the line, in which they are reported, and at the same time into todo, from which whoever is free
 // takes the next ones. While nothing can be reported, the caller starts deliveries itself.
 type spread[T any] struct {
 	line    []*delivery[T] // handed out and not reported, in the order of the targets; the caller's
 	helpers sync.WaitGroup
-	procs   int // how many goroutines start deliveries; 0 until there is a line
+	procs   int // how many goroutines start deliveries; 0 until there is a line, 1 until there are helpers
 
 	breather *socket.Breather
 	breathed time.Time // when the caller last let others run
@@ -38,22 +41,30 @@ type spread[T any] struct {
 	stopped bool
 }
 
+// startLine begins the line, which stop ends.
+func (s *spread[T]) startLine() {
+	s.procs = 1
+	s.more = sync.NewCond(&s.mu)
+	s.breather = socket.NewBreather()
+	s.breathed = time.Now()
+}
+
 // startHelpers starts the helpers, which stop ends.
 func (e *each[T]) startHelpers() {
 	s := &e.spread
 	s.procs = runtime.GOMAXPROCS(0)
-	s.more = sync.NewCond(&s.mu)
-	s.breather = socket.NewBreather()
-	s.breathed = time.Now()
 	for range s.procs - 1 {
 		s.helpers.Go(e.help)
 	}
 }
 
-// hand hands d out, and reports what can be reported.
-func (e *each[T]) hand(d *delivery[T]) {
+// hand hands d out, the delivery for the nth target, and reports what can be reported.
+func (e *each[T]) hand(d *delivery[T], n int) {
 	s := &e.spread
 	if s.procs == 0 {
+		s.startLine()
+	}
+	if n == e.worker.helpFrom {
 		e.startHelpers()
 	}
 	s.line = append(s.line, d)

@@ -58,6 +58,7 @@ func bubbleAudience(t *testing.T, n int, test func(t *testing.T, w *wspush.Worke
 	}
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorker(t, &wspush.WorkerOptions{NoListen: true, Advertise: []string{"127.0.0.1:1"}})
+		wspush.HelpFrom(w, 65)
 		conns, received := audience(t, w, n)
 		test(t, w, conns, received)
 	})
@@ -95,6 +96,7 @@ func TestSpread(t *testing.T) {
 // What is known at once comes in the order of the targets, however many goroutines find it out.
 func TestSpreadOrder(t *testing.T) {
 	w := newWorker(t, nil)
+	wspush.HelpFrom(w, 65)
 	server := serve(t, w, nil)
 	var conns []*wspush.Conn
 	for range 300 {
@@ -181,6 +183,7 @@ func TestSpreadLeft(t *testing.T) {
 // Targets are not read far ahead of the outcomes: leaving the range leaves nearly all of the rest alone.
 func TestSpreadAhead(t *testing.T) {
 	w := newWorker(t, nil)
+	wspush.HelpFrom(w, 65)
 	server := serve(t, w, nil)
 	_, conn, _ := dial(t, w, server, testutil.Options{})
 	conn.Close(1000, "")
@@ -270,6 +273,7 @@ func TestSpreadSlowRange(t *testing.T) {
 // Broadcasts at the same time, by ID and not, while connections end.
 func TestSpreadRace(t *testing.T) {
 	w := newWorker(t, nil)
+	wspush.HelpFrom(w, 65)
 	server := serve(t, w, nil)
 	var conns []*wspush.Conn
 	var ids []string

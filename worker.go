@@ -35,6 +35,7 @@ type Worker struct {
 	bulkBundles  sync.Pool    // of *bundle
 	bulkChunks   bulk.Chunks
 	bulkRoom     allBulkRoom
+	helpFrom     int // defaultHelpFrom, except in tests
 	listener     net.Listener
 	server       *pushServer     // nil with NoListen
 	cutting      sync.Mutex      // held during roster.cut, which only one goroutine may run; guards no data
@@ -74,6 +75,7 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 		return nil, err
 	}
 	w.cut, w.cutAll = context.WithCancel(context.Background())
+	w.helpFrom = defaultHelpFrom
 	w.sockets.SetMaxPending(o.MaxPendingAll)
 	w.bodies.budget.limit, w.bulkRoom.limit = o.MaxPushBytesAll, o.MaxPushBytesAll
 	w.shared = &shared{registry: newRegistry(), members: newMembers(), maxGroups: o.MaxGroups, bases: b, public: public, cluster: w.cluster, maxPushBytes: o.MaxPushBytes, log: o.Logger}

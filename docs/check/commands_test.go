@@ -350,11 +350,18 @@ func (p *process) output() string {
 
 // end ends the command with everything that it has started: by SIGTERM, and after 10 s by SIGKILL.
 func (p *process) end() {
-	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGTERM)
-	select {
-	case <-p.ended:
-	case <-time.After(10 * time.Second):
+	group := -p.cmd.Process.Pid
+	_ = syscall.Kill(group, syscall.SIGTERM)
+	// Not only for bash and go run, which end at once: what they have started may have something to end in its turn.
+	over, look := time.After(10*time.Second), time.NewTicker(10*time.Millisecond)
+	defer look.Stop()
+	for isOver := false; !isOver && syscall.Kill(group, 0) == nil; {
+		select {
+		case <-look.C:
+		case <-over:
+			isOver = true
+		}
 	}
-	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+	_ = syscall.Kill(group, syscall.SIGKILL)
 	<-p.ended
 }
