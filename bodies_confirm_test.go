@@ -211,7 +211,7 @@ func confirmWhole(t *testing.T, w *wspush.Worker, opts *wspush.HandlerOptions, n
 				t.Errorf("the client got %d bytes that are no message", len(data))
 			}
 			if n++; number%2 == 1 && n%4 == 0 {
-				time.Sleep(5 * time.Millisecond)
+				testutil.Pass(5 * time.Millisecond)
 			}
 		}
 	}()

@@ -229,8 +229,9 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) response
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// pushBody is Conn.Push within the request's timeout. If it returns ErrUnknown, what body then has must not change even afterwards. It sets up what a wait needs only when there is a wait: timers and
-// deadlines are a good part of the cost of a push that is written at once.
+// pushBody is Conn.Push within the request's timeout. If it returns ErrUnknown, what body then has must not change even afterwards. It
+// sets up what a wait needs only when there is a wait: timers and deadlines are a good part of the cost of a push that is written at
+// once.
 func (w *Worker) pushBody(rw http.ResponseWriter, r *http.Request, c *Conn, q pushQuery, typ MessageType, data []byte, lender socket.Lender) (roundTrip time.Duration, err error) {
 	if err := wire.CheckMessage(typ, data, w.shared.maxPushBytes); err != nil {
 		return 0, err

@@ -129,7 +129,7 @@ func TestFailedForAWhile(t *testing.T) {
 			at     time.Duration
 			failed bool
 		}{{time.Second, false}, {9 * time.Second, false}, {12 * time.Second, true}, {59 * time.Second, true}, {63 * time.Second, false}} {
-			time.Sleep(time.Until(began.Add(step.at)))
+			testutil.Pass(time.Until(began.Add(step.at)))
 			if err := w.Failed(); (err != nil) != step.failed || err != nil && !errors.Is(err, io.EOF) {
 				t.Errorf("after %v: %v", step.at, err)
 			}

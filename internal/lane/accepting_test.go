@@ -18,6 +18,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/wspush/wspush/internal/testutil"
 )
 
 // scripted is a listener that first does what play says, once for each call of Accept, and then accepts pipes. It minds being closed
@@ -158,22 +160,22 @@ func TestAcceptFailsForLong(t *testing.T) {
 		if err := l.Failure(); err != nil {
 			t.Errorf("at the first error: %v", err)
 		}
-		time.Sleep(failedAfter - time.Second)
+		testutil.Pass(failedAfter - time.Second)
 		if err := l.Failure(); err != nil {
 			t.Errorf("before it is clear: %v", err)
 		}
-		time.Sleep(3 * time.Second)
+		testutil.Pass(3 * time.Second)
 		if err := l.Failure(); !errors.Is(err, io.EOF) {
 			t.Errorf("after %v of errors: %v", time.Since(began), err)
 		}
 		if n := s.calls.Load(); n > 40 {
 			t.Errorf("%d calls of Accept", n)
 		}
-		time.Sleep(30 * time.Minute)
+		testutil.Pass(30 * time.Minute)
 		if err := l.Failure(); !errors.Is(err, io.EOF) || s.isClosed() {
 			t.Errorf("after %v of errors: %v; closed: %v", time.Since(began), err, s.isClosed())
 		}
-		time.Sleep(30*time.Minute + 3*time.Second)
+		testutil.Pass(30*time.Minute + 3*time.Second)
 		if err := l.Failure(); err != nil {
 			t.Errorf("after the last error: %v", err)
 		}
@@ -226,7 +228,7 @@ func TestAcceptFailsNowAndThen(t *testing.T) {
 				})
 				close(ready)
 				for range 600 {
-					time.Sleep(time.Second)
+					testutil.Pass(time.Second)
 					if err := l.Failure(); err != nil {
 						t.Fatal(err)
 					}
@@ -278,7 +280,7 @@ func TestAcceptGivesUp(t *testing.T) {
 				}
 				handed.Close()
 				l.ConnState(handed, http.StateClosed)
-				time.Sleep(time.Hour)
+				testutil.Pass(time.Hour)
 				if n := s.calls.Load(); n != 2 {
 					t.Errorf("%d calls of Accept", n)
 				}
@@ -321,7 +323,7 @@ func TestFail(t *testing.T) {
 func TestDrainWhileFailing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, _, _ := perform(func(int) (net.Conn, error) { return nil, io.EOF })
-		time.Sleep(10*time.Minute + 300*time.Millisecond)
+		testutil.Pass(10*time.Minute + 300*time.Millisecond)
 		end(t, l)
 	})
 }

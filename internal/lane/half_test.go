@@ -27,7 +27,7 @@ func TestProbingLate(t *testing.T) {
 	})
 	server := &http.Server{WriteTimeout: 10 * time.Millisecond, ConnState: l.ConnState, ConnContext: l.ConnContext}
 	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		time.Sleep(30 * time.Millisecond)
+		<-time.After(30 * time.Millisecond) // WriteTimeout is over
 		stop := Probing(w, r)
 		select {
 		case <-r.Context().Done():
