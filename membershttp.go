@@ -303,6 +303,7 @@ func deleteMembers(r *http.Request, to *Recipients) response {
 // memberAnswer is what an answer says of a member.
 type memberAnswer struct {
 	ID    string `json:"id"`
+	User  string `json:"user,omitempty"`
 	Since string `json:"since"`
 }
 
@@ -333,7 +334,7 @@ func getMembers(r *http.Request, to *Recipients) response {
 	members := make([]memberAnswer, 0, min(total, limit))
 	for m := range own.all {
 		public := m.public()
-		members = append(members, memberAnswer{public.ID, public.Since.UTC().Format(time.RFC3339Nano)})
+		members = append(members, memberAnswer{public.ID, public.User, public.Since.UTC().Format(time.RFC3339Nano)})
 	}
 	return jsonResponse(struct {
 		Members []memberAnswer `json:"members"`

@@ -35,7 +35,7 @@ type membersAnswer struct {
 	Excepted       int
 	Closed         int
 	Total          int
-	Members        []struct{ ID, Since string }
+	Members        []struct{ ID, User, Since string }
 	Workers        int
 	Answered       int
 	Complete       bool
@@ -152,11 +152,11 @@ func testMembersHTTP(t *testing.T, w *wspush.Worker, base string, header []strin
 	}
 	// Who is there.
 	status, a = send("GET /@groups/room", "")
-	ids := []string{phoneConn.ID(), bobConn.ID()}
+	ids := []string{phoneConn.ID() + " a b%2F", bobConn.ID() + " bob"}
 	slices.Sort(ids)
 	var got []string
 	for _, m := range a.Members {
-		got = append(got, m.ID)
+		got = append(got, m.ID+" "+m.User)
 		if since, err := time.Parse(time.RFC3339Nano, m.Since); err != nil || time.Since(since) > time.Minute || time.Since(since) < 0 {
 			t.Error(m, err)
 		}

@@ -80,6 +80,7 @@ func (r *Recipients) Disconnect(ctx context.Context, code int, reason string) (c
 // Member is one of the [Recipients], as [Recipients.Members] tells of it.
 type Member struct {
 	ID    string    // of the connection; with a Cluster it is sealed, so that any worker takes it
+	User  string    // whose connection it is, or ""
 	Since time.Time // when it became a member: a user's with its greeting, a group's perhaps later
 }
 
@@ -124,7 +125,7 @@ func (m *member) public() Member {
 	if id == "" {
 		id = m.conn.id
 	}
-	return Member{ID: id, Since: time.Unix(0, m.since)}
+	return Member{ID: id, User: m.conn.User(), Since: time.Unix(0, m.since)}
 }
 
 // ownMembers are the members that are connections of this worker, at one time.

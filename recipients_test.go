@@ -152,6 +152,9 @@ func TestRecipientsMembers(t *testing.T) {
 				if err != nil {
 					t.Error(err)
 				}
+				if want := map[string]string{otherConn.SealedID(): "ann"}[m.ID]; m.User != want {
+					t.Errorf("%q, want %q", m.User, want)
+				}
 				all[m.ID] = m.Since
 			}
 			return all

@@ -105,7 +105,7 @@ func TestUsers(t *testing.T) {
 			t.Fatal(err)
 		}
 		online++
-		_, _ = member.ID, member.Since
+		_, _, _ = member.ID, member.User, member.Since
 	}
 	if online != 2 {
 		t.Errorf("%d are online", online)
