@@ -81,7 +81,8 @@
 // In one process that needs nothing else. Several workers need a [Cluster] with a Directory, in an engine such as Redis or NATS, or with
 // Peers, a list of all workers; with neither, each worker knows its own connections only. The directory says which workers to ask.
 // Messages do not pass through it. While it is down, what is done with users and groups fails with [ErrDirectory] (503) and
-// nothing is written; clients still connect, and pushes to a connection still work. docs/users-and-groups.md in the repository says how to choose.
+// nothing is written; clients still connect, and pushes to a connection still work. docs/users-and-groups.md in the repository says
+// how to choose.
 //
 // # Outcomes
 //
