@@ -21,9 +21,10 @@ bench: ## run the benchmarks of the parts, for benchstat; bench/ compares with o
 ci: ## run everything that must pass before a change lands, on Debian as root
 	.ci/run
 
-dirs: ## run the tests of the directories in Redis and NATS; needs redis-server
+dirs: ## run the tests of the directories in Redis and NATS, and of the example with them; needs redis-server and nginx
 	cd directory/redis && go test -race ./...
 	cd directory/nats && go test -race ./...
+	cd examples/users && go test -race ./...
 
 slow: ## run the tests of real deadlines, and of what a push allocates
 	.ci/slow

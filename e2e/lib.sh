@@ -118,6 +118,7 @@ install_missing() {
   command -v curl >/dev/null || missing+=(curl)
   command -v http >/dev/null || missing+=(httpie)
   command -v chromium >/dev/null || missing+=(chromium fonts-liberation)
+  command -v firefox-esr >/dev/null || missing+=(firefox-esr)
   command -v node >/dev/null || missing+=(nodejs)
   command -v npm >/dev/null || missing+=(npm)
   command -v ip >/dev/null || missing+=(iproute2)

@@ -30,7 +30,7 @@ var (
 	wordID   = regexp.MustCompile(`\bID\b`)
 	remark   = regexp.MustCompile(`(?m)(^|\s)(#|//).*$`)
 	listen   = regexp.MustCompile(`127\.0\.0\.1:80\d\d\b`) // what examples listen on
-	example  = regexp.MustCompile(`^go run \./(examples/\w+)`)
+	example  = regexp.MustCompile(`^go run (?:\./(examples/\w+)|-C (examples/\w+) \.)`)
 	defaults = regexp.MustCompile(`"listen", "(127\.0\.0\.1:80\d\d)"`)
 	tools    = regexp.MustCompile(`(?:^|[|&;(]) *(curl|http|node|npm|openssl|jq|python3) `)
 	here     = regexp.MustCompile(`<<(\w+)$`)
@@ -238,9 +238,9 @@ func (s *session) foreground(step step) {
 func (s *session) background(step step) {
 	text := strings.TrimSpace(strings.TrimSuffix(step.text, "&"))
 	if m := example.FindStringSubmatch(text); m != nil && !strings.Contains(text, " -listen") {
-		standard := defaults.FindStringSubmatch(s.files[m[1]+"/main.go"])
+		standard := defaults.FindStringSubmatch(s.files[m[1]+m[2]+"/main.go"])
 		if standard == nil {
-			s.problemf(step.line, "%s has no -listen with a default", m[1])
+			s.problemf(step.line, "%s has no -listen with a default", m[1]+m[2])
 			return
 		}
 		text = m[0] + " -listen " + standard[1] + strings.TrimPrefix(text, m[0])

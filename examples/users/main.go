@@ -1,0 +1,110 @@
+// Command users pushes to users and to groups, wherever they are connected. Log in as somebody in one browser and as somebody else in
+// another, with as many tabs as you like. The page shows who else is there, pushes to them, shows the curl command that does the same,
+// and logs a user out everywhere. From the root of the repository:
+//
+//	go run -C examples/users .                               # one process, and nothing else to run
+//	go run -C examples/users . -workers 3                    # three workers behind nginx, which must be installed
+//	go run -C examples/users . -redis redis://127.0.0.1:6379 # a directory in Redis; in NATS with -nats nats://127.0.0.1:4222
+//
+// The three workers are in this one process, and ask each other who is there; with -redis or -nats they ask the directory. Processes on
+// several machines are workers of one cluster if they have the same -redis or -nats, the same -key and the same -token, each with a -push that
+// the other machines can reach:
+//
+//	go run -C examples/users . -listen 0.0.0.0:8085 -push 10.0.0.5:8185 -redis redis://10.0.0.1:6379 -key "$KEY" -token "$TOKEN"
+//
+// Anybody may log in as anybody, and everybody is shown the token with which publishers push. Do not copy that. What to copy is in app.go
+// and page.html. Clients without the page connect to /ws?as=NAME&group=GROUP.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/redis/go-redis/v9"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	redis.SetLogger(silent{})
+	switch err := run(ctx, os.Args[1:], os.Stdout); {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "users:", err)
+		os.Exit(1)
+	}
+}
+
+// run serves until ctx ends.
+func run(ctx context.Context, args []string, stdout io.Writer) error {
+	s, err := parse(args)
+	if err != nil {
+		return err
+	}
+	site := &site{settings: s, failed: make(chan error, s.count+1)} // one for each server, and nginx
+	if err = site.start(); err == nil {
+		fmt.Fprintf(stdout, "Open http://%s/\n", site.address)
+		select {
+		case err = <-site.failed:
+		case <-ctx.Done():
+		}
+	}
+	return errors.Join(err, site.stop())
+}
+
+// settings are what the flags say.
+type settings struct {
+	listen, push, token, redis, nats string
+
+	key       []byte
+	keyShared bool // with other processes
+	count     int  // of workers
+}
+
+func parse(args []string) (s settings, err error) {
+	flags := flag.NewFlagSet("users", flag.ContinueOnError)
+	flags.StringVar(&s.listen, "listen", "127.0.0.1:8085", "`address` of the page and the WebSocket; with several workers, nginx listens there")
+	flags.StringVar(&s.push, "push", "127.0.0.1:0", "`address` of the worker's push listener; with several workers, of the first one's: "+
+		"the others have the ports that follow, unless the port is 0")
+	flags.StringVar(&s.token, "token", "", "what publishers must know, and the page shows; the default is a random one")
+	flags.IntVar(&s.count, "workers", 1, "how many there are, at most 10; several are behind nginx, which must be installed")
+	flags.StringVar(&s.redis, "redis", "", "`URL` of a Redis server for the directory, such as redis://127.0.0.1:6379")
+	flags.StringVar(&s.nats, "nats", "", "`URL` of a NATS server for the directory, such as nats://127.0.0.1:4222")
+	key := flags.String("key", "", "what all processes with the same -redis or -nats share: 64 `hex` digits, from openssl rand -hex 32; "+
+		"the default is a random key, which no other process has")
+	if err := flags.Parse(args); err != nil {
+		return s, err
+	}
+	if s.token == "" {
+		s.token = rand.Text()
+	}
+	switch {
+	case flags.NArg() > 0:
+		return s, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case strings.ContainsFunc(s.token, func(c rune) bool { return c <= ' ' || c > '~' }):
+		return s, errors.New("-token must be visible ASCII characters: it goes into a header")
+	case s.count < 1 || s.count > 10:
+		return s, errors.New("-workers must be from 1 to 10")
+	case s.redis != "" && s.nats != "":
+		return s, errors.New("-redis and -nats exclude each other: there is one directory")
+	case *key != "" && s.redis == "" && s.nats == "":
+		return s, errors.New("-key needs -redis or -nats: without a directory, processes do not find each other")
+	}
+	s.key, s.keyShared = make([]byte, 32), *key != ""
+	_, _ = rand.Read(s.key) // never fails
+	if s.keyShared {
+		if s.key, err = hex.DecodeString(*key); err != nil || len(s.key) != 32 {
+			return s, errors.New("-key must be 64 hex digits, as from openssl rand -hex 32")
+		}
+	}
+	return s, nil
+}
