@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/wspush/wspush/internal/testutil"
 )
@@ -134,7 +135,8 @@ func (b *browser) open() (*testutil.Client, greeting) {
 
 func dial(t *testing.T, page, path string, header http.Header) (*testutil.Client, greeting) {
 	t.Helper()
-	c := testutil.Dial(t, page, testutil.Options{Path: path, Header: header})
+	// Less than the interval of the pings, so that a test that waits for a message in vain ends.
+	c := testutil.Dial(t, page, testutil.Options{Path: path, Header: header, Timeout: 20 * time.Second})
 	var g greeting
 	if err := json.Unmarshal([]byte(c.Text()), &g); err != nil {
 		t.Fatal(err)
