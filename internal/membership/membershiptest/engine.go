@@ -196,6 +196,9 @@ type Client struct {
 // Client returns another client.
 func (e *Engine) Client() *Client { return &Client{e: e} }
 
+// Engine returns the engine.
+func (c *Client) Engine() *Engine { return c.e }
+
 // Cut cuts it off from the engine, or ends that. Calls do not fail then until their contexts do.
 func (c *Client) Cut(cut bool) {
 	c.mu.Lock()
