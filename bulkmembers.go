@@ -85,7 +85,7 @@ func (b *bulkRequest) checkMembers(to *Recipients, p *linePush) *problem {
 
 // settledLocked takes the outcome of one push, for which cost has been held. A lock of its socket may be held as well.
 func (m *bulkMembers) settledLocked(err error, cost int) {
-	m.outcomes.count(m.confirm, err)
+	count(&m.outcomes, m.confirm, err)
 	m.lessLocked(cost)
 }
 
@@ -97,7 +97,7 @@ func (m *bulkMembers) lessLocked(cost int) {
 		return
 	}
 	var refusal *bulk.Refusal
-	if err := m.outcomes.err(); err != nil {
+	if err := wire.OneError(&m.outcomes); err != nil {
 		of := refusalOf(problemOfOutcomes(&m.outcomes, err, m.confirm))
 		refusal = &of
 	}
