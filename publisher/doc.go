@@ -40,9 +40,9 @@
 // An address usually comes from a browser, and anyone who controls the browser can send any other. So a [Client] pushes only to
 // hosts that its [Options] allow, and by default they allow none. An address is refused with [ErrAddress], and nothing is
 // dialled, if its host is not allowed, if it has neither of the two forms that workers make, or if parsers could disagree about
-// its host. Nor does an address decide that a credential goes in clear: see [Options].Hosts. Requests go only to the path .../@connections/ID of those hosts,
-// and to the [Options].Workers, which are no address but settings. No redirect is followed, no proxy from the
-// environment is used, no cookie is kept, and what is read of an answer is bounded.
+// its host. Nor does an address decide that a credential goes in clear: see [Options].Hosts. Requests go only to the path
+// .../@connections/ID of those hosts, and to the [Options].Workers, which are settings and no address. No redirect is followed, no
+// proxy from the environment is used, no cookie is kept, and what is read of an answer is bounded.
 //
 // An ID is the right to push. No error of this package contains one, whatever the server said; keep addresses out of logs.
 //

@@ -34,10 +34,10 @@ type Options struct {
 	// https, a host and perhaps a path, such as "https://push.example.com" or "http://10.0.0.5:48775/ws". The path is that at which
 	// clients connect, if connections are to be found by their IDs. Users and groups are the same at every path; the worker must
 	// have AuthorizePush to tell of them. With several URLs, the one that worked last is asked, and another one only if it is certain
-	// that nothing was written and that another worker may know better: any must know all members, and so must share a Cluster with a directory with the rest.
+	// that nothing was written, and that another may know better. So each of them must know of all members.
 	//
 	// They are trusted, and one with http gets the Credential in clear. An address at one of them is not allowed by that. At
-	// most 16; default: none, and pushes to users and groups fail.
+	// most 16; default: none, and pushes to users, groups and IDs fail.
 	Workers []string
 
 	// Credential is sent to every worker as Authorization: Bearer; see wspush.BearerTokens. Over http it can be read on the way:

@@ -93,10 +93,16 @@ func agrees(o *Outcomes, status int, confirmed bool) bool {
 	case confirmed && o.Written > 0, !confirmed && o.Received > 0:
 		return false
 	}
-	err := wire.OneError(o)
-	return (err == nil) == (status == statusDone) &&
-		errors.Is(err, ErrUnknown) == (status == wire.StatusOf(ErrUnknown)) &&
-		(status != wire.StatusOf(ErrGone) || errors.Is(err, ErrGone)) // and not if some worker has not answered
+	switch err := wire.OneError(o); status {
+	case statusDone:
+		return err == nil
+	case wire.StatusOf(ErrUnknown): // perhaps because of connections that nobody could count
+		return o.Written+o.Received == 0
+	case wire.StatusOf(ErrGone): // and not if some worker has not answered
+		return errors.Is(err, ErrGone)
+	default:
+		return err != nil && !errors.Is(err, ErrUnknown)
+	}
 }
 
 // reasonOf returns the reason for a refusal by the end of a problem's type.

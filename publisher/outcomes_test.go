@@ -38,6 +38,7 @@ func TestOutcomesOfProblems(t *testing.T) {
 		{410, "gone", outcomesJSON(0, 0, ``, 0, 0, 3, 3, true), false, publisher.Outcomes{Workers: 3, Answered: 3, Complete: true}, publisher.ErrGone},
 		{504, "unknown", outcomesJSON(0, 0, ``, 2, 1, 1, 1, true), false, counts(publisher.Outcomes{Unknown: 2, Excepted: 1}), publisher.ErrUnknown},
 		{504, "unconfirmed", outcomesJSON(0, 0, ``, 2, 0, 1, 1, true), true, counts(publisher.Outcomes{Unknown: 2}), publisher.ErrUnknown},
+		{504, "unknown", outcomesJSON(0, 0, `"busy":1`, 0, 0, 2, 1, false), false, publisher.Outcomes{Refused: map[error]int{publisher.ErrBusy: 1}, Workers: 2, Answered: 1}, publisher.ErrUnknown},
 		{503, "directory", outcomesJSON(0, 0, ``, 0, 0, 3, 2, false), false, publisher.Outcomes{Workers: 3, Answered: 2}, publisher.ErrDirectory},
 		{503, "directory", outcomesJSON(0, 0, ``, 0, 0, 0, 0, false), false, publisher.Outcomes{}, publisher.ErrDirectory},
 		{502, "unreachable", outcomesJSON(0, 0, `"unreachable":1`, 0, 0, 2, 2, true), false, publisher.Outcomes{Refused: map[error]int{publisher.ErrUnreachable: 1}, Workers: 2, Answered: 2, Complete: true}, publisher.ErrUnreachable},

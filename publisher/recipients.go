@@ -33,8 +33,8 @@ func (c *Client) User(name string) *Recipients { return &Recipients{c: c, name: 
 // Group returns the connections in a group. It always succeeds, as User does.
 func (c *Client) Group(name string) *Recipients { return &Recipients{c: c, isGroup: true, name: name} }
 
-// Except returns the same without some connections, such as that of the one who has written what all others are to read. Each is given by its
-// ID or its sealed ID, or by an address that has one of these; nothing is dialled for an address here.
+// Except returns the same without some connections, such as that of the one who has written what all others are to read. Each is given by
+// its ID or its sealed ID, or by an address that has one of these; nothing is dialled for an address here.
 func (r *Recipients) Except(connections ...string) *Recipients {
 	without := *r
 	without.except = slices.Concat(r.except, connections)
@@ -54,8 +54,8 @@ var (
 	errClosed    = errors.New("the answer does not say in a way that makes sense how many connections were closed")
 )
 
-// check returns the IDs that are excepted, or why nothing can be sent. room is for how many bytes of them, and what separates them, there is
-// room.
+// check returns the IDs that are excepted, or why nothing can be sent. room is how many bytes of them, and of what separates them, a
+// request can take.
 func (r *Recipients) check(room int) (except []string, err error) {
 	if err := wire.CheckName(r.name); err != nil {
 		return nil, err
@@ -70,7 +70,7 @@ func (r *Recipients) check(room int) (except []string, err error) {
 		}
 		targets, err := parseAddress(connection)
 		if err != nil {
-			return nil, fmt.Errorf("Except: %w", err)
+			return nil, fmt.Errorf("%w (in Except)", err)
 		}
 		for _, t := range targets {
 			if !slices.Contains(except, t.id) {
@@ -162,8 +162,8 @@ func (c *coverage) err(a reply) error {
 	return &Error{is: ErrDirectory, where: a.from.String(), cause: fmt.Errorf("%d of %d workers have answered", *c.Answered, *c.Workers)}
 }
 
-// Disconnect closes each member's connection, with a code and a reason as Client.Disconnect takes them, and returns how many. That nobody is there
-// is no error. With [Recipients.Except], a user can be logged out everywhere else. ErrDirectory means that there may be
+// Disconnect closes each member's connection, with a code and a reason as [Client.Disconnect] takes them, and returns how many. That
+// nobody is there is no error. With [Recipients.Except], a user can be logged out everywhere else. ErrDirectory means that there may be
 // more of them, and ErrUnknown that connections may have been closed.
 func (r *Recipients) Disconnect(ctx context.Context, code int, reason string) (closed int, err error) {
 	query, err := closeQuery(code, reason)
@@ -176,7 +176,10 @@ func (r *Recipients) Disconnect(ctx context.Context, code int, reason string) (c
 	}
 	a, err := r.ask(ctx, call{method: http.MethodDelete, query: joinQuery("close=all", query), success: http.StatusOK}, except)
 	if err != nil {
-		return 0, err
+		if c := a.problem.Counts; c != nil && c.Closed != nil && isCount(*c.Closed) {
+			closed = *c.Closed
+		}
+		return closed, err
 	}
 	var answer struct {
 		Closed *int
@@ -188,14 +191,14 @@ func (r *Recipients) Disconnect(ctx context.Context, code int, reason string) (c
 	return *answer.Closed, answer.err(a)
 }
 
-// Member is one of the [Recipients], as [Recipients.Members] tells of it. It is a struct, the same as in package wspush, with two fields: ID, a
-// string, that of the connection, which with a Cluster is sealed, so that any worker takes it; and Since, a time.Time, when it became a
-// member. An ID is the right to push: keep it out of logs.
+// Member is one of the [Recipients], as [Recipients.Members] tells of it. It is a struct, the same as in package wspush, with two fields:
+// ID, a string, that of the connection, which with a Cluster is sealed, so that any worker takes it; and Since, a time.Time, when it
+// became a member. An ID is the right to push: keep it out of logs.
 type Member = wire.Member
 
-// Members tells who is there when the iteration begins, in no order. An error is the last that it yields: those of Client.Lookup, one for a wrong name,
-// ErrDirectory if there may be others, and one that matches none of the errors of this package if there are more than the 1000 of which
-// a worker tells.
+// Members tells who is there when the iteration begins, in no order. An error is the last that it yields: those of [Client.Lookup], one
+// for a wrong name, ErrDirectory if there may be others, and one that matches none of the errors of this package if there are more than
+// the 1000 of which a worker tells.
 func (r *Recipients) Members(ctx context.Context) iter.Seq2[Member, error] {
 	return func(yield func(Member, error) bool) {
 		members, err := r.members(ctx)

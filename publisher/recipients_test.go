@@ -370,6 +370,13 @@ func TestRecipientsNonsense(t *testing.T) {
 		t.Errorf("%d, %v", n, err)
 	}
 
+	for closed, want := range map[int]int{3: 3, -3: 0} {
+		c = asks(t, testutil.Serve(t, says(503, "application/problem+json", fmt.Sprintf(`{"type":"urn:wspush:directory","closed":%d,"workers":2,"answered":1,"complete":false}`, closed))))
+		if n, err := c.User("ann").Disconnect(context10(t), 1000, ""); n != want || !errors.Is(inError(t, err), publisher.ErrDirectory) {
+			t.Errorf("%d, %v", n, err)
+		}
+	}
+
 	const member, whole = `{"id":"` + id + `","since":"2026-11-25T20:57:33.1Z"}`, `"workers":1,"answered":1,"complete":true}`
 	for _, body := range []string{
 		"", "{", "{}", "null", `{"members":[],"total":0}`, `{"members":null,"total":0,` + whole, `{"members":[` + member + `],"total":0,` + whole, `{"members":[` + member + `],"total":-1,` + whole,

@@ -31,7 +31,7 @@ type Answer struct {
 	Lines *int `json:"lines,omitempty"` // in the last line, with nothing else: how many were read
 }
 
-// Counts are what an answer says of a push to a user or a group; nil is what it does not have.
+// Counts are what an answer says of a push to a user or a group, or of closing its connections; nil is what it does not have.
 type Counts struct {
 	Written  *int           `json:"written,omitempty"`
 	Received *int           `json:"received,omitempty"`
@@ -41,6 +41,7 @@ type Counts struct {
 	Workers  *int           `json:"workers,omitempty"`
 	Answered *int           `json:"answered,omitempty"`
 	Complete *bool          `json:"complete,omitempty"`
+	Closed   *int           `json:"closed,omitempty"`
 }
 
 // MaxAnswer is how many bytes of an answer line, or of a problem, are read.
