@@ -14,7 +14,7 @@ type item struct {
 	to     [][]string                                // by alternative: the line's targets, at least one; nil for a line to a user or a group
 	end    []byte                                    // what comes after that in the line
 	whole  []byte                                    // the line to a user or a group, which is the same for each alternative
-	done   func(index int, a bulk.Answer, err error) // a is what a worker says of the line, or nothing
+	done   func(index int, a bulk.Answer, err error) // a has counts only if they are of the line
 	seq    uint64                                    // the order in which items came
 	failed int                                       // number of alternatives that could not be connected to
 	holes  int                                       // requests that lost parts before they came to it
@@ -57,11 +57,7 @@ func (r *route) outcomes(it *item, alternative int) func(int, bulk.Answer, error
 		if errors.Is(err, bulk.ErrNotSent) && a.Status == 0 && r.again(it, index == it.outcomesCount()-1, err) {
 			return
 		}
-		final := r.streamError(it, alternative, a, err)
-		if err != nil {
-			a = bulk.Answer{}
-		}
-		it.done(index, a, final)
+		it.done(index, a, r.streamError(it, alternative, a, err))
 	}
 }
 

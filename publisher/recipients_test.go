@@ -394,6 +394,16 @@ func TestRecipientsNonsense(t *testing.T) {
 			t.Errorf("%.200s: %d", body, n)
 		}
 	}
+	c = asks(t, testutil.Serve(t, says(200, "application/json", `{"members":[`+strings.Repeat(member+",", 999)+member+`],"total":1000,`+whole)))
+	n := 0
+	for m, err := range c.User("ann").Members(context10(t)) {
+		if n++; err != nil || m.ID != id {
+			t.Fatalf("%+v, %v", m, err)
+		}
+	}
+	if n != 1000 {
+		t.Errorf("%d members", n)
+	}
 	// Those that are told of come before the error that there are more.
 	for body, want := range map[string]error{
 		`{"members":[` + member + `],"total":5,` + whole:                                   nil,

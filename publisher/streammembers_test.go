@@ -64,7 +64,7 @@ func TestStreamLines(t *testing.T) {
 	})
 	s := asks(t, server+"/ws").NewStream()
 	defer s.Close()
-	c := asks(t, "http://elsewhere.test") // whose workers do not matter to the stream of another Client
+	c := newClient(t, publisher.Options{}) // it has no workers, which does not matter to the stream of another Client
 	for _, to := range []*publisher.Recipients{
 		c.User(`a"\é<`), c.Group("room").Except(id), c.Group("room").Except(id, sealedID, "http://x.test/ws/@connections/"+id2),
 	} {
