@@ -162,7 +162,7 @@ func (b *bulkRequest) checkMembers(to *Recipients, p *linePush) *problem {
 
 // settledLocked takes the outcome of one push, for which cost has been held. A lock of its socket may be held as well.
 func (m *bulkMembers) settledLocked(err error, cost int) {
-	m.outcomes.count(m.confirm, err)
+	count(&m.outcomes, m.confirm, err)
 	m.lessLocked(cost)
 }
 
@@ -173,7 +173,7 @@ func (m *bulkMembers) lessLocked(cost int) {
 		b.output.addLocked(nil, cost)
 		return
 	}
-	if m.lookup != nil && m.outcomes.members() == 0 && !m.isAgain && !b.gone.Load() {
+	if m.lookup != nil && wire.CountMembers(&m.outcomes) == 0 && !m.isAgain && !b.gone.Load() {
 		m.isAgain, m.left = true, 1
 		b.unsettled++
 		b.running.Go(func() { m.lookAgain(cost) })
@@ -184,11 +184,11 @@ func (m *bulkMembers) lessLocked(cost int) {
 		m.outcomes.Workers, m.outcomes.Answered = 1+asked, 1+answered
 		m.outcomes.Complete = m.lookup.Verdict() != membership.Incomplete && !m.hasMoved
 	}
-	if m.outcomes.members() == 0 && m.outcomes.Complete {
+	if wire.CountMembers(&m.outcomes) == 0 && m.outcomes.Complete {
 		b.worker.shared.count.push(ErrGone)
 	}
 	var refusal *bulk.Refusal
-	if err := m.outcomes.err(); err != nil {
+	if err := wire.OneError(&m.outcomes); err != nil {
 		of := refusalOf(problemOfOutcomes(&m.outcomes, err, m.confirm))
 		refusal = &of
 	}

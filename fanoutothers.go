@@ -13,6 +13,7 @@ import (
 	"github.com/wspush/wspush/internal/link"
 	"github.com/wspush/wspush/internal/membership"
 	"github.com/wspush/wspush/internal/seal"
+	"github.com/wspush/wspush/internal/wire"
 )
 
 // otherMembers is a push to the members of a user or a group that are connections of one other worker.
@@ -65,13 +66,13 @@ func (o *otherMembers) countTo(out *Outcomes, reply *memberReply, err error, out
 		if err == nil {
 			err = errUnanswered // refused by a code that says that nothing went wrong
 		}
-		out.add(o.Confirm, outcome(err), max(o.known, 1))
+		countAll(out, o.Confirm, outcome(err), max(o.known, 1))
 		return false, true
 	}
 	out.Excepted += reply.excepted
 	for code, n := range reply.counts {
 		if n > 0 {
-			out.add(o.Confirm, outcome(errorOf(uint8(code))), n)
+			countAll(out, o.Confirm, outcome(errorOf(uint8(code))), n)
 		}
 	}
 	return true, reply.excepted+reply.total() > 0
@@ -146,7 +147,7 @@ func (w *Worker) pushEverywhere(ctx context.Context, p *memberPush) (Outcomes, e
 			break
 		}
 	}
-	if !f.isOver && f.out.members() == 0 {
+	if !f.isOver && wire.CountMembers(&f.out) == 0 {
 		f.pushOwn(ctx) // a member may have come here from where nobody was found
 	}
 	asked, answered := f.lookup.Workers()
@@ -161,8 +162,8 @@ func (f *fanout) pushOwn(ctx context.Context) {
 		return
 	}
 	own := f.worker.pushOwnMembers(ctx, f.push)
-	if f.own = own.members() > 0; f.own {
-		f.out.join(own)
+	if f.own = wire.CountMembers(&own) > 0; f.own {
+		join(&f.out, own)
 	}
 }
 
@@ -289,7 +290,7 @@ func (f *fanout) giveUp(ctx context.Context) {
 		select {
 		case r := <-f.results:
 			if r.push == nil && r.err == nil && r.known > 0 { // nothing has been sent
-				f.out.refuse(ctx.Err(), r.known)
+				refuse(&f.out, ctx.Err(), r.known)
 				f.lookup.Answered(r.peer, true)
 				f.left--
 				continue
