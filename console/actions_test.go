@@ -316,7 +316,7 @@ func TestRefusedToAll(t *testing.T) {
 		{"a foreign page that pushes", "/push", `{"user":"ann","text":"x"}`, []string{"Origin", "https://evil.example"}, http.StatusForbidden, ""},
 		{"a foreign page that disconnects", "/disconnect", `{"user":"ann","code":1000}`, []string{"Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"}, http.StatusForbidden, ""},
 		{"neither text nor binary", "/push", `{"user":"ann"}`, nil, http.StatusOK, "neither text"},
-		{"a code that cannot be sent", "/disconnect", `{"user":"ann","code":1006}`, nil, http.StatusOK, "failed"},
+		{"a code that cannot be sent", "/disconnect", `{"user":"ann","code":1006}`, nil, http.StatusOK, `{"outcome":"failed","detail":"`},
 		{"a message that is too large", "/push", `{"group":"ann","text":"` + strings.Repeat("x", 1<<20+1) + `"}`, nil, http.StatusOK, "Nothing was written."},
 	} {
 		w := s.post(tt.path, tt.body, tt.header...)
