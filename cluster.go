@@ -10,7 +10,9 @@ import (
 	"log/slog"
 	"slices"
 
+	"github.com/wspush/wspush/directory"
 	"github.com/wspush/wspush/internal/address"
+	"github.com/wspush/wspush/internal/membership"
 	"github.com/wspush/wspush/internal/seal"
 	"github.com/wspush/wspush/internal/wire"
 )
@@ -34,15 +36,33 @@ type Cluster struct {
 	// Where all workers are on one machine, set Address, and there is no warning.
 	Address string
 
+	// Directory knows which workers have members of a user or group, so that [Worker.User] and [Worker.Group] are about all of
+	// them: see the packages directory/redis and directory/nats. It must be the same for all workers. The worker tells it of each
+	// name, but not of each connection, and renews a lease there as long as it lives. While it does not answer, what names a user or
+	// a group fails with ErrDirectory, and everything else goes on. The worker does not close it. Calls for it may be concurrent.
+	Directory directory.Directory
+
+	// Peers is what can be had in place of a Directory where there are few workers, up to about ten: it returns the addresses of
+	// all of them, each of which is then asked about each user and group. Whether this worker is among them does not matter. An address
+	// is written like Address, and what it lacks, such as a port, is taken from there; so it may return what net.Resolver.LookupHost
+	// returns for a name that has the IP addresses of all workers. It is called again while somebody asks, every 5 s at most; ctx ends
+	// after 2 s, and if it fails, the last answer counts for a minute, but nobody is taken to be gone.
+	//
+	// With neither Directory nor Peers, users and groups have the members of one worker, and others do not know of them.
+	Peers func(ctx context.Context) (addresses []string, err error)
+
 	// TLS is for links to workers whose Address is https: set RootCAs if their certificates are not from a public
 	// authority, and Certificates if they require one. The default trusts the system's authorities.
 	TLS *tls.Config
+
+	timing membership.Timing // the default, except in tests
 }
 
 // cluster is one worker's part in a Cluster.
 type cluster struct {
 	keys     *seal.Keys
-	address  string // where the others reach this worker
+	base     address.Base
+	address  string // base, where the others reach this worker
 	instance uint64 // identifies this instance of the worker: every start makes a new one
 	tls      *tls.Config
 	alone    alone
@@ -60,7 +80,10 @@ func newCluster(o *Cluster, bases []address.Base, scheme, port string) (*cluster
 			return nil, fmt.Errorf("wspush: Cluster.Address: %q: %w", o.Address, err)
 		}
 	}
-	c := &cluster{keys: keys, address: own.String(), tls: o.TLS}
+	if o.Directory != nil && o.Peers != nil {
+		return nil, errors.New("wspush: Cluster.Directory and Cluster.Peers exclude each other: set one of them")
+	}
+	c := &cluster{keys: keys, base: own, address: own.String(), tls: o.TLS}
 	var random [8]byte
 	_, _ = rand.Read(random[:]) // never fails
 	c.instance = binary.BigEndian.Uint64(random[:])

@@ -54,7 +54,16 @@ type shared struct {
 	maxGroups    int // negative: no limit
 	log          *slog.Logger
 	count        counters
-	sendings     sync.Pool // of *sending
+	isKnown      func(ctx context.Context, isGroup bool, name string) error // see Worker.isKnown; nil without a Directory
+	sendings     sync.Pool                                                  // of *sending
+}
+
+// address is where other workers reach this one, or "".
+func (s *shared) address() string {
+	if s.cluster == nil {
+		return ""
+	}
+	return s.cluster.address
 }
 
 // ID returns the connection's ID: a random version 4 UUID in canonical lower-case text (RFC 9562), never used again. Anyone who

@@ -50,7 +50,8 @@
 //
 //	http://10.0.0.5:48775/ws/@connections/1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed
 //
-// An address is valid for as long as its connection lasts. A client that reconnects gets another one.
+// An address is valid for as long as its connection lasts. A client that reconnects gets another one. An application that pushes to
+// users and groups (see below) need not keep addresses.
 //
 // # Pushing
 //
@@ -70,16 +71,23 @@
 // # Users and groups
 //
 // A connection is a user's ([HandlerOptions].User), and is in groups ([HandlerOptions].Groups, [Conn.Join], [Conn.Leave]). [Worker.User]
-// and [Worker.Group] push to all connections that the worker has of them, say who is there, and close them:
+// and [Worker.Group] push to all of their connections, say who is there, and close them:
 //
 //	outcomes, err := worker.User("42").Push(ctx, wspush.Text, data)
 //
 // By HTTP they are at /@users/NAME and /@groups/NAME, but only where AuthorizePush says who may push to whom, since a name can be
 // guessed.
 //
+// In one process that needs nothing else. Several workers need a [Cluster] with a Directory, in an engine such as Redis or NATS, or with
+// Peers, a list of all workers; with neither, each worker knows its own connections only. The directory says which workers to ask.
+// Messages do not pass through it. While it is down, what is done with users and groups fails with [ErrDirectory] (503) and
+// nothing is written; clients still connect, and pushes to a connection still work. docs/users-and-groups.md in the repository says
+// how to choose.
+//
 // # Outcomes
 //
-// Every push gets a definite outcome, one of these:
+// Every push to a connection gets a definite outcome, one of these. A push to a user or a group gets one for each of its connections, which
+// [Outcomes] counts.
 //
 //   - Written: a [Receipt] with the State [Written], or 204. Every byte of the message is written to the client's socket.
 //   - Received: a Receipt with the State [Received] from a push with [Confirmed], or 204 for a POST with ?confirm=received. The
@@ -148,8 +156,8 @@
 // are not served at the mount, and every size and every wait has a limit, if the application's server has ReadHeaderTimeout and
 // MaxHeaderBytes set. Never trust an address that comes from a client: a
 // backend that posts to any URL a browser sends can be made to post anywhere. Compare its host with those of the workers first,
-// as package publisher does. In-process, Push takes an ID or a sealed ID, and dials only what a key of [WorkerOptions].Cluster
-// has sealed; anyone with such a key can make workers dial any host.
+// as package publisher does. In-process, Push takes an ID or a sealed ID. A worker dials only what a key of [WorkerOptions].Cluster
+// has sealed, and what [Cluster].Peers returns; anyone with such a key can make workers dial any host.
 //
 // # Testing and observing
 //

@@ -35,7 +35,7 @@ var (
 	// ended. The text of the error says whether the connection is gone, where that is known.
 	ErrUnknown = wire.ErrUnknown
 	// ErrDirectory means that it cannot be known who is there: what [Recipients] does got no answer from all workers that may have
-	// members. As the error of a push, it says that nothing was written. With one worker it does not occur.
+	// members, or the directory did not. As the error of a push, it says that nothing was written. Without a Cluster it does not occur.
 	ErrDirectory = wire.ErrDirectory
 )
 

@@ -1,5 +1,7 @@
 package wspush
 
+import "github.com/wspush/wspush/internal/membership"
+
 // What a bulk request may hold, for tests that measure what it holds.
 const BulkIdle = bulkIdle
 
@@ -14,3 +16,6 @@ func BulkRoomHeld(w *Worker) int64 { return w.bulkRoom.held.Load() }
 
 // HelpFrom has a broadcast use all processors from the nth target on.
 func HelpFrom(w *Worker, n int) { w.helpFrom = n }
+
+// SetTiming sets how long things take in a Cluster with a Directory or Peers.
+func (c *Cluster) SetTiming(t membership.Timing) { c.timing = t }

@@ -16,8 +16,7 @@ type memberPush struct {
 	by      *publisherPush // the request by which it comes; nil: none
 }
 
-// pushMembers pushes to all members, wherever they are, and returns what it has come to. This is where other workers have their part:
-// each says what its own pushOwnMembers has come to.
+// pushMembers pushes to all members, wherever they are, and returns what it has come to.
 func (w *Worker) pushMembers(ctx context.Context, p *memberPush) (Outcomes, error) {
 	err := p.to.check(ctx)
 	if err == nil {
@@ -27,8 +26,14 @@ func (w *Worker) pushMembers(ctx context.Context, p *memberPush) (Outcomes, erro
 		w.shared.count.push(err)
 		return Outcomes{}, err
 	}
-	w.shared.count.pushTo(p.to.isGroup)
-	out := w.pushOwnMembers(ctx, p)
+	var out Outcomes
+	if w.membership == nil {
+		w.shared.count.pushTo(p.to.isGroup)
+		out = w.pushOwnMembers(ctx, p)
+	} else if out, err = w.pushEverywhere(ctx, p); err != nil {
+		w.shared.count.push(err)
+		return Outcomes{}, err
+	}
 	if out.Written+out.Received > 0 { // the usual case, at little cost
 		return out, nil
 	}

@@ -46,15 +46,33 @@ func (c *Conn) Groups() []string {
 // reaches it; before the connection is open for pushes, when its Greeting is called for example, that is from when it is open.
 //
 // A name is UTF-8 of 1 to 256 bytes without control characters and "/"; others get an error, which is none of the following. ErrGone
-// means that the connection has ended, and ErrTooManyGroups that it is in as many groups as WorkerOptions.MaxGroups allows. ctx
-// bounds no more than the wait until others know, which takes no time as long as there is only this worker.
-func (c *Conn) Join(_ context.Context, group string) error {
+// means that the connection has ended, and ErrTooManyGroups that it is in as many groups as WorkerOptions.MaxGroups allows.
+//
+// With a Cluster.Directory, Join then waits until other workers can know. If ctx ends before, it returns ctx's error, and if the directory
+// does not answer, ErrDirectory. The connection is a member of the group all the same, and the directory is told as soon as it can be.
+func (c *Conn) Join(ctx context.Context, group string) error {
 	if err := wire.CheckName(group); err != nil {
 		return err
 	}
+	if err := c.join(group); err != nil {
+		return err
+	}
+	return c.awaitKnown(ctx, group)
+}
+
+func (c *Conn) join(group string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.joinLocked(group)
+}
+
+// awaitKnown waits until other workers can know whether there are members of a group here. Before the connection is open, it is not
+// counted among them, and it is the greeting that waits.
+func (c *Conn) awaitKnown(ctx context.Context, group string) error {
+	if c.shared.isKnown == nil {
+		return nil
+	}
+	return c.shared.isKnown(ctx, true, group)
 }
 
 func (c *Conn) joinLocked(group string) error {
@@ -81,10 +99,17 @@ func (c *Conn) joinLocked(group string) error {
 
 // Leave ends what Join, or HandlerOptions.Groups, has begun. It does nothing if the connection is not in the group. Errors and ctx are
 // those of Join.
-func (c *Conn) Leave(_ context.Context, group string) error {
+func (c *Conn) Leave(ctx context.Context, group string) error {
 	if err := wire.CheckName(group); err != nil {
 		return err
 	}
+	if err := c.leave(group); err != nil {
+		return err
+	}
+	return c.awaitKnown(ctx, group)
+}
+
+func (c *Conn) leave(group string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.reason != nil {

@@ -72,6 +72,10 @@ func (g *heldGather) add(p *heldPush) {
 // gather prepares the push to each target, or refuses it.
 func (h *holder) gather(g *heldGather, in *link.Incoming) {
 	w := h.worker
+	if in.To != "" {
+		h.gatherMembers(g, in)
+		return
+	}
 	typ := Text
 	if in.Binary {
 		typ = Binary
@@ -108,17 +112,7 @@ func (h *holder) gather(g *heldGather, in *link.Incoming) {
 			in.Answer(target, link.Answer{Code: outcomeOf(err)})
 			continue
 		}
-		p := h.newPush(in, target, c)
-		if payload != nil {
-			c.socket.PrepareShared(&p.message, payload, p.settle)
-		} else {
-			c.socket.Prepare(&p.message, in.Binary, in.Data, p.settle)
-			p.message.Keep()
-		}
-		if in.Confirm {
-			p.message.Confirm()
-		}
-		g.add(p)
+		g.add(h.newPush(in, target, c, payload))
 	}
 	in.Data = nil // the messages have it, until they do not need it
 }
@@ -193,6 +187,7 @@ type heldPush struct {
 	holder  *holder
 	in      *link.Incoming
 	target  int
+	members *heldMembers // which it is a part of; nil: none
 	conn    *Conn
 	message socket.Message
 	settle  func(error) // settled
@@ -204,14 +199,33 @@ type heldPush struct {
 	timer     *time.Timer // nil if there is none
 }
 
-func (h *holder) newPush(in *link.Incoming, target int, c *Conn) *heldPush {
+// newPush makes the push to one connection. payload is nil if the message is for that one alone.
+func (h *holder) newPush(in *link.Incoming, target int, c *Conn, payload *socket.Payload) *heldPush {
 	p, _ := h.pushes.Get().(*heldPush)
 	if p == nil {
 		p = &heldPush{holder: h}
 		p.settle = p.settled
 	}
 	p.in, p.target, p.conn = in, target, c
+	if payload != nil {
+		c.socket.PrepareShared(&p.message, payload, p.settle)
+	} else {
+		c.socket.Prepare(&p.message, in.Binary, in.Data, p.settle)
+		p.message.Keep()
+	}
+	if in.Confirm {
+		p.message.Confirm()
+	}
 	return p
+}
+
+// answer says what the push has come to. A socket's lock may be held.
+func (p *heldPush) answer(code uint8, roundTrip time.Duration) {
+	if p.members != nil {
+		p.members.answer(p.conn, code, roundTrip)
+		return
+	}
+	p.in.Answer(p.target, link.Answer{Code: code, RoundTrip: roundTrip})
 }
 
 // settled answers a push. It may be called while the socket's lock is held.
@@ -230,7 +244,7 @@ func (p *heldPush) settled(err error) {
 		return
 	}
 	p.conn.shared.count.pushAs(p.in.Confirm, nil)
-	p.in.Answer(p.target, link.Answer{Code: outcomeDone, RoundTrip: p.message.RoundTrip()})
+	p.answer(outcomeDone, p.message.RoundTrip())
 }
 
 // makePending reports whether the push has no outcome yet, and if so bounds its wait.
@@ -254,7 +268,7 @@ func (h *holder) recycle(p *heldPush) {
 	isOver := p.isSettled && p.err == nil && !p.isPending
 	p.mu.Unlock()
 	if isOver {
-		p.in, p.conn, p.message, p.isSettled = nil, nil, socket.Message{}, false
+		p.in, p.members, p.conn, p.message, p.isSettled = nil, nil, nil, socket.Message{}, false
 		h.pushes.Put(p)
 	}
 }
@@ -293,12 +307,12 @@ func (h *holder) tell() {
 		for _, p := range failed {
 			err := p.conn.outcome(p.err)
 			p.conn.shared.count.pushAs(p.in.Confirm, err)
-			p.in.Answer(p.target, link.Answer{Code: outcomeOf(err)})
+			p.answer(outcomeOf(err), 0)
 		}
 	}
 }
 
-// Ask answers a request about a connection, or a request to close it.
+// Ask answers a request about a connection, or about the members of a user or a group.
 func (h *holder) Ask(ctx context.Context, r *link.Request) *link.Reply {
 	res := h.ask(ctx, r)
 	return &link.Reply{Status: res.status, Header: res.header, Body: res.body}
@@ -306,6 +320,9 @@ func (h *holder) Ask(ctx context.Context, r *link.Request) *link.Reply {
 
 func (h *holder) ask(ctx context.Context, r *link.Request) response {
 	w := h.worker
+	if r.Method == askMembers || r.Method == askClose {
+		return h.askMembers(ctx, r)
+	}
 	c, err := h.find(r.Peer.Instance, r.ID)
 	if err == errEarlierInstance {
 		if err = w.checkAlone(ctx); err == nil {

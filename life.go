@@ -97,7 +97,7 @@ func (l *life) Answered()        { l.timers.fire() }
 // The connection can be found before its Groups and its Greeting are called, which are the first to learn its ID: a publisher that has the ID
 // gets ErrBusy for a client that is about to be there, never ErrGone. Hold puts the greeting first in line, so nothing can
 // overtake it. The connection is listed before Release lets the greeting out: a client that has its greeting is among
-// Worker.Conns, and a member of what it is a member of.
+// Worker.Conns, and a member of what it is a member of, through every worker unless the Directory is down.
 func (l *life) open() {
 	l.register()
 	if err := l.joinGroups(); err != nil {
@@ -111,6 +111,7 @@ func (l *life) open() {
 	}
 	l.socket.Hold(greeting)
 	l.setOpen()
+	l.awaitDirectory()
 	l.socket.Release()
 }
 

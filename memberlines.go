@@ -48,13 +48,13 @@ func newMemberLines(rw http.ResponseWriter, confirm bool) *memberLines {
 }
 
 // told adds the line of a member. It returns false if nobody reads lines any more.
-func (l *memberLines) told(c *Conn, roundTrip time.Duration, err error) bool {
+func (l *memberLines) told(id string, roundTrip time.Duration, err error) bool {
 	line := struct {
 		ID     string `json:"id"`
 		Status int    `json:"status"`
 		*bulk.Refusal
 		RttMs float64 `json:"rttMs,omitempty"`
-	}{ID: (&member{conn: c}).public().ID, Status: http.StatusNoContent}
+	}{ID: id, Status: http.StatusNoContent}
 	switch {
 	case err != nil:
 		refusal := refusalOf(problemOfPush(err, l.confirm))

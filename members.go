@@ -30,7 +30,10 @@ type index struct {
 	seed   maphash.Seed
 	shards [64]indexShard
 	names  atomic.Int64 // how many have members
-	size   atomic.Int64 // members, of all names
+	// announce is called when a name gets its first member, and when it loses the last one, in this order for each name. It must not
+	// block: the shard's lock is held. Nil: nobody wants to know.
+	announce func(name string, present bool)
+	size     atomic.Int64 // members, of all names
 }
 
 type indexShard struct {
@@ -76,6 +79,7 @@ func (x *index) add(m *member) {
 		s.sets[m.name] = memberSet{first: m}
 		s.peak = max(s.peak, len(s.sets))
 		x.names.Add(1)
+		x.announceLocked(m.name, true)
 		return
 	}
 	m.name = set.first.name
@@ -85,6 +89,12 @@ func (x *index) add(m *member) {
 	}
 	*set.more = append(*set.more, m)
 	m.at = len(*set.more)
+}
+
+func (x *index) announceLocked(name string, present bool) {
+	if x.announce != nil {
+		x.announce(name, present)
+	}
 }
 
 // remove removes a member. It does nothing if the member is absent.
@@ -101,6 +111,7 @@ func (x *index) remove(m *member) {
 		delete(s.sets, m.name)
 		s.shrinkLocked()
 		x.names.Add(-1)
+		x.announceLocked(m.name, false)
 	} else {
 		set.removeLocked(m)
 		s.sets[m.name] = set

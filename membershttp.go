@@ -67,15 +67,17 @@ func (r *Recipients) exceptIDs(ids []string) *problem {
 	return nil
 }
 
-// exceptID leaves out a connection. One that has ended is nobody's any more, and one of another worker is no member here.
+// exceptID leaves out a connection. One that has ended is nobody's any more.
 func (r *Recipients) exceptID(id string) *problem {
 	if !address.IsName(id) {
 		return newProblem(http.StatusBadRequest, "except: "+address.ErrMalformedID.Error())
 	}
-	c, _, err := r.worker.find(id)
+	c, elsewhere, err := r.worker.find(id)
 	switch {
 	case errors.Is(err, errForeign), errors.Is(err, errNoKeys):
 		return problemOf(err)
+	case elsewhere != nil:
+		r.exceptElsewhere = append(r.exceptElsewhere, *elsewhere)
 	case c != nil:
 		r.except = append(r.except, c)
 	}
@@ -165,7 +167,7 @@ func (p *publisherPush) one(c *Conn) (roundTrip time.Duration, err error) {
 
 // told gets each outcome as it comes. False means that nobody wants to know of more, and withdraws what has not begun.
 func (p *publisherPush) told(c *Conn, roundTrip time.Duration, err error) bool {
-	return p.lines == nil || p.lines.told(c, roundTrip, err)
+	return p.lines == nil || p.lines.told((&member{conn: c}).public().ID, roundTrip, err)
 }
 
 // wait is called before the first wait for several members. It returns what ends it.
@@ -177,6 +179,21 @@ func (p *publisherPush) wait() (ctx context.Context) {
 	ctx, p.end = p.worker.waitContext(p.rw, p.r, p.q, p.hasLeft, p.lines.probing)
 	p.lines.wait()
 	return ctx
+}
+
+// watch is for a wait that something else bounds. It returns a context that ends when the publisher leaves, and what ends the watch.
+func (p *publisherPush) watch() (ctx context.Context, end func()) {
+	_ = http.NewResponseController(p.rw).SetReadDeadline(time.Time{}) // which would end the request's context
+	probing := lane.Probing
+	if p.lines != nil {
+		p.lines.wait()
+		probing = p.lines.probing
+	}
+	ctx = p.r.Context()
+	if p.hasLeft {
+		ctx = context.WithoutCancel(ctx)
+	}
+	return ctx, probing(p.rw, p.r)
 }
 
 func (p *publisherPush) endWait() {
@@ -229,6 +246,14 @@ type coverage struct {
 
 // ownCoverage is that of one worker, without others.
 var ownCoverage = coverage{Workers: 1, Answered: 1, Complete: true}
+
+// err returns an ErrDirectory if not all have answered.
+func (c coverage) err() error {
+	if c.Complete {
+		return nil
+	}
+	return fmt.Errorf("%w: %d of %d workers have answered", ErrDirectory, c.Answered, c.Workers)
+}
 
 // problemOfOutcomes is the problem for what a push to a user or a group came to.
 func problemOfOutcomes(o *Outcomes, err error, confirm bool) *problem {
@@ -290,14 +315,17 @@ func deleteMembers(r *http.Request, to *Recipients) response {
 	if p := to.exceptIDs(values["except"]); p != nil {
 		return p.response()
 	}
-	closed, err := to.Disconnect(context.WithoutCancel(r.Context()), code, reason)
+	closed, cover, err := to.disconnect(context.WithoutCancel(r.Context()), code, reason)
+	if err == nil && closed == 0 {
+		err = cover.err()
+	}
 	if err != nil {
 		return problemOf(err).response()
 	}
 	return jsonResponse(struct {
 		Closed int `json:"closed"`
 		coverage
-	}{closed, ownCoverage})
+	}{closed, cover})
 }
 
 // memberAnswer is what an answer says of a member.
@@ -318,28 +346,31 @@ func getMembers(r *http.Request, to *Recipients) response {
 			return newProblem(http.StatusBadRequest, fmt.Sprintf("limit must be a number from 0 to %d", maxMembers)).response()
 		}
 	}
-	index := to.worker.shared.members.of(to.isGroup)
-	total := index.count(to.name)
 	if r.Method == http.MethodHead {
-		if total == 0 {
-			return problemOfOutcomes(&Outcomes{}, errNobody, false).response()
-		}
+		limit = 0
+	}
+	members, total, cover, err := to.list(context.WithoutCancel(r.Context()), limit)
+	if err == nil && total == 0 {
+		err = cover.err()
+	}
+	switch {
+	case err != nil:
+		return problemOf(err).response()
+	case r.Method != http.MethodHead:
+	case total == 0:
+		return problemOfOutcomes(&Outcomes{}, errNobody, false).response()
+	default:
 		return response{status: http.StatusOK, header: http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}}}
 	}
-	own := ownMembers{}
-	if limit > 0 {
-		own.only, own.several = index.find(to.name, limit)
-	}
-	members := make([]memberAnswer, 0, min(total, limit))
-	for m := range own.all {
-		public := m.public()
-		members = append(members, memberAnswer{public.ID, public.Since.UTC().Format(time.RFC3339Nano)})
+	answers := make([]memberAnswer, len(members))
+	for i, m := range members {
+		answers[i] = memberAnswer{m.ID, m.Since.UTC().Format(time.RFC3339Nano)}
 	}
 	return jsonResponse(struct {
 		Members []memberAnswer `json:"members"`
 		Total   int            `json:"total"`
 		coverage
-	}{members, max(total, len(members)), ownCoverage})
+	}{answers, total, cover})
 }
 
 // What a worker asks of another about a connection there, in place of an HTTP method. The name is in the query.
@@ -376,10 +407,15 @@ func (c *Conn) change(ctx context.Context, ask, group string) response {
 	if ask == askLeave {
 		change = c.Leave
 	}
-	if err := change(ctx, group); err != nil {
-		return problemOf(err).response()
+	err := change(ctx, group)
+	if err == nil {
+		return noContent()
 	}
-	return noContent()
+	p := problemOf(err)
+	if errors.Is(err, ErrDirectory) {
+		p.Detail = "it has been done, but the directory does not answer: other workers will know of it when it does"
+	}
+	return p.response()
 }
 
 // changeFor is change for another worker, whose request has the name in its query.

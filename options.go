@@ -74,7 +74,8 @@ type HandlerOptions struct {
 	// value that Accept returned, once Accept has let the client in; what holds for Accept's request and strings holds here, but that
 	// the name is copied. "" is nobody. A name is UTF-8 of 1 to 256 bytes without control characters and "/", compared as bytes. Any
 	// other refuses the handshake with 503 and Retry-After, and is logged at Warn, as if Accept had failed to decide. Names are the
-	// same for all Handlers: an application with two kinds of users puts the kind into the name. By default every client is nobody.
+	// same for all Handlers, and for all workers of a Cluster: an application with two kinds of users puts the kind into the name. By
+	// default every client is nobody.
 	User func(r *http.Request, value any) string
 
 	// Groups returns the groups that a connection is in from the start; Conn.Join and Conn.Leave change them later. It is called as
@@ -190,7 +191,8 @@ type WorkerOptions struct {
 	// Cluster lets publishers push through any worker that has the same keys. A sealed ID (Conn.SealedID), which seals the
 	// worker's address and the connection's ID, can then be used wherever an ID can. A worker that gets a request for a
 	// connection of another worker forwards it there, once, and passes the answer back. Only the first of the two calls
-	// AuthorizePush. By default there is no cluster: sealed IDs are refused with 421.
+	// AuthorizePush. By default there is no cluster: sealed IDs are refused with 421, and users and groups are those of this worker.
+	// With a cluster, Cluster.Directory or Cluster.Peers makes them those of all its workers.
 	//
 	// Forwarded pushes and requests share one link to each other worker. At most 1024 of them, apart from the lines of bulk
 	// requests, are on their way to one worker at a time; more are refused with 503. Opening a link takes at most 3 s. A worker waits

@@ -7,22 +7,24 @@ import (
 
 // An outcome is a code for what became of a push, in the answer of the worker that holds the connection to the worker that was asked.
 const (
-	outcomeDone        uint8 = iota // written; or received, if that was asked for
-	outcomeGone                     // ErrGone
-	outcomeShutdown                 // ErrShutdown
-	outcomeBusy                     // ErrBusy
-	outcomeWithdrawn                // the client did not take the message in time, or the publisher has left
-	outcomeTooLarge                 // ErrTooLarge
-	outcomeInvalidUTF8              // ErrInvalidUTF8
-	outcomeOtherPath                // errOtherPath
-	outcomeRefused                  // the push was refused for what the worker that was asked had found wrong with it
-	outcomeUnknownOpen              // errUnknownOpen
-	outcomeUnknownGone              // errUnknownGone
-	outcomeUnconfirmed              // errUnconfirmed
-	outcomeLoop                     // errLoop
-	outcomeUnreachable              // ErrUnreachable: an earlier start made the sealed ID, and the worker cannot find out whose it is
-	outcomeInternal                 // errInternal
-	outcomeFull                     // errIntakeFull
+	outcomeDone        uint8  = iota // written; or received, if that was asked for
+	outcomeGone                      // ErrGone
+	outcomeShutdown                  // ErrShutdown
+	outcomeBusy                      // ErrBusy
+	outcomeWithdrawn                 // the client did not take the message in time, or the publisher has left
+	outcomeTooLarge                  // ErrTooLarge
+	outcomeInvalidUTF8               // ErrInvalidUTF8
+	outcomeOtherPath                 // errOtherPath
+	outcomeRefused                   // the push was refused for what the worker that was asked had found wrong with it
+	outcomeUnknownOpen               // errUnknownOpen
+	outcomeUnknownGone               // errUnknownGone
+	outcomeUnconfirmed               // errUnconfirmed
+	outcomeLoop                      // errLoop
+	outcomeUnreachable               // ErrUnreachable: an earlier start made the sealed ID, and the worker cannot find out whose it is
+	outcomeInternal                  // errInternal
+	outcomeFull                      // errIntakeFull
+	outcomeLost                      // errUnanswered: what became of it cannot be told
+	outcomes           = iota        // how many there are
 )
 
 // outcomeErrors has the error for each code but outcomeDone and outcomeRefused.
@@ -41,6 +43,7 @@ var outcomeErrors = [...]error{
 	outcomeUnreachable: ErrUnreachable,
 	outcomeInternal:    errInternal,
 	outcomeFull:        errIntakeFull,
+	outcomeLost:        errUnanswered,
 }
 
 // outcomeOf returns the code for the outcome of a push.

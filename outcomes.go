@@ -106,16 +106,30 @@ func (o *Outcomes) err() error {
 }
 
 // count counts the outcome of one connection.
-func (o *Outcomes) count(confirm bool, err error) {
+func (o *Outcomes) count(confirm bool, err error) { o.add(confirm, err, 1) }
+
+// add counts the outcome that n connections have.
+func (o *Outcomes) add(confirm bool, err error, n int) {
 	switch {
 	case err == nil && confirm:
-		o.Received++
+		o.Received += n
 	case err == nil:
-		o.Written++
+		o.Written += n
 	case errors.Is(err, ErrUnknown):
-		o.Unknown++
+		o.Unknown += n
 	default:
-		o.refuse(err, 1)
+		o.refuse(err, n)
+	}
+}
+
+// join adds the connections that another push has counted.
+func (o *Outcomes) join(of Outcomes) {
+	o.Written += of.Written
+	o.Received += of.Received
+	o.Unknown += of.Unknown
+	o.Excepted += of.Excepted
+	for reason, n := range of.Refused {
+		o.refuse(reason, n)
 	}
 }
 

@@ -2,23 +2,32 @@ package wspush
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"math"
 	"slices"
+	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
+	"github.com/wspush/wspush/internal/membership"
+	"github.com/wspush/wspush/internal/seal"
 	"github.com/wspush/wspush/internal/wire"
 )
 
 // Recipients are the connections of a user or of a group: its members, whoever they are at the time. [Worker.User] and [Worker.Group]
 // return them. A connection is a member from when it can be pushed to, which is before its client gets the greeting, until it ends.
 //
-// The members are those of this worker: nobody else knows of users and groups. It is safe for concurrent use.
+// With a [Cluster.Directory] or [Cluster.Peers], the members are those of all workers, and otherwise those of this one. It is safe for
+// concurrent use.
 type Recipients struct {
 	worker  *Worker
 	isGroup bool
 	name    string
 	except  []*Conn
+	// exceptElsewhere are connections of other workers that are left out, too.
+	exceptElsewhere []seal.Place
 }
 
 // User returns the connections of a user, by the name that HandlerOptions.User gave to them. It always succeeds: a wrong name, like an
@@ -43,8 +52,9 @@ func (r *Recipients) Except(conns ...*Conn) *Recipients {
 //
 // The error is nil if at least one member has the message: Outcomes counts them all, and its Err tells of each that has not. Otherwise
 // it is ErrUnknown if one may have it. Any other error means that nothing was written to anybody: ErrGone if nobody is there; the reason
-// of a member that has refused the message, the one that gives most hope for another attempt; or what is wrong with the message, the
-// name or ctx, in which case nothing has been tried. If all members were excepted, it is nil.
+// of a member that has refused the message, the one that gives most hope for another attempt; ErrDirectory if it cannot be known who is
+// there; or what is wrong with the message, the name or ctx, in which case nothing has been tried. If all members were excepted, it is
+// nil.
 //
 // [Worker.PushEach] tells the outcome of each connection as it comes.
 func (r *Recipients) Push(ctx context.Context, typ MessageType, data []byte, opts ...PushOption) (Outcomes, error) {
@@ -61,20 +71,38 @@ func (r *Recipients) Push(ctx context.Context, typ MessageType, data []byte, opt
 
 // Disconnect ends each member's connection, as [Conn.Close] does, and returns how many. That nobody is there is no error. With
 // [Recipients.Except], a user can be logged out everywhere else.
+//
+// An ErrDirectory means that there may be members that have not been closed; closed counts those that have. Any other error means that none
+// have been.
 func (r *Recipients) Disconnect(ctx context.Context, code int, reason string) (closed int, err error) {
+	closed, cover, err := r.disconnect(ctx, code, reason)
+	if err == nil {
+		err = cover.err()
+	}
+	return closed, err
+}
+
+func (r *Recipients) disconnect(ctx context.Context, code int, reason string) (closed int, cover coverage, err error) {
 	if err := wire.CheckClose(code, reason); err != nil {
-		return 0, err
+		return 0, cover, err
 	}
 	if err := r.check(ctx); err != nil {
-		return 0, err
+		return 0, cover, err
 	}
-	own := r.ownMembers()
-	for c := range own.conns {
-		if c.Close(code, reason) == nil {
-			closed++
-		}
+	var mu sync.Mutex // guards closed
+	add := func(n int) (has bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		closed += n
+		return n > 0
 	}
-	return closed, nil
+	cover, err = r.askAll(ctx, func() bool {
+		return add(r.closeOwn(code, reason))
+	}, func(ctx context.Context, peer membership.Worker) (bool, error) {
+		n, err := r.worker.closeMembers(ctx, r, peer, code, reason)
+		return add(n), err
+	})
+	return closed, cover, err
 }
 
 // Member is one of the [Recipients], as [Recipients.Members] tells of it.
@@ -83,25 +111,135 @@ type Member struct {
 	Since time.Time // when it became a member: a user's with its greeting, a group's perhaps later
 }
 
-// Members tells who is there when the iteration begins, in no order. An error is the last that it yields: for a wrong name, or ctx's.
+// Members tells who is there when the iteration begins, in no order, without those of [Recipients.Except]. An error is the last that
+// it yields: for a wrong name, ctx's, or ErrDirectory if there may be others.
 func (r *Recipients) Members(ctx context.Context) iter.Seq2[Member, error] {
 	of := *r
 	return func(yield func(Member, error) bool) {
-		if err := of.check(ctx); err != nil {
-			yield(Member{}, err)
-			return
-		}
-		own := of.ownMembers()
-		for m := range own.all {
+		members, total, cover, err := of.list(ctx, math.MaxInt)
+		for _, m := range members {
 			if err := ctx.Err(); err != nil {
 				yield(Member{}, err)
 				return
 			}
-			if !yield(m.public(), nil) {
+			if !yield(m, nil) {
 				return
 			}
 		}
+		if err == nil {
+			err = cover.err()
+		}
+		if err == nil && len(members) < total {
+			err = fmt.Errorf("wspush: of %d members, only %d are listed: another worker has more than %d", total, len(members), maxListed)
+		}
+		if err != nil {
+			yield(Member{}, err)
+		}
 	}
+}
+
+// list returns members, at most limit, and how many there are.
+func (r *Recipients) list(ctx context.Context, limit int) (members []Member, total int, cover coverage, err error) {
+	if err := r.check(ctx); err != nil {
+		return nil, 0, cover, err
+	}
+	isExcepted := r.exceptedIDs()
+	var mu sync.Mutex // guards members and total
+	add := func(address string, l memberList) (has bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		total += l.total
+		for i, id := range l.ids {
+			switch {
+			case isExcepted[id]:
+				total--
+			case len(members) < limit:
+				members = append(members, Member{ID: r.worker.publicID(address, l.instance, id), Since: time.Unix(0, l.since[i])})
+			}
+		}
+		return l.total > 0
+	}
+	cover, err = r.askAll(ctx, func() bool {
+		return add(r.worker.shared.address(), r.ownList(limit))
+	}, func(ctx context.Context, peer membership.Worker) (bool, error) {
+		l, err := r.worker.listMembers(ctx, r, peer, min(limit, maxListed))
+		return err == nil && add(peer.Address, l), err
+	})
+	return members, total, cover, err
+}
+
+// exceptedIDs returns the IDs of those that are left out.
+func (r *Recipients) exceptedIDs() map[[16]byte]bool {
+	ids := make(map[[16]byte]bool, len(r.except)+len(r.exceptElsewhere))
+	for _, c := range r.except {
+		ids[uuid.MustParse(c.id)] = true
+	}
+	for _, place := range r.exceptElsewhere {
+		ids[uuid.MustParse(place.ID)] = true
+	}
+	return ids
+}
+
+// publicID is the ID by which publishers know a connection: with a Cluster, a sealed one.
+func (w *Worker) publicID(address string, instance uint64, id [16]byte) string {
+	if w.cluster == nil {
+		return uuid.UUID(id).String()
+	}
+	return w.cluster.sealedIDAt(address, instance, id)
+}
+
+// askAll asks this worker, and then all others that may have members, each whether it has some, and to do what there is to be done. Own is
+// called again if nobody has: see [membership.Lookup].
+func (r *Recipients) askAll(ctx context.Context, own func() (has bool), ask func(context.Context, membership.Worker) (has bool, err error)) (coverage, error) {
+	w := r.worker
+	if w.membership == nil {
+		own()
+		return ownCoverage, nil
+	}
+	lookup := w.membership.Lookup(memberKey(r.isGroup, r.name))
+	lookup.Here(r.hasOwn())
+	next, err := lookup.Next(ctx)
+	if err != nil {
+		return coverage{}, directoryError(err)
+	}
+	hasOwn := own()
+	for {
+		var asking sync.WaitGroup
+		for _, peer := range next {
+			asking.Go(func() {
+				if has, err := w.askPeer(ctx, peer, ask); err != nil {
+					lookup.Silent(peer)
+				} else {
+					lookup.Answered(peer, has)
+				}
+			})
+		}
+		asking.Wait()
+		hasOwn = hasOwn || own()
+		lookup.Here(hasOwn)
+		if next, err = lookup.Next(ctx); err != nil || len(next) == 0 {
+			break
+		}
+	}
+	asked, answered := lookup.Workers()
+	return coverage{Workers: 1 + asked, Answered: 1 + answered, Complete: lookup.Verdict() != membership.Incomplete}, nil
+}
+
+// askPeer asks one worker. One that is only doubtful is not waited for long.
+func (w *Worker) askPeer(ctx context.Context, peer membership.Worker, ask func(context.Context, membership.Worker) (has bool, err error)) (bool, error) {
+	if peer.Named {
+		return ask(ctx, peer)
+	}
+	if w.doubts.areSilent(peer.Address) {
+		return false, ErrUnreachable
+	}
+	limited, cancel := context.WithTimeout(ctx, doubtWait)
+	defer cancel()
+	has, err := ask(limited, peer)
+	if err != nil && ctx.Err() == nil {
+		w.doubts.wasSilent(peer.Address)
+	}
+	return has, err
 }
 
 // check returns why nothing can be done with the members.
@@ -132,6 +270,12 @@ type ownMembers struct {
 	only     *member // nil if there is not exactly one
 	several  []*member
 	excepted int // members that are not among these
+}
+
+// hasOwn reports whether there are members that are connections of this worker.
+func (r *Recipients) hasOwn() bool {
+	only, _ := r.worker.shared.members.of(r.isGroup).find(r.name, 1)
+	return only != nil
 }
 
 // ownMembers finds the members of this worker.

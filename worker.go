@@ -15,6 +15,7 @@ import (
 	"github.com/wspush/wspush/internal/address"
 	"github.com/wspush/wspush/internal/bulk"
 	"github.com/wspush/wspush/internal/link"
+	"github.com/wspush/wspush/internal/membership"
 	"github.com/wspush/wspush/internal/seal"
 	"github.com/wspush/wspush/internal/socket"
 	"github.com/wspush/wspush/internal/wire"
@@ -37,14 +38,16 @@ type Worker struct {
 	bulkRoom     allBulkRoom
 	helpFrom     int // defaultHelpFrom, except in tests
 	listener     net.Listener
-	server       *pushServer     // nil with NoListen
-	cutting      sync.Mutex      // held during roster.cut, which only one goroutine may run; guards no data
-	plan         drainPlan       // of Shutdown
-	cluster      *cluster        // nil if there is none
-	links        *link.Links     // the same
-	holder       *holder         // the same: serves the links that others have opened
-	remotePushes sync.Pool       // of *remotePush
-	cut          context.Context // cancelled when Shutdown cuts off the requests that are still running
+	server       *pushServer // nil with NoListen
+	cutting      sync.Mutex  // held during roster.cut, which only one goroutine may run; guards no data
+	plan         drainPlan   // of Shutdown
+	cluster      *cluster    // nil if there is none
+	links        *link.Links // the same
+	holder       *holder     // the same: serves the links that others have opened
+	doubts       doubts
+	membership   *membership.Membership // nil if there is neither a Directory nor Peers
+	remotePushes sync.Pool              // of *remotePush
+	cut          context.Context        // cancelled when Shutdown cuts off the requests that are still running
 	cutAll       context.CancelFunc
 }
 
@@ -88,6 +91,7 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 	}
 	if w.cluster != nil {
 		w.startLinks()
+		w.startMembership()
 	}
 	if w.listener != nil {
 		w.server = startPushServer(w)
@@ -287,6 +291,9 @@ func (w *Worker) Shutdown(ctx context.Context) error {
 		}
 	}()
 	w.roster.close()
+	if w.membership != nil {
+		w.membership.Leave()
+	}
 	w.drain(ctx)
 	select {
 	case <-w.roster.empty:
@@ -298,6 +305,7 @@ func (w *Worker) Shutdown(ctx context.Context) error {
 		w.roster.cut()
 		w.cutting.Unlock()
 	}
+	w.stopMembership(ctx)
 	stopped := w.server == nil || w.server.stop(ctx)
 	w.stopLinks(ctx)
 	if cut || !stopped {

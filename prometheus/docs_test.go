@@ -73,7 +73,7 @@ func TestLogRecords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, folder := range []string{"lane", "link"} {
+	for _, folder := range []string{"lane", "link", "membership"} {
 		inside, err := filepath.Glob("../internal/" + folder + "/*.go")
 		if err != nil || len(inside) == 0 {
 			t.Fatal(folder, err)

@@ -12,6 +12,9 @@
 //	curl -i -X PUT -d ADDRESS http://127.0.0.1:8084/users/alice/address
 //	curl -i -d hello http://127.0.0.1:8084/users/alice/messages
 //
+// Most applications need no such table: the workers themselves know users and groups (docs/users-and-groups.md). This is for those
+// that push to addresses, which need nothing shared between workers.
+//
 // It trusts its callers to know who is who: it is for the application's backend, which has logged its users in, and not for the
 // web. It does not trust addresses, which come from browsers: an address that does not lead to -workers is refused when it is
 // put, and nothing is ever sent there.

@@ -148,6 +148,22 @@ func Parse(s, scheme, port string) (Base, error) {
 	return b, b.check(prefix)
 }
 
+// ParseLike is Parse for the base of another worker. What is missing is as in b: scheme, port and path, unless s is a URL, which is
+// complete.
+func (b Base) ParseLike(s string) (Base, error) {
+	hostport, prefix, _ := strings.Cut(b.Rest, "/")
+	own, err := ParseHost(hostport)
+	if err != nil {
+		return Base{}, err
+	}
+	like, err := Parse(s, b.Scheme, own.Port)
+	if err == nil && prefix != "" && !strings.Contains(s, "://") {
+		like.Rest += "/" + prefix
+		err = like.check("/" + prefix)
+	}
+	return like, err
+}
+
 // check refuses a base of which no address could be made that package publisher takes.
 func (b Base) check(prefix string) error {
 	switch err := CheckPath(prefix); {

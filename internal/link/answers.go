@@ -76,7 +76,7 @@ func (k *asking) hearFrameLocked(f frame, over []outcome) ([]outcome, error) {
 		y := r.readReply()
 		size := r.size()
 		p := k.flying[f.number]
-		if r.bad || size > maxReply || f.number > k.last || p != nil && p.request == nil {
+		if r.bad || size > maxReply || f.number > k.last || p != nil && !p.takesReply() {
 			return over, errFrame
 		}
 		return over, k.replies.begin(f.number, &partial{size: size, reply: y, drop: p == nil})
@@ -120,10 +120,10 @@ func (k *asking) answerLocked(number uint64, isReply bool, what outcome, over []
 		}
 		return over, nil
 	}
-	if isReply != (p.request != nil) {
+	if isReply && !p.takesReply() || !isReply && p.request != nil {
 		return over, errFrame
 	}
-	if what.target > len(p.More) || p.answered.has(what.target) {
+	if what.target >= p.targets() || p.answered.has(what.target) {
 		return over, errFrame
 	}
 	if p.stage == stageLarge { // refused before all of it was sent

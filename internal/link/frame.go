@@ -144,6 +144,8 @@ const (
 	flagAnyPath = 1 << iota
 	flagBinary
 	flagConfirm
+	flagTo
+	flagDetail
 	flagsKnown = 1<<iota - 1
 )
 
@@ -171,13 +173,20 @@ func (p *Push) appendMeta(b []byte) []byte {
 	if p.Confirm {
 		flags |= flagConfirm
 	}
+	if p.To != "" {
+		flags |= flagTo
+	}
+	if p.Detail {
+		flags |= flagDetail
+	}
 	b = append(b, flags, p.Refusal)
 	b = binary.BigEndian.AppendUint64(b, p.Peer.Instance)
 	b = append(b, p.ID[:]...)
 	b = binary.AppendUvarint(b, uint64(max(p.Timeout, 0)))
 	b = binary.AppendUvarint(b, uint64(len(p.More)))
-	b = binary.AppendUvarint(b, uint64(len(p.Path)))
-	return append(b, p.Path...)
+	place := p.place()
+	b = binary.AppendUvarint(b, uint64(len(place)))
+	return append(b, place...)
 }
 
 func appendIDs(b []byte, ids [][16]byte) []byte {
@@ -189,7 +198,8 @@ func appendIDs(b []byte, ids [][16]byte) []byte {
 
 // metaLen returns how many bytes appendMeta appends.
 func (p *Push) metaLen() int {
-	return 1 + 1 + 8 + 16 + uvarintLen(uint64(max(p.Timeout, 0))) + uvarintLen(uint64(len(p.More))) + uvarintLen(uint64(len(p.Path))) + len(p.Path)
+	place := len(p.place())
+	return 1 + 1 + 8 + 16 + uvarintLen(uint64(max(p.Timeout, 0))) + uvarintLen(uint64(len(p.More))) + uvarintLen(uint64(place)) + place
 }
 
 func uvarintLen(v uint64) int {
@@ -209,17 +219,24 @@ func (r *reader) readMeta(in *Incoming, paths *interned) {
 	}
 	copy(in.ID[:], r.bytes(16))
 	in.Timeout = r.duration()
-	in.targets = 1 + int(min(r.uvarint(), maxMore+1))
-	in.Path = paths.text(r.text())
-	in.AnyPath, in.Binary, in.Confirm = flags&flagAnyPath != 0, flags&flagBinary != 0, flags&flagConfirm != 0
-	if flags&^flagsKnown != 0 || len(in.Path) > maxPath || in.targets > 1+maxMore {
+	in.more = int(min(r.uvarint(), maxMore+1))
+	in.targets = 1
+	if place := r.text(); flags&flagTo != 0 {
+		in.To = string(place)
+		r.bad = r.bad || len(place) == 0
+	} else {
+		in.Path = paths.text(place)
+		in.targets += in.more
+	}
+	in.AnyPath, in.Binary, in.Confirm, in.Detail = flags&flagAnyPath != 0, flags&flagBinary != 0, flags&flagConfirm != 0, flags&flagDetail != 0
+	if flags&^flagsKnown != 0 || len(in.Path)+len(in.To) > maxPath || in.more > maxMore {
 		r.bad = true
 	}
 }
 
-// readIDs cuts the further targets off what precedes the data.
+// readIDs cuts More off what precedes the data.
 func (in *Incoming) readIDs(body []byte) (data []byte, ok bool) {
-	n := in.targets - 1
+	n := in.more
 	if len(body) < n*idSize {
 		return nil, false
 	}

@@ -25,6 +25,7 @@ func newTaking(l *Links) *taking {
 func FuzzTaking(f *testing.F) {
 	p := &Push{Peer: Peer{Instance: 3}, ID: [16]byte{1}, More: [][16]byte{{2}, {3}}, Path: "/ws", Data: []byte("data")}
 	f.Add(p.append(nil, 1))
+	f.Add((&Push{To: "g:all", Detail: true, More: [][16]byte{{2}}, Data: []byte("data")}).append(nil, 1))
 	f.Add((&Push{flight: flight{request: &Request{Method: "GET", Path: "/ws", Query: "a=b"}}}).append(nil, 1))
 	large := append(appendHead(nil, kindBegin, 1, p.metaLen()+3), appendSize(p.appendMeta(nil), 20_000)...)
 	large = append(appendHead(large, kindPiece, 1, 16_000), make([]byte, 16_000)...)
@@ -58,7 +59,7 @@ type checks struct{ t *testing.T }
 
 func (c checks) Push(batch []*Incoming) {
 	for _, in := range batch {
-		if len(in.More) > maxMore || len(in.Path) > maxPath || len(in.Data) > 1<<20 || in.Timeout < 0 {
+		if len(in.More) > maxMore || len(in.Path) > maxPath || len(in.To) > maxPath || len(in.Data) > 1<<20 || in.Timeout < 0 {
 			c.t.Errorf("%+v", in)
 		}
 		in.Cancel = func() {}
@@ -66,6 +67,7 @@ func (c checks) Push(batch []*Incoming) {
 			in.Answer(target, Answer{})
 			in.Answer(target, Answer{})
 		}
+		in.Reply(&Reply{Status: 200}) // once more
 	}
 }
 
@@ -80,6 +82,8 @@ func FuzzAsking(f *testing.F) {
 	reply = appendSize(reply, 20_000)
 	large := append(appendHead(nil, kindBegin, 2, len(reply)), reply...)
 	f.Add(append(appendHead(large, kindPiece, 2, 20_000), make([]byte, 20_000)...))
+	large = append(appendHead(nil, kindBegin, 3, len(reply)), reply...)
+	f.Add(append(appendHead(large, kindPiece, 3, 20_000), make([]byte, 20_000)...))
 	f.Add(append(appendHead(nil, kindBye, 1, 1), byeGoing))
 	f.Add(append(appendHead(nil, kindBye, 0, 1), byeFull))
 	f.Add(appendHead(appendHead(nil, kindPong, 0, 0), kindCredit, 1000, 0))
@@ -94,11 +98,13 @@ func FuzzAsking(f *testing.F) {
 		var told [3]int
 		p := &Push{Peer: Peer{Address: o.address}, More: make([][16]byte, 2), Done: func(target int, _ Answer, _ error) { told[target]++ }}
 		big := &Push{Peer: Peer{Address: o.address}, Data: make([]byte, 200_000), Sequence: new(Sequence), Done: func(int, Answer, error) { told[0] += 0 }}
-		replied := 0
+		replied, toMembers := 0, 0
+		m := &Push{Peer: Peer{Address: o.address}, To: "u:a", Done: func(int, Answer, error) { toMembers++ }, Replied: func(*Reply) { toMembers++ }}
 		q := &Push{Peer: p.Peer, flight: flight{request: new(Request), replied: func(*Reply, error) { replied++ }}}
 		k.writing = true // nobody writes
 		l.Push(p)
 		l.ask(q)
+		l.Push(m)
 		l.Push(big)
 		o.mu.Lock()
 		k.assembleLocked(nil, maxFrames)
@@ -114,8 +120,8 @@ func FuzzAsking(f *testing.F) {
 		k.lose(errClosing)
 		o.end(errClosing)
 		l.running.Wait()
-		if told != [3]int{1, 1, 1} || replied != 1 {
-			t.Errorf("the targets have %v outcomes, the request %d", told, replied)
+		if told != [3]int{1, 1, 1} || replied != 1 || toMembers != 1 {
+			t.Errorf("the targets have %v outcomes, the request %d, the push to members %d", told, replied, toMembers)
 		}
 		if s := l.Stats(); s != (Stats{}) {
 			t.Errorf("%+v is left", s)

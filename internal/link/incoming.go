@@ -9,7 +9,9 @@ import (
 type Incoming struct {
 	Instance uint64 // the one that the asker means
 	ID       [16]byte
-	More     [][16]byte // further targets
+	More     [][16]byte // further targets; with To, those that are left out
+	To       string
+	Detail   bool
 	Path     string
 	AnyPath  bool
 	Binary   bool
@@ -26,6 +28,7 @@ type Incoming struct {
 	link      *taking
 	number    uint64
 	targets   int
+	more      int  // elements that More has, or will have
 	cancelled bool // Cancel has been called; the reader's own
 
 	// The link's lock guards what follows.
@@ -47,20 +50,51 @@ func (in *Incoming) Answer(target int, a Answer) {
 	t := in.link
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if in.left == 0 || in.answered.has(target) {
+	if in.left == 0 || target >= in.targets || in.answered.has(target) {
 		return
 	}
 	in.answered.set(target)
-	if in.left--; in.left == 0 {
-		t.overLocked(in)
-	}
 	if t.lost == nil {
 		t.out = appendAnswer(t.out, in.number, target, a)
 		if !t.corked || len(t.out) >= corkBytes {
 			t.wakeLocked()
 		}
 	}
-	t.quietLocked()
+	if in.left--; in.left == 0 {
+		t.overLocked(in)
+	}
+}
+
+// Reply answers a push with To, as a whole. It is as Answer is.
+func (in *Incoming) Reply(y *Reply) {
+	t := in.link
+	if err := y.check(); err != nil {
+		t.links.log.Error("wspush: a reply to another worker cannot be sent", "error", err)
+		y = &Reply{Status: 500}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if in.left > 0 {
+		t.replyLocked(in, y)
+	}
+}
+
+// replyLocked sends a Reply.
+func (t *taking) replyLocked(in *Incoming, y *Reply) {
+	defer t.overLocked(in)
+	if t.lost != nil {
+		return
+	}
+	head := y.appendHead(nil)
+	if len(y.Body) <= maxSmall {
+		t.out = appendHead(t.out, kindReply, in.number, len(head)+len(y.Body))
+		t.out = append(append(t.out, head...), y.Body...)
+	} else {
+		t.large.add(&body{number: in.number, head: appendSize(head, len(y.Body)), data: y.Body})
+	}
+	if !t.corked || len(t.out) >= corkBytes || t.large.ready() {
+		t.wakeLocked()
+	}
 }
 
 // corkBytes is how many bytes of answers wait, at most, for the rest of those that come while pushes are being started: about 50.
@@ -84,16 +118,5 @@ func (t *taking) serve(ctx context.Context, in *Incoming, r *Request) {
 	in.Cancel() // frees the context
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.overLocked(in)
-	if t.lost != nil {
-		return
-	}
-	head := reply.appendHead(nil)
-	if len(reply.Body) <= maxSmall {
-		t.out = appendHead(t.out, kindReply, in.number, len(head)+len(reply.Body))
-		t.out = append(append(t.out, head...), reply.Body...)
-	} else {
-		t.large.add(&body{number: in.number, head: appendSize(head, len(reply.Body)), data: reply.Body})
-	}
-	t.wakeLocked()
+	t.replyLocked(in, reply)
 }

@@ -93,7 +93,7 @@ func (l *Links) Push(p *Push) {
 
 // ask asks a question.
 func (l *Links) ask(p *Push) {
-	p.left, p.answered = 1+len(p.More), newMarks(1+len(p.More))
+	p.left, p.answered = p.targets(), newMarks(p.targets())
 	if err := p.check(); err != nil {
 		outcome{push: p, err: err}.tell()
 		return

@@ -41,7 +41,7 @@ func (h *holder) Push(batch []*Incoming) {
 		if h.answer != nil {
 			h.answer(in)
 		} else {
-			for target := range 1 + len(in.More) {
+			for target := range in.targets {
 				in.Answer(target, Answer{Code: 1})
 			}
 		}

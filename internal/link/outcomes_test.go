@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -365,5 +366,73 @@ func TestTargets(t *testing.T) {
 				t.Error("there are too many outcomes")
 			}
 		}
+	}
+}
+
+// A push with To is one question, whatever the handler makes of it: a Reply of any size, or an Answer.
+func TestTo(t *testing.T) {
+	testutil.NoLeak(t)
+	var h holder
+	asked := newWorker(t, &h, logTo(t))
+	asker := newWorker(t, &holder{}, nil)
+	for _, size := range []int{10, 100 << 10} {
+		for _, except := range []int{0, 2, maxMore} {
+			for name, reply := range map[string]*Reply{"small": {Status: 200, Body: []byte("a")}, "large": {Status: 200, Body: named("b", maxReply)}, "an answer": nil} {
+				var got *Incoming
+				h.answer = func(in *Incoming) {
+					got = in
+					in.Answer(1, Answer{Code: 7}) // there is no such target
+					if reply == nil {
+						in.Answer(0, Answer{Code: 8})
+					} else {
+						in.Reply(reply)
+						in.Answer(0, Answer{Code: 9}) // it is answered
+					}
+				}
+				replies := make(chan *Reply, 2)
+				p := &Push{Peer: Peer{Address: asked.url}, To: "g:all", Detail: true, More: make([][16]byte, except), Data: named("a", size), Replied: func(y *Reply) { replies <- y }}
+				answers := asker.pushed(p)
+				var answer *outcome
+				var have *Reply
+				select {
+				case have = <-replies:
+				case o := <-answers:
+					answer = &o
+				}
+				switch {
+				case got.To != "g:all" || !got.Detail || got.Path != "" || len(got.More) != except || len(got.Data) != size:
+					t.Errorf("%s: the handler got %q, %v, %q, %d, %d bytes", name, got.To, got.Detail, got.Path, len(got.More), len(got.Data))
+				case reply == nil && (answer == nil || answer.err != nil || answer.answer.Code != 8):
+					t.Errorf("%s: %+v", name, answer)
+				case reply != nil && (have == nil || have.Status != 200 || !slices.Equal(have.Body, reply.Body)):
+					t.Errorf("%s: %+v", name, have)
+				case len(replies)+len(answers) > 0:
+					t.Errorf("%s: a second outcome", name)
+				}
+			}
+		}
+	}
+}
+
+// When the link is lost, or the push is refused before the handler sees it, a push with To has one outcome, too.
+func TestToLost(t *testing.T) {
+	r := newRelay(t)
+	taken := make(chan *Incoming, 1)
+	asked := behind(t, r, &holder{answer: func(in *Incoming) { taken <- in }}, func(c *Config) { c.MaxBody, c.TooLarge = 200<<10, 9 })
+	asker := newWorker(t, &holder{}, nil)
+	push := func(size int) <-chan outcome {
+		return asker.pushed(&Push{Peer: Peer{Address: asked.url}, To: "u:a", More: make([][16]byte, 3), Data: named("a", size), Replied: func(*Reply) { t.Error("replied") }})
+	}
+	if o := <-push(300 << 10); o.err != nil || o.answer.Code != 9 || o.target != 0 {
+		t.Errorf("too large: %+v", o)
+	}
+	done := push(10)
+	<-taken
+	r.cut()
+	if o := <-done; !errors.Is(o.err, ErrLost) || o.target != 0 {
+		t.Errorf("lost: %+v", o)
+	}
+	if len(done) > 0 {
+		t.Error("a second outcome")
 	}
 }

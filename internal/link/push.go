@@ -5,13 +5,15 @@ import (
 	"time"
 )
 
-// Push is a push to a connection of another worker. The exported fields must not change, nor Data's bytes, until Done is called or
+// Push is a push to connections of another worker. The exported fields must not change, nor Data's bytes, until Done is called or
 // Abandon has returned.
 type Push struct {
 	Peer     Peer
 	ID       [16]byte
 	More     [][16]byte // further targets of the same message, 4096 at most; nil for most pushes. It must not change either
-	Path     string     // at which the connection must live, unless AnyPath
+	To       string     // in place of ID: the handler there knows whom it means. More are then not targets, but left out
+	Detail   bool       // with To; what it means is the handlers' matter, too
+	Path     string     // at which the connection must live, unless AnyPath. Not with To
 	AnyPath  bool
 	Binary   bool
 	Confirm  bool
@@ -25,6 +27,9 @@ type Push struct {
 	// goroutine of the link's or of the caller's, with no lock of the link's held. It must not block. After the last call, the Push may
 	// be used again.
 	Done func(target int, a Answer, err error)
+
+	// Replied is called in place of Done if the handler has answered a push with To by a Reply. It may be nil without To.
+	Replied func(*Reply)
 
 	flight // where it is; set by Links.Push
 }
@@ -69,6 +74,25 @@ type flight struct {
 	replied    func(*Reply, error)
 }
 
+// targets returns how many answers the push gets.
+func (p *Push) targets() int {
+	if p.To != "" {
+		return 1
+	}
+	return 1 + len(p.More)
+}
+
+// takesReply reports whether a Reply may answer the question.
+func (p *Push) takesReply() bool { return p.request != nil || p.To != "" }
+
+// place is what a push has for the other side to find connections by, beside IDs.
+func (p *Push) place() string {
+	if p.To != "" {
+		return p.To
+	}
+	return p.Path
+}
+
 // marks says which targets of a push have an answer. It is nil for a push with one target.
 type marks []uint64
 
@@ -102,10 +126,12 @@ func (o outcome) tell() {
 	switch {
 	case p.request != nil:
 		p.replied(o.reply, o.err)
+	case o.reply != nil:
+		p.Replied(o.reply)
 	case o.err == nil:
 		p.Done(o.target, o.answer, nil)
 	default: // after the last call, p is its owner's
-		done, targets, answered := p.Done, 1+len(p.More), p.answered
+		done, targets, answered := p.Done, p.targets(), p.answered
 		for target := range targets {
 			if !answered.has(target) {
 				done(target, Answer{}, o.err)
@@ -151,7 +177,7 @@ func (p *Push) check() error {
 	if len(p.More) > maxMore {
 		return fmt.Errorf("%w: the push has too many targets", ErrNotSent)
 	}
-	if len(p.Path) > maxPath {
+	if len(p.place()) > maxPath {
 		return fmt.Errorf("%w: the path is too long", ErrNotSent)
 	}
 	return nil

@@ -238,9 +238,9 @@ func (t *taking) takeFrame(f frame) error {
 		r.readMeta(in, &t.paths)
 		size := r.size()
 		taken, err := false, error(errFrame)
-		if !r.bad && size > maxSmall && size >= int64(in.targets-1)*idSize {
+		if !r.bad && size > maxSmall && size >= int64(in.more)*idSize {
 			hasRoom := t.takeRoom(size)
-			taken, err = t.take(in, size-int64(in.targets-1)*idSize, hasRoom)
+			taken, err = t.take(in, size-int64(in.more)*idSize, hasRoom)
 			if hasRoom && !taken {
 				t.giveRoom(size)
 			}

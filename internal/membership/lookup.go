@@ -40,6 +40,7 @@ type Lookup struct {
 	key string
 
 	mu     sync.Mutex
+	here   bool              // this worker itself has members. Guarded by mu
 	asked  map[string]answer // by address. Guarded by mu
 	rounds int               // guarded by mu
 	sure   bool              // the last lookup was. Guarded by mu
@@ -57,6 +58,14 @@ const (
 // Lookup begins a lookup. It does nothing until Next.
 func (m *Membership) Lookup(key string) *Lookup {
 	return &Lookup{m: m, key: key}
+}
+
+// Here says whether this worker itself has members, as far as is known. As long as it has, nobody can be gone, and Next looks up
+// no more than once.
+func (l *Lookup) Here(has bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.here = has
 }
 
 // Next returns the workers to be asked next, and nobody when all have been. This worker itself is never among them: ask it first. The error
@@ -86,6 +95,8 @@ func (l *Lookup) hasNext() bool {
 	defer l.mu.Unlock()
 	switch {
 	case l.over:
+	case l.here && l.rounds > 0:
+		return false
 	case l.countLocked(hasSome) > 0: // nothing can be gone
 		l.over = true
 	case l.rounds == maxRounds:
@@ -139,9 +150,9 @@ func (l *Lookup) Verdict() Verdict {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case !l.over || !l.sure || l.countLocked(silent) > 0:
+	case !l.over && !l.here || !l.sure || l.countLocked(silent) > 0:
 		return Incomplete
-	case l.countLocked(hasSome) > 0:
+	case l.here || l.countLocked(hasSome) > 0:
 		return Complete
 	}
 	return Gone

@@ -83,6 +83,8 @@ func TestBehindOneName(t *testing.T) {
 		mux.Handle("/ws", handler)
 		mux.Handle("/ws/@connections", worker)  // many messages in one request
 		mux.Handle("/ws/@connections/", worker) // one
+		mux.Handle("/ws/@users/", worker)       // users and groups
+		mux.Handle("/ws/@groups/", worker)
 		urls[i] = serveFor(t, mux)
 	}
 	c := dialClient(t, urls[0]+"/ws")
@@ -98,6 +100,9 @@ func TestBehindOneName(t *testing.T) {
 			t.Errorf("answered %d", got)
 		} else if got := c.next(); got != "" {
 			t.Errorf("received %q", got)
+		}
+		if got := postWith(t, url+"/ws/@users/nobody", "Authorization", "Bearer secret"); got != http.StatusGone {
+			t.Errorf("a push to nobody is answered %d", got)
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"net/http"
 	"os"
 	"path"
@@ -27,6 +26,7 @@ import (
 	"github.com/olahol/melody"
 
 	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/internal/testutil"
 )
 
 // migrating.md: from nginx-websocket-module -----------------------------------------------------------------------------------
@@ -293,8 +293,9 @@ func newWspushSite() (*wspushSite, error) {
 	s.Handler, err = wspush.NewHandler(worker, &wspush.HandlerOptions{
 		PingInterval: 25 * time.Second,
 		Accept:       func(r *http.Request) (any, error) { return userOf(r) },
+		User:         func(_ *http.Request, user any) string { return user.(string) },
 		Greeting: func(c *wspush.Conn) (wspush.MessageType, []byte) {
-			return wspush.Text, []byte("hello, " + c.Value().(string))
+			return wspush.Text, []byte("hello, " + c.User())
 		},
 		OnMessage: func(_ *wspush.Conn, _ wspush.MessageType, data []byte) {
 			s.broadcast(context.Background(), string(data))
@@ -304,23 +305,8 @@ func newWspushSite() (*wspushSite, error) {
 }
 
 func (s *wspushSite) push(ctx context.Context, user, text string) (sent int) {
-	for _, err := range s.worker.PushEach(ctx, s.of(user), wspush.Text, []byte(text)) {
-		if err == nil { // every byte is written to the socket
-			sent++
-		}
-	}
-	return sent
-}
-
-// of are the connections of a user.
-func (s *wspushSite) of(user string) iter.Seq[*wspush.Conn] {
-	return func(yield func(*wspush.Conn) bool) {
-		for c := range s.worker.Conns() {
-			if c.Value() == user && !yield(c) {
-				return
-			}
-		}
-	}
+	outcomes, _ := s.worker.User(user).Push(ctx, wspush.Text, []byte(text)) // ErrGone, for one, if the user is not there
+	return outcomes.Written                                                 // every byte is written to so many sockets
 }
 
 // broadcast waits for nobody, so that OnMessage is not held up by a client that does not read.
@@ -431,13 +417,95 @@ func TestAfterAHub(t *testing.T) {
 	shutdownAfter(t, s.worker)
 	c := dialClient(t, serveFor(t, s)+"/ws?user=ada")
 	c.next()
-	for conn := range s.of("ada") {
+	for conn := range s.worker.Conns() {
 		if got := postText(t, conn.PathAddresses()[0], "from elsewhere"); got != http.StatusNoContent {
 			t.Errorf("answered %d", got)
 		}
 	}
 	if got := c.next(); got != "from elsewhere" {
 		t.Errorf("received %q", got)
+	}
+}
+
+// migrating.md: from users, groups and rooms elsewhere ------------------------------------------------------------------------
+
+func mayJoin(user, room string) bool { return user != "eve" || room == "lobby" }
+
+// afterRooms is where clients with users and groups connect.
+func afterRooms(worker *wspush.Worker) (*wspush.Handler, error) {
+	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{
+		PingInterval: 25 * time.Second,
+		Accept:       func(r *http.Request) (any, error) { return userOf(r) },
+		User:         func(_ *http.Request, user any) string { return user.(string) },
+		Groups:       func(*wspush.Conn) []string { return []string{"everybody"} },
+		OnMessage: func(c *wspush.Conn, _ wspush.MessageType, data []byte) {
+			room, ok := strings.CutPrefix(string(data), "join ")
+			if ok && mayJoin(c.User(), room) {
+				_ = c.Join(c.Context(), room) // until it leaves, or ends
+			}
+		},
+	})
+	return handler, err
+}
+
+func TestFromRooms(t *testing.T) {
+	worker, err := wspush.NewWorker(&wspush.WorkerOptions{AuthorizePush: wspush.BearerTokens("secret")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shutdownAfter(t, worker)
+	handler, err := afterRooms(worker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := serveFor(t, handler)
+	connect := func(user string) *pageClient {
+		c := dialClient(t, url+"?user="+user)
+		c.next() // the greeting
+		return c
+	}
+	ann, phone, eve := connect("ann"), connect("ann"), connect("eve")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	here := func(to *wspush.Recipients) (n int) {
+		for _, err := range to.Members(ctx) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+		return n
+	}
+	ann.say("join room-7")
+	eve.say("join room-7")
+	eve.say("join lobby")
+	testutil.Eventually(t, "the rooms to be joined", func() bool { return here(worker.Group("room-7")) == 1 && here(worker.Group("lobby")) == 1 })
+
+	data := []byte("hello")
+	outcomes, err := worker.User("ann").Push(ctx, wspush.Text, data)
+	if err != nil || outcomes.Written != 2 {
+		t.Error(outcomes, err)
+	}
+	receives(t, ann, "hello")
+	receives(t, phone, "hello")
+
+	conn := anyOf(worker, "eve")
+	_, err = worker.Group("everybody").Except(conn).Push(ctx, wspush.Text, []byte("news"))
+	if err != nil {
+		t.Error(err)
+	}
+	receives(t, ann, "news")
+	receives(t, phone, "news")
+	if got := postWith(t, "http://"+worker.Addr().String()+"/@groups/room-7", "Authorization", "Bearer secret"); got != http.StatusOK {
+		t.Errorf("answered %d", got)
+	}
+	ann.next()
+	if err := conn.Leave(ctx, "lobby"); err != nil || here(worker.Group("lobby")) != 0 {
+		t.Error("eve is still in the lobby", err)
+	}
+	closed, err := worker.User("ann").Disconnect(ctx, 4001, "logged out")
+	if err != nil || closed != 2 {
+		t.Error(closed, err)
 	}
 }
 
