@@ -1,13 +1,16 @@
 package console_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/wspush/wspush"
@@ -225,5 +228,81 @@ func TestTotalsOfUsers(t *testing.T) {
 	want := map[string]uint64{"users now": 1, "groups now": 2, "memberships now": 2, "pushes to users": 1, "pushes to groups": 2}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+// With several workers, the page sees the members of all, and is told when one of the workers is silent.
+func TestMembersOfOthers(t *testing.T) {
+	listen := func() net.Listener {
+		t.Helper()
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	here, there, dead := listen(), listen(), listen()
+	dead.Close()
+	var peers atomic.Pointer[[]string]
+	peers.Store(&[]string{here.Addr().String(), there.Addr().String()})
+	team := func(l net.Listener) *site {
+		return newSiteWith(t, nil, &wspush.WorkerOptions{Listener: l, Cluster: &wspush.Cluster{
+			Keys:  [][]byte{testutil.Key("team")},
+			Peers: func(context.Context) ([]string, error) { return *peers.Load(), nil },
+		}})
+	}
+	s, other := team(here), team(there)
+	_, own := s.join("ann", "room")
+	far, farID := other.join("ann", "room")
+	go read(far)
+	var m members
+	testutil.Eventually(t, "it is known who is there", func() bool {
+		m = s.members(`{"user":"ann"}`)
+		return m.Total == 2 && m.Detail == ""
+	})
+	for _, row := range m.Members {
+		switch {
+		case row.Handle == "" && (row.ID != "" || row.Label != "" || row.Path != ""):
+			t.Errorf("something is told of another worker's connection: %+v", row)
+		case row.Handle != "" && row.ID != own[:8]:
+			t.Errorf("%+v is no connection of this worker", row)
+		}
+	}
+	if a := s.all("/disconnect", `{"group":"room","code":1000}`); a.Says[0] != "2 connections have been closed." {
+		t.Errorf("%+v", a)
+	}
+	if _, live := other.worker.Conn(farID); live {
+		t.Error("the other worker's connection is open")
+	}
+	if m := s.members(`{"user":"ann"}`); m.Total != 0 || m.Detail != "" {
+		t.Errorf("after the disconnect: %+v", m)
+	}
+
+	// A third one, of which nobody knows whether it has her.
+	lost := listen()
+	peers.Store(&[]string{lost.Addr().String(), dead.Addr().String()})
+	doubtful := team(lost)
+	client, _ := doubtful.join("bob")
+	go read(client)
+	if m := doubtful.members(`{"user":"ann"}`); m.Total != 0 || m.Detail == "" {
+		t.Errorf("nobody, with a silent worker: %+v", m)
+	}
+	if m := doubtful.members(`{"user":"bob"}`); m.Total != 1 || m.Detail == "" {
+		t.Errorf("one, with a silent worker: %+v", m)
+	}
+	a := doubtful.all("/push", `{"user":"ann","text":"x"}`)
+	if text := strings.Join(a.Says, " "); a.Outcome != "failed" || strings.Contains(text, "Nobody") || !strings.Contains(text, "Nothing was written.") {
+		t.Errorf("a push to nobody, with a silent worker: %+v", a)
+	}
+	a = doubtful.all("/push", `{"user":"bob","text":"x"}`)
+	if a.Outcome != "partly" || a.Says[0] != "1 client has read it." || a.Says[len(a.Says)-1] != "There may be clients that are not counted here." {
+		t.Errorf("a push to one, with a silent worker: %+v", a)
+	}
+	if text := strings.Join(a.Says, " "); !strings.Contains(text, "1 client or silent worker did not get it, and will not: the worker cannot be reached.") {
+		t.Errorf("a push to one, with a silent worker: %s", text)
+	}
+	a = doubtful.all("/disconnect", `{"user":"bob","code":1000}`)
+	if a.Outcome != "partly" || a.Says[0] != "1 connection has been closed." || len(a.Says) != 3 {
+		t.Errorf("a disconnect, with a silent worker: %+v", a)
 	}
 }

@@ -61,18 +61,22 @@ func outcomeWords(out wspush.Outcomes, err error) (says []string) {
 	if err != nil && !errors.Is(err, wspush.ErrUnknown) {
 		says = append(says, "Nothing was written.")
 	}
+	client, clients := "client", "clients"
 	add := func(n int, one, several string) {
 		switch {
 		case n == 1:
-			says = append(says, "1 client "+one)
+			says = append(says, fmt.Sprintf("1 %s %s", client, one))
 		case n > 1:
-			says = append(says, fmt.Sprintf("%d clients %s", n, several))
+			says = append(says, fmt.Sprintf("%d %s %s", n, clients, several))
 		}
 	}
 	add(out.Received, "has read it.", "have read it.")
 	add(out.Written, "was sent all of it, and has not confirmed that it has read it.", "were sent all of it, and have not confirmed that they have read it.")
-	add(out.Unknown, "may have it.", "may have it.")
 	add(out.Excepted, "was left out.", "were left out.")
+	if !out.Complete { // a worker that has not said how many members it has counts as one
+		client, clients = "client or silent worker", "clients or silent workers"
+	}
+	add(out.Unknown, "may have it.", "may have it.")
 	for _, reason := range slices.SortedFunc(maps.Keys(out.Refused), func(a, b error) int { return strings.Compare(a.Error(), b.Error()) }) {
 		why := reasonWords(reason)
 		add(out.Refused[reason], "did not get it, and will not: "+why, "did not get it, and will not: "+why)
@@ -111,7 +115,7 @@ func workersWords(out wspush.Outcomes) []string {
 func reasonWords(reason error) string {
 	switch {
 	case errors.Is(reason, wspush.ErrGone):
-		return "its connection has just ended."
+		return "the connection has just ended."
 	case errors.Is(reason, context.DeadlineExceeded):
 		return fmt.Sprintf("not taken within %.0f s, and then withdrawn.", pushTimeout.Seconds())
 	case errors.Is(reason, context.Canceled):
@@ -139,9 +143,12 @@ func outcomeOfClosing(closed int, err error) answer {
 	switch {
 	case closed > 0:
 		a.Says = append(a.Says, "There may be others that are still open.")
-	default:
+	case errors.Is(err, wspush.ErrDirectory):
 		a.Outcome = "failed"
 		a.Says = append(a.Says, "It is not known that any connection has been closed.")
+	default:
+		a.Outcome = "failed"
+		a.Says = append(a.Says, "No connection has been closed.")
 	}
 	return a
 }

@@ -37,8 +37,9 @@ func TestOutcomeWords(t *testing.T) {
 			[]string{"2 clients were sent all of it, and have not confirmed that they have read it."}},
 		"everything": {wspush.Outcomes{Received: 3, Written: 1, Unknown: 2, Excepted: 1, Refused: refused(wspush.ErrBusy, wspush.ErrGone), Workers: 3, Answered: 1},
 			nil, "partly", []string{
-				"3 clients have read it.", "1 client was sent all of it, and has not confirmed that it has read it.", "2 clients may have it.", "1 client was left out.",
-				"1 client did not get it, and will not: busy, try again later.", "2 clients did not get it, and will not: its connection has just ended.",
+				"3 clients have read it.", "1 client was sent all of it, and has not confirmed that it has read it.", "1 client was left out.",
+				"2 clients or silent workers may have it.", "1 client or silent worker did not get it, and will not: busy, try again later.",
+				"2 clients or silent workers did not get it, and will not: the connection has just ended.",
 				"It cannot be known who is there: 1 of 3 workers have answered.", "There may be clients that are not counted here.",
 			}},
 		"nobody": {wspush.Outcomes{Workers: 1, Answered: 1, Complete: true}, fmt.Errorf("%w: nobody is there", wspush.ErrGone), "failed",
@@ -79,6 +80,7 @@ func TestClosingWords(t *testing.T) {
 		{1, nil, "closed", "1 connection has been closed."},
 		{3, nil, "closed", "3 connections have been closed."},
 		{3, wspush.ErrDirectory, "partly", "3 connections have been closed. It cannot be known who is there. There may be others that are still open."},
+		{0, wspush.ErrShutdown, "failed", "The worker is shutting down. No connection has been closed."},
 		{0, wspush.ErrDirectory, "failed", "It cannot be known who is there. It is not known that any connection has been closed."},
 	} {
 		if a := outcomeOfClosing(tt.closed, tt.err); a.Outcome != tt.outcome || strings.Join(a.Says, " ") != tt.says || (a.Detail == "") != (tt.err == nil) {

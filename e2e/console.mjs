@@ -352,7 +352,7 @@ await check('what is not known is not taken for nobody, and the page says what i
     [{ members: [], total: 0, detail: 'It cannot be known who is there: 1 of 3 workers have answered.' },
       /^It is not known who is there\. It cannot be known who is there: 1 of 3 workers have answered\.$/],
     [{ members: [{ memberSince: Date.now() - 5000 }], total: 1, detail: 'Not everybody was found within 10 s.' },
-      /^At least 1 connection, [\d:]+\. It is not known whether there are more\. Not everybody was found within 10 s\.$/],
+      /^At least 1 connection, [\d:]+\. There may be more\. Not everybody was found within 10 s\.$/],
     [{ members: [{ memberSince: Date.now() - 5000 }], total: 1 }, /^1 connection, [\d:]+\.$/],
   ]) {
     await page.route('**/members', (route) => route.fulfill({ json: answer }));
