@@ -413,6 +413,7 @@ if (shots) {
     }
   }
   one.ws.close();
+  await page.getByLabel('Push a message').fill('');
   await page.setViewportSize({ width: 1200, height: 800 });
 }
 await check('Delete asks first, and then ends all connections of a user, and no other', async () => {
