@@ -17,6 +17,7 @@ import (
 	"github.com/wspush/wspush/internal/address"
 	"github.com/wspush/wspush/internal/bulk"
 	"github.com/wspush/wspush/internal/lane"
+	"github.com/wspush/wspush/internal/link"
 	"github.com/wspush/wspush/internal/seal"
 	"github.com/wspush/wspush/internal/wire"
 )
@@ -54,8 +55,8 @@ type bulkRequest struct {
 	room      bulkRoom
 	unsettled int // pushes
 	pending   pendingPushes
-	remotes   map[*bulkRemote]struct{} // pushes to other workers without all outcomes; nil if there are none
-	waiting   map[*Conn]int            // the cost of pending for each connection; nil if there are none
+	remotes   map[*link.Push]struct{} // pushes to other workers without all outcomes; nil if there are none
+	waiting   map[*Conn]int           // the cost of pending for each connection; nil if there are none
 }
 
 const (
@@ -347,8 +348,8 @@ func (b *bulkRequest) leave() {
 	for _, p := range pending {
 		p.abandon(context.Canceled)
 	}
-	for _, r := range remotes {
-		b.worker.links.Abandon(&r.Push, errAbandoned)
+	for _, p := range remotes {
+		b.worker.links.Abandon(p, errAbandoned)
 	}
 }
 

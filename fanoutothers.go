@@ -24,18 +24,21 @@ type otherMembers struct {
 	settle func(*otherMembers, *memberReply, error)
 }
 
-// pushOthers begins a push to the members that another worker has. settle is called once, on any goroutine: with a reply, or with an error
-// of remoteError.
-func (w *Worker) pushOthers(p *memberPush, q pushQuery, peer membership.Worker, known int, order *link.Sequence, settle func(*otherMembers, *memberReply, error)) *otherMembers {
+// newOtherMembers makes a push to the members that another worker has. Once it has begun, settle is called once, on any goroutine: with a
+// reply, or with an error of remoteError.
+func (w *Worker) newOtherMembers(p *memberPush, q pushQuery, peer membership.Worker, known int, settle func(*otherMembers, *memberReply, error)) *otherMembers {
 	o := &otherMembers{worker: w, peer: peer, known: known, settle: settle}
 	o.Push = link.Push{
 		Peer: link.Peer{Address: peer.Address}, To: memberKey(p.to.isGroup, p.to.name), Detail: p.by != nil && p.by.lines != nil, More: p.to.exceptedAt(peer.Address),
-		Binary: p.typ == Binary, Data: p.data, Sequence: order, Done: o.done, Replied: o.replied,
+		Binary: p.typ == Binary, Data: p.data, Done: o.done, Replied: o.replied,
 	}
 	w.setTimeout(&o.Push, q)
-	w.shared.count.forwarded.Add(1)
-	w.links.Push(&o.Push)
 	return o
+}
+
+func (o *otherMembers) begin() {
+	o.worker.shared.count.forwarded.Add(1)
+	o.worker.links.Push(&o.Push)
 }
 
 // done is called if the push was refused as a whole, or there is no answer.
@@ -191,10 +194,11 @@ func (f *fanout) send(peer membership.Worker, known int) {
 	if f.under == nil {
 		f.under = make(map[*otherMembers]bool)
 	}
-	o := f.worker.pushOthers(f.push, f.query, peer, known, nil, func(o *otherMembers, reply *memberReply, err error) {
+	o := f.worker.newOtherMembers(f.push, f.query, peer, known, func(o *otherMembers, reply *memberReply, err error) {
 		results <- fanoutResult{push: o, reply: reply, err: err, peer: peer}
 	})
 	f.under[o] = true
+	o.begin()
 }
 
 // wait takes the results of what is under way.

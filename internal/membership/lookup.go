@@ -145,15 +145,17 @@ func (l *Lookup) say(w Worker, a answer) {
 	}
 }
 
-// Verdict says what the lookup has come to, once Next has returned nobody.
+// Verdict says what the lookup has come to, once Next has returned nobody, or somebody has members.
 func (l *Lookup) Verdict() Verdict {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case !l.over && !l.here || !l.sure || l.countLocked(silent) > 0:
+	case !l.sure || l.countLocked(silent) > 0:
 		return Incomplete
 	case l.here || l.countLocked(hasSome) > 0:
 		return Complete
+	case !l.over:
+		return Incomplete
 	}
 	return Gone
 }
