@@ -46,6 +46,9 @@ type bulkRequest struct {
 	cost     int               // of these
 	scratch  []byte            // for one answer
 
+	named      []namedLine // lines that wait to be looked up together; they belong to the handler's goroutine
+	namedBytes int         // of their messages
+
 	peers map[string]*bulkPeer // other workers by their addresses
 	may   bulkAuthorizer       // asks about users and groups; it belongs to the handler's goroutine
 
@@ -213,6 +216,7 @@ func (b *bulkRequest) run() {
 		if !lines.Ready() {
 			runtime.Gosched() // the input may be about to have more
 			if !lines.Ready() {
+				b.lookUp()
 				b.flush()
 			}
 		}
@@ -223,6 +227,7 @@ func (b *bulkRequest) run() {
 			b.refuse(bulk.Key{Line: number, Index: -1}, newProblem(http.StatusBadRequest, err.Error()))
 			continue
 		case err != nil:
+			b.lookUp()
 			b.flush()
 			if b.input.BrokeOff() {
 				b.leave()
@@ -247,6 +252,7 @@ func (b *bulkRequest) run() {
 			b.pushMembers(key, p)
 			continue
 		}
+		b.lookUp()
 		b.push(number, p)
 	}
 }

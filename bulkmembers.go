@@ -27,11 +27,21 @@ type bulkMembers struct {
 	hasMoved bool // and somebody was, to whom the message has not been sent
 }
 
-// pushMembers gathers the pushes of a line to a user or a group.
+// namedLine is a line to a user or a group that waits for others, to be looked up with them.
+type namedLine struct {
+	key  bulk.Key
+	push linePush
+}
+
+const (
+	maxNamed   = 64       // lines wait at most
+	namedBytes = 16 << 10 // of messages
+)
+
+// pushMembers takes a line to a user or a group.
 func (b *bulkRequest) pushMembers(key bulk.Key, p linePush) {
-	to := p.members
-	to.worker = b.worker
-	if p := b.checkMembers(to, &p); p != nil {
+	p.members.worker = b.worker
+	if p := b.checkMembers(p.members, &p); p != nil {
 		b.refuse(key, p)
 		return
 	}
@@ -39,11 +49,54 @@ func (b *bulkRequest) pushMembers(key bulk.Key, p linePush) {
 		b.refusePush(key, err)
 		return
 	}
-	m := &bulkMembers{request: b, key: key, confirm: p.confirm, to: to, left: 1}
-	m.outcomes = Outcomes{Workers: 1, Answered: 1, Complete: true}
-	if err := b.pushOthers(m, &p); err != nil {
-		b.refusePush(key, err)
+	if b.worker.membership == nil {
+		b.pushFound(key, &p, nil)
 		return
+	}
+	b.namedBytes += len(p.kept())
+	b.named = append(b.named, namedLine{key, p})
+	if len(b.named) >= maxNamed || b.namedBytes >= namedBytes {
+		b.lookUp()
+	}
+}
+
+// lookUp pushes the lines to users and groups that wait, which must be done before anything that comes behind them. One lookup for all of them
+// takes as long as one for each, and holds up all that has been gathered: so that goes out first.
+func (b *bulkRequest) lookUp() {
+	named := b.named
+	if len(named) == 0 {
+		return
+	}
+	b.named, b.namedBytes = nil, 0
+	b.flush()
+	keys := make([]string, len(named))
+	for i := range named {
+		to := named[i].push.members
+		keys[i] = memberKey(to.isGroup, to.name)
+	}
+	lookups, err := b.worker.membership.Lookups(b.ctx, keys)
+	for i := range named {
+		if err != nil {
+			b.refusePush(named[i].key, directoryError(err))
+		} else {
+			b.pushFound(named[i].key, &named[i].push, lookups[i])
+		}
+	}
+	clear(named)
+	b.named = named[:0]
+}
+
+// pushFound gathers the pushes of a line to a user or a group, and sends other workers their part. lookup is nil if there is nobody else.
+func (b *bulkRequest) pushFound(key bulk.Key, p *linePush, lookup *membership.Lookup) {
+	to := p.members
+	m := &bulkMembers{request: b, key: key, confirm: p.confirm, to: to, lookup: lookup, left: 1}
+	m.outcomes = Outcomes{Workers: 1, Answered: 1, Complete: true}
+	if lookup != nil {
+		lookup.Here(to.hasOwn())
+		if err := b.pushOthers(m, p); err != nil {
+			b.refusePush(key, err)
+			return
+		}
 	}
 	b.worker.shared.count.pushTo(to.isGroup)
 	own := to.ownMembers()
@@ -62,7 +115,7 @@ func (b *bulkRequest) pushMembers(key bulk.Key, p linePush) {
 		b.mu.Lock()
 		m.left++
 		b.mu.Unlock()
-		b.pushTo(c, key, m, &p)
+		b.pushTo(c, key, m, p)
 	}
 	b.makeRoom(pushCost, 0)
 	b.mu.Lock()
@@ -74,12 +127,6 @@ func (b *bulkRequest) pushMembers(key bulk.Key, p linePush) {
 // has been sent.
 func (b *bulkRequest) pushOthers(m *bulkMembers, p *linePush) error {
 	w := b.worker
-	if w.membership == nil {
-		return nil
-	}
-	b.flush() // the directory may take its time
-	m.lookup = w.membership.Lookup(memberKey(m.to.isGroup, m.to.name))
-	m.lookup.Here(m.to.hasOwn())
 	peers, err := m.lookup.Next(b.ctx)
 	if err != nil {
 		return directoryError(err)
@@ -87,6 +134,7 @@ func (b *bulkRequest) pushOthers(m *bulkMembers, p *linePush) error {
 	for _, peer := range peers {
 		known := 0
 		if !peer.Named {
+			b.flush() // the answer may take its time
 			switch known, err = w.countMembers(b.ctx, m.to, peer); {
 			case err != nil:
 				m.lookup.Silent(peer)
@@ -235,7 +283,8 @@ func (a *bulkAuthorizer) push(to *Recipients) *problem {
 	if p, ok := a.known[key]; ok {
 		return p
 	}
-	a.request.flush() // the application may take its time
+	a.request.lookUp() // the application may take its time
+	a.request.flush()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(a.whole.Context()))
 	defer cancel()
 	defer context.AfterFunc(a.request.ctx, cancel)()

@@ -8,7 +8,7 @@ import (
 
 // Outcomes is what a push to a user or a group came to: [Recipients.Push] returns it. It is a struct, the same as in package publisher.
 // Its fields Written, Received, Unknown and Excepted, of type int, and Refused, a map[error]int, count connections; each member is
-// counted once:
+// counted once. A worker that has not said what became of its part counts there like one connection, or like as many as it is known to have.
 //
 //   - Written and Received: those that have the message. Every byte is written to the client's socket, or, for a push that was to be
 //     [Confirmed], the client has read it. A confirmed push counts in Received, any other in Written.
@@ -19,7 +19,7 @@ import (
 //     there are none.
 //
 // Workers, an int, is how many workers may have members, this one included, and Answered how many of them have said what they have.
-// Complete, a bool, says that all of them have, so that there is no member that is not counted.
+// Complete, a bool, says that all of them have, and that there can be no others, so that there is no member that is not counted.
 //
 // Its method Err returns everything that went wrong, joined, or nil if every member that was not excepted has the message, and every
 // worker has answered. Unlike the error of [Recipients.Push], it is not nil if only some of the members have the message. errors.Is matches

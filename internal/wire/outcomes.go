@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Outcomes is what a push to a user or a group came to. The first five count connections.
+// Outcomes is what a push to a user or a group came to. The first five count connections. A worker that has not said what became of its
+// part counts there like one connection, or like as many as it is known to have.
 type Outcomes struct {
 	// Written and Received count those that have the message: every byte is written to the client's socket, or, for a push that was
 	// to be confirmed, the client has read it. A confirmed push counts in Received, any other in Written.
@@ -29,7 +30,7 @@ type Outcomes struct {
 	// they have.
 	Workers, Answered int
 
-	// Complete says that all of them have, so that there is no member that is not counted.
+	// Complete says that all of them have, and that there can be no others, so that there is no member that is not counted.
 	Complete bool
 }
 
