@@ -21,6 +21,7 @@ type entries struct {
 	// Guarded by mu.
 	changed []string
 	idle    int       // how many of changed are. Guarded by mu
+	flight  int       // how many are in the Apply under way. Guarded by mu
 	again   time.Time // not before. Guarded by mu
 
 	retry retry // those of which an Apply has failed. Guarded by mu
@@ -194,6 +195,7 @@ func (s *entries) take(now time.Time) (b batch) {
 }
 
 func (s *entries) flyLocked(b *batch, key string, e entry) {
+	s.flight++
 	if e.is(present) {
 		e |= told
 	}
@@ -205,6 +207,7 @@ func (s *entries) flyLocked(b *batch, key string, e entry) {
 func (s *entries) settle(b batch, worked bool, begun, now time.Time, pause time.Duration) (synced []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.flight = 0
 	for _, change := range b.changes {
 		s.settleLocked(change, worked, b.number == s.number)
 	}
@@ -344,7 +347,7 @@ func (s *entries) due(now time.Time) (d time.Duration, any bool) {
 func (s *entries) count() (keys, pending int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	pending = len(s.changed) - s.idle + len(s.retry.keys)
+	pending = len(s.changed) - s.idle + len(s.retry.keys) + s.flight
 	if s.round != nil {
 		pending += len(s.round.keys)
 	}

@@ -150,6 +150,9 @@ func TestChangesShareAnApply(t *testing.T) {
 		time.Sleep(time.Minute)
 		m.Set("u:first", true)
 		synctest.Wait() // it is under way
+		if s := m.Stats(); s.Pending != 1 {
+			t.Errorf("%+v", s)
+		}
 		for i := range 900 {
 			m.Set(fmt.Sprint("u:", i), true)
 		}
