@@ -54,7 +54,8 @@ type Phase struct {
 	Changes, Keys          int64 // in Applies and Finds
 	Heap                   int64 // what there is more of after it, in bytes, after a collection
 	WorkersCPU, EngineCPU  time.Duration
-	EngineBytes, EngineRSS int64 // what there is more of after it
+	OtherCPU               time.Duration // of everything else on this machine
+	EngineBytes, EngineRSS int64         // what there is more of after it
 	RSSBefore              int64
 }
 
@@ -182,7 +183,7 @@ func (s *simulation) phase(f func() error) (Phase, error) {
 
 // begin begins to measure, and returns what ends that. It does not measure the heap.
 func (s *simulation) begin() (end func() Phase) {
-	before, own, engine := s.watch.count(), OfProcess(os.Getpid()), s.Usage()
+	before, own, engine, machine := s.watch.count(), OfProcess(os.Getpid()), s.Usage(), ofMachine()
 	begun := time.Now()
 	return func() Phase {
 		p := s.watch.count()
@@ -190,6 +191,7 @@ func (s *simulation) begin() (end func() Phase) {
 		used := s.Usage()
 		p.WorkersCPU = OfProcess(os.Getpid()).CPU - own.CPU
 		p.EngineCPU = used.Process.CPU - engine.Process.CPU
+		p.OtherCPU = ofMachine() - machine - p.WorkersCPU - p.EngineCPU
 		p.EngineBytes, p.EngineRSS = used.Bytes-engine.Bytes, used.Process.RSS-engine.Process.RSS
 		p.RSSBefore = engine.Process.RSS
 		p.Renews -= before.Renews
@@ -202,9 +204,9 @@ func (s *simulation) begin() (end func() Phase) {
 }
 
 func (p Phase) String() string {
-	return fmt.Sprintf("%.2f s; %d Renew, %d Apply of %d changes, %d Find of %d keys; CPU of the workers %.2f s, of the engine %.2f s; heap of the workers %+d kB; "+
+	return fmt.Sprintf("%.2f s; %d Renew, %d Apply of %d changes, %d Find of %d keys; CPU of the workers %.2f s, of the engine %.2f s, of others %.2f s; heap of the workers %+d kB; "+
 		"engine: %+d kB, its process %d %+d kB", p.Took.Seconds(), p.Renews, p.Applies, p.Changes, p.Finds, p.Keys,
-		p.WorkersCPU.Seconds(), p.EngineCPU.Seconds(), p.Heap/1000, p.EngineBytes/1000, p.RSSBefore/1000, p.EngineRSS/1000)
+		p.WorkersCPU.Seconds(), p.EngineCPU.Seconds(), p.OtherCPU.Seconds(), p.Heap/1000, p.EngineBytes/1000, p.RSSBefore/1000, p.EngineRSS/1000)
 }
 
 func heapNow() int64 {
@@ -316,7 +318,9 @@ func (s *simulation) restart(ctx context.Context, r *Repair) (err error) {
 		}
 		if step.at == &r.Entered {
 			r.Phase = end()
-			r.EngineCPU = s.Usage().Process.CPU // of its new process
+			of := s.Usage().Process.CPU // of its new process
+			r.OtherCPU += r.EngineCPU - of
+			r.EngineCPU = of
 		}
 	}
 	close(over)
