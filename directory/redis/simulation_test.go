@@ -21,7 +21,7 @@ func TestSimulation(t *testing.T) {
 	engine := startServer(t)
 	s := simulation()
 	s.Directory = func(int) directory.Directory {
-		return open(t, redis.NewUniversalClient(&redis.UniversalOptions{Addrs: []string{engine.address}, ContextTimeoutEnabled: true}), nil)
+		return open(t, redis.NewUniversalClient(&redis.UniversalOptions{Addrs: []string{engine.address}, ContextTimeoutEnabled: true, DialerRetries: 1}), nil)
 	}
 	s.Kill = func() { engine.kill(t) }
 	s.Start = func() { engine.start(t) }
