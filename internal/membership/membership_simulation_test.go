@@ -27,6 +27,7 @@ func TestSimulation(t *testing.T) {
 		e.Pause()
 	}
 	s.Start = e.Resume
+	s.Usage = func() membershiptest.Usage { return membershiptest.Usage{} }
 	s.Entries = func() int64 { return int64(e.Entries()) }
 	s.Log = t.Logf
 	r, err := s.Run(ctx)

@@ -27,18 +27,18 @@ type Simulation struct {
 	// Directory returns the directory of a worker: a client of its own, or one that all share.
 	Directory func(worker int) directory.Directory
 
-	// Kill, if it is not nil, ends the engine, which loses everything, and Start starts it again. Each returns when that has been done.
+	// Kill ends the engine, which loses everything, and Start starts it again. Each returns when that has been done.
 	Kill, Start func()
 	Down        time.Duration // how long there is none in between
 
-	// Usage returns what the engine has used until now. It may be nil.
+	// Usage returns what the engine has used until now.
 	Usage func() Usage
 
 	// Entries counts what there is in the engine. It may take some time.
 	Entries func() int64
 
 	Timing membership.Timing
-	Log    func(format string, args ...any) // nil: none
+	Log    func(format string, args ...any)
 }
 
 // Usage is what an engine has used.
@@ -91,56 +91,17 @@ func (s Simulation) Run(ctx context.Context) (r Report, err error) {
 		return r, errFew
 	}
 	sim := &simulation{Simulation: s, byAddress: make(map[string]int)}
-	if sim.Log == nil {
-		sim.Log = func(string, ...any) {}
-	}
-	if sim.Usage == nil {
-		sim.Usage = func() Usage { return Usage{} }
-	}
 	sim.start()
-	defer func() {
-		var closed error
-		r.Close, closed = sim.phase(func() error { return sim.close(ctx) })
-		if err == nil {
-			err = closed
-		}
-		r.Left = sim.Entries()
-		sim.Log("closed: %s; %d entries are left", r.Close, r.Left)
-	}()
-	if err = sim.settle(ctx); err != nil {
-		return r, err
-	}
-	if r.Join, err = sim.phase(func() error { return sim.join(ctx) }); err != nil {
-		return r, err
-	}
-	sim.Log("joined: %s", r.Join)
-	r.Entries = sim.Entries()
-	users := float64(s.Users)
-	sim.Log("a user: %.3f entries, %.3f writes, %.0f B in the engine, %.0f B of its process", float64(r.Entries)/users,
-		float64(r.Join.Changes)/users, float64(r.Join.EngineBytes)/users, float64(r.Join.EngineRSS)/users)
-	if err = sim.settle(ctx); err != nil {
-		return r, err
-	}
-	if r.Idle, err = sim.phase(func() error { return sim.idle(ctx) }); err != nil {
-		return r, err
-	}
-	sim.Log("idle: %s", r.Idle)
-	for _, asking := range s.Asking {
-		var a Answers
-		p, err := sim.phase(func() error {
-			a = sum(sim.ask(ctx, asking, 0, after(s.For)))
-			return ctx.Err()
-		})
-		r.Lookup = append(r.Lookup, a)
-		sim.Log("%d asking: %.0f lookups/s, %s, %s", asking, float64(a.Count())/p.Took.Seconds(), a, p)
-		if err != nil {
-			return r, err
+	for _, step := range []func(context.Context, *Report) error{sim.join, sim.idle, sim.lookUp, sim.restart} {
+		if err = step(ctx, &r); err != nil {
+			break
 		}
 	}
-	if s.Kill == nil {
-		return r, nil
-	}
-	return r, sim.restart(ctx, &r.Repair)
+	var closed error
+	r.Close, closed = sim.phase(func() error { return sim.close(ctx) })
+	r.Left = s.Entries()
+	s.Log("closed: %s; %d entries are left", r.Close, r.Left)
+	return r, errors.Join(err, closed)
 }
 
 // simulation is one under way.
@@ -238,13 +199,24 @@ func (s Simulation) entries() (n int) {
 }
 
 // join lets all users come, and waits until the directory knows.
-func (s *simulation) join(ctx context.Context) error {
-	for u := range s.Users {
-		for _, home := range s.homes(u) {
-			s.workers[home].Set(user(u), true)
-		}
+func (s *simulation) join(ctx context.Context, r *Report) (err error) {
+	if err = s.settle(ctx); err != nil {
+		return err
 	}
-	return s.until(ctx, s.isQuiet)
+	r.Join, err = s.phase(func() error {
+		for u := range s.Users {
+			for _, home := range s.homes(u) {
+				s.workers[home].Set(user(u), true)
+			}
+		}
+		return s.until(ctx, s.isQuiet)
+	})
+	s.Log("joined: %s", r.Join)
+	r.Entries = s.Entries()
+	users := float64(s.Users)
+	s.Log("a user: %.3f entries, %.3f writes, %.0f B in the engine, %.0f B of its process, %.0f B in the workers", float64(r.Entries)/users,
+		float64(r.Join.Changes)/users, float64(r.Join.EngineBytes)/users, float64(r.Join.EngineRSS)/users, float64(r.Join.Heap)/users)
+	return err
 }
 
 // settle waits until lookups are exact: a new directory may have lost something just before.
@@ -261,13 +233,36 @@ func (s *simulation) settle(ctx context.Context) error {
 }
 
 // idle is when nobody comes, goes or is looked up.
-func (s *simulation) idle(ctx context.Context) error {
-	select {
-	case <-time.After(s.For):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+func (s *simulation) idle(ctx context.Context, r *Report) (err error) {
+	if err = s.settle(ctx); err != nil {
+		return err
 	}
+	r.Idle, err = s.phase(func() error {
+		select {
+		case <-time.After(s.For):
+		case <-ctx.Done():
+		}
+		return ctx.Err()
+	})
+	s.Log("idle: %s", r.Idle)
+	return err
+}
+
+// lookUp looks up as many as can be.
+func (s *simulation) lookUp(ctx context.Context, r *Report) error {
+	for _, asking := range s.Asking {
+		var a Answers
+		p, err := s.phase(func() error {
+			a = sum(s.ask(ctx, asking, 0, after(s.For)))
+			return ctx.Err()
+		})
+		if err != nil {
+			return err
+		}
+		r.Lookup = append(r.Lookup, a)
+		s.Log("%d asking: %.0f lookups/s, %s; %s", asking, float64(a.Count())/p.Took.Seconds(), a, p)
+	}
+	return nil
 }
 
 func (s *simulation) isQuiet() bool {
@@ -288,7 +283,8 @@ func (s *simulation) until(ctx context.Context, done func() bool) error {
 }
 
 // restart restarts the engine, looks up all the while, and waits until everything is as it was.
-func (s *simulation) restart(ctx context.Context, r *Repair) (err error) {
+func (s *simulation) restart(ctx context.Context, report *Report) (err error) {
+	r := &report.Repair
 	s.watch.expectLoss()
 	end := s.begin()
 	over := make(chan struct{})
