@@ -5,17 +5,17 @@ import "time"
 const (
 	// maxChanges is how many changes one Apply has at most. It bounds how long a change waits behind those before it.
 	maxChanges = 1000
-	// firstChanges is how many it has at first, and leastChanges if the directory is slow.
+	// firstChanges is how many it has at first, and leastChanges if the directory is slow. Fewer would cost more than they spare.
 	firstChanges = 200
-	leastChanges = 10
+	leastChanges = 50
 	// slowApply is when it is: what many workers have under way has to be done well within the time that a call may take. If calls fail
 	// for want of time, what they asked for is done nevertheless, and then once more.
-	slowApply = 200 * time.Millisecond
+	slowApply = 500 * time.Millisecond
 
 	// The same for keys to be entered anew. Nobody waits for them, and lookups wait behind them.
 	maxAnew   = 500
-	firstAnew = 50
-	slowAnew  = 50 * time.Millisecond
+	firstAnew = 100
+	slowAnew  = 200 * time.Millisecond
 )
 
 // pace is how many changes one Apply has. Many workers may have very many changes at the same time, as after a restart of the directory, or
