@@ -14,6 +14,7 @@ func Example() {
 	client := redis.NewUniversalClient(&redis.UniversalOptions{
 		Addrs:                 []string{"127.0.0.1:6379"},
 		ContextTimeoutEnabled: true,
+		DialerRetries:         1,
 	})
 	defer client.Close()
 	directory, err := wspushredis.New(client, nil)
