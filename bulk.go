@@ -17,6 +17,7 @@ import (
 	"github.com/wspush/wspush/internal/address"
 	"github.com/wspush/wspush/internal/bulk"
 	"github.com/wspush/wspush/internal/lane"
+	"github.com/wspush/wspush/internal/link"
 	"github.com/wspush/wspush/internal/seal"
 	"github.com/wspush/wspush/internal/wire"
 )
@@ -45,6 +46,9 @@ type bulkRequest struct {
 	cost     int               // of these
 	scratch  []byte            // for one answer
 
+	named      []namedLine // lines that wait to be looked up together; they belong to the handler's goroutine
+	namedBytes int         // of their messages
+
 	peers map[string]*bulkPeer // other workers by their addresses
 	may   bulkAuthorizer       // asks about users and groups; it belongs to the handler's goroutine
 
@@ -54,8 +58,8 @@ type bulkRequest struct {
 	room      bulkRoom
 	unsettled int // pushes
 	pending   pendingPushes
-	remotes   map[*bulkRemote]struct{} // pushes to other workers without all outcomes; nil if there are none
-	waiting   map[*Conn]int            // the cost of pending for each connection; nil if there are none
+	remotes   map[*link.Push]struct{} // pushes to other workers without all outcomes; nil if there are none
+	waiting   map[*Conn]int           // the cost of pending for each connection; nil if there are none
 }
 
 const (
@@ -212,6 +216,7 @@ func (b *bulkRequest) run() {
 		if !lines.Ready() {
 			runtime.Gosched() // the input may be about to have more
 			if !lines.Ready() {
+				b.lookUp()
 				b.flush()
 			}
 		}
@@ -222,6 +227,7 @@ func (b *bulkRequest) run() {
 			b.refuse(bulk.Key{Line: number, Index: -1}, newProblem(http.StatusBadRequest, err.Error()))
 			continue
 		case err != nil:
+			b.lookUp()
 			b.flush()
 			if b.input.BrokeOff() {
 				b.leave()
@@ -246,6 +252,7 @@ func (b *bulkRequest) run() {
 			b.pushMembers(key, p)
 			continue
 		}
+		b.lookUp()
 		b.push(number, p)
 	}
 }
@@ -347,8 +354,8 @@ func (b *bulkRequest) leave() {
 	for _, p := range pending {
 		p.abandon(context.Canceled)
 	}
-	for _, r := range remotes {
-		b.worker.links.Abandon(&r.Push, errAbandoned)
+	for _, p := range remotes {
+		b.worker.links.Abandon(p, errAbandoned)
 	}
 }
 

@@ -70,14 +70,7 @@ func (b *bulkRequest) addRemote(pushes []*bulkRemote, place *seal.Place, key bul
 func (b *bulkRequest) forward(r *bulkRemote, p *linePush) {
 	w, n, data := b.worker, len(r.keys), p.kept()
 	r.cost, r.shared, r.left = pushCost+len(p.ref), len(data)+len(r.place.Address), n
-	r.peer = b.peers[r.place.Address]
-	if r.peer == nil {
-		r.peer = new(bulkPeer)
-		if b.peers == nil {
-			b.peers = make(map[string]*bulkPeer)
-		}
-		b.peers[r.place.Address] = r.peer
-	}
+	r.peer = b.peer(r.place.Address)
 	b.makeRoom(r.total(), n)
 	w.shared.count.forwarded.Add(uint64(n))
 	if !b.awaitPeer(r.peer, r.total()) {
@@ -88,16 +81,42 @@ func (b *bulkRequest) forward(r *bulkRemote, p *linePush) {
 	w.setTimeout(&r.Push, q)
 	r.Binary, r.Data = p.typ == Binary, data
 	r.Sequence, r.Done = &r.peer.sequence, r.done
-	b.mu.Lock()
-	r.peer.held += r.total()
-	if b.remotes == nil {
-		b.remotes = make(map[*bulkRemote]struct{})
+	b.ask(r.peer, &r.Push, r.total(), func() { w.links.Push(&r.Push) })
+}
+
+// peer returns what the request has for another worker.
+func (b *bulkRequest) peer(address string) *bulkPeer {
+	peer := b.peers[address]
+	if peer == nil {
+		peer = new(bulkPeer)
+		if b.peers == nil {
+			b.peers = make(map[string]*bulkPeer)
+		}
+		b.peers[address] = peer
 	}
-	b.remotes[r] = struct{}{}
+	return peer
+}
+
+// ask begins a push to another worker, which answeredLocked then ends.
+func (b *bulkRequest) ask(peer *bulkPeer, p *link.Push, cost int, begin func()) {
+	b.mu.Lock()
+	peer.held += cost
+	if b.remotes == nil {
+		b.remotes = make(map[*link.Push]struct{})
+	}
+	b.remotes[p] = struct{}{}
 	b.mu.Unlock()
-	w.links.Push(&r.Push)
+	begin()
 	if b.gone.Load() { // leave may have come before
-		w.links.Abandon(&r.Push, errAbandoned)
+		b.worker.links.Abandon(p, errAbandoned)
+	}
+}
+
+// answeredLocked takes note that a push to another worker has all its outcomes.
+func (b *bulkRequest) answeredLocked(peer *bulkPeer, p *link.Push, cost int) {
+	peer.held -= cost
+	if delete(b.remotes, p); len(b.remotes) == 0 {
+		b.remotes = nil // it would stay as large as it once was
 	}
 }
 
@@ -148,10 +167,7 @@ func (r *bulkRemote) done(target int, a link.Answer, err error) {
 	defer b.mu.Unlock()
 	r.peer.held -= r.cost
 	if r.left--; r.left == 0 {
-		if delete(b.remotes, r); len(b.remotes) == 0 {
-			b.remotes = nil // it would stay as large as it once was
-		}
-		r.peer.held -= r.shared
+		b.answeredLocked(r.peer, &r.Push, r.shared)
 		b.changeHeldLocked(-r.shared)
 	}
 	if err == nil {

@@ -8,23 +8,40 @@ import (
 
 	"github.com/wspush/wspush/internal/address"
 	"github.com/wspush/wspush/internal/bulk"
+	"github.com/wspush/wspush/internal/membership"
 	"github.com/wspush/wspush/internal/wire"
 )
 
 // bulkMembers is a line to a user or a group. Its pushes are those of any line, but they share one answer.
 type bulkMembers struct {
-	request  *bulkRequest
-	key      bulk.Key
-	confirm  bool
-	left     int // pushes without an outcome, and one more while the line is being gathered; guarded by request.mu, like outcomes
+	request *bulkRequest
+	key     bulk.Key
+	confirm bool
+	to      *Recipients
+	lookup  *membership.Lookup // nil: there is no other worker
+
+	// Guarded by request.mu.
+	left     int // pushes without an outcome, and one more while the line is being gathered
 	outcomes Outcomes
+	isAgain  bool // it has been looked once more whether somebody is there
+	hasMoved bool // and somebody was, to whom the message has not been sent
 }
 
-// pushMembers gathers the pushes of a line to a user or a group.
+// namedLine is a line to a user or a group that waits for others, to be looked up with them.
+type namedLine struct {
+	key  bulk.Key
+	push linePush
+}
+
+const (
+	maxNamed   = 64       // lines wait at most
+	namedBytes = 16 << 10 // of messages
+)
+
+// pushMembers takes a line to a user or a group.
 func (b *bulkRequest) pushMembers(key bulk.Key, p linePush) {
-	to := p.members
-	to.worker = b.worker
-	if p := b.checkMembers(to, &p); p != nil {
+	p.members.worker = b.worker
+	if p := b.checkMembers(p.members, &p); p != nil {
 		b.refuse(key, p)
 		return
 	}
@@ -32,20 +49,64 @@ func (b *bulkRequest) pushMembers(key bulk.Key, p linePush) {
 		b.refusePush(key, err)
 		return
 	}
-	b.worker.shared.count.pushTo(to.isGroup)
-	own := to.ownMembers()
-	m := &bulkMembers{request: b, key: key, confirm: p.confirm, left: 1}
-	m.outcomes = Outcomes{Excepted: own.excepted, Workers: 1, Answered: 1, Complete: true}
-	if own.only == nil && len(own.several) == 0 {
-		b.makeRoom(pushCost, 0)
-		if own.excepted == 0 {
-			b.worker.shared.count.push(ErrGone)
-		}
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		m.lessLocked(pushCost)
+	if b.worker.membership == nil {
+		b.pushFound(key, &p, nil)
 		return
 	}
+	b.namedBytes += len(p.kept())
+	b.named = append(b.named, namedLine{key, p})
+	if len(b.named) >= maxNamed || b.namedBytes >= namedBytes {
+		b.lookUp()
+	}
+}
+
+// lookUp pushes the lines to users and groups that wait, which must be done before anything that comes behind them. One lookup for all of them
+// takes as long as one for each, and holds up all that has been gathered: so that goes out first.
+func (b *bulkRequest) lookUp() {
+	named := b.named
+	if len(named) == 0 {
+		return
+	}
+	b.named, b.namedBytes = nil, 0
+	b.flush()
+	keys := make([]string, len(named))
+	for i := range named {
+		to := named[i].push.members
+		keys[i] = memberKey(to.isGroup, to.name)
+	}
+	lookups, err := b.worker.membership.Lookups(b.ctx, keys)
+	for i := range named {
+		if err != nil {
+			b.refusePush(named[i].key, directoryError(err))
+		} else {
+			b.pushFound(named[i].key, &named[i].push, lookups[i])
+		}
+	}
+	clear(named)
+	b.named = named[:0]
+}
+
+// pushFound gathers the pushes of a line to a user or a group, and sends other workers their part. lookup is nil if there is nobody else.
+func (b *bulkRequest) pushFound(key bulk.Key, p *linePush, lookup *membership.Lookup) {
+	to := p.members
+	m := &bulkMembers{request: b, key: key, confirm: p.confirm, to: to, lookup: lookup, left: 1}
+	m.outcomes = Outcomes{Workers: 1, Answered: 1, Complete: true}
+	if lookup != nil {
+		lookup.Here(to.hasOwn())
+		if err := b.pushOthers(m, p); err != nil {
+			b.refusePush(key, err)
+			return
+		}
+	}
+	b.worker.shared.count.pushTo(to.isGroup)
+	own := to.ownMembers()
+	hasOwn := own.only != nil || len(own.several)+own.excepted > 0
+	b.mu.Lock()
+	m.outcomes.Excepted += own.excepted
+	if m.lookup != nil {
+		m.lookup.Here(hasOwn)
+	}
+	b.mu.Unlock()
 	p.isShared = len(own.several) > 0
 	for c := range own.conns {
 		if b.gone.Load() { // nothing waits for room any longer
@@ -54,11 +115,75 @@ func (b *bulkRequest) pushMembers(key bulk.Key, p linePush) {
 		b.mu.Lock()
 		m.left++
 		b.mu.Unlock()
-		b.pushTo(c, key, m, &p)
+		b.pushTo(c, key, m, p)
 	}
+	b.makeRoom(pushCost, 0)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	m.lessLocked(0)
+	m.lessLocked(pushCost)
+}
+
+// pushOthers pushes to the members that other workers have. Each worker's part keeps its place among the lines. If there is an error, nothing
+// has been sent.
+func (b *bulkRequest) pushOthers(m *bulkMembers, p *linePush) error {
+	w := b.worker
+	peers, err := m.lookup.Next(b.ctx)
+	if err != nil {
+		return directoryError(err)
+	}
+	for _, peer := range peers {
+		known := 0
+		if !peer.Named {
+			b.flush() // the answer may take its time
+			switch known, err = w.countMembers(b.ctx, m.to, peer); {
+			case err != nil:
+				m.lookup.Silent(peer)
+				continue
+			case known == 0:
+				m.lookup.Answered(peer, false)
+				continue
+			}
+		}
+		b.pushOther(m, peer, known, p)
+	}
+	return nil
+}
+
+// pushOther pushes to the members that one other worker has.
+func (b *bulkRequest) pushOther(m *bulkMembers, worker membership.Worker, known int, p *linePush) {
+	w, data, peer := b.worker, p.kept(), b.peer(worker.Address)
+	cost := pushCost + len(data) + len(worker.Address)
+	push := &memberPush{to: *m.to, typ: p.typ, data: data, confirm: p.confirm}
+	answer := func(o *otherMembers, reply *memberReply, err error) {
+		answered, has := o.countTo(&m.outcomes, reply, err, func(err error) error { return err })
+		if answered {
+			m.lookup.Answered(worker, has)
+		} else {
+			m.lookup.Silent(worker)
+		}
+		m.lessLocked(cost)
+		b.settledOneLocked()
+	}
+	o := w.newOtherMembers(push, pushQuery{confirm: p.confirm, timeout: p.timeout}, worker, known, func(o *otherMembers, reply *memberReply, err error) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.answeredLocked(peer, &o.Push, cost)
+		answer(o, reply, err)
+		b.tell() // awaitPeer may wait for room
+	})
+	o.Sequence = &peer.sequence
+	b.makeRoom(cost, 1)
+	b.mu.Lock()
+	m.left++
+	b.mu.Unlock()
+	if !b.awaitPeer(peer, cost) {
+		w.shared.count.forwardsFailed.full.Add(1)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		answer(o, nil, errLinkFull)
+		return
+	}
+	b.ask(peer, &o.Push, cost, o.begin)
 }
 
 // checkMembers refuses what a single push to a user or a group would be refused for.
@@ -85,25 +210,55 @@ func (b *bulkRequest) checkMembers(to *Recipients, p *linePush) *problem {
 
 // settledLocked takes the outcome of one push, for which cost has been held. A lock of its socket may be held as well.
 func (m *bulkMembers) settledLocked(err error, cost int) {
-	m.outcomes.count(m.confirm, err)
+	count(&m.outcomes, m.confirm, err)
 	m.lessLocked(cost)
 }
 
 // lessLocked answers the line if nothing is left of it.
 func (m *bulkMembers) lessLocked(cost int) {
-	o := m.request.output
+	b := m.request
 	if m.left--; m.left > 0 {
-		o.addLocked(nil, cost)
+		b.output.addLocked(nil, cost)
 		return
 	}
+	if m.lookup != nil && wire.CountMembers(&m.outcomes) == 0 && !m.isAgain && !b.gone.Load() {
+		m.isAgain, m.left = true, 1
+		b.unsettled++
+		b.running.Go(func() { m.lookAgain(cost) })
+		return
+	}
+	if m.lookup != nil {
+		asked, answered := m.lookup.Workers()
+		m.outcomes.Workers, m.outcomes.Answered = 1+asked, 1+answered
+		m.outcomes.Complete = m.lookup.Verdict() != membership.Incomplete && !m.hasMoved
+	}
+	if wire.CountMembers(&m.outcomes) == 0 && m.outcomes.Complete {
+		b.worker.shared.count.push(ErrGone)
+	}
 	var refusal *bulk.Refusal
-	if err := m.outcomes.err(); err != nil {
+	if err := wire.OneError(&m.outcomes); err != nil {
 		of := refusalOf(problemOfOutcomes(&m.outcomes, err, m.confirm))
 		refusal = &of
 	}
+	o := b.output
 	o.scratch = m.key.AppendBeginning(o.scratch[:0], refusal)
 	o.scratch = append(appendOutcomes(o.scratch, &m.outcomes), '\n')
 	o.addLocked(o.scratch, cost)
+}
+
+// lookAgain finds out whether somebody is there although nobody has been found: a member may have moved from a worker that had not been asked
+// to one that had. She does not get the message, which could come behind that of a later line; it is only known then that nobody is
+// gone.
+func (m *bulkMembers) lookAgain(cost int) {
+	b := m.request
+	_, err := m.lookup.Next(b.ctx) // whoever it returns counts as silent
+	hasOwn := m.to.hasOwn()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	m.hasMoved = err != nil || hasOwn
+	m.lessLocked(cost)
+	b.settledOneLocked()
+	b.tell()
 }
 
 // bulkAuthorizer asks the application about each user and group that a bulk request names, once.
@@ -128,7 +283,8 @@ func (a *bulkAuthorizer) push(to *Recipients) *problem {
 	if p, ok := a.known[key]; ok {
 		return p
 	}
-	a.request.flush() // the application may take its time
+	a.request.lookUp() // the application may take its time
+	a.request.flush()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(a.whole.Context()))
 	defer cancel()
 	defer context.AfterFunc(a.request.ctx, cancel)()

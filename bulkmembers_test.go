@@ -357,3 +357,85 @@ func TestBulkMembersShutdown(t *testing.T) {
 	close(leave)
 	_, _ = bufio.NewReader(b.conn).ReadString(0)
 }
+
+// Lines to users and groups reach the members of all workers, in the order of the lines, also among lines to addresses.
+func TestBulkMembersEverywhere(t *testing.T) {
+	both(t, func(t *testing.T, withPeers bool) {
+		m := newTeam(t, 3, withPeers, nil)
+		ann, annConn := as(t, m.workers[1], m.servers[1], "ann", "room")
+		here, hereConn := as(t, m.workers[0], m.servers[0], "ann", "room")
+		bob, _ := as(t, m.workers[2], m.servers[2], "bob", "room")
+		b := openBulk(t, dialPush(t, m.workers[0]))
+		const lines = 300
+		reading := []<-chan struct{}{}
+		var all, room []string
+		for i := range lines {
+			switch i % 3 {
+			case 2:
+				room = append(room, fmt.Sprint(i))
+				fallthrough
+			default:
+				all = append(all, fmt.Sprint(i))
+			}
+		}
+		reading = append(reading, expecting(ann, all...), expecting(here, all...), expecting(bob, room...))
+		var sent []string
+		for i := range lines {
+			switch i % 3 {
+			case 0:
+				sent = append(sent, fmt.Sprintf(`{"user":"ann","text":"%d"}`, i))
+			case 1:
+				sent = append(sent, fmt.Sprintf(`{"to":[%q,%q],"text":"%d"}`, annConn.SealedID(), hereConn.SealedID(), i))
+			case 2:
+				sent = append(sent, fmt.Sprintf(`{"group":"room","text":"%d"}`, i))
+			}
+		}
+		b.send(sent...)
+		written := make(map[int]int)
+		for range lines + lines/3 { // those of case 1 have two answers
+			var a struct {
+				membersAnswer
+				Line int
+			}
+			if err := json.Unmarshal([]byte(b.answer()), &a); err != nil || a.Status >= 300 {
+				t.Fatalf("%+v, %v", a, err)
+			}
+			written[a.Line] += a.Written
+		}
+		for i := range lines {
+			if want := []int{2, 0, 3}[i%3]; written[1+i] != want {
+				t.Errorf("line %d: %d", 1+i, written[1+i])
+			}
+		}
+		for _, read := range reading {
+			<-read
+		}
+		for line, want := range map[string]membersAnswer{
+			`{"user":"eve","text":"x"}`: {Status: 410},
+			`{"group":"room","text":"x","except":["` + annConn.SealedID() + `","` + hereConn.SealedID() + `"]}`: {Status: 200, Written: 1, Excepted: 2},
+			`{"user":"ann","text":"x","except":["` + annConn.SealedID() + `","` + hereConn.SealedID() + `"]}`:   {Status: 200, Excepted: 2},
+		} {
+			b.send(line)
+			var a membersAnswer
+			if err := json.Unmarshal([]byte(b.answer()), &a); err != nil || a.Status != want.Status || a.Written != want.Written || a.Excepted != want.Excepted || !a.Complete || a.Workers != a.Answered {
+				t.Errorf("%s: %+v, %v", line, a, err)
+			}
+		}
+		if withPeers {
+			return
+		}
+		for _, c := range m.clients {
+			c.Cut(true)
+		}
+		testutil.Eventually(t, "the directory to fail", func() bool {
+			b.send(`{"user":"ann","text":"x"}`)
+			var a membersAnswer
+			_ = json.Unmarshal([]byte(b.answer()), &a)
+			return a.Status == 503 && a.Type == "urn:wspush:directory"
+		})
+		b.send(fmt.Sprintf(`{"to":%q,"text":"still"}`, annConn.SealedID()))
+		if a := b.answer(); !strings.Contains(a, `"status":204`) {
+			t.Error(a)
+		}
+	})
+}

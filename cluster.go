@@ -44,8 +44,8 @@ type Cluster struct {
 
 	// Peers is what can be had in place of a Directory where there are few workers, up to about ten: it returns the addresses of
 	// all of them, each of which is then asked about each user and group. Whether this worker is among them does not matter. An address
-	// is written like Address, and what it lacks, such as a port, is taken from there; so it may return what net.Resolver.LookupHost
-	// returns for a name that has the IP addresses of all workers. It is called again while somebody asks, every 5 s at most; ctx ends
+	// must be the Address that the worker has, but what it lacks of that, such as the port, is taken from this worker's own; so it may
+	// return what net.Resolver.LookupHost returns for a name that has the IP addresses of all workers. It is called again while somebody asks, every 5 s at most; ctx ends
 	// after 2 s, and if it fails, the last answer counts for a minute, but nobody is taken to be gone.
 	//
 	// With neither Directory nor Peers, users and groups have the members of one worker, and others do not know of them.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/internal/membership/membershiptest"
 	"github.com/wspush/wspush/internal/testutil"
 )
 
@@ -355,6 +356,7 @@ func TestClusterOptions(t *testing.T) {
 		"key 2 repeats its first 1 bytes":  {Cluster: &wspush.Cluster{Keys: [][]byte{clusterKey, bytes.Repeat([]byte("k"), 32)}}},
 		`Cluster.Address: "ftp://a": `:     {Cluster: &wspush.Cluster{Keys: keys, Address: "ftp://a"}},
 		"Cluster.Address: the address is":  {Cluster: &wspush.Cluster{Keys: keys, Address: "http://a/" + strings.Repeat("a", 1000)}},
+		"exclude each other":               {Cluster: &wspush.Cluster{Keys: keys, Directory: membershiptest.NewEngine(1, nil).Client(), Peers: func(context.Context) ([]string, error) { return nil, nil }}},
 		"PublicURL requires Cluster":       {PublicURL: "https://push.example.com"},
 		`PublicURL: "push.example.com": `:  {Cluster: &wspush.Cluster{Keys: keys}, PublicURL: "push.example.com"},
 		`PublicURL: "https://a?b": a base`: {Cluster: &wspush.Cluster{Keys: keys}, PublicURL: "https://a?b"},

@@ -40,7 +40,7 @@ var (
 )
 
 // ErrTooManyGroups is what [Conn.Join] returns for one group more than WorkerOptions.MaxGroups.
-var ErrTooManyGroups = errors.New("wspush: the connection is in as many groups as it may be")
+var ErrTooManyGroups = wire.ErrTooManyGroups
 
 // The errors with which [HandlerOptions].Accept and [WorkerOptions].AuthorizePush refuse a request; they may be wrapped. Any other
 // error says that the application could not decide, and is answered like ErrUnavailable.
@@ -72,7 +72,7 @@ var (
 	errLinkFull     = fmt.Errorf("%w: too many pushes are on their way to the worker that holds the connection", ErrBusy)
 	errIntakeFull   = fmt.Errorf("%w: too much is coming in from publishers", ErrBusy)
 	errOtherPath    = errors.New("wspush: the connection lives at another path")
-	errInternal     = errors.New("wspush: the worker that holds the connection has failed; nothing was written")
+	errInternal     = wire.ErrInternal
 	errUnknownClose = unknownClose{}
 )
 

@@ -19,3 +19,6 @@ func HelpFrom(w *Worker, n int) { w.helpFrom = n }
 
 // SetTiming sets how long things take in a Cluster with a Directory or Peers.
 func (c *Cluster) SetTiming(t membership.Timing) { c.timing = t }
+
+// ClusterAddress is where other workers reach this one.
+func (w *Worker) ClusterAddress() string { return w.cluster.address }

@@ -37,10 +37,10 @@ func (w *Worker) pushMembers(ctx context.Context, p *memberPush) (Outcomes, erro
 	if out.Written+out.Received > 0 { // the usual case, at little cost
 		return out, nil
 	}
-	if out.members() == 0 && out.Complete {
+	if wire.CountMembers(&out) == 0 && out.Complete {
 		w.shared.count.push(ErrGone)
 	}
-	return out, out.err()
+	return out, wire.OneError(&out)
 }
 
 // pushOwnMembers pushes to the members that are connections of this worker. The message has been found to be right.
@@ -66,7 +66,7 @@ func (p *memberPush) pushOne(ctx context.Context, c *Conn, out *Outcomes) {
 		roundTrip, err = c.send(ctx, p.typ, p.data, p.confirm)
 	}
 	c.shared.count.pushAs(p.confirm, err)
-	out.count(p.confirm, err)
+	count(out, p.confirm, err)
 	if p.by != nil {
 		p.by.told(c, roundTrip, err)
 	}
@@ -76,7 +76,7 @@ func (p *memberPush) pushOne(ctx context.Context, c *Conn, out *Outcomes) {
 func (w *Worker) pushSeveral(ctx context.Context, p memberPush, own ownMembers) Outcomes {
 	out := Outcomes{Excepted: own.excepted, Workers: 1, Answered: 1, Complete: true}
 	e := newEach(ctx, w, p.typ, p.data, func(d *delivery[*Conn], err error) bool {
-		out.count(p.confirm, err)
+		count(&out, p.confirm, err)
 		return p.by == nil || p.by.told(d.target, d.message.RoundTrip(), err)
 	})
 	e.confirm = p.confirm

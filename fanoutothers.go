@@ -13,6 +13,7 @@ import (
 	"github.com/wspush/wspush/internal/link"
 	"github.com/wspush/wspush/internal/membership"
 	"github.com/wspush/wspush/internal/seal"
+	"github.com/wspush/wspush/internal/wire"
 )
 
 // otherMembers is a push to the members of a user or a group that are connections of one other worker.
@@ -24,18 +25,21 @@ type otherMembers struct {
 	settle func(*otherMembers, *memberReply, error)
 }
 
-// pushOthers begins a push to the members that another worker has. settle is called once, on any goroutine: with a reply, or with an error
-// of remoteError.
-func (w *Worker) pushOthers(p *memberPush, q pushQuery, peer membership.Worker, known int, order *link.Sequence, settle func(*otherMembers, *memberReply, error)) *otherMembers {
+// newOtherMembers makes a push to the members that another worker has. Once it has begun, settle is called once, on any goroutine: with a
+// reply, or with an error of remoteError.
+func (w *Worker) newOtherMembers(p *memberPush, q pushQuery, peer membership.Worker, known int, settle func(*otherMembers, *memberReply, error)) *otherMembers {
 	o := &otherMembers{worker: w, peer: peer, known: known, settle: settle}
 	o.Push = link.Push{
 		Peer: link.Peer{Address: peer.Address}, To: memberKey(p.to.isGroup, p.to.name), Detail: p.by != nil && p.by.lines != nil, More: p.to.exceptedAt(peer.Address),
-		Binary: p.typ == Binary, Data: p.data, Sequence: order, Done: o.done, Replied: o.replied,
+		Binary: p.typ == Binary, Data: p.data, Done: o.done, Replied: o.replied,
 	}
 	w.setTimeout(&o.Push, q)
-	w.shared.count.forwarded.Add(1)
-	w.links.Push(&o.Push)
 	return o
+}
+
+func (o *otherMembers) begin() {
+	o.worker.shared.count.forwarded.Add(1)
+	o.worker.links.Push(&o.Push)
 }
 
 // done is called if the push was refused as a whole, or there is no answer.
@@ -62,13 +66,13 @@ func (o *otherMembers) countTo(out *Outcomes, reply *memberReply, err error, out
 		if err == nil {
 			err = errUnanswered // refused by a code that says that nothing went wrong
 		}
-		out.add(o.Confirm, outcome(err), max(o.known, 1))
+		countAll(out, o.Confirm, outcome(err), max(o.known, 1))
 		return false, true
 	}
 	out.Excepted += reply.excepted
 	for code, n := range reply.counts {
 		if n > 0 {
-			out.add(o.Confirm, outcome(errorOf(uint8(code))), n)
+			countAll(out, o.Confirm, outcome(errorOf(uint8(code))), n)
 		}
 	}
 	return true, reply.excepted+reply.total() > 0
@@ -143,7 +147,7 @@ func (w *Worker) pushEverywhere(ctx context.Context, p *memberPush) (Outcomes, e
 			break
 		}
 	}
-	if !f.isOver && f.out.members() == 0 {
+	if !f.isOver && wire.CountMembers(&f.out) == 0 {
 		f.pushOwn(ctx) // a member may have come here from where nobody was found
 	}
 	asked, answered := f.lookup.Workers()
@@ -158,8 +162,8 @@ func (f *fanout) pushOwn(ctx context.Context) {
 		return
 	}
 	own := f.worker.pushOwnMembers(ctx, f.push)
-	if f.own = own.members() > 0; f.own {
-		f.out.join(own)
+	if f.own = wire.CountMembers(&own) > 0; f.own {
+		join(&f.out, own)
 	}
 }
 
@@ -191,10 +195,11 @@ func (f *fanout) send(peer membership.Worker, known int) {
 	if f.under == nil {
 		f.under = make(map[*otherMembers]bool)
 	}
-	o := f.worker.pushOthers(f.push, f.query, peer, known, nil, func(o *otherMembers, reply *memberReply, err error) {
+	o := f.worker.newOtherMembers(f.push, f.query, peer, known, func(o *otherMembers, reply *memberReply, err error) {
 		results <- fanoutResult{push: o, reply: reply, err: err, peer: peer}
 	})
 	f.under[o] = true
+	o.begin()
 }
 
 // wait takes the results of what is under way.
@@ -285,7 +290,7 @@ func (f *fanout) giveUp(ctx context.Context) {
 		select {
 		case r := <-f.results:
 			if r.push == nil && r.err == nil && r.known > 0 { // nothing has been sent
-				f.out.refuse(ctx.Err(), r.known)
+				refuse(&f.out, ctx.Err(), r.known)
 				f.lookup.Answered(r.peer, true)
 				f.left--
 				continue

@@ -2,12 +2,15 @@ package wspush_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,7 +21,7 @@ import (
 )
 
 // quick is the timing of directories in tests: a worker is sure of what it sees after 150 ms, and a dead one is in doubt for long.
-var quick = membership.Timing{Lease: 150 * time.Millisecond, Renew: 20 * time.Millisecond, Call: time.Second, Probe: 20 * time.Millisecond, Doubt: time.Minute}
+var quick = membership.Timing{Lease: 150 * time.Millisecond, Renew: 20 * time.Millisecond, Call: time.Second, Probe: 20 * time.Millisecond, Resolve: 20 * time.Millisecond, Doubt: time.Minute}
 
 // team is several workers that know of each other.
 type team struct {
@@ -26,7 +29,9 @@ type team struct {
 	engine  *membershiptest.Engine // nil with Peers
 	clients []*membershiptest.Client
 	workers []*wspush.Worker
-	servers []string // of each
+	servers []string      // of each
+	proxies []atomic.Bool // of a mortal team: whether each is out of reach
+	peers   atomic.Pointer[[]string]
 }
 
 // newTeam makes workers with a directory, or with Peers.
@@ -36,8 +41,7 @@ func newTeam(t *testing.T, n int, withPeers bool, change func(i int, opts *wspus
 	if !withPeers {
 		m.engine = membershiptest.NewEngine(2, rand.New(rand.NewPCG(1, 2)))
 	}
-	var mu sync.Mutex // guards addresses
-	var addresses []string
+	m.peers.Store(new([]string))
 	for i := range n {
 		opts := *quiet()
 		c := &wspush.Cluster{Keys: [][]byte{clusterKey}}
@@ -45,9 +49,7 @@ func newTeam(t *testing.T, n int, withPeers bool, change func(i int, opts *wspus
 		opts.Cluster, opts.AuthorizePush, opts.WriteTimeout = c, anybody, time.Minute
 		if withPeers {
 			c.Peers = func(context.Context) ([]string, error) {
-				mu.Lock()
-				defer mu.Unlock()
-				return slices.Clone(addresses), nil
+				return *m.peers.Load(), nil
 			}
 		} else {
 			client := m.engine.Client()
@@ -58,9 +60,8 @@ func newTeam(t *testing.T, n int, withPeers bool, change func(i int, opts *wspus
 			change(i, &opts)
 		}
 		w := newWorker(t, &opts)
-		mu.Lock()
-		addresses = append(addresses, w.Addr().String())
-		mu.Unlock()
+		addresses := append(slices.Clone(*m.peers.Load()), w.Addr().String())
+		m.peers.Store(&addresses)
 		m.workers, m.servers = append(m.workers, w), append(m.servers, serve(t, w, asQuery()))
 	}
 	for _, w := range m.workers {
@@ -188,4 +189,348 @@ func TestPushEverywhere(t *testing.T) {
 			t.Errorf("%d %+v", status, a)
 		}
 	})
+}
+
+// engineLease is how long leases are in tests in which workers die.
+const engineLease = 200 * time.Millisecond
+
+// kill lets a worker vanish: others cannot reach it, and it reaches no directory.
+func (m *team) kill(i int) {
+	m.t.Helper()
+	m.clients[i].Cut(true)
+	m.proxies[i].Store(true)
+}
+
+// newMortalTeam makes workers with a directory, which can be killed.
+func newMortalTeam(t *testing.T, n int, doubt time.Duration) *team {
+	t.Helper()
+	proxies := make([]atomic.Bool, n)
+	m := newTeam(t, n, false, func(i int, opts *wspush.WorkerOptions) {
+		own, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		opts.Listener = own
+		timing := quick
+		timing.Doubt = doubt
+		opts.Cluster.SetTiming(timing)
+		opts.Cluster.Directory.(*membershiptest.Client).Engine().SetLease(engineLease)
+		opts.Cluster.Address = "http://" + gate(t, own.Addr().String(), &proxies[i])
+	})
+	m.proxies = proxies
+	return m
+}
+
+// gate passes connections on until it is closed: then it accepts them, and nothing comes of them, as of a machine that is gone.
+func gate(t *testing.T, to string, isClosed *atomic.Bool) (address string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var running sync.WaitGroup
+	var mu sync.Mutex // guards open
+	var open []net.Conn
+	keep := func(c net.Conn) {
+		mu.Lock()
+		defer mu.Unlock()
+		open = append(open, c)
+	}
+	t.Cleanup(func() {
+		l.Close()
+		mu.Lock()
+		for _, c := range open {
+			c.Close()
+		}
+		mu.Unlock()
+		running.Wait()
+	})
+	pass := func(from, to net.Conn) {
+		defer to.Close()
+		buf := make([]byte, 64<<10)
+		for {
+			n, err := from.Read(buf)
+			if err != nil {
+				return
+			}
+			if !isClosed.Load() {
+				if _, err := to.Write(buf[:n]); err != nil {
+					return
+				}
+			}
+		}
+	}
+	running.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", to)
+			if err != nil {
+				in.Close()
+				continue
+			}
+			keep(in)
+			keep(out)
+			running.Go(func() { pass(in, out) })
+			running.Go(func() { pass(out, in) })
+		}
+	})
+	return l.Addr().String()
+}
+
+// While the directory does not answer, nothing is written to anybody by name, and everything else goes on.
+func TestDirectoryDown(t *testing.T) {
+	m := newTeam(t, 2, false, nil)
+	ctx := context.Background()
+	ann, annConn := as(t, m.workers[0], m.servers[0], "ann", "room")
+	for _, c := range m.clients {
+		c.Cut(true)
+	}
+	base := "http://" + m.workers[0].Addr().String()
+	testutil.Eventually(t, "the directory to fail", func() bool {
+		status, _ := ask(t, base, "GET /@users/ann", "")
+		return status == 503
+	})
+	for target, body := range map[string]string{"POST /@users/ann": "x", "POST /@groups/room": "x", "GET /@users/ann": "", "DELETE /@users/ann?close=all": ""} {
+		if status, a := ask(t, base, target, body); status != 503 || a.Type != "urn:wspush:directory" || a.Detail == "" {
+			t.Errorf("%s: %d %+v", target, status, a)
+		}
+	}
+	if o, err := m.workers[0].User("ann").Push(ctx, wspush.Text, []byte("x")); !errors.Is(err, wspush.ErrDirectory) || o.Workers != 0 {
+		t.Errorf("%+v, %v", o, err)
+	}
+	if n, err := m.workers[0].User("ann").Disconnect(ctx, 1000, ""); !errors.Is(err, wspush.ErrDirectory) || n != 0 {
+		t.Error(n, err)
+	}
+	for m, err := range m.workers[0].Group("room").Members(ctx) {
+		if !errors.Is(err, wspush.ErrDirectory) {
+			t.Error(m, err)
+		}
+	}
+	if _, err := m.workers[1].Push(ctx, annConn.SealedID(), wspush.Text, []byte("by address")); err != nil {
+		t.Error(err)
+	}
+	ann.Expect(testutil.Text, "by address")
+	if err := annConn.Join(ctx, "other"); !errors.Is(err, wspush.ErrDirectory) || !slices.Contains(annConn.Groups(), "other") {
+		t.Error(err, annConn.Groups())
+	}
+	if status, a := ask(t, base, "PUT /ws/@connections/"+annConn.SealedID()+"/@groups/third", ""); status != 503 || !strings.Contains(a.Detail, "has been done") {
+		t.Errorf("%d %+v", status, a)
+	}
+	eve, _ := as(t, m.workers[1], m.servers[1], "eve", "room") // she has her greeting
+	for _, c := range m.clients {
+		c.Cut(false)
+	}
+	for i, w := range m.workers {
+		testutil.Eventually(t, "everything to be known", func() bool {
+			other, err := w.Group("other").Push(ctx, wspush.Text, []byte("o"))
+			third, err3 := w.Group("third").Push(ctx, wspush.Text, []byte("t"))
+			room, errRoom := w.Group("room").Push(ctx, wspush.Text, []byte(fmt.Sprint(i)))
+			return err == nil && err3 == nil && errRoom == nil && other.Written+third.Written+room.Written == 4
+		})
+	}
+	eve.Close()
+}
+
+// What a push comes to if a worker that has members is not reached, or does not answer.
+func TestPushElsewhereFails(t *testing.T) {
+	t.Run("a dead peer", func(t *testing.T) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		dead := l.Addr().String()
+		l.Close()
+		m := newTeam(t, 2, true, nil)
+		m.peers.Store(&[]string{m.workers[0].Addr().String(), m.workers[1].Addr().String(), dead})
+		bob, _ := as(t, m.workers[1], m.servers[1], "bob")
+		w := m.workers[0]
+		testutil.Eventually(t, "the list to be renewed", func() bool {
+			o, err := w.User("eve").Push(context.Background(), wspush.Text, []byte("x"))
+			return errors.Is(err, wspush.ErrUnreachable) && !o.Complete && o.Workers == 3 && o.Answered == 2 && errors.Is(o.Err(), wspush.ErrDirectory)
+		})
+		base := "http://" + w.Addr().String()
+		if status, a := ask(t, base, "POST /@users/eve", "x"); status != 502 || a.Complete {
+			t.Errorf("%d %+v", status, a)
+		}
+		if status, a := ask(t, base, "POST /@users/bob", "hello"); status != 200 || a.Complete || a.Written != 1 || a.Refused["unreachable"] != 1 {
+			t.Errorf("%d %+v", status, a)
+		}
+		bob.Expect(testutil.Text, "hello")
+		if status, a := ask(t, base, "GET /@users/bob", ""); status != 200 || a.Complete || a.Total != 1 {
+			t.Errorf("%d %+v", status, a)
+		}
+		if status, a := ask(t, base, "GET /@users/eve", ""); status != 503 {
+			t.Errorf("%d %+v", status, a)
+		}
+		if status, a := ask(t, base, "DELETE /@users/bob?close=all", ""); status != 200 || a.Complete || a.Closed != 1 {
+			t.Errorf("%d %+v", status, a)
+		}
+		if status, a := ask(t, base, "DELETE /@users/eve?close=all", ""); status != 503 {
+			t.Errorf("%d %+v", status, a)
+		}
+		for member, err := range w.User("eve").Members(context.Background()) {
+			if !errors.Is(err, wspush.ErrDirectory) {
+				t.Error(member, err)
+			}
+		}
+	})
+	for name, after := range map[string]bool{"a link that is lost before the question": false, "a link that is lost before the answer": true} {
+		t.Run(name, func(t *testing.T) {
+			other := behindCutter(t, after)
+			as(t, other, serve(t, other, asQuery()), "ann")
+			opts := *quiet()
+			opts.Cluster, opts.AuthorizePush = &wspush.Cluster{Peers: func(context.Context) ([]string, error) {
+				return []string{other.ClusterAddress()}, nil
+			}}, anybody
+			w := newMember(t, opts)
+			o, err := w.User("ann").Push(context.Background(), wspush.Text, []byte("x"))
+			// The asker cannot tell the two apart.
+			if !errors.Is(err, wspush.ErrUnknown) || o.Unknown != 1 || o.Complete || o.Answered != 1 || o.Workers != 2 {
+				t.Errorf("%+v, %v", o, err)
+			}
+			if status, a := ask(t, "http://"+w.Addr().String(), "POST /@users/ann", "x"); status != 504 || a.Unknown != 1 {
+				t.Errorf("%d %+v", status, a)
+			}
+		})
+	}
+}
+
+// The user of a worker that has vanished is not gone, but nobody knows: nothing is written, and it takes no longer than a second.
+func TestDoubt(t *testing.T) {
+	m := newMortalTeam(t, 3, time.Minute)
+	ctx := context.Background()
+	as(t, m.workers[1], m.servers[1], "ann")
+	bob, _ := as(t, m.workers[2], m.servers[2], "bob")
+	m.kill(1)
+	w := m.workers[0]
+	testutil.Eventually(t, "the worker to vanish", func() bool {
+		begun := time.Now()
+		o, err := w.User("ann").Push(ctx, wspush.Text, []byte("x"))
+		return errors.Is(err, wspush.ErrDirectory) && o.Unknown == 0 && o.Workers == 2 && o.Answered == 1 && time.Since(begun) < 10*time.Second
+	})
+	if status, a := ask(t, "http://"+w.Addr().String(), "POST /@users/ann", "x"); status != 503 || a.Type != "urn:wspush:directory" {
+		t.Errorf("%d %+v", status, a)
+	}
+	o, err := w.User("bob").Push(ctx, wspush.Text, []byte("hello"))
+	if err != nil || o.Written != 1 || o.Complete || !errors.Is(o.Err(), wspush.ErrDirectory) {
+		t.Errorf("%+v, %v", o, err)
+	}
+	bob.Expect(testutil.Text, "hello")
+}
+
+// A worker that only the directory does not hear of is asked, and its members get what is theirs.
+func TestDoubtIsAsked(t *testing.T) {
+	const doubt = 3 * time.Second
+	m := newMortalTeam(t, 3, doubt)
+	testutil.Pass(doubt) // a worker that has just started might not know of all that the others doubt
+	ctx := context.Background()
+	ann, _ := as(t, m.workers[1], m.servers[1], "ann")
+	m.clients[1].Cut(true)
+	w := m.workers[0]
+	testutil.Eventually(t, "the lease to lapse", func() bool {
+		return !m.clients[1].IsHeld()
+	})
+	testutil.Pass(2 * quick.Renew) // and the others to see that
+	for range 3 {
+		o, err := w.User("ann").Push(ctx, wspush.Text, []byte("hello"))
+		if err != nil || o.Written != 1 || !o.Complete {
+			t.Errorf("%+v, %v", o, err)
+		}
+		ann.Expect(testutil.Text, "hello")
+	}
+	if o, err := w.User("eve").Push(ctx, wspush.Text, []byte("x")); !errors.Is(err, wspush.ErrGone) || o.Workers != 2 || o.Answered != 2 {
+		t.Errorf("%+v, %v", o, err)
+	}
+}
+
+// A worker that shuts down leaves no doubt.
+func TestLeavesInOrder(t *testing.T) {
+	m := newTeam(t, 2, false, nil)
+	client, _ := as(t, m.workers[1], m.servers[1], "ann")
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	go client.AwaitClose()
+	if err := m.workers[1].Shutdown(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if o, err := m.workers[0].User("ann").Push(ctx, wspush.Text, []byte("x")); !errors.Is(err, wspush.ErrGone) || !o.Complete {
+		t.Errorf("%+v, %v", o, err)
+	}
+	if n := m.engine.Entries(); n != 0 {
+		t.Errorf("%d entries are left", n)
+	}
+}
+
+// A group's message goes to each worker once.
+func TestOneMessageEach(t *testing.T) {
+	m := newTeam(t, 3, false, nil)
+	for i := range 12 {
+		as(t, m.workers[i%3], m.servers[i%3], "", "room")
+	}
+	before := m.workers[0].Stats().Forwarded
+	o, err := m.workers[0].Group("room").Push(context.Background(), wspush.Text, []byte("x"))
+	if n := m.workers[0].Stats().Forwarded - before; err != nil || o.Written != 12 || n != 2 {
+		t.Errorf("%+v, %v, %d messages", o, err, n)
+	}
+}
+
+// A line for each member says which it is, whatever worker has it.
+func TestLinesEverywhere(t *testing.T) {
+	both(t, func(t *testing.T, withPeers bool) {
+		m := newTeam(t, 3, withPeers, nil)
+		want := make(map[string]bool)
+		for i := range 6 {
+			_, conn := as(t, m.workers[i%3], m.servers[i%3], "", "room")
+			want[conn.SealedID()] = true
+		}
+		req := newRequest(t, "POST", "http://"+m.workers[0].Addr().String()+"/@groups/room", strings.NewReader("x"))
+		req.Header.Set("Accept", "application/x-ndjson")
+		lines := strings.Split(strings.TrimSpace(text(t, do(t, req))), "\n")
+		for _, line := range lines[:len(lines)-1] {
+			var a membersAnswer
+			if err := json.Unmarshal([]byte(line), &a); err != nil || a.Status != 204 || !want[a.ID] {
+				t.Errorf("%s, %v", line, err)
+			}
+			delete(want, a.ID)
+		}
+		if len(want) > 0 || !strings.Contains(lines[len(lines)-1], `"written":6`) {
+			t.Errorf("%d are missing, %s", len(want), lines[len(lines)-1])
+		}
+	})
+}
+
+// A push ends with its caller, or its publisher, also if another worker's member does not read: it is withdrawn there.
+func TestWithdrawnElsewhere(t *testing.T) {
+	m := newTeam(t, 2, false, nil)
+	address := serveSmall(t, newHandler(t, m.workers[1], asQuery()), nil)
+	slow := testutil.Handshake(t, dialSmall(t, address), testutil.Options{Path: "/ws?user=ann"})
+	conn, _ := greeted(t, m.workers[1], slow)
+	go func() { _, _ = conn.Push(context.Background(), wspush.Text, []byte(big[:300<<10])) }()
+	testutil.Eventually(t, "something to wait", func() bool { return conn.Info().Pending > 0 })
+	w := m.workers[0]
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	if o, err := w.User("ann").Push(ctx, wspush.Text, []byte("x")); !errors.Is(err, context.DeadlineExceeded) || !o.Complete || o.Refused[context.DeadlineExceeded] != 1 {
+		t.Errorf("%+v, %v", o, err)
+	}
+	ctx, cancel = context.WithCancel(context.Background())
+	time.AfterFunc(100*time.Millisecond, cancel)
+	if o, err := w.User("ann").Push(ctx, wspush.Text, []byte("x")); !errors.Is(err, context.Canceled) || !o.Complete {
+		t.Errorf("%+v, %v", o, err)
+	}
+	if status, a := ask(t, "http://"+w.Addr().String(), "POST /@users/ann?timeout=100ms", "x"); status != 429 || a.Refused["busy"] != 1 || !a.Complete {
+		t.Errorf("%d %+v", status, a)
+	}
+	before := m.workers[1].Stats().RefusedBy.Withdrawn
+	push, err := net.Dial("tcp", w.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(push, "POST /@users/ann?timeout=20s HTTP/1.1\r\nHost: h.test\r\nContent-Length: 1\r\n\r\nx")
+	testutil.Pass(200 * time.Millisecond)
+	push.Close()
+	testutil.Eventually(t, "the push to be withdrawn", func() bool { return m.workers[1].Stats().RefusedBy.Withdrawn == before+1 })
+	slow.Close()
 }

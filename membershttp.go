@@ -16,6 +16,7 @@ import (
 	"github.com/wspush/wspush/internal/lane"
 	"github.com/wspush/wspush/internal/link"
 	"github.com/wspush/wspush/internal/socket"
+	"github.com/wspush/wspush/internal/wire"
 )
 
 const (
@@ -359,7 +360,7 @@ func getMembers(r *http.Request, to *Recipients) response {
 		return problemOf(err).response()
 	case r.Method != http.MethodHead:
 	case total == 0:
-		return problemOfOutcomes(&Outcomes{}, errNobody, false).response()
+		return problemOfOutcomes(&Outcomes{}, wire.ErrNobody, false).response()
 	default:
 		return response{status: http.StatusOK, header: http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}}}
 	}

@@ -26,9 +26,6 @@ type problem struct {
 // typeUnconfirmed is the type of the problem for a push with an unknown outcome that was to be confirmed.
 const typeUnconfirmed = wire.TypePrefix + "unconfirmed"
 
-// typeTooManyGroups is the type of the problem for a connection that is to join one group too many.
-const typeTooManyGroups = wire.TypePrefix + "too-many-groups"
-
 // amazonError is the header in which SDKs of API Gateway look for the name of an error.
 const amazonError = "X-Amzn-Errortype"
 
@@ -103,7 +100,7 @@ func problemOf(err error) *problem {
 	case errors.Is(err, ErrDirectory):
 		p.Type = wire.TypeDirectory
 	case errors.Is(err, ErrTooManyGroups):
-		p.Type = typeTooManyGroups
+		p.Type = wire.TypeTooManyGroups
 	case errors.Is(err, errUnknownGone):
 		p.Connection = "gone"
 	case errors.Is(err, errUnknownOpen), errors.Is(err, errUnconfirmed):
@@ -123,8 +120,6 @@ func statusOf(err error) int {
 		return http.StatusServiceUnavailable
 	case errors.Is(err, errOtherPath):
 		return http.StatusNotFound
-	case errors.Is(err, ErrTooManyGroups):
-		return http.StatusConflict
 	}
 	if status := wire.StatusOf(err); status != 0 {
 		return status

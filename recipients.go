@@ -105,12 +105,10 @@ func (r *Recipients) disconnect(ctx context.Context, code int, reason string) (c
 	return closed, cover, err
 }
 
-// Member is one of the [Recipients], as [Recipients.Members] tells of it.
-type Member struct {
-	ID    string    // of the connection; with a Cluster it is sealed, so that any worker takes it
-	User  string    // whose connection it is, or ""
-	Since time.Time // when it became a member: a user's with its greeting, a group's perhaps later
-}
+// Member is one of the [Recipients], as [Recipients.Members] tells of it. It is a struct, the same as in package publisher, with three fields:
+// ID, a string, that of the connection, which with a Cluster is sealed, so that any worker takes it; User, a string, whose connection it is,
+// or ""; and Since, a time.Time, when it became a member: a user's with its greeting, a group's perhaps later.
+type Member = wire.Member
 
 // Members tells who is there when the iteration begins, in no order, without those of [Recipients.Except]. An error is the last that
 // it yields: for a wrong name, ctx's, or ErrDirectory if there may be others.

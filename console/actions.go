@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/internal/wire"
 )
 
 const (
@@ -16,9 +17,11 @@ const (
 	pushTimeout = 10 * time.Second // for a push to be written and confirmed
 )
 
-// request is the body of a push or disconnect request.
+// request is the body of a request from the page. It names one of the first three.
 type request struct {
-	Connection string `json:"connection"` // its handle
+	Connection string  `json:"connection"` // its handle
+	User       *string `json:"user"`
+	Group      *string `json:"group"`
 
 	// For a push: one of the two.
 	Text   *string `json:"text"`
@@ -31,16 +34,17 @@ type request struct {
 
 // answer is the response: the outcome of the request.
 type answer struct {
-	Outcome     string  `json:"outcome"`               // received, closed, or failed
-	RoundTripMS float64 `json:"roundTripMs,omitempty"` // if received
-	Detail      string  `json:"detail,omitempty"`      // if failed
+	Outcome     string   `json:"outcome"`               // received, closed, or failed; or partly, of a user or a group
+	RoundTripMS float64  `json:"roundTripMs,omitempty"` // if a connection's client has received the message
+	Detail      string   `json:"detail,omitempty"`      // if failed, or partly
+	Says        []string `json:"says,omitempty"`        // of a user or a group: all of the outcome, in sentences
 }
 
 var errNoMessage = errors.New("the request has neither text nor binary")
 
-// servePush pushes a message and answers once the client has read it.
+// servePush pushes a message and answers once the client has read it, or, of a user or a group, once each member has its outcome.
 func (c *Console) servePush(w http.ResponseWriter, r *http.Request) {
-	c.act(w, r, "push", func(req request, conn *wspush.Conn) (answer, []any) {
+	c.act(w, r, "push", func(req request, to target) (answer, []any) {
 		typ, data := wspush.Binary, req.Binary
 		switch {
 		case req.Text != nil:
@@ -50,16 +54,31 @@ func (c *Console) servePush(w http.ResponseWriter, r *http.Request) {
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), pushTimeout)
 		defer cancel()
-		receipt, err := conn.Push(ctx, typ, data, wspush.Confirmed())
-		return outcome("received", err, receipt.RoundTrip), []any{"type", typ.String(), "bytes", len(data)}
+		about := []any{"type", typ.String(), "bytes", len(data)}
+		if to.recipients != nil {
+			out, err := to.recipients.Push(ctx, typ, data, wspush.Confirmed())
+			return outcomeOfAll(out, err), append(about, countsOf(out)...)
+		}
+		receipt, err := to.conn.Push(ctx, typ, data, wspush.Confirmed())
+		return outcome("received", err, receipt.RoundTrip), about
 	})
 }
 
-// serveDisconnect closes a connection.
+// serveDisconnect closes a connection, or all those of a user or a group.
 func (c *Console) serveDisconnect(w http.ResponseWriter, r *http.Request) {
-	c.act(w, r, "disconnect", func(req request, conn *wspush.Conn) (answer, []any) {
-		err := conn.Close(req.Code, req.Reason)
-		return outcome("closed", err, 0), []any{"code", req.Code, "reason", req.Reason}
+	c.act(w, r, "disconnect", func(req request, to target) (answer, []any) {
+		about := []any{"code", req.Code, "reason", req.Reason}
+		if to.recipients == nil {
+			return outcome("closed", to.conn.Close(req.Code, req.Reason), 0), about
+		}
+		if err := wire.CheckClose(req.Code, req.Reason); err != nil { // so that nothing has been tried
+			return outcome("", err, 0), about
+		}
+		// A page that leaves in the middle must not leave a group half closed.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), pushTimeout)
+		defer cancel()
+		closed, err := to.recipients.Disconnect(ctx, req.Code, req.Reason)
+		return outcomeOfClosing(closed, err), append(about, "closed", closed)
 	})
 }
 
@@ -70,40 +89,47 @@ func outcome(success string, err error, rtt time.Duration) answer {
 	return answer{Outcome: success, RoundTripMS: float64(rtt) / float64(time.Millisecond)}
 }
 
-// act runs do on the connection named in the request, logs it, and answers 200 with the outcome. Any other status means that
-// nothing was done.
-func (c *Console) act(w http.ResponseWriter, r *http.Request, what string, do func(request, *wspush.Conn) (answer, []any)) {
+// act runs do on what the request names, logs it, and answers 200 with the outcome. Any other status means that nothing was done.
+func (c *Console) act(w http.ResponseWriter, r *http.Request, what string, do func(request, target) (answer, []any)) {
 	if c.opts.ReadOnly {
 		http.Error(w, "this console is read-only", http.StatusForbidden)
 		return
 	}
-	// An HTML form on another site cannot send this type in any browser: a second lock on the same door.
-	if typ, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); typ != "application/json" {
-		http.Error(w, "the request must be application/json", http.StatusUnsupportedMediaType)
-		return
-	}
-	var req request
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest)).Decode(&req); err != nil {
-		status := http.StatusBadRequest
-		if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
-			status = http.StatusRequestEntityTooLarge
-		}
-		http.Error(w, err.Error(), status)
-		return
-	}
-	conn, ok := c.worker.Conn(c.handles.id(req.Connection))
-	if !ok {
-		http.Error(w, "this console knows no such connection: it has ended, or belongs to another worker", http.StatusGone)
+	req, to, refused := c.read(w, r)
+	if refused != nil {
+		http.Error(w, refused.detail, refused.status)
 		return
 	}
 	var user []any
 	if c.opts.User != nil {
 		user = []any{"user", c.opts.User(r)} // before do, so that a panic cannot leave an action unlogged
 	}
-	a, about := do(req, conn)
+	a, about := do(req, to)
 	about = append(about, user...)
-	about = append(about, "conn", conn.String(), "remote", r.RemoteAddr, "outcome", a.Outcome, "detail", a.Detail)
+	about = append(about, to.attrs()...)
+	about = append(about, "remote", r.RemoteAddr, "outcome", a.Outcome, "detail", a.Detail)
 	c.opts.Logger.Info("wspush/console: "+what, about...)
+	writeJSON(w, a)
+}
+
+// read reads a request, and finds what it names.
+func (c *Console) read(w http.ResponseWriter, r *http.Request) (req request, to target, refused *refusal) {
+	// An HTML form on another site cannot send this type in any browser: a second lock on the same door.
+	if typ, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); typ != "application/json" {
+		return req, to, &refusal{http.StatusUnsupportedMediaType, "the request must be application/json"}
+	}
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest)).Decode(&req); err != nil {
+		status := http.StatusBadRequest
+		if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
+			status = http.StatusRequestEntityTooLarge
+		}
+		return req, to, &refusal{status, err.Error()}
+	}
+	to, refused = c.target(&req)
+	return req, to, refused
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(a)
+	_ = json.NewEncoder(w).Encode(v)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -191,4 +192,164 @@ func TestUserPanics(t *testing.T) {
 		t.Error("the connection was closed although the log cannot say by whom")
 	}
 	client.Close()
+}
+
+// allAnswer is the answer about a user or a group.
+type allAnswer struct {
+	Outcome, Detail string
+	Says            []string
+}
+
+func (s *site) all(path, body string, header ...string) allAnswer {
+	s.t.Helper()
+	w := s.post(path, body, header...)
+	var a allAnswer
+	if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil || w.Code != http.StatusOK {
+		s.t.Errorf("%s %s: %d %s: %v", path, body, w.Code, w.Body, err)
+	}
+	return a
+}
+
+func TestPushToAll(t *testing.T) {
+	s, nobody, _, _, log := audited(t, console.Options{})
+	ann, _ := s.join("ann", "room")
+	also, _ := s.join("ann", "room")
+	bob, _ := s.join("bob", "room")
+	for _, tt := range []struct {
+		kind, name string
+		clients    []*testutil.Client
+		says       string
+	}{
+		{"user", "ann", []*testutil.Client{ann, also}, "2 clients have read it."},
+		{"user", "bob", []*testutil.Client{bob}, "1 client has read it."},
+		{"group", "room", []*testutil.Client{ann, also, bob}, "3 clients have read it."},
+	} {
+		before := len(log.String())
+		got := make(chan allAnswer)
+		go func() { got <- s.all("/push", asJSON(tt.kind, tt.name, `,"text":"hello"`), "X-User", "ada") }()
+		for _, client := range tt.clients {
+			client.Expect(testutil.Text, "hello")
+		}
+		for _, client := range tt.clients {
+			client.SendFrame(testutil.Frame{Fin: true, Op: testutil.Pong, Masked: true, Payload: client.NextFrame().Payload})
+		}
+		if a := <-got; a.Outcome != "received" || len(a.Says) != 1 || a.Says[0] != tt.says || a.Detail != "" {
+			t.Errorf("%+v", a)
+		}
+		record := log.String()[before:]
+		for _, want := range []string{"push", "type=text bytes=5", "user=ada", "kind=" + tt.kind + " name=" + tt.name + " ", "outcome=received",
+			"received=" + strconv.Itoa(len(tt.clients)), "complete=true", "remote=192.0.2.1:1234"} {
+			if !strings.Contains(record, want) {
+				t.Errorf("not in the log: %s\n%s", want, record)
+			}
+		}
+	}
+	if a := s.all("/push", `{"user":"carl","text":"x"}`); a.Outcome != "failed" || a.Says[0] != "Nobody is there. Nothing was written." {
+		t.Errorf("to nobody: %+v", a)
+	}
+	nobody.Close()
+}
+
+func TestDisconnectAll(t *testing.T) {
+	s, bystander, id, _, log := audited(t, console.Options{})
+	ann, _ := s.join("ann", "room")
+	also, _ := s.join("ann")
+	bob, bobID := s.join("bob", "room")
+	a := s.all("/disconnect", `{"user":"ann","code":1008,"reason":"spam"}`, "X-User", "ada")
+	if a.Outcome != "closed" || a.Says[0] != "2 connections have been closed." {
+		t.Errorf("%+v", a)
+	}
+	for _, client := range []*testutil.Client{ann, also} {
+		if code, reason := client.AwaitClose(); code != 1008 || reason != "spam" {
+			t.Errorf("the client was told %d %q", code, reason)
+		}
+	}
+	if m := s.members(`{"user":"ann"}`); m.Total != 0 {
+		t.Errorf("still there: %+v", m)
+	}
+	if _, live := s.worker.Conn(bobID); !live {
+		t.Error("another user's connection was closed")
+	}
+	if a := s.all("/disconnect", `{"group":"room","code":1000}`); a.Says[0] != "1 connection has been closed." {
+		t.Errorf("%+v", a)
+	}
+	bob.AwaitClose()
+	if a := s.all("/disconnect", `{"group":"room","code":1000}`); a.Outcome != "closed" || a.Says[0] != "Nobody is there: no connection has been closed." {
+		t.Errorf("again: %+v", a)
+	}
+	if _, live := s.worker.Conn(id); !live {
+		t.Error("a connection without a user was closed")
+	}
+	for _, want := range []string{`code=1008 reason=spam closed=2 user=ada kind=user name=ann remote=192.0.2.1:1234 outcome=closed`, "kind=group name=room"} {
+		if record := log.String(); !strings.Contains(record, want) {
+			t.Errorf("not in the log: %s\n%s", want, record)
+		}
+	}
+	bystander.Close()
+}
+
+// An invalid request about a user or a group gets an error, changes nothing, and is not logged at length.
+func TestRefusedToAll(t *testing.T) {
+	s, client, _, handle, log := audited(t, console.Options{})
+	ann, annID := s.join("ann", "ann")
+	for _, tt := range []struct {
+		name, path, body string
+		header           []string
+		want             int
+		says             string
+	}{
+		{"an empty user", "/disconnect", `{"user":"","code":1000}`, nil, http.StatusBadRequest, "empty"},
+		{"an empty group", "/members", `{"group":""}`, nil, http.StatusBadRequest, "empty"},
+		{"a slash", "/push", `{"user":"a/b","text":"x"}`, nil, http.StatusBadRequest, "slash"},
+		{"a newline", "/push", `{"group":"a\nb","text":"x"}`, nil, http.StatusBadRequest, "control"},
+		{"a long name", "/members", `{"user":"` + strings.Repeat("x", 257) + `"}`, nil, http.StatusBadRequest, "257 bytes"},
+		{"a very long name", "/disconnect", `{"user":"` + strings.Repeat("x", 1<<20) + `","code":1000}`, nil, http.StatusBadRequest, ""},
+		{"a user and a group", "/disconnect", `{"user":"ann","group":"ann","code":1000}`, nil, http.StatusBadRequest, "several"},
+		{"a connection and a user", "/disconnect", `{"connection":"` + handle + `","user":"ann","code":1000}`, nil, http.StatusBadRequest, "several"},
+		{"a connection and a group", "/push", `{"connection":"` + handle + `","group":"ann","text":"x"}`, nil, http.StatusBadRequest, "several"},
+		{"null is no name", "/disconnect", `{"user":null,"group":null,"code":1000}`, nil, http.StatusGone, ""},
+		{"an array", "/disconnect", `{"user":["ann"],"code":1000}`, nil, http.StatusBadRequest, ""},
+		{"members of a connection", "/members", `{"connection":"` + handle + `"}`, nil, http.StatusBadRequest, "neither"},
+		{"members of nothing", "/members", `{}`, nil, http.StatusGone, ""},
+		{"a form", "/members", `{"user":"ann"}`, []string{"Content-Type", "text/plain"}, http.StatusUnsupportedMediaType, ""},
+		{"a foreign page", "/members", `{"user":"ann"}`, []string{"Origin", "https://evil.example"}, http.StatusForbidden, ""},
+		{"a foreign page that pushes", "/push", `{"user":"ann","text":"x"}`, []string{"Origin", "https://evil.example"}, http.StatusForbidden, ""},
+		{"a foreign page that disconnects", "/disconnect", `{"user":"ann","code":1000}`, []string{"Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"}, http.StatusForbidden, ""},
+		{"neither text nor binary", "/push", `{"user":"ann"}`, nil, http.StatusOK, "neither text"},
+		{"a code that cannot be sent", "/disconnect", `{"user":"ann","code":1006}`, nil, http.StatusOK, `{"outcome":"failed","detail":"`},
+		{"a message that is too large", "/push", `{"group":"ann","text":"` + strings.Repeat("x", 1<<20+1) + `"}`, nil, http.StatusOK, "Nothing was written."},
+	} {
+		w := s.post(tt.path, tt.body, tt.header...)
+		if w.Code != tt.want || !strings.Contains(w.Body.String(), tt.says) {
+			t.Errorf("%s: %d %s", tt.name, w.Code, w.Body)
+		}
+		if _, live := s.worker.Conn(annID); !live {
+			t.Fatalf("%s has ended the connection", tt.name)
+		}
+	}
+	if stats := s.worker.Stats(); stats.Written != 0 {
+		t.Errorf("%d messages were written", stats.Written)
+	}
+	if n := len(log.String()); n > 2000 {
+		t.Errorf("%d bytes in the log", n)
+	}
+	client.Close()
+	ann.Close()
+}
+
+// Who is there may be asked of a console that is read-only; nothing else.
+func TestReadOnlyMembers(t *testing.T) {
+	s := newSite(t, &console.Options{ReadOnly: true})
+	_, id := s.join("ann")
+	if m := s.members(`{"user":"ann"}`); m.Total != 1 {
+		t.Errorf("%+v", m)
+	}
+	for path, body := range map[string]string{"/push": `{"user":"ann","text":"x"}`, "/disconnect": `{"user":"ann","code":1000}`} {
+		if w := s.post(path, body); w.Code != http.StatusForbidden {
+			t.Errorf("POST %s: %d", path, w.Code)
+		}
+	}
+	if _, live := s.worker.Conn(id); !live || s.worker.Stats().Written != 0 {
+		t.Error("the request was carried out nevertheless")
+	}
 }

@@ -24,9 +24,9 @@ type Options struct {
 	// answers only to localhost and loopback addresses, and requests from a page must go to the page's own host.
 	Hosts []string
 
-	// Label returns the application's name for a connection, such as its user's name. The page shows it as text and searches
-	// it. It is called at least once for each connection while a page is open, from any goroutine, and the page waits for it. A
-	// panic is logged and leaves the label empty. The default is none.
+	// Label returns the application's name for a connection. The page shows it as text and searches it. It is called at least
+	// once for each connection while a page is open, from any goroutine, and the page waits for it. A panic is logged and leaves
+	// the label empty. The default is the connection's user, wspush.Conn.User.
 	Label func(c *wspush.Conn) string
 
 	// User returns the name of the operator who sent a request, as the application's authentication knows it, for the log. It
@@ -34,7 +34,8 @@ type Options struct {
 	User func(r *http.Request) string
 
 	// Logger receives a record at level Info for each push and each disconnect: the action, the connection (the first 8 digits
-	// of its ID) and the operator. The message itself is not logged. The default is slog.Default(), read once by New.
+	// of its ID), or the user or group by its name, and the operator. The message itself is not logged. The default is
+	// slog.Default(), read once by New.
 	Logger *slog.Logger
 }
 
@@ -105,6 +106,8 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		only(http.MethodGet, c.page.ServeHTTP)(w, r)
 	case "feed":
 		only(http.MethodGet, c.socket.ServeHTTP)(w, r)
+	case "members":
+		only(http.MethodPost, c.serveMembers)(w, r)
 	case "push":
 		only(http.MethodPost, c.servePush)(w, r)
 	case "disconnect":
@@ -141,10 +144,10 @@ func (c *Console) Shutdown(ctx context.Context) error {
 	return c.feed.close(ctx)
 }
 
-// labelOf returns the application's name for conn, or "" if Label panics.
+// labelOf returns the name for conn that the page shows, or "" if Label panics.
 func (c *Console) labelOf(conn *wspush.Conn) (label string) {
 	if c.opts.Label == nil {
-		return ""
+		return conn.User()
 	}
 	defer func() {
 		if e := recover(); e != nil {

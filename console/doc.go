@@ -1,6 +1,6 @@
 // Package console is a live page for operators. It shows a worker's connections with their ages, round trips and pending bytes,
-// and its rates as small charts; it has a box to push a message to a connection and a button to disconnect it. Mount it as you
-// would net/http/pprof.
+// and its rates as small charts, and who is there of a user or in a group; it has a box to push a message to a connection, or to
+// all of a user's or a group's, and a button to disconnect it or them. Mount it as you would net/http/pprof.
 //
 // # It has no authentication of its own
 //
@@ -18,10 +18,10 @@
 //
 // Other sites that an operator visits could misuse the operator's browser. Therefore:
 //
-//   - A push, a disconnect or a WebSocket from a page of another origin is refused, by Sec-Fetch-Site, or by Origin and Host.
+//   - A push, a disconnect, a look-up or a WebSocket from a page of another origin is refused, by Sec-Fetch-Site, or by Origin and Host.
 //   - On loopback, a Host other than localhost, a loopback address or one of Options.Hosts is refused, which stops DNS rebinding.
 //   - No page can frame the console.
-//   - Text from clients and from the application (User-Agent, path, label) is shown as text, never as markup.
+//   - Text from clients and from the application (User-Agent, path, label, names) is shown as text, never as markup.
 //   - IDs never leave the process. A page gets their first 8 digits, and refers to connections by handles that mean nothing
 //     elsewhere.
 //

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -27,18 +28,29 @@ type site struct {
 	console *console.Console
 }
 
-// newSite makes a site, which may be in a testing/synctest bubble. Everything is shut down when the test ends; an error in that
-// fails the test.
+// newSite makes a site, which may be in a testing/synctest bubble. The query of a client's handshake has its user and its groups.
+// Everything is shut down when the test ends; an error in that fails the test.
 func newSite(t testing.TB, opts *console.Options) *site {
+	t.Helper()
+	return newSiteWith(t, opts, &wspush.WorkerOptions{NoListen: true, Advertise: []string{"push.invalid"}})
+}
+
+func newSiteWith(t testing.TB, opts *console.Options, workerOpts *wspush.WorkerOptions) *site {
 	t.Helper()
 	quiet := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	s := &site{t: t}
 	var err error
-	if s.worker, err = wspush.NewWorker(&wspush.WorkerOptions{NoListen: true, Advertise: []string{"push.invalid"}, Logger: quiet}); err != nil {
+	workerOpts.Logger = quiet
+	if s.worker, err = wspush.NewWorker(workerOpts); err != nil {
 		t.Fatal(err)
 	}
 	greet := func(c *wspush.Conn) (wspush.MessageType, []byte) { return wspush.Text, []byte(c.ID()) }
-	if s.handler, err = wspush.NewHandler(s.worker, &wspush.HandlerOptions{Greeting: greet}); err != nil {
+	if s.handler, err = wspush.NewHandler(s.worker, &wspush.HandlerOptions{
+		Greeting: greet,
+		Accept:   func(r *http.Request) (any, error) { return r.URL.Query(), nil },
+		User:     func(_ *http.Request, value any) string { return value.(url.Values).Get("user") },
+		Groups:   func(c *wspush.Conn) []string { return c.Value().(url.Values)["group"] },
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if s.console, err = console.New(s.worker, opts); err != nil {
@@ -105,8 +117,15 @@ type update struct {
 type row struct {
 	N                                                       uint64
 	Handle, ID, Label, Remote, Path, UserAgent, Subprotocol string
+	User                                                    string
+	Groups                                                  *groups
 	Since, Active, RTT                                      int64
 	Pending                                                 int
+}
+
+type groups struct {
+	Names []string
+	Total int
 }
 
 // open opens the console's page over a pipe.

@@ -45,8 +45,8 @@ func ended(s *stats.Snapshot) (n uint64) {
 	return n
 }
 
-// group is a set of related totals, without those that are 0.
-type group struct {
+// section is a set of related totals, without those that are 0.
+type section struct {
 	Title string  `json:"title"`
 	Of    []total `json:"of"`
 }
@@ -57,42 +57,44 @@ type total struct {
 }
 
 // totals are the worker's counts that the charts do not show, since its start.
-func totals(s *stats.Snapshot) []group {
-	ends := group{Title: "Connections ended, by cause"}
+func totals(s *stats.Snapshot) []section {
+	ends := section{Title: "Connections ended, by cause"}
 	for _, cause := range slices.Sorted(maps.Keys(s.Ended)) {
 		ends.add(cause, s.Ended[cause])
 	}
-	problems := group{Title: "Push requests answered with an error"}
+	problems := section{Title: "Push requests answered with an error"}
 	for _, status := range slices.Sorted(maps.Keys(s.Problems)) {
 		problems.add(fmt.Sprint(status), s.Problems[status])
 	}
-	return []group{
-		newGroup("Connections", "accepted", s.Accepted, "ended", ended(s)),
+	return []section{
+		newSection("Connections", "accepted", s.Accepted, "ended", ended(s)),
 		ends,
-		newGroup("Handshakes refused", "MaxConns", s.Handshakes.Full, "shutdown", s.Handshakes.Shutdown, "Accept", s.Handshakes.Accept,
+		newSection("Handshakes refused", "MaxConns", s.Handshakes.Full, "shutdown", s.Handshakes.Shutdown, "Accept", s.Handshakes.Accept,
 			"origin", s.Handshakes.Origin, "malformed", s.Handshakes.Malformed, "failed", s.Handshakes.Failed),
-		newGroup("Pushes", "written", s.Written, "of them confirmed", s.Confirmed, "refused", s.Refused, "unknown", s.Unknown,
+		newSection("Users and groups", "users now", uint64(max(s.Users, 0)), "groups now", uint64(max(s.Groups, 0)),
+			"memberships now", uint64(max(s.Memberships, 0)), "pushes to users", s.UserPushes, "pushes to groups", s.GroupPushes),
+		newSection("Pushes", "written", s.Written, "of them confirmed", s.Confirmed, "refused", s.Refused, "unknown", s.Unknown,
 			"forwarded", s.Forwarded),
-		newGroup("Pushes refused, by reason", "gone", s.RefusedBy.Gone, "busy", s.RefusedBy.Busy, "withdrawn", s.RefusedBy.Withdrawn,
+		newSection("Pushes refused, by reason", "gone", s.RefusedBy.Gone, "busy", s.RefusedBy.Busy, "withdrawn", s.RefusedBy.Withdrawn,
 			"too large", s.RefusedBy.TooLarge, "invalid UTF-8", s.RefusedBy.InvalidUTF8, "shutdown", s.RefusedBy.Shutdown,
 			"other", s.RefusedBy.Other),
 		problems,
-		newGroup("From clients", "messages", s.Received, "pings sent", s.Pings, "pongs", s.Pongs),
-		newGroup("Publishers", "connected", uint64(max(s.PushConns, 0)), "refused", s.PushConnsRefused, "displaced", s.PushConnsDisplaced),
+		newSection("From clients", "messages", s.Received, "pings sent", s.Pings, "pongs", s.Pongs),
+		newSection("Publishers", "connected", uint64(max(s.PushConns, 0)), "refused", s.PushConnsRefused, "displaced", s.PushConnsDisplaced),
 	}
 }
 
-// newGroup takes names and numbers alternately.
-func newGroup(title string, namesAndNumbers ...any) group {
-	g := group{Title: title}
+// newSection takes names and numbers alternately.
+func newSection(title string, namesAndNumbers ...any) section {
+	s := section{Title: title}
 	for i := 0; i < len(namesAndNumbers); i += 2 {
-		g.add(namesAndNumbers[i].(string), namesAndNumbers[i+1].(uint64))
+		s.add(namesAndNumbers[i].(string), namesAndNumbers[i+1].(uint64))
 	}
-	return g
+	return s
 }
 
-func (g *group) add(name string, n uint64) {
+func (s *section) add(name string, n uint64) {
 	if n > 0 {
-		g.Of = append(g.Of, total{name, n})
+		s.Of = append(s.Of, total{name, n})
 	}
 }

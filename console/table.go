@@ -15,6 +15,7 @@ type entry struct {
 	remote   string
 	path     string
 	since    time.Time
+	user     string // whole: by it a page can ask who else is there
 	label    string
 	haystack string // the text that filters search, in lower case
 }
@@ -25,9 +26,11 @@ const maxText = 200
 // newEntry makes an entry for conn, calling label, which is the application's.
 func newEntry(conn *wspush.Conn, number uint64, label func(*wspush.Conn) string) *entry {
 	info := conn.Info()
-	e := &entry{conn: conn, number: number, remote: info.RemoteAddr, path: info.Path, since: info.ConnectedAt, label: shorten(label(conn))}
+	e := &entry{
+		conn: conn, number: number, remote: info.RemoteAddr, path: info.Path, since: info.ConnectedAt, user: info.User, label: shorten(label(conn)),
+	}
 	e.haystack = strings.ToLower(strings.Join([]string{
-		conn.String(), e.label, shorten(info.RemoteAddr), shorten(info.Path), shorten(info.UserAgent), info.Subprotocol,
+		conn.String(), e.label, e.user, shorten(info.RemoteAddr), shorten(info.Path), shorten(info.UserAgent), info.Subprotocol,
 	}, "\n"))
 	return e
 }
@@ -107,8 +110,16 @@ type identity struct {
 
 // details are sent only for the connection that the page is watching.
 type details struct {
-	UserAgent   string `json:"userAgent"`
-	Subprotocol string `json:"subprotocol"`
+	UserAgent   string  `json:"userAgent"`
+	Subprotocol string  `json:"subprotocol"`
+	User        string  `json:"user"`
+	Groups      *groups `json:"groups,omitempty"` // only if the page does not know them
+}
+
+// groups are those that a connection is in.
+type groups struct {
+	Names []string `json:"names"` // sorted, the first maxMembers
+	Total int      `json:"total"`
 }
 
 func (e *entry) identity(h handles) *identity {
@@ -118,7 +129,10 @@ func (e *entry) identity(h handles) *identity {
 
 func (e *entry) details() *details {
 	info := e.conn.Info()
-	return &details{shorten(info.UserAgent), info.Subprotocol}
+	return &details{
+		UserAgent: shorten(info.UserAgent), Subprotocol: info.Subprotocol, User: e.user,
+		Groups: &groups{info.Groups[:min(len(info.Groups), maxMembers)], len(info.Groups)},
+	}
 }
 
 // longest is the longest pause between looks. A look that took long may only have been waiting, say for a database in Label,

@@ -23,10 +23,11 @@ type viewer struct {
 	// What the page has been told; owned by the goroutine running tell.
 	order   []uint64
 	rows    map[uint64]state
-	totals  []group
-	samples int64  // time of the last one sent
-	watched *entry // nil for none
-	watch   string // its handle
+	totals  []section
+	samples int64   // time of the last one sent
+	watched *entry  // nil for none
+	watch   string  // its handle
+	groups  *groups // those of watched; nil: it has not been told
 }
 
 // newSocket makes the Handler that pages connect to.
@@ -124,12 +125,12 @@ func push(conn *wspush.Conn, message []byte) error {
 
 // update is a message to a page: the changes since the previous one.
 type update struct {
-	Seq      uint64   `json:"seq"` // the view's
-	Now      int64    `json:"now"` // milliseconds since 1970
-	Draining bool     `json:"draining,omitempty"`
-	Over     bool     `json:"over,omitempty"`
-	Samples  []sample `json:"samples"` // new ones; the last was taken at Now
-	Totals   []group  `json:"totals,omitempty"`
+	Seq      uint64    `json:"seq"` // the view's
+	Now      int64     `json:"now"` // milliseconds since 1970
+	Draining bool      `json:"draining,omitempty"`
+	Over     bool      `json:"over,omitempty"`
+	Samples  []sample  `json:"samples"` // new ones; the last was taken at Now
+	Totals   []section `json:"totals,omitempty"`
 
 	// Connections.
 	Total   int      `json:"total"`
@@ -191,9 +192,15 @@ func (v *viewer) details(handle string) *row {
 		return nil
 	}
 	if v.watched == nil || v.watch != handle {
-		v.watched, v.watch = newEntry(conn, 0, v.console.labelOf), handle
+		v.watched, v.watch, v.groups = newEntry(conn, 0, v.console.labelOf), handle, nil
 	}
-	return &row{identity: v.watched.identity(v.console.handles), details: v.watched.details(), state: v.watched.state()}
+	details := v.watched.details()
+	if reflect.DeepEqual(details.Groups, v.groups) {
+		details.Groups = nil
+	} else {
+		v.groups = details.Groups
+	}
+	return &row{identity: v.watched.identity(v.console.handles), details: details, state: v.watched.state()}
 }
 
 // mustJSON encodes values that cannot fail to encode.

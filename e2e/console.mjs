@@ -120,7 +120,7 @@ const column = (n) => page.locator(`tbody td:nth-child(${n})`).allInnerTexts();
 const focused = () => page.evaluate(() => document.activeElement.id);
 
 await check('who has not logged in gets nothing', async () => {
-  for (const path of ['', 'feed', 'push']) assert.equal((await fetch(`${base}/debug/wspush/${path}`)).status, 403);
+  for (const path of ['', 'feed', 'members', 'push']) assert.equal((await fetch(`${base}/debug/wspush/${path}`)).status, 403);
 });
 await check('the page is live, and shows the clients', async () => {
   await page.goto(`${base}${site.login.pathname}${site.login.search}`);
@@ -157,7 +157,7 @@ await check('what a client says of itself is shown as text', async () => {
   await row('<img').waitFor({ state: 'detached' });
 });
 await check('columns sort, and say so', async () => {
-  const label = page.getByRole('columnheader', { name: 'Label' });
+  const label = page.getByRole('columnheader', { name: 'User' }); // there is no Label
   await label.getByRole('button').click();
   await page.locator('table[aria-busy=false]').waitFor();
   const labels = await column(2);
@@ -228,7 +228,7 @@ await check('Tab reaches every control', async () => {
     await page.keyboard.press('Tab');
     reached.add(await focused() || await page.evaluate(() => document.activeElement.textContent));
   }
-  for (const id of ['keys', 'filter', 'hold', 'table', 'Age', 'close', 'message', 'type', 'send', 'disconnect']) assert.ok(reached.has(id), `${id}: ${[...reached]}`);
+  for (const id of ['keys', 'filter', 'find', 'hold', 'table', 'Age', 'close', 'message', 'type', 'send', 'disconnect']) assert.ok(reached.has(id), `${id}: ${[...reached]}`);
 });
 await check('every control, chart and region has a name for screen readers', async () => {
   const devtools = await context.newCDPSession(page);
@@ -279,10 +279,174 @@ if (shots) {
     await page.screenshot({ path: join(shots, `console-${name}.png`), fullPage: true });
   }
 }
+// lookUp finds a user or a group by keyboard alone.
+async function lookUp(kind, name, on = page) {
+  await on.locator('#table').focus();
+  await on.keyboard.press('u');
+  const dialog = on.getByRole('dialog', { name: 'Who is there?' });
+  await dialog.getByLabel('Of a').selectOption(kind);
+  await dialog.getByLabel('Name').fill(name);
+  await dialog.getByLabel('Name').press('Enter');
+  await on.locator('#name bdi').filter({ hasText: name }).waitFor();
+}
+// expected waits for an error on the console that a step has provoked.
+async function expected(error) {
+  for (let tries = 0; !complaints.some((text) => error.test(text)); tries++) {
+    assert.ok(tries < 50, `no ${error} on the console: ${complaints}`);
+    await sleep(0.1);
+  }
+  complaints.splice(complaints.findIndex((text) => error.test(text)), 1);
+}
+const summary = (text) => page.locator('#summary').filter({ hasText: text }).waitFor();
+const outcome = (text, of) => page.locator(`#outcome[data-of=${of}]`).filter({ hasText: text }).waitFor();
+const told = ` \u202e"Ann" & <b>'s`, both = [];
+await check('who is there of a user is found by name, whatever is in it, and is one click away from a connection of hers', async () => {
+  both.push(await client(site, told), await client(site, told));
+  await lookUp('user', told);
+  await summary(/^2 connections, [\d:]+\.$/);
+  assert.equal(await focused(), 'name');
+  assert.equal(await page.locator('#name').innerText(), `User ${told}`);
+  assert.equal(await page.locator('main b').count(), 0);
+  const members = page.locator('#members li');
+  assert.equal(await members.count(), 2);
+  const id = await members.first().getByRole('button').innerText();
+  await members.first().getByRole('button').click();
+  await page.locator('#facts [data-of=ID]').filter({ hasText: id }).waitFor();
+  await page.locator('#members').waitFor({ state: 'hidden' });
+  assert.deepEqual(await page.locator('#facts [data-of=Groups] button').allInnerTexts(), ['everybody', 'test']);
+  await page.locator('#facts [data-of=User] button').click();
+  await summary(/^2 connections, /);
+  await page.keyboard.press('Escape');
+  await page.locator('#details').waitFor({ state: 'hidden' });
+});
+await check('a push reaches all connections of a user, or in a group, and says how many have read it', async () => {
+  await lookUp('user', told);
+  await page.getByLabel('Type of the message').selectOption('text');
+  await page.locator('#table').focus();
+  await page.keyboard.press('p');
+  await page.keyboard.type('to you both');
+  await page.keyboard.press('Control+Enter');
+  for (const one of both) assert.equal(await one.next(), 'to you both');
+  await outcome(/^2 clients have read it\.$/, 'good');
+  await lookUp('group', 'test');
+  await summary(/^3 connections, /);
+  assert.equal(await page.locator('#outcome').innerText(), ''); // that of another
+  await page.getByRole('button', { name: 'Push', exact: true }).click();
+  for (const one of [...both, zoe]) assert.equal(await one.next(), 'to you both');
+  await outcome(/^3 clients have read it\.$/, 'good');
+  await lookUp('user', 'nobody at all');
+  await summary(/^Nobody is there, [\d:]+\.$/);
+  await page.getByRole('button', { name: 'Push', exact: true }).click();
+  await outcome(/^Nobody is there\. Nothing was written\.$/, 'bad');
+  await page.getByLabel('Push a message').fill('');
+});
+await check('a name that nobody can have is refused, and spaces count', async () => {
+  await lookUp('user', 'a/b');
+  await summary(/^It is not known who is there\. 400: not a name of a user or a group: it has a slash$/);
+  await expected(/status of 400/);
+  await lookUp('group', 'test ');
+  await summary(/^Nobody is there, /);
+});
+await check('what is not known is not taken for nobody, and the page says what is', async () => {
+  for (const [answer, says] of [
+    [{ members: [], total: 0, detail: 'It cannot be known who is there: 1 of 3 workers have answered.' },
+      /^It is not known who is there\. It cannot be known who is there: 1 of 3 workers have answered\.$/],
+    [{ members: [{ memberSince: Date.now() - 5000 }], total: 1, detail: 'Not everybody was found within 10 s.' },
+      /^At least 1 connection, [\d:]+\. There may be more\. Not everybody was found within 10 s\.$/],
+    [{ members: [{ memberSince: Date.now() - 5000 }], total: 1 }, /^1 connection, [\d:]+\.$/],
+  ]) {
+    await page.route('**/members', (route) => route.fulfill({ json: answer }));
+    await lookUp('group', 'elsewhere');
+    await summary(says);
+    assert.equal(await page.locator('#members li', { hasText: 'not on this worker' }).count(), answer.total);
+    await page.unroute('**/members');
+  }
+  const sent = { outcome: 'partly', detail: 'x', says: ['2 clients have read it.', 'It cannot be known who is there: 1 of 3 workers have answered.'] };
+  await page.route('**/push', (route) => route.fulfill({ json: sent }));
+  await page.getByRole('button', { name: 'Push', exact: true }).click();
+  await outcome(/^2 clients have read it\.\s+It cannot be known/, 'partly');
+  await page.unroute('**/push');
+  await page.route('**/members', (route) => route.abort());
+  await page.keyboard.press('Escape'); // out of the message box, or whatever has the keyboard
+  await lookUp('group', 'elsewhere');
+  await summary(/^It is not known who is there\. The console did not answer: /);
+  await page.unroute('**/members');
+  await expected(/net::ERR_FAILED/);
+});
+await check('in a pane with members, too, text stands out, and every control has a name', async () => {
+  await lookUp('user', told);
+  await summary(/^2 connections, /);
+  for (const colorScheme of ['light', 'dark']) {
+    await page.emulateMedia({ colorScheme });
+    assert.deepEqual(await contrasts(), [], colorScheme);
+  }
+  const devtools = await context.newCDPSession(page);
+  const { nodes } = await devtools.send('Accessibility.getFullAXTree');
+  const unnamed = nodes.filter((node) => !node.ignored && ['button', 'region', 'list'].includes(node.role?.value) && !node.name?.value);
+  assert.deepEqual(unnamed.map((node) => node.role.value).filter((role) => role !== 'list'), []);
+});
+if (shots) {
+  const long = 'x'.repeat(120) + 'é'.repeat(60);
+  const one = await client(site, long);
+  for (const [name, of] of [['user', told], ['group', 'everybody'], ['long', long], ['ended', 'nobody'], ['connection', null]]) {
+    for (const [scheme, width] of [['light', 1200], ['dark', 1200], ['light', 375], ['dark', 375]]) {
+      await page.emulateMedia({ colorScheme: scheme });
+      await page.setViewportSize({ width, height: 800 });
+      if (of) await lookUp(name === 'group' ? 'group' : 'user', of);
+      else await choose('Zoë');
+      await page.locator('#summary:not(:text("Looking"))').waitFor({ state: of ? 'visible' : 'hidden' });
+      if (name === 'user') {
+        await page.getByLabel('Push a message').fill('hello');
+        await page.getByRole('button', { name: 'Push', exact: true }).click();
+        await page.locator('#outcome[data-of=good]').waitFor();
+      }
+      await page.screenshot({ path: join(shots, `console-${name}-${scheme}-${width}.png`), fullPage: width < 400 });
+      if (name === 'user') {
+        for (const client of both) await client.next();
+        await page.locator('#disconnect').click();
+        await page.screenshot({ path: join(shots, `console-confirm-${scheme}-${width}.png`) });
+        await page.keyboard.press('Escape');
+        await page.locator('#find').click();
+        await page.screenshot({ path: join(shots, `console-lookup-${scheme}-${width}.png`) });
+        await page.keyboard.press('Escape');
+      }
+    }
+  }
+  one.ws.close();
+  await page.getByLabel('Push a message').fill('');
+  await page.setViewportSize({ width: 1200, height: 800 });
+}
+await check('Delete asks first, and then ends all connections of a user, and no other', async () => {
+  await lookUp('user', told);
+  await summary(/^2 connections, /);
+  await page.keyboard.press('Delete');
+  const dialog = page.getByRole('dialog', { name: `Disconnect user ${told} everywhere?` });
+  await dialog.getByText('All connections of this user are closed, on whatever worker they are. 2 were there at the last look.').waitFor();
+  await page.keyboard.press('Escape');
+  await dialog.waitFor({ state: 'hidden' });
+  await page.keyboard.press('r');
+  await summary(/^2 connections, /);
+  await page.keyboard.press('Delete');
+  await dialog.getByLabel('Close code').selectOption('1008');
+  await dialog.getByLabel('Reason').fill('everywhere');
+  await page.keyboard.press('Enter');
+  for (const one of both) assert.equal(await within(5, 'end of the connection', one.closed), '1008 everywhere');
+  await outcome(/^2 connections have been closed\.$/, 'good');
+  await summary(/^Nobody is there, /);
+  await lookUp('group', 'test');
+  await summary(/^1 connection, /);
+  await page.keyboard.press('Escape');
+  await choose('Zoë');
+});
 await check('fits a phone: no sideways scrolling', async () => {
   await page.setViewportSize({ width: 390, height: 844 });
-  const wide = await page.evaluate(() => document.documentElement.scrollWidth);
-  assert.ok(wide <= 390, `${wide} pixels wide`);
+  const wide = () => page.evaluate(() => document.documentElement.scrollWidth);
+  assert.ok(await wide() <= 390, `${await wide()} pixels wide`);
+  await page.setViewportSize({ width: 375, height: 800 });
+  await lookUp('user', 'x'.repeat(256));
+  assert.ok(await wide() <= 375, `${await wide()} pixels wide`);
+  await page.keyboard.press('Escape');
+  await choose('Zoë');
   await page.setViewportSize({ width: 1200, height: 800 });
 });
 await check('a held list stays as it is, and then catches up', async () => {
@@ -401,6 +565,8 @@ await check('Delete asks first, and then disconnects: the client sees the code',
 await check('both are in the log, by whom, and with shortened IDs', () => {
   assert.match(site.log, /msg="wspush\/console: push" type=text bytes=11 user=operator conn=[0-9a-f]{8} remote=127\.0\.0\.1:\d+ outcome=received/);
   assert.match(site.log, /msg="wspush\/console: disconnect" code=1008 reason=enough user=operator conn=[0-9a-f]{8} /);
+  assert.match(site.log, /msg="wspush\/console: push" .* received=3 .* user=operator kind=group name=test remote=127\.0\.0\.1:\d+ outcome=received/);
+  assert.match(site.log, /msg="wspush\/console: disconnect" code=1008 reason=everywhere closed=2 user=operator kind=user name=.*Ann.* outcome=closed/);
 });
 await check('a page of another origin can do neither, nor listen, though it is of the same site and the browser sends the cookie', async () => {
   const foreign = await context.newPage();
@@ -475,6 +641,12 @@ if (descriptors < 12_000) {
     await many.goto(crowd.login.href);
     await many.waitForFunction(() => /^[45],\d{3} connections, the first 200 are shown$/.test(document.querySelector('#count').textContent), null, { timeout: 60_000 });
     assert.equal(await many.locator('tbody tr').count(), 200);
+  });
+  await check('… a group of all of them is counted, and the first 1000 are listed', async () => {
+    await lookUp('group', 'everybody', many);
+    await many.locator('#summary', { hasText: /^[45],\d{3} connections, [\d:]+\. 1,000 of them are listed\.$/ }).waitFor();
+    assert.equal(await many.locator('#members li').count(), 1000);
+    await many.keyboard.press('Escape');
   });
   await check('… while they come and go and are pushed to, the page draws, and is sent little', async () => {
     let pause;

@@ -32,8 +32,8 @@ type prefix struct {
 }
 
 func newAllowed(opts *Options) (*allowed, error) {
-	if len(opts.Hosts) == 0 && len(opts.Prefixes) == 0 && opts.Allow == nil {
-		return nil, errors.New("wspush: Options must say where pushes may go: Hosts, Prefixes or Allow")
+	if len(opts.Hosts) == 0 && len(opts.Prefixes) == 0 && opts.Allow == nil && len(opts.Workers) == 0 {
+		return nil, errors.New("wspush: Options must say where pushes may go: Hosts, Prefixes, Allow or Workers")
 	}
 	a := &allowed{hosts: make(map[host]bool), allow: opts.Allow}
 	a.noHTTP = opts.Credential != "" || opts.CredentialFunc != nil || opts.TLS != nil

@@ -2,17 +2,19 @@ package publisher
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/wspush/wspush/internal/bulk"
 	"github.com/wspush/wspush/internal/sent"
 )
 
-// call is a request for one connection.
+// call is a request for one connection, or for the members of a user or a group.
 type call struct {
 	method  string
 	query   string
@@ -20,6 +22,10 @@ type call struct {
 	data    []byte // nil: no body
 	success int    // the status of success
 	reads   bool   // it changes nothing, so it may be sent any number of times
+	limit   int    // bytes of the body of a success; 0: bulk.MaxAnswer
+
+	url       func(target) *url.URL // without the query; nil: the target's
+	anyWorker bool                  // the targets are different workers, of which any may know the answer
 
 	credential string // set by do
 }
@@ -29,20 +35,42 @@ const (
 	problemTime = 5 * time.Second // for reading the body of a refusal
 )
 
+// reply is what a server has answered.
+type reply struct {
+	from    origin
+	header  http.Header // of a success
+	body    []byte      // of a success
+	problem bulk.Answer // if it is none
+}
+
+// unknown is the error of a call whose answer makes no sense, for that reason.
+func (a reply) unknown(reason error) error {
+	status := a.problem.Status
+	if status == 0 {
+		status = http.StatusOK
+	}
+	return &Error{Status: status, is: ErrUnknown, where: a.from.String(), cause: reason}
+}
+
 // do tries the alternatives of an address, for as long as it is certain that nothing has been written.
-func (c *Client) do(ctx context.Context, address string, k call) (http.Header, []byte, error) {
+func (c *Client) do(ctx context.Context, address string, k call) (reply, error) {
 	targets, err := c.targets(address)
 	if err != nil {
-		return nil, nil, err
+		return reply{}, err
 	}
+	return c.ask(ctx, targets, k)
+}
+
+// ask is do for an address that has been read.
+func (c *Client) ask(ctx context.Context, targets []target, k call) (best reply, err error) {
 	if err := c.enter(); err != nil {
-		return nil, nil, err
+		return reply{}, err
 	}
 	defer c.running.Done()
 	ctx, cancel := c.within(ctx)
 	defer cancel()
 	if k.credential, err = c.credential(ctx); err != nil {
-		return nil, nil, err
+		return reply{}, err
 	}
 	first := c.memory.recall(targets)
 	var result error // the most telling error so far
@@ -54,22 +82,22 @@ func (c *Client) do(ctx context.Context, address string, k call) (http.Header, [
 		case i <= first:
 			t = targets[i-1]
 		}
-		header, body, err, next := c.try(ctx, t, k)
+		a, err, next := c.try(ctx, t, k)
 		if err == nil {
 			c.memory.remember(targets, t)
-			return header, body, nil
+			return a, nil
 		}
 		if !next {
 			if e := (*Error)(nil); errors.As(err, &e) && e.Type != "" {
 				c.memory.remember(targets, t)
 			}
-			return nil, nil, err
+			return a, err
 		}
 		if result == nil || !errors.Is(result, ErrGone) && (errors.Is(err, ErrGone) || status(err) != 0 || status(result) == 0) {
-			result = err
+			best, result = a, err
 		}
 	}
-	return nil, nil, result
+	return best, result
 }
 
 func status(err error) int {
@@ -80,70 +108,79 @@ func status(err error) int {
 }
 
 // try sends the request to one target. If that fails, next says whether the next target may be tried.
-func (c *Client) try(ctx context.Context, t target, k call) (header http.Header, body []byte, err error, next bool) {
+func (c *Client) try(ctx context.Context, t target, k call) (a reply, err error, next bool) {
 	for range maxStale {
 		if ctx.Err() != nil {
-			return nil, nil, ended(ctx), false
+			return reply{}, ended(ctx), false
 		}
 		var tr sent.Trace
 		trying, cancel := context.WithCancel(ctx)
 		resp, failed := c.transport.RoundTrip(c.request(tr.Attach(trying), t, k))
 		if failed == nil {
-			header, body, err, next := c.answer(ctx, cancel, t, k, resp)
+			a, err, next := c.answer(ctx, cancel, t, k, resp)
 			cancel()
-			return header, body, err, next
+			return a, err, next
 		}
 		cancel()
 		isSent, stale := tr.Sent()
 		switch {
 		case isSent && k.reads, !isSent && !stale && ctx.Err() == nil:
-			return nil, nil, &Error{is: ErrUnreachable, where: t.origin.String(), cause: safe(failed, k.credential)}, ctx.Err() == nil
+			return reply{}, &Error{is: ErrUnreachable, where: t.origin.String(), cause: safe(failed, k.credential)}, ctx.Err() == nil
 		case isSent:
 			if ctx.Err() != nil {
 				failed = ctx.Err()
 			}
-			return nil, nil, &Error{is: ErrUnknown, where: t.origin.String(), cause: safe(failed, k.credential)}, false
+			return reply{}, &Error{is: ErrUnknown, where: t.origin.String(), cause: safe(failed, k.credential)}, false
 		}
 		err = failed
 	}
-	return nil, nil, &Error{is: ErrUnreachable, where: t.origin.String(), cause: safe(err, k.credential)}, true
+	return reply{}, &Error{is: ErrUnreachable, where: t.origin.String(), cause: safe(err, k.credential)}, true
 }
 
 // answer reads a response.
-func (c *Client) answer(ctx context.Context, cancel func(), t target, k call, resp *http.Response) (http.Header, []byte, error, bool) {
+func (c *Client) answer(ctx context.Context, cancel func(), t target, k call, resp *http.Response) (a reply, err error, next bool) {
 	defer resp.Body.Close()
 	if resp.StatusCode == k.success {
-		body, err := io.ReadAll(io.LimitReader(resp.Body, bulk.MaxAnswer+1))
-		if k.reads && (err != nil || len(body) > bulk.MaxAnswer) {
+		limit := cmp.Or(k.limit, bulk.MaxAnswer)
+		body, err := io.ReadAll(io.LimitReader(resp.Body, int64(limit)+1))
+		if k.success == http.StatusOK && (err != nil || len(body) > limit) { // the body is the answer
 			if ctx.Err() != nil {
 				err = ctx.Err()
 			} else if err == nil {
 				err = errors.New("the answer is too long")
 			}
-			return nil, nil, &Error{Status: resp.StatusCode, is: ErrUnreachable, where: t.origin.String(), cause: safe(err, k.credential)}, ctx.Err() == nil
+			is := ErrUnreachable
+			if !k.reads {
+				is = ErrUnknown
+			}
+			return reply{}, &Error{Status: resp.StatusCode, is: is, where: t.origin.String(), cause: safe(err, k.credential)}, k.reads && ctx.Err() == nil
 		}
-		return resp.Header, body, nil, false
+		return reply{from: t.origin, header: resp.Header, body: body}, nil, false
 	}
-	a := bulk.Answer{Status: resp.StatusCode}
-	if a.Status >= 200 { // the body of a 101 has no end
+	p := bulk.Answer{Status: resp.StatusCode}
+	if p.Status >= 200 { // the body of a 101 has no end
 		timer := time.AfterFunc(problemTime, cancel)
 		defer timer.Stop()
-		a, _ = bulk.ReadProblem(resp)
+		p, _ = bulk.ReadProblem(resp)
 	}
-	e := errorOf(t.origin, a, k.credential)
-	next := mayTryNext(a)
+	e := errorOf(t.origin, p, k.credential)
+	next = mayTryNext(p, k.anyWorker)
 	if k.reads && errors.Is(e, ErrUnknown) {
 		e.is, next = ErrUnreachable, true
 	}
 	e.cause = safe(ctx.Err(), k.credential)
-	return nil, nil, e, next && ctx.Err() == nil
+	return reply{from: t.origin, problem: p}, e, next && ctx.Err() == nil
 }
 
 // request makes the HTTP request. It has no GetBody: with one, the transport may send it again after an HTTP/2 reset, although the
 // server may have read it. The body is a copy, since the transport may still read it after the call.
 func (c *Client) request(ctx context.Context, t target, k call) *http.Request {
+	at := target.url
+	if k.url != nil {
+		at = k.url
+	}
 	req := &http.Request{
-		Method: k.method, URL: t.url(), Host: t.host(), Header: header(k.media, k.credential),
+		Method: k.method, URL: at(t), Host: t.host(), Header: header(k.media, k.credential),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
 	req.URL.RawQuery = k.query

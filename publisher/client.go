@@ -23,6 +23,7 @@ const (
 type Client struct {
 	opts      Options // with defaults; 0 means no limit
 	allowed   *allowed
+	workers   []target // to ask about users and groups; their IDs are ""
 	transport *http.Transport
 	bulk      *http.Client // for streams
 	memory    memory
@@ -46,7 +47,11 @@ func New(opts *Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{opts: o, allowed: a, memory: memory{worked: make(map[string]string)}}
+	workers, err := parseWorkers(o.Workers)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{opts: o, allowed: a, workers: workers, memory: memory{worked: make(map[string]string)}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.transport = newTransport(c.ctx, &o)
 	c.bulk = &http.Client{Transport: c.transport}
@@ -79,6 +84,12 @@ func (c *Client) enter() error {
 // targets returns the targets of an address that are allowed. An address may name hosts that only others can reach. But if any
 // part of it is malformed, no part of it is trusted.
 func (c *Client) targets(address string) ([]target, error) {
+	if wire.IsID(address) || wire.IsSealedID(address) {
+		if len(c.workers) == 0 {
+			return nil, refuse("it is an ID, and Options.Workers does not say which worker to ask")
+		}
+		return at(c.workers, address), nil
+	}
 	all, err := parseAddress(address)
 	if err != nil {
 		return nil, err

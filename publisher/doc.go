@@ -40,8 +40,9 @@
 // An address usually comes from a browser, and anyone who controls the browser can send any other. So a [Client] pushes only to
 // hosts that its [Options] allow, and by default they allow none. An address is refused with [ErrAddress], and nothing is
 // dialled, if its host is not allowed, if it has neither of the two forms that workers make, or if parsers could disagree about
-// its host. Nor does an address decide that a credential goes in clear: see [Options].Hosts. Requests go only to the path .../@connections/ID of those hosts. No redirect is followed, no proxy from the
-// environment is used, no cookie is kept, and what is read of an answer is bounded.
+// its host. Nor does an address decide that a credential goes in clear: see [Options].Hosts. Requests go only to the path
+// .../@connections/ID of those hosts, and to the [Options].Workers, which are settings and no address. No redirect is followed, no
+// proxy from the environment is used, no cookie is kept, and what is read of an answer is bounded.
 //
 // An ID is the right to push. No error of this package contains one, whatever the server said; keep addresses out of logs.
 //
@@ -61,6 +62,8 @@
 //	                  moment whether this publisher may push
 //	ErrShutdown       not written: the worker is shutting down           wait for the client's next address
 //	ErrUnreachable    not written: no connection to the worker           try again; see the push API for when to stop
+//	ErrDirectory      not written: it cannot be known who a user or a    try again
+//	                  group is
 //	ErrUnauthorized,  not written                                        correct the credential
 //	ErrForbidden
 //	ErrTooLarge,      not written
@@ -76,6 +79,29 @@
 // nothing of connections. Its 401, 403, 413 and 429 match ErrUnauthorized, ErrForbidden, ErrTooLarge and ErrBusy: a proxy that
 // refuses a request has not passed it on, so it is true that nothing was written. After a proxy's 5xx, such as 502, the message
 // may have been written: ErrUnknown.
+//
+// # Users and groups
+//
+// A worker that is given by Options.Workers is asked about users and groups, and knows who they are at the time. It must have
+// AuthorizePush:
+//
+//	client, err := publisher.New(&publisher.Options{
+//		Workers:    []string{"https://push.example.com"},
+//		Credential: credential,
+//	})
+//	…
+//	outcomes, err := client.User("ann").Push(ctx, publisher.Text, data)
+//	switch {
+//	case errors.Is(err, publisher.ErrUnknown): // one of her connections may have it
+//	case err != nil: // nobody has it, and nobody will: a fallback is safe
+//	default: // outcomes.Written of her connections have it
+//	}
+//
+// err is nil if at least one connection has the message. [Outcomes] counts them all, also if err is not nil, and its method Err tells of each
+// that has not got it. An answer that is damaged or contradicts itself is an ErrUnknown, never a count.
+//
+// [Recipients] have the methods of those in package wspush, so that one interface fits both. [Client.Join] and [Client.Leave] change the
+// groups of a connection. [Stream.PushTo] pushes to users and groups over a stream.
 //
 // # Streams
 //

@@ -37,6 +37,9 @@ var (
 	ErrUnauthorized = wire.ErrUnauthorized
 	// ErrForbidden means that the worker takes no pushes from this publisher (403), or cannot open the sealed ID.
 	ErrForbidden = wire.ErrForbidden
+	// ErrDirectory means that it cannot be known who a user or a group is: not all workers that may have members have answered. As the
+	// error of a push, it says that nothing was written.
+	ErrDirectory = wire.ErrDirectory
 	// ErrUnreachable means that the worker could not be connected to at any of its addresses, or that it was, but cannot reach
 	// the worker that holds the connection (502; 508 if the workers' settings are wrong). From Lookup, it also means that no
 	// answer made sense.
@@ -127,13 +130,18 @@ func sentinel(a bulk.Answer) error {
 	return ErrUnknown
 }
 
-// mayTryNext reports whether an answer means that nothing was written, and another address of the worker may do better.
-func mayTryNext(a bulk.Answer) bool {
+// mayTryNext reports whether an answer means that nothing was written, and another address of the worker may do better; or, if any worker may
+// know the answer, another worker.
+func mayTryNext(a bulk.Answer, anyWorker bool) bool {
 	if !a.OfWorker() {
 		return false
 	}
 	switch a.Status {
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone,
+	case http.StatusGone: // from a worker that knows where all members are, it is so
+		return !anyWorker
+	case http.StatusServiceUnavailable: // it shuts down, or the directory is out of its reach
+		return anyWorker
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed,
 		http.StatusMisdirectedRequest, http.StatusBadGateway, http.StatusLoopDetected:
 		return true
 	}

@@ -155,3 +155,67 @@ func ExampleStream_Send() {
 	// Output:
 	// 1000 written
 }
+
+// One message to whatever somebody has open.
+func ExampleClient_User() {
+	// A fake, which answers as a worker would that has two connections of Ann's, one of which reads too slowly.
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/@users/ann" {
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(http.StatusGone)
+			_, _ = io.WriteString(w, `{"type":"urn:wspush:gone","title":"Gone","status":410,"detail":"nobody is there","written":0,"received":0,"refused":{},"unknown":0,"excepted":0,"workers":1,"answered":1,"complete":true}`)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"written":1,"received":0,"refused":{"busy":1},"unknown":0,"excepted":0,"workers":1,"answered":1,"complete":true}`)
+	}))
+	defer server.Close()
+	client, err := publisher.New(&publisher.Options{Workers: []string{server.URL}, Credential: "a-credential-for-AuthorizePush"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Close()
+
+	for _, user := range []string{"ann", "bob"} {
+		outcomes, err := client.User(user).Push(context.Background(), publisher.Text, []byte("Your order has shipped"))
+		switch {
+		case errors.Is(err, publisher.ErrUnknown):
+			fmt.Println(user, "may have it")
+		case err != nil:
+			fmt.Println(user, "has not got it, and will not: send a mail")
+		default:
+			fmt.Println(user, "has it", outcomes.Written, "times;", outcomes.Err())
+		}
+	}
+	// Output:
+	// ann has it 1 times; wspush: busy, try again later: 1
+	// bob has not got it, and will not: send a mail
+}
+
+// notify tells somebody something. It has no need to know whether to is of this process's Worker, worker.User(name), or of a
+// publisher.Client, client.User(name).
+func notify(ctx context.Context, to interface {
+	Push(context.Context, publisher.MessageType, []byte, ...publisher.PushOption) (publisher.Outcomes, error)
+}, message string) (reached int, err error) {
+	outcomes, err := to.Push(ctx, publisher.Text, []byte(message), publisher.Confirmed())
+	return outcomes.Received, err
+}
+
+// Code that pushes to users in the same process or from another one.
+func ExampleRecipients() {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"written":0,"received":2,"refused":{},"unknown":0,"excepted":0,"workers":1,"answered":1,"complete":true}`)
+	}))
+	defer server.Close()
+	client, err := publisher.New(&publisher.Options{Workers: []string{server.URL}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Close()
+	fmt.Println(notify(context.Background(), client.Group("everybody"), "The building is on fire"))
+	// Output:
+	// 2 <nil>
+}

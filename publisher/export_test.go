@@ -2,10 +2,12 @@ package publisher
 
 import (
 	"context"
+	"encoding/json"
 	"net"
-
-	"github.com/wspush/wspush/internal/sent"
 	"net/http"
+
+	"github.com/wspush/wspush/internal/bulk"
+	"github.com/wspush/wspush/internal/sent"
 )
 
 // Requests returns the requests that a push to the address would try.
@@ -41,3 +43,13 @@ const MaxText = maxText
 
 // Counted is a connection as the Client's transport has them.
 func Counted(conn net.Conn) net.Conn { return sent.Conn(conn) }
+
+// OutcomesOf is what the body of an answer with this status says that a push to a user or a group came to.
+func OutcomesOf(status int, body []byte, confirmed bool) (Outcomes, error) {
+	a := bulk.Answer{Status: status}
+	if err := json.Unmarshal(body, &a); err != nil {
+		return Outcomes{}, err
+	}
+	a.Status = status
+	return outcomesOf(a, confirmed)
+}

@@ -3,6 +3,7 @@ package publisher
 import (
 	"cmp"
 	"errors"
+	"net/http"
 	"slices"
 
 	"github.com/wspush/wspush/internal/bulk"
@@ -10,13 +11,16 @@ import (
 
 // item is one line of a Stream, until all its outcomes are known.
 type item struct {
-	to     [][]string // by alternative: the line's targets, at least one
-	end    []byte     // what comes after that in the line
-	done   func(index int, a bulk.Answer, err error)
-	seq    uint64 // the order in which items came
-	failed int    // number of alternatives that could not be connected to
-	holes  int    // requests that lost parts before they came to it
-	resent bool   // it was sent once more for another reason
+	to     [][]string                                // by alternative: the line's targets, at least one; nil for a line to a user or a group
+	end    []byte                                    // what comes after that in the line
+	whole  []byte                                    // the line to a user or a group, which is the same for each alternative
+	done   func(index int, a bulk.Answer, err error) // a has counts only if they are of the line
+	seq    uint64                                    // the order in which items came
+	failed int                                       // number of alternatives that could not be connected to
+	holes  int                                       // requests that lost parts before they came to it
+	resent bool                                      // it was sent once more for another reason
+
+	confirmed bool // a line to a user or a group asks for that
 }
 
 // maxHoles is how many requests may lose an item. In a request that is sent whole nothing should be lost; the other may have
@@ -25,6 +29,9 @@ const maxHoles = 2
 
 // line returns the line to send to one of the alternatives, and the number of its targets.
 func (it *item) line(alternative int) (line []byte, targets int) {
+	if it.whole != nil {
+		return it.whole, 0
+	}
 	to := it.to[alternative]
 	line, err := bulk.Address(make([]byte, 0, len(it.end)+len(`{"to":[]`)+len(to)*(len(to[0])+3)), to, it.end)
 	if err != nil {
@@ -33,16 +40,24 @@ func (it *item) line(alternative int) (line []byte, targets int) {
 	return line, bulk.Line{To: to}.Targets()
 }
 
+// outcomesCount returns how many outcomes there will be.
+func (it *item) outcomesCount() int {
+	if it.whole != nil {
+		return 1
+	}
+	return len(it.to[0])
+}
+
 // outcomes returns what a request calls with the outcomes of the item.
 func (r *route) outcomes(it *item, alternative int) func(int, bulk.Answer, error) {
 	return func(index int, a bulk.Answer, err error) {
 		if err == nil {
 			r.works(alternative)
 		}
-		if errors.Is(err, bulk.ErrNotSent) && a.Status == 0 && r.again(it, index == len(it.to[alternative])-1, err) {
+		if errors.Is(err, bulk.ErrNotSent) && a.Status == 0 && r.again(it, index == it.outcomesCount()-1, err) {
 			return
 		}
-		it.done(index, a, r.streamError(alternative, a, err))
+		it.done(index, a, r.streamError(it, alternative, a, err))
 	}
 }
 
@@ -75,8 +90,15 @@ func (r *route) again(it *item, last bool, reason error) bool {
 }
 
 // streamError returns the error of one target of a line, or nil if the message was written.
-func (r *route) streamError(alternative int, a bulk.Answer, err error) error {
-	if err == nil && a.Status == 204 {
+func (r *route) streamError(it *item, alternative int, a bulk.Answer, err error) error {
+	success, nonsense := http.StatusNoContent, error(nil)
+	if it.whole != nil {
+		success = statusDone
+		if err == nil {
+			_, nonsense = outcomesOf(a, it.confirmed)
+		}
+	}
+	if err == nil && nonsense == nil && a.Status == success {
 		return nil
 	}
 	r.s.mu.Lock()
@@ -88,6 +110,8 @@ func (r *route) streamError(alternative int, a bulk.Answer, err error) error {
 		e = errorOf(o, a, credential)
 	}
 	switch {
+	case nonsense != nil:
+		e.is, e.cause = ErrUnknown, nonsense
 	case errors.Is(err, bulk.ErrLost):
 		e.is, e.cause = ErrUnknown, safe(err, credential)
 	case err != nil && (e.is == nil && a.Status == 0 || e.is == ErrUnknown):

@@ -31,7 +31,7 @@ var errInfo = errors.New("the answer is not a worker's description of a connecti
 // Lookup asks the worker about a connection. The errors are those of Push except ErrUnknown: nothing changes, so all alternatives
 // of the address are tried, and ErrUnreachable means that none gave an answer that makes sense.
 func (c *Client) Lookup(ctx context.Context, address string) (Info, error) {
-	_, body, err := c.do(ctx, address, call{method: http.MethodGet, success: http.StatusOK, reads: true})
+	a, err := c.do(ctx, address, call{method: http.MethodGet, success: http.StatusOK, reads: true})
 	if err != nil {
 		return Info{}, err
 	}
@@ -42,7 +42,7 @@ func (c *Client) Lookup(ctx context.Context, address string) (Info, error) {
 		Path, Subprotocol         string
 		RttMs                     float64
 	}
-	if err := json.Unmarshal(body, &info); err != nil || !wire.IsID(info.ConnectionID) {
+	if err := json.Unmarshal(a.body, &info); err != nil || !wire.IsID(info.ConnectionID) {
 		return Info{}, &Error{Status: http.StatusOK, is: ErrUnreachable, cause: errInfo}
 	}
 	return Info{
@@ -56,13 +56,22 @@ func (c *Client) Lookup(ctx context.Context, address string) (Info, error) {
 // 123 bytes of UTF-8. Anything else is an error before anything is sent. The other errors are those of Push; after ErrUnknown
 // the connection may have been closed.
 func (c *Client) Disconnect(ctx context.Context, address string, code int, reason string) error {
-	if err := wire.CheckClose(code, reason); err != nil {
+	query, err := closeQuery(code, reason)
+	if err != nil {
 		return err
+	}
+	_, err = c.do(ctx, address, call{method: http.MethodDelete, query: query, success: http.StatusNoContent})
+	return err
+}
+
+// closeQuery returns the query of a request to close connections.
+func closeQuery(code int, reason string) (string, error) {
+	if err := wire.CheckClose(code, reason); err != nil {
+		return "", err
 	}
 	query := url.Values{"code": {strconv.Itoa(code)}}
 	if reason != "" {
 		query.Set("reason", reason)
 	}
-	_, _, err := c.do(ctx, address, call{method: http.MethodDelete, query: query.Encode(), success: http.StatusNoContent})
-	return err
+	return query.Encode(), nil
 }

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Options say where pushes may go, and how. At least one of Hosts, Prefixes and Allow must be set; a host that any of them allows
-// is allowed.
+// Options say where pushes may go, and how. At least one of Hosts, Prefixes, Allow and Workers must be set. The first three are for addresses,
+// and a host that any of them allows is allowed.
 type Options struct {
 	// Hosts are the host names and IP addresses to which pushes may go, in any letter case. One with a port
 	// ("worker-1:48775", "[::1]:48775") allows that port; one without allows every port of the host, whoever listens there.
@@ -29,6 +29,16 @@ type Options struct {
 	// Allow decides about hosts that neither Hosts nor Prefixes allow; it cannot allow http where Hosts must. Its URL has a scheme and a host, in lower case and without
 	// a default port, and nothing else. It is called on the goroutines of callers, several at once.
 	Allow func(*url.URL) bool
+
+	// Workers are the URLs of workers, or of a load balancer in front of them, that are asked about users, groups and IDs: each is http or
+	// https, a host and perhaps a path, such as "https://push.example.com" or "http://10.0.0.5:48775/ws". The path is that at which
+	// clients connect, if connections are to be found by their IDs. Users and groups are the same at every path; the worker must
+	// have AuthorizePush to tell of them. With several URLs, the one that worked last is asked, and another one only if it is certain
+	// that nothing was written, and that another may know better. So each of them must know of all members.
+	//
+	// They are trusted, and one with http gets the Credential in clear. An address at one of them is not allowed by that. At
+	// most 16; default: none, and pushes to users, groups and IDs fail.
+	Workers []string
 
 	// Credential is sent to every worker as Authorization: Bearer; see wspush.BearerTokens. Over http it can be read on the way:
 	// see Hosts. Default: none.

@@ -34,16 +34,30 @@ type PushOption = wire.PushOption
 func Confirmed() PushOption { return wire.Confirmed() }
 
 // Push sends a message to the connection that has this address, and waits until it is written to the client's socket, or, with
-// [Confirmed], until the client has read it. address is one URL, or several separated by commas, as in the greeting. data is
-// not kept.
+// [Confirmed], until the client has read it. address is one URL, or several separated by commas, as in the greeting. With
+// Options.Workers it may also be the connection's ID or sealed ID. data is not kept.
 //
 // The error is ErrAddress, ErrInvalidUTF8, one of its own for a typ that is neither Text nor Binary, ErrClosed, an *Error, what
 // Options.CredentialFunc returned, or ctx's error if it ended before anything was sent. If ctx has a deadline, the worker is
 // told to give up slightly earlier, so that the outcome is known: it then withdraws the message, and the error is ErrBusy.
 // Nothing is sent a second time unless it is certain that nothing of it was written.
 func (c *Client) Push(ctx context.Context, address string, typ MessageType, data []byte, opts ...PushOption) (Receipt, error) {
-	if err := wire.CheckMessage(typ, data, -1); err != nil {
+	k, err := c.pushCall(ctx, typ, data, opts)
+	if err != nil {
 		return Receipt{}, err
+	}
+	a, err := c.do(ctx, address, k)
+	if err != nil {
+		return Receipt{}, err
+	}
+	ms, _ := strconv.ParseFloat(a.header.Get("Wspush-Rtt"), 64)
+	return receiptOf(wire.Options(opts), bulk.Answer{RttMs: ms}), nil
+}
+
+// pushCall makes the call of a push to a connection.
+func (c *Client) pushCall(ctx context.Context, typ MessageType, data []byte, opts []PushOption) (call, error) {
+	if err := wire.CheckMessage(typ, data, -1); err != nil {
+		return call{}, err
 	}
 	o := wire.Options(opts)
 	k := call{method: http.MethodPost, query: "type=" + typ.String(), data: data, success: http.StatusNoContent}
@@ -59,12 +73,7 @@ func (c *Client) Push(ctx context.Context, address string, typ MessageType, data
 	if timeout := c.workerTimeout(ctx, o.Confirmed); timeout > 0 {
 		k.query += "&timeout=" + timeout.String()
 	}
-	header, _, err := c.do(ctx, address, k)
-	if err != nil {
-		return Receipt{}, err
-	}
-	ms, _ := strconv.ParseFloat(header.Get("Wspush-Rtt"), 64)
-	return receiptOf(o, bulk.Answer{RttMs: ms}), nil
+	return k, nil
 }
 
 // receiptOf makes the receipt for an answer that is a success.

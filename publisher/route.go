@@ -169,7 +169,7 @@ func (r *route) prove() bool {
 	for len(r.backlog) > 0 {
 		it := r.backlog[0]
 		s.mu.Unlock()
-		for i := range it.to[0] {
+		for i := range it.outcomesCount() {
 			it.done(i, bulk.Answer{}, err)
 		}
 		s.mu.Lock()

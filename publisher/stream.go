@@ -50,34 +50,39 @@ func (c *Client) NewStream() *Stream {
 // ctx's error, and the message may still be written. If ctx ends before the message is under way, which includes the time that
 // CredentialFunc takes, nothing was sent, and the error is ctx's.
 func (s *Stream) Push(ctx context.Context, address string, typ MessageType, data []byte, opts ...PushOption) (Receipt, error) {
-	type result struct {
-		receipt Receipt
-		err     error
-	}
 	o := wire.Options(opts)
 	timeout := s.c.workerTimeout(ctx, o.Confirmed)
 	ctx, cancel := s.c.within(ctx)
 	defer cancel()
-	done := make(chan result, 1)
 	line := bulk.Line{Type: typ, Data: data, Confirm: o.Confirmed, Timeout: timeout}
-	key, it, err := s.one(ctx, address, line, func(r Receipt, err error) { done <- result{r, err} })
+	return await(ctx, s, func(done func(Receipt, error)) (string, *item, error) { return s.one(ctx, address, line, done) })
+}
+
+// await sends an item, and waits for its outcome until ctx ends.
+func await[T any](ctx context.Context, s *Stream, send func(done func(T, error)) (key string, it *item, err error)) (none T, err error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	key, it, err := send(func(value T, err error) { done <- result{value, err} })
 	if err != nil {
-		return Receipt{}, err
+		return none, err
 	}
 	select {
 	case r := <-done:
-		return r.receipt, r.err
+		return r.value, r.err
 	case <-ctx.Done():
 	}
 	withdrawn := s.withdraw(key, it)
 	select {
 	case r := <-done:
-		return r.receipt, r.err
+		return r.value, r.err
 	default:
 		if withdrawn {
-			return Receipt{}, ended(ctx)
+			return none, ended(ctx)
 		}
-		return Receipt{}, &Error{is: ErrUnknown, cause: safe(ctx.Err(), "")}
+		return none, &Error{is: ErrUnknown, cause: safe(ctx.Err(), "")}
 	}
 }
 

@@ -158,6 +158,40 @@ func TestInformInMemory(t *testing.T) {
 	})
 }
 
+// Package publisher pushes to users and groups in memory too, by requests and over a stream.
+func TestPublisherUsersInMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := wspushtest.New(t, &wspushtest.Options{
+			Worker:  wspush.WorkerOptions{AuthorizePush: wspush.BearerTokens("a-token-that-is-long-enough-for-a-test")},
+			Handler: wspush.HandlerOptions{User: func(*http.Request, any) string { return "ada" }},
+		})
+		phone, laptop := s.Connect(), s.Connect()
+		p, err := publisher.New(&publisher.Options{
+			Workers: []string{"http://worker.test/ws"}, Credential: "a-token-that-is-long-enough-for-a-test", Dial: wspushtest.Dialer(t, s.Worker),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		stream := p.NewStream()
+		defer stream.Close()
+		outcomes, err := p.User("ada").Push(t.Context(), publisher.Text, []byte("one"))
+		if err != nil || outcomes.Written != 2 {
+			t.Errorf("%+v, %v", outcomes, err)
+		}
+		if err := p.Join(t.Context(), phone.ID, "phones"); err != nil {
+			t.Error(err)
+		}
+		outcomes, err = stream.PushTo(t.Context(), p.Group("phones"), publisher.Text, []byte("two"))
+		if err != nil || outcomes.Written != 1 {
+			t.Errorf("%+v, %v", outcomes, err)
+		}
+		phone.Expect("one")
+		phone.Expect("two")
+		laptop.Expect("one")
+	})
+}
+
 // Package publisher's bulk requests work in memory too, full duplex.
 func TestStreamInMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -106,3 +106,39 @@ func TestNewStream(t *testing.T) {
 		}
 	}
 }
+
+// No answer comes to a question that was asked on a connection which has broken since, also if there is another one.
+func TestConnectionBreaks(t *testing.T) {
+	for name, stays := range map[string]bool{"for good": true, "for a moment": false} {
+		t.Run(name, func(t *testing.T) {
+			e := &engine{options: &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true}} // no JetStream
+			e.restart(t)
+			t.Cleanup(func() { e.kill(t) })
+			asked := make(chan struct{}, 1)
+			answerer := connect(t, e.address)
+			_, err := answerer.Subscribe("$JS.API.DIRECT.GET.wspush", func(*nats.Msg) { asked <- struct{}{} })
+			if err == nil {
+				err = answerer.Flush()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := open(t, e.address, nil)
+			found := make(chan error, 1)
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
+			go func() {
+				_, err := d.Find(ctx, []string{"u:her"})
+				found <- err
+			}()
+			<-asked
+			e.kill(t)
+			if !stays {
+				e.restart(t)
+			}
+			if err := <-found; err == nil || !strings.Contains(err.Error(), "broke") {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}

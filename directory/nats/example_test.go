@@ -2,9 +2,11 @@ package wspushnats_test
 
 import (
 	"log"
+	"os"
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/wspush/wspush"
 	wspushnats "github.com/wspush/wspush/directory/nats"
 )
 
@@ -19,5 +21,17 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer directory.Close()
-	_ = directory // for the workers' Cluster
+	worker, err := wspush.NewWorker(&wspush.WorkerOptions{
+		Cluster: &wspush.Cluster{
+			Keys:      [][]byte{clusterKey()}, // the same on every worker
+			Directory: directory,
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_ = worker // whose handlers have HandlerOptions.User and Groups
 }
+
+// clusterKey is the application's secret.
+func clusterKey() []byte { return []byte(os.Getenv("CLUSTER_KEY")) }

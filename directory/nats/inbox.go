@@ -7,10 +7,14 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
+
+// broken is how soon a call notices that its connection is not the one any more on which it was made: no answer will come then.
+const broken = 100 * time.Millisecond
 
 // An inbox is where all answers come to a directory: one subscription, in which each call has a subject.
 type inbox struct {
@@ -82,17 +86,26 @@ func (b *inbox) call(ctx context.Context, messages []*nats.Msg, answer func(m *n
 		c.ended = true
 		c.mu.Unlock()
 	}()
+	connections := b.connection.Stats().Reconnects
 	for _, m := range messages {
 		m.Reply = reply
 		if err := b.connection.PublishMsg(m); err != nil {
 			return err
 		}
 	}
-	select {
-	case err := <-c.result:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
+	ticker := time.NewTicker(broken)
+	defer ticker.Stop()
+	for {
+		select {
+		case err := <-c.result:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+			if !b.connection.IsConnected() || b.connection.Stats().Reconnects != connections {
+				return errors.New("the connection broke")
+			}
+		}
 	}
 }
 

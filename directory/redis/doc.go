@@ -2,7 +2,7 @@
 //
 //	import wspushredis "github.com/wspush/wspush/directory/redis"
 //
-//	client := redis.NewUniversalClient(&redis.UniversalOptions{Addrs: addresses, ContextTimeoutEnabled: true})
+//	client := redis.NewUniversalClient(&redis.UniversalOptions{Addrs: addresses, ContextTimeoutEnabled: true, DialerRetries: 1})
 //	directory, err := wspushredis.New(client, nil)
 //
 // The client is the application's, which closes it after the worker has shut down. It may be for one server, for Sentinel or for Redis

@@ -131,7 +131,7 @@ func (c *crowd) live(ctx context.Context, stalled bool) {
 		return
 	}
 	query := u.Query()
-	query.Set("user", fmt.Sprintf("%s-%03d", name, rand.N(1000)))
+	query.Set("user", fmt.Sprintf("%s-%d", name, rand.N(10))) // so that most have several connections
 	u.RawQuery = query.Encode()
 	conn, _, err := websocket.Dial(ctx, u.String(), &websocket.DialOptions{HTTPHeader: header, HTTPClient: &http.Client{Transport: transport}})
 	if err != nil {

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
@@ -63,12 +64,13 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		PingInterval: 10 * time.Second, // frequent, so that there are round trips to see
 		// A copy, since a part of the URL would keep all of it in memory.
 		Accept: func(r *http.Request) (any, error) { return strings.Clone(r.URL.Query().Get("user")), nil },
+		User:   func(_ *http.Request, value any) string { return value.(string) },
+		Groups: func(c *wspush.Conn) []string { return []string{"everybody", groupOf(c.Info().Path)} },
 	})
 	if err != nil {
 		return err
 	}
 	console, err := console.New(worker, &console.Options{
-		Label:  func(c *wspush.Conn) string { return c.Value().(string) },
 		User:   func(*http.Request) string { return "operator" },
 		Logger: slog.New(slog.NewTextHandler(stdout, nil)),
 	})
@@ -101,6 +103,12 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	stop()
 	simulated.Wait()
 	return err
+}
+
+// groupOf returns the group of those who have connected at a path: the first word after /ws.
+func groupOf(path string) string {
+	group, _, _ := strings.Cut(strings.TrimPrefix(path, "/ws/"), "/")
+	return cmp.Or(group, "nowhere")
 }
 
 // login admits anyone with the secret. A real application has users, and knows which of them are operators.

@@ -40,3 +40,28 @@ func TestIsLoopback(t *testing.T) {
 		}
 	}
 }
+
+// What an address lacks is as in that of the worker that reads it.
+func TestParseLike(t *testing.T) {
+	for _, tt := range []struct{ own, s, want string }{
+		{"http://10.0.0.5:8080", "10.0.0.6", "http://10.0.0.6:8080"},
+		{"http://10.0.0.5:8080", "10.0.0.6:9090", "http://10.0.0.6:9090"},
+		{"http://10.0.0.5:8080", "fd00::1", "http://[fd00::1]:8080"},
+		{"http://[fd00::2]:8080", "fd00::1", "http://[fd00::1]:8080"},
+		{"https://a.example/push", "b.example", "https://b.example/push"},
+		{"https://a.example:8443/push", "b.example", "https://b.example:8443/push"},
+		{"https://a.example/push", "http://b.example:1", "http://b.example:1"},
+		{"http://a.example", "b.example", "http://b.example"},
+		{"http://a.example", "", ""},
+		{"http://a.example", "b.example/x", ""},
+	} {
+		own, err := Parse(tt.own, "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := own.ParseLike(tt.s)
+		if (err != nil) != (tt.want == "") || err == nil && got.String() != tt.want {
+			t.Errorf("%s like %s: %s, %v, want %s", tt.s, tt.own, got, err, tt.want)
+		}
+	}
+}

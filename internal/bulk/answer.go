@@ -26,7 +26,22 @@ type Answer struct {
 	RetryAfter float64 `json:"retryAfter,omitempty"` // seconds
 	RttMs      float64 `json:"rttMs,omitempty"`
 
+	*Counts // nil unless the answer has one of them
+
 	Lines *int `json:"lines,omitempty"` // in the last line, with nothing else: how many were read
+}
+
+// Counts are what an answer says of a push to a user or a group, or of closing its connections; nil is what it does not have.
+type Counts struct {
+	Written  *int           `json:"written,omitempty"`
+	Received *int           `json:"received,omitempty"`
+	Refused  map[string]int `json:"refused,omitempty"` // by the ends of problems' types
+	Unknown  *int           `json:"unknown,omitempty"`
+	Excepted *int           `json:"excepted,omitempty"`
+	Workers  *int           `json:"workers,omitempty"`
+	Answered *int           `json:"answered,omitempty"`
+	Complete *bool          `json:"complete,omitempty"`
+	Closed   *int           `json:"closed,omitempty"`
 }
 
 // MaxAnswer is how many bytes of an answer line, or of a problem, are read.
@@ -64,7 +79,7 @@ func ReadProblem(resp *http.Response) (Answer, error) {
 	if !problem.OfWorker() {
 		return a, nil
 	}
-	a.Type, a.Detail, a.Connection = problem.Type, problem.Detail, problem.Connection
+	a.Type, a.Detail, a.Connection, a.Counts = problem.Type, problem.Detail, problem.Connection, problem.Counts
 	return a, nil
 }
 

@@ -75,7 +75,37 @@ func Address(dst []byte, to []string, end []byte) ([]byte, error) {
 	if len(to) == 0 {
 		return dst, errTo
 	}
-	line := append(dst, `{"to":`...)
+	line, err := appendTargets(append(dst, `{"to":`...), to)
+	if err != nil {
+		return dst, err
+	}
+	return append(line, end...), nil
+}
+
+// AddressMembers appends the whole line that goes to a user or a group but for some connections, as Address does. It refuses what is no
+// name, and what is neither an ID nor a sealed ID.
+func AddressMembers(dst []byte, isGroup bool, name string, except []string, end []byte) ([]byte, error) {
+	if err := wire.CheckName(name); err != nil {
+		return dst, err
+	}
+	line := append(dst, `{"user":"`...)
+	if isGroup {
+		line = append(dst, `{"group":"`...)
+	}
+	line = append(appendEscaped(line, []byte(name)), '"')
+	if len(except) > 0 {
+		line = append(line, `,"except":`...)
+		var err error
+		if line, err = appendTargets(line, except); err != nil {
+			return dst, err
+		}
+	}
+	return append(line, end...), nil
+}
+
+// appendTargets appends IDs and sealed IDs as JSON: a single one as a string, and more as an array.
+func appendTargets(dst []byte, to []string) ([]byte, error) {
+	line := dst
 	if len(to) > 1 {
 		line = append(line, '[')
 	}
@@ -86,14 +116,12 @@ func Address(dst []byte, to []string, end []byte) ([]byte, error) {
 		if i > 0 {
 			line = append(line, ',')
 		}
-		line = append(line, '"')
-		line = append(line, id...)
-		line = append(line, '"')
+		line = append(append(append(line, '"'), id...), '"')
 	}
 	if len(to) > 1 {
 		line = append(line, ']')
 	}
-	return append(line, end...), nil
+	return line, nil
 }
 
 // MaxEscape is how many bytes of a JSON string a byte of a message takes at most.

@@ -83,3 +83,33 @@ func TestDurations(t *testing.T) {
 		}
 	}
 }
+
+func TestAppendMembersLine(t *testing.T) {
+	end, err := bulk.AppendEnd(nil, bulk.Line{Type: wire.Text, Data: []byte("hi")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, test := range map[string]struct {
+		isGroup bool
+		name    string
+		except  []string
+	}{
+		`{"user":"a\"\\<é","text":"hi"}`:                               {false, `a"\<é`, nil},
+		`{"group":"room","except":"` + id + `","text":"hi"}`:           {true, "room", []string{id}},
+		`{"group":"room","except":["` + id + `","v1.ab"],"text":"hi"}`: {true, "room", []string{id, "v1.ab"}},
+	} {
+		got, err := bulk.AddressMembers([]byte("x"), test.isGroup, test.name, test.except, end)
+		if err != nil || string(got) != "x"+want {
+			t.Errorf("got %s, %v; want x%s", got, err, want)
+		}
+		push, err := bulk.Parse(got[1:])
+		if name := string(push.User) + string(push.Group); err != nil || name != test.name || (push.Group != nil) != test.isGroup {
+			t.Errorf("a worker reads %q from %s: %v", name, want, err)
+		}
+	}
+	for _, test := range []struct{ name, except string }{{"", id}, {"a/b", id}, {"\xff", id}, {"a\n", id}, {"a", ""}, {"a", `"`}} {
+		if got, err := bulk.AddressMembers([]byte("x"), true, test.name, []string{test.except}, end); err == nil || string(got) != "x" {
+			t.Errorf("%q: got %s, %v", test, got, err)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package membership
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // closing is whether Close has been called, and has done its work.
@@ -82,12 +83,19 @@ func (m *Membership) sayGoodbye(ctx context.Context) error {
 	}
 	m.entries.dropAll()
 	wake(m.applying)
-	select {
-	case <-m.entries.drained():
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-m.outage.writes.shut():
-		return ErrDirectory
+	drained := m.entries.drained()
+	ticker := time.NewTicker(m.timing.Probe)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-drained:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C: // an Apply that fails is tried again, unless nothing works
+			if m.outage.is(renewCall) {
+				return ErrDirectory
+			}
+		}
 	}
 }

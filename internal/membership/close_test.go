@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/wspush/wspush/directory"
 	"github.com/wspush/wspush/internal/membership"
+	"github.com/wspush/wspush/internal/membership/membershiptest"
 )
 
 // A worker that ends in order leaves no entries, and nobody doubts.
@@ -127,6 +130,39 @@ func TestCloseWhileDown(t *testing.T) {
 			if err := <-lookups; !errors.Is(err, membership.ErrDirectory) {
 				t.Error(err)
 			}
+		}
+	})
+}
+
+// stumbling is a directory of which some Applies fail.
+type stumbling struct {
+	*membershiptest.Client
+	fails atomic.Int64 // how many are left to fail
+}
+
+func (s *stumbling) Apply(ctx context.Context, lease uint64, changes []directory.Change) error {
+	if s.fails.Add(-1) >= 0 {
+		return errors.New("stumbled")
+	}
+	return s.Client.Apply(ctx, lease, changes)
+}
+
+// An Apply that fails while nothing else does is no reason for Close to leave entries: a hundred workers that end at once keep a directory busy.
+func TestCloseWhileApplyFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEngine()
+		s := &stumbling{Client: e.Client()}
+		m := start(t, s, "a", nil)
+		for i := range 3000 {
+			m.Set(fmt.Sprint("u:", i), true)
+		}
+		time.Sleep(time.Minute)
+		s.fails.Store(3)
+		if err := m.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if n := e.Entries(); n != 0 {
+			t.Errorf("%d entries are left", n)
 		}
 	})
 }

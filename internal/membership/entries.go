@@ -7,9 +7,6 @@ import (
 	"github.com/wspush/wspush/directory"
 )
 
-// maxChanges is how many changes one Apply has at most. It bounds how long a change waits behind those before it.
-const maxChanges = 1000
-
 // entries are this worker's keys, and what the directory has been told of them. What Set says is a state, not an event: however long the
 // directory is down, there is one entry for each key that is present, or that the directory may believe to be.
 type entries struct {
@@ -21,6 +18,7 @@ type entries struct {
 	// Guarded by mu.
 	changed []string
 	idle    int       // how many of changed are. Guarded by mu
+	flight  int       // how many are in the Apply under way. Guarded by mu
 	again   time.Time // not before. Guarded by mu
 
 	retry retry // those of which an Apply has failed. Guarded by mu
@@ -29,6 +27,8 @@ type entries struct {
 
 	empty chan struct{} // if not nil, closed when there are no keys. Guarded by mu
 
+	pace  pace   // how many changes an Apply has. Guarded by mu
+	anew  pace   // how many of them may be keys that are entered anew. Guarded by mu
 	round *round // entering all anew; nil: that is not under way. Guarded by mu
 }
 
@@ -51,7 +51,13 @@ func (e entry) is(flag entry) bool { return e&flag != 0 }
 func (e entry) idle() bool { return !e.is(present) && !e.is(told) }
 
 func newEntries(number uint64) *entries {
-	return &entries{number: number, keys: make(map[string]entry), waiting: make(map[string]chan struct{})}
+	return &entries{
+		number:  number,
+		keys:    make(map[string]entry),
+		waiting: make(map[string]chan struct{}),
+		pace:    pace{limit: firstChanges, most: maxChanges, slow: slowApply},
+		anew:    pace{limit: firstAnew, most: maxAnew, slow: slowAnew},
+	}
 }
 
 // set is what Set says. It reports whether there may be something to tell.
@@ -154,7 +160,7 @@ func (s *entries) take(now time.Time) (b batch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b.number = s.number
-	if keys := s.retry.take(now); len(keys) > 0 {
+	if keys := s.retry.take(now, s.pace.limit); len(keys) > 0 {
 		b.isRetry = true
 		for _, key := range keys {
 			s.flyLocked(&b, key, s.keys[key]&^changed)
@@ -166,7 +172,7 @@ func (s *entries) take(now time.Time) (b batch) {
 	}
 	n := 0
 	for _, key := range s.changed {
-		if len(b.changes) == maxChanges {
+		if len(b.changes) == s.pace.limit {
 			break
 		}
 		n++
@@ -181,7 +187,7 @@ func (s *entries) take(now time.Time) (b batch) {
 	if s.changed = s.changed[n:]; len(s.changed) == 0 {
 		s.changed = nil // what a burst took is given back
 	}
-	for room := min(maxAnew, maxChanges-len(b.changes)); room > 0 && s.round.isDue(now); {
+	for room := min(s.anew.limit, s.pace.limit-len(b.changes)); room > 0 && s.round.isDue(now); {
 		key := s.round.pop()
 		// What has changed goes out by itself. Nobody has been told that the directory knows it.
 		if e := s.keys[key]; e.is(present) && e.is(stale) && !e.is(changed) {
@@ -194,6 +200,7 @@ func (s *entries) take(now time.Time) (b batch) {
 }
 
 func (s *entries) flyLocked(b *batch, key string, e entry) {
+	s.flight++
 	if e.is(present) {
 		e |= told
 	}
@@ -205,10 +212,16 @@ func (s *entries) flyLocked(b *batch, key string, e entry) {
 func (s *entries) settle(b batch, worked bool, begun, now time.Time, pause time.Duration) (synced []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.flight = 0
 	for _, change := range b.changes {
 		s.settleLocked(change, worked, b.number == s.number)
 	}
 	s.retry.settle(b, worked, now.Add(pause))
+	s.pace.took(len(b.changes)-b.anew, now.Sub(begun))
+	s.anew.took(b.anew, now.Sub(begun))
+	if len(s.changed) == 0 {
+		s.pace.restart(firstChanges)
+	}
 	if !worked && !b.isRetry {
 		s.again = now.Add(pause)
 	}
@@ -275,6 +288,7 @@ func (s *entries) reset(number uint64) {
 func (s *entries) enterAnew(generations []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.anew.restart(firstAnew)
 	s.round = &round{generations: generations, keys: make([]string, 0, len(s.keys))}
 	for key, e := range s.keys {
 		if e.is(present) {
@@ -344,7 +358,7 @@ func (s *entries) due(now time.Time) (d time.Duration, any bool) {
 func (s *entries) count() (keys, pending int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	pending = len(s.changed) - s.idle + len(s.retry.keys)
+	pending = len(s.changed) - s.idle + len(s.retry.keys) + s.flight
 	if s.round != nil {
 		pending += len(s.round.keys)
 	}

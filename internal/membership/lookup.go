@@ -42,6 +42,7 @@ type Lookup struct {
 	mu     sync.Mutex
 	here   bool              // this worker itself has members. Guarded by mu
 	asked  map[string]answer // by address. Guarded by mu
+	first  *Found            // what the first round finds, if that is known already. Guarded by mu
 	rounds int               // guarded by mu
 	sure   bool              // the last lookup was. Guarded by mu
 	over   bool              // Next has returned nobody. Guarded by mu
@@ -60,6 +61,19 @@ func (m *Membership) Lookup(key string) *Lookup {
 	return &Lookup{m: m, key: key}
 }
 
+// Lookups begins several lookups, which find out together whom Next is to return first. The error is that of Next.
+func (m *Membership) Lookups(ctx context.Context, keys []string) ([]*Lookup, error) {
+	found, err := m.Find(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]*Lookup, len(keys))
+	for i, key := range keys {
+		all[i] = &Lookup{m: m, key: key, first: &found[i]}
+	}
+	return all, nil
+}
+
 // Here says whether this worker itself has members, as far as is known. As long as it has, nobody can be gone, and Next looks up
 // no more than once.
 func (l *Lookup) Here(has bool) {
@@ -75,18 +89,34 @@ func (l *Lookup) Here(has bool) {
 // that already had.
 func (l *Lookup) Next(ctx context.Context) ([]Worker, error) {
 	for l.hasNext() {
-		found, err := l.m.Find(ctx, []string{l.key})
+		found, err := l.find(ctx)
 		if err != nil {
 			l.mu.Lock()
 			l.over, l.sure = true, false
 			l.mu.Unlock()
 			return nil, err
 		}
-		if next := l.take(found[0]); len(next) > 0 {
+		if next := l.take(found); len(next) > 0 {
 			return next, nil
 		}
 	}
 	return nil, nil
+}
+
+// find makes another lookup, or returns what the first one has found.
+func (l *Lookup) find(ctx context.Context) (Found, error) {
+	l.mu.Lock()
+	first := l.first
+	l.first = nil
+	l.mu.Unlock()
+	if first != nil {
+		return *first, nil
+	}
+	found, err := l.m.Find(ctx, []string{l.key})
+	if err != nil {
+		return Found{}, err
+	}
+	return found[0], nil
 }
 
 // hasNext reports whether another lookup is to be made.
@@ -145,15 +175,17 @@ func (l *Lookup) say(w Worker, a answer) {
 	}
 }
 
-// Verdict says what the lookup has come to, once Next has returned nobody.
+// Verdict says what the lookup has come to, once Next has returned nobody, or somebody has members.
 func (l *Lookup) Verdict() Verdict {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case !l.over && !l.here || !l.sure || l.countLocked(silent) > 0:
+	case !l.sure || l.countLocked(silent) > 0:
 		return Incomplete
 	case l.here || l.countLocked(hasSome) > 0:
 		return Complete
+	case !l.over:
+		return Incomplete
 	}
 	return Gone
 }

@@ -66,8 +66,8 @@ func TestVerdicts(t *testing.T) {
 			l := c.Lookup("g:both")
 			wantNext(t, l, "[{a true} {b true}]")
 			test.say(l)
-			if l.Verdict() != membership.Incomplete {
-				t.Errorf("%s: a verdict before the end", test.name)
+			if v := l.Verdict(); v == membership.Gone || v != test.want && v != membership.Incomplete {
+				t.Errorf("%s: %v before the end", test.name, v)
 			}
 			wantNext(t, l, "[]")
 			wantNext(t, l, "[]")
@@ -75,6 +75,45 @@ func TestVerdicts(t *testing.T) {
 				t.Error(test.name)
 			}
 		}
+	})
+}
+
+// As long as this worker has members, there is one round, and nobody is gone.
+func TestHere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := cluster(t, "a", "b")
+		join(t, all[0], "u:1")
+		l := all[1].Lookup("u:1")
+		l.Here(true)
+		a := wantNext(t, l, "[{a true}]")
+		l.Answered(a[0], false)
+		wantNext(t, l, "[]")
+		wantVerdict(t, l, membership.Complete, 1, 1)
+		l.Here(false) // they have gone, perhaps to another worker
+		wantVerdict(t, l, membership.Incomplete, 1, 1)
+		wantNext(t, l, "[]")
+		wantVerdict(t, l, membership.Gone, 1, 1)
+	})
+}
+
+// Several lookups find out together whom to ask first; from then on each is by itself.
+func TestLookups(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := cluster(t, "a", "b")
+		join(t, all[0], "u:1")
+		lookups, err := all[1].Lookups(t.Context(), []string{"u:1", "u:2", "u:1"})
+		if err != nil || len(lookups) != 3 {
+			t.Fatal(lookups, err)
+		}
+		for _, i := range []int{0, 2} {
+			a := wantNext(t, lookups[i], "[{a true}]")
+			lookups[i].Answered(a[0], i == 0)
+			wantNext(t, lookups[i], "[]")
+		}
+		wantVerdict(t, lookups[0], membership.Complete, 1, 1)
+		wantVerdict(t, lookups[2], membership.Gone, 1, 1)
+		wantNext(t, lookups[1], "[]")
+		wantVerdict(t, lookups[1], membership.Gone, 0, 0)
 	})
 }
 

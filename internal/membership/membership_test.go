@@ -150,13 +150,16 @@ func TestChangesShareAnApply(t *testing.T) {
 		time.Sleep(time.Minute)
 		m.Set("u:first", true)
 		synctest.Wait() // it is under way
+		if s := m.Stats(); s.Pending != 1 {
+			t.Errorf("%+v", s)
+		}
 		for i := range 900 {
 			m.Set(fmt.Sprint("u:", i), true)
 		}
 		if err := m.Wait(t.Context(), "u:899"); err != nil {
 			t.Error(err)
 		}
-		if c := e.Counts(); c.Applies != 2 || c.Changes != 901 {
+		if c := e.Counts(); c.Applies > 4 || c.Changes != 901 { // the second has few, since the directory may be slow
 			t.Errorf("%+v", c)
 		}
 		for i := range 2500 {
@@ -165,7 +168,7 @@ func TestChangesShareAnApply(t *testing.T) {
 		if err := m.Wait(t.Context(), "g:2499"); err != nil {
 			t.Error(err)
 		}
-		if c := e.Counts(); c.Applies > 2+4 { // one may have gone ahead, and none has more than a thousand
+		if c := e.Counts(); c.Applies > 4+6 { // one may have gone ahead, the next have few, and none has more than a thousand
 			t.Errorf("%+v", c)
 		}
 	})

@@ -11,11 +11,11 @@ type retry struct {
 	failed int       // how many have failed and not worked since, whether they are in keys or in flight
 }
 
-func (r *retry) take(now time.Time) []string {
+func (r *retry) take(now time.Time, most int) []string {
 	if now.Before(r.at) {
 		return nil
 	}
-	n := min(r.limit, len(r.keys))
+	n := min(r.limit, most, len(r.keys))
 	taken := r.keys[:n]
 	if r.keys = r.keys[n:]; len(r.keys) == 0 {
 		r.keys = nil

@@ -2,9 +2,6 @@ package membership
 
 import "time"
 
-// maxAnew is how many keys one Apply enters anew at most, so that what has changed need not wait behind many.
-const maxAnew = 500
-
 // round is one time of entering all keys anew: after the directory has lost some, and every few hours. It takes half of the time, so that
 // a hundred workers that do this at once leave an engine time for lookups. It is guarded by entries.mu.
 type round struct {

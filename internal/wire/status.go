@@ -10,10 +10,12 @@ const (
 	TypeShutdown    = TypePrefix + "shutdown"
 	TypeUnavailable = TypePrefix + "unavailable"
 	TypeDirectory   = TypePrefix + "directory"
+
+	TypeTooManyGroups = TypePrefix + "too-many-groups"
 )
 
 // statuses maps each error to the status with which a worker answers a publisher. If an error matches several entries, the first
-// one counts. Only for 503 is the type needed to tell errors apart; the errors of 400 are never matched by publishers.
+// one counts. Only for 503 and 409 is the type needed to tell errors apart; the errors of 400 are never matched by publishers.
 var statuses = [...]struct {
 	err    error
 	status int
@@ -32,6 +34,7 @@ var statuses = [...]struct {
 	{ErrDirectory, 503, TypeDirectory},
 	{ErrUnauthorized, 401, ""},
 	{ErrName, 400, ""},
+	{ErrTooManyGroups, 409, TypeTooManyGroups},
 }
 
 // StatusOf returns the status for the error of a push, or 0 if err is none of the errors of this package.

@@ -42,6 +42,8 @@ var (
 	ErrUnavailable  = errors.New("wspush: temporarily unavailable")
 	ErrInvalidID    = errors.New("wspush: neither an ID nor a sealed ID")
 	ErrDirectory    = errors.New("wspush: it cannot be known who is there")
+
+	ErrTooManyGroups = errors.New("wspush: the connection is in as many groups as it may be")
 )
 
 // ErrMessageType is for a message that is neither Text nor Binary.

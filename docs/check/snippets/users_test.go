@@ -11,6 +11,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/publisher"
 )
 
 type session struct{ user string }
@@ -64,7 +65,7 @@ func mayReach(backends func(token string) (user string, isAll bool)) func(*http.
 func TestUsers(t *testing.T) {
 	worker, handler, err := newUsers(mayReach(func(token string) (string, bool) {
 		user, _ := strings.CutPrefix(token, "only-")
-		return user, token == "all"
+		return user, strings.HasPrefix(token, "all")
 	}))
 	if err != nil {
 		t.Fatal(err)
@@ -117,6 +118,7 @@ func TestUsers(t *testing.T) {
 		t.Error(err)
 	}
 	receives(t, bob, "hello")
+	pushFromElsewhere(t, "http://"+worker.Addr().String()+"/ws", ann, bob)
 	for path, want := range map[string]int{"only-bob /@users/bob": 200, "only-bob /@users/ann": 403, "only- /@users/ann": 401, "all /@groups/everybody": 200} {
 		token, path, _ := strings.Cut(path, " ")
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+worker.Addr().String()+path, strings.NewReader("x"))
@@ -136,6 +138,76 @@ func TestUsers(t *testing.T) {
 	closed, err := worker.User("ann").Disconnect(ctx, 4001, "logged out")
 	if err != nil || closed != 1 {
 		t.Error(closed, err)
+	}
+}
+
+// recipients is what this application needs: *wspush.Recipients and *publisher.Recipients are such.
+type recipients interface {
+	Push(ctx context.Context, typ wspush.MessageType, data []byte, opts ...wspush.PushOption) (wspush.Outcomes, error)
+	Disconnect(ctx context.Context, code int, reason string) (closed int, err error)
+}
+
+var _, _ recipients = (*wspush.Recipients)(nil), (*publisher.Recipients)(nil)
+
+// pushFromElsewhere does with package publisher what TestUsers does in the process of the worker, which lets "all-backends" push.
+func pushFromElsewhere(t *testing.T, url string, ann, bob *pageClient) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), within)
+	defer cancel()
+	data := []byte("hello")
+	client, err := publisher.New(&publisher.Options{
+		Workers:    []string{url},  // of a worker, or of a load balancer, such as https://push.example.com/ws
+		Credential: "all-backends", // for the worker's AuthorizePush
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+
+	outcomes, err := client.User("ann").Push(ctx, publisher.Text, data)
+	if err != nil || outcomes.Written != 1 {
+		t.Error(outcomes, err)
+	}
+	receives(t, ann, "hello")
+	var id string
+	for member, err := range client.User("ann").Members(ctx) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		id = member.ID
+	}
+	online := 0
+	for member, err := range client.Group("everybody").Members(ctx) {
+		if online++; err != nil || member.ID == "" {
+			t.Error(member, err)
+		}
+	}
+	if online != 2 {
+		t.Errorf("%d are online", online)
+	}
+	address := id
+	_, err = client.Group("everybody").Except(address).Push(ctx, publisher.Text, data) // or an ID, or several
+	if err != nil {
+		t.Error(err)
+	}
+	receives(t, bob, "hello")
+
+	err = client.Join(ctx, id, "room-7") // and Leave: by a connection's ID or address
+	if err != nil {
+		t.Error(err)
+	}
+	pushInStream(ctx, t, client)
+	receives(t, ann, "hello")
+}
+
+func pushInStream(ctx context.Context, t *testing.T, client *publisher.Client) {
+	t.Helper()
+	data := []byte("hello")
+	stream := client.NewStream()
+	defer stream.Close()
+	outcomes, err := stream.PushTo(ctx, client.Group("room-7"), publisher.Text, data) // or SendTo, which does not wait
+	if err != nil || outcomes.Written != 1 {
+		t.Error(outcomes, err)
 	}
 }
 

@@ -36,6 +36,7 @@ type Engine struct {
 
 	mu     sync.Mutex
 	faults Faults           // guarded by mu, as is all below
+	lease  time.Duration    // how long one is good for
 	rand   *rand.Rand       //
 	parts  []part           // each may lose its data by itself
 	leases map[uint64]lease // they are in the first part
@@ -63,11 +64,18 @@ type Counts struct {
 
 // NewEngine makes an engine of so many parts.
 func NewEngine(parts int, random *rand.Rand) *Engine {
-	e := &Engine{seed: maphash.MakeSeed(), rand: random, parts: make([]part, parts), leases: make(map[uint64]lease)}
+	e := &Engine{lease: directory.LeaseTime, seed: maphash.MakeSeed(), rand: random, parts: make([]part, parts), leases: make(map[uint64]lease)}
 	for i := range e.parts {
 		e.parts[i].sets = make(map[string]map[uint64]uint64)
 	}
 	return e
+}
+
+// SetLease sets how long leases are good for that are renewed from now on: directory.LeaseTime at first.
+func (e *Engine) SetLease(d time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.lease = d
 }
 
 // Set sets what goes wrong from now on.
@@ -188,6 +196,9 @@ type Client struct {
 // Client returns another client.
 func (e *Engine) Client() *Client { return &Client{e: e} }
 
+// Engine returns the engine.
+func (c *Client) Engine() *Engine { return c.e }
+
 // Cut cuts it off from the engine, or ends that. Calls do not fail then until their contexts do.
 func (c *Client) Cut(cut bool) {
 	c.mu.Lock()
@@ -223,7 +234,7 @@ func (c *Client) Renew(ctx context.Context, l directory.Lease) (directory.View, 
 	var view directory.View
 	err := c.do(ctx, func(e *Engine) {
 		e.counts.Renews++
-		e.leases[l.Number] = lease{l, time.Now().Add(directory.LeaseTime)}
+		e.leases[l.Number] = lease{l, time.Now().Add(e.lease)}
 		c.mu.Lock()
 		c.put = l
 		c.mu.Unlock()

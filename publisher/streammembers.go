@@ -1,0 +1,52 @@
+package publisher
+
+import (
+	"context"
+
+	"github.com/wspush/wspush/internal/bulk"
+	"github.com/wspush/wspush/internal/wire"
+)
+
+// PushTo is [Recipients.Push] over the stream, as Push is [Client.Push]: the message goes once to one of the Options.Workers, which pushes
+// it to each member. It asks another worker only when there is no connection to the one that worked last. Messages that are given one after the
+// other, for the same user or group, are written to each member in that order.
+func (s *Stream) PushTo(ctx context.Context, to *Recipients, typ MessageType, data []byte, opts ...PushOption) (Outcomes, error) {
+	o := wire.Options(opts)
+	timeout := s.c.workerTimeout(ctx, o.Confirmed)
+	ctx, cancel := s.c.within(ctx)
+	defer cancel()
+	line := bulk.Line{Type: typ, Data: data, Confirm: o.Confirmed, Timeout: timeout}
+	return await(ctx, s, func(done func(Outcomes, error)) (string, *item, error) { return s.several(ctx, to, line, done) })
+}
+
+// SendTo queues a message for each member, and calls done once with what PushTo would have returned. All else is as for Send.
+func (s *Stream) SendTo(ctx context.Context, to *Recipients, typ MessageType, data []byte, done func(Outcomes, error), opts ...PushOption) error {
+	o := wire.Options(opts)
+	line := bulk.Line{Type: typ, Data: data, Confirm: o.Confirmed, Timeout: s.c.workerTimeout(ctx, o.Confirmed)}
+	_, _, err := s.several(ctx, to, line, done)
+	return err
+}
+
+// several sends a line to the members of a user or a group, as an item of the route of that key.
+func (s *Stream) several(ctx context.Context, to *Recipients, line bulk.Line, done func(Outcomes, error)) (key string, it *item, err error) {
+	of := *to
+	of.c = s.c // whose credential it is
+	except, err := of.check(maxLineBytes)
+	if err != nil {
+		return "", nil, err
+	}
+	end, err := bulk.AppendEnd(nil, line)
+	if err != nil {
+		return "", nil, err
+	}
+	whole, err := bulk.AddressMembers(nil, of.isGroup, of.name, except, end)
+	if err != nil {
+		return "", nil, err
+	}
+	it = &item{whole: whole, confirmed: line.Confirm, done: func(_ int, a bulk.Answer, err error) {
+		out, _ := outcomesOf(a, line.Confirm) // err has what is wrong with it
+		done(out, err)
+	}}
+	key = routeKey(s.c.workers)
+	return key, it, s.send(ctx, key, s.c.workers, it)
+}
