@@ -184,11 +184,12 @@ func (m *bulkMembers) lessLocked(cost int) {
 		m.outcomes.Workers, m.outcomes.Answered = 1+asked, 1+answered
 		m.outcomes.Complete = m.lookup.Verdict() != membership.Incomplete && !m.hasMoved
 	}
-	if m.outcomes.members() == 0 && m.outcomes.Complete {
-		b.worker.shared.count.push(ErrGone)
+	err := m.outcomes.err()
+	if m.outcomes.members() == 0 {
+		b.worker.shared.count.push(err)
 	}
 	var refusal *bulk.Refusal
-	if err := m.outcomes.err(); err != nil {
+	if err != nil {
 		of := refusalOf(problemOfOutcomes(&m.outcomes, err, m.confirm))
 		refusal = &of
 	}
