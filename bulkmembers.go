@@ -232,11 +232,12 @@ func (m *bulkMembers) lessLocked(cost int) {
 		m.outcomes.Workers, m.outcomes.Answered = 1+asked, 1+answered
 		m.outcomes.Complete = m.lookup.Verdict() != membership.Incomplete && !m.hasMoved
 	}
-	if wire.CountMembers(&m.outcomes) == 0 && m.outcomes.Complete {
-		b.worker.shared.count.push(ErrGone)
+	err := wire.OneError(&m.outcomes)
+	if wire.CountMembers(&m.outcomes) == 0 {
+		b.worker.shared.count.push(err)
 	}
 	var refusal *bulk.Refusal
-	if err := wire.OneError(&m.outcomes); err != nil {
+	if err != nil {
 		of := refusalOf(problemOfOutcomes(&m.outcomes, err, m.confirm))
 		refusal = &of
 	}

@@ -37,10 +37,11 @@ func (w *Worker) pushMembers(ctx context.Context, p *memberPush) (Outcomes, erro
 	if out.Written+out.Received > 0 { // the usual case, at little cost
 		return out, nil
 	}
-	if wire.CountMembers(&out) == 0 && out.Complete {
-		w.shared.count.push(ErrGone)
+	err = wire.OneError(&out)
+	if wire.CountMembers(&out) == 0 {
+		w.shared.count.push(err) // nobody else does
 	}
-	return out, wire.OneError(&out)
+	return out, err
 }
 
 // pushOwnMembers pushes to the members that are connections of this worker. The message has been found to be right.

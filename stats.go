@@ -22,7 +22,7 @@ type counters struct {
 
 type (
 	handshakeCounters struct{ full, shutdown, accept, origin, malformed, failed atomic.Uint64 }
-	refusalCounters   struct{ gone, busy, withdrawn, tooLarge, invalidUTF8, shutdown, other atomic.Uint64 }
+	refusalCounters   struct{ gone, busy, withdrawn, tooLarge, invalidUTF8, shutdown, directory, other atomic.Uint64 }
 	forwardCounters   struct{ full, unreachable, lost atomic.Uint64 }
 )
 
@@ -77,6 +77,8 @@ func (c *refusalCounters) of(err error) *atomic.Uint64 {
 		return &c.invalidUTF8
 	case errors.Is(err, ErrShutdown):
 		return &c.shutdown
+	case errors.Is(err, ErrDirectory):
+		return &c.directory
 	}
 	return &c.other
 }
@@ -120,6 +122,7 @@ func (c *counters) snapshot() stats.Snapshot {
 			TooLarge:    c.refused.tooLarge.Load(),
 			InvalidUTF8: c.refused.invalidUTF8.Load(),
 			Shutdown:    c.refused.shutdown.Load(),
+			Directory:   c.refused.directory.Load(),
 			Other:       c.refused.other.Load(),
 		},
 		Unknown: c.unknown.Load(),
@@ -139,7 +142,7 @@ func (c *counters) snapshot() stats.Snapshot {
 		s.Ended[string(cause)] = c.ended[i].Load()
 	}
 	r := s.RefusedBy
-	s.Refused = r.Gone + r.Busy + r.Withdrawn + r.TooLarge + r.InvalidUTF8 + r.Shutdown + r.Other
+	s.Refused = r.Gone + r.Busy + r.Withdrawn + r.TooLarge + r.InvalidUTF8 + r.Shutdown + r.Directory + r.Other
 	for i := range c.problems {
 		if n := c.problems[i].Load(); n > 0 {
 			s.Problems[firstProblem+i] = n
@@ -154,6 +157,13 @@ func (w *Worker) Stats() stats.Snapshot {
 	s.Connections = w.Len()
 	m := w.shared.members
 	s.Users, s.Groups, s.Memberships = m.users.names.Load(), m.groups.names.Load(), m.groups.size.Load()
+	if w.membership != nil {
+		d := w.membership.Stats()
+		s.Directory = stats.Directory{Failing: d.Failing, Pending: d.Pending, Workers: d.Workers, Vanished: d.Vanished}
+	}
+	if w.links != nil {
+		s.Links = stats.Links(w.links.Stats())
+	}
 	t := w.sockets.Traffic()
 	s.BytesReceived, s.BytesWritten, s.PendingBytes = t.BytesIn, t.BytesOut, w.sockets.Pending()
 	s.PushLatency = stats.NewHistogram(t.Latency.In[:], t.Latency.Sum)

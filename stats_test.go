@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -438,5 +439,115 @@ func TestRefusalsAreCounted(t *testing.T) {
 	problem(t, post(t, "http://"+id+"@"+w.Addr().String()+"/ws", "", nil), 410, "gone", "")
 	if s := w.Stats(); s.Refused != 2 {
 		t.Errorf("Stats: %+v", s)
+	}
+}
+
+// What an operator sees of the links: which there are, and what is under way on them.
+func TestStatsLinks(t *testing.T) {
+	m := newTeam(t, 2, true, nil)
+	ctx := context.Background()
+	left, right := m.workers[0], m.workers[1]
+	as(t, right, m.servers[1], "ann")
+	if o, err := left.User("ann").Push(ctx, wspush.Text, []byte("x")); err != nil || o.Written != 1 {
+		t.Fatalf("%+v, %v", o, err)
+	}
+	if from, to := left.Stats().Links, right.Stats().Links; from.Opened != 1 || to.Accepted == 0 {
+		t.Errorf("links from %+v to %+v", from, to)
+	}
+	testutil.Eventually(t, "nothing to be under way", func() bool {
+		from, to := left.Stats().Links, right.Stats().Links
+		return from.Asked == 0 && from.Taken == 0 && to.Asked == 0 && to.Taken == 0
+	})
+	slow := testutil.Handshake(t, dialSmall(t, serveSmall(t, newHandler(t, right, asQuery()), nil)), testutil.Options{Path: "/ws?user=slow"})
+	conn, _ := greeted(t, right, slow)
+	go func() { _, _ = conn.Push(ctx, wspush.Text, []byte(big[:300<<10])) }()
+	testutil.Eventually(t, "something to wait", func() bool { return conn.Info().Pending > 0 })
+	waiting, cancel := context.WithCancel(ctx)
+	ended := make(chan error)
+	go func() {
+		_, err := left.User("slow").Push(waiting, wspush.Text, []byte("x"))
+		ended <- err
+	}()
+	testutil.Eventually(t, "a push to be under way", func() bool { return left.Stats().Links.Asked == 1 && right.Stats().Links.Taken == 1 })
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	testutil.Eventually(t, "nothing to be under way", func() bool { return left.Stats().Links.Asked == 0 && right.Stats().Links.Taken == 0 })
+	slow.Close()
+}
+
+// What an operator sees of the directory, while all is well and while it is not. Each push that comes to ErrDirectory is
+// counted once, in whatever way it came.
+func TestStatsDirectory(t *testing.T) {
+	m := newMortalTeam(t, 2, time.Minute)
+	ctx := context.Background()
+	left, right := m.workers[0], m.workers[1]
+	as(t, right, m.servers[1], "ann", "room")
+	await := func(what string, w *wspush.Worker, want stats.Directory) {
+		t.Helper()
+		testutil.Eventually(t, what, func() bool { return w.Stats().Directory == want })
+	}
+	await("the directory to have been told", right, stats.Directory{Workers: 1})
+	await("the other worker to be known", left, stats.Directory{Workers: 1})
+
+	// refuse pushes in each of the ways that there are, and returns by how much the counts have grown.
+	refuse := func(w *wspush.Worker) (refused, byDirectory, named uint64) {
+		t.Helper()
+		before := w.Stats()
+		if _, err := w.User("ann").Push(ctx, wspush.Text, []byte("x")); !errors.Is(err, wspush.ErrDirectory) {
+			t.Error(err)
+		}
+		if status, a := ask(t, "http://"+w.Addr().String(), "POST /@groups/room", "x"); status != 503 || a.Type != "urn:wspush:directory" {
+			t.Errorf("%d %+v", status, a)
+		}
+		b := openBulk(t, dialPush(t, w))
+		b.send(`{"user":"ann","text":"x"}`)
+		if answer := b.answer(); !strings.Contains(answer, `"status":503,"type":"urn:wspush:directory"`) {
+			t.Error(answer)
+		}
+		after := w.Stats()
+		return after.Refused - before.Refused, after.RefusedBy.Directory - before.RefusedBy.Directory,
+			after.UserPushes + after.GroupPushes - before.UserPushes - before.GroupPushes
+	}
+	m.kill(1)
+	testutil.Eventually(t, "the directory to fail", func() bool { return right.Stats().Directory.Failing })
+	if refused, byDirectory, named := refuse(right); refused != 3 || byDirectory != 3 || named != 0 {
+		t.Errorf("the directory fails: %d refused, %d of them for the directory, %d counted as tried", refused, byDirectory, named)
+	}
+	as(t, right, m.servers[1], "bob", "room")
+	testutil.Eventually(t, "something to be pending", func() bool { return right.Stats().Directory.Pending > 0 })
+	await("the other worker to have vanished", left, stats.Directory{Vanished: 1})
+	if refused, byDirectory, named := refuse(left); refused != 3 || byDirectory != 3 || named != 3 {
+		t.Errorf("a worker is silent: %d refused, %d of them for the directory, %d counted as tried", refused, byDirectory, named)
+	}
+	m.proxies[1].Store(false)
+	m.clients[1].Cut(false)
+	await("all to be well again", left, stats.Directory{Workers: 1})
+	await("all to be well again", right, stats.Directory{Workers: 1})
+}
+
+// Of Peers there is to be seen only whether they can be had, and of a worker without either, nothing.
+func TestStatsPeers(t *testing.T) {
+	var failing atomic.Bool
+	opts := *quiet()
+	opts.Cluster = &wspush.Cluster{Peers: func(context.Context) ([]string, error) {
+		if failing.Load() {
+			return nil, errors.New("no such host")
+		}
+		return nil, nil
+	}}
+	opts.Cluster.SetTiming(quick)
+	with, without := newMember(t, opts), newWorker(t, nil)
+	for _, isFailing := range []bool{false, true, false} {
+		failing.Store(isFailing)
+		want := stats.Directory{Failing: isFailing}
+		testutil.Eventually(t, fmt.Sprint("Failing to be ", isFailing), func() bool {
+			_, _ = with.User("ann").Push(context.Background(), wspush.Text, []byte("x"))
+			return with.Stats().Directory == want
+		})
+	}
+	if s := without.Stats(); s.Directory != (stats.Directory{}) || s.Links != (stats.Links{}) {
+		t.Errorf("%+v, %+v", s.Directory, s.Links)
 	}
 }

@@ -77,12 +77,23 @@ func totals(s *stats.Snapshot) []section {
 			"forwarded", s.Forwarded),
 		newSection("Pushes refused, by reason", "gone", s.RefusedBy.Gone, "busy", s.RefusedBy.Busy, "withdrawn", s.RefusedBy.Withdrawn,
 			"too large", s.RefusedBy.TooLarge, "invalid UTF-8", s.RefusedBy.InvalidUTF8, "shutdown", s.RefusedBy.Shutdown,
-			"other", s.RefusedBy.Other),
+			"directory", s.RefusedBy.Directory, "other", s.RefusedBy.Other),
 		problems,
+		newSection("Directory", "failing now", one(s.Directory.Failing), "changes it does not know of", count(s.Directory.Pending),
+			"other workers", count(s.Directory.Workers), "vanished workers", count(s.Directory.Vanished)),
 		newSection("From clients", "messages", s.Received, "pings sent", s.Pings, "pongs", s.Pongs),
 		newSection("Publishers", "connected", uint64(max(s.PushConns, 0)), "refused", s.PushConnsRefused, "displaced", s.PushConnsDisplaced),
 	}
 }
+
+func one(is bool) uint64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+func count(n int) uint64 { return uint64(max(n, 0)) }
 
 // newSection takes names and numbers alternately.
 func newSection(title string, namesAndNumbers ...any) section {

@@ -63,7 +63,7 @@ wait_for() {
 start_server() { start "$quickstart" "$@"; }
 
 # start_small: the same for e2e/small.
-start_small() { start "$small"; }
+start_small() { start "$small" "$@"; }
 
 start() { # PROGRAM FLAGS...
   local out=$tmp/server$((started += 1)) page

@@ -56,6 +56,7 @@ func TestAlerts(t *testing.T) {
 		}
 	}
 	slow[`wspush_push_duration_seconds_bucket{`+labels+`,le="+Inf"}`] = "0+150x240"
+	vanishing := strings.Repeat("1x9 0x4 ", 16) // for 2½ minutes of each 3¾
 	var worlds []*world
 	tested := map[string]bool{}
 	for _, test := range []struct {
@@ -76,6 +77,9 @@ func TestAlerts(t *testing.T) {
 		{"WspushPublishersTurnedAway", map[string]string{`wspush_push_connections_refused_total{` + labels + `}`: "0+1x240"}},
 		{"WspushWorkersUnreachable", map[string]string{`wspush_forwards_failed_total{` + labels + `,reason="unreachable"}`: "0+1x240"}},
 		{"WspushWorkersUnreachable", map[string]string{`wspush_forwards_failed_total{` + labels + `,reason="full"}`: "0+1x240"}},
+		{"WspushDirectoryFails", map[string]string{`wspush_directory_failing{` + labels + `}`: "0x90 1x150"}},
+		{"WspushWorkersVanish", map[string]string{`wspush_directory_workers{` + labels + `,state="vanished"}`: vanishing}},
+		{"WspushWorkersApart", map[string]string{`wspush_directory_workers{job="app",instance="b",state="present"}`: "1x240"}},
 		{"WspushPublishersUnauthorized", map[string]string{`wspush_push_problems_total{` + labels + `,status="403"}`: "0+30x240"}},
 	} {
 		series := healthy(t)
@@ -133,7 +137,17 @@ func TestAlertsOfQuietWorkers(t *testing.T) {
 		"a lost answer":               {`wspush_forwards_failed_total{` + labels + `,reason="lost"}`: seldom.String()},
 		"an unreachable worker":       {`wspush_forwards_failed_total{` + labels + `,reason="unreachable"}`: seldom.String()},
 		"MaxPushConns":                {`wspush_push_connections_refused_total{` + labels + `}`: seldom.String()},
-		"publishers that give up":     {`wspush_pushes_total{` + labels + `,outcome="refused",reason="withdrawn"}`: "0+20x240"},
+		"a directory that restarts":   {`wspush_directory_failing{` + labels + `}`: "0x90 1x6 0x144"},
+		"two workers that crash":      {`wspush_directory_workers{` + labels + `,state="vanished"}`: "0x90 2x9 0x140"},
+		"a worker that is added": {
+			`wspush_directory_workers{` + labels + `,state="present"}`:         "3x90 4x150",
+			`wspush_directory_workers{job="app",instance="b",state="present"}`: "_x90 3x0 4x149",
+		},
+		"workers that leave": {
+			`wspush_directory_workers{` + labels + `,state="present"}`:         "9x90 2x150",
+			`wspush_directory_workers{job="app",instance="b",state="present"}`: "9x90 stale",
+		},
+		"publishers that give up": {`wspush_pushes_total{` + labels + `,outcome="refused",reason="withdrawn"}`: "0+20x240"},
 	} {
 		series := healthy(t)
 		for s := range series {

@@ -35,6 +35,7 @@ func Example() {
 	// Output:
 	// wspush_connections 0
 	// wspush_pushes_total{outcome="refused",reason="busy"} 0
+	// wspush_pushes_total{outcome="refused",reason="directory"} 0
 	// wspush_pushes_total{outcome="refused",reason="gone"} 0
 	// wspush_pushes_total{outcome="refused",reason="invalid-utf8"} 0
 	// wspush_pushes_total{outcome="refused",reason="other"} 0

@@ -49,6 +49,15 @@ func families() []family {
 			func(s *snapshot) int64 { return s.Groups }),
 		gauge("memberships", "Connections in groups, each counted once for each of its groups.",
 			func(s *snapshot) int64 { return s.Memberships }),
+		gauge("directory_failing", "1 while calls of the directory, or of Peers, fail, 0 otherwise.",
+			func(s *snapshot) int64 { return number(s.Directory.Failing) }),
+		gauge("directory_pending", "Users and groups of which the directory has yet to be told.",
+			func(s *snapshot) int64 { return int64(s.Directory.Pending) }),
+		gauges("directory_workers", "Other workers, as the directory shows them: those that have a lease, and those that have vanished.",
+			func(s *snapshot) []sample {
+				d := s.Directory
+				return []sample{value(d.Workers, "present"), value(d.Vanished, "vanished")}
+			}, "state"),
 
 		counters("pushes_total", "Pushes by outcome, and refused ones by reason. A push that is forwarded is counted by the worker that answers it.",
 			pushes, "outcome", "reason"),
@@ -89,13 +98,23 @@ func families() []family {
 		counter("forwarded_total", "Requests and pushes forwarded to other workers.",
 			func(s *snapshot) uint64 { return s.Forwarded }),
 		counters("forwards_failed_total", "Requests and pushes for other workers' connections that got no answer, by reason.", forwards, "reason"),
+		gauges("links", "Links between this worker and others, by who has opened them.",
+			func(s *snapshot) []sample {
+				return []sample{value(s.Links.Opened, "self"), value(s.Links.Accepted, "other")}
+			}, "opened_by"),
+		gauges("link_questions", "Requests and pushes on links that have no answer yet, by who has asked.",
+			func(s *snapshot) []sample {
+				return []sample{value(s.Links.Asked, "self"), value(s.Links.Taken, "other")}
+			}, "asked_by"),
 	}
 }
 
 func gauge(name, help string, value func(*snapshot) int64) family {
-	return family{name: name, help: help, kind: prometheus.GaugeValue, samples: func(s *snapshot) []sample {
-		return []sample{{value: float64(value(s))}}
-	}}
+	return gauges(name, help, func(s *snapshot) []sample { return []sample{{value: float64(value(s))}} })
+}
+
+func gauges(name, help string, samples func(*snapshot) []sample, labels ...string) family {
+	return family{name: name, help: help, kind: prometheus.GaugeValue, samples: samples, labels: labels}
 }
 
 func counter(name, help string, value func(*snapshot) uint64) family {
@@ -111,6 +130,8 @@ func histogram(name, help string, value func(*snapshot) stats.Histogram) family 
 }
 
 func count(n uint64, labels ...string) sample { return sample{float64(n), labels} }
+
+func value(n int, labels ...string) sample { return sample{float64(n), labels} }
 
 func number(b bool) int64 {
 	if b {
@@ -152,6 +173,7 @@ func pushes(s *snapshot) []sample {
 		count(r.TooLarge, "refused", "too-large"),
 		count(r.InvalidUTF8, "refused", "invalid-utf8"),
 		count(r.Shutdown, "refused", "shutdown"),
+		count(r.Directory, "refused", "directory"),
 		count(r.Other, "refused", "other"),
 	}
 }

@@ -35,6 +35,10 @@ var leaves = map[string]string{
 	"Users":                 `wspush_users{}`,
 	"Groups":                `wspush_groups{}`,
 	"Memberships":           `wspush_memberships{}`,
+	"Directory.Failing":     `wspush_directory_failing{}`,
+	"Directory.Pending":     `wspush_directory_pending{}`,
+	"Directory.Workers":     `wspush_directory_workers{state=present}`,
+	"Directory.Vanished":    `wspush_directory_workers{state=vanished}`,
 	"UserPushes":            `wspush_recipient_pushes_total{to=user}`,
 	"GroupPushes":           `wspush_recipient_pushes_total{to=group}`,
 	"Received":              `wspush_messages_received_total{}`,
@@ -50,6 +54,7 @@ var leaves = map[string]string{
 	"RefusedBy.TooLarge":    `wspush_pushes_total{outcome=refused,reason=too-large}`,
 	"RefusedBy.InvalidUTF8": `wspush_pushes_total{outcome=refused,reason=invalid-utf8}`,
 	"RefusedBy.Shutdown":    `wspush_pushes_total{outcome=refused,reason=shutdown}`,
+	"RefusedBy.Directory":   `wspush_pushes_total{outcome=refused,reason=directory}`,
 	"RefusedBy.Other":       `wspush_pushes_total{outcome=refused,reason=other}`,
 	"Unknown":               `wspush_pushes_total{outcome=unknown,reason=}`,
 	"Pings":                 `wspush_pings_sent_total{}`,
@@ -59,6 +64,10 @@ var leaves = map[string]string{
 	"PushConnsDisplaced":    `wspush_push_connections_displaced_total{}`,
 	"Problems[410]":         `wspush_push_problems_total{status=410}`,
 	"Forwarded":             `wspush_forwarded_total{}`,
+	"Links.Opened":          `wspush_links{opened_by=self}`,
+	"Links.Accepted":        `wspush_links{opened_by=other}`,
+	"Links.Asked":           `wspush_link_questions{asked_by=self}`,
+	"Links.Taken":           `wspush_link_questions{asked_by=other}`,
 
 	"ForwardsFailed.Full":        `wspush_forwards_failed_total{reason=full}`,
 	"ForwardsFailed.Unreachable": `wspush_forwards_failed_total{reason=unreachable}`,
@@ -82,8 +91,8 @@ func TestEveryField(t *testing.T) {
 		for name, value := range series(t, &s) {
 			if value != 0 {
 				got = append(got, name)
-				if value != mark {
-					t.Errorf("%s: %s = %v, want %v", path, name, value, mark)
+				if want := valueOf(path); value != want {
+					t.Errorf("%s: %s = %v, want %v", path, name, value, want)
 				}
 			}
 		}
@@ -120,6 +129,14 @@ func TestEveryCause(t *testing.T) {
 
 const mark = 7
 
+// valueOf returns what a field is shown as that has been set to mark.
+func valueOf(path string) float64 {
+	if path == "Directory.Failing" { // true
+		return 1
+	}
+	return mark
+}
+
 // setters returns, for each number in a value of type typ by its path, what sets it to mark.
 func setters(t *testing.T, path string, typ reflect.Type) map[string]func(reflect.Value) {
 	all := make(map[string]func(reflect.Value))
@@ -140,6 +157,8 @@ func setters(t *testing.T, path string, typ reflect.Type) map[string]func(reflec
 		}
 	case typ == reflect.TypeFor[map[int]uint64]():
 		all[path+"[410]"] = func(v reflect.Value) { v.Set(reflect.ValueOf(map[int]uint64{410: mark})) }
+	case typ.Kind() == reflect.Bool:
+		all[path] = func(v reflect.Value) { v.SetBool(true) }
 	case typ.Kind() == reflect.Uint64:
 		all[path] = func(v reflect.Value) { v.SetUint(mark) }
 	case typ.Kind() == reflect.Int, typ.Kind() == reflect.Int64:

@@ -3,7 +3,7 @@
 package stats
 
 // Snapshot is what a worker has done until now. All fields only ever grow, except Connections, Users, Groups, Memberships,
-// PendingBytes and PushConns.
+// PendingBytes, PushConns, Directory and Links.
 // Module wspush/prometheus turns a Snapshot into metrics.
 type Snapshot struct {
 	// Connections of clients.
@@ -16,6 +16,8 @@ type Snapshot struct {
 	Users       int64 // names of users with connections
 	Groups      int64 // names of groups with connections
 	Memberships int64 // of connections in groups: a connection in three of them counts three times
+
+	Directory Directory // now; see WorkerOptions.Cluster
 
 	// Messages and bytes.
 	Received      uint64 // messages from clients
@@ -30,7 +32,8 @@ type Snapshot struct {
 	RefusedBy Refusals // Refused, by reason
 	Unknown   uint64   // possibly written, in part or in full
 
-	// Pushes to a user or a group, each counted once. Those above count each of its connections, and nobody as one that is gone.
+	// Pushes to a user or a group, each counted once, unless nothing could be tried. Those above count each of its connections. If none is
+	// found, they count the push once: as gone, or, where there may be others, as refused for the directory.
 	UserPushes  uint64
 	GroupPushes uint64
 
@@ -50,6 +53,28 @@ type Snapshot struct {
 	// Requests for connections of other workers, and pushes and Disconnects in-process; see WorkerOptions.Cluster.
 	Forwarded      uint64   // all of them
 	ForwardsFailed Forwards // those that got no answer
+	Links          Links    // now
+}
+
+// Directory is a worker's part in the Cluster's Directory, or among its Peers, now. It is zero without them, and with Peers
+// it has nothing but Failing.
+type Directory struct {
+	// Failing says that calls of the Directory, or of Peers, fail. Peers is called only when somebody is pushed to by name: Failing then
+	// is about the last call, or false if that was more than a minute ago.
+	Failing bool
+
+	Pending  int // users and groups of this worker about which the directory has not been told yet, or is told anew, as every 8 hours
+	Workers  int // other workers that have a lease
+	Vanished int // others that had one, have not left in order, and may still live: they are in doubt for 2½ minutes
+}
+
+// Links counts the links between this worker and the others, and the questions on them, now. A question is a push, or another request, for
+// connections of the worker that is asked.
+type Links struct {
+	Opened   int // by this worker
+	Accepted int // opened by others
+	Asked    int // questions to other workers that they have not answered
+	Taken    int // questions of other workers that this one has not answered
 }
 
 // Forwards counts pushes and requests to other workers that got no answer, by reason.
@@ -77,5 +102,6 @@ type Refusals struct {
 	TooLarge    uint64 // ErrTooLarge
 	InvalidUTF8 uint64 // ErrInvalidUTF8
 	Shutdown    uint64 // ErrShutdown
+	Directory   uint64 // ErrDirectory: a push to a user or a group, of which it could not be known who is there
 	Other       uint64 // anything else, such as ErrInvalidID, or ErrForbidden for a sealed ID that no key opens
 }

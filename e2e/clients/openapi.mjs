@@ -1,5 +1,6 @@
-// Compares the worker's answers with docs/openapi.yaml: openapi.mjs URL [PID]
-// The server must be examples/quickstart or, with its PID, e2e/small, which is told to stop at the end.
+// Compares the worker's answers with docs/openapi.yaml: openapi.mjs URL [PID [UNLISTED LONELY]]
+// The server must be examples/quickstart or, with its PID, e2e/small, which is told to stop at the end. UNLISTED is the URL of one that
+// cannot find out which other workers there are, and LONELY of one whose only other worker cannot be reached.
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import http from 'node:http';
@@ -12,7 +13,7 @@ import YAML from 'yaml';
 import { check, skip, sleep, within } from '../check.mjs';
 import { connect } from './connect.mjs';
 
-const [url, small] = process.argv.slice(2);
+const [url, small, unlisted, lonely] = process.argv.slice(2);
 const source = await readFile(new URL('../../docs/openapi.yaml', import.meta.url), 'utf8');
 const doc = YAML.parse(source);
 
@@ -345,6 +346,34 @@ if (!small) {
     await request(409, 'PUT', membership(id, 'one-more'));
     for (let i = 0; i < 1000; i++) await request(204, 'DELETE', membership(id, `group-${i}`));
   });
+  if (unlisted) {
+    const [here, other] = [await connect(unlisted), await connect(lonely)];
+    const [withoutList, withoutOther] = [here, other].map(({ port }) => ({ port, agent: false }));
+    await check('users and groups of several workers: 502 and 503 where nobody can know who is there', async () => {
+      for (const [method, query] of [['POST', ''], ['GET', ''], ['HEAD', ''], ['DELETE', '?close=all']]) {
+        for (const path of [`${mount}/@users/42`, `${mount}/@groups/42`]) {
+          const unknown = await request(503, method, path, { ...withoutList, query });
+          const alone = await request(method === 'POST' ? 502 : 503, method, path, { ...withoutOther, query });
+          if (method === 'HEAD') continue;
+          assert.equal(typeOf(unknown), 'urn:wspush:directory');
+          assert.equal(typeOf(alone), method === 'POST' ? 'urn:wspush:unreachable' : 'urn:wspush:directory');
+          if (method === 'POST') assert.deepEqual([JSON.parse(alone.body).workers, JSON.parse(alone.body).answered], [2, 1]);
+        }
+      }
+      const lines = await request(200, 'POST', bulk, { ...withoutList, body: '{"user":"42","text":"x"}', headers: ndjson });
+      assert.equal(typeOf({ body: lines.body.split('\n')[0] }), 'urn:wspush:directory');
+    });
+    await check('… and 200, but not complete, where somebody is', async () => {
+      await request(204, 'PUT', membership(other.id, 'a'), withoutOther);
+      const group = `${mount}/@groups/a`;
+      for (const [method, query] of [['POST', ''], ['GET', ''], ['DELETE', '?close=all']]) {
+        const { workers, answered, complete } = JSON.parse((await request(200, method, group, { ...withoutOther, query })).body);
+        assert.deepEqual([workers, answered, complete], [2, 1, false], method);
+      }
+      await other.closed;
+    });
+    here.client.close();
+  }
   const stalled = await connect(url);
   stalled.client.pause();
   const path = `${mount}/@connections/${stalled.id}`;

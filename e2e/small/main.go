@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"flag"
 	"fmt"
@@ -23,22 +24,36 @@ import (
 func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "`address` of the WebSocket, at /ws")
 	origins := flag.String("origins", "", "the `origins` of pages that may push, with commas in between")
+	peers := flag.String("peers", "", "the `addresses` of other workers, with commas in between; \"none\" if they cannot be found out")
 	verbose := flag.Bool("v", false, "log at debug level")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *listen, strings.FieldsFunc(*origins, func(r rune) bool { return r == ',' }), *verbose); err != nil {
+	isComma := func(r rune) bool { return r == ',' }
+	if err := run(ctx, *listen, strings.FieldsFunc(*origins, isComma), strings.FieldsFunc(*peers, isComma), *verbose); err != nil {
 		log.Fatal("small: ", err)
 	}
 }
 
 // run serves until ctx ends.
-func run(ctx context.Context, listen string, origins []string, verbose bool) error {
+func run(ctx context.Context, listen string, origins, peers []string, verbose bool) error {
 	level := slog.LevelInfo
 	if verbose {
 		level = slog.LevelDebug
 	}
+	var cluster *wspush.Cluster
+	if len(peers) > 0 {
+		key := make([]byte, 32)
+		_, _ = rand.Read(key) // never fails
+		cluster = &wspush.Cluster{Keys: [][]byte{key}, Peers: func(context.Context) ([]string, error) {
+			if peers[0] == "none" {
+				return nil, errors.New("as the flag says")
+			}
+			return peers, nil
+		}}
+	}
 	worker, err := wspush.NewWorker(&wspush.WorkerOptions{
+		Cluster:       cluster,
 		AuthorizePush: authorize,
 		PushOrigins:   origins,
 		MaxPushBytes:  256 << 10,

@@ -100,3 +100,14 @@ func (p *peers) workersOf(addresses []string) []Worker {
 	}
 	return workers
 }
+
+// isForgotten reports whether nobody has needed the list for so long that the last one would not be good any more, either. Whether it
+// could be had is then not known.
+func (p *peers) isForgotten() bool {
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.under == nil && time.Since(p.tried) > p.timing.Keep
+}

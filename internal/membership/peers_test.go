@@ -114,6 +114,18 @@ func TestPeersFail(t *testing.T) {
 		if !m.Stats().Failing {
 			t.Error("Stats does not say so")
 		}
+		time.Sleep(59 * time.Second)
+		if !m.Stats().Failing {
+			t.Error("Stats does not say so for a minute")
+		}
+		time.Sleep(2 * time.Second)
+		if m.Stats().Failing {
+			t.Error("Stats still says so, though nobody has asked for more than a minute")
+		}
+		wantFound(t, m, "u:1", membership.ErrDirectory.Error())
+		if !m.Stats().Failing {
+			t.Error("Stats does not say so again")
+		}
 		if got := records.take(); len(got) != 1 || !strings.HasPrefix(got[0], "WARN ") {
 			t.Errorf("%q", got)
 		}

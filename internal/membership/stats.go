@@ -5,13 +5,13 @@ type Stats struct {
 	Keys     int  // of this worker, with those that are to be removed
 	Pending  int  // changes that the directory has not acknowledged, and keys that are to be entered anew
 	Workers  int  // others that have a lease
-	Vanished int  // others that had one, and may still live
-	Failing  bool // some calls of the directory, or of Peers, fail
+	Vanished int  // others that had one, and may still live: there is none at their address now
+	Failing  bool // some calls of the directory fail; or Peers did, when it was last called, unless that is long ago
 }
 
 // Stats counts what there is now. Without a directory most of it is zero.
 func (m *Membership) Stats() (s Stats) {
-	s.Failing = m.outage.isOn()
+	s.Failing = m.outage.isOn() && !m.peers.isForgotten()
 	if m.dir != nil {
 		s.Keys, s.Pending = m.entries.count()
 		s.Workers, s.Vanished = m.view.count()

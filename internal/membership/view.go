@@ -199,16 +199,22 @@ func (v *view) othersLocked(generation string) *others {
 	return o
 }
 
-// count returns how many other workers there are, and how many of them have vanished.
+// count returns how many other workers there are, and how many have vanished of which none is at their address now. Those at one
+// address are one.
 func (v *view) count() (workers, vanished int) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	isAlive := make(map[string]bool, len(v.peers))
 	for _, p := range v.peers {
-		switch {
-		case !p.vanished.IsZero():
-			vanished++
-		case !p.ended:
+		if !p.ended {
+			isAlive[p.address] = isAlive[p.address] || p.vanished.IsZero()
+		}
+	}
+	for _, alive := range isAlive {
+		if alive {
 			workers++
+		} else {
+			vanished++
 		}
 	}
 	return workers, vanished

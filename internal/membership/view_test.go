@@ -30,6 +30,9 @@ func TestDoubt(t *testing.T) {
 		wantFound(t, b, "u:1", "a?")
 		time.Sleep(30 * time.Second)
 		wantFound(t, b, "u:1", "")
+		if s := b.Stats(); s.Vanished != 0 || s.Workers != 0 {
+			t.Errorf("%+v", s)
+		}
 		line.Cut(false)
 		time.Sleep(8 * time.Second)
 		wantFound(t, b, "u:1", "a")
@@ -96,6 +99,9 @@ func TestSameAddress(t *testing.T) {
 		time.Sleep(time.Minute)
 		wantFound(t, b, "u:1", "a")
 		wantFound(t, b, "u:2", "a?")
+		if s := b.Stats(); s.Vanished != 0 || s.Workers != 1 {
+			t.Errorf("%+v", s)
+		}
 		c := start(t, e.Client(), "c", nil)
 		time.Sleep(10 * time.Second)
 		wantFound(t, c, "u:3", "") // the doubts of b are none
