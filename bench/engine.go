@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -22,6 +24,9 @@ var engines = map[string]func(ctx context.Context, r *run) (*engine, error){
 type engine struct {
 	url  string
 	stop func()
+
+	// lookups is how many keys have been looked up so far; nil where that cannot be known.
+	lookups func() (int, error)
 }
 
 // startRedis starts the redis-server that is installed, which keeps everything in memory.
@@ -49,7 +54,7 @@ func startRedis(ctx context.Context, r *run) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{url: "redis://" + addr, stop: func() { p.stop(syscall.SIGKILL) }}
+	e := &engine{url: "redis://" + addr, stop: func() { p.stop(syscall.SIGKILL) }, lookups: func() (int, error) { return redisCalls(addr, "zrange") }}
 	for begin := time.Now(); ; {
 		c, err := net.Dial("tcp", addr)
 		if err == nil {
@@ -64,6 +69,34 @@ func startRedis(ctx context.Context, r *run) (*engine, error) {
 			return nil, err
 		}
 	}
+}
+
+// redisCalls asks a Redis how often a command has been called.
+func redisCalls(addr, command string) (int, error) {
+	c, err := net.DialTimeout("tcp", addr, startTimeout)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(startTimeout)); err != nil {
+		return 0, err
+	}
+	if _, err := c.Write([]byte("INFO commandstats\r\nQUIT\r\n")); err != nil {
+		return 0, err
+	}
+	answer, err := io.ReadAll(c)
+	if err != nil {
+		return 0, err
+	}
+	if !strings.Contains(string(answer), "# Commandstats") {
+		return 0, fmt.Errorf("redis-server has answered %q", answer[:min(len(answer), 100)])
+	}
+	_, rest, ok := strings.Cut(string(answer), "cmdstat_"+command+":calls=")
+	if !ok {
+		return 0, nil // never
+	}
+	calls, _, _ := strings.Cut(rest, ",")
+	return strconv.Atoi(calls)
 }
 
 // startNATS starts the NATS server that comes with the benchmark.

@@ -88,6 +88,7 @@ var metrics = []metric{
 		reference: "wspush address"},
 	{name: "redis-there-p50", group: users, says: "p50 at 2000 pushes a second", unit: "µs", reference: "wspush address"},
 	{name: "redis-there-p50-added", group: users, says: "of which the user adds", unit: "µs", signed: true},
+	{name: "redis-lookups", group: users, says: "Redis: keys looked up for a push to a user"},
 	{name: "nats-here-cpu", group: users, says: "NATS, three workers: a push to a user at the worker that was asked, CPU of all workers", unit: "µs",
 		reference: "wspush address"},
 	{name: "nats-here-p50", group: users, says: "p50 at 2000 pushes a second", unit: "µs", reference: "wspush address"},

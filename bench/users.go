@@ -29,6 +29,9 @@ func throughMetrics(name string) (all []string) {
 			all = append(all, name+"-"+where+"-"+what)
 		}
 	}
+	if name == "redis" {
+		all = append(all, "redis-lookups")
+	}
 	return all
 }
 
@@ -245,9 +248,31 @@ func runThrough(through string) func(context.Context, *run, server) error {
 			if err := r.measureUsers(ctx, t.host, l, t.pushes[0], through+"-here"); err != nil {
 				return err
 			}
+			if t.engine != nil && t.engine.lookups != nil && r.wants(through+"-lookups") {
+				if err := r.measureLookups(ctx, t, l, through+"-lookups"); err != nil {
+					return err
+				}
+			}
 			return r.measureUsers(ctx, t.host, l, t.pushes[1], through+"-there")
 		})
 	}
+}
+
+// measureLookups counts what the engine is asked for each push to a user.
+func (r *run) measureLookups(ctx context.Context, t *trio, l *loader, metric string) error {
+	before, err := t.engine.lookups()
+	if err != nil {
+		return err
+	}
+	report, err := r.watch(ctx, t.host, l, order.Order{
+		Do: order.Push, At: t.pushes[0], Push: userWays[0].to, Publishers: publishers, For: r.plan.push / 4, PIDs: t.pids(),
+	})
+	if err != nil {
+		return err
+	}
+	after, err := t.engine.lookups()
+	r.add(metric, "wspush", r.plan.posted, float64(after-before)/float64(report.Accepted))
+	return err
 }
 
 // runGroupOver measures a message to a group whose members are at three workers, beside the same with one worker.
