@@ -18,6 +18,9 @@ func (w *Worker) startLinks() {
 		Adopt: lane.NewLinks(lane.MaxLinks).Adopt, Arrived: lane.Arrived,
 		Log: slog.New(calmHandler{w.shared.log.Handler()}),
 	}
+	if d, ok := w.opts.Cluster.Directory.(inMemory); ok {
+		config.Dial, _ = d.InMemory()
+	}
 	w.links = link.New(config)
 }
 

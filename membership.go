@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/wspush/wspush/internal/link"
 	"github.com/wspush/wspush/internal/membership"
 	"github.com/wspush/wspush/internal/seal"
 )
@@ -24,6 +25,9 @@ func (w *Worker) startMembership() {
 		Directory: o.Directory, Address: c.address, Seal: c.sealLease, Open: c.openLease, Timing: o.timing,
 		Log: slog.New(calmHandler{w.shared.log.Handler()}),
 	}
+	if d, ok := o.Directory.(inMemory); ok {
+		_, config.Timing = d.InMemory()
+	}
 	if o.Peers != nil {
 		config.Peers = c.resolvePeers(o.Peers)
 	}
@@ -34,6 +38,12 @@ func (w *Worker) startMembership() {
 		m.groups.announce = func(name string, present bool) { w.membership.Set(memberKey(true, name), present) }
 		w.shared.isKnown = w.isKnown
 	}
+}
+
+// inMemory is a Directory in the same process as all of its workers, which has what they need to find each other without a network and without
+// waiting: that of package wspushtest. Nothing outside of this module can be one by accident, or at all.
+type inMemory interface {
+	InMemory() (link.Dial, membership.Timing)
 }
 
 // stopMembership ends the worker's part, once its last connection has ended.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/wspush/wspush/bench/internal/order"
-	"github.com/wspush/wspush/bench/internal/proc"
 )
 
 // forwarded is the group of what is measured of pushes that come to another worker than the one that holds the connection.
@@ -189,7 +188,7 @@ func inside(callers int) func(context.Context, *run, *pair, *loader, route) (fig
 		if err != nil {
 			return nil, err
 		}
-		before, err := p.cpuOfBoth()
+		before, err := p.cpuOfAll()
 		if err != nil {
 			return nil, err
 		}
@@ -197,7 +196,7 @@ func inside(callers int) func(context.Context, *run, *pair, *loader, route) (fig
 		if err != nil {
 			return nil, err
 		}
-		after, err := p.cpuOfBoth()
+		after, err := p.cpuOfAll()
 		if err != nil {
 			return nil, err
 		}
@@ -227,16 +226,4 @@ func drive(ctx context.Context, worker *host, ids string, callers int, d time.Du
 		return 0, err
 	}
 	return sent.Pushes, nil
-}
-
-// cpuOfBoth is the processor time that both workers have used so far.
-func (p *pair) cpuOfBoth() (sum time.Duration, err error) {
-	for _, pid := range p.pids() {
-		cpu, err := proc.CPU(pid)
-		if err != nil {
-			return 0, err
-		}
-		sum += cpu
-	}
-	return sum, nil
 }

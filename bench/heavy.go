@@ -47,7 +47,12 @@ func runBroadcast(ctx context.Context, r *run, s server) error {
 // broadcast returns how much of the server's CPU a message to everybody costs for each of them. The next message is sent when
 // everybody has read the last.
 func (r *run) broadcast(ctx context.Context, h *host, l *loader, size int, d time.Duration) (each time.Duration, err error) {
-	before, err := h.cpu()
+	return r.toEverybody(ctx, h, l, "/bench/broadcast", size, d)
+}
+
+// toEverybody is broadcast with the path at which a server sends a message to everybody.
+func (r *run) toEverybody(ctx context.Context, h *host, l *loader, path string, size int, d time.Duration) (each time.Duration, err error) {
+	before, err := h.cpuOfAll()
 	if err != nil {
 		return 0, err
 	}
@@ -56,7 +61,7 @@ func (r *run) broadcast(ctx context.Context, h *host, l *loader, size int, d tim
 		if _, err := l.count(ctx, true); err != nil {
 			return 0, err
 		}
-		body, err := h.ask(ctx, time.Minute, http.MethodPost, fmt.Sprint("/bench/broadcast?size=", size))
+		body, err := h.ask(ctx, time.Minute, http.MethodPost, fmt.Sprint(path, "?size=", size))
 		if err != nil {
 			return 0, err
 		}
@@ -73,7 +78,7 @@ func (r *run) broadcast(ctx context.Context, h *host, l *loader, size int, d tim
 		}
 		all += n
 	}
-	after, err := h.cpu()
+	after, err := h.cpuOfAll()
 	return (after - before) / time.Duration(all), err
 }
 

@@ -65,6 +65,8 @@ var modules = map[string]string{
 	"gorilla": "github.com/gorilla/websocket",
 	"gws":     "github.com/lxzan/gws",
 	"melody":  "github.com/olahol/melody",
+
+	"nats-server": "github.com/nats-io/nats-server/v2",
 }
 
 // versionOf returns the version of the library that a server is built with.

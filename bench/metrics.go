@@ -19,7 +19,7 @@ const bulk = "bulk"
 const heavy = "heavy"
 
 // groups are those that -group takes.
-var groups = []string{bulk, forwarded, heavy}
+var groups = []string{bulk, forwarded, heavy, users}
 
 var (
 	goPeers = []string{"coder", "gorilla"}
@@ -72,6 +72,37 @@ var metrics = []metric{
 	{name: "beside-p99", group: forwarded, says: "the same beside bodies of 1 MiB, p99", unit: "µs", reference: "wspush direct", spread: true},
 	{name: "beside-bodies", group: forwarded, says: "such bodies that arrive meanwhile, of 43 a second", unit: "1/s", more: true,
 		reference: "wspush direct"},
+
+	{name: "user-cpu", group: users, says: "server CPU of a POST push to a user with one connection", unit: "µs", reference: "wspush address"},
+	{name: "user-p50", group: users, says: "publisher to client at 2000 pushes a second, p50", unit: "µs", reference: "wspush address"},
+	{name: "user-p50-added", group: users, says: "of which the user adds", unit: "µs", signed: true},
+	{name: "group-cpu", group: users, says: "server CPU of a message to a group of 1000, for each", unit: "µs", reference: "wspush PushEach"},
+	{name: "group-over-cpu", group: users, says: "the same group over three workers, CPU of all, for each", unit: "µs",
+		reference: "wspush one worker"},
+	{name: "group-over-links", group: users, says: "messages over links for such a push"},
+	{name: "redis-here-cpu", group: users, says: "Redis, three workers: a push to a user at the worker that was asked, CPU of all workers", unit: "µs",
+		reference: "wspush address"},
+	{name: "redis-here-p50", group: users, says: "p50 at 2000 pushes a second", unit: "µs", reference: "wspush address"},
+	{name: "redis-here-p50-added", group: users, says: "of which the user adds", unit: "µs", signed: true},
+	{name: "redis-there-cpu", group: users, says: "Redis: to a user at another worker, CPU of all workers", unit: "µs",
+		reference: "wspush address"},
+	{name: "redis-there-p50", group: users, says: "p50 at 2000 pushes a second", unit: "µs", reference: "wspush address"},
+	{name: "redis-there-p50-added", group: users, says: "of which the user adds", unit: "µs", signed: true},
+	{name: "redis-lookups", group: users, says: "Redis: keys looked up for a push to a user"},
+	{name: "nats-here-cpu", group: users, says: "NATS, three workers: a push to a user at the worker that was asked, CPU of all workers", unit: "µs",
+		reference: "wspush address"},
+	{name: "nats-here-p50", group: users, says: "p50 at 2000 pushes a second", unit: "µs", reference: "wspush address"},
+	{name: "nats-here-p50-added", group: users, says: "of which the user adds", unit: "µs", signed: true},
+	{name: "nats-there-cpu", group: users, says: "NATS: to a user at another worker, CPU of all workers", unit: "µs", reference: "wspush address"},
+	{name: "nats-there-p50", group: users, says: "p50 at 2000 pushes a second", unit: "µs", reference: "wspush address"},
+	{name: "nats-there-p50-added", group: users, says: "of which the user adds", unit: "µs", signed: true},
+	{name: "peers-here-cpu", group: users, says: "Peers, three workers: a push to a user at the worker that was asked, CPU of all workers", unit: "µs",
+		reference: "wspush address"},
+	{name: "peers-here-p50", group: users, says: "p50 at 2000 pushes a second", unit: "µs", reference: "wspush address"},
+	{name: "peers-here-p50-added", group: users, says: "of which the user adds", unit: "µs", signed: true},
+	{name: "peers-there-cpu", group: users, says: "Peers: to a user at another worker, CPU of all workers", unit: "µs", reference: "wspush address"},
+	{name: "peers-there-p50", group: users, says: "p50 at 2000 pushes a second", unit: "µs", reference: "wspush address"},
+	{name: "peers-there-p50-added", group: users, says: "of which the user adds", unit: "µs", signed: true},
 
 	{name: "broadcast-100", group: heavy, says: "server CPU of a message of 100 B to everybody, for each", unit: "µs"},
 	{name: "broadcast-4k", group: heavy, says: "of 4 KiB", unit: "µs"},

@@ -33,6 +33,8 @@ type plan struct {
 	others int           // connections that are sent the same, beside the pushes to others
 	every  time.Duration // so often
 
+	acquainted time.Duration // until workers that have started together have told each other that they have entered their users
+
 	pinged      int           // connections
 	pingSpacing time.Duration // the interval of pings, for each connection there is; see interval
 	minInterval time.Duration
@@ -74,7 +76,8 @@ var full = plan{
 	stalled:   100, stalledRate: 300, writeTimeout: 3 * time.Second, rate: 1000, beside: 4 * time.Second,
 	stay: 5000, storm: 20_000,
 	crowd: 10_000, others: 15_000, every: 250 * time.Millisecond,
-	pinged: 10_000, pingSpacing: 600 * time.Microsecond, minInterval: 2 * time.Second,
+	acquainted: 6 * time.Second,
+	pinged:     10_000, pingSpacing: 600 * time.Microsecond, minInterval: 2 * time.Second,
 }
 
 var quick = plan{
@@ -86,7 +89,8 @@ var quick = plan{
 	stalled:   100, stalledRate: 600, writeTimeout: time.Second, rate: 1000, beside: 2 * time.Second,
 	stay: 1000, storm: 4000,
 	crowd: 2000, others: 2000, every: 100 * time.Millisecond,
-	pinged: 1000, minInterval: 1500 * time.Millisecond,
+	acquainted: 6 * time.Second,
+	pinged:     1000, minInterval: 1500 * time.Millisecond,
 }
 
 // smoke is as long as it takes on a machine that has much else to do.

@@ -87,7 +87,12 @@ const startTimeout = 20 * time.Second
 
 // startGo starts one of our own servers.
 func startGo(ctx context.Context, name, path string, ping time.Duration, args ...string) (*host, error) {
-	p, err := spawn(syscall.SIGKILL, path, append([]string{"-listen", "127.0.0.1:0", "-ping", ping.String()}, args...)...)
+	return startReady(ctx, name, path, append([]string{"-listen", "127.0.0.1:0", "-ping", ping.String()}, args...)...)
+}
+
+// startReady starts a program that says "ready", and where, when it is.
+func startReady(ctx context.Context, name, path string, args ...string) (*host, error) {
+	p, err := spawn(syscall.SIGKILL, path, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -124,6 +129,18 @@ func (h *host) pids() []int {
 
 // cpu is the processor time that the server has used so far.
 func (h *host) cpu() (time.Duration, error) { return proc.CPU(h.pid) }
+
+// cpuOfAll is the processor time that all of its processes have used so far.
+func (h *host) cpuOfAll() (sum time.Duration, err error) {
+	for _, pid := range h.pids() {
+		cpu, err := proc.CPU(pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += cpu
+	}
+	return sum, nil
+}
 
 // rss is the server's memory in KB.
 func (h *host) rss() (float64, error) {

@@ -33,6 +33,9 @@ var legends = map[string]string{
 		"wspush and the other Go servers take many messages as lines of one request, " +
 		"and answer each when it is written. nchan takes " +
 		"a request for each, sent without waiting, or for a message to 100 one with all their channels.",
+	users: "Medians of the rounds. The reference, address, is the same push to the same connections by their addresses, at the same worker; " +
+		"in parentheses, how many times better one to the user is. All workers have AuthorizePush. CPU is that of all workers, without the " +
+		"engine. In the last rows everything is on the same two processors: three workers, the engine, the clients and the publishers.",
 	heavy: "Medians of the rounds. In parentheses, how many times better wspush is. A message to everybody is one call, and the next " +
 		"comes when all clients have read it; gorilla frames it once with PreparedMessage, gws with its Broadcaster, and melody with " +
 		"Broadcast. The latencies are those of clients that read: alone, beside others that read, and beside others that never do; to these " +

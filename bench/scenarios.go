@@ -50,6 +50,12 @@ var scenarios = []scenario{
 	{largeMetrics, goAll, runLarge},
 	{stalledMetrics, onlyUs, runStalled},
 	{stormMetrics, onlyUs, runStorm},
+	{userMetrics, onlyUs, runUsers},
+	{groupMetrics, onlyUs, runGroups},
+	{throughMetrics("redis"), onlyUs, runThrough("redis")},
+	{throughMetrics("nats"), onlyUs, runThrough("nats")},
+	{throughMetrics("peers"), onlyUs, runThrough("peers")},
+	{groupOverMetrics, onlyUs, runGroupOver},
 }
 
 // pingRarely is the interval of pings where they are not what is measured.

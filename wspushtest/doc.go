@@ -27,6 +27,10 @@
 // For addresses that any process can push to, give the worker a listener with [wspush.WorkerOptions].Listen, such as
 // "127.0.0.1:0". For a client of a server that is already listening, use [Dial].
 //
+// # Several workers
+//
+// The workers of a [Cluster] find each other's users and groups through a directory in memory, which the test can stop.
+//
 // # Fake time
 //
 // In memory everything works in a [testing/synctest] bubble, where an hour of pings and timeouts takes no time. Make everything

@@ -2,8 +2,8 @@ package wspushtest_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"iter"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -23,6 +23,7 @@ func newShop(worker *wspush.Worker) (*shop, error) {
 	sockets, err := wspush.NewHandler(worker, &wspush.HandlerOptions{
 		PingInterval: 25 * time.Second,
 		Accept:       func(r *http.Request) (any, error) { return customer(r) },
+		User:         func(_ *http.Request, value any) string { return value.(string) },
 	})
 	if err != nil {
 		return nil, err
@@ -44,26 +45,9 @@ func customer(r *http.Request) (string, error) {
 	return cookie.Value, nil
 }
 
-// connsOf yields the connections of a customer, who may have several devices.
-func (s *shop) connsOf(customer string) iter.Seq[*wspush.Conn] {
-	return func(yield func(*wspush.Conn) bool) {
-		for conn := range s.worker.Conns() {
-			if conn.Value() == customer && !yield(conn) {
-				return
-			}
-		}
-	}
-}
-
-// shipped tells a customer, and returns how many devices were told.
-func (s *shop) shipped(ctx context.Context, customer, order string) (told int) {
-	message := fmt.Appendf(nil, "%s has shipped", order)
-	for _, err := range s.worker.PushEach(ctx, s.connsOf(customer), wspush.Text, message) {
-		if err == nil {
-			told++
-		}
-	}
-	return told
+// shipped tells a customer, on whatever is open. An error means that nobody was told.
+func (s *shop) shipped(ctx context.Context, customer, order string) (wspush.Outcomes, error) {
+	return s.worker.User(customer).Push(ctx, wspush.Text, fmt.Appendf(nil, "%s has shipped", order))
 }
 
 // promise asks the customer again when the delivery should have come.
@@ -71,8 +55,7 @@ func (s *shop) promise(customer, order string, after time.Duration) {
 	time.AfterFunc(after, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		for range s.worker.PushEach(ctx, s.connsOf(customer), wspush.Text, []byte("Has "+order+" arrived?")) {
-		}
+		_, _ = s.worker.User(customer).Push(ctx, wspush.Text, []byte("Has "+order+" arrived?"))
 	})
 }
 
@@ -88,8 +71,8 @@ func TestShipped(t *testing.T) {
 	laptop := wspushtest.Connect(t, shop, "/ws", as("ada"))
 	other := wspushtest.Connect(t, shop, "/ws", as("bob"))
 
-	if told := shop.shipped(t.Context(), "ada", "Order 7"); told != 2 {
-		t.Errorf("told %d devices, want 2", told)
+	if outcomes, err := shop.shipped(t.Context(), "ada", "Order 7"); err != nil || outcomes.Written != 2 {
+		t.Errorf("%+v, %v, want 2 written", outcomes, err)
 	}
 	phone.Expect("Order 7 has shipped")
 	laptop.Expect("Order 7 has shipped")
@@ -111,7 +94,9 @@ func TestSignIn(t *testing.T) {
 	resp.Body.Close()
 	ada := wspushtest.Connect(t, shop, "/ws", &wspushtest.ClientOptions{Jar: browser.Jar})
 
-	shop.shipped(t.Context(), "ada", "Order 7")
+	if _, err := shop.shipped(t.Context(), "ada", "Order 7"); err != nil {
+		t.Error(err)
+	}
 	ada.Expect("Order 7 has shipped")
 }
 
@@ -142,8 +127,44 @@ func TestSilentClientIsClosed(t *testing.T) {
 
 		ada.ExpectNothing(6*time.Minute - time.Nanosecond)
 		ada.ExpectClose(1001)
-		if told := shop.shipped(t.Context(), "ada", "Order 7"); told != 0 {
-			t.Errorf("told %d devices", told)
+		if _, err := shop.shipped(t.Context(), "ada", "Order 7"); !errors.Is(err, wspush.ErrGone) {
+			t.Errorf("got %v", err)
 		}
 	})
+}
+
+// Two processes of the shop, and what they share.
+func TestShippedByAnotherProcess(t *testing.T) {
+	cluster := wspushtest.NewCluster(t)
+	worker := cluster.NewWorker(nil)
+	first, err := newShop(worker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := newShop(cluster.NewWorker(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ada := wspushtest.Connect(t, first, "/ws", &wspushtest.ClientOptions{Header: http.Header{"Cookie": {"customer=ada"}}})
+
+	if _, err := second.shipped(t.Context(), "ada", "Order 7"); err != nil {
+		t.Error(err)
+	}
+	ada.Expect("Order 7 has shipped")
+
+	cluster.StopDirectory()
+	if _, err := second.shipped(t.Context(), "ada", "Order 8"); !errors.Is(err, wspush.ErrDirectory) {
+		t.Errorf("without a directory: %v", err)
+	}
+	cluster.StartDirectory()
+
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := worker.Shutdown(ctx); err != nil {
+		t.Fatal(err)
+	}
+	ada.ExpectClose(1012)
+	if _, err := second.shipped(t.Context(), "ada", "Order 8"); !errors.Is(err, wspush.ErrGone) {
+		t.Errorf("when her process has ended: %v", err)
+	}
 }

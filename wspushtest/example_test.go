@@ -2,6 +2,7 @@ package wspushtest_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -24,6 +25,7 @@ var examples = map[string]func(){
 	"Example":                  Example,
 	"Example_fakeTime":         Example_fakeTime,
 	"Example_network":          Example_network,
+	"ExampleCluster":           ExampleCluster,
 	"ExampleConnect":           ExampleConnect,
 	"ExampleConnect_greeting":  ExampleConnect_greeting,
 	"ExampleDial":              ExampleDial,
@@ -110,6 +112,28 @@ func ExampleConnect_greeting() {
 	}
 	resp.Body.Close()
 	c.Expect("Your order has shipped")
+}
+
+// Users and groups are found through any worker of a Cluster.
+func ExampleCluster() {
+	cluster := wspushtest.NewCluster(t)
+	byQuery := &wspushtest.Options{Handler: wspush.HandlerOptions{
+		User: func(r *http.Request, _ any) string { return r.URL.Query().Get("user") }, // a real application would use a session
+	}}
+	first, second := cluster.New(byQuery), cluster.New(byQuery)
+	phone := wspushtest.Connect(t, first.Handler, "/ws?user=ada", nil)
+	laptop := wspushtest.Connect(t, second.Handler, "/ws?user=ada", nil)
+
+	if _, err := first.Worker.User("ada").Push(t.Context(), wspush.Text, []byte("Your order has shipped")); err != nil {
+		t.Fatal(err)
+	}
+	phone.Expect("Your order has shipped")
+	laptop.Expect("Your order has shipped")
+
+	cluster.StopDirectory()
+	if _, err := first.Worker.User("ada").Push(t.Context(), wspush.Text, []byte("It has arrived")); !errors.Is(err, wspush.ErrDirectory) {
+		t.Errorf("got %v", err)
+	}
 }
 
 // Code that pushes over HTTP gets a client that reaches the worker in memory.

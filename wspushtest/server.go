@@ -31,7 +31,11 @@ func New(tb testing.TB, opts *Options) *Server {
 	if opts == nil {
 		opts = &Options{}
 	}
-	w := NewWorker(tb, &opts.Worker)
+	return newServer(tb, NewWorker(tb, &opts.Worker), opts)
+}
+
+func newServer(tb testing.TB, w *wspush.Worker, opts *Options) *Server {
+	tb.Helper()
 	h, err := wspush.NewHandler(w, &opts.Handler)
 	if err != nil {
 		tb.Fatalf("making the handler: %v", err)

@@ -29,7 +29,7 @@ func NewWorker(tb testing.TB, opts *wspush.WorkerOptions) *wspush.Worker {
 	if opts != nil {
 		o = *opts
 	}
-	if o.Listen == "" && o.Listener == nil && o.TLS == nil {
+	if isInMemory(&o) {
 		o.NoListen = true
 		if len(o.Advertise) == 0 {
 			o.Advertise = []string{workerURL}
@@ -47,6 +47,11 @@ func NewWorker(tb testing.TB, opts *wspush.WorkerOptions) *wspush.Worker {
 	}
 	tb.Cleanup(func() { shutDown(tb, w, shutdownTimeout) })
 	return w
+}
+
+// isInMemory reports whether nothing says that the worker is to listen.
+func isInMemory(o *wspush.WorkerOptions) bool {
+	return o.Listen == "" && o.Listener == nil && o.TLS == nil
 }
 
 // noNetwork says why nothing in a bubble may use the network.

@@ -47,7 +47,11 @@ func (l *loop) newPushing(o order.Order) (*pushing, error) {
 	}
 	t.more = bytes.Repeat([]byte{filling}, t.size-order.Size)
 	for i := range l.clients[:t.clients] {
-		head, err := requestHead(l.clients[i].url, "", t.size)
+		to := l.clients[i].url
+		if o.Push != "" {
+			to = fmt.Sprintf(o.Push, i)
+		}
+		head, err := requestHead(to, "", t.size)
 		if err != nil {
 			return nil, err
 		}

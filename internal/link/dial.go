@@ -47,7 +47,10 @@ func (l *Links) begin(ctx context.Context, to, use string) (*channel, uint64, er
 	key := l.config.Keys.First()
 	proof := key.Prove(o.message())
 
-	d := dialer{ctx: ctx}
+	d := dialer{ctx: ctx, make: l.config.Dial}
+	if d.make == nil {
+		d.make = new(net.Dialer).DialContext
+	}
 	transport := d.transport(l.config.TLS)
 	defer transport.CloseIdleConnections()
 	ws, resp, err := websocket.Dial(ctx, address.Base{Scheme: scheme + "://", Rest: rest}.Link(o.nonce), &websocket.DialOptions{
@@ -96,7 +99,8 @@ func (l *Links) begin(ctx context.Context, to, use string) (*channel, uint64, er
 
 // dialer makes the one connection of an opening, and keeps it.
 type dialer struct {
-	ctx context.Context // bounds the dialling
+	ctx  context.Context // bounds the dialling
+	make Dial
 
 	mu      sync.Mutex // guards what follows: net/http dials on a goroutine of its own
 	carrier *carrier
@@ -104,7 +108,7 @@ type dialer struct {
 }
 
 func (d *dialer) dial(_ context.Context, network, address string) (net.Conn, error) {
-	conn, err := new(net.Dialer).DialContext(d.ctx, network, address)
+	conn, err := d.make(d.ctx, network, address)
 	if err != nil {
 		return nil, err
 	}

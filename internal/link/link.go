@@ -20,12 +20,16 @@ type Peer struct {
 	Instance uint64 // the one that is meant. The other worker's handler decides what a wrong one means; 0 means any
 }
 
+// Dial makes a connection, as net.Dialer.DialContext does.
+type Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
 // Config is what New needs. It holds finished values: nothing in it is defaulted, except Log.
 type Config struct {
 	Keys     *seal.Keys
 	Address  string      // this worker's own base URL: an opening must name it
 	Instance uint64      // this worker's
 	TLS      *tls.Config // for https addresses; nil: the default
+	Dial     Dial        // nil: over the network
 	MaxBody  int64       // of a push that is accepted, in bytes; negative: no limit. A larger one is answered with TooLarge and not held
 	TooLarge uint8       // the code of that answer
 	Handler  Handler

@@ -35,6 +35,11 @@ func (m *Membership) Find(ctx context.Context, keys []string) ([]Found, error) {
 }
 
 func (m *Membership) findChunk(ctx context.Context, keys []string) ([]Found, error) {
+	if m.timing.Settle < 0 {
+		if err := m.freshView(ctx); err != nil {
+			return nil, err
+		}
+	}
 	for try := 1; ; try++ {
 		answers, err := m.finds.do(ctx, keys, m)
 		if err != nil {

@@ -185,3 +185,30 @@ func TestUnseenWorkerWhileRenewing(t *testing.T) {
 		}
 	})
 }
+
+// Without a time to settle, a lookup sees whoever has a lease when it begins, and is sure.
+func TestNothingToSettle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEngine()
+		begin := func(address string) *membership.Membership {
+			m := membership.New(membership.Config{
+				Directory: e.Client(), Address: address, Seal: seal(address), Open: open, Timing: membership.Timing{Settle: -1},
+			})
+			t.Cleanup(func() { _ = m.Close(context.Background()) })
+			return m
+		}
+		a := begin("a")
+		wantFound(t, a, "u:1", "")
+		b := begin("b")
+		join(t, b, "u:1")
+		wantFound(t, a, "u:1", "b")
+		if err := b.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		before := e.Counts().Renews
+		wantFound(t, a, "u:1", "")
+		if e.Counts().Renews == before {
+			t.Error("the lookup has not looked who is there")
+		}
+	})
+}

@@ -7,6 +7,9 @@ import (
 )
 
 // Timing is how long things take. A zero field is the default. Shorter ones are for tests, which need a directory whose leases are as short.
+//
+// A negative Settle is for a directory in memory, which loses nothing and costs nothing: each lookup then begins with a Renew, and nobody is
+// missing from that.
 type Timing struct {
 	Lease   time.Duration // how long a lease is good for: directory.LeaseTime
 	Renew   time.Duration // how often it is renewed: a third of Lease
@@ -17,6 +20,7 @@ type Timing struct {
 	Remove  time.Duration // after how long without a lease a number's entries are removed: twice Abandon
 	Anew    time.Duration // how often all keys are entered anew, about: 8 h
 	Resolve time.Duration // how old a list of peers may be: 5 s
+	Settle  time.Duration // how long a generation must have been known before nobody is missing from the view: Lease
 	Keep    time.Duration // how long the last list of peers is good for while there is no newer one: 1 min
 }
 
@@ -35,6 +39,7 @@ func (t Timing) withDefaults() Timing {
 	or(&t.Remove, 2*t.Abandon)
 	or(&t.Anew, 8*time.Hour)
 	or(&t.Resolve, 5*time.Second)
+	or(&t.Settle, t.Lease)
 	or(&t.Keep, time.Minute)
 	return t
 }

@@ -169,7 +169,7 @@ func (v *view) doubtsLocked() bool {
 // this view.
 func (v *view) isOldLocked(generation string) bool {
 	first, ok := v.generations[generation]
-	return ok && v.begun.Sub(first) >= v.timing.Lease
+	return ok && (v.timing.Settle < 0 || v.begun.Sub(first) >= v.timing.Settle)
 }
 
 // othersLocked returns who must be asked about a key in this generation even if the key does not name them.

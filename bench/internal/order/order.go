@@ -30,7 +30,7 @@ type Order struct {
 	// Connect, Storm and Stall.
 	Addr string `json:"addr,omitempty"` // host:port of the server
 	Path string `json:"path,omitempty"` // of the WebSocket; %d stands for the number of the client
-	Push string `json:"push,omitempty"` // where to push to a client, if the server does not greet it with that; with %d
+	Push string `json:"push,omitempty"` // where to push to a client, if the server does not greet it with that; with %d. Also of a Push: elsewhere
 	N    int    `json:"n,omitempty"`
 
 	// Push, Bulk and Stall.
