@@ -234,5 +234,5 @@ func nameOf(key string) string {
 	return key + [...]string{"", "", "", " é", "%2F?", "+&=;", "..", "\\\"#"}[number%8]
 }
 
-// isGroup reports whether a key names a group: users' begin with u, or with x if they are never there.
+// isGroup reports whether a key names a group. Users' begin with u, with w if they wander, and with x if they are never there.
 func isGroup(key string) bool { return key[0] == 'g' || key[0] == 'r' }

@@ -18,6 +18,7 @@ type memberClient struct {
 	user    string
 	groups  []string
 	stays   bool // until it is cut off
+	wanders bool // from connection to connection, and is never away
 }
 
 const (
@@ -25,6 +26,7 @@ const (
 	longestStay   = 12 * time.Second
 	longestAway   = 3 * time.Second
 	changeAfter   = 2 * time.Second // between two changes of a client's groups, at the most
+	wanderAfter   = 80 * time.Millisecond
 )
 
 // attached is a connection while it lasts.
@@ -57,9 +59,9 @@ func (c *memberClient) live(ctx context.Context) {
 		}
 		switch n := c.random.IntN(10); {
 		case ctx.Err() != nil:
-		case n < 4: // it moves, and is never away
+		case n < 4 || c.wanders: // it moves, and is never away
 			if next := c.attach(ctx); next != nil {
-				c.detach(a, n < 1)
+				c.detach(a, n < 1 && !c.wanders)
 				a = next
 			}
 			continue
@@ -80,8 +82,11 @@ func (c *memberClient) live(ctx context.Context) {
 // stay stays on a connection for a while. It reports whether that has ended meanwhile.
 func (c *memberClient) stay(ctx context.Context, a *attached) (isCut bool) {
 	duration := time.Duration(c.random.Int64N(int64(longestStay)))
-	if c.stays {
+	switch {
+	case c.stays:
 		duration = never
+	case c.wanders:
+		duration = time.Duration(c.random.Int64N(int64(wanderAfter)))
 	}
 	over, change := time.NewTimer(duration), time.NewTimer(time.Duration(c.random.Int64N(int64(changeAfter))))
 	defer over.Stop()
@@ -93,7 +98,7 @@ func (c *memberClient) stay(ctx context.Context, a *attached) (isCut bool) {
 		case <-pulse.C:
 			a.ping(c.since())
 		case <-change.C:
-			if !c.stays {
+			if !c.stays && !c.wanders {
 				c.change(a)
 			}
 			change.Reset(time.Duration(c.random.Int64N(int64(changeAfter))))

@@ -24,11 +24,13 @@ type memberPublisher struct {
 	random  *rand.Rand
 	users   int
 	groups  int
+	only    string // pushes to this user, and does nothing else; "" if it does
 }
 
 const (
-	absent = 20 // users who are never there
-	rooms  = 12 // groups that connections join and leave
+	absent    = 20 // users who are never there
+	rooms     = 12 // groups that connections join and leave
+	wanderers = 4  // users who move all the time, each with a publisher that hardly pauses
 )
 
 // key returns a user or a group to ask about.
@@ -51,6 +53,13 @@ const everybody = "g0"
 
 // work makes requests until ctx ends.
 func (p *memberPublisher) work(ctx context.Context) {
+	for ctx.Err() == nil && p.only != "" {
+		r := p.begin(pushed, p.only)
+		p.do(&r)
+		if p.end(r); r.Status != http.StatusOK {
+			sleep(ctx, time.Duration(p.random.Int64N(int64(maxPause))))
+		}
+	}
 	for ctx.Err() == nil {
 		var r *Request
 		switch n := p.random.IntN(200); {

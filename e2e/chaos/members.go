@@ -47,12 +47,21 @@ func runMembers(ctx context.Context, set setting, dir string, enclosed bool, out
 			c.live(living)
 		})
 	}
+	for i := range wanderers {
+		c := &memberClient{client: client{site: s, route: direct, random: s.random()}, members: books, user: "w" + strconv.Itoa(i), wanders: true}
+		clients.Go(func() { c.live(living) })
+	}
 	sleep(ctx, 3*time.Second)
 	mid, end := context.WithTimeout(ctx, set.duration)
 	defer end()
 	var publishers sync.WaitGroup
 	for range set.publishers {
 		p := newPublisher()
+		publishers.Go(func() { p.work(mid) })
+	}
+	for i := range wanderers {
+		p := newPublisher()
+		p.only = "w" + strconv.Itoa(i)
 		publishers.Go(func() { p.work(mid) })
 	}
 	c := &memberChaos{site: s, members: books, out: out, done: map[eventKind]int{}}
