@@ -32,6 +32,9 @@ const greetingWait = 250 * time.Millisecond
 // answerWait is how long an answer to a request that is no push may take.
 const answerWait = 5 * time.Second
 
+// linkMargin is how long a worker waits for the answer of another one, beyond the push's timeout.
+const linkMargin = 5 * time.Second
+
 // span is a time, both ends included.
 type span struct{ from, to time.Duration }
 
@@ -468,6 +471,12 @@ func (j *memberJudge) answer(r *Request) {
 	}
 	stood := during(j.Stopped[r.Via], r, restartGrace) || during(j.Downs[r.Via], r, restartGrace)
 	late := r.End - r.Start - timeout
+	for _, stopped := range j.Stopped { // the others wait for its answer
+		if during(stopped, r, restartGrace) {
+			late = min(late, max(0, late-linkMargin))
+			break
+		}
+	}
 	switch {
 	case stood:
 	case late-paused > j.Margin:

@@ -190,8 +190,14 @@ func TestJudgeMembers(t *testing.T) {
 			r[12].Status, r[12].Counts.Received = http.StatusOK, 1
 			l.Members[2].Receipts = append(l.Members[2].Receipts, Receipt{Message: r[12].Message, At: 52 * second})
 		}, []string{promiseOut}},
-		"mangled":   {func(l *MemberLedger, _ []Request) { l.Members[0].Receipts[0].Fault = "100 bytes of 200" }, []string{promiseSound}},
-		"late":      {func(_ *MemberLedger, r []Request) { r[3].End = 11 * second }, []string{promiseSaid}},
+		"mangled": {func(l *MemberLedger, _ []Request) { l.Members[0].Receipts[0].Fault = "100 bytes of 200" }, []string{promiseSound}},
+		"late":    {func(_ *MemberLedger, r []Request) { r[3].End = 11 * second }, []string{promiseSaid}},
+		"late, while another worker is paused": {func(l *MemberLedger, r []Request) {
+			r[3].End, l.Stopped[1] = 14*second, []Window{{7 * second, 15 * second}}
+		}, nil},
+		"later than that": {func(l *MemberLedger, r []Request) {
+			r[3].End, l.Stopped[1] = 17*second, []Window{{7 * second, 18 * second}}
+		}, []string{promiseSaid}},
 		"no answer": {func(_ *MemberLedger, r []Request) { r[3].Status = 0 }, []string{promiseSaid}},
 		"no answer, from a worker that was paused": {func(l *MemberLedger, r []Request) {
 			r[3].Status, r[3].Counts = 0, Counts{}

@@ -52,7 +52,10 @@ func memberSchedule(seed uint64, duration time.Duration, workers int, kinds []ev
 	if !slices.Contains(kinds, crash) {
 		first = time.Second
 	}
-	gap := min(2*maxGap, (duration-first-quiet)/time.Duration(len(kinds)))
+	gap := 4 * maxGap // after most events, everything works again before the next
+	if duration < longRun {
+		gap = min(2*maxGap, (duration-first-quiet)/time.Duration(len(kinds)))
+	}
 	hasLeft, hasRemained := false, false
 	nextLoss, nextKind := time.Duration(0), crash
 	for at := first; at < duration-quiet; at += between(r, 2*gap/3, gap) {
