@@ -147,7 +147,9 @@ func (l *Lookup) take(found Found) (next []Worker) {
 	l.sure = found.Sure
 	mayBeGone := l.countLocked(silent) == 0
 	for _, w := range found.Workers {
-		if _, asked := l.asked[w.Address]; asked && !(w.Named && mayBeGone && l.times[w.Address] < maxAsked) {
+		said, asked := l.asked[w.Address]
+		isAgain := w.Named && mayBeGone && said == hasNone && l.times[w.Address] < maxAsked
+		if asked && !isAgain {
 			continue
 		}
 		if l.asked == nil {
