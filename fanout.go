@@ -29,7 +29,7 @@ func (w *Worker) pushMembers(ctx context.Context, p *memberPush) (Outcomes, erro
 	var out Outcomes
 	if w.membership == nil {
 		w.shared.count.pushTo(p.to.isGroup)
-		out = w.pushOwnMembers(ctx, p)
+		out = w.pushMoving(ctx, p)
 	} else if out, err = w.pushEverywhere(ctx, p); err != nil {
 		w.shared.count.push(err)
 		return Outcomes{}, err
@@ -41,6 +41,20 @@ func (w *Worker) pushMembers(ctx context.Context, p *memberPush) (Outcomes, erro
 		w.shared.count.push(ErrGone)
 	}
 	return out, wire.OneError(&out)
+}
+
+// maxMoves is how often somebody may move while a message is pushed to her, and is followed.
+const maxMoves = 10
+
+// pushMoving is pushOwnMembers where there is no other worker. If all members end before the message comes to them, it looks again.
+func (w *Worker) pushMoving(ctx context.Context, p *memberPush) Outcomes {
+	out := w.pushOwnMembers(ctx, p)
+	last := out
+	for moves := 0; moves < maxMoves && isNobody(&last) && wire.CountMembers(&last) > 0; moves++ {
+		last = w.pushOwnMembers(ctx, p)
+		join(&out, last)
+	}
+	return out
 }
 
 // pushOwnMembers pushes to the members that are connections of this worker. The message has been found to be right.
