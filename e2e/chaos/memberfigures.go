@@ -30,6 +30,7 @@ type memberFigures struct {
 	Connections int
 	Wrong       map[string]int // that must be none
 	Apart       map[string]int // what docs/delivery.md says of
+	Refused     map[string]int // pushes to somebody who was there that were refused for want of the directory
 	LatestApart float64        // seconds after the directory was back
 	Latest      string         // the request that was answered latest, and by how much
 	Pauses      int
@@ -42,7 +43,7 @@ func newMemberFigures(s *site, l *MemberLedger, j *memberJudge, events map[event
 	f := &memberFigures{
 		Seed: s.seed, Directory: s.setting.directory, Took: s.since().Seconds(), Seconds: took.Seconds(), Clients: s.clients,
 		Requests: map[Asked]map[string]int{}, Outcomes: map[string]int{}, Connections: len(l.Members), Wrong: map[string]int{},
-		Apart: j.apart, LatestApart: j.latestApart.Seconds(), Events: events, Counts: s.counts,
+		Apart: j.apart, Refused: j.refused, LatestApart: j.latestApart.Seconds(), Events: events, Counts: s.counts,
 	}
 	f.Pauses, f.Longest = len(l.Pauses), ms(longest(l.Pauses))
 	var latest time.Duration
@@ -137,6 +138,8 @@ func (f *memberFigures) print(out io.Writer) {
 	if f.LatestApart > 0 {
 		fmt.Fprintf(out, "  the latest of these %.2f s after the directory was back\n", f.LatestApart)
 	}
+	fmt.Fprintln(out, "pushes to somebody who was there that were refused for want of the directory:")
+	printCounts(out, f.Refused)
 	fmt.Fprintln(out, "what must not be:")
 	printCounts(out, f.Wrong)
 	fmt.Fprintln(out)

@@ -66,14 +66,15 @@ type memberJudge struct {
 	// Apart is what is not as it should be, and what docs/delivery.md says of: whoever connects while the directory cannot be reached is found
 	// a while later.
 	apart       map[string]int
-	latestApart time.Duration // after the directory was back
+	refused     map[string]int // pushes to somebody who was there that were refused for want of the directory
+	latestApart time.Duration  // after the directory was back
 }
 
 // JudgeMembers compares what publishers were told about users and groups with what clients read.
 func JudgeMembers(l *MemberLedger) *memberJudge {
 	j := &memberJudge{
 		MemberLedger: l, byText: map[string]*Promise{}, present: map[string][]present{}, byID: map[string]*Member{},
-		deletes: map[string][]*Request{}, arrived: map[*Request][]arrival{}, apart: map[string]int{},
+		deletes: map[string][]*Request{}, arrived: map[*Request][]arrival{}, apart: map[string]int{}, refused: map[string]int{},
 	}
 	for _, text := range []string{promiseGone, promiseComplete, promiseOthers, promiseTwice, promiseUnsent, promiseRead, promiseLost,
 		promiseCounted, promisePresence, promiseOut, promiseSound, promiseSaid} {
@@ -396,6 +397,13 @@ func (j *memberJudge) whole(r *Request) {
 			j.noteApart(r)
 		}
 		return
+	}
+	if r.isPush() && r.Type == "directory" && j.isPresent(r, true) {
+		when := "while the worker that was asked had it"
+		if during(j.Losses[r.Via], r, j.Grace) {
+			when = "while the worker that was asked was without it, or until a moment after"
+		}
+		j.refused[when]++
 	}
 	if r.Status != http.StatusOK || !r.Counts.Complete || r.Asked == headed || r.Asked == deleted {
 		return
