@@ -51,7 +51,10 @@ func (c *memberChaos) happen(ctx context.Context, e event) bool {
 	case drain:
 		return c.down(ctx, e, (*slot).drain)
 	case pause:
-		return c.take(ctx, e.Worker, func(s *slot) { s.pause(wait) })
+		return c.take(ctx, e.Worker, func(s *slot) {
+			defer c.members.lose(s.number, c.since)() // calls of the directory that were under way take too long
+			s.pause(wait)
+		})
 	case crash:
 		return c.disturb(ctx, func() {
 			_ = c.engine.process.stop(syscall.SIGKILL, time.Second)
