@@ -221,7 +221,8 @@ func (m *bulkMembers) lessLocked(cost int) {
 		b.output.addLocked(nil, cost)
 		return
 	}
-	if m.lookup != nil && wire.CountMembers(&m.outcomes) == 0 && !m.isAgain && !b.gone.Load() {
+	mayHaveMoved := isNobody(&m.outcomes) && (m.lookup != nil || wire.CountMembers(&m.outcomes) > 0)
+	if mayHaveMoved && !m.isAgain && !b.gone.Load() {
 		m.isAgain, m.left = true, 1
 		b.unsettled++
 		b.running.Go(func() { m.lookAgain(cost) })
@@ -230,8 +231,9 @@ func (m *bulkMembers) lessLocked(cost int) {
 	if m.lookup != nil {
 		asked, answered := m.lookup.Workers()
 		m.outcomes.Workers, m.outcomes.Answered = 1+asked, 1+answered
-		m.outcomes.Complete = m.lookup.Verdict() != membership.Incomplete && !m.hasMoved
+		m.outcomes.Complete = m.lookup.Verdict() != membership.Incomplete
 	}
+	m.outcomes.Complete = m.outcomes.Complete && !m.hasMoved
 	err := wire.OneError(&m.outcomes)
 	if wire.CountMembers(&m.outcomes) == 0 {
 		b.worker.shared.count.push(err)
@@ -252,11 +254,29 @@ func (m *bulkMembers) lessLocked(cost int) {
 // gone.
 func (m *bulkMembers) lookAgain(cost int) {
 	b := m.request
-	_, err := m.lookup.Next(b.ctx) // whoever it returns counts as silent
-	hasOwn := m.to.hasOwn()
+	hasMoved := false
+	for m.lookup != nil {
+		peers, err := m.lookup.Next(b.ctx)
+		if err != nil {
+			hasMoved = true
+		}
+		if err != nil || len(peers) == 0 {
+			break
+		}
+		for _, peer := range peers {
+			n, err := b.worker.countMembers(b.ctx, m.to, peer)
+			if err != nil {
+				m.lookup.Silent(peer)
+				continue
+			}
+			m.lookup.Answered(peer, n > 0)
+			hasMoved = hasMoved || n > 0
+		}
+	}
+	hasMoved = m.to.hasOwn() || hasMoved
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	m.hasMoved = err != nil || hasOwn
+	m.hasMoved = hasMoved
 	m.lessLocked(cost)
 	b.settledOneLocked()
 	b.tell()

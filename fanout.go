@@ -29,7 +29,7 @@ func (w *Worker) pushMembers(ctx context.Context, p *memberPush) (Outcomes, erro
 	var out Outcomes
 	if w.membership == nil {
 		w.shared.count.pushTo(p.to.isGroup)
-		out = w.pushOwnMembers(ctx, p)
+		out = w.pushMoving(ctx, p)
 	} else if out, err = w.pushEverywhere(ctx, p); err != nil {
 		w.shared.count.push(err)
 		return Outcomes{}, err
@@ -43,6 +43,28 @@ func (w *Worker) pushMembers(ctx context.Context, p *memberPush) (Outcomes, erro
 	}
 	return out, err
 }
+
+// maxMoves is how often somebody may move while a message is pushed to her, and is followed.
+const maxMoves = 10
+
+// pushMoving is pushOwnMembers where there is no other worker. If all members end before the message comes to them, it looks again.
+func (w *Worker) pushMoving(ctx context.Context, p *memberPush) Outcomes {
+	out := w.pushOwnMembers(ctx, p)
+	last := out
+	for moves := 0; moves < maxMoves && isNobody(&last) && wire.CountMembers(&last) > 0; moves++ {
+		if !p.hasData() {
+			out.Complete = false
+			break
+		}
+		last = w.pushOwnMembers(ctx, p)
+		join(&out, last)
+	}
+	return out
+}
+
+// hasData reports whether the message is still there. The body of a request may have been lent again once it was compressed for somebody, who
+// then ended before it was written: nobody else can get it.
+func (p *memberPush) hasData() bool { return p.by == nil || p.by.body.data != nil }
 
 // pushOwnMembers pushes to the members that are connections of this worker. The message has been found to be right.
 func (w *Worker) pushOwnMembers(ctx context.Context, p *memberPush) Outcomes {

@@ -13,7 +13,6 @@ import (
 	"github.com/wspush/wspush/internal/link"
 	"github.com/wspush/wspush/internal/membership"
 	"github.com/wspush/wspush/internal/seal"
-	"github.com/wspush/wspush/internal/wire"
 )
 
 // otherMembers is a push to the members of a user or a group that are connections of one other worker.
@@ -60,7 +59,7 @@ func (o *otherMembers) replied(y *link.Reply) {
 }
 
 // countTo adds what the push has come to, where outcome returns what an error of another worker's means here. It reports whether the worker
-// has answered, and whether it has members.
+// has answered, and whether it has members: one that ended before the message came to it may have moved.
 func (o *otherMembers) countTo(out *Outcomes, reply *memberReply, err error, outcome func(error) error) (answered, has bool) {
 	if reply == nil {
 		if err == nil {
@@ -75,7 +74,7 @@ func (o *otherMembers) countTo(out *Outcomes, reply *memberReply, err error, out
 			countAll(out, o.Confirm, outcome(errorOf(uint8(code))), n)
 		}
 	}
-	return true, reply.excepted+reply.total() > 0
+	return true, reply.excepted+reply.total() > reply.counts[outcomeGone]
 }
 
 // exceptedAt returns the IDs of those of the connections to be left out that another worker holds.
@@ -106,6 +105,7 @@ type fanout struct {
 	counting sync.WaitGroup         // the goroutines that ask for a count
 	left     int                    // results that have not come
 	isOver   bool                   // nobody waits for it any more
+	hasMoved bool                   // somebody may be here who has not been pushed to
 }
 
 // fanoutResult is what became of one worker.
@@ -147,12 +147,12 @@ func (w *Worker) pushEverywhere(ctx context.Context, p *memberPush) (Outcomes, e
 			break
 		}
 	}
-	if !f.isOver && wire.CountMembers(&f.out) == 0 {
+	if !f.isOver && isNobody(&f.out) {
 		f.pushOwn(ctx) // a member may have come here from where nobody was found
 	}
 	asked, answered := f.lookup.Workers()
 	f.out.Workers, f.out.Answered = 1+asked, 1+answered
-	f.out.Complete = f.lookup.Verdict() != membership.Incomplete
+	f.out.Complete = f.lookup.Verdict() != membership.Incomplete && !f.hasMoved
 	return f.out, nil
 }
 
@@ -161,15 +161,25 @@ func (f *fanout) pushOwn(ctx context.Context) {
 	if f.own {
 		return
 	}
-	own := f.worker.pushOwnMembers(ctx, f.push)
-	if f.own = wire.CountMembers(&own) > 0; f.own {
-		join(&f.out, own)
+	if !f.push.hasData() {
+		f.hasMoved = true
+		return
 	}
+	own := f.worker.pushOwnMembers(ctx, f.push)
+	f.own = !isNobody(&own)
+	join(&f.out, own)
 }
 
 // begin begins what there is to be done at other workers. It waits for nothing.
 func (f *fanout) begin(ctx context.Context, peers []membership.Worker) {
 	if len(peers) == 0 {
+		return
+	}
+	if !f.push.hasData() {
+		for _, peer := range peers {
+			f.lookup.Silent(peer)
+		}
+		f.hasMoved = true
 		return
 	}
 	results := make(chan fanoutResult, 2*len(peers))

@@ -111,7 +111,7 @@ func (w *Worker) postMembers(rw http.ResponseWriter, r *http.Request, to *Recipi
 		return bodyProblem(err).response()
 	}
 	body.release()
-	p := &publisherPush{worker: w, rw: rw, r: r, q: q, lender: body.lender()}
+	p := &publisherPush{worker: w, rw: rw, r: r, q: q, body: body, lender: body.lender()}
 	p.push = memberPush{to: *to, typ: messageType(r, q.typ, body.data), data: body.data, confirm: q.confirm, by: p}
 	res, out := p.answer()
 	if out.Unknown > 0 {
@@ -130,6 +130,7 @@ type publisherPush struct {
 	r      *http.Request
 	q      pushQuery
 	push   memberPush
+	body   *body
 	lender socket.Lender // wants the data back; nil: nobody does
 
 	hasLeft bool         // the publisher has closed its side, to a server that is not this worker's own

@@ -54,6 +54,10 @@ func join(o *Outcomes, of Outcomes) {
 	}
 }
 
+// isNobody reports whether nobody is there as far as these tell. Those that ended before the message came to them may have moved meanwhile:
+// their user is gone only if nobody is found after that.
+func isNobody(o *Outcomes) bool { return wire.CountMembers(o) == o.Refused[ErrGone] }
+
 // refuse counts connections that were refused with err.
 func refuse(o *Outcomes, err error, n int) {
 	if o.Refused == nil {

@@ -101,7 +101,7 @@ func (c *chaos) down(ctx context.Context, e event, stop func(*slot, *process)) b
 
 // pick stalls some clients and returns them.
 func (c *chaos) pick(n int, want func(*target) bool) (stalled []*target) {
-	for _, t := range c.directory.some(c.random(), n, want) {
+	for _, t := range c.addresses.some(c.random(), n, want) {
 		if t.valve.stall() {
 			stalled = append(stalled, t)
 		}

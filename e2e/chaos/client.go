@@ -48,26 +48,9 @@ func (c *client) live(ctx context.Context) {
 
 // connect connects, and returns when the connection has ended.
 func (c *client) connect(ctx context.Context) error {
-	var v *valve
-	dialer := websocket.Dialer{
-		HandshakeTimeout: 5 * time.Second,
-		ReadBufferSize:   1 << 10, // larger messages are read without it
-		WriteBufferSize:  256,
-		NetDialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
-			conn, err := c.reach(ctx, address)
-			if err != nil {
-				return nil, err
-			}
-			v = newValve(conn)
-			return v, nil
-		},
-	}
-	ws, answer, err := dialer.DialContext(ctx, "ws://"+c.balancer.address+"/ws", nil)
-	if answer != nil && errors.Is(err, websocket.ErrBadHandshake) {
-		return errors.New(answer.Status)
-	}
+	ws, v, err := c.handshake(ctx, "")
 	if err != nil {
-		return errors.New("no connection")
+		return err
 	}
 	defer ws.Close()
 	leaving := context.AfterFunc(ctx, func() {
@@ -87,6 +70,32 @@ func (c *client) connect(ctx context.Context) error {
 		c.count("connections that ended", "cut")
 	}
 	return nil
+}
+
+// handshake opens a WebSocket, with a query that begins with "?" or is empty.
+func (c *client) handshake(ctx context.Context, query string) (*websocket.Conn, *valve, error) {
+	var v *valve
+	dialer := websocket.Dialer{
+		HandshakeTimeout: 5 * time.Second,
+		ReadBufferSize:   1 << 10, // larger messages are read without it
+		WriteBufferSize:  256,
+		NetDialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+			conn, err := c.reach(ctx, address)
+			if err != nil {
+				return nil, err
+			}
+			v = newValve(conn)
+			return v, nil
+		},
+	}
+	ws, answer, err := dialer.DialContext(ctx, "ws://"+c.balancer.address+"/ws"+query, nil)
+	if answer != nil && errors.Is(err, websocket.ErrBadHandshake) {
+		return nil, nil, errors.New(answer.Status)
+	}
+	if err != nil {
+		return nil, nil, errors.New("no connection")
+	}
+	return ws, v, nil
 }
 
 func isTimeout(err error) bool {
@@ -126,8 +135,8 @@ func (c *client) read(ws *websocket.Conn, v *valve) error {
 		return errors.New("no greeting")
 	}
 	t := newTarget(c.books.conn(address.User.Username()), address, sealed, worker, c.route, v)
-	c.directory.add(t)
-	defer c.directory.remove(t)
+	c.addresses.add(t)
+	defer c.addresses.remove(t)
 	for {
 		typ, data, err := ws.ReadMessage()
 		if err != nil {

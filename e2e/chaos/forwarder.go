@@ -18,6 +18,7 @@ type forwarder struct {
 	up    chan struct{}
 	down  chan struct{}
 	conns map[net.Conn]struct{}
+	isOff bool // connections are closed at once
 }
 
 // closedChannel makes a wait end at once.
@@ -95,7 +96,7 @@ func (f *forwarder) pass(from, to net.Conn, fromClient bool) {
 func (f *forwarder) enter(conns ...net.Conn) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.ctx.Err() != nil {
+	if f.ctx.Err() != nil || f.isOff {
 		return false
 	}
 	for _, c := range conns {
@@ -126,9 +127,20 @@ func (f *forwarder) cut(oneWay bool) error {
 	return nil
 }
 
+// sever closes every connection, and new ones as soon as they come.
+func (f *forwarder) sever() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.isOff = true
+	for c := range f.conns {
+		c.Close()
+	}
+}
+
 func (f *forwarder) mend() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.isOff = false
 	for _, gate := range []*chan struct{}{&f.up, &f.down} {
 		if *gate != closedChannel {
 			close(*gate)

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -28,6 +29,7 @@ type setting struct {
 	verbose    bool
 	json       string
 	loopback   bool
+	directory  string
 }
 
 // errBroken means that a promise was broken, which has been printed.
@@ -39,6 +41,8 @@ func main() {
 	switch {
 	case len(args) > 0 && args[0] == "worker":
 		err = worker(args[1:])
+	case len(args) > 0 && args[0] == "nats":
+		err = natsServer(args[1:])
 	case len(args) > 0 && args[0] == "enclosed":
 		err = test(args[1:], true, os.Stdout)
 	default:
@@ -67,12 +71,15 @@ func test(args []string, enclosed bool, out io.Writer) error {
 	flags.StringVar(&set.json, "json", "", "write the figures to this `file`, too")
 	flags.BoolVar(&set.verbose, "v", false, "workers log at debug level")
 	flags.BoolVar(&set.loopback, "loopback", false, "make no network namespaces; far clients are behind a forwarder")
+	flags.StringVar(&set.directory, "directory", "", "push to users and groups, which workers find by this: redis, nats or `peers`")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	switch {
 	case flags.NArg() > 0:
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case set.directory != "" && !slices.Contains([]string{inRedis, inNATS, amongPeers}, set.directory):
+		return fmt.Errorf("-directory %q is none of redis, nats and peers", set.directory)
 	case set.duration < 15*time.Second, set.clients < 100, set.workers < 2, set.publishers < 1:
 		return errors.New("too little for everything to happen: at least 15s, 100 clients, 2 workers and a publisher are needed")
 	}
@@ -89,7 +96,11 @@ func test(args []string, enclosed bool, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	err = run(ctx, set, dir, enclosed, out)
+	whole := run
+	if set.directory != "" {
+		whole = runMembers
+	}
+	err = whole(ctx, set, dir, enclosed, out)
 	if err != nil && ctx.Err() == nil {
 		fmt.Fprintln(out, "the logs are kept in", dir)
 		return err
@@ -135,7 +146,7 @@ func run(ctx context.Context, set setting, dir string, enclosed bool, out io.Wri
 
 	back := Promise{Text: "every client came back, and confirmed a last push"}
 	if !cameAll || !s.sweep(ctx, 20*time.Second) {
-		back.broken("of %d clients, %d are connected", set.clients, s.directory.len())
+		back.broken("of %d clients, %d are connected", set.clients, s.addresses.len())
 	}
 	clients.disperse()
 	s.http.CloseIdleConnections()

@@ -49,7 +49,7 @@ var timeouts = []time.Duration{
 // work pushes until ctx ends.
 func (p *publisher) work(ctx context.Context) {
 	for ctx.Err() == nil {
-		t := p.directory.pick(p.random)
+		t := p.addresses.pick(p.random)
 		if t == nil {
 			sleep(ctx, maxPause)
 			continue
@@ -175,7 +175,7 @@ func (p *publisher) request(method string, t *target, via int, query url.Values,
 	address := t.byUser
 	switch {
 	case via != t.worker:
-		address = "http://" + p.slots[via].push + "/ws/@connections/" + t.sealed
+		address = "http://" + p.slots[via].pushAddress() + "/ws/@connections/" + t.sealed
 	case p.random.IntN(2) == 0:
 		address = t.byPath
 	}

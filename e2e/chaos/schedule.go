@@ -21,13 +21,14 @@ var eventKinds = []eventKind{kill, drain, stall, fill, lose}
 
 // event is one thing that goes wrong.
 type event struct {
-	At     time.Duration // since chaos began
-	Kind   eventKind
-	Worker int           // killed or drained
-	Pause  time.Duration // until the worker is restarted
-	Count  int           // clients
-	For    time.Duration // how long it lasts
-	OneWay bool          // messages to far clients still arrive
+	At        time.Duration // since chaos began
+	Kind      eventKind
+	Worker    int           // killed or drained
+	Pause     time.Duration // until the worker is restarted
+	Count     int           // clients
+	For       time.Duration // how long it lasts
+	OneWay    bool          // messages to far clients still arrive, or answers of the engine
+	Elsewhere bool          // it is restarted at another port
 }
 
 func (e event) String() string {

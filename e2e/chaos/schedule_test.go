@@ -24,3 +24,29 @@ func TestSchedule(t *testing.T) {
 		}
 	}
 }
+
+func TestMemberSchedule(t *testing.T) {
+	for _, by := range []string{inRedis, inNATS, amongPeers} {
+		kinds := memberKinds(by)
+		for seed := range uint64(300) {
+			for _, duration := range []time.Duration{30 * time.Second, time.Minute, 3 * time.Minute, 8 * time.Minute} {
+				happens := map[eventKind]bool{}
+				events := memberSchedule(seed, duration, 3, kinds)
+				for _, e := range events {
+					happens[e.Kind] = true
+					if (e.Kind == kill || e.Kind == drain || e.Kind == pause || e.Kind == remain) && (e.Worker < 1 || e.Worker > 2) {
+						t.Fatalf("seed %d: %v", seed, e.what())
+					}
+				}
+				for _, k := range kinds {
+					if !happens[k] {
+						t.Fatalf("seed %d, %v by %s: no %s", seed, duration, by, k)
+					}
+				}
+				if fmt.Sprint(events) != fmt.Sprint(memberSchedule(seed, duration, 3, kinds)) {
+					t.Fatalf("seed %d: not the same again", seed)
+				}
+			}
+		}
+	}
+}

@@ -26,9 +26,12 @@ type site struct {
 	balancer *balancer
 	far      far
 	http     *http.Client
+	engine   *engine    // of the directory; nil if there is none
+	ways     []*way     // of each worker to the engine
+	spare    [][]string // ports for each worker to move to
 
 	pulse     *pulse
-	directory directory
+	addresses addressBook
 	books     Books
 	pushed    atomic.Int64 // pushes so far
 	streams   atomic.Uint64
@@ -37,6 +40,9 @@ type site struct {
 	counts map[string]map[string]int
 	faults Promise // failures that nobody caused
 }
+
+// sparePorts is how many ports a worker moves between, besides its first.
+const sparePorts = 3
 
 const promiseOrderly = "workers started, stopped in order and in time, logged no error, and greeted every client first"
 
@@ -62,9 +68,27 @@ func newSite(set setting, dir string, enclosed bool) (_ *site, err error) {
 			return nil, err
 		}
 	}
-	ports, err := choosePorts(2*set.workers+1, enclosed)
+	need := 2*set.workers + 1
+	if set.directory != "" {
+		need += 1 + sparePorts*set.workers
+	}
+	ports, err := choosePorts(need, enclosed)
 	if err != nil {
 		return nil, err
+	}
+	directories := make([]string, set.workers)
+	if set.directory != "" {
+		spare := ports[2*set.workers+2:]
+		for range set.workers {
+			s.spare, spare = append(s.spare, spare[:sparePorts]), spare[sparePorts:]
+		}
+		var pushes []string
+		for i := range set.workers {
+			pushes = append(pushes, "127.0.0.1:"+ports[2*i])
+		}
+		if directories, err = s.startDirectory("127.0.0.1:"+ports[2*set.workers+1], pushes); err != nil {
+			return nil, err
+		}
 	}
 	var key [32]byte
 	_, _ = cryptorand.Read(key[:]) // never fails
@@ -75,7 +99,7 @@ func newSite(set setting, dir string, enclosed bool) (_ *site, err error) {
 			return nil, err
 		}
 		sl := &slot{
-			number: i, push: "127.0.0.1:" + ports[2*i], public: net.JoinHostPort(host, ports[2*i+1]),
+			number: i, push: "127.0.0.1:" + ports[2*i], public: net.JoinHostPort(host, ports[2*i+1]), directory: directories[i],
 			key: hex.EncodeToString(key[:]), verbose: set.verbose, log: log, since: s.since, fault: s.fault,
 		}
 		s.slots = append(s.slots, sl)
@@ -89,9 +113,11 @@ func newSite(set setting, dir string, enclosed bool) (_ *site, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if enclosed {
+	switch {
+	case set.directory != "": // everybody is near
+	case enclosed:
 		s.far, err = newLink(publicPorts)
-	} else {
+	default:
 		s.far, err = newForwarder(public)
 	}
 	return s, err
@@ -125,7 +151,7 @@ func (s *slot) local() string {
 
 // workerAt returns the worker whose push listener has this address, or -1.
 func (s *site) workerAt(push string) int {
-	return slices.IndexFunc(s.slots, func(sl *slot) bool { return sl.push == push })
+	return slices.IndexFunc(s.slots, func(sl *slot) bool { return sl.pushAddress() == push })
 }
 
 // since is the time since the run began.
@@ -154,11 +180,11 @@ func (s *site) sweep(ctx context.Context, within time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	for ; ctx.Err() == nil; sleep(ctx, 100*time.Millisecond) {
-		if s.directory.len() < s.clients {
+		if s.addresses.len() < s.clients {
 			continue
 		}
 		targets := make(chan *target, s.clients)
-		for _, t := range s.directory.all() {
+		for _, t := range s.addresses.all() {
 			targets <- t
 		}
 		close(targets)
@@ -195,6 +221,7 @@ func (s *site) close() {
 		}
 		sl.log.Close()
 	}
+	s.stopDirectory()
 	s.pulse.close()
 }
 

@@ -15,22 +15,25 @@ import (
 
 // slot is a worker's place: its ports, and a succession of processes that serve them.
 type slot struct {
-	number       int
-	push, public string // addresses to listen on
-	key          string // of the workers' cluster, in hexadecimal
-	verbose      bool
-	log          *os.File
-	since        func() time.Duration
-	fault        func(format string, args ...any) // reports that a worker misbehaved
+	number    int
+	public    string // address to listen on for clients
+	key       string // of the workers' cluster, in hexadecimal
+	directory string // where it is, as the worker's flag has it; "" if there is none
+	verbose   bool
+	log       *os.File
+	since     func() time.Duration
+	fault     func(format string, args ...any) // reports that a worker misbehaved
 
-	turn     sync.Mutex // held while stopping or starting it; guards the fields below except downs
+	turn     sync.Mutex // held while stopping or starting it; guards the fields below except those that mu guards
 	process  *process
 	in       io.Writer
 	out      *bufio.Reader
 	restarts int
 
-	mu    sync.Mutex // guards downs
-	downs []Window
+	mu      sync.Mutex // guards the fields below
+	push    string     // address to listen on for publishers and other workers
+	downs   []Window
+	stopped []Window // in which it had SIGSTOP
 }
 
 const (
@@ -41,7 +44,8 @@ const (
 
 // start starts a process on the ports. The caller holds turn.
 func (s *slot) start() error {
-	cmd := exec.Command("/proc/self/exe", "worker", "-push", s.push, "-public", s.public, "-key", s.key, fmt.Sprintf("-v=%t", s.verbose))
+	cmd := exec.Command("/proc/self/exe", "worker", "-push", s.pushAddress(), "-public", s.public, "-key", s.key,
+		"-directory", s.directory, fmt.Sprintf("-v=%t", s.verbose))
 	cmd.Stderr = s.log
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -62,6 +66,13 @@ func (s *slot) start() error {
 		return fmt.Errorf("worker %d did not start: %q, %v", s.number, line, err)
 	}
 	return nil
+}
+
+// pushAddress is where publishers and other workers reach the worker.
+func (s *slot) pushAddress() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.push
 }
 
 // line reads the worker's next line. If that takes too long, it ends the worker.
@@ -96,6 +107,19 @@ func (s *slot) told() {
 func (s *slot) kill(p *process) {
 	s.told()
 	_ = p.stop(syscall.SIGKILL, time.Second)
+}
+
+// pause keeps the process from running until wait returns.
+func (s *slot) pause(wait func()) {
+	s.mu.Lock()
+	s.stopped = append(s.stopped, Window{s.since(), never})
+	s.mu.Unlock()
+	_ = s.process.cmd.Process.Signal(syscall.SIGSTOP)
+	wait()
+	_ = s.process.cmd.Process.Signal(syscall.SIGCONT)
+	s.mu.Lock()
+	s.stopped[len(s.stopped)-1].To = s.since()
+	s.mu.Unlock()
 }
 
 // drain tells the process to end, which it must do in order and in time.

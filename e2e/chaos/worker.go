@@ -60,6 +60,7 @@ func worker(args []string) error {
 	push := flags.String("push", "", "`address` of the push listener")
 	public := flags.String("public", "", "`address` for clients")
 	key := flags.String("key", "", "hexadecimal `key` of the cluster")
+	directory := flags.String("directory", "", "`URL` of the directory's engine, or peers: and a file with the workers' addresses")
 	verbose := flags.Bool("v", false, "log at debug level")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -77,19 +78,28 @@ func worker(args []string) error {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 
-	w, err := wspush.NewWorker(&wspush.WorkerOptions{
+	workerOptions := &wspush.WorkerOptions{
 		Listen: *push, MaxPushBytes: maxPushBytes, MaxPending: maxPending, WriteTimeout: writeTimeout, PushTimeout: pushTimeout,
 		DrainOver: drainOver, Logger: log, Cluster: &wspush.Cluster{Keys: [][]byte{secret}},
-	})
-	if err != nil {
-		return err
 	}
-	handler, err := wspush.NewHandler(w, &wspush.HandlerOptions{
+	handlerOptions := &wspush.HandlerOptions{
 		PingInterval: pingInterval, IdleTimeout: idleTimeout,
 		Greeting: func(c *wspush.Conn) (wspush.MessageType, []byte) {
 			return wspush.Text, []byte(c.Addresses()[0] + "," + c.SealedID())
 		},
-	})
+	}
+	if *directory != "" {
+		end, err := joinDirectory(*directory, workerOptions, handlerOptions)
+		if err != nil {
+			return err
+		}
+		defer end()
+	}
+	w, err := wspush.NewWorker(workerOptions)
+	if err != nil {
+		return err
+	}
+	handler, err := wspush.NewHandler(w, handlerOptions)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,9 @@ import (
 // maxRounds bounds how often a lookup is repeated because the next one has named others.
 const maxRounds = 4
 
+// maxAsked bounds how often one worker is asked: an entry may outlive its last member, where the directory cannot be told.
+const maxAsked = 2
+
 // Verdict is what a lookup has come to.
 type Verdict int
 
@@ -43,6 +46,7 @@ type Lookup struct {
 	here   bool              // this worker itself has members. Guarded by mu
 	asked  map[string]answer // by address. Guarded by mu
 	first  *Found            // what the first round finds, if that is known already. Guarded by mu
+	times  map[string]int    // how often each was asked. Guarded by mu
 	rounds int               // guarded by mu
 	sure   bool              // the last lookup was. Guarded by mu
 	over   bool              // Next has returned nobody. Guarded by mu
@@ -86,7 +90,7 @@ func (l *Lookup) Here(has bool) {
 // is ErrDirectory or the context's: it cannot be known who else has members.
 //
 // When all have answered that they have none, it looks up once more. A member may have moved from a worker that had not been asked to one
-// that already had.
+// that already had. So a worker that is named then is asked again, though it has answered before.
 func (l *Lookup) Next(ctx context.Context) ([]Worker, error) {
 	for l.hasNext() {
 		found, err := l.find(ctx)
@@ -141,14 +145,18 @@ func (l *Lookup) take(found Found) (next []Worker) {
 	defer l.mu.Unlock()
 	l.rounds++
 	l.sure = found.Sure
+	mayBeGone := l.countLocked(silent) == 0
 	for _, w := range found.Workers {
-		if _, asked := l.asked[w.Address]; asked {
+		said, asked := l.asked[w.Address]
+		isAgain := w.Named && mayBeGone && said == hasNone && l.times[w.Address] < maxAsked
+		if asked && !isAgain {
 			continue
 		}
 		if l.asked == nil {
-			l.asked = make(map[string]answer)
+			l.asked, l.times = make(map[string]answer), make(map[string]int)
 		}
 		l.asked[w.Address] = silent
+		l.times[w.Address]++
 		next = append(next, w)
 	}
 	l.over = len(next) == 0 && l.rounds > 1

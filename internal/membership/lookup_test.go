@@ -69,6 +69,10 @@ func TestVerdicts(t *testing.T) {
 			if v := l.Verdict(); v == membership.Gone || v != test.want && v != membership.Incomplete {
 				t.Errorf("%s: %v before the end", test.name, v)
 			}
+			if test.want == membership.Gone { // those that are named still are asked again, once
+				wantNext(t, l, "[{a true} {b true}]")
+				test.say(l)
+			}
 			wantNext(t, l, "[]")
 			wantNext(t, l, "[]")
 			if !wantVerdict(t, l, test.want, 2, test.answered) {
@@ -91,6 +95,8 @@ func TestHere(t *testing.T) {
 		wantVerdict(t, l, membership.Complete, 1, 1)
 		l.Here(false) // they have gone, perhaps to another worker
 		wantVerdict(t, l, membership.Incomplete, 1, 1)
+		a = wantNext(t, l, "[{a true}]") // which is named still
+		l.Answered(a[0], false)
 		wantNext(t, l, "[]")
 		wantVerdict(t, l, membership.Gone, 1, 1)
 	})
@@ -108,6 +114,10 @@ func TestLookups(t *testing.T) {
 		for _, i := range []int{0, 2} {
 			a := wantNext(t, lookups[i], "[{a true}]")
 			lookups[i].Answered(a[0], i == 0)
+			if i == 2 { // a is named still
+				wantNext(t, lookups[i], "[{a true}]")
+				lookups[i].Answered(a[0], false)
+			}
 			wantNext(t, lookups[i], "[]")
 		}
 		wantVerdict(t, lookups[0], membership.Complete, 1, 1)
@@ -180,5 +190,27 @@ func TestSecondLookupFails(t *testing.T) {
 			t.Error(err)
 		}
 		wantVerdict(t, l, membership.Incomplete, 1, 1)
+	})
+}
+
+// A member that moves back to a worker that has been asked is found there.
+func TestMovedBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := cluster(t, "a", "b", "c")
+		join(t, all[0], "u:1")
+		l := all[2].Lookup("u:1")
+		a := wantNext(t, l, "[{a true}]")
+		join(t, all[1], "u:1")
+		all[0].Set("u:1", false)
+		l.Answered(a[0], false)
+		b := wantNext(t, l, "[{b true}]")
+		join(t, all[0], "u:1")
+		all[1].Set("u:1", false)
+		l.Answered(b[0], false)
+		time.Sleep(time.Second) // b tells the directory
+		a = wantNext(t, l, "[{a true}]")
+		l.Answered(a[0], true)
+		wantNext(t, l, "[]")
+		wantVerdict(t, l, membership.Complete, 2, 2)
 	})
 }

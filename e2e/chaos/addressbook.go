@@ -19,8 +19,8 @@ type target struct {
 	indexed int // its index among the live ones
 }
 
-// directory holds the addresses that clients have published.
-type directory struct {
+// addressBook holds the addresses that clients have published.
+type addressBook struct {
 	mu    sync.Mutex // guards the fields below
 	live  []*target
 	gone  []*target // some whose connection has ended
@@ -38,38 +38,38 @@ func newTarget(c *Conn, address *url.URL, sealed string, worker int, r route, v 
 	return &target{Conn: c, worker: worker, byUser: address.String(), byPath: path.String(), sealed: sealed, route: r, valve: v}
 }
 
-func (d *directory) add(t *target) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	t.indexed = len(d.live)
-	d.live = append(d.live, t)
+func (b *addressBook) add(t *target) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t.indexed = len(b.live)
+	b.live = append(b.live, t)
 }
 
-func (d *directory) remove(t *target) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	last := d.live[len(d.live)-1]
-	d.live[t.indexed], last.indexed = last, t.indexed
-	d.live = d.live[:len(d.live)-1]
-	if len(d.gone) < keptGone {
-		d.gone = append(d.gone, t)
+func (b *addressBook) remove(t *target) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	last := b.live[len(b.live)-1]
+	b.live[t.indexed], last.indexed = last, t.indexed
+	b.live = b.live[:len(b.live)-1]
+	if len(b.gone) < keptGone {
+		b.gone = append(b.gone, t)
 	} else {
-		d.gone[d.ended%keptGone] = t
+		b.gone[b.ended%keptGone] = t
 	}
-	d.ended++
+	b.ended++
 }
 
 // popular is how many connections have several publishers at a time.
 const popular = 16
 
 // pick returns a connection to push to: any, a popular one, or one that has ended; nil if there is none.
-func (d *directory) pick(r *rand.Rand) *target {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	from := d.live
+func (b *addressBook) pick(r *rand.Rand) *target {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	from := b.live
 	switch n := r.IntN(20); {
 	case n < 1:
-		from = d.gone
+		from = b.gone
 	case n < 6:
 		from = from[:min(popular, len(from))]
 	}
@@ -80,9 +80,9 @@ func (d *directory) pick(r *rand.Rand) *target {
 }
 
 // some returns at most n live connections for which want is true.
-func (d *directory) some(r *rand.Rand, n int, want func(*target) bool) []*target {
+func (b *addressBook) some(r *rand.Rand, n int, want func(*target) bool) []*target {
 	var all []*target
-	for _, t := range d.all() {
+	for _, t := range b.all() {
 		if want(t) {
 			all = append(all, t)
 		}
@@ -91,14 +91,14 @@ func (d *directory) some(r *rand.Rand, n int, want func(*target) bool) []*target
 	return all[:min(n, len(all))]
 }
 
-func (d *directory) all() []*target {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return slices.Clone(d.live)
+func (b *addressBook) all() []*target {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.live)
 }
 
-func (d *directory) len() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return len(d.live)
+func (b *addressBook) len() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.live)
 }
