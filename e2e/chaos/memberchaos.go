@@ -82,9 +82,9 @@ func (c *memberChaos) happen(ctx context.Context, e event) bool {
 		}
 		return false
 	case cut:
-		return c.interrupt(e, wait, (*way).sever)
+		return c.interrupt(ctx, e, wait, (*way).sever)
 	case hold:
-		return c.interrupt(e, wait, func(w *way) { _ = w.cut(e.OneWay) })
+		return c.interrupt(ctx, e, wait, func(w *way) { _ = w.cut(e.OneWay) })
 	case remain:
 		way := c.ways[e.Worker]
 		if !lockWithin(ctx, &way.turn) {
@@ -131,12 +131,12 @@ func (c *memberChaos) disturb(ctx context.Context, do func()) bool {
 }
 
 // interrupt does something to the ways of some workers to the engine.
-func (c *memberChaos) interrupt(e event, wait func(), do func(*way)) bool {
+func (c *memberChaos) interrupt(ctx context.Context, e event, wait func(), do func(*way)) bool {
 	any := false
 	for i := range e.Count {
 		worker := (e.Worker + i) % len(c.ways)
 		way := c.ways[worker]
-		if !way.turn.TryLock() {
+		if i == 0 && !lockWithin(ctx, &way.turn) || i > 0 && !way.turn.TryLock() {
 			continue
 		}
 		defer way.turn.Unlock()
