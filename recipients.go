@@ -39,10 +39,11 @@ func (w *Worker) Group(name string) *Recipients {
 	return &Recipients{worker: w, isGroup: true, name: name}
 }
 
-// Except returns the same without these connections, such as that of the one who has written what all others are to read.
+// Except returns the same without these connections, such as that of the one who has written what all others are to read. One that is nil,
+// as [Worker.Conn] returns it, is nobody's.
 func (r *Recipients) Except(conns ...*Conn) *Recipients {
 	without := *r
-	without.except = slices.Concat(r.except, conns)
+	without.except = slices.DeleteFunc(slices.Concat(r.except, conns), func(c *Conn) bool { return c == nil })
 	return &without
 }
 
