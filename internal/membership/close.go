@@ -49,16 +49,20 @@ func (m *Membership) Close(ctx context.Context) error {
 		}
 	}
 	defer close(m.closed.done)
-	if m.dir == nil {
-		m.cancel()
-		return nil
+	var err error
+	running := &m.wg
+	switch {
+	case m.dir != nil:
+		err = m.sayGoodbye(ctx)
+		m.finds.stop()
+	case m.peers != nil:
+		m.peers.stop()
+		running = &m.peers.running
 	}
-	err := m.sayGoodbye(ctx)
-	m.finds.stop()
 	m.cancel()
 	ended := make(chan struct{})
 	go func() {
-		m.wg.Wait()
+		running.Wait()
 		close(ended)
 	}()
 	select {

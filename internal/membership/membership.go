@@ -68,7 +68,7 @@ type Membership struct {
 	closed closing
 }
 
-// New starts a worker's part in a directory. Without a directory it starts no goroutine; with one, they run until Close.
+// New starts a worker's part in a directory. Without a directory, no goroutine runs unless somebody asks; with one, some run until Close.
 func New(c Config) *Membership {
 	log := c.Log
 	if log == nil {
@@ -80,7 +80,7 @@ func New(c Config) *Membership {
 	m.outage = newOutage(log)
 	m.nonsense = &nonsense{log: log}
 	if c.Peers != nil {
-		m.peers = &peers{resolve: c.Peers, own: c.Address, timing: m.timing, outage: m.outage}
+		m.peers = &peers{resolve: c.Peers, own: c.Address, timing: m.timing, outage: m.outage, ctx: m.ctx}
 	}
 	if m.dir == nil {
 		return m

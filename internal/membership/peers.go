@@ -19,55 +19,77 @@ type peers struct {
 	timing  Timing
 	outage  *outage
 
+	ctx     context.Context // ends with the Membership
+	running sync.WaitGroup  // the goroutine of renew
+
 	mu      sync.Mutex
-	workers []Worker      // the last good list. Guarded by mu, as is all below
-	good    time.Time     // when the call that returned it began; zero: there is none
-	tried   time.Time     // when the last call began
-	failed  bool          // it failed
-	under   chan struct{} // closed when the call under way has ended; nil: there is none
+	workers []Worker   // the last good list. Guarded by mu, as is all below
+	good    time.Time  // when the call that returned it began; zero: there is none
+	tried   time.Time  // when the last call began
+	ended   time.Time  // and when it ended
+	failed  bool       // it failed
+	under   *peersCall // nil: there is none
+	stopped bool       // no call begins any more
+}
+
+// peersCall is a call of resolve that is under way, for all who need it.
+type peersCall struct {
+	ctx  context.Context // ends when the call must have ended
+	done chan struct{}   // closed when it has
 }
 
 // find returns all of them.
 func (p *peers) find(ctx context.Context) (Found, error) {
-	for {
-		p.mu.Lock()
-		now := time.Now()
-		fresh := now.Sub(p.tried) < p.timing.Resolve && !p.tried.IsZero() && !p.failed
-		retried := p.failed && now.Sub(p.tried) < p.timing.Probe
-		if p.under == nil && (fresh || retried) {
-			found, err := p.lastLocked(now)
-			p.mu.Unlock()
-			return found, err
-		}
-		if p.under == nil {
-			p.under, p.tried = make(chan struct{}), now
-			p.mu.Unlock()
-			p.renew(ctx)
-			continue
-		}
-		under := p.under
-		p.mu.Unlock()
+	call := p.begin()
+	if call != nil {
 		select {
-		case <-under:
+		case <-call.done:
 		case <-ctx.Done():
 			return Found{}, ctx.Err()
+		case <-call.ctx.Done():
 		}
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	found, err := p.lastLocked(time.Now())
+	if call != nil && p.under == call { // it does not obey its context
+		found.Sure = false
+	}
+	return found, err
+}
+
+// begin returns the call whose end is to be awaited. Nil: the last one will do. One that has failed is made again only after a while, however
+// long it took.
+func (p *peers) begin() *peersCall {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	fresh := !p.failed && !p.tried.IsZero() && now.Sub(p.tried) < p.timing.Resolve
+	tried := p.failed && now.Sub(p.ended) < p.timing.Probe
+	if p.under != nil || fresh || tried || p.stopped {
+		return p.under
+	}
+	ctx, cancel := context.WithTimeout(p.ctx, p.timing.Call)
+	call := &peersCall{ctx: ctx, done: make(chan struct{})}
+	p.under, p.tried = call, now
+	p.running.Go(func() {
+		defer cancel()
+		p.renew(call)
+	})
+	return call
 }
 
 // lastLocked returns the last good list. While the list cannot be resolved, there may be others.
 func (p *peers) lastLocked(now time.Time) (Found, error) {
-	if p.good.IsZero() || now.Sub(p.good) > p.timing.Keep {
+	if p.stopped || p.good.IsZero() || now.Sub(p.good) > p.timing.Keep {
 		return Found{}, ErrDirectory
 	}
 	return Found{Workers: p.workers, Sure: !p.failed}, nil
 }
 
-// renew resolves the list, on the goroutine of one who needs it, for all who do. It does not end with that one's context, but soon.
-func (p *peers) renew(ctx context.Context) {
-	call, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.timing.Call)
-	defer cancel()
-	addresses, err := p.resolve(call)
+// renew resolves the list, for all who need it. So it does not end with the context of one of them.
+func (p *peers) renew(call *peersCall) {
+	addresses, err := p.resolved(call.ctx)
 	if err == nil && len(addresses) > maxPeers {
 		err = fmt.Errorf("%d peers are more than %d", len(addresses), maxPeers)
 	}
@@ -79,14 +101,37 @@ func (p *peers) renew(ctx context.Context) {
 		p.good = p.tried
 		p.workers = p.workersOf(addresses)
 	}
-	close(p.under)
-	p.under = nil
+	p.under, p.ended = nil, time.Now()
+	stopped := p.stopped
 	p.mu.Unlock()
-	if err != nil {
+	switch {
+	case stopped:
+	case err != nil:
 		p.outage.failed(resolveCall, err)
-	} else {
+	default:
 		p.outage.worked(resolveCall)
 	}
+	close(call.done)
+}
+
+// resolved calls resolve, which is the application's: a panic there is a failure like any other.
+func (p *peers) resolved(ctx context.Context) (addresses []string, err error) {
+	returned := false
+	defer func() {
+		if !returned {
+			err = fmt.Errorf("it did not return: %v", recover())
+		}
+	}()
+	addresses, err = p.resolve(ctx)
+	returned = true
+	return addresses, err
+}
+
+// stop lets no call begin any more.
+func (p *peers) stop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = true
 }
 
 func (p *peers) workersOf(addresses []string) []Worker {
