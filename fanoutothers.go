@@ -85,7 +85,7 @@ func (r *Recipients) exceptedAt(address string) (ids [][16]byte) {
 		}
 	}
 	for _, place := range r.exceptElsewhere {
-		if place.Address == address {
+		if place.Address == address || place.Address == "" {
 			ids = append(ids, uuid.MustParse(place.ID))
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/wspush/wspush/internal/address"
 	"github.com/wspush/wspush/internal/lane"
 	"github.com/wspush/wspush/internal/link"
+	"github.com/wspush/wspush/internal/seal"
 	"github.com/wspush/wspush/internal/socket"
 	"github.com/wspush/wspush/internal/wire"
 )
@@ -81,6 +82,8 @@ func (r *Recipients) exceptID(id string) *problem {
 		r.exceptElsewhere = append(r.exceptElsewhere, *elsewhere)
 	case c != nil:
 		r.except = append(r.except, c)
+	case r.worker.membership != nil && wire.IsID(id): // it does not say which worker's it is
+		r.exceptElsewhere = append(r.exceptElsewhere, seal.Place{ID: id})
 	}
 	return nil
 }

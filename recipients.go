@@ -26,7 +26,7 @@ type Recipients struct {
 	isGroup bool
 	name    string
 	except  []*Conn
-	// exceptElsewhere are connections of other workers that are left out, too.
+	// exceptElsewhere are connections of other workers that are left out, too. One without an Address is of nobody knows which.
 	exceptElsewhere []seal.Place
 }
 
