@@ -172,11 +172,13 @@ func TestMovedIsNotGone(t *testing.T) {
 			testutil.Eventually(t, "the message to wait", func() bool { return conn.Info().Pending > before })
 			ann, _ := as(t, m.workers[at], m.servers[at], "ann")
 			_ = conn.Close(4000, "replaced")
-			if err := <-result; errors.Is(err, wspush.ErrGone) {
+			err := <-result
+			if errors.Is(err, wspush.ErrGone) {
 				t.Errorf("ann is connected, and has her greeting: %v", err)
 			} else {
 				ann.Expect(testutil.Text, "hello")
 			}
+			slow.Close()
 		})
 	}
 }
