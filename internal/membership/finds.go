@@ -76,6 +76,8 @@ func (f *finds) do(ctx context.Context, keys []string, m *Membership) ([]directo
 		return nil, ctx.Err()
 	case <-shut:
 		return nil, ErrDirectory
+	case <-m.ctx.Done(): // the directory does not obey its context
+		return nil, ErrDirectory
 	}
 	answers := make([]directory.Found, len(keys))
 	for i, place := range places {
