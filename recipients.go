@@ -39,8 +39,14 @@ func (w *Worker) Group(name string) *Recipients {
 	return &Recipients{worker: w, isGroup: true, name: name}
 }
 
+// maxExceptElsewhere is how many connections of other workers may be left out: they are named in what each of these is asked.
+const maxExceptElsewhere = 1000
+
+var errExceptElsewhere = fmt.Errorf("wspush: at most %d connections of other workers can be left out", maxExceptElsewhere)
+
 // Except returns the same without these connections, such as that of the one who has written what all others are to read. One that is nil,
-// as [Worker.Conn] returns it, is nobody's.
+// as [Worker.Conn] returns it, is nobody's. A process with several workers may leave out connections of another one of them, at most 1000
+// in all.
 func (r *Recipients) Except(conns ...*Conn) *Recipients {
 	without := *r
 	without.except = slices.DeleteFunc(slices.Concat(r.except, conns), func(c *Conn) bool { return c == nil })
@@ -252,6 +258,15 @@ func (r *Recipients) check(ctx context.Context) error {
 	}
 	if r.worker.roster.isEmpty() {
 		return ErrShutdown
+	}
+	elsewhere := len(r.exceptElsewhere)
+	for _, c := range r.except {
+		if c != nil && c.shared != r.worker.shared {
+			elsewhere++
+		}
+	}
+	if elsewhere > maxExceptElsewhere {
+		return errExceptElsewhere
 	}
 	return nil
 }

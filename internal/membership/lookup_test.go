@@ -136,6 +136,7 @@ func TestMovedMeanwhile(t *testing.T) {
 		a := wantNext(t, l, "[{a true}]")
 		join(t, all[1], "u:1")
 		all[0].Set("u:1", false)
+		time.Sleep(time.Second) // a tells the directory
 		l.Answered(a[0], false)
 		b := wantNext(t, l, "[{b true}]")
 		l.Answered(b[0], true)
@@ -166,6 +167,7 @@ func TestMovedOnAndOn(t *testing.T) {
 				l.Answered(w, false)
 			}
 			m.Set("u:1", false)
+			time.Sleep(time.Second) // it tells the directory
 			if len(workers) == 0 && i < 4 {
 				t.Errorf("it ends after %d rounds", i)
 			}
@@ -202,6 +204,7 @@ func TestMovedBack(t *testing.T) {
 		a := wantNext(t, l, "[{a true}]")
 		join(t, all[1], "u:1")
 		all[0].Set("u:1", false)
+		time.Sleep(time.Second) // a tells the directory
 		l.Answered(a[0], false)
 		b := wantNext(t, l, "[{b true}]")
 		join(t, all[0], "u:1")

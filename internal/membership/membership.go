@@ -16,6 +16,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -142,10 +143,16 @@ func (m *Membership) Wait(ctx context.Context, key string) error {
 	}
 }
 
-// call calls the directory within the time that a call may take.
-func (m *Membership) call(f func(context.Context) error) error {
+// call calls the directory within the time that a call may take. A panic is a failure: the goroutine is not the application's, and nobody else
+// would recover it.
+func (m *Membership) call(f func(context.Context) error) (err error) {
 	ctx, cancel := context.WithTimeout(m.ctx, m.timing.Call)
 	defer cancel()
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("a panic: %v", r)
+		}
+	}()
 	return f(ctx)
 }
 
