@@ -194,60 +194,6 @@ func (w *Worker) publicID(address string, instance uint64, id [16]byte) string {
 	return w.cluster.sealedIDAt(address, instance, id)
 }
 
-// askAll asks this worker, and then all others that may have members, each whether it has some, and to do what there is to be done. Own is
-// called again if nobody has: see [membership.Lookup].
-func (r *Recipients) askAll(ctx context.Context, own func() (has bool), ask func(context.Context, membership.Worker) (has bool, err error)) (coverage, error) {
-	w := r.worker
-	if w.membership == nil {
-		own()
-		return ownCoverage, nil
-	}
-	lookup := w.membership.Lookup(memberKey(r.isGroup, r.name))
-	lookup.Here(r.hasOwn())
-	next, err := lookup.Next(ctx)
-	if err != nil {
-		return coverage{}, directoryError(err)
-	}
-	hasOwn := own()
-	for {
-		var asking sync.WaitGroup
-		for _, peer := range next {
-			asking.Go(func() {
-				if has, err := w.askPeer(ctx, peer, ask); err != nil {
-					lookup.Silent(peer)
-				} else {
-					lookup.Answered(peer, has)
-				}
-			})
-		}
-		asking.Wait()
-		hasOwn = hasOwn || own()
-		lookup.Here(hasOwn)
-		if next, err = lookup.Next(ctx); err != nil || len(next) == 0 {
-			break
-		}
-	}
-	asked, answered := lookup.Workers()
-	return coverage{Workers: 1 + asked, Answered: 1 + answered, Complete: lookup.Verdict() != membership.Incomplete}, nil
-}
-
-// askPeer asks one worker. One that is only doubtful is not waited for long.
-func (w *Worker) askPeer(ctx context.Context, peer membership.Worker, ask func(context.Context, membership.Worker) (has bool, err error)) (bool, error) {
-	if peer.Named {
-		return ask(ctx, peer)
-	}
-	if w.doubts.areSilent(peer.Address) {
-		return false, ErrUnreachable
-	}
-	limited, cancel := context.WithTimeout(ctx, doubtWait)
-	defer cancel()
-	has, err := ask(limited, peer)
-	if err != nil && ctx.Err() == nil {
-		w.doubts.wasSilent(peer.Address)
-	}
-	return has, err
-}
-
 // check returns why nothing can be done with the members.
 func (r *Recipients) check(ctx context.Context) error {
 	if err := wire.CheckName(r.name); err != nil {
