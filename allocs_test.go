@@ -50,15 +50,23 @@ func TestAllocations(t *testing.T) {
 			}
 		})
 	}
+	// One connection again and again would not do: a writer that has not given back its turn makes the next message to it wait, and whoever
+	// waits is told on the heap.
 	t.Run("PushEach", func(t *testing.T) { // for each of the connections
-		many := slices.Repeat([]*wspush.Conn{conn}, 50)
+		server := serve(t, w, nil)
+		many := make([]*wspush.Conn, 50)
+		for i := range many {
+			client, conn, _ := dial(t, w, server, testutil.Options{})
+			many[i] = conn
+			reading.Go(func() { _, _ = io.Copy(io.Discard, client.Conn()) })
+			defer client.Close()
+		}
 		n := testing.AllocsPerRun(100, func() {
 			for _, err := range w.PushEach(context.Background(), slices.Values(many), wspush.Text, message) {
 				check(t, err)
 			}
 		})
-		// Mostly it is 3 in all. In one process of about fifteen it is 2.5 for each, and stays so: why is not known yet.
-		if n > 150 {
+		if n >= 25 {
 			t.Errorf("%v allocations for %d connections", n, len(many))
 		}
 	})
