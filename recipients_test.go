@@ -141,9 +141,9 @@ func TestRecipientsMembers(t *testing.T) {
 	bubble(t, wspush.WorkerOptions{Cluster: &wspush.Cluster{Keys: [][]byte{testutil.Key("k")}}}, asQuery(), func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, _ *testutil.Client) {
 		ctx := context.Background()
 		begin := time.Now()
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		_ = conn.Join(ctx, "room")
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		other := testutil.Handshake(t, testutil.Pipe(t, newHandler(t, w, asQuery())), testutil.Options{Timeout: -1, Path: "/ws?user=ann&group=room"})
 		otherConn, _ := greeted(t, w, other)
 		list := func(r *wspush.Recipients) map[string]time.Time {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/wspush/wspush/directory"
 	"github.com/wspush/wspush/internal/membership"
+	"github.com/wspush/wspush/internal/testutil"
 )
 
 // instant is a directory that answers at once, with 99 other workers. It stores nothing.
@@ -107,7 +108,7 @@ func BenchmarkKeys(b *testing.B) {
 			m.Set(key, true)
 		}
 		for m.Stats().Pending > 0 {
-			time.Sleep(time.Millisecond)
+			testutil.Pass(time.Millisecond)
 		}
 		runtime.GC()
 		runtime.ReadMemStats(&after)

@@ -12,6 +12,7 @@ import (
 	"github.com/wspush/wspush/directory"
 	"github.com/wspush/wspush/internal/membership"
 	"github.com/wspush/wspush/internal/membership/membershiptest"
+	"github.com/wspush/wspush/internal/testutil"
 )
 
 // A worker that ends in order leaves no entries, and nobody doubts.
@@ -23,16 +24,16 @@ func TestClose(t *testing.T) {
 			a.Set(fmt.Sprint("u:", i), true)
 		}
 		join(t, a, "u:last")
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		a.Leave()
 		synctest.Wait()
-		time.Sleep(time.Second)
+		testutil.Pass(time.Second)
 		for _, l := range e.Leases() {
 			if want := l.Name == seal("a")(l.Number); l.Leaving != want {
 				t.Errorf("%+v", l)
 			}
 		}
-		time.Sleep(10 * time.Minute) // its connections end at last
+		testutil.Pass(10 * time.Minute) // its connections end at last
 		wantFound(t, b, "u:7", "a")
 		join(t, a, "u:late")
 		if err := a.Close(t.Context()); err != nil {
@@ -42,7 +43,7 @@ func TestClose(t *testing.T) {
 			t.Errorf("%d entries are left", n)
 		}
 		wantFound(t, b, "u:7", "")
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		wantFound(t, b, "u:7", "")
 		if s := b.Stats(); s.Vanished != 0 || s.Workers != 0 {
 			t.Errorf("%+v", s)
@@ -64,7 +65,7 @@ func TestClose(t *testing.T) {
 func TestCloseWithNothingToSay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := start(t, newEngine().Client(), "a", nil)
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		m.Set("u:1", true)
 		m.Set("u:1", false)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -82,11 +83,11 @@ func TestVanishedWhileLeaving(t *testing.T) {
 		line := e.Client()
 		a, b := start(t, line, "a", nil), start(t, e.Client(), "b", nil)
 		join(t, a, "u:1")
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		a.Leave()
-		time.Sleep(10 * time.Second)
+		testutil.Pass(10 * time.Second)
 		line.Cut(true)
-		time.Sleep(30 * time.Second)
+		testutil.Pass(30 * time.Second)
 		wantFound(t, b, "u:1", "a?")
 	})
 }
@@ -99,7 +100,7 @@ func TestCloseWhileDown(t *testing.T) {
 		a := start(t, line, "a", nil)
 		join(t, a, "u:1")
 		line.Cut(true)
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		begun := time.Now()
 		if err := a.Close(context.Background()); !errors.Is(err, membership.ErrDirectory) {
 			t.Error(err)
@@ -111,7 +112,7 @@ func TestCloseWhileDown(t *testing.T) {
 		line = e.Client()
 		b := start(t, line, "b", nil)
 		join(t, b, "u:1")
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		line.Cut(true)
 		lookups := make(chan error, 10)
 		for range cap(lookups) {
@@ -156,7 +157,7 @@ func TestCloseWhileApplyFails(t *testing.T) {
 		for i := range 3000 {
 			m.Set(fmt.Sprint("u:", i), true)
 		}
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		s.fails.Store(3)
 		if err := m.Close(t.Context()); err != nil {
 			t.Error(err)

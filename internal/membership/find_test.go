@@ -12,6 +12,7 @@ import (
 	"github.com/wspush/wspush/directory"
 	"github.com/wspush/wspush/internal/membership"
 	"github.com/wspush/wspush/internal/membership/membershiptest"
+	"github.com/wspush/wspush/internal/testutil"
 )
 
 // Lookups that come while calls are under way share the next one, each key once.
@@ -22,7 +23,7 @@ func TestLookupsShareACall(t *testing.T) {
 		for i := range 100 {
 			join(t, a, fmt.Sprint("u:", i))
 		}
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		before := e.Counts()
 		var wg sync.WaitGroup
 		for i := range 1000 {
@@ -50,7 +51,7 @@ func TestLookupsSeeWhatWasAcknowledged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEngine()
 		a, b := start(t, e.Client(), "a", nil), start(t, e.Client(), "b", nil)
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		for i := range 300 {
 			key := fmt.Sprint("u:", i)
 			for range 6 {
@@ -67,7 +68,7 @@ func TestUnseenWorker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEngine()
 		b := start(t, e.Client(), "b", nil)
-		time.Sleep(time.Minute + time.Second)
+		testutil.Pass(time.Minute + time.Second)
 		a := start(t, e.Client(), "a", nil)
 		join(t, a, "u:1")
 		wantFound(t, b, "u:1", "a")
@@ -98,7 +99,7 @@ func TestUnknownGeneration(t *testing.T) {
 		e := newEngine()
 		a, b := start(t, e.Client(), "a", nil), start(t, &stranded{Client: e.Client()}, "b", nil)
 		join(t, a, "u:1")
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		before := e.Counts().Renews
 		for range 500 {
 			wantFound(t, b, "u:1", "a ?")
@@ -115,7 +116,7 @@ func TestFindObeysItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEngine()
 		m := start(t, e.Client(), "a", nil)
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		e.Pause()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second/10)
 		defer cancel()
@@ -123,7 +124,7 @@ func TestFindObeysItsContext(t *testing.T) {
 			t.Error(err)
 		}
 		e.Resume()
-		time.Sleep(time.Second)
+		testutil.Pass(time.Second)
 		wantFound(t, m, "u:1", "") // one who has no time is no outage
 		if m.Stats() != (membership.Stats{}) {
 			t.Errorf("%+v", m.Stats())
@@ -149,7 +150,7 @@ func TestUnseenWorkerBesideAnOddKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEngine()
 		b := start(t, &odd{e.Client()}, "b", nil)
-		time.Sleep(3*time.Minute + time.Second)
+		testutil.Pass(3*time.Minute + time.Second)
 		wantFound(t, b, "u:odd", "?")
 		a := start(t, e.Client(), "a", nil)
 		join(t, a, "u:1")
@@ -175,13 +176,13 @@ func TestUnseenWorkerWhileRenewing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEngine()
 		b := start(t, &tardy{e.Client()}, "b", nil)
-		time.Sleep(3 * time.Minute)
+		testutil.Pass(3 * time.Minute)
 		for i := range 30 {
 			address, key := fmt.Sprint("a", i), fmt.Sprint("u:", i)
 			a := start(t, e.Client(), address, nil)
 			join(t, a, key)
 			wantFound(t, b, key, address)
-			time.Sleep(4*time.Second + time.Duration(i)*100*time.Millisecond)
+			testutil.Pass(4*time.Second + time.Duration(i)*100*time.Millisecond)
 		}
 	})
 }

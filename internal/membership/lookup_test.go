@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/wspush/wspush/internal/membership"
+	"github.com/wspush/wspush/internal/testutil"
 )
 
 // cluster is some workers that have been there for a while.
@@ -18,7 +19,7 @@ func cluster(t *testing.T, addresses ...string) []*membership.Membership {
 	for _, address := range addresses {
 		all = append(all, start(t, e.Client(), address, nil))
 	}
-	time.Sleep(3 * time.Minute)
+	testutil.Pass(3 * time.Minute)
 	return all
 }
 
@@ -136,7 +137,7 @@ func TestMovedMeanwhile(t *testing.T) {
 		a := wantNext(t, l, "[{a true}]")
 		join(t, all[1], "u:1")
 		all[0].Set("u:1", false)
-		time.Sleep(time.Second) // a tells the directory
+		testutil.Pass(time.Second) // a tells the directory
 		l.Answered(a[0], false)
 		b := wantNext(t, l, "[{b true}]")
 		l.Answered(b[0], true)
@@ -167,7 +168,7 @@ func TestMovedOnAndOn(t *testing.T) {
 				l.Answered(w, false)
 			}
 			m.Set("u:1", false)
-			time.Sleep(time.Second) // it tells the directory
+			testutil.Pass(time.Second) // it tells the directory
 			if len(workers) == 0 && i < 4 {
 				t.Errorf("it ends after %d rounds", i)
 			}
@@ -183,7 +184,7 @@ func TestSecondLookupFails(t *testing.T) {
 		b := newBreaking(e)
 		a, m := start(t, e.Client(), "a", nil), start(t, b, "m", nil)
 		join(t, a, "u:1")
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		l := m.Lookup("u:1")
 		workers := wantNext(t, l, "[{a true}]")
 		l.Answered(workers[0], false)
@@ -204,13 +205,13 @@ func TestMovedBack(t *testing.T) {
 		a := wantNext(t, l, "[{a true}]")
 		join(t, all[1], "u:1")
 		all[0].Set("u:1", false)
-		time.Sleep(time.Second) // a tells the directory
+		testutil.Pass(time.Second) // a tells the directory
 		l.Answered(a[0], false)
 		b := wantNext(t, l, "[{b true}]")
 		join(t, all[0], "u:1")
 		all[1].Set("u:1", false)
 		l.Answered(b[0], false)
-		time.Sleep(time.Second) // b tells the directory
+		testutil.Pass(time.Second) // b tells the directory
 		a = wantNext(t, l, "[{a true}]")
 		l.Answered(a[0], true)
 		wantNext(t, l, "[]")

@@ -16,6 +16,7 @@ import (
 	"github.com/wspush/wspush/directory"
 	"github.com/wspush/wspush/internal/membership"
 	"github.com/wspush/wspush/internal/membership/membershiptest"
+	"github.com/wspush/wspush/internal/testutil"
 )
 
 var (
@@ -207,7 +208,7 @@ func (w *world) run(d time.Duration) {
 		for range 2 + w.roll(3) {
 			w.lookUp(w.roll(modelWorkers), w.key())
 		}
-		time.Sleep(w.upTo(2 * time.Second))
+		testutil.Pass(w.upTo(2 * time.Second))
 	}
 	w.settle()
 	for i := range w.places {
@@ -257,7 +258,7 @@ func (w *world) start(i int) {
 	w.wg.Go(func() {
 		for w.isAlive(p) {
 			l.watch()
-			time.Sleep(time.Second / 4)
+			testutil.Pass(time.Second / 4)
 		}
 	})
 }
@@ -283,7 +284,7 @@ func (w *world) stop(i int, orderly bool) {
 		defer cancel()
 		if orderly {
 			p.m.Leave()
-			time.Sleep(w.upTo(time.Minute)) // its connections end at last
+			testutil.Pass(w.upTo(time.Minute)) // its connections end at last
 		} else {
 			p.line.Cut(true)
 			cancel()
@@ -370,36 +371,36 @@ func (w *world) ambush(i int) {
 		switch w.roll(5) {
 		case 0: // the worker has just started, so that few know it
 			w.stop(i, true)
-			time.Sleep(90 * time.Second)
+			testutil.Pass(90 * time.Second)
 			w.start(i)
 		case 1: // it is cut off
 			w.join(w.place(i), key)
-			time.Sleep(w.upTo(5 * time.Second))
+			testutil.Pass(w.upTo(5 * time.Second))
 			w.cut(w.place(i), w.upTo(150*time.Second))
-			time.Sleep(w.upTo(20 * time.Second))
+			testutil.Pass(w.upTo(20 * time.Second))
 		case 3: // it cannot enter anything anew
 			if p := w.place(i); p != nil {
 				w.join(p, key)
-				time.Sleep(w.upTo(5 * time.Second))
+				testutil.Pass(w.upTo(5 * time.Second))
 				p.line.setFull(true)
 				w.later(w.upTo(time.Minute), func() { p.line.setFull(false) })
 			}
 		case 2: // it leaves
 			w.join(w.place(i), key)
 			w.stop(i, true)
-			time.Sleep(w.upTo(20 * time.Second))
+			testutil.Pass(w.upTo(20 * time.Second))
 		}
 		w.join(w.place(i), key)
-		time.Sleep(w.upTo(time.Second))
+		testutil.Pass(w.upTo(time.Second))
 		for part := range w.engine.Parts() {
 			w.engine.Lose(part)
 			if w.roll(3) == 0 {
-				time.Sleep(w.upTo(time.Second))
+				testutil.Pass(w.upTo(time.Second))
 			}
 		}
 		for range 80 {
 			w.lookUp(w.roll(modelWorkers), key)
-			time.Sleep(w.upTo(time.Second / 2))
+			testutil.Pass(w.upTo(time.Second / 2))
 		}
 	})
 }
@@ -421,7 +422,7 @@ func (w *world) cut(p *process, d time.Duration) {
 
 func (w *world) later(d time.Duration, f func()) {
 	w.wg.Go(func() {
-		time.Sleep(d)
+		testutil.Pass(d)
 		f()
 	})
 }
@@ -460,7 +461,7 @@ func (w *world) join(p *process, key string) {
 			if err == nil || !isCurrent {
 				return
 			}
-			time.Sleep(time.Second)
+			testutil.Pass(time.Second)
 		}
 	})
 }
@@ -476,7 +477,7 @@ func (w *world) leave(p *process, key string) {
 
 // ask asks the worker at an address over a link.
 func (w *world) ask(from, to string, key string) (has, answered bool) {
-	time.Sleep(w.upTo(20 * time.Millisecond))
+	testutil.Pass(w.upTo(20 * time.Millisecond))
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.down[[2]string{from, to}] || w.down[[2]string{to, from}] {
@@ -577,12 +578,12 @@ func (w *world) blameLocked(reader, p *process, key, generation string, born tim
 func (w *world) settle() {
 	w.engine.Set(membershiptest.Faults{Latency: time.Second / 100})
 	w.wg.Go(func() {}) // none of those that are under way is waited for: time passes
-	time.Sleep(8 * time.Minute)
+	testutil.Pass(8 * time.Minute)
 	w.engine.Resume()
 	for i := range w.places {
 		w.start(i)
 	}
-	time.Sleep(4 * time.Minute)
+	testutil.Pass(4 * time.Minute)
 	for i := range w.places {
 		for k := range modelKeys {
 			key := "u:" + strconv.Itoa(k)

@@ -15,6 +15,7 @@ import (
 	"github.com/wspush/wspush/directory"
 	"github.com/wspush/wspush/internal/membership"
 	"github.com/wspush/wspush/internal/membership/membershiptest"
+	"github.com/wspush/wspush/internal/testutil"
 )
 
 // newEngine makes an engine whose calls take some time.
@@ -107,7 +108,7 @@ func TestJoinAndLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEngine()
 		a, b := start(t, e.Client(), "a", nil), start(t, e.Client(), "b", nil)
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		wantFound(t, b, "u:1", "")
 		join(t, a, "u:1")
 		wantFound(t, b, "u:1", "a")
@@ -147,7 +148,7 @@ func TestChangesShareAnApply(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEngine()
 		m := start(t, e.Client(), "a", nil)
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		m.Set("u:first", true)
 		synctest.Wait() // it is under way
 		if s := m.Stats(); s.Pending != 1 {
@@ -182,7 +183,7 @@ func TestChangesBeforeTheLease(t *testing.T) {
 		for i := range 5000 {
 			m.Set(fmt.Sprint("u:", i), true)
 		}
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		if c := e.Counts(); c.Changes != 5000 || e.Entries() != 5000 || m.Stats().Pending != 0 {
 			t.Errorf("%+v, %d entries, %+v", c, e.Entries(), m.Stats())
 		}
@@ -199,7 +200,7 @@ func TestStateWhileDown(t *testing.T) {
 		join(t, m, "u:goes")
 		join(t, m, "u:returns")
 		line.Cut(true)
-		time.Sleep(10 * time.Second)
+		testutil.Pass(10 * time.Second)
 		before := e.Counts()
 		m.Set("u:goes", false)
 		m.Set("u:comes", true)
@@ -208,14 +209,14 @@ func TestStateWhileDown(t *testing.T) {
 			m.Set("u:returns", i%2 == 1)
 			m.Set(fmt.Sprint("u:", i), false)
 			if i%1000 == 0 {
-				time.Sleep(time.Millisecond)
+				testutil.Pass(time.Millisecond)
 			}
 		}
 		if s := m.Stats(); s.Keys > 200 {
 			t.Errorf("what has come and gone is kept: %+v", s)
 		}
 		line.Cut(false)
-		time.Sleep(10 * time.Second)
+		testutil.Pass(10 * time.Second)
 		if s := m.Stats(); s.Keys != 3 || s.Pending != 0 {
 			t.Errorf("%+v", s)
 		}
@@ -241,12 +242,12 @@ func TestWaitObeysItsContext(t *testing.T) {
 		if err := m.Wait(ctx, "u:1"); !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
 		}
-		time.Sleep(10 * time.Second)
+		testutil.Pass(10 * time.Second)
 		if err := m.Wait(t.Context(), "u:1"); !errors.Is(err, membership.ErrDirectory) {
 			t.Error(err)
 		}
 		e.Resume()
-		time.Sleep(3 * time.Second)
+		testutil.Pass(3 * time.Second)
 		if err := m.Wait(t.Context(), "u:1"); err != nil {
 			t.Error(err)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/wspush/wspush/directory"
 	"github.com/wspush/wspush/internal/membership"
 	"github.com/wspush/wspush/internal/membership/membershiptest"
+	"github.com/wspush/wspush/internal/testutil"
 )
 
 // breaking is a directory of which some calls fail. It counts them.
@@ -82,7 +83,7 @@ func TestFailsFast(t *testing.T) {
 		records, log := newRecords()
 		m := start(t, b, "a", log)
 		join(t, m, "u:1")
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		b.Cut(true)
 		begun := time.Now()
 		if got := find(t, m, "u:2"); got != membership.ErrDirectory.Error() {
@@ -91,7 +92,7 @@ func TestFailsFast(t *testing.T) {
 		if d := time.Since(begun); d > 3*time.Second {
 			t.Errorf("the first takes %v", d)
 		}
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		renews, finds := b.count("renew"), b.count("find")
 		for range 60 {
 			begun = time.Now()
@@ -107,7 +108,7 @@ func TestFailsFast(t *testing.T) {
 			if d := time.Since(begun); d > 0 {
 				t.Fatalf("a thousand take %v", d)
 			}
-			time.Sleep(time.Second)
+			testutil.Pass(time.Second)
 		}
 		// Each probe hangs for two seconds, and the next comes a second later.
 		if n := b.count("renew") - renews; n < 19 || n > 21 || b.count("find") != finds {
@@ -120,7 +121,7 @@ func TestFailsFast(t *testing.T) {
 			t.Error("Stats does not say so")
 		}
 		b.Cut(false)
-		time.Sleep(4 * time.Second)
+		testutil.Pass(4 * time.Second)
 		wantFound(t, m, "u:2", "")
 		if got := e.Named("u:3"); len(got) != 1 {
 			t.Errorf("what was said meanwhile is named %v", got)
@@ -136,11 +137,11 @@ func TestLookupsUnderWayFailToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEngine()
 		m := start(t, e.Client(), "a", nil)
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		e.Pause()
 		ends := make(chan time.Time, 2)
 		for i := range 2 {
-			time.Sleep(time.Duration(i) * time.Second)
+			testutil.Pass(time.Duration(i) * time.Second)
 			go func() {
 				_, _ = m.Find(context.Background(), []string{"u:1"})
 				ends <- time.Now()
@@ -161,23 +162,23 @@ func TestOnlyChangesFail(t *testing.T) {
 		records, log := newRecords()
 		a, m := start(t, e.Client(), "a", nil), start(t, b, "m", log)
 		join(t, a, "u:1")
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		b.set("apply", true)
 		m.Set("u:2", true)
 		if err := m.Wait(t.Context(), "u:2"); !errors.Is(err, membership.ErrDirectory) {
 			t.Error(err)
 		}
-		time.Sleep(time.Second / 2)
+		testutil.Pass(time.Second / 2)
 		applies := b.count("apply")
 		for range 240 {
 			wantFound(t, m, "u:1", "a")
-			time.Sleep(time.Second / 4)
+			testutil.Pass(time.Second / 4)
 		}
 		if n := b.count("apply") - applies; n < 55 || n > 70 {
 			t.Errorf("%d tries in a minute", n)
 		}
 		b.set("apply", false)
-		time.Sleep(1100 * time.Millisecond)
+		testutil.Pass(1100 * time.Millisecond)
 		if err := m.Wait(t.Context(), "u:2"); err != nil {
 			t.Error(err)
 		}
@@ -195,11 +196,11 @@ func TestOnlyLookupsHang(t *testing.T) {
 		e := newEngine()
 		b := newBreaking(e)
 		m := start(t, b, "m", nil)
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		b.set("hanging", true)
 		b.set("find", true)
 		_ = find(t, m, "u:1")
-		time.Sleep(time.Second)
+		testutil.Pass(time.Second)
 		begun, before := time.Now(), b.count("find")
 		for range 100 {
 			if _, err := m.Find(t.Context(), []string{"u:1"}); !errors.Is(err, membership.ErrDirectory) {
@@ -209,13 +210,13 @@ func TestOnlyLookupsHang(t *testing.T) {
 		if d := time.Since(begun); d > 0 {
 			t.Errorf("a hundred take %v", d)
 		}
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		if n := b.count("find") - before; n < 18 || n > 21 { // each hangs for two seconds
 			t.Errorf("%d tries in a minute", n)
 		}
 		join(t, m, "u:2") // changes go on
 		b.set("find", false)
-		time.Sleep(3100 * time.Millisecond)
+		testutil.Pass(3100 * time.Millisecond)
 		wantFound(t, m, "u:1", "")
 	})
 }
@@ -227,7 +228,7 @@ func TestConnectionRefused(t *testing.T) {
 		b := newBreaking(e)
 		records, log := newRecords()
 		m := start(t, b, "m", log)
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		for _, call := range []string{"renew", "apply", "find"} {
 			b.set(call, true)
 		}
@@ -243,7 +244,7 @@ func TestConnectionRefused(t *testing.T) {
 		if n := b.count("find"); n > 20 {
 			t.Errorf("%d calls", n)
 		}
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		if got := records.take(); len(got) != 1 || !strings.HasPrefix(got[0], "WARN ") {
 			t.Errorf("%q", got)
 		}
@@ -275,14 +276,14 @@ func TestOneKeyIsRefused(t *testing.T) {
 		e := newEngine()
 		records, log := newRecords()
 		a, b := start(t, &wrongType{e.Client()}, "a", nil), start(t, &wrongType{e.Client()}, "b", log)
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		for i := range 100 {
 			a.Set(fmt.Sprint("u:", i), true)
 			if i == 50 {
 				a.Set(wrongKey, true)
 			}
 		}
-		time.Sleep(2 * time.Minute)
+		testutil.Pass(2 * time.Minute)
 		if n := e.Entries(); n != 100 {
 			t.Errorf("%d entries", n)
 		}
@@ -311,12 +312,12 @@ func TestOneKeyIsRefused(t *testing.T) {
 		}
 		e.Lose(0)
 		e.Lose(1)
-		time.Sleep(5 * time.Minute)
+		testutil.Pass(5 * time.Minute)
 		if n := e.Entries(); n != 100 {
 			t.Errorf("%d entries after a loss", n)
 		}
 		a.Set(wrongKey, false)
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		if s := a.Stats(); s.Failing {
 			t.Logf("%+v", s)
 		}
@@ -338,7 +339,7 @@ func TestDownAtTheStart(t *testing.T) {
 			t.Error(got)
 		}
 		b.set("renew", false)
-		time.Sleep(1100 * time.Millisecond)
+		testutil.Pass(1100 * time.Millisecond)
 		join(t, m, "u:1")
 		short := &shortAnswers{Directory: e.Client()}
 		m2 := start(t, short, "m2", nil)

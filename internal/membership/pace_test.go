@@ -12,6 +12,7 @@ import (
 	"github.com/wspush/wspush/directory"
 	"github.com/wspush/wspush/internal/membership"
 	"github.com/wspush/wspush/internal/membership/membershiptest"
+	"github.com/wspush/wspush/internal/testutil"
 )
 
 // queue is an engine that does one thing after the other, whether anybody waits for it or not.
@@ -82,7 +83,7 @@ func TestManyChangesAtOnce(t *testing.T) {
 		for i := range workers {
 			all = append(all, start(t, queued{e.Client(), q}, fmt.Sprint("w", i), nil))
 		}
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		phase := func(name string, slowest time.Duration, begin func()) {
 			t.Helper()
 			q.mu.Lock()
@@ -97,7 +98,7 @@ func TestManyChangesAtOnce(t *testing.T) {
 					t.Errorf("%s, after %s: %v", name, time.Since(begun), err)
 				}
 				longest = max(longest, time.Since(at))
-				time.Sleep(10 * time.Millisecond)
+				testutil.Pass(10 * time.Millisecond)
 			}
 			q.mu.Lock()
 			if n := q.changes - before; n != workers*keys {

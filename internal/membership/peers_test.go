@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/wspush/wspush/internal/membership"
+	"github.com/wspush/wspush/internal/testutil"
 )
 
 // names is a list of peers that changes, fails and takes its time.
@@ -74,14 +75,14 @@ func TestPeers(t *testing.T) {
 		}
 		n.set(nil, "c", "self")
 		for range 4 * 60 {
-			time.Sleep(time.Second / 4)
+			testutil.Pass(time.Second / 4)
 			_ = find(t, m, "u:1")
 		}
 		wantFound(t, m, "u:1", "c")
 		if calls := n.count(); calls < 11 || calls > 13 {
 			t.Errorf("%d calls in a minute", calls)
 		}
-		time.Sleep(time.Hour)
+		testutil.Pass(time.Hour)
 		if calls := n.count(); calls != 0 {
 			t.Errorf("%d calls though nobody asks", calls)
 		}
@@ -99,26 +100,26 @@ func TestPeersFail(t *testing.T) {
 		n.set(nil, "a", "self")
 		m, records := startPeers(t, n)
 		wantFound(t, m, "u:1", "a")
-		time.Sleep(10 * time.Second)
+		testutil.Pass(10 * time.Second)
 		n.set(errors.New("no such host"))
 		n.count()
 		for range 400 {
 			wantFound(t, m, "u:1", "a ?")
-			time.Sleep(time.Second / 10)
+			testutil.Pass(time.Second / 10)
 		}
 		if calls := n.count(); calls < 35 || calls > 41 {
 			t.Errorf("%d calls in 40 s", calls)
 		}
-		time.Sleep(11 * time.Second)
+		testutil.Pass(11 * time.Second)
 		wantFound(t, m, "u:1", membership.ErrDirectory.Error())
 		if !m.Stats().Failing {
 			t.Error("Stats does not say so")
 		}
-		time.Sleep(59 * time.Second)
+		testutil.Pass(59 * time.Second)
 		if !m.Stats().Failing {
 			t.Error("Stats does not say so for a minute")
 		}
-		time.Sleep(2 * time.Second)
+		testutil.Pass(2 * time.Second)
 		if m.Stats().Failing {
 			t.Error("Stats still says so, though nobody has asked for more than a minute")
 		}
@@ -130,7 +131,7 @@ func TestPeersFail(t *testing.T) {
 			t.Errorf("%q", got)
 		}
 		n.set(nil, "a", "b", "self")
-		time.Sleep(time.Second)
+		testutil.Pass(time.Second)
 		wantFound(t, m, "u:1", "a b")
 		if got := records.take(); len(got) != 1 || !strings.HasPrefix(got[0], "INFO ") {
 			t.Errorf("%q", got)
@@ -149,7 +150,7 @@ func TestPeersRefused(t *testing.T) {
 		for _, addresses := range [][]string{many, {"a", ""}} {
 			n.set(nil, addresses...)
 			wantFound(t, m, "u:1", membership.ErrDirectory.Error())
-			time.Sleep(time.Second)
+			testutil.Pass(time.Second)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package membership_test
 
 import (
+	"github.com/wspush/wspush/internal/testutil"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,28 +15,28 @@ func TestEntriesOfTheDead(t *testing.T) {
 		a, b := start(t, dead, "a", nil), start(t, line, "b", nil)
 		join(t, a, "u:1")
 		join(t, a, "u:2")
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		dead.Cut(true)
 		left := func(want int) {
 			t.Helper()
 			_ = find(t, b, "u:1")
-			time.Sleep(time.Second)
+			testutil.Pass(time.Second)
 			if n := e.Entries(); n != want {
 				t.Errorf("after %v, %d entries are left, and not %d", time.Now().Format(time.TimeOnly), n, want)
 			}
 		}
-		time.Sleep(5 * time.Minute)
+		testutil.Pass(5 * time.Minute)
 		left(2) // first met
-		time.Sleep(50 * time.Minute)
+		testutil.Pass(50 * time.Minute)
 		left(2)
 		line.Cut(true) // its views have a gap
-		time.Sleep(30 * time.Second)
+		testutil.Pass(30 * time.Second)
 		line.Cut(false)
-		time.Sleep(15 * time.Minute)
+		testutil.Pass(15 * time.Minute)
 		left(2)
-		time.Sleep(55 * time.Minute)
+		testutil.Pass(55 * time.Minute)
 		left(2)
-		time.Sleep(10 * time.Minute)
+		testutil.Pass(10 * time.Minute)
 		left(1) // of two keys, one was looked up
 		if got := e.Named("u:2"); len(got) != 1 {
 			t.Errorf("%v", got)
@@ -51,12 +52,12 @@ func TestEntriesOfTheLiving(t *testing.T) {
 		a, b := start(t, line, "a", nil), start(t, &nonsensical{Client: e.Client()}, "b", nil)
 		join(t, a, "u:1")
 		for range 3 * 60 / 25 {
-			time.Sleep(5 * time.Minute)
+			testutil.Pass(5 * time.Minute)
 			line.Cut(true)
-			time.Sleep(20 * time.Minute)
+			testutil.Pass(20 * time.Minute)
 			_ = find(t, b, "u:1")
 			line.Cut(false)
-			time.Sleep(10 * time.Second)
+			testutil.Pass(10 * time.Second)
 			wantFound(t, b, "u:1", "a")
 		}
 	})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/wspush/wspush/directory"
 	"github.com/wspush/wspush/internal/membership/membershiptest"
+	"github.com/wspush/wspush/internal/testutil"
 )
 
 // watched is a directory that keeps what it is told.
@@ -51,9 +52,9 @@ func TestLeaseIsRenewed(t *testing.T) {
 		e := newEngine()
 		w := &watched{Client: e.Client()}
 		start(t, w, "a", nil)
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		w.take()
-		time.Sleep(10 * time.Minute)
+		testutil.Pass(10 * time.Minute)
 		leases, times, applied := w.take()
 		if n := len(leases); n < 118 || n > 121 || len(applied) > 0 {
 			t.Errorf("%d renewals in ten minutes, %d changes", n, len(applied))
@@ -78,9 +79,9 @@ func TestSyncedFromTheStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEngine()
 		a := start(t, e.Client(), "a", nil)
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		start(t, e.Client(), "b", nil)
-		time.Sleep(6 * time.Second)
+		testutil.Pass(6 * time.Second)
 		wantFound(t, a, "u:1", "")
 	})
 }
@@ -97,16 +98,16 @@ func TestNewNumber(t *testing.T) {
 			a, b := start(t, w, "a", nil), start(t, e.Client(), "b", nil)
 			join(t, a, "u:stays")
 			join(t, a, "u:goes")
-			time.Sleep(time.Minute)
+			testutil.Pass(time.Minute)
 			before := e.Named("u:stays")
 			w.Cut(true)
-			time.Sleep(time.Second)
+			testutil.Pass(time.Second)
 			a.Set("u:goes", false)
 			a.Set("u:comes", true)
-			time.Sleep(time.Duration(test.minutes) * time.Minute)
+			testutil.Pass(time.Duration(test.minutes) * time.Minute)
 			w.take()
 			w.Cut(false)
-			time.Sleep(20 * time.Second)
+			testutil.Pass(20 * time.Second)
 			wantFound(t, b, "u:stays", "a")
 			wantFound(t, b, "u:comes", "a")
 			wantFound(t, b, "u:goes", "")
@@ -135,7 +136,7 @@ func TestEnteredAnew(t *testing.T) {
 			a.Set(fmt.Sprint("u:", i), true)
 		}
 		join(t, a, "u:last")
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		wantFound(t, b, "u:nobody", "")
 		w.take()
 		e.Lose(1)
@@ -143,7 +144,7 @@ func TestEnteredAnew(t *testing.T) {
 		if got := find(t, b, "u:7"); got != "a? ?" {
 			t.Errorf("at once after the loss: %q", got)
 		}
-		time.Sleep(6 * time.Second)
+		testutil.Pass(6 * time.Second)
 		leases, _, applied := w.take()
 		n := 0
 		for _, changes := range applied {
@@ -159,7 +160,7 @@ func TestEnteredAnew(t *testing.T) {
 			t.Errorf("%+v, and then %+v", leases[0], leases[len(leases)-1])
 		}
 		wantFound(t, b, "u:7", "a ?") // nobody else is asked, but someone may have come just before the loss
-		time.Sleep(15 * time.Second)
+		testutil.Pass(15 * time.Second)
 		wantFound(t, b, "u:7", "a")
 		wantFound(t, b, "u:nobody", "")
 	})
@@ -176,7 +177,7 @@ func TestChangesGoFirst(t *testing.T) {
 		join(t, a, "u:last")
 		e.Set(membershiptest.Faults{Latency: 100 * time.Millisecond})
 		e.Lose(0)
-		time.Sleep(8 * time.Second)
+		testutil.Pass(8 * time.Second)
 		if s := a.Stats(); s.Pending < 1000 {
 			t.Fatalf("it is over too soon: %+v", s)
 		}
@@ -198,7 +199,7 @@ func TestEnteredAnewInTime(t *testing.T) {
 		last := time.Now()
 		var all []time.Duration
 		for range 30 * 60 {
-			time.Sleep(time.Minute)
+			testutil.Pass(time.Minute)
 			if _, _, applied := w.take(); len(applied) > 0 && time.Since(last) > time.Hour {
 				all = append(all, time.Since(last))
 				last = time.Now()
@@ -232,11 +233,11 @@ func TestLostInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEngine()
 		a, b := start(t, &halting{e.Client()}, "a", nil), start(t, e.Client(), "b", nil)
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		for i := range 20 {
 			key := fmt.Sprint("u:", i)
 			a.Set(key, true)
-			time.Sleep(time.Second / 10)
+			testutil.Pass(time.Second / 10)
 			e.Lose(0)
 			e.Lose(1)
 			wantFound(t, b, "u:nobody", "a? ?")
@@ -244,7 +245,7 @@ func TestLostInFlight(t *testing.T) {
 			if err := a.Wait(t.Context(), key); err != nil {
 				t.Error(err)
 			}
-			time.Sleep(time.Minute)
+			testutil.Pass(time.Minute)
 			wantFound(t, b, key, "a")
 		}
 	})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/wspush/wspush/directory"
 	"github.com/wspush/wspush/internal/membership/membershiptest"
+	"github.com/wspush/wspush/internal/testutil"
 )
 
 // A worker that has vanished is asked for ten lease times, by those who knew it. Its entries say nothing after that.
@@ -18,23 +19,23 @@ func TestDoubt(t *testing.T) {
 		line := e.Client()
 		a, b := start(t, line, "a", nil), start(t, e.Client(), "b", nil)
 		join(t, a, "u:1")
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		line.Cut(true)
-		time.Sleep(21 * time.Second) // its lease has lapsed
+		testutil.Pass(21 * time.Second) // its lease has lapsed
 		wantFound(t, b, "u:1", "a?")
 		wantFound(t, b, "u:2", "a?")
 		if s := b.Stats(); s.Vanished != 1 || s.Workers != 0 {
 			t.Errorf("%+v", s)
 		}
-		time.Sleep(130 * time.Second)
+		testutil.Pass(130 * time.Second)
 		wantFound(t, b, "u:1", "a?")
-		time.Sleep(30 * time.Second)
+		testutil.Pass(30 * time.Second)
 		wantFound(t, b, "u:1", "")
 		if s := b.Stats(); s.Vanished != 0 || s.Workers != 0 {
 			t.Errorf("%+v", s)
 		}
 		line.Cut(false)
-		time.Sleep(8 * time.Second)
+		testutil.Pass(8 * time.Second)
 		wantFound(t, b, "u:1", "a")
 	})
 }
@@ -46,17 +47,17 @@ func TestDoubtsArePassedOn(t *testing.T) {
 		line := e.Client()
 		a, b := start(t, line, "a", nil), start(t, e.Client(), "b", nil)
 		join(t, a, "u:1")
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		line.Cut(true)
-		time.Sleep(10 * time.Second)
+		testutil.Pass(10 * time.Second)
 		e.Lose(0)
 		e.Lose(1)
-		time.Sleep(40 * time.Second)
+		testutil.Pass(40 * time.Second)
 		c := start(t, e.Client(), "c", nil)
-		time.Sleep(20 * time.Second)
+		testutil.Pass(20 * time.Second)
 		wantFound(t, b, "u:1", "a?")
 		wantFound(t, c, "u:1", "?")
-		time.Sleep(2 * time.Minute)
+		testutil.Pass(2 * time.Minute)
 		wantFound(t, c, "u:1", "")
 	})
 }
@@ -68,15 +69,15 @@ func TestStrangers(t *testing.T) {
 		line := e.Client()
 		a, b := start(t, line, "a", nil), start(t, e.Client(), "b", nil)
 		join(t, a, "u:1")
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		line.Cut(true)
-		time.Sleep(3 * time.Minute)
+		testutil.Pass(3 * time.Minute)
 		wantFound(t, b, "u:1", "")
 		c := start(t, e.Client(), "c", nil)
-		time.Sleep(20 * time.Second)
+		testutil.Pass(20 * time.Second)
 		wantFound(t, c, "u:2", "")
 		wantFound(t, c, "u:1", "?")
-		time.Sleep(140 * time.Second)
+		testutil.Pass(140 * time.Second)
 		wantFound(t, c, "u:1", "")
 	})
 }
@@ -89,23 +90,23 @@ func TestSameAddress(t *testing.T) {
 		a, b := start(t, line, "a", nil), start(t, e.Client(), "b", nil)
 		join(t, a, "u:1")
 		join(t, a, "u:2")
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		line.Cut(true)
 		a2 := start(t, e.Client(), "a", nil)
 		join(t, a2, "u:1")
 		wantFound(t, b, "u:1", "a") // both leases are there, and lead to one worker
 		wantFound(t, b, "u:2", "a")
 		wantFound(t, a2, "u:2", "") // its predecessor is not another worker
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		wantFound(t, b, "u:1", "a")
 		wantFound(t, b, "u:2", "a?")
 		if s := b.Stats(); s.Vanished != 0 || s.Workers != 1 {
 			t.Errorf("%+v", s)
 		}
 		c := start(t, e.Client(), "c", nil)
-		time.Sleep(10 * time.Second)
+		testutil.Pass(10 * time.Second)
 		wantFound(t, c, "u:3", "") // the doubts of b are none
-		time.Sleep(3 * time.Minute)
+		testutil.Pass(3 * time.Minute)
 		wantFound(t, b, "u:2", "")
 	})
 }
@@ -117,9 +118,9 @@ func TestTwins(t *testing.T) {
 		records, log := newRecords()
 		a, b := start(t, e.Client(), "same", log), start(t, e.Client(), "same", nil)
 		join(t, a, "u:1")
-		time.Sleep(30 * time.Second)
+		testutil.Pass(30 * time.Second)
 		wantFound(t, b, "u:1", "")
-		time.Sleep(30 * time.Second)
+		testutil.Pass(30 * time.Second)
 		wantFound(t, b, "u:1", "?")
 		wantFound(t, a, "u:2", "?")
 		if got := records.take(); len(got) != 1 {
@@ -135,12 +136,12 @@ func TestYoungGeneration(t *testing.T) {
 		e := newEngine()
 		a := start(t, e.Client(), "a", nil)
 		wantFound(t, a, "u:1", "?")
-		time.Sleep(14 * time.Second)
+		testutil.Pass(14 * time.Second)
 		wantFound(t, a, "u:1", "?")
-		time.Sleep(7 * time.Second)
+		testutil.Pass(7 * time.Second)
 		wantFound(t, a, "u:1", "")
 		b := start(t, e.Client(), "b", nil)
-		time.Sleep(6 * time.Second)
+		testutil.Pass(6 * time.Second)
 		wantFound(t, b, "u:1", "")
 	})
 }
@@ -152,13 +153,13 @@ func TestNonsense(t *testing.T) {
 		records, log := newRecords()
 		a, b := start(t, e.Client(), "a", nil), start(t, &nonsensical{Client: e.Client()}, "b", log)
 		join(t, a, "u:1")
-		time.Sleep(3 * time.Minute)
+		testutil.Pass(3 * time.Minute)
 		wantFound(t, b, "u:1", "a")
 		records.take()
 		for range 100 {
 			wantFound(t, b, "u:1", "a")
 			wantFound(t, b, "u:2", "")
-			time.Sleep(10 * time.Second)
+			testutil.Pass(10 * time.Second)
 		}
 		if got := records.take(); len(got) > 0 {
 			t.Errorf("again: %q", got)
@@ -171,7 +172,7 @@ func TestNonsense(t *testing.T) {
 		e := newEngine()
 		records, log := newRecords()
 		b := start(t, &nonsensical{Client: e.Client()}, "b", log)
-		time.Sleep(time.Minute)
+		testutil.Pass(time.Minute)
 		_ = find(t, b, "u:1")
 		got := records.take()
 		if len(got) != 2 || !strings.HasPrefix(got[0], "WARN ") {
