@@ -1,7 +1,6 @@
 package wspush
 
 import (
-	"context"
 	"encoding/base64"
 	"errors"
 	"net/http"
@@ -111,8 +110,8 @@ const (
 	askClose   = "CLOSE"   // to close them, with code and reason, save those that except names
 )
 
-// askMembers answers a request about members.
-func (h *holder) askMembers(ctx context.Context, r *link.Request) response {
+// aboutMembers answers a request about members.
+func (h *holder) aboutMembers(r *link.Request) response {
 	to, ok := h.worker.recipientsOf(r.Path)
 	values, err := url.ParseQuery(r.Query)
 	if !ok || err != nil {

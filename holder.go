@@ -321,7 +321,7 @@ func (h *holder) Ask(ctx context.Context, r *link.Request) *link.Reply {
 func (h *holder) ask(ctx context.Context, r *link.Request) response {
 	w := h.worker
 	if r.Method == askMembers || r.Method == askClose {
-		return h.askMembers(ctx, r)
+		return h.aboutMembers(r)
 	}
 	c, err := h.find(r.Peer.Instance, r.ID)
 	if err == errEarlierInstance {

@@ -12,8 +12,8 @@ import (
 type memberReply struct {
 	instance uint64 // of the worker that answers
 	excepted int
-	counts   [outcomes]int // by outcome
-	lines    []byte        // of appendLine
+	counts   [outcomeCount]int // by outcome
+	lines    []byte            // of appendLine
 }
 
 // maxReplyLines is how many bytes of lines a reply has. Members beyond that are counted, but have no line.
@@ -62,7 +62,7 @@ func readMemberReply(b []byte) (m memberReply, err error) {
 		if code == endOfCounts {
 			break
 		}
-		if int(code) >= outcomes {
+		if int(code) >= outcomeCount {
 			code = outcomeLost
 		}
 		m.counts[code] += r.count()

@@ -80,7 +80,7 @@ func TestMemberList(t *testing.T) {
 
 // FuzzMemberReply: whatever another worker answers, what is read of it is what would be written again.
 func FuzzMemberReply(f *testing.F) {
-	f.Add((&memberReply{instance: 1, excepted: 2, counts: [outcomes]int{3, 4}, lines: appendLine(nil, [16]byte{1}, 5, 6)}).append(nil))
+	f.Add((&memberReply{instance: 1, excepted: 2, counts: [outcomeCount]int{3, 4}, lines: appendLine(nil, [16]byte{1}, 5, 6)}).append(nil))
 	f.Add((&memberList{instance: 1, total: 2, members: []listedMember{{[16]byte{1}, 1, "ann"}}}).append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if m, err := readMemberReply(b); err == nil {

@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/directory"
 	"github.com/wspush/wspush/internal/membership/membershiptest"
 	"github.com/wspush/wspush/internal/testutil"
 )
@@ -94,4 +98,129 @@ func TestGreetingDoesNotWaitLong(t *testing.T) {
 		as(t, w, server, "ann")
 		return time.Since(begun) < 200*time.Millisecond
 	})
+}
+
+// A panic in Peers fails those who ask, and nobody else: the next call counts.
+func TestPeersPanic(t *testing.T) {
+	other := newMember(t, *quiet())
+	var panics atomic.Bool
+	panics.Store(true)
+	opts := *quiet()
+	opts.AuthorizePush = anybody
+	opts.Cluster = &wspush.Cluster{Peers: func(context.Context) ([]string, error) {
+		if panics.Load() {
+			panic("Peers")
+		}
+		return []string{other.ClusterAddress()}, nil
+	}}
+	opts.Cluster.SetTiming(quick)
+	w := newMember(t, opts)
+	base := "http://" + w.Addr().String()
+	client := &http.Client{Timeout: 5 * time.Second}
+	if resp, err := client.Post(base+"/@users/ann", "text/plain", strings.NewReader("x")); err != nil {
+		t.Error(err)
+	} else if resp.Body.Close(); resp.StatusCode != http.StatusServiceUnavailable {
+		t.Error(resp.Status)
+	}
+	panics.Store(false)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	testutil.Eventually(t, "the next call", func() bool {
+		_, err := w.User("ann").Push(ctx, wspush.Text, []byte("x"))
+		return errors.Is(err, wspush.ErrGone) || ctx.Err() != nil
+	})
+	if ctx.Err() != nil {
+		t.Error("users cannot be pushed to any more")
+	}
+}
+
+// Peers may take their time, but a push ends with its context.
+func TestPeersSlow(t *testing.T) {
+	for name, obeys := range map[string]bool{"obeys": true, "does not obey": false} {
+		t.Run(name, func(t *testing.T) {
+			end := make(chan struct{})
+			defer close(end)
+			opts := *quiet()
+			opts.Cluster = &wspush.Cluster{Peers: func(ctx context.Context) ([]string, error) {
+				if obeys {
+					<-ctx.Done()
+					return nil, ctx.Err()
+				}
+				select {
+				case <-end:
+				case <-time.After(20 * time.Second):
+				}
+				return nil, errors.New("late")
+			}}
+			w := newMember(t, opts)
+			for i := range 2 {
+				ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+				defer cancel()
+				begun := time.Now()
+				_, err := w.User("ann").Push(ctx, wspush.Text, []byte("x"))
+				if took := time.Since(begun); took > 10*time.Second {
+					t.Errorf("push %d: %v, %v", i, took, err)
+				}
+			}
+		})
+	}
+}
+
+// deafDirectory has a Find that ignores its context.
+type deafDirectory struct {
+	*membershiptest.Client
+	hangs atomic.Bool
+	end   chan struct{}
+}
+
+func (d *deafDirectory) Find(ctx context.Context, keys []string) ([]directory.Found, error) {
+	if d.hangs.Load() {
+		<-d.end
+		return nil, errors.New("late")
+	}
+	return d.Client.Find(ctx, keys)
+}
+
+// A directory that ignores contexts leaves no request behind when the worker has ended.
+func TestDeafDirectory(t *testing.T) {
+	d := &deafDirectory{end: make(chan struct{})}
+	m := newTeam(t, 1, false, func(_ int, opts *wspush.WorkerOptions) {
+		d.Client = opts.Cluster.Directory.(*membershiptest.Client)
+		opts.Cluster.Directory = d
+	})
+	defer close(d.end)
+	d.hangs.Store(true)
+	w := m.workers[0]
+	status := make(chan error, 1)
+	go func() {
+		client := &http.Client{Timeout: 15 * time.Second}
+		resp, err := client.Post("http://"+w.Addr().String()+"/@users/ann", "text/plain", strings.NewReader("x"))
+		if err == nil {
+			resp.Body.Close()
+			err = errors.New(resp.Status)
+		}
+		client.CloseIdleConnections()
+		status <- err
+	}()
+	push := make(chan error, 1)
+	go func() {
+		_, err := w.User("ann").Push(context.Background(), wspush.Text, []byte("x"))
+		push <- err
+	}()
+	testutil.Pass(300 * time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- w.Shutdown(ctx) }()
+	select {
+	case <-ended:
+	case <-time.After(15 * time.Second):
+		t.Error("Shutdown outlives its context")
+	}
+	select {
+	case <-push:
+	case <-time.After(15 * time.Second):
+		t.Error("Push still waits")
+	}
+	<-status
 }

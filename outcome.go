@@ -24,7 +24,7 @@ const (
 	outcomeInternal                  // errInternal
 	outcomeFull                      // errIntakeFull
 	outcomeLost                      // errUnanswered: what became of it cannot be told
-	outcomes           = iota        // how many there are
+	outcomeCount       = iota        // how many there are
 )
 
 // outcomeErrors has the error for each code but outcomeDone and outcomeRefused.
