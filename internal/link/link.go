@@ -83,7 +83,7 @@ type Room interface {
 	Give(bytes int64)
 }
 
-// Request asks about a connection: GET, HEAD or DELETE.
+// Request asks about a connection, or whatever else the handler understands by Method and Path.
 type Request struct {
 	Peer    Peer
 	Method  string

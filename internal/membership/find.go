@@ -94,11 +94,20 @@ func (m *Membership) findEach(keys []string) findAnswers {
 		half := len(keys) / 2
 		copy(answers, m.findEach(keys[:half]))
 		copy(answers[half:], m.findEach(keys[half:]))
+	case m.nonsense.hasSaid(unreadable):
+	case m.freshView(m.ctx) != nil: // it was not the key: the view that was fresh enough is older than the failure
 	default:
-		m.nonsense.is("a key that cannot be looked up", "error", err)
+		if found, err = m.findOnce(keys); err == nil {
+			answers[0] = &found[0] // nor was it now, but a connection that had broken, perhaps
+		} else if !errors.Is(err, ErrDirectory) {
+			m.nonsense.is(unreadable, "error", err)
+		}
 	}
 	return answers
 }
+
+// unreadable is a kind of nonsense.
+const unreadable = "a key that cannot be looked up"
 
 // findOnce calls the directory once. The error is ErrDirectory if all lookups fail.
 func (m *Membership) findOnce(keys []string) (found []directory.Found, err error) {

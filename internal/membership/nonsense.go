@@ -12,6 +12,12 @@ type nonsense struct {
 	said map[string]bool // by kind. Guarded by mu
 }
 
+func (n *nonsense) hasSaid(kind string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.said[kind]
+}
+
 func (n *nonsense) is(kind string, details ...any) {
 	n.mu.Lock()
 	again := n.said[kind]

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -355,4 +357,34 @@ type shortAnswers struct{ directory.Directory }
 func (s *shortAnswers) Find(ctx context.Context, keys []string) ([]directory.Found, error) {
 	found, err := s.Directory.Find(ctx, keys)
 	return slices.Clone(found[:len(found)-1]), err
+}
+
+// snapping is a directory of which one Find fails, as over a connection that has broken.
+type snapping struct {
+	directory.Directory
+	breaks *atomic.Bool
+}
+
+func (d snapping) Find(ctx context.Context, keys []string) ([]directory.Found, error) {
+	if d.breaks.CompareAndSwap(true, false) {
+		return nil, io.EOF
+	}
+	return d.Directory.Find(ctx, keys)
+}
+
+// A lookup that fails once is made again, and no key is blamed for it.
+func TestConnectionBreaks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logged, log := newRecords()
+		e := newEngine()
+		d := snapping{e.Client(), new(atomic.Bool)}
+		a, b := start(t, d, "a", log), start(t, e.Client(), "b", nil)
+		join(t, b, "u:1")
+		testutil.Pass(time.Minute)
+		d.breaks.Store(true)
+		wantFound(t, a, "u:1", "b")
+		if all := logged.take(); len(all) > 0 {
+			t.Errorf("%q", all)
+		}
+	})
 }
