@@ -645,3 +645,17 @@ func TestMovedIsNotGone(t *testing.T) {
 		})
 	}
 }
+
+// An empty message is a message, by HTTP, too, whether the request says that it is empty or has no body.
+func TestEmptyEverywhere(t *testing.T) {
+	m := newTeam(t, 2, false, nil)
+	ann, _ := as(t, m.workers[0], m.servers[0], "ann")
+	other, _ := as(t, m.workers[1], m.servers[1], "ann")
+	for i := range 3 { // the first has a buffer that nobody has used
+		if status, a := ask(t, "http://"+m.workers[0].Addr().String(), "POST /@users/ann", ""); status != 200 || a.Written != 2 || !a.Complete {
+			t.Errorf("%d: %d %+v", i, status, a)
+		}
+		ann.Expect(testutil.Text, "")
+		other.Expect(testutil.Text, "")
+	}
+}
