@@ -507,8 +507,7 @@ func TestWithdrawnElsewhere(t *testing.T) {
 	address := serveSmall(t, newHandler(t, m.workers[1], asQuery()), nil)
 	slow := testutil.Handshake(t, dialSmall(t, address), testutil.Options{Path: "/ws?user=ann"})
 	conn, _ := greeted(t, m.workers[1], slow)
-	go func() { _, _ = conn.Push(context.Background(), wspush.Text, []byte(big[:300<<10])) }()
-	testutil.Eventually(t, "something to wait", func() bool { return conn.Info().Pending > 0 })
+	standStill(t, conn)
 	w := m.workers[0]
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()
@@ -624,8 +623,7 @@ func TestMovedIsNotGone(t *testing.T) {
 			address := serveSmall(t, newHandler(t, m.workers[1], asQuery()), nil)
 			slow := testutil.Handshake(t, dialSmall(t, address), testutil.Options{Path: "/ws?user=ann"})
 			conn, _ := greeted(t, m.workers[1], slow)
-			go func() { _, _ = conn.Push(context.Background(), wspush.Text, []byte(big[:300<<10])) }()
-			testutil.Eventually(t, "something to wait", func() bool { return conn.Info().Pending > 0 })
+			standStill(t, conn)
 			before := conn.Info().Pending
 			result := make(chan error, 1)
 			go func() {

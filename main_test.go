@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -96,6 +97,16 @@ func greeted(t testing.TB, w *wspush.Worker, c *testutil.Client) (*wspush.Conn, 
 		t.Fatalf("the worker does not know the connection that it greeted with %q", greeting)
 	}
 	return conn, address
+}
+
+// standStill pushes a message that a client who does not read leaves standing before all others. What it is to be told is not waited for.
+func standStill(t testing.TB, c *wspush.Conn) {
+	t.Helper()
+	go func() {
+		for errors.Is(outcome(c.Push(c.Context(), wspush.Text, []byte(big))), wspush.ErrBusy) { // its greeting still counts
+		}
+	}()
+	testutil.Eventually(t, "a message to stand still", func() bool { return c.Info().Pending > len(big) })
 }
 
 // post is do with a POST of body. An empty contentType sends none.

@@ -2,7 +2,6 @@ package wspush_test
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -28,11 +27,7 @@ func TestPushStatuses(t *testing.T) {
 		w := newWorker(t, &wspush.WorkerOptions{MaxPending: 1000})
 		client := testutil.Handshake(t, stages["tcp"](t, newHandler(t, w, nil)), testutil.Options{})
 		conn, address := greeted(t, w, client)
-		go func() {
-			for errors.Is(outcome(conn.Push(conn.Context(), wspush.Text, []byte(big))), wspush.ErrBusy) { // its greeting still counts
-			}
-		}()
-		testutil.Eventually(t, "the client to be busy", func() bool { return conn.Info().Pending > 1000 })
+		standStill(t, conn)
 		problem(t, post(t, address, "", []byte("x")), 429, "busy", "")
 		client.Close()
 	})

@@ -460,8 +460,7 @@ func TestStatsLinks(t *testing.T) {
 	})
 	slow := testutil.Handshake(t, dialSmall(t, serveSmall(t, newHandler(t, right, asQuery()), nil)), testutil.Options{Path: "/ws?user=slow"})
 	conn, _ := greeted(t, right, slow)
-	go func() { _, _ = conn.Push(ctx, wspush.Text, []byte(big[:300<<10])) }()
-	testutil.Eventually(t, "something to wait", func() bool { return conn.Info().Pending > 0 })
+	standStill(t, conn)
 	waiting, cancel := context.WithCancel(ctx)
 	ended := make(chan error)
 	go func() {
