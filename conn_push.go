@@ -200,7 +200,7 @@ func (sh *shared) release(s *sending) {
 // translates. It is called with the socket's lock held, so it must neither block nor call the connection. Otherwise err is the
 // outcome.
 func (c *Conn) start(m *socket.Message, typ MessageType, data []byte, confirm, keep bool, lender socket.Lender, settled func(error)) (pending bool, err error) {
-	c.socket.Prepare(m, typ == Binary, data, settled)
+	m.Prepare(typ == Binary, data, settled)
 	if confirm {
 		m.Confirm()
 	}

@@ -62,7 +62,7 @@ func (m *sendCall) start(ctx context.Context, typ MessageType, data []byte) erro
 	c := m.conn
 	q := c.sendings()
 	q.begin()
-	c.socket.Prepare(&m.message, typ == Binary, data, m.settle)
+	m.message.Prepare(typ == Binary, data, m.settle)
 	m.message.CopyIfWaiting()
 	if m.o.Confirmed {
 		m.message.Confirm()

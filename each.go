@@ -169,7 +169,7 @@ func (e *each[T]) run(d *delivery[T]) {
 // startConn hands the message to a connection of this worker.
 func (e *each[T]) startConn(d *delivery[T], c *Conn) (pending bool, err error) {
 	d.conn = c
-	c.socket.PrepareShared(&d.message, e.payload, d.settle)
+	d.message.PrepareShared(e.payload, d.settle)
 	if e.confirm {
 		d.message.Confirm()
 	}

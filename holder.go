@@ -208,9 +208,9 @@ func (h *holder) newPush(in *link.Incoming, target int, c *Conn, payload *socket
 	}
 	p.in, p.target, p.conn = in, target, c
 	if payload != nil {
-		c.socket.PrepareShared(&p.message, payload, p.settle)
+		p.message.PrepareShared(payload, p.settle)
 	} else {
-		c.socket.Prepare(&p.message, in.Binary, in.Data, p.settle)
+		p.message.Prepare(in.Binary, in.Data, p.settle)
 		p.message.Keep()
 	}
 	if in.Confirm {

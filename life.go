@@ -132,7 +132,7 @@ func (l *life) greeting() (m *socket.Message, err error) {
 	if err := wire.CheckMessage(typ, data, -1); err != nil {
 		return nil, fmt.Errorf("the greeting: %w", err)
 	}
-	return l.socket.NewMessage(typ == Binary, data, nil), nil
+	return socket.NewMessage(typ == Binary, data, nil), nil
 }
 
 // readMessage reads one message, or the end of the connection. What the client sends after the connection has ended is dropped:

@@ -16,7 +16,7 @@ func BenchmarkFrame(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(size))
 			for b.Loop() {
-				s.Prepare(m, true, data, nil)
+				m.Prepare(true, data, nil)
 				s.queue.addLocked(m)
 				s.queue.fillLocked(g, 1)
 				if s.queue.wroteLocked(attempt{n: g.size}, s.traffic); !m.done {

@@ -22,7 +22,7 @@ func TestCutWhileConfirming(t *testing.T) {
 	})
 	outcome := make(chan error, 2)
 	for _, data := range []string{"first", "second"} {
-		m := s.NewMessage(false, []byte(data), func(err error) { outcome <- err })
+		m := NewMessage(false, []byte(data), func(err error) { outcome <- err })
 		m.Confirm()
 		if _, err := s.Start(m); err != nil {
 			t.Fatal(err)
@@ -41,7 +41,7 @@ func TestPongBeforeItsPing(t *testing.T) {
 	var s *Socket
 	outcome := make(chan error, 1)
 	start := func(data string, confirm bool) {
-		m := s.NewMessage(false, []byte(data), func(err error) { outcome <- err })
+		m := NewMessage(false, []byte(data), func(err error) { outcome <- err })
 		if confirm {
 			m.Confirm()
 		} else {
@@ -84,7 +84,7 @@ type lent struct {
 // lend makes a message of data that is spoilt as soon as it is given back.
 func lend(t *testing.T, s *Socket, data string, confirm bool) (*lent, *Message) {
 	l := &lent{t: t, s: s, data: []byte(data), outcomes: make(chan error, 2)}
-	m := s.NewMessage(false, l.data, func(err error) { l.outcomes <- err })
+	m := NewMessage(false, l.data, func(err error) { l.outcomes <- err })
 	if confirm {
 		m.Confirm()
 	}

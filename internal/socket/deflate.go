@@ -8,9 +8,6 @@ import (
 // compressFrom is the size in bytes from which a message is compressed: below it, what deflate saves is not worth what it costs.
 const compressFrom = 512
 
-// compresses reports whether a message of n bytes is to be compressed.
-func (s *Socket) compresses(n int) bool { return s.compress && n >= compressFrom }
-
 // compressLocked compresses m, which Start has been given, if there is room for it: a message that is refused should cost no
 // compression, above all not one for every message to a client that does not read. It releases mu meanwhile, so that there may be no
 // room any more. What there is no room for is not compressed later either.
@@ -53,7 +50,10 @@ func (s *Socket) compressAllLocked(messages []*Message) {
 // wantsCompressionLocked reports whether m is to be compressed and has room, behind what waits and behind ahead more. If somebody else
 // has had it compressed, it takes that instead.
 func (s *Socket) wantsCompressionLocked(m *Message, ahead int) bool {
-	if m.squeeze && m.payload != nil {
+	if !s.compress || !m.squeeze {
+		return false
+	}
+	if m.payload != nil {
 		m.payload.settleForm(m)
 	}
 	return m.squeeze && s.phase == phaseOpen && s.queue.admitsLocked(m, ahead)

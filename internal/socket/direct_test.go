@@ -135,7 +135,7 @@ func frameOf(data []byte) []byte {
 func startAt(t *testing.T, s *Socket, data []byte) (*Message, chan error) {
 	t.Helper()
 	outcome := make(chan error, 2)
-	m := s.NewMessage(true, data, func(err error) { outcome <- err })
+	m := NewMessage(true, data, func(err error) { outcome <- err })
 	if pending, err := s.Start(m); !pending {
 		outcome <- err
 	}
@@ -181,7 +181,7 @@ func TestPartialWrites(t *testing.T) {
 			messages := make([]*Message, len(sizes))
 			outcomes := make(chan error, 2*len(sizes))
 			for i, size := range sizes {
-				messages[i] = s.NewMessage(true, letter(i, size), func(err error) { outcomes <- err })
+				messages[i] = NewMessage(true, letter(i, size), func(err error) { outcomes <- err })
 			}
 			s.StartAll(messages)
 			for range sizes {
@@ -255,7 +255,7 @@ func TestWithdrawBehindLarge(t *testing.T) {
 		s, k := newKernel(nil)
 		k.room = 1000
 		data := letter(0, 1<<20)
-		large := s.NewMessage(true, data, func(error) { t.Error("the outcome comes twice") })
+		large := NewMessage(true, data, func(error) { t.Error("the outcome comes twice") })
 		if kept {
 			large.Keep()
 		}
@@ -312,7 +312,7 @@ func TestLeaveWithinWrite(t *testing.T) {
 		})
 		data := letter(0, 100_000)
 		outcome := make(chan error, 2)
-		m = s.NewMessage(true, data, func(err error) {
+		m = NewMessage(true, data, func(err error) {
 			clear(data) // it is the caller's again
 			outcome <- err
 		})
@@ -487,7 +487,7 @@ func TestPieces(t *testing.T) {
 			got = append(got, p...)
 			return len(p), nil
 		})
-		m := s.NewMessage(true, data, nil)
+		m := NewMessage(true, data, nil)
 		if kept {
 			m.Keep()
 		}

@@ -17,7 +17,7 @@ type Message struct {
 	timed   bool     // it was started by a caller, at began
 	done    bool     // it is settled
 	kept    bool     // data stays as it is even if the caller leaves
-	squeeze bool     // it is to be compressed, if there is room for it
+	squeeze bool     // it is to be compressed, if the client takes that and there is room for it
 	out     bool     // it is written in full, and waits to be confirmed; data is gone
 	data    []byte   // the caller's own, unless it is kept
 	lender  Lender   // wants data back; nil if nobody does, or it has been given back
@@ -53,17 +53,17 @@ func firstByte(binary bool) byte {
 }
 
 // NewMessage makes a message; see Prepare.
-func (s *Socket) NewMessage(binary bool, data []byte, settled func(error)) *Message {
+func NewMessage(binary bool, data []byte, settled func(error)) *Message {
 	m := new(Message)
-	s.Prepare(m, binary, data, settled)
+	m.Prepare(binary, data, settled)
 	return m
 }
 
 // Prepare makes m a new message. It may have been another one before, if that has been settled. If Start reports that m is
 // pending, settled is called once with the outcome; it must neither block nor call the Socket. data is read until the
 // message is settled or abandoned, and never changed.
-func (s *Socket) Prepare(m *Message, binary bool, data []byte, settled func(error)) {
-	*m = Message{data: data, squeeze: s.compresses(len(data)), cost: len(data) + messageOverhead, settled: settled}
+func (m *Message) Prepare(binary bool, data []byte, settled func(error)) {
+	*m = Message{data: data, squeeze: len(data) >= compressFrom, cost: len(data) + messageOverhead, settled: settled}
 	m.head = putHeader(&m.header, firstByte(binary), len(data))
 }
 

@@ -41,11 +41,11 @@ func (s *Shared) NewPayload(binary bool, data []byte) *Payload {
 func (p *Payload) Keep() { p.kept = true }
 
 // PrepareShared is Prepare for a message that others are sent, too.
-func (s *Socket) PrepareShared(m *Message, p *Payload, settled func(error)) {
+func (m *Message) PrepareShared(p *Payload, settled func(error)) {
 	f := &p.plain
 	*m = Message{
 		header: f.header, head: f.head, data: f.data, payload: p, held: f.held, kept: p.kept,
-		squeeze: s.compresses(len(f.data)), cost: len(f.data) + messageOverhead, settled: settled,
+		squeeze: len(f.data) >= compressFrom, cost: len(f.data) + messageOverhead, settled: settled,
 	}
 }
 

@@ -46,7 +46,7 @@ func TestPayloadHeldOnce(t *testing.T) {
 	p := sh.NewPayload(true, data)
 	messages := make([]Message, len(sockets))
 	for i, s := range sockets {
-		s.PrepareShared(&messages[i], p, func(error) {})
+		messages[i].PrepareShared(p, func(error) {})
 		if pending, err := s.Start(&messages[i]); !pending {
 			t.Fatal(err)
 		}
@@ -91,14 +91,14 @@ func TestPayloadCompressed(t *testing.T) {
 	plain, plainWritten, releasePlain := stalledSockets(sh, 1, false)
 	for _, s := range sockets {
 		s.queue.max = len(data)
-		if pending, err := s.Start(newMessage(s, []byte("first"))); !pending {
+		if pending, err := s.Start(newMessage([]byte("first"))); !pending {
 			t.Fatal(err)
 		}
 	}
 	p := sh.NewPayload(false, data)
 	start := func(s *Socket) (*Message, error) {
 		m := new(Message)
-		s.PrepareShared(m, p, func(error) {})
+		m.PrepareShared(p, func(error) {})
 		_, err := s.Start(m)
 		return m, err
 	}
@@ -160,9 +160,9 @@ func TestIncompressible(t *testing.T) {
 		m := new(Message)
 		settled := make(chan error, 1)
 		settle := func(err error) { settled <- err }
-		s.Prepare(m, true, data, settle)
+		m.Prepare(true, data, settle)
 		if shared {
-			s.PrepareShared(m, s.shared.NewPayload(true, data), settle)
+			m.PrepareShared(s.shared.NewPayload(true, data), settle)
 		}
 		if _, err := s.Start(m); err != nil {
 			t.Fatal(err)
@@ -177,7 +177,7 @@ func TestIncompressible(t *testing.T) {
 	}
 }
 
-func newMessage(s *Socket, data []byte) *Message { return s.NewMessage(false, data, func(error) {}) }
+func newMessage(data []byte) *Message { return NewMessage(false, data, func(error) {}) }
 
 // full is a socket that takes compressed messages, whose client does not read, and which has room for a message of room bytes.
 func full(sh *Shared, room int) *Socket {
@@ -185,7 +185,7 @@ func full(sh *Shared, room int) *Socket {
 	s.shared, s.compress, s.turn = sh, true, turnTaken
 	s.queue.all = &sh.pendingAll
 	s.queue.max = 100 + room + 2*messageOverhead
-	if pending, err := s.Start(newMessage(s, []byte(strings.Repeat("-", 100)))); !pending {
+	if pending, err := s.Start(newMessage([]byte(strings.Repeat("-", 100)))); !pending {
 		panic(err)
 	}
 	return s
@@ -205,7 +205,7 @@ func TestRefusedIsNotCompressed(t *testing.T) {
 	}
 	shared := func(s *Socket, p *Payload) *Message {
 		m := new(Message)
-		s.PrepareShared(m, p, func(error) {})
+		m.PrepareShared(p, func(error) {})
 		return m
 	}
 	for name, start := range map[string]func(*Socket, *Message) error{"Start": start, "StartAll": startAll} {
@@ -242,7 +242,7 @@ func TestRefusedIsNotCompressed(t *testing.T) {
 			}
 			pending := sh.Pending()
 			for range 3 {
-				if err := start(s, newMessage(s, data)); err != want {
+				if err := start(s, newMessage(data)); err != want {
 					t.Errorf("%s, %s: %v", name, why, err)
 				}
 				if err := start(s, shared(s, sh.NewPayload(false, data))); err != want {
@@ -265,7 +265,7 @@ func TestRefusedIsNotCompressed(t *testing.T) {
 			t.Errorf("%s: %d compressions for one message", name, n)
 		}
 		s := full(sh, 1<<20)
-		if err := start(s, newMessage(s, data)); err != nil || sh.Deflations() != 2 {
+		if err := start(s, newMessage(data)); err != nil || sh.Deflations() != 2 {
 			t.Errorf("%s: %v, %d compressions", name, err, sh.Deflations())
 		}
 	}
@@ -280,7 +280,7 @@ func TestExcessIsNotCompressed(t *testing.T) {
 	refused := 0
 	var messages []*Message
 	for range 10 {
-		messages = append(messages, s.NewMessage(false, data, func(err error) {
+		messages = append(messages, NewMessage(false, data, func(err error) {
 			if err == ErrFull {
 				refused++
 			}

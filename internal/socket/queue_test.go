@@ -59,7 +59,7 @@ func stalled(t *testing.T, n int, confirm bool) (s *Socket, messages []*Message,
 	s.queue.max = -1
 	outcomes = make(chan error, n+1)
 	start := func(data string, confirm bool) *Message {
-		m := s.NewMessage(false, []byte(data), func(err error) { outcomes <- err })
+		m := NewMessage(false, []byte(data), func(err error) { outcomes <- err })
 		if confirm {
 			m.Confirm()
 		}
@@ -168,7 +168,7 @@ func TestStartAllVisitsOnlyItsOwn(t *testing.T) {
 	own := make([]*Message, 5)
 	cost := int64(0)
 	for i := range own {
-		own[i] = s.NewMessage(true, []byte("x"), nil)
+		own[i] = NewMessage(true, []byte("x"), nil)
 		cost += int64(own[i].cost)
 	}
 	s.StartAll(own)

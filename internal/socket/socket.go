@@ -151,7 +151,7 @@ func (s *Socket) Subprotocol() string { return s.subprotocol }
 // message is refused with ErrFull, and no ping is sent. If first is nil, Hold only lets messages in. No limit refuses first, but it
 // counts in what waits for all sockets.
 func (s *Socket) Hold(first *Message) {
-	if first != nil && first.squeeze {
+	if first != nil && first.squeeze && s.compress {
 		first.compress(s.shared)
 	}
 	s.mu.Lock()

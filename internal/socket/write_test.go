@@ -41,7 +41,7 @@ func (o owner) Answered()        {}
 func push(t *testing.T, s *Socket, data string) error {
 	t.Helper()
 	settled := make(chan error, 1)
-	m := s.NewMessage(false, []byte(data), func(err error) { settled <- err })
+	m := NewMessage(false, []byte(data), func(err error) { settled <- err })
 	pending, err := s.Start(m)
 	if pending {
 		err = <-settled
@@ -95,7 +95,7 @@ func TestWriteFails(t *testing.T) {
 	var second error
 	s.conn = scripted{write: func(p []byte) (int, error) {
 		if writes++; writes == 1 {
-			m := s.NewMessage(false, []byte("second"), func(err error) { second = err })
+			m := NewMessage(false, []byte("second"), func(err error) { second = err })
 			if pending, err := s.Start(m); !pending || err != nil {
 				t.Errorf("Start: %v, %v", pending, err)
 			}
@@ -118,7 +118,7 @@ func TestControlFrames(t *testing.T) {
 	var out []byte
 	s.conn = scripted{write: func(p []byte) (int, error) {
 		if len(out) == 0 { // within the first message
-			m := s.NewMessage(false, []byte("second"), nil)
+			m := NewMessage(false, []byte("second"), nil)
 			s.Start(m)
 			for range 3 {
 				s.Ping()
@@ -156,7 +156,7 @@ func startAll(t *testing.T, s *Socket, data ...string) []error {
 	messages := make([]*Message, len(data))
 	for i, d := range data {
 		outcomes[i] = make(chan error, 2)
-		m := s.NewMessage(false, []byte(d), func(err error) { outcomes[i] <- err })
+		m := NewMessage(false, []byte(d), func(err error) { outcomes[i] <- err })
 		messages[i] = m
 	}
 	s.StartAll(messages)
