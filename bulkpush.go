@@ -119,7 +119,7 @@ func (b *bulkRequest) settledOneLocked() {
 
 // abandon gives up a pending push.
 func (p *bulkPush) abandon(cause error) {
-	if err, decided := p.conn.socket.Abandon(&p.message, cause); decided {
+	if err, decided := p.conn.outbox.Abandon(&p.message, cause); decided {
 		p.done(err)
 	}
 }

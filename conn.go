@@ -27,6 +27,7 @@ type Conn struct {
 	path        address.Path
 	connectedAt time.Time
 
+	outbox socket.Outbox  // what is to be written to the client
 	socket *socket.Socket // set once by attach, before anything but Shutdown can reach the connection
 
 	calling    atomic.Bool  // a callback of the application is running
@@ -190,7 +191,7 @@ func (c *Conn) Info() Info {
 		ConnectedAt: c.connectedAt,
 		LastActive:  c.connectedAt.Add(max(s.Received(), s.Sent())),
 		RoundTrip:   s.RoundTrip(),
-		Pending:     s.Pending(),
+		Pending:     c.outbox.Pending(),
 	}
 }
 

@@ -173,7 +173,7 @@ func (e *each[T]) startConn(d *delivery[T], c *Conn) (pending bool, err error) {
 	if e.confirm {
 		d.message.Confirm()
 	}
-	pending, err = c.socket.Start(&d.message)
+	pending, err = c.outbox.Start(&d.message)
 	return pending, c.outcome(err)
 }
 
@@ -255,7 +255,7 @@ func (e *each[T]) abandon(cause error) {
 		if d.conn == nil {
 			continue
 		}
-		if err, decided := d.conn.socket.Abandon(&d.message, cause); decided {
+		if err, decided := d.conn.outbox.Abandon(&d.message, cause); decided {
 			delete(e.pending, d)
 			e.emit(d, d.conn.outcome(err))
 		}

@@ -109,10 +109,10 @@ func (l *life) open() {
 		l.fail(err)
 		return
 	}
-	l.socket.Hold(greeting)
+	l.outbox.Hold(greeting)
 	l.setOpen()
 	l.awaitDirectory()
-	l.socket.Release()
+	l.outbox.Release()
 }
 
 // greeting makes the first message, or returns nil if there is none.

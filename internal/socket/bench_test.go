@@ -17,9 +17,9 @@ func BenchmarkFrame(b *testing.B) {
 			b.SetBytes(int64(size))
 			for b.Loop() {
 				m.Prepare(true, data, nil)
-				s.queue.addLocked(m)
-				s.queue.fillLocked(g, 1)
-				if s.queue.wroteLocked(attempt{n: g.size}, s.traffic); !m.done {
+				s.outbox.addLocked(m)
+				s.outbox.fillLocked(g, 1)
+				if s.outbox.wroteLocked(attempt{n: g.size}, s.traffic); !m.done {
 					b.Fatal("not all of it")
 				}
 			}

@@ -12,7 +12,7 @@ type Payload struct {
 	plain  frame
 	kept   bool // plain's data stays as it is even if the callers leave
 
-	mu           sync.Mutex // guards what follows; it may be taken while a Socket's lock is held
+	mu           sync.Mutex // guards what follows; it may be taken while an Outbox's lock is held
 	compressed   frame      // without data if it would not be shorter
 	isCompressed bool       // compressed is what it will be
 	copy         []byte     // of the data, made when the first caller leaves; nil before
