@@ -14,9 +14,10 @@ import (
 // At any time exactly one goroutine runs it, and Worker.Shutdown waits for that goroutine through the roster. While the client
 // is silent, it does nothing but wait, on the smallest possible stack. When something comes in, it starts another goroutine to
 // handle that, and ends; once the client is silent again, that one starts a waiting goroutine in turn. Every field is owned by
-// the goroutine that runs the connection, except timers, which lock themselves.
+// the goroutine that runs the connection, except socket, and timers, which lock themselves.
 type life struct {
 	*Conn
+	socket *socket.Socket // set once, when the handshake is done
 	worker *Worker
 	opts   *HandlerOptions
 	timers timers

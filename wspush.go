@@ -89,6 +89,7 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	l.socket = s
 	l.attach(s)
 	go l.welcome()
 	return nil
