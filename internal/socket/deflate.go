@@ -8,13 +8,8 @@ import (
 // compressFrom is the size in bytes from which a message is compressed: below it, what deflate saves is not worth what it costs.
 const compressFrom = 512
 
-// compressLocked compresses m, which Start has been given, if there is room for it: a message that is refused should cost no
-// compression, above all not one for every message to a client that does not read. It releases mu meanwhile, so that there may be no
-// room any more. What there is no room for is not compressed later either.
+// compressLocked compresses m. It releases mu meanwhile, so that there may be no room for m any more.
 func (o *Outbox) compressLocked(m *Message) {
-	if !o.wantsCompressionLocked(m, 0) {
-		return
-	}
 	o.mu.Unlock()
 	m.compress(o.shared)
 	o.mu.Lock()
@@ -47,10 +42,11 @@ func (o *Outbox) compressAllLocked(messages []*Message) {
 	}
 }
 
-// wantsCompressionLocked reports whether m is to be compressed and has room, behind what waits and behind ahead more. If somebody else
-// has had it compressed, it takes that instead.
+// wantsCompressionLocked reports whether m is to be compressed and has room, behind what waits and behind ahead more: a message that is
+// refused should cost no compression, above all not one for every message to a client that does not read. What there is no room for is
+// not compressed later either. If somebody else has had m compressed, it takes that instead.
 func (o *Outbox) wantsCompressionLocked(m *Message, ahead int) bool {
-	if !o.socket.compress || !m.squeeze {
+	if !m.squeeze || !o.socket.compress {
 		return false
 	}
 	if m.payload != nil {

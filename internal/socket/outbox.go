@@ -41,11 +41,11 @@ type Outbox struct {
 	// Set once, by Init or attach, then read without a lock.
 	shared *Shared
 	max    int       // MaxPending; negative: no limit
-	socket *Socket   // writes what is here
 	start  time.Time // the zero of the connection's clock
 
-	mu    sync.Mutex // guards what follows, and fields of the socket that say so: a push takes one lock
-	stage stage
+	mu     sync.Mutex // guards what follows, and fields of the socket that say so: a push takes one lock
+	stage  stage
+	socket *Socket // writes what is here; nil before Accept
 
 	messages  list // that wait, with the socket's control frames between them
 	waiting   int  // the cost of all of them
@@ -60,8 +60,11 @@ func (o *Outbox) Init(shared *Shared, maxPending int) { o.shared, o.max = shared
 
 // attach gives o the socket that writes what is in it.
 func (o *Outbox) attach(s *Socket) {
-	s.outbox, o.socket = o, s
+	s.outbox = o
 	o.start = time.Now()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.socket = s
 }
 
 // now is the time by the connection's clock: the only one for messages, since a message is timed from Start on.
@@ -73,11 +76,11 @@ func (o *Outbox) now() time.Duration { return time.Since(o.start) }
 // message is refused with ErrFull, and no ping is sent. If first is nil, Hold only lets messages in. No limit refuses first, but it
 // counts in what waits for all sockets.
 func (o *Outbox) Hold(first *Message) {
-	if first != nil && first.squeeze && o.socket.compress {
-		first.compress(o.shared)
-	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if first != nil && first.squeeze && o.socket.compress {
+		o.compressLocked(first)
+	}
 	if o.stage != stageGreeting {
 		return
 	}
@@ -106,7 +109,9 @@ func (o *Outbox) Release() {
 // could not leave when its context ends.
 func (o *Outbox) Start(m *Message) (pending bool, err error) {
 	o.mu.Lock()
-	o.compressLocked(m)
+	if o.wantsCompressionLocked(m, 0) {
+		o.compressLocked(m)
+	}
 	if err := o.enqueueLocked(m, o.now()); err != nil {
 		o.mu.Unlock()
 		return false, err
@@ -135,23 +140,24 @@ func (o *Outbox) enqueueLocked(m *Message, now time.Duration) error {
 // StartAll is Start for several messages, which share writes. The outcome of each goes to its settled, maybe before StartAll
 // returns; from then on the message belongs to its owner again.
 func (o *Outbox) StartAll(messages []*Message) {
-	s := o.socket
 	o.mu.Lock()
 	o.compressAllLocked(messages)
 	now := o.now()
+	var s *Socket // that failed, if there is a failure
 	var failure error
 	first, queued := false, false
 	for _, m := range messages {
 		err := o.enqueueLocked(m, now)
-		if err == ErrFull && queued && failure == nil && !s.mustWaitLocked() {
+		if err == ErrFull && queued && failure == nil && !o.socket.mustWaitLocked() {
 			// Maybe only the others leave no room: the client has not had the chance to read them.
+			s = o.socket
 			failure, first = s.writeQueueLocked()
 			err = o.enqueueLocked(m, now)
 		}
 		switch {
 		case err != nil:
 			m.settle(err)
-		case s.mustWaitLocked():
+		case o.socket.mustWaitLocked():
 			queued = true
 			o.countLocked(m)
 		default:
@@ -160,9 +166,10 @@ func (o *Outbox) StartAll(messages []*Message) {
 	}
 	switch {
 	case !queued || failure != nil:
-	case s.mustWaitLocked():
-		s.flushSoonLocked()
+	case o.socket.mustWaitLocked():
+		o.socket.flushSoonLocked()
 	default:
+		s = o.socket
 		failure, first = s.writeQueueLocked()
 	}
 	o.mu.Unlock()
