@@ -28,7 +28,7 @@ func (s *Socket) answeredLocked(number uint64, at time.Duration) {
 		s.traffic.roundTrip.Record(s.roundTrip)
 	}
 	s.answered = number
-	s.outbox.settleUnconfirmedLocked(number, at, nil)
+	s.outbox.confirmedLocked(number, at)
 	if s.pingWanted && s.phase < phaseClosing {
 		s.queuePingLocked()
 	}

@@ -196,7 +196,7 @@ func (o *Outbox) Abandon(m *Message, cause error) (outcome error, decided bool) 
 		m.left = cause // that write does not wait, and may be reading the data: better to know than to guess
 		return nil, false
 	case m.begun():
-		o.detachLocked(m)
+		o.disownLocked(m)
 		return ErrLeft, true
 	default:
 		o.removeLocked(m)
@@ -310,8 +310,8 @@ func (o *Outbox) removeLocked(m *Message) {
 	}
 }
 
-// detachLocked makes m, which waits, independent of its caller, who leaves without learning the outcome.
-func (o *Outbox) detachLocked(m *Message) {
+// disownLocked makes m, which waits, independent of its caller, who leaves without learning the outcome.
+func (o *Outbox) disownLocked(m *Message) {
 	m.keepData()
 	m.settled, m.lender = nil, nil
 	if m.confirm {
@@ -421,7 +421,7 @@ func (o *Outbox) wroteLocked(a attempt, t *stripe) progress {
 			if m.left != nil {
 				settled := m.settled
 				m.left = nil
-				o.detachLocked(m) // before the caller hears of it: from then on the data is the caller's
+				o.disownLocked(m) // before the caller hears of it: from then on the data is the caller's
 				settled(ErrLeft)
 			}
 		}
@@ -471,13 +471,9 @@ func (o *Outbox) withholdLocked(m *Message) {
 	}
 }
 
-// settleUnconfirmedLocked settles the unconfirmed messages that wait for a ping with this number or an earlier one.
-func (o *Outbox) settleUnconfirmedLocked(ping uint64, at time.Duration, err error) {
-	for m := o.unconfirmed.first; m != nil && m.ping <= ping; m = o.unconfirmed.first {
-		o.unconfirmed.remove(m)
-		m.roundTrip = at - m.sent
-		m.settle(err)
-	}
+// confirmedLocked settles the messages that an answer to this ping confirms.
+func (o *Outbox) confirmedLocked(ping uint64, at time.Duration) {
+	o.settleUnconfirmedLocked(ping, at, nil)
 }
 
 // endLocked accepts no message from here on. What waits is left to the socket, which withdraws it, writes it or is lost.
@@ -506,6 +502,15 @@ func (o *Outbox) lostLocked() {
 
 // unansweredLocked gives up the messages that wait for an answer to a ping: none will come.
 func (o *Outbox) unansweredLocked() { o.settleUnconfirmedLocked(math.MaxUint64, o.now(), ErrBroken) }
+
+// settleUnconfirmedLocked settles the unconfirmed messages that wait for a ping with this number or an earlier one.
+func (o *Outbox) settleUnconfirmedLocked(ping uint64, at time.Duration, err error) {
+	for m := o.unconfirmed.first; m != nil && m.ping <= ping; m = o.unconfirmed.first {
+		o.unconfirmed.remove(m)
+		m.roundTrip = at - m.sent
+		m.settle(err)
+	}
+}
 
 // dropLocked removes the messages for which outcome returns an error, and settles them with it.
 func (o *Outbox) dropLocked(outcome func(*Message) error) {

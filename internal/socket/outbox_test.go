@@ -184,6 +184,33 @@ func TestStartAllVisitsOnlyItsOwn(t *testing.T) {
 	}
 }
 
+// Before it is attached to a socket, an outbox refuses everything, and keeps nothing of it.
+func TestOutboxWithoutSocket(t *testing.T) {
+	var sh Shared
+	var o Outbox
+	o.Init(&sh, 1<<20)
+	for _, size := range []int{0, compressFrom, 1 << 20} {
+		data := make([]byte, size)
+		if pending, err := o.Start(NewMessage(true, data, nil)); pending || err != ErrFull {
+			t.Errorf("%d bytes: pending: %t, %v", size, pending, err)
+		}
+		var outcomes []error
+		settle := func(err error) { outcomes = append(outcomes, err) }
+		confirmed, shared := NewMessage(true, data, settle), new(Message)
+		confirmed.Confirm()
+		shared.PrepareShared(sh.NewPayload(true, data), settle)
+		if o.StartAll([]*Message{confirmed, shared}); !slices.Equal(outcomes, []error{ErrFull, ErrFull}) {
+			t.Errorf("two messages of %d bytes: %v", size, outcomes)
+		}
+		if o.Admits(size) {
+			t.Errorf("there is room for %d bytes", size)
+		}
+	}
+	if o.Pending() != 0 || sh.Pending() != 0 || sh.Deflations() != 0 {
+		t.Errorf("%d bytes wait, %d for all; %d were compressed", o.Pending(), sh.Pending(), sh.Deflations())
+	}
+}
+
 // The end of a write visits only the messages that the write was given, also while the socket is closing and when a caller has
 // left: with many small writes to a slow client, a visit to the others would cost the square of their number.
 func TestWroteVisitsOnlyWhatWasWritten(t *testing.T) {
