@@ -8,7 +8,7 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// One message on its way through the queue: it is framed, given to a write, and accounted for.
+// One message on its way through the outbox: it is framed, given to a write, and accounted for.
 func BenchmarkFrame(b *testing.B) {
 	for _, size := range []int{100, 1000, 16_000} {
 		b.Run(fmt.Sprintf("bytes=%d", size), func(b *testing.B) {

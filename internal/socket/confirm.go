@@ -6,7 +6,7 @@ import "time"
 // answers the ping has read everything before it. One pong confirms all messages that went out before its ping, and the next
 // ping waits for that pong. So a client never has more than one number to answer, however many publishers wait.
 
-// wantPingLocked makes sure that a ping goes out after a message that has just joined the queue.
+// wantPingLocked makes sure that a ping goes out after a message that has just been accepted.
 func (s *Socket) wantPingLocked() {
 	s.pingWanted = true
 	if !s.awaitsPongLocked() {

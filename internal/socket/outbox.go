@@ -119,7 +119,7 @@ func (o *Outbox) Start(m *Message) (pending bool, err error) {
 	return o.socket.writeAndUnlock(m)
 }
 
-// enqueueLocked adds m to the queue, or returns the reason why not.
+// enqueueLocked adds m to what waits, or returns the reason why not.
 func (o *Outbox) enqueueLocked(m *Message, now time.Duration) error {
 	switch {
 	case o.stage == stageGreeting:
@@ -273,7 +273,7 @@ func (o *Outbox) countLocked(m *Message) {
 	}
 }
 
-// countAllLocked counts all messages. It is for the end of a write that found the queue empty: otherwise those that waited before
+// countAllLocked counts all messages. It is for the end of a write before which nothing waited: otherwise those that waited before
 // would be visited again and again.
 func (o *Outbox) countAllLocked() {
 	for m := o.messages.first; m != nil; m = m.next {
@@ -391,7 +391,7 @@ type attempt struct {
 
 // progress is the result of a write.
 type progress struct {
-	frames   int  // that are out in full; all were at the head of the queue
+	frames   int  // that are out in full; all were the first of what waited
 	messages int  // of the application's among them
 	settled  int  // of those, the ones whose senders have heard of it
 	chunk    bool // a whole write's worth is out: the end of a frame, or another chunkSize of one

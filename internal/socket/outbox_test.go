@@ -152,7 +152,7 @@ func TestAbandonAll(t *testing.T) {
 			t.Errorf("written %t: the first message: %v; %d outcomes too many", written, err, len(outcomes))
 		}
 		if o := s.outbox; o.messages.n+o.unconfirmed.n+o.waiting+o.toConfirm != 0 || o.shared.pendingAll.cost.Load() != 0 {
-			t.Errorf("written %t: left in the queue: %d messages, %d unconfirmed, %d bytes, %d to confirm, %d bytes for all clients",
+			t.Errorf("written %t: left in the outbox: %d messages, %d unconfirmed, %d bytes, %d to confirm, %d bytes for all clients",
 				written, o.messages.n, o.unconfirmed.n, o.waiting, o.toConfirm, o.shared.pendingAll.cost.Load())
 		}
 	}

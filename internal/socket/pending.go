@@ -27,7 +27,7 @@ func (p *pendingAll) take(cost int, forced bool) bool {
 	return false
 }
 
-// A holding counts how many messages that wait have the same data, in all their queues.
+// A holding counts how many messages that wait have the same data, in all outboxes.
 type holding struct {
 	mu sync.Mutex // guards n; it may be taken while an Outbox's lock is held
 	n  int

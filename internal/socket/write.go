@@ -10,10 +10,10 @@ import (
 // small messages may fill of one write.
 const chunkSize = 16 << 10
 
-// mustWaitLocked reports whether what is in the queue cannot be written by the caller.
+// mustWaitLocked reports whether what waits cannot be written by the caller.
 func (s *Socket) mustWaitLocked() bool { return s.turn != turnFree || s.raw == nil }
 
-// writeQueueLocked writes what is in the queue, as far as the connection takes it at once, for messages whose outcome goes to
+// writeQueueLocked writes what waits, as far as the connection takes it at once, for messages whose outcome goes to
 // their settled. Nobody else has the turn. It releases mu while it writes. If failure is not nil, the caller must call broken
 // with both results, without holding mu.
 func (s *Socket) writeQueueLocked() (failure error, first bool) {
@@ -25,7 +25,7 @@ func (s *Socket) writeQueueLocked() (failure error, first bool) {
 	return failure, first
 }
 
-// writeAndUnlock writes m, which is in the queue, at once if that is possible, and otherwise leaves it to flush; and so the ping
+// writeAndUnlock writes m, which waits, at once if that is possible, and otherwise leaves it to flush; and so the ping
 // that is to follow it. The caller holds mu, which is released.
 func (s *Socket) writeAndUnlock(m *Message) (pending bool, err error) {
 	if s.mustWaitLocked() {
@@ -52,7 +52,7 @@ func (s *Socket) writeAndUnlock(m *Message) (pending bool, err error) {
 	return pending, err
 }
 
-// writeNowLocked writes what is in the queue when it is called, as far as the connection takes it at once. The caller has the
+// writeNowLocked writes what waits when it is called, as far as the connection takes it at once. The caller has the
 // turn. mu is released during each write.
 func (s *Socket) writeNowLocked() (failure error) {
 	g := s.outbox.shared.gather()
@@ -74,7 +74,7 @@ func (s *Socket) writeNowLocked() (failure error) {
 	return nil
 }
 
-// flushSoonLocked has flush write what is in the queue, unless somebody has the turn.
+// flushSoonLocked has flush write what waits, unless somebody has the turn.
 func (s *Socket) flushSoonLocked() {
 	if s.turn != turnFree {
 		return
@@ -83,7 +83,7 @@ func (s *Socket) flushSoonLocked() {
 	s.running.Go(s.flush)
 }
 
-// flush has the turn from the start. It writes until the queue is empty.
+// flush has the turn from the start. It writes until nothing waits.
 func (s *Socket) flush() {
 	var err error
 	if s.raw != nil {
