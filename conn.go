@@ -27,7 +27,8 @@ type Conn struct {
 	path        address.Path
 	connectedAt time.Time
 
-	socket *socket.Socket // set once by attach, before anything but Shutdown can reach the connection
+	outbox  socket.Outbox                 // what is to be written to the client
+	current atomic.Pointer[socket.Socket] // its WebSocket; set by attach, before anything but Shutdown can reach the connection
 
 	calling    atomic.Bool  // a callback of the application is running
 	registered registration // guarded by the registry's shard
@@ -35,7 +36,7 @@ type Conn struct {
 	sends       *sends       // set once by sendings, under mu; nil until Send is called
 	memberships *memberships // set once, by setUser or under mu; nil if there have been none
 
-	mu     sync.Mutex  // guards the fields below, and the setting of socket; locks of the registry and of members may be taken while it is held
+	mu     sync.Mutex  // guards the fields below, and the setting of current; locks of the registry and of members may be taken while it is held
 	reason *CloseError // the first reason to end; nil while the connection lives
 	isCut  bool
 	isOpen bool            // it has been opened to pushes
@@ -179,7 +180,7 @@ type Info struct {
 
 // Info returns what is known about the connection now, or was when it ended.
 func (c *Conn) Info() Info {
-	s := c.socket
+	s := c.current.Load()
 	return Info{
 		RemoteAddr:  c.remoteAddr,
 		UserAgent:   c.userAgent,
@@ -190,7 +191,7 @@ func (c *Conn) Info() Info {
 		ConnectedAt: c.connectedAt,
 		LastActive:  c.connectedAt.Add(max(s.Received(), s.Sent())),
 		RoundTrip:   s.RoundTrip(),
-		Pending:     s.Pending(),
+		Pending:     c.outbox.Pending(),
 	}
 }
 
@@ -206,11 +207,11 @@ func newConn(shared *shared, r *http.Request, path address.Path) *Conn {
 	}
 }
 
-// attach gives the connection its socket when the handshake is done.
+// attach gives the connection its WebSocket when the handshake is done.
 func (c *Conn) attach(s *socket.Socket) {
 	c.connectedAt = time.Now().Add(-s.Now())
 	c.mu.Lock()
-	c.socket = s
+	c.current.Store(s)
 	reason, isCut := c.reason, c.isCut
 	c.mu.Unlock()
 	switch { // Shutdown came before the end of the handshake
@@ -222,11 +223,7 @@ func (c *Conn) attach(s *socket.Socket) {
 }
 
 // isUpgrading reports whether the handshake is still under way.
-func (c *Conn) isUpgrading() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.socket == nil
-}
+func (c *Conn) isUpgrading() bool { return c.current.Load() == nil }
 
 // register lets the connection be found by its ID, unless it has ended already: then it never will be. Until it is open,
 // pushes to it are refused with ErrBusy.
@@ -252,7 +249,7 @@ func (c *Conn) end(reason *CloseError) bool {
 	if c.cancel != nil {
 		c.cancel(reason)
 	}
-	s := c.socket
+	s := c.current.Load()
 	c.mu.Unlock()
 	switch {
 	case s == nil: // attach will close it
@@ -275,7 +272,7 @@ func (c *Conn) endReason() *CloseError {
 func (c *Conn) cut() {
 	c.mu.Lock()
 	c.isCut = true
-	s := c.socket
+	s := c.current.Load()
 	c.mu.Unlock()
 	if s != nil {
 		s.Reset()

@@ -140,7 +140,7 @@ func (c *Conn) awaitSending(ctx context.Context, s *sending, limit time.Duration
 		err = context.DeadlineExceeded
 	}
 	// The socket may use the message for longer than the caller waits, so s does not go back to the pool.
-	err, decided := c.socket.Abandon(&s.message, err)
+	err, decided := c.outbox.Abandon(&s.message, err)
 	if !decided {
 		if err = <-s.settled; err == nil {
 			roundTrip = s.message.RoundTrip()
@@ -200,7 +200,7 @@ func (sh *shared) release(s *sending) {
 // translates. It is called with the socket's lock held, so it must neither block nor call the connection. Otherwise err is the
 // outcome.
 func (c *Conn) start(m *socket.Message, typ MessageType, data []byte, confirm, keep bool, lender socket.Lender, settled func(error)) (pending bool, err error) {
-	c.socket.Prepare(m, typ == Binary, data, settled)
+	m.Prepare(typ == Binary, data, settled)
 	if confirm {
 		m.Confirm()
 	}
@@ -208,7 +208,7 @@ func (c *Conn) start(m *socket.Message, typ MessageType, data []byte, confirm, k
 		m.Keep()
 	}
 	m.Lend(lender)
-	pending, err = c.socket.Start(m)
+	pending, err = c.outbox.Start(m)
 	return pending, c.outcome(err)
 }
 

@@ -62,12 +62,12 @@ func (m *sendCall) start(ctx context.Context, typ MessageType, data []byte) erro
 	c := m.conn
 	q := c.sendings()
 	q.begin()
-	c.socket.Prepare(&m.message, typ == Binary, data, m.settle)
+	m.message.Prepare(typ == Binary, data, m.settle)
 	m.message.CopyIfWaiting()
 	if m.o.Confirmed {
 		m.message.Confirm()
 	}
-	pending, err := c.socket.Start(&m.message)
+	pending, err := c.outbox.Start(&m.message)
 	switch {
 	case err != nil:
 		q.end()
@@ -108,7 +108,7 @@ func (m *sendCall) within(ctx context.Context, q *sends) {
 
 // abandon gives the message up. It does nothing once the message is settled.
 func (m *sendCall) abandon(cause error) {
-	if err, decided := m.conn.socket.Abandon(&m.message, cause); decided {
+	if err, decided := m.conn.outbox.Abandon(&m.message, cause); decided {
 		m.settle(err)
 	}
 }

@@ -169,11 +169,11 @@ func (e *each[T]) run(d *delivery[T]) {
 // startConn hands the message to a connection of this worker.
 func (e *each[T]) startConn(d *delivery[T], c *Conn) (pending bool, err error) {
 	d.conn = c
-	c.socket.PrepareShared(&d.message, e.payload, d.settle)
+	d.message.PrepareShared(e.payload, d.settle)
 	if e.confirm {
 		d.message.Confirm()
 	}
-	pending, err = c.socket.Start(&d.message)
+	pending, err = c.outbox.Start(&d.message)
 	return pending, c.outcome(err)
 }
 
@@ -255,7 +255,7 @@ func (e *each[T]) abandon(cause error) {
 		if d.conn == nil {
 			continue
 		}
-		if err, decided := d.conn.socket.Abandon(&d.message, cause); decided {
+		if err, decided := d.conn.outbox.Abandon(&d.message, cause); decided {
 			delete(e.pending, d)
 			e.emit(d, d.conn.outcome(err))
 		}

@@ -14,9 +14,10 @@ import (
 // At any time exactly one goroutine runs it, and Worker.Shutdown waits for that goroutine through the roster. While the client
 // is silent, it does nothing but wait, on the smallest possible stack. When something comes in, it starts another goroutine to
 // handle that, and ends; once the client is silent again, that one starts a waiting goroutine in turn. Every field is owned by
-// the goroutine that runs the connection, except timers, which lock themselves.
+// the goroutine that runs the connection, except socket, and timers, which lock themselves.
 type life struct {
 	*Conn
+	socket *socket.Socket // set once, when the handshake is done
 	worker *Worker
 	opts   *HandlerOptions
 	timers timers
@@ -109,10 +110,10 @@ func (l *life) open() {
 		l.fail(err)
 		return
 	}
-	l.socket.Hold(greeting)
+	l.outbox.Hold(greeting)
 	l.setOpen()
 	l.awaitDirectory()
-	l.socket.Release()
+	l.outbox.Release()
 }
 
 // greeting makes the first message, or returns nil if there is none.
@@ -132,7 +133,7 @@ func (l *life) greeting() (m *socket.Message, err error) {
 	if err := wire.CheckMessage(typ, data, -1); err != nil {
 		return nil, fmt.Errorf("the greeting: %w", err)
 	}
-	return l.socket.NewMessage(typ == Binary, data, nil), nil
+	return socket.NewMessage(typ == Binary, data, nil), nil
 }
 
 // readMessage reads one message, or the end of the connection. What the client sends after the connection has ended is dropped:

@@ -199,7 +199,7 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) response
 	if limit := w.opts.MaxPushBytes; limit >= 0 && r.ContentLength > limit {
 		return w.refuse(ErrTooLarge).response()
 	}
-	if !c.socket.Admits(int(min(max(r.ContentLength, 0), math.MaxInt32/2))) {
+	if !c.outbox.Admits(int(min(max(r.ContentLength, 0), math.MaxInt32/2))) {
 		return w.refuse(ErrBusy).response()
 	}
 	body := w.bodies.get(rw)

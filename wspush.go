@@ -89,6 +89,7 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	l.socket = s
 	l.attach(s)
 	go l.welcome()
 	return nil
@@ -111,14 +112,14 @@ func (h *Handler) handshake(w http.ResponseWriter, r *http.Request, l *life) (*s
 			h.worker.roster.leave(l.Conn) // which it may not have entered yet
 		}
 	}()
+	l.outbox.Init(&h.worker.sockets, h.worker.opts.MaxPending)
 	s, err := socket.Accept(w, r, socket.Options{
-		Shared:       &h.worker.sockets,
+		Outbox:       &l.outbox,
 		Origins:      h.origins,
 		Subprotocols: h.opts.Subprotocols,
 		Compression:  h.opts.Compression,
 		ReadLimit:    h.opts.ReadLimit,
 		ReadTimeout:  h.opts.ReadTimeout,
-		MaxPending:   h.worker.opts.MaxPending,
 		SendBuffer:   h.worker.opts.SendBuffer,
 		WriteTimeout: h.worker.opts.WriteTimeout,
 		Admit:        func() error { return h.admit(l.Conn, r) },

@@ -20,13 +20,12 @@ import (
 
 // Options are finished values: nothing in them is defaulted.
 type Options struct {
-	Shared       *Shared
+	Outbox       *Outbox         // what is to be written: Init has been called, and nothing else
 	Origins      origin.Patterns // of foreign pages that may connect
 	Subprotocols []string
 	Compression  bool
 	ReadLimit    int64         // of one message, in bytes; negative: none
 	ReadTimeout  time.Duration // of one message; negative: none
-	MaxPending   int           // in bytes; negative: no limit
 	SendBuffer   int           // of the system, in bytes; negative: what the system chooses
 	WriteTimeout time.Duration // for each 16 KiB of a message; negative: none
 
@@ -54,13 +53,11 @@ func (e *HandshakeError) Error() string { return e.Detail }
 // written to w. Otherwise the server could not hand the connection over.
 func Accept(w http.ResponseWriter, r *http.Request, opts Options) (*Socket, error) {
 	s := &Socket{
-		shared:       opts.Shared,
-		traffic:      opts.Shared.traffic.stripe(),
+		traffic:      opts.Outbox.shared.traffic.stripe(),
 		owner:        opts.Owner,
 		writeTimeout: opts.WriteTimeout,
 		readLimit:    opts.ReadLimit,
 		readTimeout:  opts.ReadTimeout,
-		queue:        queue{max: opts.MaxPending, all: &opts.Shared.pendingAll},
 	}
 	// A pong that answers no ping (RFC 6455 section 5.5.3) may contain any number, but nobody can guess this one.
 	s.pings = rand.Uint64N(math.MaxInt64)
@@ -69,7 +66,7 @@ func Accept(w http.ResponseWriter, r *http.Request, opts Options) (*Socket, erro
 	if opts.Compression {
 		mode = websocket.CompressionNoContextTakeover
 	}
-	up := &upgrader{real: w, request: r, header: http.Header{}, socket: s, origins: opts.Origins, subprotocols: opts.Subprotocols, admit: opts.Admit, sendBuffer: opts.SendBuffer}
+	up := &upgrader{real: w, request: r, header: http.Header{}, socket: s, origins: opts.Origins, subprotocols: opts.Subprotocols, admit: opts.Admit, outbox: opts.Outbox, sendBuffer: opts.SendBuffer}
 	_, err := websocket.Accept(up, r, &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // hijack asks package origin, which knows more of what hosts are equal
 		CompressionMode:    mode,
@@ -93,6 +90,7 @@ type upgrader struct {
 	status  int
 	body    bytes.Buffer
 	socket  *Socket
+	outbox  *Outbox
 	origins origin.Patterns
 	admit   func() error
 
@@ -154,7 +152,7 @@ func (u *upgrader) hijack() error {
 		return fmt.Errorf("%w: %w", ErrNotHijacked, err)
 	}
 	s := u.socket
-	s.start = time.Now()
+	u.outbox.attach(s)
 	s.conn = conn
 	s.raw = rawConn(conn)
 	sendbuffer.Set(conn, u.sendBuffer)

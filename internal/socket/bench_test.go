@@ -8,7 +8,7 @@ import (
 	"github.com/wspush/wspush/internal/testutil"
 )
 
-// One message on its way through the queue: it is framed, given to a write, and accounted for.
+// One message on its way through the outbox: it is framed, given to a write, and accounted for.
 func BenchmarkFrame(b *testing.B) {
 	for _, size := range []int{100, 1000, 16_000} {
 		b.Run(fmt.Sprintf("bytes=%d", size), func(b *testing.B) {
@@ -16,10 +16,10 @@ func BenchmarkFrame(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(size))
 			for b.Loop() {
-				s.Prepare(m, true, data, nil)
-				s.queue.addLocked(m)
-				s.queue.fillLocked(g, 1)
-				if s.queue.wroteLocked(attempt{n: g.size}, s.traffic); !m.done {
+				m.Prepare(true, data, nil)
+				s.outbox.addLocked(m)
+				s.outbox.fillLocked(g, 1)
+				if s.outbox.wroteLocked(attempt{n: g.size}, s.traffic); !m.done {
 					b.Fatal("not all of it")
 				}
 			}

@@ -23,21 +23,17 @@ const defaultCloseTimeout = 10 * time.Second
 // ErrClosed. A message that is to be confirmed still gets its ping. All of that may take WriteTimeout, and the connection then
 // lasts Linger at most. Code 1005 sends a frame without a code. Only the first call has an effect.
 func (s *Socket) Close(code int, reason string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.outbox.mu.Lock()
+	defer s.outbox.mu.Unlock()
 	if s.phase >= phaseClosing {
 		return
 	}
 	s.phase = phaseClosing
-	s.queue.dropLocked(func(m *Message) error {
-		if m.control || m.begun() {
-			return nil
-		}
-		return ErrClosed
-	})
+	s.outbox.endLocked()
+	s.outbox.withdrawLocked()
 	s.lastPingLocked()
 	s.closeFrame = controlFrame(opClose, closePayload(code, reason))
-	s.queue.addLocked(s.closeFrame)
+	s.outbox.addLocked(s.closeFrame)
 	timeout := s.writeTimeout
 	if timeout <= 0 {
 		timeout = defaultCloseTimeout
@@ -62,9 +58,10 @@ func (s *Socket) Reset() {
 
 // refuse accepts no message from here on.
 func (s *Socket) refuse() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.outbox.mu.Lock()
+	defer s.outbox.mu.Unlock()
 	s.phase = max(s.phase, phaseCut)
+	s.outbox.endLocked()
 	s.ignorePongsLocked()
 	if s.turn == turnFree {
 		s.setOverLocked()
@@ -73,9 +70,9 @@ func (s *Socket) refuse() {
 
 // giveUp ends the wait for the client's close frame.
 func (s *Socket) giveUp() {
-	s.mu.Lock()
+	s.outbox.mu.Lock()
 	s.ignorePongsLocked() // a callback may keep Read from finding out
-	s.mu.Unlock()
+	s.outbox.mu.Unlock()
 	s.closeConn()
 }
 
@@ -90,16 +87,11 @@ func (s *Socket) dropUnsent() {
 	}
 }
 
-// failLocked settles what waits because a write has failed: what has begun with ErrBroken, everything else with ErrClosed. The
-// caller has the turn, and must then call broken without holding mu.
+// failLocked gives the socket up because a write has failed, and with it whatever waits. The caller has the turn, and must then call
+// broken without holding mu.
 func (s *Socket) failLocked() (first bool) {
 	first = s.phase < phaseClosing
-	s.queue.dropLocked(func(m *Message) error {
-		if m.begun() {
-			return ErrBroken
-		}
-		return ErrClosed
-	})
+	s.outbox.lostLocked()
 	s.ping, s.pong = nil, nil
 	s.ignorePongsLocked()
 	s.setOverLocked()
@@ -139,13 +131,13 @@ func (s *Socket) setOverLocked() (first bool) {
 
 // waitUntilOver waits until phaseOver begins.
 func (s *Socket) waitUntilOver() {
-	s.mu.Lock()
+	s.outbox.mu.Lock()
 	if s.phase == phaseOver {
-		s.mu.Unlock()
+		s.outbox.mu.Unlock()
 		return
 	}
 	s.over = make(chan struct{})
-	s.mu.Unlock()
+	s.outbox.mu.Unlock()
 	<-s.over
 }
 
@@ -179,9 +171,9 @@ func (s *Socket) Finish() {
 	}
 	// Over TLS this waits for a client that does not read; the timer is still set, and ends that.
 	_ = s.conn.Close()
-	s.mu.Lock()
+	s.outbox.mu.Lock()
 	s.stopTimerLocked()
-	s.mu.Unlock()
+	s.outbox.mu.Unlock()
 	s.running.Wait()
 }
 

@@ -6,7 +6,7 @@ import (
 )
 
 // A Message is one frame on its way to the client: a message of the application's, or a control frame of the socket's own.
-// From Start until it is settled it belongs to the Socket, and Socket.mu guards it.
+// From Start until it is settled it belongs to an Outbox, whose lock guards it.
 type Message struct {
 	header  [maxHeader]byte
 	head    uint8 // length of the header
@@ -17,7 +17,7 @@ type Message struct {
 	timed   bool     // it was started by a caller, at began
 	done    bool     // it is settled
 	kept    bool     // data stays as it is even if the caller leaves
-	squeeze bool     // it is to be compressed, if there is room for it
+	squeeze bool     // it is to be compressed, if the client takes that and there is room for it
 	out     bool     // it is written in full, and waits to be confirmed; data is gone
 	data    []byte   // the caller's own, unless it is kept
 	lender  Lender   // wants data back; nil if nobody does, or it has been given back
@@ -36,7 +36,7 @@ type Message struct {
 	err     error       // the outcome, once done
 	settled func(error) // tells the caller; nil if there is none to tell
 
-	began     time.Duration // by the socket's clock, like the others
+	began     time.Duration // by the connection's clock, like the others
 	sent      time.Duration // when the last of it was written, if it is to be confirmed
 	roundTrip time.Duration // from then until it was confirmed
 }
@@ -53,23 +53,23 @@ func firstByte(binary bool) byte {
 }
 
 // NewMessage makes a message; see Prepare.
-func (s *Socket) NewMessage(binary bool, data []byte, settled func(error)) *Message {
+func NewMessage(binary bool, data []byte, settled func(error)) *Message {
 	m := new(Message)
-	s.Prepare(m, binary, data, settled)
+	m.Prepare(binary, data, settled)
 	return m
 }
 
 // Prepare makes m a new message. It may have been another one before, if that has been settled. If Start reports that m is
-// pending, settled is called once with the outcome; it must neither block nor call the Socket. data is read until the
-// message is settled or abandoned, and never changed.
-func (s *Socket) Prepare(m *Message, binary bool, data []byte, settled func(error)) {
-	*m = Message{data: data, squeeze: s.compresses(len(data)), cost: len(data) + messageOverhead, settled: settled}
+// pending, settled is called once with the outcome; it must neither block nor call the Outbox or the Socket. data is read until
+// the message is settled or abandoned, and never changed.
+func (m *Message) Prepare(binary bool, data []byte, settled func(error)) {
+	*m = Message{data: data, squeeze: len(data) >= compressFrom, cost: len(data) + messageOverhead, settled: settled}
 	m.head = putHeader(&m.header, firstByte(binary), len(data))
 }
 
-// A Lender is told when a Socket does not read the data of a message any more, although the message is not settled. GiveBack is called
-// once at most, perhaps with the Socket's lock held: it must neither block nor call the Socket. It has returned before the sender of
-// the message learns of any outcome.
+// A Lender is told when the data of a message is not read any more, although the message is not settled. GiveBack is called once at
+// most, perhaps with the Outbox's lock held: it must neither block nor call the Outbox or the Socket. It has returned before the
+// sender of the message learns of any outcome.
 type Lender interface{ GiveBack() }
 
 // Lend says that lender wants the data of m, which has just been prepared, back as soon as possible: once m is written and only waits
@@ -124,7 +124,7 @@ func (m *Message) costForAll() int {
 // out after it. Once m has been written, any other outcome is ErrBroken or ErrUnconfirmed.
 func (m *Message) Confirm() { m.confirm = true }
 
-// CopyIfWaiting has the Socket copy the data of m, which has just been prepared, if m is pending when Start returns: its caller
+// CopyIfWaiting has the Outbox copy the data of m, which has just been prepared, if m is pending when Start returns: its caller
 // may then change it.
 func (m *Message) CopyIfWaiting() { m.copies = true }
 
@@ -141,7 +141,7 @@ func (m *Message) keepData() {
 }
 
 // Keep says that the data of m, which has just been prepared, does not change before m is settled or, if Abandon returns ErrLeft,
-// ever again. The Socket then never copies a large message.
+// ever again. A large message is then never copied.
 func (m *Message) Keep() { m.kept = true }
 
 // RoundTrip is the time from the writing of m, which has been confirmed, to the pong that confirmed it.
