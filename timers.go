@@ -22,7 +22,7 @@ type timers struct {
 	// Set once by start, then read without a lock.
 	pingInterval time.Duration // negative: off
 	idleTimeout  time.Duration // negative: off
-	alarms       *alarms
+	alarms       *alarms[*timers]
 	timed        timed
 
 	alarm alarm // guarded by alarms
@@ -38,7 +38,7 @@ type timers struct {
 }
 
 // start starts the timers of c; stop ends them.
-func (t *timers) start(a *alarms, pingInterval, idleTimeout time.Duration, c timed) {
+func (t *timers) start(a *alarms[*timers], pingInterval, idleTimeout time.Duration, c timed) {
 	t.mu.Lock()
 	t.alarms, t.pingInterval, t.idleTimeout, t.timed = a, pingInterval, idleTimeout, c
 	t.lastPing, t.paused = -1, -1
@@ -82,6 +82,8 @@ func (t *timers) forgetExcusesLocked(received time.Duration) {
 		t.excuses, t.excused = received, 0
 	}
 }
+
+func (t *timers) bell() *alarm { return &t.alarm }
 
 // fire does what is due, and sets the alarm for what comes next. It may be called early: when a ping has been answered, so that
 // the next alarm is one that has something to do.

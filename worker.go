@@ -28,7 +28,7 @@ type Worker struct {
 	shared       *shared
 	origins      *origins
 	roster       *roster
-	alarms       *alarms
+	alarms       *alarms[*timers]
 	sockets      socket.Shared
 	bodies       bodies
 	lingering    atomic.Int64 // requests over HTTP/2 that have their answer, and are still being read
@@ -62,7 +62,7 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{opts: o, origins: origins, roster: newRoster(o.MaxConns), alarms: newAlarms(), listener: o.Listener}
+	w := &Worker{opts: o, origins: origins, roster: newRoster(o.MaxConns), alarms: newAlarms[*timers](), listener: o.Listener}
 	network := "tcp"
 	if !o.NoListen && w.listener == nil {
 		network = networkOf(o.Listen)
