@@ -88,10 +88,11 @@ func (l *life) stamps() (now, received, sent time.Duration) {
 func (l *life) ping()                     { l.socket.Ping() }
 func (l *life) expire(reason *CloseError) { l.end(reason) }
 
-// Failed and Answered are for the socket to call.
+// Failed, Answered and Greeted are for the socket to call.
 
 func (l *life) Failed(err error) { l.end(writeReason(err)) }
 func (l *life) Answered()        { l.timers.fire() }
+func (l *life) Greeted()         {}
 
 // open greets the client and then opens the connection to pushes.
 //
@@ -110,10 +111,10 @@ func (l *life) open() {
 		l.fail(err)
 		return
 	}
-	l.outbox.Hold(greeting)
+	l.socket.Hold(nil, greeting)
 	l.setOpen()
 	l.awaitDirectory()
-	l.outbox.Release()
+	l.socket.Release()
 }
 
 // greeting makes the first message, or returns nil if there is none.

@@ -31,6 +31,9 @@ type Options struct {
 
 	// Admit is called last, when nothing else can refuse the handshake any more. Accept returns its error as it is.
 	Admit func() error
+	// Choose is called after Admit, unless it is nil, and says which Outbox is to be that of the connection. If it is that of a session
+	// whose client comes back, the socket is not yet its WebSocket: Resume makes it so, or Close says that there is none.
+	Choose func() (o *Outbox, resumes bool)
 	// Owner is told what happens to the socket afterwards.
 	Owner Owner
 }
@@ -49,7 +52,7 @@ type HandshakeError struct {
 func (e *HandshakeError) Error() string { return e.Detail }
 
 // Accept does the server's half of the opening handshake (RFC 6455 section 4.2). On success the connection is hijacked, and the
-// handler may return; messages are accepted after Hold. If the error is a *HandshakeError or Admit's own, nothing has been
+// handler may return; messages are accepted after Hold, or Resume. If the error is a *HandshakeError or Admit's own, nothing has been
 // written to w. Otherwise the server could not hand the connection over.
 func Accept(w http.ResponseWriter, r *http.Request, opts Options) (*Socket, error) {
 	s := &Socket{
@@ -66,7 +69,7 @@ func Accept(w http.ResponseWriter, r *http.Request, opts Options) (*Socket, erro
 	if opts.Compression {
 		mode = websocket.CompressionNoContextTakeover
 	}
-	up := &upgrader{real: w, request: r, header: http.Header{}, socket: s, origins: opts.Origins, subprotocols: opts.Subprotocols, admit: opts.Admit, outbox: opts.Outbox, sendBuffer: opts.SendBuffer}
+	up := &upgrader{real: w, request: r, header: http.Header{}, socket: s, origins: opts.Origins, subprotocols: opts.Subprotocols, admit: opts.Admit, choose: opts.Choose, outbox: opts.Outbox, sendBuffer: opts.SendBuffer}
 	_, err := websocket.Accept(up, r, &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // hijack asks package origin, which knows more of what hosts are equal
 		CompressionMode:    mode,
@@ -93,6 +96,7 @@ type upgrader struct {
 	outbox  *Outbox
 	origins origin.Patterns
 	admit   func() error
+	choose  func() (*Outbox, bool)
 
 	subprotocols []string
 	sendBuffer   int
@@ -152,7 +156,15 @@ func (u *upgrader) hijack() error {
 		return fmt.Errorf("%w: %w", ErrNotHijacked, err)
 	}
 	s := u.socket
-	u.outbox.attach(s)
+	resumes := false
+	if u.choose != nil {
+		u.outbox, resumes = u.choose()
+	}
+	if resumes {
+		u.outbox.prepare(s)
+	} else {
+		u.outbox.attach(s)
+	}
 	s.conn = conn
 	s.raw = rawConn(conn)
 	sendbuffer.Set(conn, u.sendBuffer)

@@ -19,7 +19,7 @@ const drainMax = 4 << 20
 // defaultCloseTimeout bounds the writing of a close frame where writes are not bounded: a closed socket must be released.
 const defaultCloseTimeout = 10 * time.Second
 
-// Close queues the close frame and returns. The message under way is finished first; those behind it are withdrawn with
+// Close queues the close frame and returns. A session ends with its WebSocket, unless Detach has been called. The message under way is finished first; those behind it are withdrawn with
 // ErrClosed. A message that is to be confirmed still gets its ping. All of that may take WriteTimeout, and the connection then
 // lasts Linger at most. Code 1005 sends a frame without a code. Only the first call has an effect.
 func (s *Socket) Close(code int, reason string) {
@@ -29,11 +29,14 @@ func (s *Socket) Close(code int, reason string) {
 		return
 	}
 	s.phase = phaseClosing
-	s.outbox.endLocked()
-	s.outbox.withdrawLocked()
+	s.feed.endLocked()
+	s.feed.withdrawLocked()
+	if s.noMorePongs {
+		s.feed.unansweredLocked()
+	}
 	s.lastPingLocked()
 	s.closeFrame = controlFrame(opClose, closePayload(code, reason))
-	s.outbox.addLocked(s.closeFrame)
+	s.feed.addLocked(s.closeFrame)
 	timeout := s.writeTimeout
 	if timeout <= 0 {
 		timeout = defaultCloseTimeout
@@ -61,7 +64,7 @@ func (s *Socket) refuse() {
 	s.outbox.mu.Lock()
 	defer s.outbox.mu.Unlock()
 	s.phase = max(s.phase, phaseCut)
-	s.outbox.endLocked()
+	s.feed.endLocked()
 	s.ignorePongsLocked()
 	if s.turn == turnFree {
 		s.setOverLocked()
@@ -91,7 +94,8 @@ func (s *Socket) dropUnsent() {
 // broken without holding mu.
 func (s *Socket) failLocked() (first bool) {
 	first = s.phase < phaseClosing
-	s.outbox.lostLocked()
+	s.outbox.detachLocked(s, true)
+	s.feed.lostLocked()
 	s.ping, s.pong = nil, nil
 	s.ignorePongsLocked()
 	s.setOverLocked()
@@ -123,6 +127,9 @@ func (s *Socket) setOverLocked() (first bool) {
 		return false
 	}
 	s.phase = phaseOver
+	if s.feed.keeps() {
+		s.feed.lostLocked() // also what could not begin
+	}
 	if s.over != nil {
 		close(s.over)
 	}

@@ -18,26 +18,28 @@ func (s *Socket) wantPingLocked() {
 func (s *Socket) queuePingLocked() {
 	s.pings++
 	s.ping = pingFrame(s.pings)
-	s.pingWanted = s.outbox.addPingLocked(s.ping)
+	s.pingWanted = s.feed.addPingLocked(s.ping)
 }
 
 // answeredLocked records that the client has read everything that went out before the first ping with this number.
 func (s *Socket) answeredLocked(number uint64, at time.Duration) {
-	if number == s.outbox.pinged {
+	if number == s.pinged {
 		s.roundTrip = at - s.pingedAt
 		s.traffic.roundTrip.Record(s.roundTrip)
 	}
 	s.answered = number
-	s.outbox.confirmedLocked(number, at)
+	s.feed.confirmedLocked(number, at)
+	s.greetedLocked(number)
 	if s.pingWanted && s.phase < phaseClosing {
 		s.queuePingLocked()
 	}
+	s.confirmSoonLocked()
 }
 
 // confirmWrittenLocked does what the end of a write means for pings and for messages to be confirmed; pinged was the latest ping that
 // was out before the write.
 func (s *Socket) confirmWrittenLocked(pinged uint64) {
-	if s.outbox.pinged > pinged {
+	if s.pinged > pinged {
 		s.pingedAt = s.writing
 	}
 	if s.noMorePongs {
@@ -45,7 +47,7 @@ func (s *Socket) confirmWrittenLocked(pinged uint64) {
 	}
 	if early := s.early; early > 0 {
 		s.early = 0
-		if early <= s.outbox.pinged { // otherwise the client has guessed the number
+		if early <= s.pinged { // otherwise the client has guessed the number
 			s.answeredLocked(early, s.Now())
 		}
 	}
@@ -53,7 +55,7 @@ func (s *Socket) confirmWrittenLocked(pinged uint64) {
 
 // lastPingLocked queues a last ping before a close frame, if a message wants one: a client that reads on can still answer it.
 func (s *Socket) lastPingLocked() {
-	if !s.noMorePongs && s.outbox.wantsAfterLocked(s.pings) {
+	if !s.noMorePongs && s.feed.wantsAfterLocked(s.pings) {
 		s.queuePingLocked()
 	}
 }
@@ -61,7 +63,7 @@ func (s *Socket) lastPingLocked() {
 // ignorePongsLocked gives up the messages that wait for a pong, now and from here on.
 func (s *Socket) ignorePongsLocked() {
 	s.noMorePongs = true
-	s.outbox.unansweredLocked()
+	s.feed.unansweredLocked()
 }
 
 // RoundTrip is how long the client took to answer the latest ping that it has answered; 0 if it has answered none.

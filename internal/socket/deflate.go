@@ -17,7 +17,7 @@ func (o *Outbox) compressLocked(m *Message) {
 
 // compressAllLocked is compressLocked for several messages, of which each has room only behind those before it.
 func (o *Outbox) compressAllLocked(messages []*Message) {
-	if o.stage != stageOpen || !o.socket.compress {
+	if o.stage != stageOpen || o.socket == nil || !o.socket.compress {
 		return
 	}
 	ahead, wanted := 0, false
@@ -46,7 +46,7 @@ func (o *Outbox) compressAllLocked(messages []*Message) {
 // refused should cost no compression, above all not one for every message to a client that does not read. What there is no room for is
 // not compressed later either. If somebody else has had m compressed, it takes that instead.
 func (o *Outbox) wantsCompressionLocked(m *Message, ahead int) bool {
-	if !m.squeeze || o.stage != stageOpen || !o.socket.compress {
+	if !m.squeeze || o.stage != stageOpen || o.socket == nil || !o.socket.compress || o.spoken != nil && !o.rememberLocked(m) {
 		return false
 	}
 	if m.payload != nil {

@@ -126,7 +126,7 @@ func letter(i, n int) []byte { return bytes.Repeat([]byte{byte('a' + i)}, n) }
 
 // frameOf is the frame of a message.
 func frameOf(data []byte) []byte {
-	var h [maxHeader]byte
+	var h [maxHead]byte
 	n := putHeader(&h, opBinary, len(data))
 	return append(h[:n:n], data...)
 }
@@ -438,7 +438,7 @@ func TestLargeBesideSmall(t *testing.T) {
 
 // readFrame reads one frame as the client.
 func readFrame(r io.Reader) ([]byte, error) {
-	var h [maxHeader]byte
+	var h [maxHead]byte
 	if _, err := io.ReadFull(r, h[:2]); err != nil {
 		return nil, err
 	}

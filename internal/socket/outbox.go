@@ -14,6 +14,10 @@ var (
 	ErrLeft   = errors.New("the caller left after the message had begun")      // the rest of it goes out
 	ErrBroken = errors.New("the connection broke before the message was done") // some or all of it was written
 
+	// Outcomes in a session. ErrBuffered: the message is accepted, and is sent when the client is back. ErrSuspended: nothing was written.
+	ErrBuffered  = errors.New("the client is away, and will be sent the message when it is back")
+	ErrSuspended = errors.New("the client is away")
+
 	// ErrUnconfirmed is the outcome of a message that was to be confirmed, and whose caller left after it was written.
 	ErrUnconfirmed = errors.New("the client has not confirmed the message")
 )
@@ -36,23 +40,25 @@ const (
 // It belongs to the connection, and does no I/O. The Socket that it is attached to does: it asks the outbox for what goes out next, puts
 // control frames between the messages, and reports how much is out, which ping the client has answered, and that it can write no more.
 //
+// The outbox of a session outlives its socket, and keeps what is written until it is known to have been received; see kept.go.
+//
 // An Outbox must not be copied. Once Accept has attached it, its methods may be called at any time, from any goroutine.
 type Outbox struct {
 	// Set once, by Init or attach, then read without a lock.
 	shared *Shared
 	max    int       // MaxPending; negative: no limit
 	start  time.Time // the zero of the connection's clock
+	spoken *spoken   // what there is because the client speaks wspush.v1; nil if it does not
 
 	mu     sync.Mutex // guards what follows, and fields of the socket that say so: a push takes one lock
 	stage  stage
-	socket *Socket // writes what is here; nil before Accept
+	socket *Socket // writes what is here; nil before Accept, and while the client of a session is away
 
 	messages  list // that wait, with the socket's control frames between them
 	waiting   int  // the cost of all of them
 	toConfirm int  // how many of them are to be confirmed
 
-	unconfirmed list   // written in full and to be confirmed, in the order of writing
-	pinged      uint64 // the last ping that was written in full
+	unconfirmed list // written in full and to be confirmed, in the order of writing; a session has them in kept
 }
 
 // Init makes o ready for Accept. maxPending is in bytes; negative: no limit.
@@ -60,7 +66,7 @@ func (o *Outbox) Init(shared *Shared, maxPending int) { o.shared, o.max = shared
 
 // attach gives o the socket that writes what is in it.
 func (o *Outbox) attach(s *Socket) {
-	s.outbox = o
+	s.outbox, s.feed = o, o
 	o.start = time.Now()
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -72,37 +78,8 @@ func (o *Outbox) now() time.Duration { return time.Since(o.start) }
 
 // For the senders of messages.
 
-// Hold lets messages in behind first, which none of them can overtake; nothing is written before Release. Before Hold, every
-// message is refused with ErrFull, and no ping is sent. If first is nil, Hold only lets messages in. No limit refuses first, but it
-// counts in what waits for all sockets.
-func (o *Outbox) Hold(first *Message) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if first != nil && first.squeeze && o.socket.compress {
-		o.compressLocked(first)
-	}
-	if o.stage != stageGreeting {
-		return
-	}
-	o.stage = stageOpen
-	if first != nil {
-		o.socket.turn = turnHeld
-		o.addLocked(first)
-		o.countLocked(first)
-	}
-}
-
-// Release ends Hold.
-func (o *Outbox) Release() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if s := o.socket; s.turn == turnHeld {
-		s.endTurnLocked(false)
-	}
-}
-
 // Start writes m, or queues it behind what waits. If m is then pending, m.settled gets the outcome. Otherwise err is the
-// outcome: nil when every byte is written; ErrFull or ErrClosed when nothing is and nothing will be; ErrBroken.
+// outcome: nil when every byte is written; ErrFull, ErrClosed or ErrSuspended when nothing is and nothing will be; ErrBroken; ErrBuffered.
 //
 // A caller that finds nobody writing writes its own message, as far as that goes without waiting. What remains is left to
 // a goroutine that lives only while something waits: a caller that wrote for others, or was stuck in a write of its own,
@@ -116,6 +93,11 @@ func (o *Outbox) Start(m *Message) (pending bool, err error) {
 		o.mu.Unlock()
 		return false, err
 	}
+	if o.socket == nil {
+		o.countLocked(m)
+		o.mu.Unlock()
+		return true, nil
+	}
 	return o.socket.writeAndUnlock(m)
 }
 
@@ -126,16 +108,29 @@ func (o *Outbox) enqueueLocked(m *Message, now time.Duration) error {
 		return ErrFull
 	case o.stage == stageEnded:
 		return ErrClosed
+	case o.socket == nil && m.session.absence == absenceRefuses:
+		return ErrSuspended
 	case !o.admitsLocked(m, 0) || !o.reserveLocked(m):
 		return ErrFull
 	}
+	if o.spoken != nil {
+		o.prepareLocked(m)
+		if o.socket == nil && o.buffersLocked(m) {
+			o.countLocked(m)
+			o.addLocked(m.handOver())
+			return ErrBuffered
+		}
+	}
 	m.timed, m.began = true, now
 	o.addLocked(m)
-	if m.confirm {
+	if m.confirm && o.socket != nil {
 		o.socket.wantPingLocked()
 	}
 	return nil
 }
+
+// mustWaitLocked reports whether what waits cannot be written by the caller.
+func (o *Outbox) mustWaitLocked() bool { return o.socket == nil || o.socket.mustWaitLocked() }
 
 // StartAll is Start for several messages, which share writes. The outcome of each goes to its settled, maybe before StartAll
 // returns; from then on the message belongs to its owner again.
@@ -148,7 +143,7 @@ func (o *Outbox) StartAll(messages []*Message) {
 	first, queued := false, false
 	for _, m := range messages {
 		err := o.enqueueLocked(m, now)
-		if err == ErrFull && queued && failure == nil && !o.socket.mustWaitLocked() {
+		if err == ErrFull && queued && failure == nil && !o.mustWaitLocked() {
 			// Maybe only the others leave no room: the client has not had the chance to read them.
 			s = o.socket
 			failure, first = s.writeQueueLocked()
@@ -157,7 +152,7 @@ func (o *Outbox) StartAll(messages []*Message) {
 		switch {
 		case err != nil:
 			m.settle(err)
-		case o.socket.mustWaitLocked():
+		case o.mustWaitLocked():
 			queued = true
 			o.countLocked(m)
 		default:
@@ -165,7 +160,7 @@ func (o *Outbox) StartAll(messages []*Message) {
 		}
 	}
 	switch {
-	case !queued || failure != nil:
+	case !queued || failure != nil || o.socket == nil:
 	case o.socket.mustWaitLocked():
 		o.socket.flushSoonLocked()
 	default:
@@ -179,7 +174,7 @@ func (o *Outbox) StartAll(messages []*Message) {
 }
 
 // Abandon gives up m because its caller leaves, for the given cause. The outcome is cause if no byte of m was written: it is
-// withdrawn. It is ErrLeft if m has begun; the Socket then goes on with a copy of the data. It is ErrUnconfirmed if all of m
+// withdrawn. It is ErrLeft if m has begun; the outbox then goes on with a copy of the data. It is ErrUnconfirmed if all of m
 // was written. If Abandon has not decided, the outcome goes to m.settled, which has it already or will have it in a moment.
 //
 // It takes the same time however many messages wait: thousands of callers may leave at once.
@@ -190,7 +185,7 @@ func (o *Outbox) Abandon(m *Message, cause error) (outcome error, decided bool) 
 	case m.done:
 		return nil, false
 	case m.out:
-		o.unconfirmed.remove(m)
+		o.forgetUnconfirmedLocked(m)
 		outcome = ErrUnconfirmed
 	case m.taken > 0 && o.socket.raw != nil:
 		m.left = cause // that write does not wait, and may be reading the data: better to know than to guess
@@ -252,10 +247,15 @@ func (o *Outbox) reserveLocked(m *Message) bool {
 }
 
 func (o *Outbox) takeLocked(m *Message, forced bool) bool {
-	if m.held != nil {
-		return m.held.take(&o.shared.pendingAll, m, forced)
+	all := &o.shared.pendingAll
+	for {
+		if m.held == nil && all.take(m.cost, forced) || m.held != nil && m.held.take(all, m.cost, forced) {
+			return true
+		}
+		if !all.reclaim() {
+			return false
+		}
 	}
-	return o.shared.pendingAll.take(m.cost, forced)
 }
 
 // countLocked counts a message that has to wait in what waits for all clients, unless reserveLocked has. A small message that is
@@ -287,7 +287,11 @@ func (o *Outbox) addLocked(m *Message) { o.insertLocked(m, nil) }
 
 func (o *Outbox) insertLocked(m, before *Message) {
 	o.messages.insert(m, before)
-	o.waiting += m.cost
+	if m.session.number > 0 {
+		o.spoken.cost += m.cost
+	} else {
+		o.waiting += m.cost
+	}
 	if m.confirm {
 		o.toConfirm++
 	}
@@ -295,15 +299,20 @@ func (o *Outbox) insertLocked(m, before *Message) {
 
 // removeLocked takes m, which waits, out.
 func (o *Outbox) removeLocked(m *Message) {
-	o.messages.remove(m)
-	o.waiting -= m.cost
+	o.unlinkLocked(m)
 	if m.counted {
 		m.counted = false
-		if m.held != nil {
-			m.held.release(&o.shared.pendingAll, m)
-		} else {
-			o.shared.pendingAll.cost.Add(-int64(m.cost))
-		}
+		o.shared.pendingAll.release(m.held, m.cost)
+	}
+}
+
+// unlinkLocked takes m, which waits, out, and leaves it counted in what waits for all clients.
+func (o *Outbox) unlinkLocked(m *Message) {
+	o.messages.remove(m)
+	if m.session.number > 0 {
+		o.spoken.cost -= m.cost
+	} else {
+		o.waiting -= m.cost
 	}
 	if m.confirm {
 		o.toConfirm--
@@ -324,7 +333,7 @@ func (o *Outbox) disownLocked(m *Message) {
 // section 5.4 allows that).
 func (o *Outbox) addControlLocked(m *Message) {
 	before := o.messages.first
-	for before != nil && (before.begun() || before.control) {
+	for before != nil && (before.under() || before.control) {
 		before = before.next
 	}
 	o.insertLocked(m, before)
@@ -333,13 +342,22 @@ func (o *Outbox) addControlLocked(m *Message) {
 // addPingLocked inserts a ping as far ahead as it still confirms a message: behind the messages that have begun, if one of them
 // or one that is already written is to be confirmed; otherwise behind the first message that is. It reports whether messages
 // that are to be confirmed are left behind the ping.
+//
+// In a session, whatever has begun is to be confirmed, and what must wait for a pong is left behind the ping.
 func (o *Outbox) addPingLocked(m *Message) (more bool) {
 	confirms, passed := o.unconfirmed.n > 0, 0
+	room := room{max: math.MaxInt}
+	if o.keeps() {
+		confirms, room = len(o.spoken.kept) > 0, o.roomLocked()
+	}
 	before := o.messages.first
-	for ; before != nil && (before.begun() || !confirms); before = before.next {
+	for ; before != nil && (before.under() || !confirms && room.takes(before)); before = before.next {
 		if before.confirm {
 			confirms = true
 			passed++
+		}
+		if before.session.number > 0 {
+			confirms = true
 		}
 	}
 	o.insertLocked(m, before)
@@ -348,10 +366,10 @@ func (o *Outbox) addPingLocked(m *Message) (more bool) {
 
 // wantsAfterLocked reports whether a message waits for a ping after the one with this number, which waits or is out.
 func (o *Outbox) wantsAfterLocked(ping uint64) bool {
-	if last := o.unconfirmed.last; last != nil && last.ping > ping {
+	if last := o.unconfirmed.last; last != nil && last.ping > ping || o.keptAfterLocked(ping) {
 		return true
 	}
-	behind := o.pinged >= ping
+	behind := o.socket != nil && o.socket.pinged >= ping
 	for m := o.messages.first; m != nil; m = m.next {
 		switch {
 		case m.ping == ping:
@@ -368,15 +386,15 @@ func (o *Outbox) wantsAfterLocked(ping uint64) bool {
 // fillLocked fills g with what goes out next, from at most limit messages.
 func (o *Outbox) fillLocked(g *gather, limit int) {
 	g.reset()
-	for m := o.messages.first; m != nil && limit > 0 && g.hasRoom(); m = m.next {
+	for m := o.messages.first; m != nil && limit > 0 && g.hasRoom() && o.beginLocked(m); m = m.next {
 		m.giveTo(g)
 		limit--
 	}
 }
 
-// pieceLocked returns what goes out next of the first message, and nothing only if there is none. It may use buf.
+// pieceLocked returns what goes out next of the first message, and nothing only if none may go out. It may use buf.
 func (o *Outbox) pieceLocked(buf *[chunkSize]byte) []byte {
-	if m := o.messages.first; m != nil {
+	if m := o.messages.first; m != nil && o.beginLocked(m) {
 		return m.piece(buf)
 	}
 	return nil
@@ -433,15 +451,23 @@ func (o *Outbox) wroteLocked(a attempt, t *stripe) progress {
 
 // completeLocked ends the wait of a message that is out in full.
 func (o *Outbox) completeLocked(m *Message, a attempt, p *progress, t *stripe) {
-	o.removeLocked(m)
 	if m.timed {
+		m.timed = false // a session may write it again
 		t.latency.Record(a.ended - m.began)
 	}
+	if !m.control && o.keeps() {
+		p.messages++
+		if o.keepLocked(m, a) {
+			p.settled++
+		}
+		return
+	}
+	o.removeLocked(m)
 	if m.control {
 		if m.ping > 0 {
 			t.pings.Add(1)
 		}
-		o.pinged = max(o.pinged, m.ping)
+		o.socket.pinged = max(o.socket.pinged, m.ping)
 		m.settle(nil)
 		return
 	}
@@ -453,7 +479,7 @@ func (o *Outbox) completeLocked(m *Message, a attempt, p *progress, t *stripe) {
 	case m.left != nil:
 		m.settle(ErrUnconfirmed)
 	default:
-		m.ping, m.sent = o.pinged+1, a.began
+		m.ping, m.sent = o.socket.pinged+1, a.began
 		m.forgetData()
 		o.unconfirmed.insert(m, nil)
 	}
@@ -461,29 +487,41 @@ func (o *Outbox) completeLocked(m *Message, a attempt, p *progress, t *stripe) {
 
 // withholdLocked decides about a message of which the connection has taken nothing. After the end, none begins.
 func (o *Outbox) withholdLocked(m *Message) {
+	o.unbeginLocked(m)
 	err := m.left
 	if err == nil && o.stage == stageEnded && !m.control {
 		err = ErrClosed
 	}
 	if err != nil {
-		o.removeLocked(m)
-		m.settle(err)
+		o.dropMessageLocked(m, err)
 	}
 }
 
 // confirmedLocked settles the messages that an answer to this ping confirms.
 func (o *Outbox) confirmedLocked(ping uint64, at time.Duration) {
+	if o.keeps() {
+		o.receivedLocked(ping, at)
+		return
+	}
 	o.settleUnconfirmedLocked(ping, at, nil)
 }
 
 // endLocked accepts no message from here on. What waits is left to the socket, which withdraws it, writes it or is lost.
-func (o *Outbox) endLocked() { o.stage = stageEnded }
+func (o *Outbox) endLocked() {
+	o.stage = stageEnded
+	if o.keeps() {
+		o.shared.pendingAll.retained.drop(&o.shared.pendingAll, o.spoken)
+	}
+}
 
 // withdrawLocked gives up the messages that have not begun.
 func (o *Outbox) withdrawLocked() {
 	o.dropLocked(func(m *Message) error {
-		if m.control || m.begun() {
+		switch {
+		case m.control || m.under():
 			return nil
+		case m.session.number > 0:
+			return ErrBroken
 		}
 		return ErrClosed
 	})
@@ -500,8 +538,15 @@ func (o *Outbox) lostLocked() {
 	})
 }
 
-// unansweredLocked gives up the messages that wait for an answer to a ping: none will come.
-func (o *Outbox) unansweredLocked() { o.settleUnconfirmedLocked(math.MaxUint64, o.now(), ErrBroken) }
+// unansweredLocked gives up the messages that wait for an answer to a ping: none will come. In a session one can come from another
+// WebSocket, until the session has ended.
+func (o *Outbox) unansweredLocked() {
+	if o.keeps() {
+		o.neverReceivedLocked()
+		return
+	}
+	o.settleUnconfirmedLocked(math.MaxUint64, o.now(), ErrBroken)
+}
 
 // settleUnconfirmedLocked settles the unconfirmed messages that wait for a ping with this number or an earlier one.
 func (o *Outbox) settleUnconfirmedLocked(ping uint64, at time.Duration, err error) {
@@ -517,9 +562,17 @@ func (o *Outbox) dropLocked(outcome func(*Message) error) {
 	for m := o.messages.first; m != nil; {
 		next := m.next
 		if err := outcome(m); err != nil {
-			o.removeLocked(m)
-			m.settle(err)
+			o.dropMessageLocked(m, err)
 		}
 		m = next
 	}
+}
+
+// dropMessageLocked gives m up, which waits. A session that has ended keeps what had been accepted, for Unconfirmed.
+func (o *Outbox) dropMessageLocked(m *Message, err error) {
+	if o.keeps() {
+		o.leaveLocked(m)
+	}
+	o.removeLocked(m)
+	m.settle(err)
 }

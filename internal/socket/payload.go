@@ -20,7 +20,7 @@ type Payload struct {
 
 // frame is a whole frame of a message. Its data does not change, except that the caller's own does once all callers have left.
 type frame struct {
-	header [maxHeader]byte
+	header [maxHead]byte
 	head   uint8
 	data   []byte
 	held   *holding // apart from the frame, which a message that outlives its caller must not keep in memory

@@ -58,7 +58,7 @@ func TestPayloadHeldOnce(t *testing.T) {
 		testutil.Eventually(t, "a write", func() bool {
 			s.outbox.mu.Lock()
 			defer s.outbox.mu.Unlock()
-			return s.outbox.messages.first.begun()
+			return s.outbox.messages.first.under()
 		})
 	}
 	held := make(map[*byte]bool)

@@ -10,7 +10,7 @@ import (
 // server that has many different ones open.
 func (s *Socket) Ping() {
 	s.outbox.mu.Lock()
-	if s.phase != phaseOpen || s.outbox.stage != stageOpen || s.ping != nil {
+	if s.phase != phaseOpen || s.feed.stage != stageOpen || s.ping != nil {
 		s.outbox.mu.Unlock()
 		return
 	}
@@ -19,7 +19,7 @@ func (s *Socket) Ping() {
 	}
 	s.timerPingOut = true
 	s.ping = pingFrame(s.pings)
-	s.outbox.addControlLocked(s.ping)
+	s.feed.addControlLocked(s.ping)
 	_, _ = s.writeAndUnlock(s.ping)
 }
 
@@ -47,7 +47,7 @@ func (s *Socket) gotPong(payload []byte) (answers bool) {
 	s.traffic.pongs.Add(1)
 	timerPingOut := s.timerPingOut
 	s.timerPingOut = false
-	if number > s.outbox.pinged {
+	if number > s.pinged {
 		// As far as the socket knows, the ping is not out. It may be in the write under way: the end of that will tell.
 		s.early = number
 	} else {
@@ -56,6 +56,9 @@ func (s *Socket) gotPong(payload []byte) (answers bool) {
 	if s.ping != nil && s.turn == turnFree { // answeredLocked has queued it
 		_, _ = s.writeAndUnlock(s.ping)
 	} else {
+		if s.feed.readyLocked() { // there is room again for what must not begin before
+			s.flushSoonLocked()
+		}
 		s.outbox.mu.Unlock()
 	}
 	if timerPingOut {
@@ -73,12 +76,12 @@ func (s *Socket) gotPing(payload []byte) {
 		return
 	}
 	payload = bytes.Clone(payload) // it is in the reader's buffer
-	if s.pong != nil && !s.pong.begun() {
+	if s.pong != nil && !s.pong.under() {
 		s.pong.setControl(opPong, payload)
 		s.outbox.mu.Unlock()
 		return
 	}
 	s.pong = controlFrame(opPong, payload)
-	s.outbox.addControlLocked(s.pong)
+	s.feed.addControlLocked(s.pong)
 	_, _ = s.writeAndUnlock(s.pong)
 }

@@ -99,6 +99,9 @@ func (s *Socket) readFailed(err error) {
 	}
 	s.outbox.mu.Lock()
 	defer s.outbox.mu.Unlock()
+	if s.in.ended == endLost {
+		s.outbox.detachLocked(s, true)
+	}
 	s.ignorePongsLocked()
 }
 

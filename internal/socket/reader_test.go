@@ -133,6 +133,7 @@ type asked struct{ answers int }
 
 func (a *asked) Failed(error) {}
 func (a *asked) Answered()    { a.answers++ }
+func (a *asked) Greeted()     {}
 
 // readPongs removes complete and valid pongs from the head of what has come in, and leaves everything else as it is.
 func TestReadPongs(t *testing.T) {
@@ -176,7 +177,7 @@ func TestReadPongs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := new(asked)
 			s := newSocket(nil)
-			s.owner, s.pings, s.outbox.pinged, s.timerPingOut = a, 1, 1, true
+			s.owner, s.pings, s.pinged, s.timerPingOut = a, 1, 1, true
 			copy(s.in.first[:], tt.ahead)
 			s.in.ahead = s.in.first[:len(tt.ahead)]
 			s.readPongs()

@@ -80,7 +80,8 @@ type Socket struct {
 
 	// The fields from here to closeFrame are those that a push needs. They lie together, in as few cache lines as possible, because a
 	// broadcast finds most sockets out of the processor's caches.
-	outbox   *Outbox         // what it writes
+	outbox   *Outbox         // the connection's: its lock, its clock, and what all sockets share
+	feed     *Outbox         // what it writes, guarded by outbox.mu: outbox, or one of its own while it is not the connection's WebSocket
 	raw      syscall.RawConn // conn's descriptor; nil if only conn itself can write. The goroutine that has the turn uses it
 	traffic  *stripe
 	sent     atomic.Int64 // when the last message was written, by the connection's clock
@@ -97,6 +98,7 @@ type Socket struct {
 	ping, pong   *Message // that wait to go out; nil if none does
 	pings        uint64   // the payload of the latest ping
 	answered     uint64   // the latest ping that has been answered
+	pinged       uint64   // the last ping that was written in full
 	closeFrame   *Message
 
 	pingWanted bool          // a message waits for a ping after the latest
@@ -111,12 +113,16 @@ type Socket struct {
 	running sync.WaitGroup // flush, and the timer while it is set
 }
 
-// An Owner is told what happens to a socket. No lock is held then.
+// An Owner is told what happens to a socket.
 type Owner interface {
-	// Failed is called, at most once, when a failed write ends the connection. It may be called on any goroutine.
+	// Failed is called, at most once, when a failed write ends the connection. It may be called on any goroutine, with no lock held. If
+	// the connection is a session, the socket is detached from it by then.
 	Failed(err error)
 	// Answered is called when the client has answered a call of Ping, on the goroutine that reads.
 	Answered()
+	// Greeted is called once, when the client of a session is known to have the hello. It is called with the Outbox's lock held, unlike
+	// the others: it must neither block nor call the Outbox or the Socket.
+	Greeted()
 }
 
 // Now is the time by the connection's clock, which began with its handshake. Received and Sent tell the time by it.

@@ -20,7 +20,7 @@ func (s *Socket) writeQueueLocked() (failure error, first bool) {
 	s.turn = turnTaken
 	failure = s.writeNowLocked()
 	first = failure != nil && s.failLocked()
-	s.outbox.countAllLocked()
+	s.feed.countAllLocked()
 	s.endTurnLocked(false)
 	return failure, first
 }
@@ -35,13 +35,12 @@ func (s *Socket) writeAndUnlock(m *Message) (pending bool, err error) {
 		return true, nil
 	}
 	s.turn = turnTaken
-	settled := m.settled
-	m.settled = nil
+	m.within = true
 	failure := s.writeNowLocked()
 	first := failure != nil && s.failLocked()
+	m.within = false
 	if pending = !m.done; pending {
 		s.outbox.countLocked(m)
-		m.settled = settled
 	}
 	err = m.err
 	s.endTurnLocked(false)
@@ -57,9 +56,12 @@ func (s *Socket) writeAndUnlock(m *Message) (pending bool, err error) {
 func (s *Socket) writeNowLocked() (failure error) {
 	g := s.outbox.shared.gather()
 	defer s.outbox.shared.releaseGather(g)
-	for frames := s.outbox.messages.n; frames > 0; {
+	for frames := s.feed.messages.n; frames > 0; {
 		s.timeWriteLocked()
-		s.outbox.fillLocked(g, frames)
+		s.feed.fillLocked(g, frames)
+		if g.size == 0 {
+			return nil // what waits must not begin
+		}
 		s.outbox.mu.Unlock()
 		n, err := g.tryWrite(s.raw)
 		s.outbox.mu.Lock()
@@ -109,7 +111,7 @@ func (s *Socket) flushConn() error {
 	for {
 		s.outbox.mu.Lock()
 		s.timeWriteLocked()
-		piece := s.outbox.pieceLocked(&g.buf)
+		piece := s.feed.pieceLocked(&g.buf)
 		if len(piece) == 0 {
 			s.endTurnLocked(true)
 			s.outbox.mu.Unlock()
@@ -142,7 +144,7 @@ func (s *Socket) flushRaw() error {
 		defer s.outbox.shared.releaseGather(g) // not to be kept for a client that does not read
 		for {
 			s.outbox.mu.Lock()
-			if s.outbox.messages.n < expected && yields < maxYields {
+			if s.feed.messages.n < expected && yields < maxYields {
 				// Publishers that have just heard of their message may have another: together these cost one write.
 				s.outbox.mu.Unlock()
 				yields++
@@ -150,7 +152,7 @@ func (s *Socket) flushRaw() error {
 				continue
 			}
 			s.timeWriteLocked()
-			s.outbox.fillLocked(g, math.MaxInt)
+			s.feed.fillLocked(g, math.MaxInt)
 			if g.size == 0 {
 				s.endTurnLocked(set)
 				s.outbox.mu.Unlock()
@@ -160,7 +162,7 @@ func (s *Socket) flushRaw() error {
 			n, err := g.kernel(fd, g)
 			s.outbox.mu.Lock()
 			p := s.wroteLocked(n)
-			expected, yields = p.settled+s.outbox.messages.n, 0
+			expected, yields = p.settled+s.feed.messages.n, 0
 			s.outbox.mu.Unlock()
 			if err != nil {
 				failure = err
@@ -200,7 +202,7 @@ func (s *Socket) endTurnLocked(deadlineSet bool) {
 	}
 	s.turn = turnFree
 	switch {
-	case s.outbox.messages.n > 0:
+	case s.feed.readyLocked():
 		s.flushSoonLocked()
 	case s.phase == phaseCut: // which began during a write that did not fail
 		s.setOverLocked()
@@ -216,9 +218,9 @@ func (s *Socket) timeWriteLocked() {
 
 // wroteLocked does what follows from n bytes of the last write being out.
 func (s *Socket) wroteLocked(n int) progress {
-	pinged, now := s.outbox.pinged, s.Now()
+	pinged, now := s.pinged, s.Now()
 	s.traffic.out.Add(uint64(n))
-	p := s.outbox.wroteLocked(attempt{n: n, began: s.writing, ended: now}, s.traffic)
+	p := s.feed.wroteLocked(attempt{n: n, began: s.writing, ended: now}, s.traffic)
 	if p.messages > 0 {
 		s.sent.Store(int64(now))
 	}
@@ -233,6 +235,10 @@ func (s *Socket) wroteLocked(n int) progress {
 	}
 	if s.pong != nil && s.pong.done {
 		s.pong = nil
+	}
+	s.probeWrittenLocked()
+	if p.messages > 0 {
+		s.confirmSoonLocked()
 	}
 	return p
 }

@@ -44,6 +44,7 @@ type owner func(error)
 
 func (o owner) Failed(err error) { o(err) }
 func (o owner) Answered()        {}
+func (o owner) Greeted()         {}
 
 // push starts a message and returns its outcome.
 func push(t *testing.T, s *Socket, data string) error {

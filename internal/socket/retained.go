@@ -1,0 +1,138 @@
+package socket
+
+import (
+	"sync"
+	"time"
+)
+
+// retainFor is for how long a message stays after the client's endpoint has confirmed it. A page that reloads, or gives its WebSocket up, may
+// not have read all that its endpoint had.
+const retainFor = 10 * time.Second
+
+// retained is what the sessions of a worker keep although it is confirmed, oldest first: for retainFor, or until there is need of its room.
+type retained struct {
+	mu          sync.Mutex // guards what follows, and what every session has retained; it may be taken while an Outbox's lock is held
+	first, last *batch
+	timer       *time.Timer // calls expire; nil before the first batch
+}
+
+// A batch is what one pong has confirmed of one session.
+type batch struct {
+	session    *session
+	kept       []kept
+	upTo       uint64 // the number of the last
+	until      time.Time
+	next, prev *batch // of all sessions
+	nextOwn    *batch // of the same session
+}
+
+// add retains b from now on.
+func (r *retained) add(all *pendingAll, b *batch) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b.until = time.Now().Add(retainFor)
+	s := b.session
+	if s.retained == nil {
+		s.retained = b
+	} else {
+		s.last.nextOwn = b
+	}
+	s.last = b
+	b.prev = r.last
+	if r.last == nil {
+		r.first = b
+		r.wakeLocked(all)
+	} else {
+		r.last.next = b
+	}
+	r.last = b
+}
+
+// wakeLocked has expire called when the oldest batch is to go.
+func (r *retained) wakeLocked(all *pendingAll) {
+	wait := time.Until(r.first.until)
+	if r.timer == nil {
+		r.timer = time.AfterFunc(wait, func() { r.expire(all) })
+		return
+	}
+	r.timer.Reset(wait)
+}
+
+// expire lets go of what has been retained for long enough.
+func (r *retained) expire(all *pendingAll) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for now := time.Now(); r.first != nil && !r.first.until.After(now); {
+		r.popLocked(all)
+	}
+	if r.first != nil {
+		r.wakeLocked(all)
+	}
+}
+
+// reclaim lets go of the oldest batch, and reports false if there is none.
+func (r *retained) reclaim(all *pendingAll) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.first == nil {
+		return false
+	}
+	r.popLocked(all)
+	return true
+}
+
+// popLocked lets go of the oldest batch, which is also the oldest of its session.
+func (r *retained) popLocked(all *pendingAll) {
+	b := r.first
+	r.unlinkLocked(b)
+	b.session.retained, b.session.released = b.nextOwn, b.upTo
+	all.releaseAll(b.kept)
+}
+
+func (r *retained) unlinkLocked(b *batch) {
+	if b.prev != nil {
+		b.prev.next = b.next
+	} else {
+		r.first = b.next
+	}
+	if b.next != nil {
+		b.next.prev = b.prev
+	} else {
+		r.last = b.prev
+	}
+	if r.first == nil {
+		r.timer.Stop()
+	}
+}
+
+// takeOut takes what is retained of a session out, in order, and returns the number of the last message before it.
+func (r *retained) takeOut(s *session) (released uint64, all []kept) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for b := s.retained; b != nil; b = b.nextOwn {
+		r.unlinkLocked(b)
+		all = append(all, b.kept...)
+	}
+	s.retained, s.last = nil, nil
+	return s.released, all
+}
+
+// drop lets go of what is retained of a session that has ended.
+func (r *retained) drop(all *pendingAll, s *spoken) {
+	_, messages := r.takeOut(&s.session)
+	all.releaseAll(messages)
+}
+
+// setReleased notes up to which number nothing is left of a session of which nothing is retained.
+func (r *retained) setReleased(s *session, released uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.released = released
+}
+
+// releaseAll takes back what messages that were kept count.
+func (p *pendingAll) releaseAll(messages []kept) {
+	for i := range messages {
+		p.release(messages[i].held, messages[i].cost)
+	}
+}
