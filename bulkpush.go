@@ -72,7 +72,7 @@ func (b *bulkRequest) pushTo(c *Conn, key bulk.Key, many *bulkMembers, p *linePu
 		push.settle = push.done
 	}
 	push.request, push.conn, push.key, push.many, push.cost = b, c, key, many, len(data)+len(key.Ref)+pushCost
-	push.confirm, push.timeout = p.confirm, w.pushTimeout(pushQuery{confirm: p.confirm, timeout: p.timeout})
+	push.confirm, push.timeout = p.confirm, w.pushTimeout(p.query())
 	if p.to.IsList || p.isShared {
 		push.message.PrepareShared(p.shared(w), push.settle)
 	} else {
@@ -82,6 +82,7 @@ func (b *bulkRequest) pushTo(c *Conn, key bulk.Key, many *bulkMembers, p *linePu
 	if p.confirm {
 		push.message.Confirm()
 	}
+	keepMessage(&push.message, p.keep)
 	b.gather(push, len(data))
 }
 

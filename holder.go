@@ -216,10 +216,13 @@ func (h *holder) newPush(in *link.Incoming, target int, c *Conn, payload *socket
 	if in.Confirm {
 		p.message.Confirm()
 	}
+	if in.Hasty || in.Patient {
+		p.message.IfAway(in.Patient)
+	}
 	return p
 }
 
-// answer says what the push has come to. A socket's lock may be held.
+// answer says what the push has come to: roundTrip is that of a confirmed one, and of a buffered one how long its session waits. A socket's lock may be held.
 func (p *heldPush) answer(code uint8, roundTrip time.Duration) {
 	if p.members != nil {
 		p.members.answer(p.conn, code, roundTrip)
@@ -307,7 +310,8 @@ func (h *holder) tell() {
 		for _, p := range failed {
 			err := p.conn.outcome(p.err)
 			p.conn.shared.count.pushAs(p.in.Confirm, err)
-			p.answer(outcomeOf(err), 0)
+			d, _ := bufferedIn(err)
+			p.answer(outcomeOf(err), d)
 		}
 	}
 }

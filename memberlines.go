@@ -53,9 +53,12 @@ func (l *memberLines) told(id string, roundTrip time.Duration, err error) bool {
 		ID     string `json:"id"`
 		Status int    `json:"status"`
 		*bulk.Refusal
-		RttMs float64 `json:"rttMs,omitempty"`
+		RttMs       float64 `json:"rttMs,omitempty"`
+		BufferedFor int     `json:"bufferedFor,omitempty"`
 	}{ID: id, Status: http.StatusNoContent}
-	switch {
+	switch d, isBuffered := bufferedIn(err); {
+	case isBuffered:
+		line.Status, line.BufferedFor = http.StatusAccepted, inSeconds(d)
 	case err != nil:
 		refusal := refusalOf(problemOfPush(err, l.confirm))
 		line.Status, line.Refusal = refusal.Status, &refusal

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/wspush/wspush/internal/session"
 	"github.com/wspush/wspush/internal/wire"
 )
 
@@ -32,6 +33,8 @@ const (
 	defaultMaxPushConns  = 1024
 	defaultMaxGroups     = 1000
 	defaultShutdownCode  = codeServiceRestart
+
+	defaultMaxUnconfirmed = 256 << 10
 )
 
 // HandlerOptions are the settings of one Handler: one mount on the application's mux. The zero value of each field, and a nil
@@ -135,6 +138,32 @@ type HandlerOptions struct {
 	// half a message costs memory. The time between messages does not count: IdleTimeout is about that. The default is 1 minute,
 	// in which a message of the default ReadLimit takes 9 kbit/s; choose more with a large ReadLimit. Negative means no limit.
 	ReadTimeout time.Duration
+
+	// ResumeWindow is how long a session waits for its client. A client that offers the subprotocol wspush.v1 then gets a session: a connection
+	// that outlives its WebSocket. When that ends in any way that does not mean the end, the connection is suspended. It keeps its ID and
+	// addresses, its user and groups; it is still among Worker.Conns, and counts in MaxConns. What is pushed to it is buffered, as far as MaxPending
+	// and MaxPendingAll let it, and the client gets it, exactly once and in order, when it comes back with its ticket, by another WebSocket. If
+	// it does not come back in time, the connection ends, with CauseExpired.
+	//
+	// Each time, Accept is asked again, and User must name the same user. Conn.Value and Info are then about the new WebSocket.
+	// A close frame of the client with 1000, without a code, or with 3000 to 4999 ends the connection, save for 3901, "I shall be back"; so do
+	// a violation, a panic in a callback, Conn.Close and Worker.Shutdown. If MaxPendingAll is full when a client connects, it gets no session.
+	//
+	// For clients that do not offer wspush.v1 it changes nothing. The default, and anything negative, is no sessions.
+	ResumeWindow time.Duration
+
+	// MaxUnconfirmed bounds how many bytes of a session's messages may be written and not be confirmed by the client's endpoint, counted as for
+	// MaxPending. While that is reached, other messages wait; one message of any size is always written. All of it counts in MaxPendingAll. It
+	// bounds what is sent in each round trip, so a client on a fast path that is long gets more with a larger one. The default is 256 KiB.
+	// Negative means no limit.
+	MaxUnconfirmed int
+
+	// OnSuspend is called when a session's WebSocket has ended and the client is not back yet, with the reason, a *CloseError; OnResume when it is
+	// back after that. They are called in turns: after OnSuspend comes OnResume, or the end, for which only OnDisconnect is called. For a client that
+	// comes back before OnSuspend could be called, or that replaces its WebSocket by a newer one, neither is called. They run as the other callbacks do,
+	// one after the other with these.
+	OnSuspend func(c *Conn, reason error)
+	OnResume  func(c *Conn)
 
 	// Compression lets clients negotiate permessage-deflate without context takeover (RFC 7692). Messages of 512 bytes or more
 	// are then compressed, each by itself, if that makes them shorter and the client has room for them; PushEach compresses a
@@ -323,6 +352,9 @@ func (o *HandlerOptions) withDefaults() (HandlerOptions, error) {
 		if !isToken(p) {
 			return c, fmt.Errorf("wspush: Subprotocols: %q is not a token (RFC 6455 section 4.1)", p)
 		}
+		if p == session.Subprotocol {
+			return c, fmt.Errorf("wspush: Subprotocols: %q is chosen for every client that offers it, and is not the application's", p)
+		}
 	}
 	c.OriginPatterns = append([]string(nil), c.OriginPatterns...)
 	c.Subprotocols = append([]string(nil), c.Subprotocols...)
@@ -331,6 +363,8 @@ func (o *HandlerOptions) withDefaults() (HandlerOptions, error) {
 	}
 	c.ReadLimit = max(c.ReadLimit, -1)
 	setDefault(&c.ReadTimeout, defaultReadTimeout)
+	c.ResumeWindow = max(c.ResumeWindow, 0)
+	setDefault(&c.MaxUnconfirmed, defaultMaxUnconfirmed)
 	return c, nil
 }
 

@@ -210,12 +210,16 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) response
 	}
 	body.release()
 	roundTrip, err := w.pushBody(rw, r, c, q, messageType(r, q.typ, body.data), body.data, body.lender())
-	if errors.Is(err, ErrUnknown) {
+	wait, isBuffered := bufferedIn(err)
+	if isBuffered || errors.Is(err, ErrUnknown) {
 		w.bodies.forget(body) // the connection may still be writing it
 	} else {
 		w.bodies.put(body)
 	}
 	w.shared.count.pushAs(q.confirm, err)
+	if isBuffered {
+		return bufferedResponse(wait)
+	}
 	if err != nil {
 		res := problemOfPush(err, q.confirm).response()
 		res.bodyRead = true
@@ -243,7 +247,7 @@ func (w *Worker) pushBody(rw http.ResponseWriter, r *http.Request, c *Conn, q pu
 	if err := ctx.Err(); err != nil && !hasLeft {
 		return 0, err
 	}
-	pending, err := c.startSending(typ, data, q.confirm, true, lender)
+	pending, err := c.startSending(typ, data, q.options(), true, lender)
 	if pending == nil {
 		return 0, err
 	}
@@ -285,13 +289,17 @@ func (w *Worker) waitContext(rw http.ResponseWriter, r *http.Request, q pushQuer
 
 // pushTimeout returns how long a push may wait. 0 or less means for ever.
 func (w *Worker) pushTimeout(q pushQuery) time.Duration {
+	timeout := q.timeout
+	if k := q.keep.For; k > 0 && (timeout == 0 || timeout > k) {
+		timeout = k
+	}
 	switch limit := w.opts.PushTimeout; {
-	case q.confirm && q.timeout == 0:
+	case q.confirm && timeout == 0:
 		return wire.ConfirmWait
-	case q.confirm || q.timeout > 0 && limit <= 0:
-		return q.timeout
-	case q.timeout > 0:
-		return min(q.timeout, limit)
+	case q.confirm || timeout > 0 && limit <= 0:
+		return timeout
+	case timeout > 0:
+		return min(timeout, limit)
 	default:
 		return limit
 	}

@@ -169,7 +169,7 @@ func answers() map[string]want {
 		"bad timeout":  {status: 400, kind: "bad-request", detail: "timeout must be a positive duration"},
 
 		"unknown parameter": {status: 400, kind: "bad-request", detail: "unknown query parameter"},
-		"unknown x":         {status: 400, kind: "bad-request", detail: `unknown query parameter "x": this request takes type, confirm, timeout`},
+		"unknown x":         {status: 400, kind: "bad-request", detail: `unknown query parameter "x": this request takes type, confirm, timeout, keep`},
 		"misspelt confirm":  {status: 400, kind: "bad-request", detail: `unknown query parameter "confrim": did you mean "confirm"?`},
 		"misspelt code":     {status: 400, kind: "bad-request", detail: `unknown query parameter "cod": did you mean "code"?`},
 		"repeated type":     {status: 400, kind: "bad-request", detail: "more than one type"},

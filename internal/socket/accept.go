@@ -139,7 +139,7 @@ func (u *upgrader) hijack() error {
 			return err
 		}
 	}
-	if chosen := u.subprotocol(); chosen != "" {
+	if chosen := Negotiate(u.subprotocols, u.request.Header); chosen != "" {
 		u.header.Set("Sec-WebSocket-Protocol", chosen)
 	}
 	for name, values := range spelt(u.header) {
@@ -195,11 +195,12 @@ func (u *upgrader) check() error {
 	return nil
 }
 
-// subprotocol returns the first of the server's subprotocols that the client offers, or "". Their names are compared as they are: a
-// browser gives up a connection whose subprotocol it has not offered in these very letters, and an application compares with its own.
-func (u *upgrader) subprotocol() string {
-	for _, mine := range u.subprotocols {
-		for _, line := range u.request.Header.Values("Sec-WebSocket-Protocol") {
+// Negotiate returns the first of the server's subprotocols that the client offers in a handshake's header, or "". Their names are compared
+// as they are: a browser gives up a connection whose subprotocol it has not offered in these very letters, and an application compares
+// with its own.
+func Negotiate(subprotocols []string, header http.Header) string {
+	for _, mine := range subprotocols {
+		for _, line := range header.Values("Sec-WebSocket-Protocol") {
 			for offered := range strings.SplitSeq(line, ",") {
 				if strings.Trim(offered, " \t") == mine {
 					return mine
