@@ -325,7 +325,7 @@ func (w *Worker) readBody(r *http.Request, c *Conn, into *body) *problem {
 	}
 }
 
-// info is the answer to GET: API Gateway's fields, and three more.
+// info is the answer to GET: API Gateway's fields, and some more.
 type info struct {
 	ConnectionID string   `json:"connectionId"`
 	ConnectedAt  string   `json:"connectedAt"`
@@ -334,7 +334,22 @@ type info struct {
 	Path         string   `json:"path"`
 	Subprotocol  string   `json:"subprotocol"`
 	RttMs        float64  `json:"rttMs,omitempty"` // set once a ping has been answered
+	State        string   `json:"state"`
+
+	// Of sessions.
+	Since    string        `json:"since,omitempty"`
+	Buffered *bufferedInfo `json:"buffered,omitempty"`
 }
+
+// bufferedInfo is what a session has that its client is not known to have received.
+type bufferedInfo struct {
+	Messages int `json:"messages"`
+	Bytes    int `json:"bytes"`
+	Seconds  int `json:"seconds,omitempty"` // for which it still waits, if it is suspended
+}
+
+// stateHeader says whether the client of a session is there, for those who ask with HEAD.
+const stateHeader = "Wspush-State"
 
 type identity struct {
 	SourceIP  string `json:"sourceIp"`
@@ -351,7 +366,8 @@ func (w *Worker) get(query string, c *Conn) response {
 	if err != nil {
 		ip = i.RemoteAddr
 	}
-	body, err := json.Marshal(info{
+	header := http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}}
+	about := info{
 		ConnectionID: c.ID(),
 		ConnectedAt:  i.ConnectedAt.UTC().Format(time.RFC3339Nano),
 		LastActiveAt: i.LastActive.UTC().Format(time.RFC3339Nano),
@@ -359,11 +375,21 @@ func (w *Worker) get(query string, c *Conn) response {
 		Path:         i.Path,
 		Subprotocol:  i.Subprotocol,
 		RttMs:        math.Round(1000*milliseconds(i.RoundTrip)) / 1000,
-	})
-	if err != nil {
-		panic(err) // strings
+		State:        "connected",
 	}
-	header := http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}}
+	if i.Session {
+		about.Since = i.Since.UTC().Format(time.RFC3339Nano)
+		about.Buffered = &bufferedInfo{Messages: i.Buffered, Bytes: i.BufferedBytes}
+		if i.Suspended {
+			about.State, about.Buffered.Seconds = "suspended", inSeconds(i.ResumableFor)
+			header.Set(bufferedHeader, strconv.Itoa(about.Buffered.Seconds))
+		}
+		header.Set(stateHeader, about.State)
+	}
+	body, err := json.Marshal(about)
+	if err != nil {
+		panic(err) // strings and numbers
+	}
 	return response{status: http.StatusOK, header: header, body: body}
 }
 

@@ -761,7 +761,7 @@ func TestGet(t *testing.T) {
 		ConnectionID              string `json:"connectionId"`
 		ConnectedAt, LastActiveAt time.Time
 		Identity                  struct{ SourceIP, UserAgent string }
-		Path, Subprotocol         string
+		Path, Subprotocol, State  string
 	}) {
 		t.Helper()
 		body := text(t, do(t, newRequest(t, "GET", address, nil)))
@@ -771,7 +771,7 @@ func TestGet(t *testing.T) {
 		if err := d.Decode(&info); err != nil {
 			t.Fatalf("%s: %v", body, err)
 		}
-		for _, name := range []string{`"connectionId"`, `"connectedAt"`, `"lastActiveAt"`, `"identity"`, `"sourceIp"`, `"userAgent"`, `"path"`, `"subprotocol"`} {
+		for _, name := range []string{`"connectionId"`, `"connectedAt"`, `"lastActiveAt"`, `"identity"`, `"sourceIp"`, `"userAgent"`, `"path"`, `"subprotocol"`, `"state":"connected"`} {
 			if !strings.Contains(body, name) {
 				t.Errorf("%s has no member %s", body, name)
 			}
