@@ -397,3 +397,104 @@ func TestControl(t *testing.T) {
 		m.drain()
 	})
 }
+
+// A client may have a message of which the worker does not know that it is out: its offset says so. And it may not.
+func TestLateReport(t *testing.T) {
+	for name, has := range map[string]bool{"it has the message": true, "it has not": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newModel(t, 1)
+				m.path.room = 1 << 20
+				m.drain()
+				m.answer()
+				late := make(chan struct{})
+				m.socket.conn = lateConn{m.path, late}
+				outcome := make(chan error, 1)
+				msg := NewMessage(false, []byte("2"), func(err error) { outcome <- err })
+				msg.Confirm()
+				if pending, err := m.outbox.Start(msg); !pending {
+					t.Fatal(err)
+				}
+				behind := make(chan error, 1)
+				if pending, err := m.outbox.Start(NewMessage(false, []byte("3"), func(err error) { behind <- err })); !pending {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				offset, want := uint64(1), []string{"2", "3"}
+				if has {
+					offset, want = 2, want[1:]
+				}
+				if from, err := m.resume(offset); from != offset || err != nil {
+					t.Error(from, err)
+				}
+				m.saw(want...)
+				if err := <-behind; err != nil {
+					t.Errorf("a take-over has ended the wait: %v", err)
+				}
+				m.answer()
+				m.drain()
+				m.answer()
+				if err := <-outcome; err != nil {
+					t.Error(err)
+				}
+				close(late)
+				synctest.Wait()
+				if m.outbox.spoken.begun != 3 || m.outbox.spoken.confirmed+uint64(len(m.outbox.spoken.kept)) != 3 {
+					t.Errorf("%d have begun, %d are confirmed, %d kept", m.outbox.spoken.begun, m.outbox.spoken.confirmed, len(m.outbox.spoken.kept))
+				}
+				for _, p := range m.paths {
+					p.cut()
+				}
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+// lateConn takes what is written, and says so late.
+type lateConn struct {
+	*path
+	late chan struct{}
+}
+
+func (c lateConn) Write(p []byte) (int, error) {
+	n, err := c.path.Write(p)
+	<-c.late
+	return n, err
+}
+
+// What was not taken at all has not begun: it can be withdrawn, and the count has no hole.
+func TestWithheldHasNoNumber(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel(t, 2)
+		m.path.room = 1 << 20
+		m.drain()
+		m.answer()
+		m.path.room = 0
+		first := NewMessage(false, []byte("2"), func(error) {})
+		if pending, err := m.outbox.Start(first); !pending {
+			t.Fatal(err)
+		}
+		if err := m.text("3"); err != errWaits {
+			t.Fatal(err)
+		}
+		if m.outbox.spoken.begun != 1 {
+			t.Errorf("%d have begun", m.outbox.spoken.begun)
+		}
+		if err, decided := m.outbox.Abandon(first, context.Canceled); err != context.Canceled || !decided {
+			t.Error(err, decided)
+		}
+		m.path.mu.Lock()
+		m.path.room = 1 << 20
+		m.path.signalLocked()
+		m.path.mu.Unlock()
+		m.drain()
+		m.saw("greeting", "3")
+		if m.outbox.spoken.begun != 2 {
+			t.Errorf("%d have begun", m.outbox.spoken.begun)
+		}
+		m.path.cut()
+		m.socket.Reset()
+		synctest.Wait()
+	})
+}
