@@ -220,14 +220,15 @@ func (o *Outbox) neverReceivedLocked() {
 	}
 }
 
-// confirmSoonLocked has the client asked to confirm what it has, at once if much is unconfirmed, and otherwise in a while.
+// confirmSoonLocked has the client asked to confirm what it has, at once if much is unconfirmed or something must wait for that, and otherwise
+// in a while.
 func (s *Socket) confirmSoonLocked() {
 	o := s.feed
 	if !o.keeps() || o.stage != stageOpen || len(o.spoken.kept) == 0 || s.noMorePongs || s.awaitsPongLocked() {
 		return
 	}
 	switch k := o.spoken; {
-	case k.cost >= k.max/4 || o.shared.pendingAll.isHalfFull():
+	case k.cost >= k.max/4 || o.shared.pendingAll.isHalfFull() || o.messages.n > 0 && !o.readyLocked():
 		s.queuePingLocked()
 	case !k.armed:
 		k.armed = true

@@ -27,8 +27,11 @@ func (p *pendingAll) admits(cost int) bool {
 	}
 }
 
-// isHalfFull reports whether so much waits that clients should confirm what they have at once.
-func (p *pendingAll) isHalfFull() bool { return p.max > 0 && p.cost.Load() > p.max/2 }
+// isHalfFull reports whether so much waits that clients should confirm what they have at once. What is only retained makes room by itself.
+func (p *pendingAll) isHalfFull() bool { return p.max > 0 && p.waiting() > p.max/2 }
+
+// waiting is what waits, but for what is only retained.
+func (p *pendingAll) waiting() int64 { return p.cost.Load() - p.retained.cost.Load() }
 
 // reclaim lets go of what has been received and was retained for longest, to make room. It reports false if there is nothing.
 func (p *pendingAll) reclaim() bool { return p.retained.reclaim(p) }
@@ -99,4 +102,4 @@ func (s *Shared) SetMaxPending(max int64) { s.pendingAll.max = max }
 func (s *Shared) HasRoom() bool { return s.pendingAll.admits(suspendedCost) }
 
 // Pending is what waits for all clients together, in bytes, with messageOverhead for each message.
-func (s *Shared) Pending() int64 { return s.pendingAll.cost.Load() }
+func (s *Shared) Pending() int64 { return s.pendingAll.waiting() }

@@ -157,6 +157,7 @@ type model struct {
 	seen   []string // what the page has
 	had    []string // what any endpoint has had
 	pings  []string // that the endpoint has not answered
+	closed bool     // the present WebSocket has brought a close frame
 	missed int
 	log    []string
 }
@@ -197,7 +198,7 @@ func (m *model) connect(offset int) {
 	s.pings = m.random.Uint64N(1 << 62)
 	s.answered = s.pings
 	old := m.socket
-	m.socket, m.stream, m.hello, m.pings = s, nil, "", nil
+	m.socket, m.stream, m.hello, m.pings, m.closed = s, nil, "", nil, false
 	if offset < 0 {
 		m.outbox.attach(s)
 		s.Hold(NewHello([]byte("hello 0")), NewMessage(false, []byte("greeting"), nil))
@@ -235,6 +236,7 @@ func (m *model) endpoint(n int) {
 		case op&opBits == opPing:
 			m.pings = append(m.pings, string(data))
 		case op&opBits == opClose:
+			m.closed = true
 		case op&opBits > opBinary:
 			m.fail("a frame with opcode %d", op)
 		case m.hello == "":
@@ -400,6 +402,14 @@ func (m *model) lose() {
 			m.fail("Detach")
 		}
 		s.Close(1012, "")
+		if m.random.IntN(2) == 0 { // the message under way, and the close frame behind it
+			for synctest.Wait(); m.path.waiting(); synctest.Wait() {
+				m.endpoint(1 << 30)
+			}
+			if !m.path.broken && (!m.closed || len(m.stream) > 0) {
+				m.fail("no close frame: %.20q", m.stream)
+			}
+		}
 	case 3: // by the client
 		s.readFailed(&PeerClosed{Code: 1001})
 		m.outbox.Detach(s)
@@ -599,6 +609,8 @@ func (m *model) end() {
 		switch {
 		case p.accepted() && !listed && !slices.Contains(m.seen, p.text) && m.missed == 0:
 			m.fail("%.10q was accepted (%v), and is neither seen nor unconfirmed", p.text, p.outcome)
+		case listed && p.asked && p.outcome == nil && !unconfirmed[at-1].Written && p.message != nil:
+			m.fail("%.10q was written", p.text)
 		case listed && p.asked && !p.accepted() && p.outcome != ErrBroken:
 			m.fail("%.10q is unconfirmed, and was %v", p.text, p.outcome)
 		}

@@ -2,6 +2,7 @@ package socket
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,6 +15,8 @@ type retained struct {
 	mu          sync.Mutex // guards what follows, and what every session has retained; it may be taken while an Outbox's lock is held
 	first, last *batch
 	timer       *time.Timer // calls expire; nil before the first batch
+
+	cost atomic.Int64 // of all of it, in what waits for all clients; of data that others have, too, only messageOverhead
 }
 
 // A batch is what one pong has confirmed of one session.
@@ -21,6 +24,7 @@ type batch struct {
 	session    *session
 	kept       []kept
 	upTo       uint64 // the number of the last
+	cost       int64  // in retained.cost
 	until      time.Time
 	next, prev *batch // of all sessions
 	nextOwn    *batch // of the same session
@@ -31,6 +35,14 @@ func (r *retained) add(all *pendingAll, b *batch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	b.until = time.Now().Add(retainFor)
+	for i := range b.kept {
+		if b.kept[i].held != nil {
+			b.cost += messageOverhead
+		} else {
+			b.cost += int64(b.kept[i].cost)
+		}
+	}
+	r.cost.Add(b.cost)
 	s := b.session
 	if s.retained == nil {
 		s.retained = b
@@ -90,6 +102,7 @@ func (r *retained) popLocked(all *pendingAll) {
 }
 
 func (r *retained) unlinkLocked(b *batch) {
+	r.cost.Add(-b.cost)
 	if b.prev != nil {
 		b.prev.next = b.next
 	} else {

@@ -38,7 +38,7 @@ func (s *Socket) Hold(hello, first *Message) {
 	o.stage = stageOpen
 	if hello != nil {
 		s.turn = turnHeld
-		s.addHelloLocked(hello)
+		o.addLocked(hello)
 	}
 	if first != nil {
 		s.turn = turnHeld
@@ -48,6 +48,9 @@ func (s *Socket) Hold(hello, first *Message) {
 		o.addLocked(first)
 		o.countLocked(first)
 	}
+	if hello != nil {
+		s.pingForHelloLocked(nil)
+	}
 }
 
 // Hello puts hello before everything else that the client is sent. The socket is one for which Resume has been called, and Release has not.
@@ -55,22 +58,23 @@ func (s *Socket) Hello(hello *Message) {
 	s.outbox.mu.Lock()
 	defer s.outbox.mu.Unlock()
 	if s.phase == phaseOpen {
-		s.addHelloLocked(hello)
+		before := s.feed.messages.first
+		s.feed.insertLocked(hello, before)
+		s.pingForHelloLocked(before)
 	}
 }
 
-// addHelloLocked queues a hello, and in a session a ping behind it.
-func (s *Socket) addHelloLocked(hello *Message) {
+// pingForHelloLocked queues the ping whose answer says that the client of a session has its hello.
+func (s *Socket) pingForHelloLocked(before *Message) {
 	f := s.feed
-	before := f.messages.first
-	f.insertLocked(hello, before)
-	if f.keeps() {
-		s.pings++
-		s.ping = pingFrame(s.pings)
-		f.insertLocked(s.ping, before)
-		f.spoken.hello = s.pings
-		s.pingWanted = f.toConfirm > 0
+	if !f.keeps() {
+		return
 	}
+	s.pings++
+	s.ping = pingFrame(s.pings)
+	f.insertLocked(s.ping, before)
+	f.spoken.hello = s.pings
+	s.pingWanted = f.toConfirm > 0
 }
 
 // Release ends Hold, or what Resume has begun: from now on messages are written.

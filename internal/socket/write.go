@@ -201,8 +201,13 @@ func (s *Socket) endTurnLocked(deadlineSet bool) {
 		_ = s.conn.SetWriteDeadline(time.Time{})
 	}
 	s.turn = turnFree
+	ready := s.feed.readyLocked()
+	if !ready && s.feed.messages.n > 0 {
+		s.confirmSoonLocked() // what waits must not begin before
+		ready = s.feed.readyLocked()
+	}
 	switch {
-	case s.feed.readyLocked():
+	case ready:
 		s.flushSoonLocked()
 	case s.phase == phaseCut: // which began during a write that did not fail
 		s.setOverLocked()
