@@ -149,11 +149,15 @@ func (c *Conn) takesTicket(h *Handler, path string, ticket session.Ticket) bool 
 // refuse has the client told why it is refused, in a way that a browser can see; if that is too much, err is returned.
 func (a *arrival) refuse(r *http.Request, err error) error {
 	d := &dismissal{code: codeTryAgain, reason: "try again later"}
-	kind := session.Retry
+	kind, cause := session.Retry, err
+	var refused refusedError
+	if errors.As(err, &refused) {
+		cause = refused.error
+	}
 	switch {
-	case errors.Is(err, ErrUnauthorized):
+	case errors.Is(cause, ErrUnauthorized):
 		kind, d.code, d.reason = session.Unauthorized, session.CodeUnauthorized, "unauthorized"
-	case errors.Is(err, ErrForbidden):
+	case errors.Is(cause, ErrForbidden):
 		kind, d.code, d.reason = session.Forbidden, session.CodeForbidden, "forbidden"
 	}
 	after := 0

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -225,4 +226,20 @@ func TestSessionExpires(t *testing.T) {
 			t.Errorf("%v", context.Cause(c.Context()))
 		}
 	})
+}
+
+// lockedWriter is a log that is read while it is written.
+type lockedWriter struct {
+	mu *sync.Mutex
+	to *strings.Builder
+}
+
+func (w lockedWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.to.Write(p)
+}
+
+func loggerTo(mu *sync.Mutex, to *strings.Builder) *slog.Logger {
+	return slog.New(slog.NewTextHandler(lockedWriter{mu, to}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
