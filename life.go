@@ -27,6 +27,7 @@ type life struct {
 // welcome is the first goroutine: it greets the client. why is why the connection is new although the client wanted another one, or "".
 func (l *life) welcome(why string) {
 	defer l.goOn()
+	defer l.rest()
 	l.timers.start(l.worker.alarms, l.opts.PingInterval, l.opts.IdleTimeout, l)
 	l.shared.log.Debug("wspush: connected", "conn", l.String(), "remote", l.remoteAddr, "path", l.path.String())
 	l.shared.count.accepted.Add(1)
@@ -172,9 +173,10 @@ func (l *life) readMessage() {
 		l.lost(readReason(err))
 		return
 	}
-	if !l.isHeard() {
+	if !l.enter() {
 		return
 	}
+	defer l.rest()
 	if speaks && !binary {
 		isControl, word, payload := session.Control(data)
 		if isControl {
@@ -193,13 +195,6 @@ func (l *life) readMessage() {
 		}
 		l.call("OnMessage", func() { l.opts.OnMessage(l.Conn, typ, data) })
 	}
-}
-
-// isHeard reports whether what the client says by this WebSocket still counts.
-func (l *life) isHeard() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.reason == nil && (!l.session.isSession() || l.session.life == l)
 }
 
 // call runs a callback of the application while the client is not read.

@@ -85,7 +85,7 @@ func (c *Conn) sessionOutcome(err error) error {
 // attachLocked begins the life of a session.
 func (k *resumable) attachLocked(l *life) {
 	k.life, k.lives, k.since = l, []*life{l}, k.now()
-	k.isLed = true
+	k.isLed, k.leader, k.isCalling = true, l, true
 	if k.conn.reason == nil {
 		k.conn.shared.count.sessions.Add(1)
 	}

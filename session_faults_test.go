@@ -249,6 +249,22 @@ func TestSessionFaultTakeOver(t *testing.T) {
 	})
 }
 
+// The new WebSocket is read at once, although the client of the old one does not answer its close frame: only a callback holds it up.
+func TestSessionTakeOverAtOnce(t *testing.T) {
+	inStation(t, wspush.WorkerOptions{}, nil, func(t *testing.T, s *station) {
+		old := testutil.Visit(t, s.line(), testutil.Options{Silent: true}, "")
+		synctest.Wait()
+		begin := time.Now()
+		q := s.back(old.Ticket())
+		q.Send(testutil.Text, []byte("hello"))
+		s.push(s.conns[0], "1", wspush.Received, wspush.Confirmed())
+		s.want("connect", "message hello")
+		if took := time.Since(begin); took > 0 {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
 // 11: 1001 ended the session, although the page came back from the back-forward cache. TestSessionEnds has the codes.
 
 // 13: some of what was missed, then new messages, then the rest.

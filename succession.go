@@ -2,25 +2,65 @@ package wspush
 
 // succession is how the lives of a session's WebSockets follow each other. Conn.mu guards it.
 //
-// At most one goroutine at a time leads: it alone calls the application. It leads until its WebSocket has ended and the callbacks
-// about that have returned, and then hands on to the next life, which has not been read until then. So callbacks never overlap, however
-// fast a client comes back. A WebSocket that is replaced before it has led is only read to its end.
+// At most one life leads: its goroutine alone calls the application. A newer one takes the lead, but not in the middle of a callback: then it waits,
+// and is not read until that has returned. So callbacks never overlap, however fast a client comes back. A WebSocket that has been
+// replaced is only read to its end.
 type succession struct {
-	isLed bool  // somebody leads
-	next  *life // will lead; nil: none waits
-	told  bool  // OnSuspend has been called, and OnResume has not; the leader's own
-	over  bool  // OnDisconnect is being called, or has been
-	done  bool  // it has returned
+	isLed     bool
+	leader    *life // nil, although isLed, for the end of a suspended session
+	isCalling bool  // it calls the application, or is about to, and keeps the lead
+	next      *life // will lead; nil: none waits
+	told      bool  // OnSuspend has been called, and OnResume has not
+	over      bool  // OnDisconnect is being called, or has been
+	done      bool  // it has returned
 }
 
-// leadLocked reports whether l is to lead at once. Otherwise it will when it is its turn. Nil is for the end of a suspended session.
+// leadLocked reports whether l leads from now on: its first goroutine is to be started. Otherwise it will when it is its turn. Nil is for the
+// end of a suspended session.
 func (k *resumable) leadLocked(l *life) bool {
-	if k.isLed {
-		k.next = l
+	if k.isLed && (k.isCalling || l == nil) {
+		if l != nil {
+			k.next = l
+		}
 		return false
 	}
-	k.isLed = true
+	k.isLed, k.leader, k.isCalling = true, l, true
 	return true
+}
+
+// enter reports whether the life may call the application about something that has come from the client, and keeps the lead until rest.
+func (l *life) enter() bool {
+	k := l.session
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.reason != nil:
+		return false
+	case !k.isSession():
+		return true
+	case k.life != l || k.leader != l:
+		return false
+	}
+	k.isCalling = true
+	return true
+}
+
+// rest ends what enter has begun, or the first goroutine of a life. If another one waits, it has the lead now.
+func (l *life) rest() {
+	k := l.session
+	if !k.isSession() {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if k.leader != l {
+		return
+	}
+	k.isCalling = false
+	if next := k.next; next != nil {
+		k.next, k.leader, k.isCalling = nil, next, true
+		go next.lead()
+	}
 }
 
 // dropLocked takes a life out of the line. It reports whether it waited: then nobody reads it yet.
@@ -35,9 +75,10 @@ func (k *resumable) dropLocked(l *life) bool {
 // lead is the first goroutine of a WebSocket by which a client has come back, when it is its turn.
 func (l *life) lead() {
 	defer l.goOn()
+	defer l.rest()
 	l.timers.start(l.worker.alarms, l.opts.PingInterval, l.opts.IdleTimeout, l)
 	l.mu.Lock()
-	told := l.session.told
+	told := l.session.told && l.reason == nil
 	l.session.told = false
 	l.mu.Unlock()
 	if told && l.opts.OnResume != nil {
@@ -59,7 +100,7 @@ func (l *life) drain() {
 	}
 }
 
-// handOn ends the lead of a life, whose WebSocket has ended; nil is for a session that has ended while it was suspended. A callback
+// handOn is for the end of a life's WebSocket. If it leads, it tells the application, and then lets the next one lead; nil is for a session that has ended while it was suspended. A callback
 // that ends its goroutine ends no more than that.
 func (k *resumable) handOn(l *life) {
 	returned := false
@@ -68,10 +109,23 @@ func (k *resumable) handOn(l *life) {
 			go k.handOn(l)
 		}
 	}()
-	for k.handOnce(l) {
+	if k.keepLead(l) {
+		for k.handOnce(l) {
+		}
 	}
 	k.leave(l)
 	returned = true
+}
+
+// keepLead reports whether the life leads, and lets nobody take the lead.
+func (k *resumable) keepLead(l *life) bool {
+	k.conn.mu.Lock()
+	defer k.conn.mu.Unlock()
+	if !k.isLed || k.leader != l {
+		return false
+	}
+	k.isCalling = true
+	return true
 }
 
 // handOnce does one thing of what there is to do at the end of a lead. It returns false if that was the last.
@@ -102,12 +156,12 @@ func (k *resumable) handOnce(l *life) (more bool) {
 		}
 		return true
 	case next != nil:
-		k.next = nil
+		k.next, k.leader = nil, next
 		c.mu.Unlock()
 		go next.lead()
 		return false
 	}
-	k.isLed = false
+	k.isLed, k.leader, k.isCalling = false, nil, false
 	c.mu.Unlock()
 	return false
 }
