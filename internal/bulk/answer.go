@@ -26,7 +26,7 @@ type Answer struct {
 	RetryAfter float64 `json:"retryAfter,omitempty"` // seconds
 	RttMs      float64 `json:"rttMs,omitempty"`
 
-	BufferedFor float64 `json:"bufferedFor,omitempty"` // seconds
+	BufferedFor *float64 `json:"bufferedFor,omitempty"` // seconds; nil if the answer does not have it
 
 	*Counts // nil unless the answer has one of them
 
