@@ -1,5 +1,5 @@
 // Command small is a worker for e2e/run with settings that examples/quickstart has no flags for: limits so small that a
-// test reaches each of them quickly, and an AuthorizePush.
+// test reaches each of them quickly, an AuthorizePush, and sessions.
 package main
 
 import (
@@ -65,7 +65,7 @@ func run(ctx context.Context, listen string, origins, peers []string, verbose bo
 	if err != nil {
 		return err
 	}
-	handler, err := wspush.NewHandler(worker, nil)
+	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{ResumeWindow: time.Minute})
 	if err != nil {
 		return err
 	}
