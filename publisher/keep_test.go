@@ -299,6 +299,12 @@ func TestKeepNonsense(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	counted := func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Wspush-Buffered", "10")
+		says(202, "application/json", "{"+outcomesJSON(1, 0, "", 0, 0, 1, 1, true)+"}")(w, r)
+	}
+	out, err := asks(t, testutil.Serve(t, http.HandlerFunc(counted))).User("ann").Push(context10(t), publisher.Text, nil)
+	expectOutcomes(t, "202 with counts", out, inError(t, err), publisher.Outcomes{}, publisher.ErrUnknown)
 	// Nor does a line to a user.
 	lineServer, _ := answering(t, func(n int, _ string) string { return fmt.Sprintf(`{"line":%d,"status":202,"bufferedFor":10}`, n) })
 	workers := asks(t, lineServer)

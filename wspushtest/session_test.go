@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"github.com/wspush/wspush"
 	"github.com/wspush/wspush/wspushtest"
 )
@@ -243,13 +245,134 @@ func TestSessionElsewhere(t *testing.T) {
 		s = cluster.New(withSessions(wspush.HandlerOptions{User: func(*http.Request, any) string { return "ann" }}))
 		other := cluster.New(nil)
 		c = s.Connect()
+		before := time.Now()
 		c.Suspend(s.Worker)
+		if passed := time.Since(before); passed != 0 {
+			t.Errorf("%v have passed", passed)
+		}
 		if out, err := other.Worker.User("ann").Push(t.Context(), wspush.Text, []byte("y")); err != nil || out.Buffered != 1 {
 			t.Errorf("%+v, %v", out, err)
 		}
 		c.Reconnect()
 		c.Expect("y")
+
+		opts := withSessions(wspush.HandlerOptions{})
+		opts.Worker.PublicURL = "http://push.test"
+		s = cluster.New(opts)
+		c = s.Connect()
+		if !strings.HasPrefix(c.ID, "v1.") {
+			t.Errorf("the ID is %s", c.ID)
+		}
+		c.Suspend(s.Worker)
+		s.Push(c, "z")
+		c.Reconnect()
+		c.Expect("z")
 	})
+}
+
+// A client that leaves its WebSocket in the middle of a stream of messages gets each once and in order.
+func TestReconnectInStream(t *testing.T) {
+	s := wspushtest.New(t, withSessions(wspush.HandlerOptions{}))
+	c := s.Connect()
+	const all = 2000
+	pushed := make(chan bool)
+	go func() {
+		defer close(pushed)
+		for i := range all {
+			s.Push(c, fmt.Sprint(i))
+		}
+	}()
+	for isPushed := false; !isPushed; {
+		c.Reconnect()
+		select {
+		case <-pushed:
+			isPushed = true
+		default:
+		}
+	}
+	for i := range all {
+		c.Expect(fmt.Sprint(i))
+	}
+	c.ExpectNothing(0)
+}
+
+// speaker is a server that speaks wspush.v1 in its own way: it sends these messages, and then reads.
+func speaker(protocol string, messages ...string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{protocol}})
+		if err != nil {
+			return
+		}
+		defer ws.CloseNow()
+		for _, m := range messages {
+			if ws.Write(r.Context(), websocket.MessageText, []byte(m)) != nil {
+				return
+			}
+		}
+		_, _, _ = ws.Read(context.Background())
+	})
+}
+
+// Control is no message, and does not count. What is no hello is reported.
+func TestSessionServers(t *testing.T) {
+	const hello = `{"address":"http://1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed@worker.test/ws","ticket":"abc","window":1,"protocol":"","resumed":false}`
+	session := &wspushtest.ClientOptions{Session: true}
+	for _, tt := range []struct {
+		name string
+		test func(tb testing.TB)
+		want string
+	}{
+		{"control", func(tb testing.TB) {
+			c := wspushtest.Connect(tb, speaker("wspush.v1", hello, "\x06p", "a", "\x06", "\x06what comes next", "\x06\x06b"), "/ws", session)
+			c.Expect("a")
+			c.Expect("\x06b")
+		}, ""},
+		{"the offset", func(tb testing.TB) {
+			var offers []string
+			h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				offers = append(offers, r.Header.Get("Sec-Websocket-Protocol"))
+				speaker("wspush.v1", hello, "\x06p", "a", "\x06", "\x06\x06b").ServeHTTP(w, r)
+			})
+			c := wspushtest.Connect(tb, h, "/ws", &wspushtest.ClientOptions{Session: true, Subprotocols: []string{"chat"}})
+			c.Expect("a")
+			c.Expect("\x06b")
+			c.Disconnect()
+			c.ExpectNewSession("")
+			if len(offers) != 2 || offers[1] != "wspush.v1,wspush.resume.abc.2,chat" {
+				tb.Errorf("offers %q", offers)
+			}
+		}, ""},
+		{"missed", func(tb testing.TB) {
+			n := 0
+			h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				n++
+				again := strings.Replace(hello, `false}`, `true,"offset":7,"missed":7}`, 1)
+				speaker("wspush.v1", []string{hello, again}[n-1]).ServeHTTP(w, r)
+			})
+			wspushtest.Connect(tb, h, "/ws", session).Reconnect()
+		}, "fatal: want the session to be resumed; it is, but 7 messages are lost"},
+		{"no hello", func(tb testing.TB) { wspushtest.Connect(tb, speaker("wspush.v1", "hello"), "/ws", session) },
+			`fatal: connecting to /ws: the first message is not the hello of wspush.v1: "hello"`},
+		{"nothing", func(tb testing.TB) { wspushtest.Connect(tb, speaker("wspush.v1"), "/ws", session) },
+			"fatal: connecting to /ws: no hello of wspush.v1 has arrived within 5s"},
+		{"another protocol", func(tb testing.TB) { wspushtest.Connect(tb, speaker("chat"), "/ws", session) },
+			`fatal: connecting to /ws: the server does not speak wspush.v1: it has chosen the subprotocol ""`},
+		{"silence", func(tb testing.TB) {
+			n := 0
+			h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if n++; n > 1 {
+					<-r.Context().Done()
+					return
+				}
+				speaker("wspush.v1", hello).ServeHTTP(w, r)
+			})
+			wspushtest.Connect(tb, h, "/ws", session).Within(time.Second).Reconnect()
+		}, "fatal: want the session to be resumed; the worker has not answered within 1s"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { wantFailure(t, tt.want, tt.test) })
+		})
+	}
 }
 
 // Another goroutine can wait for messages while the client comes and goes, and gets each once.
