@@ -442,6 +442,7 @@ func TestSessionShutdownCut(t *testing.T) {
 		s := newStation(t, wspush.WorkerOptions{WriteTimeout: -1}, opts)
 		p, _ := s.visit()
 		p.Close()
+		synctest.Wait()
 		s.visit() // and stays
 		testutil.Handshake(t, s.line(), testutil.Options{Header: http.Header{"Sec-WebSocket-Protocol": {"wspush.v1"}, "X-Is": {"stranger"}}})
 		s.want("connect", "suspend lost", "connect")
