@@ -58,7 +58,7 @@ func liveHeap() int64 {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		now := int64(m.HeapAlloc + m.StackInuse)
-		if diff := now - last; last >= 0 && max(diff, -diff) < 32<<10 {
+		if diff := now - last; last >= 0 && max(diff, -diff) < heapPrecision {
 			if same++; same == 2 {
 				return now
 			}
@@ -70,16 +70,19 @@ func liveHeap() int64 {
 	}
 }
 
-// held returns how many bytes are in use beyond before. If they are more than most, it looks again for a while: on a busy machine the server
-// may still be taking in what it was sent, although nothing seems to change.
+// held returns how many bytes are in use beyond before, within the precision of liveHeap. If they are more than most, it looks again for a
+// while: on a busy machine the server may still be taking in what it was sent, although nothing seems to change.
 func held(before, most int64) int64 {
 	for range 20 {
-		if now := liveHeap() - before; now <= most {
+		if now := liveHeap() - heapPrecision - before; now <= most {
 			return now
 		}
 	}
-	return liveHeap() - before
+	return liveHeap() - heapPrecision - before
 }
+
+// heapPrecision is by how many bytes the heap differs from one look at it to the next, whatever the server does.
+const heapPrecision = 32 << 10
 
 // allocated returns how many bytes have been allocated so far.
 func allocated() int64 {
