@@ -20,7 +20,8 @@ type life struct {
 	worker *Worker
 	opts   *HandlerOptions
 	timers timers
-	ended  bool // nothing is left to read
+	expiry expiry // set once by admit
+	ended  bool   // nothing is left to read
 }
 
 // welcome is the first goroutine: it greets the client.
@@ -77,11 +78,22 @@ func (l *life) finish() {
 	}
 }
 
-// stamps, ping and expire are for the timers to call.
+// stamps, left, ping and expire are for the timers to call.
 
 func (l *life) stamps() (now, received, sent time.Duration) {
 	s := l.socket
 	return s.Now(), s.Received(), s.Sent()
+}
+
+func (l *life) left(now time.Duration) time.Duration {
+	left := forever
+	if l.opts.MaxAge > 0 {
+		left = ageOf(l.opts.MaxAge, l.id) - now
+	}
+	if l.expiry != 0 {
+		left = min(left, l.expiry.left(time.Now()))
+	}
+	return left
 }
 
 func (l *life) ping()                     { l.socket.Ping() }

@@ -78,6 +78,26 @@ type HandlerOptions struct {
 	// default every client is nobody.
 	User func(r *http.Request, value any) string
 
+	// Expires says when the client's login expires, such as the time in a token. It is called as User is, and before it. When the time
+	// comes, the connection is closed with 3000 "expired" (IANA's "unauthorized"), as Conn.Close does it. A time that has come already
+	// refuses the handshake with 401. The zero time, and what is after the year 2262, is never. A client whose login has been
+	// renewed connects anew: the time stays as it is for the life of the connection.
+	//
+	// The time is kept to, without jitter: a client that was closed earlier would come back with the same login, to be closed again. Logins that
+	// would all expire in the same second should differ. The system's clock decides, also when it has been set, or the machine has slept: the
+	// connection is then closed after at most PingInterval, or 5 minutes if that is shorter.
+	//
+	// By default no login expires.
+	Expires func(r *http.Request, value any) time.Time
+
+	// MaxAge is how old a connection may become before it is closed with 3000 "expired", as Conn.Close does it: what Accept has decided holds for that
+	// long, and it decides again when the client comes back. Each connection has an age of its own, between four fifths of MaxAge
+	// and MaxAge, so that clients who came together do not come back together. It is how long the connection has lasted while the machine was
+	// awake, whatever the clock says. Expires can end it sooner.
+	//
+	// The default, and anything negative, is no limit.
+	MaxAge time.Duration
+
 	// Groups returns the groups that a connection is in from the start; Conn.Join and Conn.Leave change them later. It is called as
 	// Greeting is, and before it. A group has a name by the rules of User. A wrong one, or more than WorkerOptions.MaxGroups, is
 	// logged, and the connection is closed with 1011. By default there are none.
@@ -303,6 +323,7 @@ func (o *HandlerOptions) withDefaults() (HandlerOptions, error) {
 	if o != nil {
 		c = *o
 	}
+	c.MaxAge = max(c.MaxAge, 0)
 	switch ping, idle := c.PingInterval, c.IdleTimeout; {
 	case ping == 0 && idle == 0:
 		c.PingInterval, c.IdleTimeout = defaultPingInterval, defaultIdleTimeout

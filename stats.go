@@ -28,7 +28,7 @@ type (
 
 // causes lists every Cause; counters.ended has the same order.
 var causes = [...]Cause{
-	CauseClient, CauseLost, CauseClosed, CauseShutdown, CauseIdle, CauseNoAnswer, CauseWriteTimeout, CauseProtocol, CauseCallback,
+	CauseClient, CauseLost, CauseClosed, CauseShutdown, CauseIdle, CauseNoAnswer, CauseExpired, CauseWriteTimeout, CauseProtocol, CauseCallback,
 }
 
 const firstProblem = 400

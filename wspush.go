@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/wspush/wspush/internal/origin"
 	"github.com/wspush/wspush/internal/socket"
@@ -25,9 +26,9 @@ const (
 //
 // It answers every request that does not become a connection: 426 for a GET request that is not a handshake, 400 for a broken
 // handshake, 404 for a path with the segment @connections, @users or @groups, or a dot segment, 414 for one of more than 1024 bytes, 204 for OPTIONS, 405 for other methods (mount the Worker to accept
-// pushes on the public server), 403 when the check of the Origin refuses the client, 401, 403 or 503 when Accept does, and 503
+// pushes on the public server), 403 when the check of the Origin refuses the client, 401, 403 or 503 when Accept does, 401 when Expires says that its login has expired, and 503
 // with Retry-After when WorkerOptions.MaxConns is reached, or once the Worker's Shutdown has begun. 501 and 500 mean that the
-// server or a middleware does not let the connection be taken over, 500 also that Accept or User has panicked. It returns as soon as
+// server or a middleware does not let the connection be taken over, 500 also that Accept, Expires or User has panicked. It returns as soon as
 // the handshake is done: the connection outlives the request, and http.Server.Shutdown knows nothing of it.
 type Handler struct {
 	worker  *Worker
@@ -121,7 +122,7 @@ func (h *Handler) handshake(w http.ResponseWriter, r *http.Request, l *life) (*s
 		MaxPending:   h.worker.opts.MaxPending,
 		SendBuffer:   h.worker.opts.SendBuffer,
 		WriteTimeout: h.worker.opts.WriteTimeout,
-		Admit:        func() error { return h.admit(l.Conn, r) },
+		Admit:        func() error { return h.admit(l, r) },
 		Owner:        l,
 	})
 	if err != nil {
@@ -133,12 +134,18 @@ func (h *Handler) handshake(w http.ResponseWriter, r *http.Request, l *life) (*s
 }
 
 // admit asks the application whether the client may connect. If so, it adds the connection to the roster.
-func (h *Handler) admit(c *Conn, r *http.Request) (err error) {
+func (h *Handler) admit(l *life, r *http.Request) (err error) {
+	c := l.Conn
 	if err := h.worker.roster.admits(); err != nil {
 		return err // without asking the application
 	}
 	if h.opts.Accept != nil {
 		if c.value, err = h.accept(r); err != nil {
+			return err
+		}
+	}
+	if h.opts.Expires != nil {
+		if l.expiry, err = h.expires(c, r); err != nil {
 			return err
 		}
 	}
@@ -164,6 +171,21 @@ func (h *Handler) accept(r *http.Request) (value any, err error) {
 	return value, err
 }
 
+// expires calls HandlerOptions.Expires. A panic in it refuses the client, and so does a time that has come.
+func (h *Handler) expires(c *Conn, r *http.Request) (_ expiry, err error) {
+	defer func() {
+		if e := recover(); e != nil {
+			logPanic(h.worker.shared.log, "Expires", e)
+			err = errAcceptPanicked
+		}
+	}()
+	at := h.opts.Expires(r, c.value).Round(0) // Round(0): by the system's clock
+	if !at.IsZero() && !at.After(time.Now()) {
+		return 0, refusedError{fmt.Errorf("%w: the login has expired at %v", ErrUnauthorized, at), "Expires"}
+	}
+	return expiryOf(at), nil
+}
+
 // identify calls HandlerOptions.User. A panic in it refuses the client, and so does a wrong name.
 func (h *Handler) identify(c *Conn, r *http.Request) (err error) {
 	defer func() {
@@ -183,10 +205,10 @@ func (h *Handler) identify(c *Conn, r *http.Request) (err error) {
 	return nil
 }
 
-// errAcceptPanicked refuses a client on which HandlerOptions.Accept or User has not decided.
-var errAcceptPanicked = errors.New("panic in Accept or User")
+// errAcceptPanicked refuses a client on which HandlerOptions.Accept, Expires or User has not decided.
+var errAcceptPanicked = errors.New("panic in Accept, Expires or User")
 
-// refusedError is why HandlerOptions.Accept or User has refused a client.
+// refusedError is why HandlerOptions.Accept, Expires or User has refused a client.
 type refusedError struct {
 	error
 	callback string
