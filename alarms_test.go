@@ -48,8 +48,9 @@ func (s *sleeper) stamps() (now, received, sent time.Duration) {
 	return never - wait, 0, 0
 }
 
-func (s *sleeper) ping()              { s.t.Error("a ping") }
-func (s *sleeper) expire(*CloseError) { s.t.Error("an end") }
+func (s *sleeper) left(time.Duration) time.Duration { return forever }
+func (s *sleeper) ping()                            { s.t.Error("a ping") }
+func (s *sleeper) expire(*CloseError)               { s.t.Error("an end") }
 
 func (s *sleeper) expect(wait time.Duration) {
 	s.due = -1

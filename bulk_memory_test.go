@@ -58,7 +58,7 @@ func liveHeap() int64 {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		now := int64(m.HeapAlloc + m.StackInuse)
-		if diff := now - last; last >= 0 && max(diff, -diff) < 32<<10 {
+		if diff := now - last; last >= 0 && max(diff, -diff) < heapPrecision {
 			if same++; same == 2 {
 				return now
 			}
@@ -69,6 +69,20 @@ func liveHeap() int64 {
 		<-time.After(25 * time.Millisecond)
 	}
 }
+
+// held returns how many bytes are in use beyond before, within the precision of liveHeap. If they are more than most, it looks again for a
+// while: on a busy machine the server may still be taking in what it was sent, although nothing seems to change.
+func held(before, most int64) int64 {
+	for range 20 {
+		if now := liveHeap() - heapPrecision - before; now <= most {
+			return now
+		}
+	}
+	return liveHeap() - heapPrecision - before
+}
+
+// heapPrecision is by how many bytes the heap differs from one look at it to the next, whatever the server does.
+const heapPrecision = 32 << 10
 
 // allocated returns how many bytes have been allocated so far.
 func allocated() int64 {
@@ -155,14 +169,14 @@ func TestBulkMemoryOfLine(t *testing.T) {
 				t.Errorf("%s: an answer of %d bytes", name, len(answer))
 			}
 		}
-		if held := liveHeap() - before; held > wspush.BulkIdle+extra {
-			t.Errorf("%d bytes are held after the answers", held)
+		if n := held(before, wspush.BulkIdle+extra); n > wspush.BulkIdle+extra {
+			t.Errorf("%d bytes are held after the answers", n)
 		}
 		runtime.KeepAlive(lines)
 	})
 }
 
-// Of half a line no more is held than its length, or a line may have.
+// Of half a line no more is held than twice its length, or as much as a line may have.
 func TestBulkMemoryOfHalfLine(t *testing.T) {
 	if raced {
 		t.Skip("the race detector takes memory of its own")
@@ -174,14 +188,14 @@ func TestBulkMemoryOfHalfLine(t *testing.T) {
 	}
 	halves := map[string]half{}
 	for name, size := range map[string]int{"of 2 MiB": 2<<20 - 100, "as long as can be": limit, "too long": limit + 1, "far too long": 2 * limit} {
-		most := int64(size)
+		most := int64(min(2*size, limit))
 		if size > limit {
 			most = 0
 		}
 		halves[name] = half{filled(size, `{"text":"`, "0", ""), most}
 	}
 	for name, begin := range map[string]string{"lists": `{"x":[[`, "targets": `{"to":["`} {
-		halves[name] = half{filled(2<<20-100, begin, "0", ""), 2 << 20}
+		halves[name] = half{filled(2<<20-100, begin, "0", ""), 4 << 20}
 	}
 	bulkProtocols(t, wspush.WorkerOptions{}, func(t *testing.T, w *wspush.Worker, hold func(string) *heldRequest, extra int64) {
 		r := hold("application/x-ndjson")
@@ -190,8 +204,9 @@ func TestBulkMemoryOfHalfLine(t *testing.T) {
 		before := liveHeap()
 		for name, half := range halves {
 			r.send(half.text)
-			if held := liveHeap() - before; held > half.most+wspush.BulkIdle+extra {
-				t.Errorf("%s: %d bytes are held", name, held)
+			most := half.most + wspush.BulkIdle + extra
+			if n := held(before, most); n > most {
+				t.Errorf("%s: %d bytes are held", name, n)
 			}
 			r.send([]byte("\n"))
 			r.answer()

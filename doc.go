@@ -125,14 +125,14 @@
 // not always the same one, one after the other, with no lock held. They may call anything except [Worker.Shutdown]. While one
 // runs, its connection is not read, so it must not wait for a confirmation of its own connection; and while it waits for a client that
 // does not read, its own waits as well: [Conn.Send] does not. The functions that Send is given run beside them, one at a time, and
-// have all returned before OnDisconnect is called. Accept and User run in ServeHTTP, and
+// have all returned before OnDisconnect is called. Accept, Expires and User run in ServeHTTP, and
 // AuthorizePush on the goroutine of each push request.
 //
 // # Lifecycle
 //
 // A Worker runs from [NewWorker] to [Worker.Shutdown]. A connection runs from its handshake until the client leaves or is lost,
-// [Conn.Close], [Worker.Disconnect] or a DELETE closes it, a timer ends it ([HandlerOptions].PingInterval, IdleTimeout,
-// [WorkerOptions].WriteTimeout), or Shutdown does. It ends once, for one reason, a [*CloseError], which OnDisconnect gets.
+// [Conn.Close], [Worker.Disconnect] or a DELETE closes it, a timer ends it ([HandlerOptions].PingInterval, IdleTimeout, MaxAge,
+// Expires, [WorkerOptions].WriteTimeout), or Shutdown does. It ends once, for one reason, a [*CloseError], which OnDisconnect gets.
 // Closing a connection takes a bounded time, whatever its client does.
 //
 // To stop the process, call Worker.Shutdown first, and then http.Server.Shutdown, which knows nothing of connections that have

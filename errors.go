@@ -92,9 +92,10 @@ const (
 	CauseShutdown     Cause = "shutdown"      // Worker.Shutdown was called
 	CauseIdle         Cause = "idle"          // nothing was sent or received for HandlerOptions.IdleTimeout
 	CauseNoAnswer     Cause = "no-answer"     // messages were sent, but nothing was received for twice HandlerOptions.IdleTimeout
+	CauseExpired      Cause = "expired"       // the connection has reached its age of HandlerOptions.MaxAge, or the time of HandlerOptions.Expires has come
 	CauseWriteTimeout Cause = "write-timeout" // the client did not read for WorkerOptions.WriteTimeout
 	CauseProtocol     Cause = "protocol"      // the client violated RFC 6455, or exceeded HandlerOptions.ReadLimit or ReadTimeout
-	CauseExpired      Cause = "expired"       // the client of a session was not back within HandlerOptions.ResumeWindow; Err says why it was away
+	CauseAway         Cause = "away"          // the client of a session was not back within HandlerOptions.ResumeWindow; Err says why it had left
 	CauseCallback     Cause = "callback"      // a callback panicked or called runtime.Goexit, or the greeting cannot be sent
 )
 
@@ -125,7 +126,7 @@ func (e *CloseError) Error() string {
 // Unwrap returns Err.
 func (e *CloseError) Unwrap() error { return e.Err }
 
-// Close codes of RFC 6455 section 7.4.1, and 1012 from the IANA registry. wire.CheckClose decides which codes may be sent;
+// Close codes of RFC 6455 section 7.4.1, and 1012 and 3000 from the IANA registry. wire.CheckClose decides which codes may be sent;
 // which ones a client may send is for package socket to judge.
 const (
 	codeNormal         = 1000

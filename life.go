@@ -17,23 +17,23 @@ import (
 // the goroutine that runs the connection, except socket, and timers, which lock themselves.
 type life struct {
 	*Conn
-	socket *socket.Socket // set once, when the handshake is done
-	worker *Worker
-	opts   *HandlerOptions
-	timers timers
-	ended  bool // nothing is left to read
+	socket  *socket.Socket // set once, when the handshake is done
+	handler *Handler
+	timers  timers
+	expiry  expiry // set once by ask: each WebSocket of a session has its own
+	ended   bool   // nothing is left to read
 }
 
 // welcome is the first goroutine: it greets the client. why is why the connection is new although the client wanted another one, or "".
 func (l *life) welcome(why string) {
 	defer l.goOn()
 	defer l.rest()
-	l.timers.start(l.worker.alarms, l.opts.PingInterval, l.opts.IdleTimeout, l)
+	l.timers.start(l.handler.worker.alarms, l.handler.opts.PingInterval, l.handler.opts.IdleTimeout, l)
 	l.shared.log.Debug("wspush: connected", "conn", l.String(), "remote", l.remoteAddr, "path", l.path.String())
 	l.shared.count.accepted.Add(1)
 	l.open(why)
-	if l.opts.OnConnect != nil {
-		l.call("OnConnect", func() { l.opts.OnConnect(l.Conn) })
+	if l.handler.opts.OnConnect != nil {
+		l.call("OnConnect", func() { l.handler.opts.OnConnect(l.Conn) })
 	}
 }
 
@@ -73,8 +73,8 @@ func (l *life) finish() {
 		l.session.handOn(l)
 		return
 	}
-	defer l.worker.roster.leave(l.Conn)
-	l.conclude(l.worker, l.opts)
+	defer l.handler.worker.roster.leave(l.Conn)
+	l.conclude(l.handler.worker, &l.handler.opts)
 }
 
 // conclude is the end of a connection, for which it has no WebSocket any more: it calls OnDisconnect.
@@ -90,11 +90,30 @@ func (c *Conn) conclude(w *Worker, opts *HandlerOptions) {
 	}
 }
 
-// stamps, ping and expire are for the timers to call.
+// stamps, left, ping and expire are for the timers to call.
 
 func (l *life) stamps() (now, received, sent time.Duration) {
 	s := l.socket
 	return s.Now(), s.Received(), s.Sent()
+}
+
+func (l *life) left(now time.Duration) time.Duration {
+	left := forever
+	if l.handler.opts.MaxAge > 0 {
+		left = ageOf(l.handler.opts.MaxAge, l.id) - l.age(now)
+	}
+	if l.expiry != 0 {
+		left = min(left, l.expiry.left(time.Now()))
+	}
+	return left
+}
+
+// age returns how old the WebSocket is at a time now by the connection's clock, which for a session began with the first one.
+func (l *life) age(now time.Duration) time.Duration {
+	if l.session == nil {
+		return now
+	}
+	return now - time.Duration(l.session.began.Load())
 }
 
 func (l *life) ping()                     { l.socket.Ping() }
@@ -146,12 +165,12 @@ func (l *life) firstHello(why string) *socket.Message {
 // greeting makes the first message, or returns nil if there is none.
 func (l *life) greeting() (m *socket.Message, err error) {
 	typ, data := Text, []byte(nil)
-	if l.opts.Greeting == nil {
+	if l.handler.opts.Greeting == nil {
 		if l.session != nil {
 			return nil, nil // the hello says it
 		}
 		data = []byte(l.addressText())
-	} else if !l.call("Greeting", func() { typ, data = l.opts.Greeting(l.Conn) }) {
+	} else if !l.call("Greeting", func() { typ, data = l.handler.opts.Greeting(l.Conn) }) {
 		return nil, nil // the connection has ended
 	}
 	if len(data) == 0 {
@@ -167,7 +186,7 @@ func (l *life) greeting() (m *socket.Message, err error) {
 // OnMessage no longer expects it.
 func (l *life) readMessage() {
 	speaks := l.session != nil
-	binary, data, err := l.socket.Read(speaks || l.opts.OnMessage != nil)
+	binary, data, err := l.socket.Read(speaks || l.handler.opts.OnMessage != nil)
 	if err != nil {
 		l.ended = true
 		l.lost(readReason(err))
@@ -188,12 +207,12 @@ func (l *life) readMessage() {
 		data = payload
 	}
 	l.shared.count.received.Add(1)
-	if l.opts.OnMessage != nil {
+	if l.handler.opts.OnMessage != nil {
 		typ := Text
 		if binary {
 			typ = Binary
 		}
-		l.call("OnMessage", func() { l.opts.OnMessage(l.Conn, typ, data) })
+		l.call("OnMessage", func() { l.handler.opts.OnMessage(l.Conn, typ, data) })
 	}
 }
 
@@ -201,7 +220,7 @@ func (l *life) readMessage() {
 func (l *life) call(name string, callback func()) (ok bool) {
 	l.timers.pause()
 	defer l.timers.resume()
-	return l.Conn.call(l.worker, name, callback)
+	return l.Conn.call(l.handler.worker, name, callback)
 }
 
 // call runs a callback of the application. A panic in it, which is reported by false, ends the connection and nothing else.

@@ -81,6 +81,27 @@ type HandlerOptions struct {
 	// default every client is nobody.
 	User func(r *http.Request, value any) string
 
+	// Expires says when the client's login expires, such as the time in a token. It is called as User is, and before it. When the time
+	// comes, the connection is closed with 3000 "expired" (IANA's "unauthorized"), as Conn.Close does it. A time that has come already
+	// refuses the handshake with 401. The zero time, and what is after the year 2262, is never. A client whose login has been
+	// renewed connects anew: the time stays as it is for the life of the connection. A session whose time has come is suspended: see ResumeWindow. The
+	// client is asked for a login that is good when it comes back, and the new time is that of its new WebSocket.
+	//
+	// The time is kept to, without jitter: a client that was closed earlier would come back with the same login, to be closed again. Logins that
+	// would all expire in the same second should differ. The system's clock decides, also when it has been set, or the machine has slept: the
+	// connection is then closed after at most PingInterval, or 5 minutes if that is shorter.
+	//
+	// By default no login expires.
+	Expires func(r *http.Request, value any) time.Time
+
+	// MaxAge is how old a connection may become before it is closed with 3000 "expired", as Conn.Close does it: what Accept has decided holds for that
+	// long, and it decides again when the client comes back. Each connection has an age of its own, between four fifths of MaxAge
+	// and MaxAge, so that clients who came together do not come back together. It is how long the connection has lasted while the machine was
+	// awake, whatever the clock says. Expires can end it sooner. In a session it is the age of each WebSocket, at which the session is suspended.
+	//
+	// The default, and anything negative, is no limit.
+	MaxAge time.Duration
+
 	// Groups returns the groups that a connection is in from the start; Conn.Join and Conn.Leave change them later. It is called as
 	// Greeting is, and before it. A group has a name by the rules of User. A wrong one, or more than WorkerOptions.MaxGroups, is
 	// logged, and the connection is closed with 1011. By default there are none.
@@ -143,9 +164,9 @@ type HandlerOptions struct {
 	// that outlives its WebSocket. When that ends in any way that does not mean the end, the connection is suspended. It keeps its ID and
 	// addresses, its user and groups; it is still among Worker.Conns, and counts in MaxConns. What is pushed to it is buffered, as far as MaxPending
 	// and MaxPendingAll let it, and the client gets it, exactly once and in order, when it comes back with its ticket, by another WebSocket. If
-	// it does not come back in time, the connection ends, with CauseExpired.
+	// it does not come back in time, the connection ends, with CauseAway.
 	//
-	// Each time, Accept is asked again, and User must name the same user. Conn.Value and Info are then about the new WebSocket.
+	// Each time, Accept and Expires are asked again, and User must name the same user. Conn.Value and Info are then about the new WebSocket.
 	// A close frame of the client with 1000, without a code, or with 3000 to 4999 ends the connection, save for 3901, "I shall be back"; so do
 	// a violation, a panic in a callback, Conn.Close and Worker.Shutdown. If MaxPendingAll is full when a client connects, it gets no session.
 	//
@@ -332,6 +353,7 @@ func (o *HandlerOptions) withDefaults() (HandlerOptions, error) {
 	if o != nil {
 		c = *o
 	}
+	c.MaxAge = max(c.MaxAge, 0)
 	switch ping, idle := c.PingInterval, c.IdleTimeout; {
 	case ping == 0 && idle == 0:
 		c.PingInterval, c.IdleTimeout = defaultPingInterval, defaultIdleTimeout

@@ -1,9 +1,19 @@
 package wspush
 
 import (
+	"math"
 	"testing"
 	"time"
 )
+
+// MaxAge is off unless it is positive.
+func TestMaxAgeDefault(t *testing.T) {
+	for maxAge, want := range map[time.Duration]time.Duration{0: 0, -1: 0, math.MinInt64: 0, 1: 1, math.MaxInt64: math.MaxInt64} {
+		if o, err := (&HandlerOptions{MaxAge: maxAge}).withDefaults(); err != nil || o.MaxAge != want {
+			t.Errorf("MaxAge %d becomes %d, %v; want %d", maxAge, o.MaxAge, err, want)
+		}
+	}
+}
 
 func TestIntervalDefaults(t *testing.T) {
 	tests := []struct{ ping, idle, wantPing, wantIdle time.Duration }{

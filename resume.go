@@ -103,7 +103,7 @@ func (a *arrival) decide(r *http.Request) error {
 	case roster.isClosed(): // its place in the roster it has already
 		return ErrShutdown
 	}
-	if err := h.ask(c, r); err != nil {
+	if err := h.ask(a.life, r); err != nil {
 		return err
 	}
 	if a.resumes != nil && a.resumes.User() != c.User() {
@@ -234,6 +234,7 @@ func (a *arrival) resume() {
 	k.tickets.prove(at)
 	ticket := k.ticketLocked()
 	k.life, k.since, k.protocol = l, k.now(), a.protocol
+	k.began.Store(int64(s.Now()))
 	k.lives = append(k.lives, l)
 	c.value, c.remoteAddr, c.userAgent = fresh.value, fresh.remoteAddr, fresh.userAgent
 	c.current.Store(s)

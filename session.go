@@ -22,8 +22,9 @@ type resumable struct {
 	window   time.Duration // how long the session waits for its client; 0: it is no session
 	protocol string        // the application's subprotocol, or ""
 
-	alarm   alarm       // guarded by the clock
-	greeted atomic.Bool // the client has confirmed the latest hello; not yet noted in tickets
+	alarm   alarm        // guarded by the clock
+	greeted atomic.Bool  // the client has confirmed the latest hello; not yet noted in tickets
+	began   atomic.Int64 // by the connection's clock: when the handshake of the present WebSocket was done
 
 	// Conn.mu guards what follows.
 	tickets   tickets
@@ -116,7 +117,7 @@ func (l *life) lost(reason *CloseError) {
 	case k.life != l: // it has another WebSocket now, or none any more
 		c.mu.Unlock()
 		closeFor(l.socket, reason)
-	case c.reason != nil || !reason.suspends() || l.worker.roster.isClosed():
+	case c.reason != nil || !reason.suspends() || l.handler.worker.roster.isClosed():
 		e := c.endLocked(reason)
 		c.mu.Unlock()
 		e.carryOut()
@@ -145,7 +146,7 @@ func (e *CloseError) suspends() bool {
 	switch e.Cause {
 	case CauseClient:
 		return !session.Ends(e.Code)
-	case CauseLost, CauseIdle, CauseNoAnswer, CauseWriteTimeout:
+	case CauseLost, CauseIdle, CauseNoAnswer, CauseExpired, CauseWriteTimeout:
 		return true
 	}
 	return false
@@ -184,7 +185,7 @@ func (k *resumable) fire() {
 			c.mu.Unlock()
 			return
 		}
-		e := c.endLocked(&CloseError{Cause: CauseExpired, Code: codeAbnormal, Err: k.lostTo})
+		e := c.endLocked(&CloseError{Cause: CauseAway, Code: codeAbnormal, Err: k.lostTo})
 		c.mu.Unlock()
 		e.carryOut()
 	default:
@@ -222,7 +223,7 @@ func (k *resumable) bury(reason *CloseError) {
 	}
 	s := &tombstone{id: k.conn.id, handler: k.handler, path: k.conn.path.String(), tickets: k.tickets}
 	lasts := k.window
-	if reason.Cause == CauseExpired {
+	if reason.Cause == CauseAway {
 		s.isExpired = true
 	} else {
 		s.code, s.reason = reason.Code, reason.Reason

@@ -211,7 +211,7 @@ func TestSessionExpires(t *testing.T) {
 		testutil.Pass(window - time.Millisecond)
 		s.want("connect", "suspend lost")
 		testutil.Pass(time.Millisecond)
-		s.want("disconnect expired 1:false")
+		s.want("disconnect away 1:false")
 		s.refused(c, "2", wspush.ErrGone)
 		q := s.back(p.Ticket())
 		if q.Hello.Resumed || q.Hello.Why != "expired" {
@@ -222,7 +222,7 @@ func TestSessionExpires(t *testing.T) {
 			t.Errorf("%s", r.Hello.Raw)
 		}
 		var closed *wspush.CloseError
-		if !errors.As(context.Cause(c.Context()), &closed) || closed.Cause != wspush.CauseExpired {
+		if !errors.As(context.Cause(c.Context()), &closed) || closed.Cause != wspush.CauseAway {
 			t.Errorf("%v", context.Cause(c.Context()))
 		}
 	})

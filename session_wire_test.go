@@ -429,7 +429,7 @@ func TestSessionTimers(t *testing.T) {
 		testutil.Pass(2 * time.Second)
 		s.want("suspend idle")
 		testutil.Pass(window - 2*time.Second)
-		s.want("disconnect expired")
+		s.want("disconnect away")
 	})
 	inStation(t, wspush.WorkerOptions{}, nil, func(t *testing.T, s *station) {
 		header := http.Header{"Sec-WebSocket-Protocol": {"wspush.v1"}}
@@ -442,6 +442,6 @@ func TestSessionTimers(t *testing.T) {
 		}
 		s.want("connect", "suspend write-timeout")
 		testutil.Pass(window)
-		s.want("disconnect expired 1:false")
+		s.want("disconnect away 1:false")
 	})
 }

@@ -33,7 +33,8 @@ type (
 
 // causes lists every Cause; counters.ended has the same order.
 var causes = [...]Cause{
-	CauseClient, CauseLost, CauseClosed, CauseShutdown, CauseIdle, CauseNoAnswer, CauseWriteTimeout, CauseProtocol, CauseExpired, CauseCallback,
+	CauseClient, CauseLost, CauseClosed, CauseShutdown, CauseIdle, CauseNoAnswer, CauseExpired, CauseWriteTimeout, CauseProtocol, CauseAway,
+	CauseCallback,
 }
 
 const firstProblem = 400

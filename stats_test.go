@@ -124,6 +124,13 @@ func TestStatsEnded(t *testing.T) {
 			client.NextFrame() // a ping
 			testutil.Pass(time.Second)
 		},
+		wspush.CauseExpired: func(_ *wspush.Worker, _ *wspush.Conn, client *testutil.Client) {
+			for range 2 { // it is not silent
+				testutil.Pass(29 * time.Second)
+				client.Send(testutil.Pong, nil)
+			}
+			testutil.Pass(20 * time.Second)
+		},
 		wspush.CauseNoAnswer: func(_ *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
 			go func() {
 				for {
@@ -151,12 +158,15 @@ func TestStatsEnded(t *testing.T) {
 	for cause, end := range tests {
 		t.Run(string(cause), func(t *testing.T) {
 			opts := &wspush.HandlerOptions{PingInterval: 59 * time.Second, IdleTimeout: time.Minute, OnMessage: func(*wspush.Conn, wspush.MessageType, []byte) { panic("on purpose") }}
+			if cause == wspush.CauseExpired {
+				opts.MaxAge = 75 * time.Second
+			}
 			bubble(t, wspush.WorkerOptions{}, opts, func(t *testing.T, w *wspush.Worker, conn *wspush.Conn, client *testutil.Client) {
 				end(w, conn, client)
 				synctest.Wait()
 				client.Close()
 				synctest.Wait()
-				want := map[string]uint64{"expired": 0} // which only sessions do
+				want := map[string]uint64{"away": 0} // which only sessions are
 				for each := range tests {
 					want[string(each)] = 0
 				}

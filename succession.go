@@ -76,13 +76,13 @@ func (k *resumable) dropLocked(l *life) bool {
 func (l *life) lead() {
 	defer l.goOn()
 	defer l.rest()
-	l.timers.start(l.worker.alarms, l.opts.PingInterval, l.opts.IdleTimeout, l)
+	l.timers.start(l.handler.worker.alarms, l.handler.opts.PingInterval, l.handler.opts.IdleTimeout, l)
 	l.mu.Lock()
 	told := l.session.told && l.reason == nil
 	l.session.told = false
 	l.mu.Unlock()
-	if told && l.opts.OnResume != nil {
-		l.call("OnResume", func() { l.opts.OnResume(l.Conn) })
+	if told && l.handler.opts.OnResume != nil {
+		l.call("OnResume", func() { l.handler.opts.OnResume(l.Conn) })
 	}
 }
 

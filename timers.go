@@ -1,9 +1,10 @@
 package wspush
 
 import (
-	"math"
 	"sync"
 	"time"
+
+	"github.com/wspush/wspush/internal/session"
 )
 
 // timed is a connection as the timers see it.
@@ -11,13 +12,15 @@ type timed interface {
 	// stamps returns what the timers judge by, all on one scale: the time now, when the last byte came in, and when the last
 	// message went out. It is called with a lock held, and must not wait.
 	stamps() (now, received, sent time.Duration)
+	// left returns how long the connection may go on, whatever happens on it, at a time now on that scale. It is called as stamps is.
+	left(now time.Duration) time.Duration
 	// ping and expire are called with no lock held.
 	ping()
 	expire(*CloseError)
 }
 
-// timers pings a silent connection and ends a dead one. Activity only updates a stamp. When the alarm goes off, fire reads the
-// stamps, does what is due, and sets the alarm for the earliest time at which anything else can be due.
+// timers pings a silent connection, and ends a dead one, or one that may not go on. Activity only updates a stamp. When the alarm goes off,
+// fire reads the stamps, does what is due, and sets the alarm for the earliest time at which anything else can be due.
 type timers struct {
 	// Set once by start, then read without a lock.
 	pingInterval time.Duration // negative: off
@@ -122,17 +125,24 @@ func (t *timers) decide() due {
 // judgeLocked looks at the stamps, and returns what is due.
 func (t *timers) judgeLocked() due {
 	now, received, sent := t.timed.stamps()
+	left := t.timed.left(now)
+	if left <= 0 {
+		return dueEnd(CauseExpired, session.CodeUnauthorized, "expired")
+	}
+	wait := left
+	if left != forever {
+		wait = min(left, clockInterval)
+	}
 	activity := max(received, sent)
 	if activity != t.since {
 		t.since, t.pings = activity, 0
 	}
 	idle := now - activity
-	wait := time.Duration(math.MaxInt64)
 	if t.idleTimeout >= 0 {
 		if idle >= t.idleTimeout {
-			return expired(CauseIdle, "idle timeout")
+			return dueEnd(CauseIdle, codeGoingAway, "idle timeout")
 		}
-		wait = t.idleTimeout - idle
+		wait = min(wait, t.idleTimeout-idle)
 	}
 	if t.pingInterval < 0 {
 		return due{wait: wait}
@@ -150,7 +160,7 @@ func (t *timers) judgeLocked() due {
 		over := t.silenceLocked(now, received) - t.idleTimeout
 		switch {
 		case over >= t.idleTimeout:
-			return expired(CauseNoAnswer, "no answer")
+			return dueEnd(CauseNoAnswer, codeGoingAway, "no answer")
 		case over >= 0:
 			ping = ping || t.lastPing <= received
 			wait = min(wait, t.idleTimeout-over)
@@ -164,8 +174,9 @@ func (t *timers) judgeLocked() due {
 	return due{ping: ping, wait: wait}
 }
 
-func expired(cause Cause, reason string) due {
-	return due{end: &CloseError{Cause: cause, Code: codeGoingAway, Reason: reason}}
+// dueEnd is due when the connection is to end.
+func dueEnd(cause Cause, code int, reason string) due {
+	return due{end: &CloseError{Cause: cause, Code: code, Reason: reason}}
 }
 
 // silenceLocked returns for how long nothing has come in while the connection was being read.

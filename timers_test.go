@@ -15,6 +15,7 @@ import (
 type connection struct {
 	start          time.Time
 	received, sent atomic.Int64
+	expires, ahead time.Duration // guarded by timers.mu: when it expires, or 0, and how far the system's clock is ahead
 	events         []string
 	timers
 }
@@ -27,6 +28,28 @@ func startConnection(ping, idle time.Duration) *connection {
 
 func (c *connection) stamps() (now, received, sent time.Duration) {
 	return c.now(), time.Duration(c.received.Load()), time.Duration(c.sent.Load())
+}
+
+func (c *connection) left(now time.Duration) time.Duration {
+	if c.expires == 0 {
+		return forever
+	}
+	return c.expires - now - c.ahead
+}
+
+// lasts has it expire, and the timers look at that, as they otherwise do when they start.
+func (c *connection) lasts(d time.Duration) {
+	c.mu.Lock()
+	c.expires = d
+	c.mu.Unlock()
+	c.fire()
+}
+
+// sets sets the system's clock ahead.
+func (c *connection) sets(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ahead = d
 }
 
 func (c *connection) ping() { c.note("ping") }
@@ -141,6 +164,48 @@ func TestTimers(t *testing.T) {
 				c.wait(50 * time.Second)
 			},
 			[]string{"1m20s ping", "1m40s ping"}},
+		{"an age ends a client that answers", 2 * time.Second, 3 * time.Second,
+			func(c *connection) {
+				c.lasts(7 * time.Second)
+				every(time.Second, time.Minute, (*connection).receive)(c)
+			},
+			[]string{"7s 3000 expired"}},
+		{"and one that is silent", time.Second, 3 * time.Second,
+			func(c *connection) { c.lasts(2500 * time.Millisecond); c.wait(time.Minute) },
+			[]string{"1s ping", "2s ping", "2.5s 3000 expired"}},
+		{"silence may come first", time.Second, 3 * time.Second,
+			func(c *connection) { c.lasts(4 * time.Second); c.wait(time.Minute) },
+			[]string{"1s ping", "2s ping", "3s 1001 idle timeout"}},
+		{"both at once: it has expired", time.Second, 3 * time.Second,
+			func(c *connection) { c.lasts(3 * time.Second); c.wait(time.Minute) },
+			[]string{"1s ping", "2s ping", "3s 3000 expired"}},
+		{"a callback that holds up reading stops no age", time.Second, time.Hour,
+			func(c *connection) { c.lasts(1500 * time.Millisecond); c.pause(); c.wait(time.Minute) },
+			[]string{"1s ping", "1.5s 3000 expired"}},
+		{"a clock that is set ahead is noticed at the next ping", time.Minute, time.Hour,
+			func(c *connection) {
+				c.lasts(time.Hour)
+				c.wait(30 * time.Second)
+				c.sets(time.Hour)
+				c.wait(time.Hour)
+			},
+			[]string{"1m0s 3000 expired"}},
+		{"or, without pings, by the interval", -1, -1,
+			func(c *connection) {
+				c.lasts(time.Hour)
+				c.wait(12 * time.Minute)
+				c.sets(time.Hour)
+				c.wait(time.Hour)
+			},
+			[]string{"15m0s 3000 expired"}},
+		{"one that is set back gives time", -1, -1,
+			func(c *connection) {
+				c.lasts(time.Hour)
+				c.wait(12 * time.Minute)
+				c.sets(-10 * time.Minute)
+				c.wait(24 * time.Hour)
+			},
+			[]string{"1h10m0s 3000 expired"}},
 		{"neither", -1, -1, silent(24 * time.Hour), nil},
 		{"durations beyond any life do not overflow", 1 << 61, 1 << 62, silent(24 * time.Hour), nil},
 	}
@@ -182,6 +247,7 @@ func TestTimersStop(t *testing.T) {
 type unmoved struct{ start time.Time }
 
 func (u unmoved) stamps() (now, received, sent time.Duration) { return time.Since(u.start), 0, 0 }
+func (unmoved) left(time.Duration) time.Duration              { return forever }
 func (unmoved) ping()                                         {}
 func (unmoved) expire(*CloseError)                            {}
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/wspush/wspush/internal/origin"
 	"github.com/wspush/wspush/internal/socket"
@@ -25,9 +26,9 @@ const (
 //
 // It answers every request that does not become a connection: 426 for a GET request that is not a handshake, 400 for a broken
 // handshake, 404 for a path with the segment @connections, @users or @groups, or a dot segment, 414 for one of more than 1024 bytes, 204 for OPTIONS, 405 for other methods (mount the Worker to accept
-// pushes on the public server), 403 when the check of the Origin refuses the client, 401, 403 or 503 when Accept does, and 503
+// pushes on the public server), 403 when the check of the Origin refuses the client, 401, 403 or 503 when Accept does, 401 when Expires says that its login has expired, and 503
 // with Retry-After when WorkerOptions.MaxConns is reached, or once the Worker's Shutdown has begun. 501 and 500 mean that the
-// server or a middleware does not let the connection be taken over, 500 also that Accept or User has panicked. It returns as soon as
+// server or a middleware does not let the connection be taken over, 500 also that Accept, Expires or User has panicked. It returns as soon as
 // the handshake is done: the connection outlives the request, and http.Server.Shutdown knows nothing of it.
 type Handler struct {
 	worker  *Worker
@@ -84,7 +85,7 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	l := &life{Conn: newConn(h.worker.shared, r, path), worker: h.worker, opts: &h.opts}
+	l := &life{Conn: newConn(h.worker.shared, r, path), handler: h}
 	a := h.arrive(l, r)
 	s, err := h.handshake(w, r, l, a)
 	switch {
@@ -132,7 +133,7 @@ func (h *Handler) handshake(w http.ResponseWriter, r *http.Request, l *life, a *
 		ReadTimeout:  h.opts.ReadTimeout,
 		SendBuffer:   h.worker.opts.SendBuffer,
 		WriteTimeout: h.worker.opts.WriteTimeout,
-		Admit:        func() error { return h.admit(l.Conn, r) },
+		Admit:        func() error { return h.admit(l, r) },
 		Owner:        l,
 	}
 	if a != nil {
@@ -148,20 +149,27 @@ func (h *Handler) handshake(w http.ResponseWriter, r *http.Request, l *life, a *
 }
 
 // admit asks the application whether the client may connect. If so, it adds the connection to the roster.
-func (h *Handler) admit(c *Conn, r *http.Request) (err error) {
+func (h *Handler) admit(l *life, r *http.Request) (err error) {
+	c := l.Conn
 	if err := h.worker.roster.admits(); err != nil {
 		return err // without asking the application
 	}
-	if err := h.ask(c, r); err != nil {
+	if err := h.ask(l, r); err != nil {
 		return err
 	}
 	return h.worker.roster.enter(c)
 }
 
 // ask asks the application whether the client may connect, and whose connection it will be.
-func (h *Handler) ask(c *Conn, r *http.Request) (err error) {
+func (h *Handler) ask(l *life, r *http.Request) (err error) {
+	c := l.Conn
 	if h.opts.Accept != nil {
 		if c.value, err = h.accept(r); err != nil {
+			return err
+		}
+	}
+	if h.opts.Expires != nil {
+		if l.expiry, err = h.expires(c, r); err != nil {
 			return err
 		}
 	}
@@ -187,6 +195,21 @@ func (h *Handler) accept(r *http.Request) (value any, err error) {
 	return value, err
 }
 
+// expires calls HandlerOptions.Expires. A panic in it refuses the client, and so does a time that has come.
+func (h *Handler) expires(c *Conn, r *http.Request) (_ expiry, err error) {
+	defer func() {
+		if e := recover(); e != nil {
+			logPanic(h.worker.shared.log, "Expires", e)
+			err = errAcceptPanicked
+		}
+	}()
+	at := h.opts.Expires(r, c.value).Round(0) // Round(0): by the system's clock
+	if !at.IsZero() && !at.After(time.Now()) {
+		return 0, refusedError{fmt.Errorf("%w: the login has expired at %v", ErrUnauthorized, at), "Expires"}
+	}
+	return expiryOf(at), nil
+}
+
 // identify calls HandlerOptions.User. A panic in it refuses the client, and so does a wrong name.
 func (h *Handler) identify(c *Conn, r *http.Request) (err error) {
 	defer func() {
@@ -206,10 +229,10 @@ func (h *Handler) identify(c *Conn, r *http.Request) (err error) {
 	return nil
 }
 
-// errAcceptPanicked refuses a client on which HandlerOptions.Accept or User has not decided.
-var errAcceptPanicked = errors.New("panic in Accept or User")
+// errAcceptPanicked refuses a client on which HandlerOptions.Accept, Expires or User has not decided.
+var errAcceptPanicked = errors.New("panic in Accept, Expires or User")
 
-// refusedError is why HandlerOptions.Accept or User has refused a client.
+// refusedError is why HandlerOptions.Accept, Expires or User has refused a client.
 type refusedError struct {
 	error
 	callback string

@@ -29,6 +29,7 @@ var leaves = map[string]string{
 	"Ended[shutdown]":       `wspush_connections_ended_total{cause=shutdown}`,
 	"Ended[idle]":           `wspush_connections_ended_total{cause=idle}`,
 	"Ended[no-answer]":      `wspush_connections_ended_total{cause=no-answer}`,
+	"Ended[expired]":        `wspush_connections_ended_total{cause=expired}`,
 	"Ended[write-timeout]":  `wspush_connections_ended_total{cause=write-timeout}`,
 	"Ended[protocol]":       `wspush_connections_ended_total{cause=protocol}`,
 	"Ended[callback]":       `wspush_connections_ended_total{cause=callback}`,

@@ -1,5 +1,5 @@
 // Command small is a worker for e2e/run with settings that examples/quickstart has no flags for: limits so small that a
-// test reaches each of them quickly, and an AuthorizePush.
+// test reaches each of them quickly, an AuthorizePush, and logins that expire.
 package main
 
 import (
@@ -25,18 +25,19 @@ func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "`address` of the WebSocket, at /ws")
 	origins := flag.String("origins", "", "the `origins` of pages that may push, with commas in between")
 	peers := flag.String("peers", "", "the `addresses` of other workers, with commas in between; \"none\" if they cannot be found out")
+	login := flag.Duration("login", 0, "how long the logins of clients last; 0: they do not expire")
 	verbose := flag.Bool("v", false, "log at debug level")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	isComma := func(r rune) bool { return r == ',' }
-	if err := run(ctx, *listen, strings.FieldsFunc(*origins, isComma), strings.FieldsFunc(*peers, isComma), *verbose); err != nil {
+	if err := run(ctx, *listen, strings.FieldsFunc(*origins, isComma), strings.FieldsFunc(*peers, isComma), *login, *verbose); err != nil {
 		log.Fatal("small: ", err)
 	}
 }
 
 // run serves until ctx ends.
-func run(ctx context.Context, listen string, origins, peers []string, verbose bool) error {
+func run(ctx context.Context, listen string, origins, peers []string, login time.Duration, verbose bool) error {
 	level := slog.LevelInfo
 	if verbose {
 		level = slog.LevelDebug
@@ -65,7 +66,12 @@ func run(ctx context.Context, listen string, origins, peers []string, verbose bo
 	if err != nil {
 		return err
 	}
-	handler, err := wspush.NewHandler(worker, nil)
+	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{Expires: func(*http.Request, any) time.Time {
+		if login == 0 {
+			return time.Time{}
+		}
+		return time.Now().Add(login)
+	}})
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gorilla/websocket"
+
 	"github.com/wspush/wspush"
 	"github.com/wspush/wspush/publisher"
 )
@@ -74,6 +76,50 @@ func TestSecretAddresses(t *testing.T) {
 	<-addresses.changed
 	if of, _ := addresses.of(t.Context(), "ada"); len(of) != 0 {
 		t.Errorf("%d addresses are remembered of who has left", len(of))
+	}
+}
+
+// expiringLogins makes a Handler whose clients are closed when their token expires.
+func expiringLogins(worker *wspush.Worker) (*wspush.Handler, error) {
+	return wspush.NewHandler(worker, &wspush.HandlerOptions{
+		Accept:  func(r *http.Request) (any, error) { return claimsOf(r) }, // from the token
+		Expires: func(_ *http.Request, value any) time.Time { return value.(claims).expires },
+		MaxAge:  12 * time.Hour, // a token that has been revoked meanwhile is refused after that
+	})
+}
+
+// claims are what a token says.
+type claims struct{ expires time.Time }
+
+// claimsOf reads a token that says only for how long it is good.
+func claimsOf(r *http.Request) (claims, error) {
+	good, err := time.ParseDuration(r.URL.Query().Get("good"))
+	if err != nil {
+		return claims{}, wspush.ErrUnauthorized
+	}
+	return claims{time.Now().Add(good)}, nil
+}
+
+func TestExpiringLogins(t *testing.T) {
+	worker, err := wspush.NewWorker(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shutdownAfter(t, worker)
+	handler, err := expiringLogins(worker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := serveFor(t, handler) + "/ws?good="
+	c := dialClient(t, url+"300ms")
+	c.next()
+	_, _, err = c.conn.ReadMessage()
+	var closed *websocket.CloseError
+	if !errors.As(err, &closed) || closed.Code != 3000 || closed.Text != "expired" {
+		t.Errorf("the client of a token that has expired: %v", err)
+	}
+	if _, resp, err := websocket.DefaultDialer.Dial("ws"+strings.TrimPrefix(url, "http")+"0s", nil); resp == nil || resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a token that has expired is answered with %v, %v", resp, err)
 	}
 }
 
