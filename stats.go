@@ -195,6 +195,7 @@ func (w *Worker) Stats() stats.Snapshot {
 	}
 	t := w.sockets.Traffic()
 	s.BytesReceived, s.BytesWritten, s.PendingBytes = t.BytesIn, t.BytesOut, w.sockets.Pending()
+	s.Sessions.Buffered, s.Sessions.BufferedBytes = w.sockets.Buffered()
 	s.PushLatency = stats.NewHistogram(t.Latency.In[:], t.Latency.Sum)
 	s.RoundTrip = stats.NewHistogram(t.RoundTrip.In[:], t.RoundTrip.Sum)
 	s.Pings, s.Pongs = t.Pings, t.Pongs

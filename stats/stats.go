@@ -64,6 +64,11 @@ type Sessions struct {
 	Live      int64 // now; they are among Connections
 	Suspended int64 // now: those of them that wait for their client
 
+	// What sessions have accepted and do not know to have been received, now: messages, and their bytes. Data that several sessions have counts for
+	// each of them. PendingBytes has all of it but what is only kept for a page that may come back without it.
+	Buffered      int64
+	BufferedBytes int64
+
 	Resumes     Resumes
 	Replaced    uint64 // WebSockets by newer ones of their clients, while nobody had noticed that they were gone
 	Unconfirmed uint64 // messages that a client was not known to have when its session ended

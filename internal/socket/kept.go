@@ -186,6 +186,7 @@ func (o *Outbox) receivedLocked(ping uint64, at time.Duration) {
 		return
 	}
 	received := slices.Clone(s.kept[:n])
+	o.unbufferLocked(received)
 	s.kept = slices.Delete(s.kept, 0, n)
 	s.confirmed += uint64(n)
 	all := &o.shared.pendingAll
@@ -298,8 +299,25 @@ func (o *Outbox) Forget() {
 	defer o.mu.Unlock()
 	if o.keeps() {
 		o.shared.pendingAll.releaseAll(o.spoken.kept)
+		o.unbufferLocked(o.spoken.kept)
 		o.spoken.kept, o.spoken.left = nil, nil
 	}
+}
+
+// bufferLocked counts m, which waits, in what all sessions buffer, or with -1 does so no more.
+func (o *Outbox) bufferLocked(m *Message, n int) {
+	if o.keeps() && !m.control {
+		o.shared.pendingAll.buffered.add(n, n*len(m.plainData()))
+	}
+}
+
+// unbufferLocked counts messages that were kept no more in what all sessions buffer.
+func (o *Outbox) unbufferLocked(messages []kept) {
+	bytes := 0
+	for i := range messages {
+		bytes += len(messages[i].data)
+	}
+	o.shared.pendingAll.buffered.add(-len(messages), -bytes)
 }
 
 // Buffered returns how many messages a session has accepted of which it does not know that the client has received them, and how many bytes

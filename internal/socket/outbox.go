@@ -287,6 +287,7 @@ func (o *Outbox) addLocked(m *Message) { o.insertLocked(m, nil) }
 
 func (o *Outbox) insertLocked(m, before *Message) {
 	o.messages.insert(m, before)
+	o.bufferLocked(m, 1)
 	if m.session.number > 0 {
 		o.spoken.cost += m.cost
 	} else {
@@ -300,13 +301,14 @@ func (o *Outbox) insertLocked(m, before *Message) {
 // removeLocked takes m, which waits, out.
 func (o *Outbox) removeLocked(m *Message) {
 	o.unlinkLocked(m)
+	o.bufferLocked(m, -1)
 	if m.counted {
 		m.counted = false
 		o.shared.pendingAll.release(m.held, m.cost)
 	}
 }
 
-// unlinkLocked takes m, which waits, out, and leaves it counted in what waits for all clients.
+// unlinkLocked takes m, which waits, out, and leaves it counted in what waits for all clients, and in what sessions buffer.
 func (o *Outbox) unlinkLocked(m *Message) {
 	o.messages.remove(m)
 	if m.session.number > 0 {

@@ -12,6 +12,15 @@ type pendingAll struct {
 	cost     atomic.Int64
 	max      int64 // MaxPendingAll; 0 or less: no limit
 	retained retained
+	buffered buffered
+}
+
+// buffered is what all sessions have accepted and do not know to have been received. What is only retained is not among it.
+type buffered struct{ messages, bytes atomic.Int64 }
+
+func (b *buffered) add(messages, bytes int) {
+	b.messages.Add(int64(messages))
+	b.bytes.Add(int64(bytes))
 }
 
 // admits reports whether so much more may wait. While nothing waits, it may be any amount.
@@ -103,3 +112,9 @@ func (s *Shared) HasRoom() bool { return s.pendingAll.admits(suspendedCost) }
 
 // Pending is what waits for all clients together, in bytes, with messageOverhead for each message.
 func (s *Shared) Pending() int64 { return s.pendingAll.waiting() }
+
+// Buffered is Outbox.Buffered for all sessions together. What one has left when it ends is among it until Forget.
+func (s *Shared) Buffered() (messages, bytes int64) {
+	b := &s.pendingAll.buffered
+	return b.messages.Load(), b.bytes.Load()
+}

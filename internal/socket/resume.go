@@ -41,6 +41,7 @@ func (o *Outbox) Resume(s *Socket, offset uint64) (from uint64, err error) {
 	for i := range k.kept {
 		k.cost -= k.kept[i].cost // until it is queued again
 	}
+	o.unbufferLocked(k.kept)
 	again = append(again, k.kept...)
 	clear(k.kept)
 	k.kept = k.kept[:0]
@@ -175,6 +176,7 @@ func (o *Outbox) handOverLocked(m *Message, err error) {
 	own.confirm = false
 	own.counted = counted
 	o.unlinkLocked(m)
+	o.bufferLocked(m, -1)
 	o.insertLocked(own, before)
 	m.settle(err)
 }

@@ -498,6 +498,15 @@ func (m *model) step() {
 	}
 	synctest.Wait()
 	m.check(false)
+	m.checkBuffered()
+}
+
+// checkBuffered compares what the session buffers with what is counted for all sessions, of which there is no other.
+func (m *model) checkBuffered() {
+	messages, bytes := m.outbox.Buffered()
+	if n, size := m.shared.Buffered(); n != int64(messages) || size != int64(bytes) {
+		m.fail("%d messages of %d bytes are buffered, and %d of %d are counted", messages, bytes, n, size)
+	}
 }
 
 func newModel(t *testing.T, seed uint64) *model {
@@ -578,6 +587,7 @@ func (m *model) settle() {
 	if n, size := m.outbox.Buffered(); n != 0 || size != 0 || m.shared.Pending() != 0 || m.outbox.waiting != 0 || m.outbox.spoken.cost != 0 || m.outbox.toConfirm != 0 {
 		m.fail("%d messages are kept, of %d bytes; %d count for all, %d as waiting, %d as unconfirmed, %d to be confirmed", n, size, m.shared.Pending(), m.outbox.waiting, m.outbox.spoken.cost, m.outbox.toConfirm)
 	}
+	m.checkBuffered()
 	m.socket.Reset()
 	synctest.Wait()
 }
@@ -618,7 +628,13 @@ func (m *model) end() {
 	if at < len(unconfirmed) {
 		m.fail("%.10q is unconfirmed, and not in its place", unconfirmed[at].Data)
 	}
+	if n, size := m.shared.Buffered(); len(unconfirmed) < int(n) {
+		m.fail("%d messages of %d bytes are counted as buffered, and %d are unconfirmed", n, size, len(unconfirmed))
+	}
 	m.outbox.Forget()
+	if n, size := m.shared.Buffered(); n != 0 || size != 0 {
+		m.fail("%d messages of %d bytes are counted as buffered in the end", n, size)
+	}
 	if m.shared.Pending() != 0 {
 		m.fail("%d bytes count for all in the end", m.shared.Pending())
 	}
