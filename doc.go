@@ -92,6 +92,8 @@
 //   - Written: a [Receipt] with the State [Written], or 204. Every byte of the message is written to the client's socket.
 //   - Received: a Receipt with the State [Received] from a push with [Confirmed], or 204 for a POST with ?confirm=received. The
 //     client's WebSocket endpoint has read the message, which it proves by answering a ping that follows the message.
+//   - Buffered: a Receipt with the State [Buffered], or 202. The client of a session is away; the session has the message, and sends it first
+//     thing when the client is back.
 //   - Not written: [ErrGone] (410), [ErrBusy] (429), [ErrTooLarge] (413), [ErrInvalidUTF8] (400), [ErrInvalidID] (400),
 //     [ErrShutdown] (503), [ErrUnreachable] (502), [ErrForbidden] (403), or the context's error. Not one byte is written, and
 //     none will be: it is safe to send the message some other way.
@@ -100,6 +102,14 @@
 // Written means that the kernel has the message, not that the client has read it. Received takes no code in the client, since
 // every WebSocket client answers pings; it does not mean that the client's application has handled the message. A proxy that
 // terminates the WebSocket, rather than passing it through, answers in place of its client.
+//
+// # Sessions
+//
+// With [HandlerOptions].ResumeWindow, a connection outlives its WebSocket if its client offers the subprotocol wspush.v1: it keeps its ID and its
+// addresses, its user and groups, and has what is pushed meanwhile, which the client gets exactly once and in order when it comes
+// back, by a ticket and a count of messages. [HandlerOptions].OnSuspend and OnResume tell of it. What the client of a connection that has ended is
+// not known to have received, [Conn.Unconfirmed] yields. All of that is in the memory of one worker, and Shutdown ends it. For clients
+// that do not offer the subprotocol nothing changes.
 //
 // # Through any worker
 //

@@ -407,7 +407,7 @@ func TestSessionEnds(t *testing.T) {
 				default:
 					t.Errorf("%s", q.Hello.Raw)
 				}
-				testutil.Pass(time.Second)
+				testutil.Pass(2 * time.Second)
 				if q := s.back(p.Ticket()); q.Hello.Why != "unknown" {
 					t.Errorf("at last: %s", q.Hello.Raw)
 				}
@@ -426,7 +426,9 @@ func TestSessionTimers(t *testing.T) {
 		go io.Copy(io.Discard, c.Conn())
 		testutil.Pass(time.Minute)
 		s.want("connect")
-		testutil.Pass(2 * time.Second)
+		testutil.Pass(time.Second)
+		c.Send(testutil.Text, []byte("late")) // in place of an answer to the close frame
+		testutil.Pass(time.Second)
 		s.want("suspend idle")
 		testutil.Pass(window - 2*time.Second)
 		s.want("disconnect away")

@@ -29,9 +29,11 @@ type session struct {
 	armed     bool   // Keeper.Kept has been called, and Confirm has not
 	suspended bool   // counted as such in what waits for all clients
 
-	retained *batch // the oldest of what is retained; guarded by retained.mu, as is released
-	last     *batch
-	released uint64
+	// retained.mu guards what follows.
+	retained     *batch // the oldest of what is retained
+	last         *batch
+	retainedCost int64
+	released     uint64
 }
 
 // A kept is a message that has been written to the client of a session, but may have to be written again.

@@ -140,6 +140,25 @@ func TestRetained(t *testing.T) {
 	})
 }
 
+// One session retains no more than a few times what may be unconfirmed, however fast it is written to.
+func TestRetainedIsBounded(t *testing.T) {
+	withSession(t, func(t *testing.T, m *model) {
+		for range 1000 {
+			if err := m.text(strings.Repeat("x", 1000)); err != nil && err != errWaits {
+				t.Fatal(err)
+			}
+			m.drain()
+			m.answer()
+			if n := m.shared.pendingAll.retained.cost.Load(); n > (retainTimes+1)*16<<10 {
+				t.Fatalf("%d bytes are retained", n)
+			}
+		}
+		if n := m.shared.pendingAll.retained.cost.Load(); n < (retainTimes-1)*16<<10 {
+			t.Errorf("%d bytes are retained", n)
+		}
+	})
+}
+
 // What is only retained makes room for what somebody else is sent.
 func TestRetainedMakesRoom(t *testing.T) {
 	withSession(t, func(t *testing.T, m *model) {

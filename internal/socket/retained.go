@@ -10,6 +10,10 @@ import (
 // not have read all that its endpoint had.
 const retainFor = 10 * time.Second
 
+// retainTimes is how many times MaxUnconfirmed one session retains at most: a stream to one client should not fill the memory of all with what
+// that client has had.
+const retainTimes = 4
+
 // retained is what the sessions of a worker keep although it is confirmed, oldest first: for retainFor, or until there is need of its room.
 type retained struct {
 	mu          sync.Mutex // guards what follows, and what every session has retained; it may be taken while an Outbox's lock is held
@@ -50,6 +54,7 @@ func (r *retained) add(all *pendingAll, b *batch) {
 		s.last.nextOwn = b
 	}
 	s.last = b
+	s.retainedCost += b.cost
 	b.prev = r.last
 	if r.last == nil {
 		r.first = b
@@ -58,6 +63,9 @@ func (r *retained) add(all *pendingAll, b *batch) {
 		r.last.next = b
 	}
 	r.last = b
+	for s.retained != b && s.retainedCost/retainTimes > int64(s.max) {
+		r.dropLocked(all, s.retained)
+	}
 }
 
 // wakeLocked has expire called when the oldest batch is to go.
@@ -75,7 +83,7 @@ func (r *retained) expire(all *pendingAll) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for now := time.Now(); r.first != nil && !r.first.until.After(now); {
-		r.popLocked(all)
+		r.dropLocked(all, r.first)
 	}
 	if r.first != nil {
 		r.wakeLocked(all)
@@ -89,13 +97,12 @@ func (r *retained) reclaim(all *pendingAll) bool {
 	if r.first == nil {
 		return false
 	}
-	r.popLocked(all)
+	r.dropLocked(all, r.first)
 	return true
 }
 
-// popLocked lets go of the oldest batch, which is also the oldest of its session.
-func (r *retained) popLocked(all *pendingAll) {
-	b := r.first
+// dropLocked lets go of the oldest batch of a session, as the oldest of all is.
+func (r *retained) dropLocked(all *pendingAll, b *batch) {
 	r.unlinkLocked(b)
 	b.session.retained, b.session.released = b.nextOwn, b.upTo
 	all.releaseAll(b.kept)
@@ -103,6 +110,7 @@ func (r *retained) popLocked(all *pendingAll) {
 
 func (r *retained) unlinkLocked(b *batch) {
 	r.cost.Add(-b.cost)
+	b.session.retainedCost -= b.cost
 	if b.prev != nil {
 		b.prev.next = b.next
 	} else {
