@@ -49,8 +49,8 @@ export interface Options {
 
   /**
    * "session" keeps the session in sessionStorage, so that it outlives a reload of the page, and a walk to another page of the origin
-   * that connects to the same URL with this option. A duplicated tab gets a session of its own. In one page, only the first of several
-   * connections to the same URL is kept. Off where the browser gives no sessionStorage or no Web Locks, as on plain http except to
+   * that connects to the same URL with this option. A duplicated tab gets a session of its own. Use it in one frame of a page, and once
+   * for a URL: a second connection to the same URL is not kept. Off where the browser gives no sessionStorage or no Web Locks, as on plain http except to
    * localhost: then a reload is a new session, as without this option. Nothing else that the page knew outlives a reload: it has received
    * what it was shown before.
    */

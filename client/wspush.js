@@ -180,11 +180,16 @@ export function connect(url, options = {}) {
   function save() {
     try {
       if (ticket) storage?.setItem(key, `${name} ${ticket} ${count}`);
-      else storage?.removeItem(key);
+      else forget();
     } catch {
-      storage.removeItem(key); // a count that is too low would repeat messages
-      storage = null;
+      forget(); // a count that is too low would repeat messages
     }
+  }
+
+  function forget() {
+    try {
+      storage?.removeItem(key);
+    } catch {}
   }
 
   const lock = (signal) => new Promise((done) => {
@@ -203,7 +208,8 @@ export function connect(url, options = {}) {
   }
 
   function letGo() {
-    release?.();
+    if (!release) return; // the lock may be yet to come
+    release();
     release = claimed = null;
   }
 
@@ -211,7 +217,7 @@ export function connect(url, options = {}) {
     lose(keep ? 3901 : 1000);
     state = "ended";
     for (const type of EVENTS) globalThis.removeEventListener?.(type, happened);
-    if (release && !keep) storage?.removeItem(key);
+    if (release && !keep) forget();
     letGo();
     if (storage) kept.delete(key);
   }

@@ -536,6 +536,8 @@ describe('backing off (fault 12)', () => {
     for (const type of ['online', 'focus', 'pageshow', 'visibilitychange']) w.event(type);
     w.pass(5000);
     assert.equal(w.sockets.length, 2);
+    w.pass(5000);
+    assert.equal(w.sockets[1].closed, 3901, 'the hello is still expected within 10 s');
   });
 });
 
@@ -581,7 +583,7 @@ describe('liveness', () => {
     w.event('visibilitychange');
     assert.deepEqual(first.sent, []);
     w.document.hidden = false;
-    for (const type of ['online', 'focus', 'pageshow', 'visibilitychange']) w.event(type);
+    for (const type of ['online', 'focus', 'pageshow', 'visibilitychange', 'online']) w.event(type);
     c.send('data');
     assert.deepEqual(first.sent, [P, 'data']);
   });
@@ -1016,6 +1018,53 @@ describe('persist', () => {
     assert.match(storage.getItem(`${KEY}?2`), / third 0$/);
   });
 
+  it('close twice is close once: it does not make room for a second connection to the same URL', async () => {
+    const { w, c } = await tab(new Storage(), new Locks());
+    w.last.greet();
+    c.close();
+    w.connect('/ws', { persist: 'session' });
+    c.close();
+    await settle();
+    w.last.greet({ ticket: 'second' });
+    w.connect('/ws', { persist: 'session' });
+    w.last.greet({ ticket: 'third' });
+    assert.match(w.storage.getItem(KEY), / second 0$/);
+  });
+
+  it('into the back-forward cache and back while it waits for its lock: one lock, one WebSocket', async () => {
+    const locks = new Locks();
+    const one = await tab(new Storage(), locks);
+    one.w.last.greet();
+    one.w.event('pagehide', { persisted: true });
+    await settle();
+    const w = await page(one.w.storage, locks);
+    w.connect('/ws', { ...w.handlers, persist: 'session' });
+    w.event('pagehide', { persisted: true });
+    w.event('pageshow', { persisted: true });
+    w.pass(0);
+    await settle();
+    w.pass(1000);
+    await settle();
+    assert.equal(w.sockets.length, 1);
+    assert.equal(w.last.offered, 'wspush.resume.T1.0');
+    assert.equal(locks.held.size, 1);
+  });
+
+  it('a session that has no ticket any more forgets the one that is stored', async () => {
+    const locks = new Locks();
+    const one = await tab(new Storage(), locks);
+    one.w.last.greet();
+    const two = await reload(one, locks);
+    two.w.last.greet({ window: 0, ticket: undefined, why: 'expired' });
+    assert.equal(two.w.storage.getItem(KEY), null);
+  });
+
+  it('what a WebSocket throws is the end, since connect has returned', async () => {
+    const { w } = await tab(new Storage(), new Locks(), { protocols: ['a', 'a'] });
+    assert.deepEqual(w.heard(), [['end', 1002, 'SyntaxError: a subprotocol twice']]);
+    assert.equal(w.listening, 0);
+  });
+
   it('closed while it waits for its lock: nothing is opened, and the lock is given back', async () => {
     const locks = new Locks();
     const w = await page(new Storage(), locks);
@@ -1042,7 +1091,7 @@ describe('persist', () => {
     });
   }
 
-  it('a full storage turns it off, and leaves no old count behind', async () => {
+  it('a full storage leaves no old count behind', async () => {
     const storage = new Storage();
     const { w } = await tab(storage, new Locks());
     w.last.greet();
@@ -1050,7 +1099,9 @@ describe('persist', () => {
     w.last.message('1');
     assert.deepEqual(w.heard().at(-1), ['message', '1']);
     assert.equal(storage.getItem(KEY), null);
+    storage.removeItem = () => { throw new DOMException('forbidden by now', 'SecurityError'); };
     w.last.message('2');
+    assert.deepEqual(w.heard().at(-1), ['message', '2']);
     w.last.lose();
     w.pass(1000);
     assert.equal(w.last.offered, 'wspush.resume.T1.2');
