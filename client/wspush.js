@@ -32,7 +32,7 @@ export function connect(url, options = {}) {
     timer = setTimeout(act, ms);
   }
 
-  // A page that was frozen runs its timers before the messages that wait.
+  // A frozen page runs its timers before it gets its messages.
   const isLate = () => Date.now() > due + LATE;
 
   // The WebSocket.
@@ -48,7 +48,8 @@ export function connect(url, options = {}) {
     ws.onopen = expectHello;
     ws.onmessage = ({ data }) => (greeted ? receive : greet)(data);
     ws.onclose = ({ code, reason }) => {
-      const comesBack = code === 3000 ? greeted : /^10(0[156]|1[2-5])$/.test(code);
+      // Some browsers report 1012 as 1002.
+      const comesBack = (greeted ? /^(3000|10(0[1256]|1[2-5]))$/ : /^10(0[156]|1[2-5])$/).test(code);
       comesBack ? suspend() : end(code, reason);
     };
     expectHello();
@@ -58,7 +59,7 @@ export function connect(url, options = {}) {
     wait(HELLO, () => isLate() ? expectHello() : suspend());
   }
 
-  // drop makes sure that no event reaches its successor.
+  // No event may reach its successor.
   function drop(code) {
     clearTimeout(timer);
     const ws = socket;
@@ -147,7 +148,7 @@ export function connect(url, options = {}) {
     socket.send("\x06p");
     wait(patience, () => {
       if (!quiet || isLate()) return probe();
-      patience = Math.min(2 * patience, 40_000); // a long message on a slow network needs longer each time
+      patience = Math.min(2 * patience, 40_000); // for long messages on slow networks
       suspend();
     });
   }
@@ -196,7 +197,7 @@ export function connect(url, options = {}) {
     navigator.locks.request(name, { signal }, () => new Promise((free) => done(release = free))).catch(() => done());
   });
 
-  // A duplicated tab copies the storage, but not the lock. After a reload, the old page may still hold it.
+  // A duplicated tab copies the storage, but not the lock. After a reload, it may take a moment.
   async function claim() {
     const abort = new AbortController();
     setTimeout(() => abort.abort(), 1000);
