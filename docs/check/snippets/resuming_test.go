@@ -26,14 +26,16 @@ func TestResuming(t *testing.T) {
 		if err := exec.Command(python, "-c", "import websockets").Run(); err != nil && os.Getenv("CI") == "" {
 			t.Skip(err)
 		}
-		testResuming(t, server, python, "resuming/client.py")
+		testResuming(t, server, false, python, "resuming/client.py")
+		testResuming(t, server, true, python, "resuming/client.py")
 	})
 	t.Run("Go", func(t *testing.T) {
 		program := filepath.Join(t.TempDir(), "resuming")
 		if out, err := exec.Command("go", "build", "-o", program, "./resuming").CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
-		testResuming(t, server, program)
+		testResuming(t, server, false, program)
+		testResuming(t, server, true, program)
 	})
 }
 
@@ -45,7 +47,7 @@ func startSessions(t *testing.T) (host string) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	lines := runLines(t, program, "-listen", "127.0.0.1:0")
+	lines, _ := runLines(t, program, "-listen", "127.0.0.1:0")
 	page, err := url.Parse(strings.TrimPrefix(lines.next(t, "Open "), "Open "))
 	if err != nil {
 		t.Fatal(err)
@@ -53,15 +55,16 @@ func startSessions(t *testing.T) (host string) {
 	return page.Host
 }
 
-func testResuming(t *testing.T, server string, command ...string) {
+// testResuming runs a program that either leaves and means to come back, or is told the end.
+func testResuming(t *testing.T, server string, leaves bool, command ...string) {
 	relay := newRelay(t, server)
-	client := runLines(t, command[0], append(command[1:], "ws://"+relay.host()+"/ws")...)
+	client, process := runLines(t, command[0], append(command[1:], "ws://"+relay.host()+"/ws")...)
 	address, err := url.Parse(strings.TrimPrefix(client.next(t, "address: "), "address: "))
 	if err != nil {
 		t.Fatal(err)
 	}
 	push := fmt.Sprintf("http://%s%s/@connections/%s", address.Host, address.Path, address.User.Username())
-	request := func(method, body string) {
+	request := func(method, body string) (status int) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
@@ -78,6 +81,7 @@ func testResuming(t *testing.T, server string, command ...string) {
 		if answer.StatusCode != http.StatusNoContent && answer.StatusCode != http.StatusAccepted {
 			t.Fatal(answer.Status)
 		}
+		return answer.StatusCode
 	}
 
 	messages := []string{"plain", "\x06p", "\x06", "\x06\x06", "zwölf"}
@@ -104,6 +108,15 @@ func testResuming(t *testing.T, server string, command ...string) {
 		n += len(messages)
 	}
 
+	if leaves {
+		_ = process.Signal(os.Interrupt)
+		for deadline := time.Now().Add(10 * time.Second); request("POST", "later") != http.StatusAccepted; time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("its session is not suspended")
+			}
+		}
+		return
+	}
 	request("DELETE", "")
 	if end := client.next(t, "end: "); !strings.Contains(end, "1000") && !strings.Contains(end, "StatusNormalClosure") {
 		t.Error(end)
@@ -129,7 +142,7 @@ func (l lines) next(t *testing.T, prefix string) string {
 }
 
 // runLines starts a program that is killed at the end of the test.
-func runLines(t *testing.T, name string, args ...string) lines {
+func runLines(t *testing.T, name string, args ...string) (lines, *os.Process) {
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	cmd.Stderr = t.Output()
@@ -154,7 +167,7 @@ func runLines(t *testing.T, name string, args ...string) lines {
 		}
 		_ = cmd.Wait()
 	})
-	return all
+	return all, cmd.Process
 }
 
 // relay forwards connections, until it cuts them.
