@@ -1,5 +1,6 @@
 // A browser for tests: a WebSocket that the test is the server of, time that the test moves, events of the page, sessionStorage and locks.
 import assert from 'node:assert/strict';
+import { webcrypto } from 'node:crypto';
 
 // Sock is the WebSocket that the client makes. The test speaks for the browser and the server.
 class Sock {
@@ -107,6 +108,7 @@ export class World {
     world = this;
     const set = (name, value) => Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
     set('WebSocket', Sock);
+    set('crypto', webcrypto); // which Node 18 does not have there
     set('document', this.document);
     set('navigator', { locks: this.locks });
     Object.defineProperty(globalThis, 'sessionStorage', { configurable: true, get: () => {
