@@ -39,8 +39,8 @@ export interface Options {
    * The connection is over and does not come back. Not called after `close()`. Call `connect` for a new one.
    *
    * `code` is that of the server's close frame, such as what Conn.Close was given; 3909 means that another page or program has taken the
-   * session over. Or the server has refused: 3000 "unauthorized" (who is this? log in, and connect again) or 3003 "forbidden". Or 1002 "no hello
-   * of wspush.v1": the server is not wspush, or older than sessions.
+   * session over. Or the server has refused: 3000 "unauthorized" (log in, and connect again) or 3003 "forbidden". Or 1002 "no hello of
+   * wspush.v1": this is another server, or an older wspush.
    */
   end?(code: number, reason: string): void;
 
@@ -49,18 +49,20 @@ export interface Options {
 
   /**
    * "session" keeps the session in sessionStorage, so that it outlives a reload of the page, and a walk to another page of the origin
-   * that connects to the same URL with this option. A duplicated tab gets a session of its own. Use it in one frame of a page, and once
-   * for a URL: a second connection to the same URL is not kept. Off where the browser gives no sessionStorage or no Web Locks, as on plain http except to
-   * localhost: then a reload is a new session, as without this option. Nothing else that the page knew outlives a reload: it has received
-   * what it was shown before.
+   * that connects to the same URL with this option. Messages from before do not come again, so the page has to keep what it needs of
+   * them. A duplicated tab gets a session of its own, and is told `lost("off")`, since what it has copied may be old.
+   *
+   * Use it in one frame of a page, and once for a URL: a second connection to the same URL is not kept. The option does nothing where the
+   * browser gives no sessionStorage or no Web Locks, as on plain http except to localhost: then a reload is a new session.
    */
   persist?: "session";
 }
 
 /**
- * "missed": the session lives, but `count` messages had been given up. The others begin a new session: "expired": the page was away for longer than the
- * server waits. "unknown": the server does not know the session, for example because it was killed. "unreachable": the worker that has
- * the session does not answer. "off": there was no session to come back to, since the server keeps none or had no room for it.
+ * "missed": the session lives, but `count` messages had been given up. The others begin a new session. "expired": the page was away for
+ * longer than the server waits. "unknown": the server does not know the session, for example because it was killed. "unreachable": the
+ * worker that has the session does not answer. "off": there was no session to come back to, since the server keeps none or had no room
+ * for it.
  */
 export type Why = "missed" | "expired" | "unknown" | "unreachable" | "off";
 

@@ -142,7 +142,7 @@ export function connect(url, options = {}) {
 
   // Liveness.
 
-  // Any message is an answer, but may have waited in a frozen page: then it asks again.
+  // Any message is an answer, but may have waited in a frozen page.
   function probe() {
     probing = quiet = true;
     socket.send("\x06p");
@@ -197,11 +197,12 @@ export function connect(url, options = {}) {
     navigator.locks.request(name, { signal }, () => new Promise((free) => done(release = free))).catch(() => done());
   });
 
-  // A duplicated tab copies the storage, but not the lock. After a reload, it may take a moment.
+  // A duplicated tab copies the storage, not the lock. After a reload, it may take a moment.
   async function claim() {
     const abort = new AbortController();
     setTimeout(() => abort.abort(), 1000);
     if (!await lock(abort.signal)) {
+      if (ticket && state === "connecting") state = "suspended"; // lost will be told
       [name, ticket, count] = [crypto.randomUUID(), "", 0];
       if (!await lock()) storage = null;
     }

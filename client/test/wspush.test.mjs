@@ -899,7 +899,7 @@ describe('persist', () => {
     assert.equal(two.w.last.offered, undefined);
     two.w.last.greet({ ticket: 'D1' });
     assert.equal(one.w.last.closed, null);
-    assert.deepEqual(two.w.heard(), [['address', ['http://a@host/ws']]]);
+    assert.deepEqual(two.w.heard(), [['lost', 'off', undefined], ['address', ['http://a@host/ws']], ['resumed']], 'its copy of what the page knew may be old');
     one.w.enter();
     const one2 = await reload(one, locks);
     assert.equal(one2.w.last.offered, 'wspush.resume.T1.0');
@@ -974,6 +974,20 @@ describe('persist', () => {
     two.w.last.lose(3000, 'logged out');
     assert.deepEqual(two.w.heard(), [['end', 3000, 'logged out']]);
     assert.equal(storage.getItem(KEY), null);
+  });
+
+  it('closed while it waits for a lock that another tab has: nothing is opened', async () => {
+    const locks = new Locks();
+    const one = await tab(new Storage(), locks);
+    one.w.last.greet();
+    const two = await tab(one.w.storage.copy(), locks);
+    two.c.close();
+    two.w.pass(1000);
+    await settle();
+    assert.equal(two.c.state, 'ended');
+    assert.equal(two.w.sockets.length, 0);
+    assert.equal(locks.held.size, 1);
+    assert.deepEqual(two.w.heard(), []);
   });
 
   it('the lock is given back for the back-forward cache, and taken again', async () => {
