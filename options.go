@@ -93,7 +93,8 @@ type HandlerOptions struct {
 	// connection is closed with 1011.
 	//
 	// The default is a text message with Conn.Addresses, separated by commas, or with Conn.SealedAddress if
-	// WorkerOptions.PublicURL is set.
+	// WorkerOptions.PublicURL is set. A client that offers wspush.v1 gets the same in its hello, which is no message; where Greeting is set, the
+	// hello has no address, and what Greeting returns is the first message of a new session.
 	Greeting func(c *Conn) (MessageType, []byte)
 
 	// OnConnect is called once, when the connection can be pushed to and its greeting is first in line. OnMessage is called

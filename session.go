@@ -266,9 +266,14 @@ func (k *resumable) findLocked(ticket session.Ticket) int {
 }
 
 // hello makes the first message of a WebSocket, for which there is a new ticket.
+//
+// It tells the addresses where the default greeting would. An application that has a greeting of its own may keep them from its clients, and
+// whoever offers wspush.v1 must not get around that.
 func (k *resumable) hello(h session.Hello) *socket.Message {
-	c := k.conn
-	h.Address, h.Window, h.Protocol = c.addressText(), inSeconds(k.window), k.protocol
+	h.Window, h.Protocol = inSeconds(k.window), k.protocol
+	if k.handler.opts.Greeting == nil {
+		h.Address = k.conn.addressText()
+	}
 	return socket.NewHello(h.JSON())
 }
 

@@ -157,7 +157,7 @@ func TestSessionHello(t *testing.T) {
 	greeting := func(*wspush.Conn) (wspush.MessageType, []byte) { return wspush.Text, []byte("welcome") }
 	inStation(t, wspush.WorkerOptions{}, &wspush.HandlerOptions{Greeting: greeting}, func(t *testing.T, s *station) {
 		p, c := s.visit()
-		if h := p.Hello; h.Address != strings.Join(c.Addresses(), ",") || h.Ticket == "" || h.Window != 120 || h.Resumed || h.Why != "" {
+		if h := p.Hello; h.Address != "" || h.Ticket == "" || h.Window != 120 || h.Resumed || h.Why != "" {
 			t.Fatalf("%s", h.Raw)
 		}
 		p.Want("welcome")
@@ -174,6 +174,40 @@ func TestSessionHello(t *testing.T) {
 		s.push(c, "456", wspush.Written)
 		q.Want("456")
 	})
+	inStation(t, wspush.WorkerOptions{}, nil, func(t *testing.T, s *station) {
+		p, c := s.visit()
+		if h := p.Hello; h.Address != strings.Join(c.Addresses(), ",") {
+			t.Fatalf("%s", h.Raw)
+		}
+		p.Close()
+		s.want("connect", "suspend lost")
+		if q := s.back(p.Ticket()); q.Hello.Address != p.Hello.Address {
+			t.Fatalf("%s", q.Hello.Raw)
+		}
+	})
+}
+
+// A client that is told no address does not learn one by offering wspush.v1, whether there are sessions or not.
+func TestSessionHelloWithoutAddress(t *testing.T) {
+	nothing := func(*wspush.Conn) (wspush.MessageType, []byte) { return wspush.Text, nil }
+	for _, d := range []time.Duration{-1, window} {
+		inStation(t, wspush.WorkerOptions{}, &wspush.HandlerOptions{Greeting: nothing, ResumeWindow: d}, func(t *testing.T, s *station) {
+			p, c := s.visit()
+			if id := c.ID(); p.Hello.Address != "" || strings.Contains(p.Hello.Raw, id) {
+				t.Errorf("%s", p.Hello.Raw)
+			}
+			s.push(c, "123", wspush.Written)
+			p.Want("123")
+			if d < 0 {
+				return
+			}
+			p.Close()
+			synctest.Wait()
+			if q := s.back(p.Ticket()); !q.Hello.Resumed || q.Hello.Address != "" {
+				t.Errorf("%s", q.Hello.Raw)
+			}
+		})
+	}
 }
 
 // What is pushed while the client is away is buffered, and comes exactly once and in order.

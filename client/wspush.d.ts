@@ -16,7 +16,8 @@ export interface Options {
 
   /**
    * The connection has an address, or another one than before: tell it to the backend that is to push to this page. There are several
-   * where the server has several hosts; any one will do. It is a right to push, so treat it as a secret.
+   * where the server has several hosts; any one will do. It is a right to push, so treat it as a secret. Not called where the server keeps
+   * addresses to itself, since it has a Greeting of its own.
    */
   address?(list: string[]): void;
 

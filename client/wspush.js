@@ -1,4 +1,4 @@
-// The client of wspush.v1. It is documented in wspush.d.ts.
+// The client of wspush.v1, documented in wspush.d.ts.
 
 const HELLO = 10_000, STABLE = 10_000, ANSWER = 5_000, LATE = 1_000; // in milliseconds
 const EVENTS = ["pagehide", "pageshow", "visibilitychange", "online", "focus"];
@@ -111,7 +111,7 @@ export function connect(url, options = {}) {
     const isNew = address !== addresses.join();
     state = "open";
     greeted = true;
-    [ticket, count, addresses, protocol] = [next, resumed ? offset : 0, address.split(","), hello.protocol ?? ""];
+    [ticket, count, addresses, protocol] = [next, resumed ? offset : 0, address ? address.split(",") : [], hello.protocol ?? ""];
     heard = since = Date.now();
     clearTimeout(timer);
     save();

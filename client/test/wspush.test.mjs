@@ -68,6 +68,15 @@ describe('connecting', () => {
     assert.deepEqual(w.heard(), [['address', ['http://a@h/ws', 'http://a@k/ws']]]);
   });
 
+  it('tells no address where the server keeps it to itself', () => {
+    const w = new World();
+    const c = connect('/ws', w.handlers);
+    w.last.greet({ address: '' });
+    w.last.message('m');
+    assert.deepEqual(c.address, []);
+    assert.deepEqual(w.heard(), [['message', 'm']]);
+  });
+
   it('does nothing without handlers', () => {
     const w = new World();
     const c = connect('/ws');

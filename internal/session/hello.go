@@ -14,7 +14,7 @@ const (
 
 // Hello is the first message of every WebSocket that speaks Subprotocol and is not refused. It is not counted.
 type Hello struct {
-	Address  string // the connection's addresses, as in a greeting
+	Address  string // the connection's addresses, as in a greeting; "" if the client is not told
 	Ticket   string // by which the client can come back; it is left out where Window is 0
 	Window   int    // for how many seconds a session waits for its client, rounded up; 0: this is no session
 	Protocol string // the application's subprotocol, or ""
