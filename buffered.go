@@ -14,10 +14,10 @@ import (
 // it, the session has the message at once, and State is [Buffered]; a [Confirmed] push waits, and is Buffered only if it has begun when its
 // wait ends.
 //
-// With Keep(0) the push does not wait: it gets ErrSuspended at once, and nothing is written, now or later. With a longer time it waits
-// for the client, and gets ErrSuspended if it is not back by then. In either case the whole push takes no longer than d, like one whose
-// context has a deadline that far away. Only what has not begun is refused: a message that is cut off in the middle is the session's, and
-// State is Buffered. For other connections Keep(0) means nothing. A negative time is 0.
+// With Keep(0) the push does not wait for a client that is away: it gets ErrSuspended at once, and nothing is written, now or later. With a
+// longer time it waits for the client, and gets ErrSuspended if it is not back by then; the whole push then takes no longer than that, as if its
+// context had a deadline that far away. Only what has not begun is refused: a message that is cut off in the middle is the session's, and
+// State is Buffered. A negative time is 0.
 func Keep(d time.Duration) PushOption { return wire.KeepFor(d) }
 
 // bufferedFor is the outcome of a message that a session has, and how long that waits for its client. It is an error only until

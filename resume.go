@@ -3,6 +3,7 @@ package wspush
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -242,9 +243,9 @@ func (a *arrival) resume() {
 		c.shared.count.suspended.Add(-1)
 	}
 	leads := k.leadLocked(l)
-	var crowd *life
-	if len(k.lives) > maxLives {
-		crowd = k.lives[0]
+	var crowd []*life
+	if n := len(k.lives); n > maxLives {
+		crowd = slices.Clone(k.lives[:n-maxLives])
 	}
 	c.mu.Unlock()
 	if old != nil {
@@ -253,8 +254,8 @@ func (a *arrival) resume() {
 			go old.drain()
 		}
 	}
-	if crowd != nil {
-		crowd.socket.Reset()
+	for _, l := range crowd {
+		l.socket.Reset()
 	}
 	missed := from - a.offer.Offset
 	a.countResumed(old != nil, missed)
@@ -268,7 +269,7 @@ func (a *arrival) resume() {
 }
 
 // maxLives is how many WebSockets of one session may be there at a time, those included that have been replaced and wait for their client's
-// close frame. The oldest is cut off for one more: a client that comes back in a loop costs no more than that.
+// close frame. The oldest are cut off for more: a client that comes back in a loop costs no more than that.
 const maxLives = 4
 
 // tooLate tells a client that its session has ended, or its ticket been replaced, while the handshake was done.

@@ -22,11 +22,11 @@ type resumable struct {
 	window   time.Duration // how long the session waits for its client; 0: it is no session
 	protocol string        // the application's subprotocol, or ""
 
-	alarm   alarm       // guarded by the clock
-	greeted atomic.Bool // the client has confirmed the latest hello; not yet noted in tickets
+	alarm alarm // guarded by the clock
 
-	// Conn.mu guards what follows.
+	// Conn.mu guards what follows, except greeted.
 	tickets   tickets
+	greeted   atomic.Bool   // the client has confirmed the latest hello; not yet noted in tickets
 	life      *life         // of the present WebSocket; nil while suspended, and before the first
 	lives     []*life       // whose goroutines have not ended: the present one and those before it
 	since     time.Duration // by the worker's clock: when it was suspended, or its present WebSocket connected

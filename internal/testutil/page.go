@@ -56,7 +56,7 @@ func Visit(tb testing.TB, conn net.Conn, opts Options, resume string, protocols 
 	}
 	header.Set("Sec-WebSocket-Protocol", strings.Join(append(offers, protocols...), ", "))
 	opts.Header, opts.Timeout = header, -1
-	p := &Page{Client: Handshake(tb, conn, opts), messages: make(chan string, 1<<16)}
+	p := &Page{Client: Handshake(tb, conn, opts), messages: make(chan string, 4096)}
 	if got := p.Response().Header.Get("Sec-WebSocket-Protocol"); got != "wspush.v1" {
 		tb.Fatalf("the worker has chosen %q", got)
 	}
