@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/wspush/wspush/internal/address"
+	"github.com/wspush/wspush/internal/session"
 	"github.com/wspush/wspush/internal/socket"
 	"github.com/wspush/wspush/internal/wire"
 )
@@ -58,6 +59,7 @@ type shared struct {
 	bases        []address.Base
 	public       *address.Base    // leads to any worker of the cluster; nil without WorkerOptions.PublicURL
 	cluster      *cluster         // nil without WorkerOptions.Cluster
+	tickets      session.Opener   // seals and opens the tickets of sessions
 	clock        *alarms[alarmed] // of sessions, and of what is left of them
 	maxPushBytes int64
 	maxGroups    int // negative: no limit

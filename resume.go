@@ -32,7 +32,7 @@ func (h *Handler) arrive(l *life, r *http.Request) *arrival {
 		return nil
 	}
 	w := h.worker
-	a := &arrival{handler: h, life: l, offer: w.shared.opener().ParseOffers(r.Header)}
+	a := &arrival{handler: h, life: l, offer: w.shared.tickets.ParseOffers(r.Header)}
 	if !a.offer.V1 {
 		return nil
 	}

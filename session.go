@@ -2,11 +2,13 @@ package wspush
 
 import (
 	"context"
+	"crypto/rand"
 	"iter"
 	"slices"
 	"sync/atomic"
 	"time"
 
+	"github.com/wspush/wspush/internal/seal"
 	"github.com/wspush/wspush/internal/session"
 	"github.com/wspush/wspush/internal/socket"
 )
@@ -280,15 +282,22 @@ func (k *resumable) hello(h session.Hello) *socket.Message {
 // ticketLocked returns the text of a new ticket.
 func (k *resumable) ticketLocked() string {
 	c := k.conn
-	return c.shared.opener().Text(session.Ticket{Session: c.id, Secret: k.tickets.add(), Owner: c.shared.address()})
+	return c.shared.tickets.Text(session.Ticket{Session: c.id, Secret: k.tickets.add(), Owner: c.shared.address()})
 }
 
-// opener makes and opens the texts of tickets.
-func (s *shared) opener() session.Opener {
-	if s.cluster == nil {
-		return session.NewOpener(nil)
+// newOpener returns what seals and opens tickets: with the keys of a Cluster, or with one that only this worker has. A ticket that was not
+// sealed would tell the connection's ID, which is the right to push, to clients that are told no address.
+func newOpener(c *cluster) session.Opener {
+	if c != nil {
+		return session.NewOpener(c.keys)
 	}
-	return session.NewOpener(s.cluster.keys)
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret) // never fails
+	keys, err := seal.New([][]byte{secret})
+	if err != nil {
+		panic(err) // impossible: random bytes do not look like a mistake
+	}
+	return session.NewOpener(keys)
 }
 
 // finishedLocked takes note that the goroutine of a life is about to end.

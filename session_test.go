@@ -1,7 +1,9 @@
 package wspush_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/wspush/wspush"
 	"github.com/wspush/wspush/internal/testutil"
@@ -193,8 +197,10 @@ func TestSessionHelloWithoutAddress(t *testing.T) {
 	for _, d := range []time.Duration{-1, window} {
 		inStation(t, wspush.WorkerOptions{}, &wspush.HandlerOptions{Greeting: nothing, ResumeWindow: d}, func(t *testing.T, s *station) {
 			p, c := s.visit()
-			if id := c.ID(); p.Hello.Address != "" || strings.Contains(p.Hello.Raw, id) {
-				t.Errorf("%s", p.Hello.Raw)
+			id := uuid.MustParse(c.ID())
+			ticket, err := base64.RawURLEncoding.DecodeString(p.Hello.Ticket)
+			if p.Hello.Address != "" || strings.Contains(p.Hello.Raw, c.ID()) || err != nil || bytes.Contains(ticket, id[:]) {
+				t.Errorf("%s: %v", p.Hello.Raw, err)
 			}
 			s.push(c, "123", wspush.Written)
 			p.Want("123")

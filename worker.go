@@ -83,7 +83,7 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 	w.helpFrom = defaultHelpFrom
 	w.sockets.SetMaxPending(o.MaxPendingAll)
 	w.bodies.budget.limit, w.bulkRoom.limit = o.MaxPushBytesAll, o.MaxPushBytesAll
-	w.shared = &shared{registry: newRegistry(), clock: newAlarms[alarmed](), members: newMembers(), maxGroups: o.MaxGroups, bases: b, public: public, cluster: w.cluster, maxPushBytes: o.MaxPushBytes, log: o.Logger}
+	w.shared = &shared{registry: newRegistry(), clock: newAlarms[alarmed](), members: newMembers(), maxGroups: o.MaxGroups, bases: b, public: public, cluster: w.cluster, tickets: newOpener(w.cluster), maxPushBytes: o.MaxPushBytes, log: o.Logger}
 	if len(leftOut) > 0 {
 		o.Logger.Warn("wspush: the machine has more addresses than a greeting may have: set Advertise", "leftOut", texts(leftOut))
 	}
