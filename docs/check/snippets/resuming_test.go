@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/wspush/wspush"
 )
 
 // The programs of docs/resuming.md get everything once and in order, although their connection is cut again and again.
@@ -39,20 +41,18 @@ func TestResuming(t *testing.T) {
 	})
 }
 
-// startSessions runs a server with sessions, whose address it returns.
+// startSessions serves an application with sessions, whose address it returns.
 func startSessions(t *testing.T) (host string) {
-	program := filepath.Join(t.TempDir(), "sessions")
-	build := exec.Command("go", "build", "-o", program, "./e2e/sessions")
-	build.Dir = "../../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	lines, _ := runLines(t, program, "-listen", "127.0.0.1:0")
-	page, err := url.Parse(strings.TrimPrefix(lines.next(t, "Open "), "Open "))
+	worker, err := wspush.NewWorker(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return page.Host
+	shutdownAfter(t, worker)
+	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{ResumeWindow: 2 * time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimPrefix(serveFor(t, handler), "http://")
 }
 
 // testResuming runs a program that either leaves and means to come back, or is told the end.
