@@ -86,13 +86,14 @@
 //
 // # Sessions
 //
-// With [HandlerOptions].ResumeWindow, a connection outlives its WebSocket, if its client offers the subprotocol wspush.v1: a page with wspush.js, which
-// package [github.com/wspush/wspush/client] serves, or any program with a counter. While the client is away, what is pushed to it is buffered, and it gets all of
-// it when it is back in time, exactly once and in order, under the same ID. Accept and User are asked each time. OnSuspend and OnResume say that the client is away
-// and back. If it does not come back, OnDisconnect finds what it has not got in [Conn.Unconfirmed].
+// With [HandlerOptions].ResumeWindow, a connection outlives its WebSocket if its client offers the subprotocol wspush.v1: a page with
+// wspush.js, which package [github.com/wspush/wspush/client] serves, or any program with a counter. While the client is away, the connection
+// keeps its ID and addresses, its user and groups. What is pushed to it meanwhile is buffered, and the client gets it exactly once and in order
+// when it is back. Accept and User are asked each time. [HandlerOptions].OnSuspend and OnResume tell of it. If the client does not come
+// back, OnDisconnect finds what it is not known to have received in [Conn.Unconfirmed].
 //
-// A session lives in one worker, and ends with it. docs/sessions.md in the repository says what is promised, and under which
-// condition.
+// All of that is in the memory of one worker, and Shutdown ends it. docs/sessions.md in the repository says what is promised, and under
+// which condition. For clients that do not offer the subprotocol nothing changes.
 //
 // # Outcomes
 //
@@ -102,8 +103,8 @@
 //   - Written: a [Receipt] with the State [Written], or 204. Every byte of the message is written to the client's socket.
 //   - Received: a Receipt with the State [Received] from a push with [Confirmed], or 204 for a POST with ?confirm=received. The
 //     client's WebSocket endpoint has read the message, which it proves by answering a ping that follows the message.
-//   - Buffered: a Receipt with the State [Buffered], or 202. The client of a session is away, and gets the message when it is back.
-//     [Keep] asks for [ErrSuspended] (409) instead, which means that nothing is written.
+//   - Buffered: a Receipt with the State [Buffered], or 202. The client of a session is away; the session has the message, and sends it first
+//     thing when the client is back. [Keep] asks for [ErrSuspended] (409) instead: nothing is written.
 //   - Not written: [ErrGone] (410), [ErrBusy] (429), [ErrTooLarge] (413), [ErrInvalidUTF8] (400), [ErrInvalidID] (400),
 //     [ErrShutdown] (503), [ErrUnreachable] (502), [ErrForbidden] (403), or the context's error. Not one byte is written, and
 //     none will be: it is safe to send the message some other way.

@@ -287,7 +287,7 @@ func TestSessionFaultOrder(t *testing.T) {
 				case <-stop:
 					return
 				default:
-					time.Sleep(time.Millisecond)
+					testutil.Pass(time.Millisecond)
 					if r, err := c.Push(context.Background(), wspush.Text, []byte(fmt.Sprint(last))); err != nil || r.State == "" {
 						t.Error(err)
 						return

@@ -424,3 +424,38 @@ func TestSessionLoop(t *testing.T) {
 }
 
 func goexit() { runtime.Goexit() }
+
+// Shutdown does not wait for callbacks of sessions, nor for clients that are being refused, for longer than its context lasts.
+func TestSessionShutdownCut(t *testing.T) {
+	proceed := make(chan struct{})
+	opts := &wspush.HandlerOptions{
+		Accept: func(r *http.Request) (any, error) {
+			if r.Header.Get("X-Is") == "stranger" {
+				return nil, wspush.ErrUnauthorized
+			}
+			return nil, nil
+		},
+		OnSuspend: func(*wspush.Conn, error) { <-proceed },
+	}
+	synctest.Test(t, func(t *testing.T) {
+		proceed = make(chan struct{})
+		s := newStation(t, wspush.WorkerOptions{WriteTimeout: -1}, opts)
+		p, _ := s.visit()
+		p.Close()
+		s.visit() // and stays
+		testutil.Handshake(t, s.line(), testutil.Options{Header: http.Header{"Sec-WebSocket-Protocol": {"wspush.v1"}, "X-Is": {"stranger"}}})
+		s.want("connect", "suspend lost", "connect")
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		begin := time.Now()
+		if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) != time.Second {
+			t.Errorf("%v after %v", err, time.Since(begin))
+		}
+		s.want("disconnect shutdown")
+		close(proceed)
+		s.want("disconnect shutdown")
+		if s.Len() != 0 {
+			t.Errorf("%d", s.Len())
+		}
+	})
+}

@@ -283,3 +283,8 @@ func (w lockedWriter) Write(p []byte) (int, error) {
 func loggerTo(mu *sync.Mutex, to *strings.Builder) *slog.Logger {
 	return slog.New(slog.NewTextHandler(lockedWriter{mu, to}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
+
+// textFrame is a message of a client.
+func textFrame(text string) testutil.Frame {
+	return testutil.Frame{Fin: true, Op: testutil.Text, Masked: true, Payload: []byte(text)}
+}
