@@ -330,3 +330,126 @@ func TestExpiresDuringShutdown(t *testing.T) {
 		}
 	})
 }
+
+// closedAfter waits until a page's WebSocket is closed for its age, which the session outlives, and returns how long that took.
+func (s *station) closedAfter(c *wspush.Conn, p *testutil.Page) time.Duration {
+	s.t.Helper()
+	begin := time.Now()
+	for !c.Info().Suspended && time.Since(begin) < 48*time.Hour {
+		testutil.Pass(time.Second)
+		synctest.Wait()
+	}
+	after := time.Since(begin)
+	if code, reason := p.End(); code != 3000 || reason != "expired" {
+		s.t.Fatalf("%d %s after %v", code, reason, after)
+	}
+	return after
+}
+
+// A session's WebSocket that has reached its age is closed with 3000, and the session suspended: it has lost nothing when its client is back, and
+// the age of the new WebSocket is its own, while the session's clock goes on.
+func TestMaxAgeOfSession(t *testing.T) {
+	opts := &wspush.HandlerOptions{MaxAge: time.Hour}
+	inStation(t, wspush.WorkerOptions{}, opts, func(t *testing.T, s *station) {
+		p, c := s.visit()
+		s.want("connect")
+		for range 5 {
+			if age := s.closedAfter(c, p); age < 48*time.Minute || age > time.Hour+time.Second {
+				t.Errorf("closed after %v", age)
+			}
+			s.want("suspend expired")
+			s.push(c, "meanwhile", wspush.Buffered)
+			testutil.Pass(window / 2)
+			p = s.back(p.Ticket())
+			if !p.Hello.Resumed {
+				t.Fatalf("%s", p.Hello.Raw)
+			}
+			p.Want("meanwhile")
+			s.want("resume")
+		}
+		if age := time.Since(c.Info().ConnectedAt); age < 4*time.Hour {
+			t.Errorf("the session is %v old", age)
+		}
+		if got := s.Stats(); got.Ended["expired"] != 0 || got.Sessions.Resumes.Resumed != 5 || got.Connections != 1 {
+			t.Errorf("%+v", got)
+		}
+		s.closedAfter(c, p)
+		s.want("suspend expired")
+		testutil.Pass(window)
+		s.want("disconnect away")
+		var cause *wspush.CloseError
+		if err := context.Cause(c.Context()).(*wspush.CloseError); !errors.As(err.Err, &cause) || cause.Cause != wspush.CauseExpired {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+// A newer WebSocket that replaces one has all of its age before it: the age of the one before is nothing to it.
+func TestMaxAgeOfReplaced(t *testing.T) {
+	inStation(t, wspush.WorkerOptions{}, &wspush.HandlerOptions{MaxAge: time.Hour}, func(t *testing.T, s *station) {
+		p, c := s.visit()
+		testutil.Pass(45 * time.Minute)
+		q := s.back(p.Ticket())
+		if code, _ := p.End(); code != 3909 {
+			t.Errorf("%d", code)
+		}
+		if age := s.closedAfter(c, q); age < 48*time.Minute {
+			t.Errorf("closed after %v", age)
+		}
+		s.want("connect", "suspend expired")
+	})
+}
+
+// Expires is asked at each resume, and is about the WebSocket of that request: a login that has been renewed goes on, and one that has expired
+// is refused, while the session waits for a better one.
+func TestExpiresOfSession(t *testing.T) {
+	var asked []string
+	opts := &wspush.HandlerOptions{
+		ResumeWindow: 30 * time.Minute,
+		Accept:       func(r *http.Request) (any, error) { return r.Header.Get("X-Until"), nil },
+		Expires: func(_ *http.Request, value any) time.Time {
+			asked = append(asked, value.(string))
+			until, err := time.Parse(time.RFC3339, value.(string))
+			if err != nil {
+				return time.Time{} // never
+			}
+			return until
+		},
+	}
+	inStation(t, wspush.WorkerOptions{}, opts, func(t *testing.T, s *station) {
+		as := func(resume, until string) *testutil.Page {
+			p := testutil.Visit(t, s.line(), testutil.Options{Header: http.Header{"X-Until": {until}}}, resume)
+			synctest.Wait()
+			return p
+		}
+		in := func(d time.Duration) string { return time.Now().UTC().Add(d).Format(time.RFC3339) }
+		first := in(10 * time.Minute)
+		p := as("", first)
+		c := s.conns[0]
+		if after := s.closedAfter(c, p); after < 10*time.Minute-time.Second || after > 10*time.Minute+time.Second {
+			t.Errorf("closed after %v", after)
+		}
+		s.want("connect", "suspend expired")
+		s.push(c, "1", wspush.Buffered)
+		refused := as(p.Ticket(), first)
+		if code, _ := refused.End(); refused.Hello.Refused != "unauthorized" || code != 3000 {
+			t.Errorf("%s, %d", refused.Hello.Raw, code)
+		}
+		s.want()
+
+		q := as(p.Ticket(), in(time.Hour))
+		q.Want("1")
+		s.want("resume")
+		testutil.Pass(50 * time.Minute)
+		s.push(c, "2", wspush.Written) // the first login's time is over and means nothing
+		r := as(q.Ticket(), "never")
+		r.Want("2") // which q has not counted
+		testutil.Pass(24 * time.Hour)
+		s.push(c, "3", wspush.Written)
+		r.Want("3")
+		s.want()
+		if len(asked) != 4 {
+			t.Errorf("asked %q", asked)
+		}
+	})
+}

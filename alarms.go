@@ -8,19 +8,27 @@ import (
 	"time"
 )
 
-// alarms wakes the timers of a worker's connections, each when something could be due for it, with one time.Timer and one
+// alarms wakes what belongs to a worker's connections, each when something could be due for it, with one time.Timer and one
 // goroutine for all of them. A time.Timer for each would start a goroutine for each, and in a round of pings these would
 // all stand in line before the next push.
-type alarms struct {
+//
+// It is generic since the timers, of which each connection has some, take half the room in a queue of their own type.
+type alarms[T alarmed] struct {
 	start time.Time
 
-	mu    sync.Mutex // guards what follows, and alarm in every timers; not held while timers are woken, which may write
-	queue alarmQueue
+	mu    sync.Mutex // guards what follows, and the alarm of all that is woken; not held while anything is woken, which may write
+	queue alarmQueue[T]
 	timer *time.Timer // calls run; nil before the first alarm
 	runs  int         // how often run has been called: only the latest call goes on
 }
 
-// alarm is when the timers that it is in are to be woken.
+// alarmed is what can be woken.
+type alarmed interface {
+	fire() // is called when the alarm goes off, with no lock held
+	bell() *alarm
+}
+
+// alarm is when what it belongs to is to be woken.
 type alarm struct {
 	at    time.Duration // since alarms.start
 	index int           // in the queue, from 1; 0: not in it
@@ -38,10 +46,10 @@ const (
 	alarmPatience = 10 * time.Millisecond
 )
 
-func newAlarms() *alarms { return &alarms{start: time.Now()} }
+func newAlarms[T alarmed]() *alarms[T] { return &alarms[T]{start: time.Now()} }
 
 // set has t.fire called after wait, in place of what was set before. A wait of math.MaxInt64 is for ever.
-func (a *alarms) set(t *timers, wait time.Duration) {
+func (a *alarms[T]) set(t T, wait time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	at := time.Since(a.start)
@@ -49,36 +57,36 @@ func (a *alarms) set(t *timers, wait time.Duration) {
 		a.removeLocked(t)
 		return
 	}
-	t.alarm.at = at + wait
-	if t.alarm.index == 0 {
+	t.bell().at = at + wait
+	if t.bell().index == 0 {
 		heap.Push(&a.queue, t)
 	} else {
-		heap.Fix(&a.queue, t.alarm.index-1)
+		heap.Fix(&a.queue, t.bell().index-1)
 	}
-	if a.queue[0] == t {
+	if t.bell().index == 1 {
 		a.setTimerLocked(a.wakeLocked())
 	}
 }
 
 // drop forgets t. If t.fire is being called, it goes on.
-func (a *alarms) drop(t *timers) {
+func (a *alarms[T]) drop(t T) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.removeLocked(t)
 }
 
-func (a *alarms) removeLocked(t *timers) {
-	if t.alarm.index == 0 {
+func (a *alarms[T]) removeLocked(t T) {
+	if t.bell().index == 0 {
 		return
 	}
-	heap.Remove(&a.queue, t.alarm.index-1)
+	heap.Remove(&a.queue, t.bell().index-1)
 	if len(a.queue) == 0 {
 		a.timer.Stop()
 	}
 }
 
 // setTimerLocked has run called after wait.
-func (a *alarms) setTimerLocked(wait time.Duration) {
+func (a *alarms[T]) setTimerLocked(wait time.Duration) {
 	if a.timer == nil {
 		a.timer = time.AfterFunc(wait, a.run)
 	} else {
@@ -86,9 +94,9 @@ func (a *alarms) setTimerLocked(wait time.Duration) {
 	}
 }
 
-// run wakes all timers whose time has come. While it does, the time.Timer stays set: if one of them holds it up, another call
+// run wakes all whose time has come. While it does, the time.Timer stays set: if one of them holds it up, another call
 // takes over, and this one ends when it can.
-func (a *alarms) run() {
+func (a *alarms[T]) run() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.runs++
@@ -114,41 +122,42 @@ func (a *alarms) run() {
 }
 
 // waitLocked returns how long it is until the first alarm.
-func (a *alarms) waitLocked() time.Duration { return a.queue[0].alarm.at - time.Since(a.start) }
+func (a *alarms[T]) waitLocked() time.Duration { return a.queue[0].bell().at - time.Since(a.start) }
 
 // wakeLocked returns how long run is to wait: until the first alarm, or for alarmTick longer if others follow it by then.
-func (a *alarms) wakeLocked() time.Duration {
-	first := a.queue[0].alarm.at
+func (a *alarms[T]) wakeLocked() time.Duration {
+	first := a.queue[0].bell().at
 	for _, t := range a.queue[1:min(3, len(a.queue))] { // one of these is the second
-		if after := t.alarm.at - first; after > 0 && after <= alarmTick {
+		if after := t.bell().at - first; after > 0 && after <= alarmTick {
 			return a.waitLocked() + alarmTick
 		}
 	}
 	return a.waitLocked()
 }
 
-// alarmQueue is a heap of timers by the time of their alarm.
-type alarmQueue []*timers
+// alarmQueue is a heap by the time of the alarm.
+type alarmQueue[T alarmed] []T
 
-func (q alarmQueue) Len() int           { return len(q) }
-func (q alarmQueue) Less(i, j int) bool { return q[i].alarm.at < q[j].alarm.at }
+func (q alarmQueue[T]) Len() int           { return len(q) }
+func (q alarmQueue[T]) Less(i, j int) bool { return q[i].bell().at < q[j].bell().at }
 
-func (q alarmQueue) Swap(i, j int) {
+func (q alarmQueue[T]) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
-	q[i].alarm.index, q[j].alarm.index = i+1, j+1
+	q[i].bell().index, q[j].bell().index = i+1, j+1
 }
 
-func (q *alarmQueue) Push(x any) {
-	t := x.(*timers)
+func (q *alarmQueue[T]) Push(x any) {
+	t := x.(T)
 	*q = append(*q, t)
-	t.alarm.index = len(*q)
+	t.bell().index = len(*q)
 }
 
-func (q *alarmQueue) Pop() any {
+func (q *alarmQueue[T]) Pop() any {
+	var none T
 	last := len(*q) - 1
 	t := (*q)[last]
-	(*q)[last] = nil
+	(*q)[last] = none
 	*q = (*q)[:last]
-	t.alarm.index = 0
+	t.bell().index = 0
 	return t
 }

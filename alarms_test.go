@@ -26,7 +26,7 @@ type sleeper struct {
 	again func() time.Duration // how long to sleep on after being woken; nil: for ever
 }
 
-func newSleeper(t *testing.T, a *alarms) *sleeper {
+func newSleeper(t *testing.T, a *alarms[*timers]) *sleeper {
 	s := &sleeper{t: t, begin: time.Now(), due: -1}
 	s.timers = timers{alarms: a, pingInterval: -1, idleTimeout: never, timed: s, running: true}
 	return s
@@ -74,8 +74,8 @@ func (s *sleeper) drop() {
 	s.alarms.drop(&s.timers)
 }
 
-// check fails the test if something is wrong with the heap.
-func (a *alarms) check(t *testing.T, want int) {
+// checkAlarms fails the test if something is wrong with the heap.
+func checkAlarms(t *testing.T, a *alarms[*timers], want int) {
 	t.Helper()
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -94,7 +94,7 @@ func (a *alarms) check(t *testing.T, want int) {
 func TestAlarms(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const sleepers, hands, moves = 60, 6, 300
-		a := newAlarms()
+		a := newAlarms[*timers]()
 		all := make([]*sleeper, sleepers)
 		for i := range all {
 			s := newSleeper(t, a)
@@ -140,7 +140,7 @@ func TestAlarms(t *testing.T) {
 		if woken < sleepers {
 			t.Errorf("only %d alarms", woken) // a test of nothing
 		}
-		a.check(t, 0)
+		checkAlarms(t, a, 0)
 	})
 }
 
@@ -180,7 +180,7 @@ func TestAlarmsMoved(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				alarms := newAlarms()
+				alarms := newAlarms[*timers]()
 				a, b := newSleeper(t, alarms), newSleeper(t, alarms)
 				tt.script(func(d time.Duration) { testutil.Pass(d); synctest.Wait() }, a, b)
 				<-time.After(time.Hour)
@@ -190,7 +190,7 @@ func TestAlarmsMoved(t *testing.T) {
 				if !slices.Equal(a.woken, tt.a) || !slices.Equal(b.woken, tt.b) {
 					t.Errorf("woken at %v and %v, want %v and %v", a.woken, b.woken, tt.a, tt.b)
 				}
-				alarms.check(t, 0)
+				checkAlarms(t, alarms, 0)
 			})
 		})
 	}
@@ -223,7 +223,7 @@ func TestAlarmOncePerPing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const interval, after = 30 * time.Second, 20 * time.Millisecond
 		c := &answering{connection: connection{start: time.Now()}, after: after}
-		c.timers.start(newAlarms(), interval, 40*time.Second, c)
+		c.timers.start(newAlarms[*timers](), interval, 40*time.Second, c)
 		const rounds = 1000
 		c.wait(rounds*(interval+after) + time.Second)
 		c.stop()
@@ -245,7 +245,7 @@ func TestAlarmsShareWakeUps(t *testing.T) {
 		{[]time.Duration{109 * ms, 118 * ms, 140 * ms, 100 * ms}, []time.Duration{110 * ms, 118 * ms, 140 * ms, 110 * ms}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			a := newAlarms()
+			a := newAlarms[*timers]()
 			all := make([]*sleeper, len(test.due))
 			for i, due := range test.due {
 				all[i] = newSleeper(t, a)
@@ -258,7 +258,7 @@ func TestAlarmsShareWakeUps(t *testing.T) {
 					t.Errorf("%v: the one that is due at %v is woken at %v, want %v", test.due, test.due[i], s.woken, test.woken[i])
 				}
 			}
-			a.check(t, 0)
+			checkAlarms(t, a, 0)
 		})
 	}
 }

@@ -100,6 +100,12 @@ func (o *bulkOutput) writtenLocked(key bulk.Key, confirmed bool, roundTrip time.
 	o.addLocked(o.scratch, cost)
 }
 
+// bufferedLocked answers a push that a session has, which waits for its client for so long.
+func (o *bulkOutput) bufferedLocked(key bulk.Key, d time.Duration, cost int) {
+	o.scratch = key.AppendBuffered(o.scratch[:0], inSeconds(d))
+	o.addLocked(o.scratch, cost)
+}
+
 // problemLocked answers a push with an error.
 func (o *bulkOutput) problemLocked(key bulk.Key, p *problem, cost int) {
 	o.scratch = key.AppendRefusal(o.scratch[:0], refusalOf(p))
@@ -342,18 +348,20 @@ func (o *bulkOutput) write(parts [][]byte, more bool) bool {
 // writeSpace writes a space before an answer.
 func (o *bulkOutput) writeSpace() bool { return o.write([][]byte{{' '}}, true) }
 
-// answerFailed answers a push that has been settled with an error.
+// answerFailed answers a push that has been settled with an error, or buffered.
 func (b *bulkRequest) answerFailed(p *bulkPush) {
 	err := p.conn.outcome(p.err)
 	b.worker.shared.count.pushAs(p.confirm, err)
-	problem := problemOfPush(err, p.confirm)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if p.many != nil {
+	switch d, isBuffered := bufferedIn(err); {
+	case p.many != nil:
 		p.many.settledLocked(err, p.cost)
-		return
+	case isBuffered:
+		b.output.bufferedLocked(p.key, d, p.cost)
+	default:
+		b.output.problemLocked(p.key, problemOfPush(err, p.confirm), p.cost)
 	}
-	b.output.problemLocked(p.key, problem, p.cost)
 }
 
 // refusalOf is what an answer line says of a problem.

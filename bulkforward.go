@@ -77,8 +77,7 @@ func (b *bulkRequest) forward(r *bulkRemote, p *linePush) {
 		b.refuseRemote(r)
 		return
 	}
-	q := pushQuery{confirm: p.confirm, timeout: p.timeout}
-	w.setTimeout(&r.Push, q)
+	w.setWait(&r.Push, p.query())
 	r.Binary, r.Data = p.typ == Binary, data
 	r.Sequence, r.Done = &r.peer.sequence, r.done
 	b.ask(r.peer, &r.Push, r.total(), func() { w.links.Push(&r.Push) })
@@ -170,9 +169,12 @@ func (r *bulkRemote) done(target int, a link.Answer, err error) {
 		b.answeredLocked(r.peer, &r.Push, r.shared)
 		b.changeHeldLocked(-r.shared)
 	}
-	if err == nil {
+	switch d, isBuffered := bufferedIn(err); {
+	case isBuffered:
+		b.output.bufferedLocked(r.keys[target], d, r.cost)
+	case err == nil:
 		b.output.writtenLocked(r.keys[target], r.Confirm, a.RoundTrip, r.cost)
-	} else {
+	default:
 		b.output.problemLocked(r.keys[target], problemOfPush(err, r.Confirm), r.cost)
 	}
 	b.settledOneLocked()

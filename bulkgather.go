@@ -58,7 +58,7 @@ func (b *bulkRequest) flush() {
 			continue
 		}
 		b.refuseExcess(g)
-		g.conn.socket.StartAll(g.messages)
+		g.conn.outbox.StartAll(g.messages)
 	}
 	for _, g := range b.order {
 		b.reclaim(g)

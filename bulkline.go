@@ -7,6 +7,7 @@ import (
 	"github.com/wspush/wspush/internal/address"
 	"github.com/wspush/wspush/internal/bulk"
 	"github.com/wspush/wspush/internal/socket"
+	"github.com/wspush/wspush/internal/wire"
 )
 
 // linePush is what a line of a bulk request asks for, once that has been found to make sense.
@@ -22,6 +23,7 @@ type linePush struct {
 	ref      string          // as JSON; "" if there is none
 	confirm  bool
 	timeout  time.Duration // 0: the default
+	keep     wire.Keep
 }
 
 // readLine finds out what a line asks for, by the rules of a push of its own.
@@ -51,11 +53,24 @@ func readLine(p bulk.Push) (push linePush, err error) {
 			return push, err
 		}
 	}
+	if p.Keep != nil {
+		if len(p.Keep) > maxTimeoutText {
+			return push, errKeep
+		}
+		if push.keep, err = parseKeep(string(p.Keep)); err != nil {
+			return push, err
+		}
+	}
 	return push, nil
 }
 
-// maxTimeoutText is how many bytes of a line its timeout may have: reading a long one takes many times its length.
+// maxTimeoutText is how many bytes of a line its timeout, and its keep, may have: reading a long one takes many times its length.
 const maxTimeoutText = 256
+
+// query is what the query of a push of its own would ask for.
+func (p *linePush) query() pushQuery {
+	return pushQuery{confirm: p.confirm, timeout: p.timeout, keep: p.keep}
+}
 
 // kept returns the message as it can be kept when the line is gone. All targets share it.
 func (p *linePush) kept() []byte {

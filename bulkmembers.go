@@ -147,7 +147,7 @@ func (b *bulkRequest) pushOthers(m *bulkMembers, p *linePush) error {
 func (b *bulkRequest) pushOther(m *bulkMembers, worker membership.Worker, known int, p *linePush) {
 	w, data, peer := b.worker, p.kept(), b.peer(worker.Address)
 	cost := pushCost + len(data) + len(worker.Address)
-	push := &memberPush{to: *m.to, typ: p.typ, data: data, confirm: p.confirm}
+	push := &memberPush{to: *m.to, typ: p.typ, data: data, confirm: p.confirm, keep: p.keep}
 	answer := func(o *otherMembers, reply *memberReply, err error) {
 		answered, has := o.countTo(&m.outcomes, reply, err, func(err error) error { return err })
 		if answered {
@@ -158,7 +158,7 @@ func (b *bulkRequest) pushOther(m *bulkMembers, worker membership.Worker, known 
 		m.lessLocked(cost)
 		b.settledOneLocked()
 	}
-	o := w.newOtherMembers(push, pushQuery{confirm: p.confirm, timeout: p.timeout}, worker, known, func(o *otherMembers, reply *memberReply, err error) {
+	o := w.newOtherMembers(push, p.query(), worker, known, func(o *otherMembers, reply *memberReply, err error) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.answeredLocked(peer, &o.Push, cost)

@@ -72,16 +72,17 @@ func (b *bulkRequest) pushTo(c *Conn, key bulk.Key, many *bulkMembers, p *linePu
 		push.settle = push.done
 	}
 	push.request, push.conn, push.key, push.many, push.cost = b, c, key, many, len(data)+len(key.Ref)+pushCost
-	push.confirm, push.timeout = p.confirm, w.pushTimeout(pushQuery{confirm: p.confirm, timeout: p.timeout})
+	push.confirm, push.timeout = p.confirm, w.pushTimeout(p.query())
 	if p.to.IsList || p.isShared {
-		c.socket.PrepareShared(&push.message, p.shared(w), push.settle)
+		push.message.PrepareShared(p.shared(w), push.settle)
 	} else {
-		c.socket.Prepare(&push.message, p.typ == Binary, data, push.settle)
+		push.message.Prepare(p.typ == Binary, data, push.settle)
 		push.message.Keep()
 	}
 	if p.confirm {
 		push.message.Confirm()
 	}
+	keepMessage(&push.message, p.keep)
 	b.gather(push, len(data))
 }
 
@@ -119,7 +120,7 @@ func (b *bulkRequest) settledOneLocked() {
 
 // abandon gives up a pending push.
 func (p *bulkPush) abandon(cause error) {
-	if err, decided := p.conn.socket.Abandon(&p.message, cause); decided {
+	if err, decided := p.conn.outbox.Abandon(&p.message, cause); decided {
 		p.done(err)
 	}
 }

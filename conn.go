@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,34 +13,41 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/wspush/wspush/internal/address"
+	"github.com/wspush/wspush/internal/session"
 	"github.com/wspush/wspush/internal/socket"
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// A Conn is one client's WebSocket, from its greeting to its end. It is safe for concurrent use. Once it has ended, Push returns
+// A Conn is one client's WebSocket, from its greeting to its end; or one WebSocket after another, if it is a session: see
+// HandlerOptions.ResumeWindow. It is safe for concurrent use. Once it has ended, Push returns
 // ErrGone, or ErrShutdown if Worker.Shutdown ended it; Close returns ErrGone; all other methods still work.
 type Conn struct {
 	id          string
 	next        *Conn // guarded by the registry
 	shared      *shared
-	value       any
+	value       any // guarded by mu once the connection is attached, and so are the next two: those of a session change
 	remoteAddr  string
 	userAgent   string
 	path        address.Path
 	connectedAt time.Time
 
-	socket *socket.Socket // set once by attach, before anything but Shutdown can reach the connection
+	outbox  socket.Outbox                 // what is to be written to the client
+	current atomic.Pointer[socket.Socket] // its WebSocket; set by attach, before anything but Shutdown can reach the connection; nil while suspended
 
 	calling    atomic.Bool  // a callback of the application is running
 	registered registration // guarded by the registry's shard
 
+	// Guarded by mu; they are here because there is room.
+	isAttached bool // the handshake is done
+	isCut      bool
+	isOpen     bool // it has been opened to pushes
+
+	session     *resumable   // set once, before the handshake is done; nil unless the client speaks wspush.v1
 	sends       *sends       // set once by sendings, under mu; nil until Send is called
 	memberships *memberships // set once, by setUser or under mu; nil if there have been none
 
-	mu     sync.Mutex  // guards the fields below, and the setting of socket; locks of the registry and of members may be taken while it is held
-	reason *CloseError // the first reason to end; nil while the connection lives
-	isCut  bool
-	isOpen bool            // it has been opened to pushes
+	mu     sync.Mutex      // guards the fields below, and the setting of current; locks of the registry and of members may be taken while it is held
+	reason *CloseError     // the first reason to end; nil while the connection lives
 	ctx    context.Context // nil until Context is called
 	cancel context.CancelCauseFunc
 }
@@ -48,8 +57,10 @@ type shared struct {
 	registry     *registry
 	members      *members
 	bases        []address.Base
-	public       *address.Base // leads to any worker of the cluster; nil without WorkerOptions.PublicURL
-	cluster      *cluster      // nil without WorkerOptions.Cluster
+	public       *address.Base    // leads to any worker of the cluster; nil without WorkerOptions.PublicURL
+	cluster      *cluster         // nil without WorkerOptions.Cluster
+	tickets      session.Opener   // seals and opens the tickets of sessions
+	clock        *alarms[alarmed] // of sessions, and of what is left of them
 	maxPushBytes int64
 	maxGroups    int // negative: no limit
 	log          *slog.Logger
@@ -91,6 +102,14 @@ func (c *Conn) PathAddresses() []string {
 		all[i] = b.Path(c.path.String(), c.id)
 	}
 	return all
+}
+
+// addressText returns the connection's addresses as the default greeting has them.
+func (c *Conn) addressText() string {
+	if sealed := c.SealedAddress(); sealed != "" {
+		return sealed
+	}
+	return strings.Join(c.Addresses(), ",")
 }
 
 // SealedID returns the ID that every worker of the Cluster understands: Worker.Push accepts it, and so does every address in
@@ -139,8 +158,12 @@ func (c *Conn) Context() context.Context {
 	return c.ctx
 }
 
-// Value returns what HandlerOptions.Accept returned for this client.
-func (c *Conn) Value() any { return c.value }
+// Value returns what HandlerOptions.Accept returned for this client: for a session, when it last came back.
+func (c *Conn) Value() any {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.value
+}
 
 // Info is what a worker knows about a connection, beside its ID.
 type Info struct {
@@ -155,15 +178,29 @@ type Info struct {
 	// %2C in place of a comma. It has at most 1024 bytes.
 	Path string
 
-	// Subprotocol is the negotiated subprotocol, or "".
+	// Subprotocol is the negotiated subprotocol, or "". It is the application's: wspush.v1 is not told.
 	Subprotocol string
 
 	// User is whose connection it is: Conn.User. Groups are those that it is in, sorted: Conn.Groups.
 	User   string
 	Groups []string
 
-	// ConnectedAt is when the handshake was done.
+	// ConnectedAt is when the handshake was done: for a session, the first.
 	ConnectedAt time.Time
+
+	// Session says that the connection is a session: it outlives its WebSocket. The fields above but ID and Path, ConnectedAt, and those about
+	// users and groups, are those of its present WebSocket, or of the last one. Suspended says that it has none at the moment, and Since since when
+	// that is, or since when it has the present one. Without a session, Since is ConnectedAt.
+	Session   bool
+	Suspended bool
+	Since     time.Time
+
+	// ResumableFor is how long a suspended session still waits for its client, or would wait if it was suspended now; 0 without a session.
+	ResumableFor time.Duration
+
+	// Buffered and BufferedBytes are how many messages, and how many bytes of them, have been accepted for a session and are not known to have
+	// been received: some of them wait, and others are written. They are 0 without a session.
+	Buffered, BufferedBytes int
 
 	// LastActive is when the last byte came from the client, or the last message was written to it.
 	LastActive time.Time
@@ -179,19 +216,30 @@ type Info struct {
 
 // Info returns what is known about the connection now, or was when it ended.
 func (c *Conn) Info() Info {
-	s := c.socket
-	return Info{
-		RemoteAddr:  c.remoteAddr,
-		UserAgent:   c.userAgent,
+	i := Info{
 		Path:        c.path.String(),
-		Subprotocol: s.Subprotocol(),
 		User:        c.User(),
 		Groups:      c.Groups(),
 		ConnectedAt: c.connectedAt,
-		LastActive:  c.connectedAt.Add(max(s.Received(), s.Sent())),
-		RoundTrip:   s.RoundTrip(),
-		Pending:     s.Pending(),
+		Since:       c.connectedAt,
+		Pending:     c.outbox.Pending(),
 	}
+	active := time.Duration(0)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i.RemoteAddr, i.UserAgent = c.remoteAddr, c.userAgent
+	if s := c.current.Load(); s != nil {
+		i.Subprotocol, active, i.RoundTrip = s.Subprotocol(), max(s.Received(), s.Sent()), s.RoundTrip()
+	}
+	if k := c.session; k != nil {
+		i.Subprotocol = k.protocol
+		if c.current.Load() == nil {
+			active, i.RoundTrip = k.active, k.roundTrip
+		}
+		k.describeLocked(&i)
+	}
+	i.LastActive = c.connectedAt.Add(active)
+	return i
 }
 
 // newConn makes a connection for the request, which its client made at path. It keeps nothing of the request that is not bounded. attach
@@ -206,11 +254,16 @@ func newConn(shared *shared, r *http.Request, path address.Path) *Conn {
 	}
 }
 
-// attach gives the connection its socket when the handshake is done.
-func (c *Conn) attach(s *socket.Socket) {
+// attach gives the connection its first WebSocket when the handshake is done.
+func (l *life) attach(s *socket.Socket) {
+	c := l.Conn
 	c.connectedAt = time.Now().Add(-s.Now())
 	c.mu.Lock()
-	c.socket = s
+	c.current.Store(s)
+	c.isAttached = true
+	if c.session.isSession() {
+		c.session.attachLocked(l)
+	}
 	reason, isCut := c.reason, c.isCut
 	c.mu.Unlock()
 	switch { // Shutdown came before the end of the handshake
@@ -225,7 +278,7 @@ func (c *Conn) attach(s *socket.Socket) {
 func (c *Conn) isUpgrading() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.socket == nil
+	return !c.isAttached
 }
 
 // register lets the connection be found by its ID, unless it has ended already: then it never will be. Until it is open,
@@ -241,9 +294,29 @@ func (c *Conn) register() {
 // end ends the connection without waiting. Only the first reason counts: end returns false if there was one before.
 func (c *Conn) end(reason *CloseError) bool {
 	c.mu.Lock()
+	e := c.endLocked(reason)
+	c.mu.Unlock()
+	e.carryOut()
+	return e.isFirst
+}
+
+// ending is what remains to be done about the end of a connection when no lock is held.
+type ending struct {
+	conn    *Conn
+	reason  *CloseError
+	isFirst bool           // there was no reason to end before
+	socket  *socket.Socket // nil: attach will close it, or a session has none
+	session *resumable     // whose OnDisconnect nobody else calls; nil: somebody does
+}
+
+// endLocked ends the connection but for what carryOut does.
+func (c *Conn) endLocked(reason *CloseError) ending {
 	if c.reason != nil {
-		c.mu.Unlock()
-		return false
+		return ending{conn: c}
+	}
+	e := ending{conn: c, reason: reason, isFirst: true}
+	if c.session.isSession() && c.session.endLocked(reason) {
+		e.session = c.session
 	}
 	c.reason = reason
 	// Under the same lock, so that nobody who knows the reason, OnDisconnect above all, can still find the connection.
@@ -252,16 +325,20 @@ func (c *Conn) end(reason *CloseError) bool {
 	if c.cancel != nil {
 		c.cancel(reason)
 	}
-	s := c.socket
-	c.mu.Unlock()
-	switch {
-	case s == nil: // attach will close it
-	case reason.Code == codeAbnormal: // a code that must not be sent
-		s.Cut()
-	default:
-		s.Close(reason.Code, reason.Reason)
+	e.socket = c.current.Load()
+	return e
+}
+
+func (e ending) carryOut() {
+	if e.socket != nil {
+		closeFor(e.socket, e.reason)
 	}
-	return true
+	if k := e.conn.session; e.isFirst && k.isSession() {
+		e.conn.outbox.End() // unless its WebSocket has done so, which may have been lost just now
+	}
+	if e.session != nil {
+		go e.session.handOn(nil)
+	}
 }
 
 // endReason returns why the connection ended, or nil while it lives.
@@ -275,9 +352,16 @@ func (c *Conn) endReason() *CloseError {
 func (c *Conn) cut() {
 	c.mu.Lock()
 	c.isCut = true
-	s := c.socket
+	s := c.current.Load()
+	var old []*life
+	if c.session != nil {
+		old = slices.Clone(c.session.lives)
+	}
 	c.mu.Unlock()
 	if s != nil {
 		s.Reset()
+	}
+	for _, l := range old {
+		l.socket.Reset()
 	}
 }

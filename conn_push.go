@@ -9,12 +9,14 @@ import (
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// Receipt is what a successful push returns. It is a struct with two fields: State, which is Written, or Received for a push
-// with [Confirmed]; and RoundTrip, a time.Duration: how long after the writing of the message the client confirmed it, or 0
-// unless State is Received.
+// Receipt is what a successful push returns. It is a struct with three fields: State, which is Written, or Received for a push
+// with [Confirmed], or Buffered where the client of a session is away; RoundTrip, a time.Duration: how long after the writing of the message
+// the client confirmed it, or 0 unless State is Received; and BufferedFor, a time.Duration: how long the session still waits for its client, or
+// 0 unless State is Buffered.
 type Receipt = wire.Receipt
 
-// State says how far a message has come: Written or Received. It is a string type, whose values are "written" and "received".
+// State says how far a message has come: Written, Received or Buffered. It is a string type, whose values are "written", "received" and
+// "buffered".
 type State = wire.State
 
 const (
@@ -22,9 +24,12 @@ const (
 	Written = wire.Written
 	// Received means that the client's WebSocket endpoint has read the message. See [Confirmed].
 	Received = wire.Received
+	// Buffered means that the client is away, and that its session has the message: it is sent first thing if the client is back within
+	// Receipt.BufferedFor. If not, [Conn.Unconfirmed] has it when the connection ends.
+	Buffered = wire.Buffered
 )
 
-// PushOption changes what a push does. It is a struct without exported fields: [Confirmed] makes the only one. The zero value
+// PushOption changes what a push does. It is a struct without exported fields: [Confirmed] and [Keep] make them. The zero value
 // changes nothing.
 type PushOption = wire.PushOption
 
@@ -61,7 +66,7 @@ func (c *Conn) push(ctx context.Context, typ MessageType, data []byte, o wire.Pu
 	err := wire.CheckMessage(typ, data, c.shared.maxPushBytes)
 	var roundTrip time.Duration
 	if err == nil {
-		roundTrip, err = c.send(ctx, typ, data, o.Confirmed)
+		roundTrip, err = c.send(ctx, typ, data, o)
 	}
 	c.shared.count.pushAs(o.Confirmed, err)
 	return receiptOf(o, roundTrip, err)
@@ -69,7 +74,9 @@ func (c *Conn) push(ctx context.Context, typ MessageType, data []byte, o wire.Pu
 
 // receiptOf returns the results of Push for a push that ended with err.
 func receiptOf(o wire.PushOptions, roundTrip time.Duration, err error) (Receipt, error) {
-	switch {
+	switch d, isBuffered := bufferedIn(err); {
+	case isBuffered:
+		return Receipt{State: Buffered, BufferedFor: d}, nil
 	case err != nil:
 		return Receipt{}, err
 	case o.Confirmed:
@@ -79,17 +86,17 @@ func receiptOf(o wire.PushOptions, roundTrip time.Duration, err error) (Receipt,
 }
 
 // send pushes a message that has been checked.
-func (c *Conn) send(ctx context.Context, typ MessageType, data []byte, confirm bool) (roundTrip time.Duration, err error) {
+func (c *Conn) send(ctx context.Context, typ MessageType, data []byte, o wire.PushOptions) (roundTrip time.Duration, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
 	// Whoever has no context that ends, and waits for no confirmation, stays until the message is written.
-	s, err := c.startSending(typ, data, confirm, ctx.Done() == nil && !confirm, nil)
+	s, err := c.startSending(typ, data, o, ctx.Done() == nil && !o.Confirmed && o.Keep.For == 0, nil)
 	if s == nil {
 		return 0, err
 	}
-	var limit time.Duration
-	if confirm {
+	limit := o.Keep.For
+	if o.Confirmed && limit == 0 {
 		if _, ok := ctx.Deadline(); !ok {
 			limit = wire.ConfirmWait
 		}
@@ -98,18 +105,18 @@ func (c *Conn) send(ctx context.Context, typ MessageType, data []byte, confirm b
 }
 
 // startSending starts to send a message. It returns the outcome if that is known at once, and otherwise what awaitSending has to
-// wait for. A message to be confirmed is pending unless it fails. If keep is set, data does not change until there is an outcome,
+// wait for. A message to be confirmed is pending unless it fails. If lasts is set, data does not change until there is an outcome,
 // nor after that if awaitSending returns ErrUnknown; but once lender, which may be nil, has it back, it may.
-func (c *Conn) startSending(typ MessageType, data []byte, confirm, keep bool, lender socket.Lender) (pending *sending, err error) {
+func (c *Conn) startSending(typ MessageType, data []byte, o wire.PushOptions, lasts bool, lender socket.Lender) (pending *sending, err error) {
 	s, _ := c.shared.sendings.Get().(*sending)
 	if s == nil {
 		s = newSending()
 	}
-	waiting, err := c.start(&s.message, typ, data, confirm, keep, lender, s.settle)
+	waiting, err := c.start(&s.message, typ, data, o, lasts, lender, s.settle)
 	if waiting {
 		return s, nil
 	}
-	if confirm && err == nil { // the pong came before Start returned
+	if o.Confirmed && err == nil { // the pong came before Start returned
 		s.settle(nil)
 		return s, nil
 	}
@@ -140,7 +147,7 @@ func (c *Conn) awaitSending(ctx context.Context, s *sending, limit time.Duration
 		err = context.DeadlineExceeded
 	}
 	// The socket may use the message for longer than the caller waits, so s does not go back to the pool.
-	err, decided := c.socket.Abandon(&s.message, err)
+	err, decided := c.outbox.Abandon(&s.message, err)
 	if !decided {
 		if err = <-s.settled; err == nil {
 			roundTrip = s.message.RoundTrip()
@@ -199,21 +206,25 @@ func (sh *shared) release(s *sending) {
 // start hands data to the socket as m. If m is then pending, settled is called later with the socket's error, which outcome
 // translates. It is called with the socket's lock held, so it must neither block nor call the connection. Otherwise err is the
 // outcome.
-func (c *Conn) start(m *socket.Message, typ MessageType, data []byte, confirm, keep bool, lender socket.Lender, settled func(error)) (pending bool, err error) {
-	c.socket.Prepare(m, typ == Binary, data, settled)
-	if confirm {
+func (c *Conn) start(m *socket.Message, typ MessageType, data []byte, o wire.PushOptions, lasts bool, lender socket.Lender, settled func(error)) (pending bool, err error) {
+	m.Prepare(typ == Binary, data, settled)
+	if o.Confirmed {
 		m.Confirm()
 	}
-	if keep {
+	if lasts {
 		m.Keep()
 	}
+	keepMessage(m, o.Keep)
 	m.Lend(lender)
-	pending, err = c.socket.Start(m)
+	pending, err = c.outbox.Start(m)
 	return pending, c.outcome(err)
 }
 
 // outcome turns the socket's error for a message into that of Push.
 func (c *Conn) outcome(err error) error {
+	if c.session != nil && err != nil {
+		err = c.sessionOutcome(err)
+	}
 	switch err {
 	case socket.ErrFull:
 		return ErrBusy

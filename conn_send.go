@@ -62,13 +62,16 @@ func (m *sendCall) start(ctx context.Context, typ MessageType, data []byte) erro
 	c := m.conn
 	q := c.sendings()
 	q.begin()
-	c.socket.Prepare(&m.message, typ == Binary, data, m.settle)
+	m.message.Prepare(typ == Binary, data, m.settle)
 	m.message.CopyIfWaiting()
 	if m.o.Confirmed {
 		m.message.Confirm()
 	}
-	pending, err := c.socket.Start(&m.message)
+	keepMessage(&m.message, m.o.Keep)
+	pending, err := c.outbox.Start(&m.message)
 	switch {
+	case err == socket.ErrBuffered: // for which nobody waits, and which is no error
+		m.settle(err)
 	case err != nil:
 		q.end()
 		return c.outcome(err)
@@ -90,8 +93,12 @@ func (m *sendCall) within(ctx context.Context, q *sends) {
 		stopFunc := context.AfterFunc(ctx, func() { m.abandon(ctx.Err()) })
 		stop = func() { stopFunc() }
 	}
-	if _, ok := ctx.Deadline(); !ok && m.o.Confirmed {
-		timer, stopContext := time.AfterFunc(wire.ConfirmWait, func() { m.abandon(context.DeadlineExceeded) }), stop
+	limit := m.o.Keep.For
+	if _, ok := ctx.Deadline(); !ok && m.o.Confirmed && limit == 0 {
+		limit = wire.ConfirmWait
+	}
+	if limit > 0 {
+		timer, stopContext := time.AfterFunc(limit, func() { m.abandon(context.DeadlineExceeded) }), stop
 		stop = func() {
 			timer.Stop()
 			stopContext()
@@ -108,7 +115,7 @@ func (m *sendCall) within(ctx context.Context, q *sends) {
 
 // abandon gives the message up. It does nothing once the message is settled.
 func (m *sendCall) abandon(cause error) {
-	if err, decided := m.conn.socket.Abandon(&m.message, cause); decided {
+	if err, decided := m.conn.outbox.Abandon(&m.message, cause); decided {
 		m.settle(err)
 	}
 }
@@ -226,10 +233,10 @@ func (q *sends) call(m *sendCall, stop func()) {
 
 // awaitSends waits until done has returned for every message of Send. The socket has settled all of them, so that nothing is
 // waited for but the application.
-func (l *life) awaitSends() {
-	l.mu.Lock()
-	q := l.sends
-	l.mu.Unlock()
+func (c *Conn) awaitSends(w *Worker) {
+	c.mu.Lock()
+	q := c.sends
+	c.mu.Unlock()
 	if q == nil {
 		return
 	}
@@ -243,9 +250,9 @@ func (l *life) awaitSends() {
 	if over == nil {
 		return
 	}
-	l.calling.Store(true)
-	l.worker.roster.change()
+	c.calling.Store(true)
+	w.roster.change()
 	<-over
-	l.calling.Store(false)
-	l.worker.roster.change()
+	c.calling.Store(false)
+	w.roster.change()
 }

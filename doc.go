@@ -50,8 +50,8 @@
 //
 //	http://10.0.0.5:48775/ws/@connections/1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed
 //
-// An address is valid for as long as its connection lasts. A client that reconnects gets another one. An application that pushes to
-// users and groups (see below) need not keep addresses.
+// An address is valid for as long as its connection lasts. A client that reconnects gets another one, unless it has a session (see
+// below). An application that pushes to users and groups need not keep addresses.
 //
 // # Pushing
 //
@@ -84,6 +84,17 @@
 // nothing is written; clients still connect, and pushes to a connection still work. docs/users-and-groups.md in the repository says
 // how to choose.
 //
+// # Sessions
+//
+// With [HandlerOptions].ResumeWindow, a connection outlives its WebSocket if its client offers the subprotocol wspush.v1: a page with
+// wspush.js, which package [github.com/wspush/wspush/client] serves, or any program with a counter. While the client is away, the connection
+// keeps its ID and addresses, its user and groups. What is pushed to it meanwhile is buffered, and the client gets it exactly once and in order
+// when it is back. Accept and User are asked each time. [HandlerOptions].OnSuspend and OnResume tell of it. If the client does not come
+// back, OnDisconnect finds what it is not known to have received in [Conn.Unconfirmed].
+//
+// All of that is in the memory of one worker, and Shutdown ends it. docs/sessions.md in the repository says what is promised, and under
+// which condition. For clients that do not offer the subprotocol nothing changes.
+//
 // # Outcomes
 //
 // Every push to a connection gets a definite outcome, one of these. A push to a user or a group gets one for each of its connections, which
@@ -92,6 +103,8 @@
 //   - Written: a [Receipt] with the State [Written], or 204. Every byte of the message is written to the client's socket.
 //   - Received: a Receipt with the State [Received] from a push with [Confirmed], or 204 for a POST with ?confirm=received. The
 //     client's WebSocket endpoint has read the message, which it proves by answering a ping that follows the message.
+//   - Buffered: a Receipt with the State [Buffered], or 202. The client of a session is away; the session has the message, and sends it first
+//     thing when the client is back. [Keep] asks for [ErrSuspended] (409) instead: nothing is written.
 //   - Not written: [ErrGone] (410), [ErrBusy] (429), [ErrTooLarge] (413), [ErrInvalidUTF8] (400), [ErrInvalidID] (400),
 //     [ErrShutdown] (503), [ErrUnreachable] (502), [ErrForbidden] (403), or the context's error. Not one byte is written, and
 //     none will be: it is safe to send the message some other way.
@@ -121,7 +134,7 @@
 // order in which Push and Send were called, whole, one at a time. A context bounds only the wait of its caller, and never harms the
 // connection. A slow client never blocks others, only those who push to it.
 //
-// The callbacks of one connection ([HandlerOptions].Groups, Greeting, OnConnect, OnMessage, OnDisconnect) run on a goroutine of its own,
+// The callbacks of one connection ([HandlerOptions].Groups, Greeting, OnConnect, OnMessage, OnSuspend, OnResume, OnDisconnect) run on a goroutine of its own,
 // not always the same one, one after the other, with no lock held. They may call anything except [Worker.Shutdown]. While one
 // runs, its connection is not read, so it must not wait for a confirmation of its own connection; and while it waits for a client that
 // does not read, its own waits as well: [Conn.Send] does not. The functions that Send is given run beside them, one at a time, and

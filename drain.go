@@ -25,14 +25,16 @@ type drainPlan struct {
 	conns []weak.Pointer[Conn]
 }
 
-// get makes the plan, on the first call, and returns it.
-func (p *drainPlan) get(r *roster) (begin time.Time, conns []weak.Pointer[Conn]) {
+// get makes the plan, on the first call, and returns it. Sessions that are suspended have no place in it: they end at once, for the reason.
+func (p *drainPlan) get(r *roster, reason *CloseError) (begin time.Time, conns []weak.Pointer[Conn]) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.made {
 		p.made, p.begin = true, time.Now()
 		for _, c := range r.all() {
-			p.conns = append(p.conns, weak.Make(c))
+			if !c.endIfSuspended(reason) { // which nobody waits for, and which nobody could resume any more
+				p.conns = append(p.conns, weak.Make(c))
+			}
 		}
 	}
 	return p.begin, p.conns
@@ -47,7 +49,8 @@ func (p *drainPlan) finish() {
 
 // drain closes every connection, spread evenly over the time available. When ctx ends, it closes those that are left at once.
 func (w *Worker) drain(ctx context.Context) {
-	begin, conns := w.plan.get(w.roster)
+	reason := &CloseError{Cause: CauseShutdown, Code: w.opts.ShutdownCode, Reason: shutdownReason(w.opts.ShutdownCode)}
+	begin, conns := w.plan.get(w.roster, reason)
 	over := w.opts.DrainOver
 	if deadline, ok := ctx.Deadline(); ok {
 		over = min(over, deadline.Sub(begin)-drainMargin)
@@ -59,7 +62,7 @@ func (w *Worker) drain(ctx context.Context) {
 			w.sleep(ctx, wait)
 		}
 		if c := p.Value(); c != nil {
-			c.end(&CloseError{Cause: CauseShutdown, Code: w.opts.ShutdownCode, Reason: shutdownReason(w.opts.ShutdownCode)})
+			c.end(reason)
 		}
 	}
 	w.plan.finish()

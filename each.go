@@ -12,7 +12,8 @@ import (
 
 // PushEach sends the same message to many connections, and yields each of them with its outcome as soon as that is known.
 // Connections that take the message at once come in the order of to, the others later: a stalled client never delays the rest.
-// The errors are those of [Conn.Push]. It takes no options: success always means that the message is written to the socket. A
+// The errors are those of [Conn.Push]. It takes no options: success means that the message is written to the socket, or that the session
+// of a client that is away has it, as for [Buffered]. A
 // message that exceeds MaxPushBytes of w, or is invalid, is sent to nobody: each connection gets the error. Nothing is sent
 // before the range begins:
 //
@@ -26,7 +27,7 @@ import (
 // afterwards.
 func (w *Worker) PushEach(ctx context.Context, to iter.Seq[*Conn], typ MessageType, data []byte) iter.Seq2[*Conn, error] {
 	return func(yield func(*Conn, error) bool) {
-		e := newEach(ctx, w, typ, data, func(d *delivery[*Conn], err error) bool { return yield(d.target, err) })
+		e := newEach(ctx, w, typ, data, func(d *delivery[*Conn], err error) bool { return yield(d.target, accepted(err)) })
 		e.invalid = wire.CheckMessage(typ, data, w.shared.maxPushBytes)
 		e.start = func(d *delivery[*Conn]) (pending bool, err error) { return e.startConn(d, d.target) }
 		e.push(to)
@@ -38,7 +39,7 @@ func (w *Worker) PushEach(ctx context.Context, to iter.Seq[*Conn], typ MessageTy
 // on its way to another worker, the error is ErrUnknown; so it is, unseen, if the range is left.
 func (w *Worker) PushEachID(ctx context.Context, ids iter.Seq[string], typ MessageType, data []byte) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
-		e := newEach(ctx, w, typ, data, func(d *delivery[string], err error) bool { return yield(d.target, err) })
+		e := newEach(ctx, w, typ, data, func(d *delivery[string], err error) bool { return yield(d.target, accepted(err)) })
 		e.invalid = wire.CheckMessage(typ, data, w.shared.maxPushBytes)
 		e.start = func(d *delivery[string]) (pending bool, err error) { return e.startID(d, d.target) }
 		e.push(ids)
@@ -56,10 +57,10 @@ type each[T any] struct {
 	invalid   error                                        // why the message must not be sent
 	start     func(*delivery[T]) (pending bool, err error) // any goroutine calls it
 	yield     func(*delivery[T], error) bool               // the delivery is used again afterwards
-	confirm   bool                                         // clients are to confirm the message
-	onWait    func() context.Context                       // called once, before the first wait: what ends it, in place of ctx; nil: ctx
-	left      bool                                         // the caller has left the range, so yield must not be called again
-	pending   map[*delivery[T]]bool                        // started, and without an outcome
+	o         wire.PushOptions
+	onWait    func() context.Context // called once, before the first wait: what ends it, in place of ctx; nil: ctx
+	left      bool                   // the caller has left the range, so yield must not be called again
+	pending   map[*delivery[T]]bool  // started, and without an outcome
 	spread    spread[T]
 	remotes   eachRemotes[T]
 	collected []*delivery[T] // taken out of finished
@@ -169,11 +170,12 @@ func (e *each[T]) run(d *delivery[T]) {
 // startConn hands the message to a connection of this worker.
 func (e *each[T]) startConn(d *delivery[T], c *Conn) (pending bool, err error) {
 	d.conn = c
-	c.socket.PrepareShared(&d.message, e.payload, d.settle)
-	if e.confirm {
+	d.message.PrepareShared(e.payload, d.settle)
+	if e.o.Confirmed {
 		d.message.Confirm()
 	}
-	pending, err = c.socket.Start(&d.message)
+	keepMessage(&d.message, e.o.Keep)
+	pending, err = c.outbox.Start(&d.message)
 	return pending, c.outcome(err)
 }
 
@@ -255,7 +257,7 @@ func (e *each[T]) abandon(cause error) {
 		if d.conn == nil {
 			continue
 		}
-		if err, decided := d.conn.socket.Abandon(&d.message, cause); decided {
+		if err, decided := d.conn.outbox.Abandon(&d.message, cause); decided {
 			delete(e.pending, d)
 			e.emit(d, d.conn.outcome(err))
 		}
@@ -268,7 +270,7 @@ func (e *each[T]) abandon(cause error) {
 func (e *each[T]) emit(d *delivery[T], err error) {
 	d.over = true
 	if !d.counted {
-		e.worker.shared.count.pushAs(e.confirm, err)
+		e.worker.shared.count.pushAs(e.o.Confirmed, err)
 	}
 	if e.left {
 		return

@@ -98,7 +98,7 @@ func (s *eachRemotes[T]) send() {
 			continue
 		}
 		w.shared.count.forwarded.Add(uint64(len(r.deliveries)))
-		w.setTimeout(&r.Push, pushQuery{timeout: timeoutOf(s.each.ctx)})
+		w.setWait(&r.Push, pushQuery{timeout: timeoutOf(s.each.ctx)})
 		w.links.Push(&r.Push)
 	}
 	s.mu.Lock()

@@ -34,6 +34,8 @@ var (
 	// ErrUnknown means that part or all of the message may have been written when the connection, or the caller's context,
 	// ended. The text of the error says whether the connection is gone, where that is known.
 	ErrUnknown = wire.ErrUnknown
+	// ErrSuspended means that the client is away, its session waits for it, and the push was not to: see [Keep].
+	ErrSuspended = wire.ErrSuspended
 	// ErrDirectory means that it cannot be known who is there: what [Recipients] does got no answer from all workers that may have
 	// members, or the directory did not. As the error of a push, it says that nothing was written. Without a Cluster it does not occur.
 	ErrDirectory = wire.ErrDirectory
@@ -93,6 +95,7 @@ const (
 	CauseExpired      Cause = "expired"       // the connection has reached its age of HandlerOptions.MaxAge, or the time of HandlerOptions.Expires has come
 	CauseWriteTimeout Cause = "write-timeout" // the client did not read for WorkerOptions.WriteTimeout
 	CauseProtocol     Cause = "protocol"      // the client violated RFC 6455, or exceeded HandlerOptions.ReadLimit or ReadTimeout
+	CauseAway         Cause = "away"          // the client of a session was not back within HandlerOptions.ResumeWindow; Err says why it had left
 	CauseCallback     Cause = "callback"      // a callback panicked or called runtime.Goexit, or the greeting cannot be sent
 )
 
@@ -128,10 +131,11 @@ func (e *CloseError) Unwrap() error { return e.Err }
 const (
 	codeNormal         = 1000
 	codeGoingAway      = 1001
+	codeProtocolError  = 1002
 	codeAbnormal       = 1006 // never sent: it says that there was no close frame
 	codeInternal       = 1011
 	codeServiceRestart = 1012
-	codeUnauthorized   = 3000
+	codeTryAgain       = 1013
 )
 
 // reasonInternal tells a client only that it is not to blame.

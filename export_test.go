@@ -22,3 +22,10 @@ func (c *Cluster) SetTiming(t membership.Timing) { c.timing = t }
 
 // ClusterAddress is where other workers reach this one.
 func (w *Worker) ClusterAddress() string { return w.cluster.address }
+
+// Lives returns how many WebSockets of a session have not come to their end.
+func Lives(c *Conn) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.session.lives)
+}

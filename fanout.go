@@ -13,7 +13,12 @@ type memberPush struct {
 	typ     MessageType
 	data    []byte
 	confirm bool
+	keep    wire.Keep
 	by      *publisherPush // the request by which it comes; nil: none
+}
+
+func (p *memberPush) options() wire.PushOptions {
+	return wire.PushOptions{Confirmed: p.confirm, Keep: p.keep}
 }
 
 // pushMembers pushes to all members, wherever they are, and returns what it has come to.
@@ -100,7 +105,7 @@ func (p *memberPush) pushOne(ctx context.Context, c *Conn, out *Outcomes) {
 	if p.by != nil {
 		roundTrip, err = p.by.one(c)
 	} else {
-		roundTrip, err = c.send(ctx, p.typ, p.data, p.confirm)
+		roundTrip, err = c.send(ctx, p.typ, p.data, p.options())
 	}
 	c.shared.count.pushAs(p.confirm, err)
 	count(out, p.confirm, err)
@@ -116,7 +121,7 @@ func (w *Worker) pushSeveral(ctx context.Context, p memberPush, own ownMembers) 
 		count(&out, p.confirm, err)
 		return p.by == nil || p.by.told(d.target, d.message.RoundTrip(), err)
 	})
-	e.confirm = p.confirm
+	e.o = p.options()
 	if p.by != nil {
 		e.onWait = p.by.wait
 	}

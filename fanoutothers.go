@@ -31,7 +31,7 @@ func (w *Worker) newOtherMembers(p *memberPush, q pushQuery, peer membership.Wor
 		Peer: link.Peer{Address: peer.Address}, To: memberKey(p.to.isGroup, p.to.name), Detail: p.by != nil && p.by.lines != nil, More: p.to.exceptedAt(peer.Address),
 		Binary: p.typ == Binary, Data: p.data, Done: o.done, Replied: o.replied,
 	}
-	w.setTimeout(&o.Push, q)
+	w.setWait(&o.Push, q)
 	return o
 }
 
@@ -70,7 +70,7 @@ func (o *otherMembers) countTo(out *Outcomes, reply *memberReply, err error, out
 	out.Excepted += reply.excepted
 	for code, n := range reply.counts {
 		if n > 0 {
-			countAll(out, o.Confirm, outcome(errorOf(uint8(code))), n)
+			countAll(out, o.Confirm, outcome(errorOf(uint8(code), 0)), n)
 		}
 	}
 	return true, reply.excepted+reply.total() > reply.counts[outcomeGone]
@@ -122,7 +122,7 @@ type fanoutResult struct {
 // doubtful is asked for their number first: its silence then leaves no doubt about the message. If nobody is found, all of it is
 // repeated: see [membership.Lookup].
 func (w *Worker) pushEverywhere(ctx context.Context, p *memberPush) (Outcomes, error) {
-	f := &fanout{worker: w, push: p, query: pushQuery{confirm: p.confirm, timeout: timeoutOf(ctx)}}
+	f := &fanout{worker: w, push: p, query: pushQuery{confirm: p.confirm, timeout: timeoutOf(ctx), keep: p.keep}}
 	if p.by != nil {
 		f.query = p.by.q
 	}
@@ -285,7 +285,7 @@ func (f *fanout) tell(ctx context.Context, r fanoutResult) {
 	outcome := f.outcome(ctx)
 	r.reply.eachLine(func(id [16]byte, code uint8, roundTrip time.Duration) {
 		sealed := f.worker.cluster.sealedIDAt(r.peer.Address, r.reply.instance, id)
-		by.lines.told(sealed, roundTrip, outcome(errorOf(code)))
+		by.lines.told(sealed, roundTrip, outcome(errorOf(code, roundTrip)))
 	})
 }
 

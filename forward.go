@@ -68,7 +68,7 @@ func (w *Worker) forwardPush(rw http.ResponseWriter, r *http.Request, t address.
 	}
 	p := w.newRemotePush(to)
 	p.Path = t.Path
-	w.setTimeout(&p.Push, q)
+	w.setWait(&p.Push, q)
 	switch {
 	case isTooLarge:
 		p.Refusal = outcomeTooLarge
@@ -84,7 +84,11 @@ func (w *Worker) forwardPush(rw http.ResponseWriter, r *http.Request, t address.
 	if out.err == nil && out.answer.Code == outcomeRefused {
 		return wrong.response()
 	}
-	if err := w.remoteError(out); err != nil {
+	err := w.remoteError(out)
+	if d, ok := bufferedIn(err); ok {
+		return bufferedResponse(d)
+	}
+	if err != nil {
 		if isAbandoned {
 			err = abandoned(err)
 		}

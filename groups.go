@@ -236,11 +236,11 @@ func (s *memberships) take(name string) *member {
 
 // joinGroups calls HandlerOptions.Groups. It returns why the connection cannot be in these groups.
 func (l *life) joinGroups() (err error) {
-	if l.opts.Groups == nil {
+	if l.handler.opts.Groups == nil {
 		return nil
 	}
 	var groups []string
-	if !l.call("Groups", func() { groups = l.opts.Groups(l.Conn) }) {
+	if !l.call("Groups", func() { groups = l.handler.opts.Groups(l.Conn) }) {
 		return nil // the connection has ended
 	}
 	for _, group := range groups {

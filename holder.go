@@ -36,7 +36,7 @@ func (h *holder) Push(batch []*link.Incoming) {
 	}
 	for i := range g.bundles {
 		b := &g.bundles[i]
-		b.conn.socket.StartAll(b.messages)
+		b.conn.outbox.StartAll(b.messages)
 	}
 	h.release(g)
 }
@@ -102,7 +102,7 @@ func (h *holder) gather(g *heldGather, in *link.Incoming) {
 			}
 			in.Answer(target, link.Answer{Code: in.Refusal})
 			continue
-		case err == nil && invalid != nil && invalid != ErrTooLarge && !c.socket.Admits(len(in.Data)):
+		case err == nil && invalid != nil && invalid != ErrTooLarge && !c.outbox.Admits(len(in.Data)):
 			err = ErrBusy // which comes before what only the message itself tells
 		case err == nil:
 			err = invalid
@@ -208,18 +208,21 @@ func (h *holder) newPush(in *link.Incoming, target int, c *Conn, payload *socket
 	}
 	p.in, p.target, p.conn = in, target, c
 	if payload != nil {
-		c.socket.PrepareShared(&p.message, payload, p.settle)
+		p.message.PrepareShared(payload, p.settle)
 	} else {
-		c.socket.Prepare(&p.message, in.Binary, in.Data, p.settle)
+		p.message.Prepare(in.Binary, in.Data, p.settle)
 		p.message.Keep()
 	}
 	if in.Confirm {
 		p.message.Confirm()
 	}
+	if in.Hasty || in.Patient {
+		p.message.IfAway(in.Patient)
+	}
 	return p
 }
 
-// answer says what the push has come to. A socket's lock may be held.
+// answer says what the push has come to: roundTrip is that of a confirmed one, and of a buffered one how long its session waits. A socket's lock may be held.
 func (p *heldPush) answer(code uint8, roundTrip time.Duration) {
 	if p.members != nil {
 		p.members.answer(p.conn, code, roundTrip)
@@ -275,7 +278,7 @@ func (h *holder) recycle(p *heldPush) {
 
 // abandon gives up a pending push.
 func (p *heldPush) abandon(cause error) {
-	if err, decided := p.conn.socket.Abandon(&p.message, cause); decided {
+	if err, decided := p.conn.outbox.Abandon(&p.message, cause); decided {
 		p.settled(err)
 	}
 }
@@ -307,7 +310,8 @@ func (h *holder) tell() {
 		for _, p := range failed {
 			err := p.conn.outcome(p.err)
 			p.conn.shared.count.pushAs(p.in.Confirm, err)
-			p.answer(outcomeOf(err), 0)
+			d, _ := bufferedIn(err)
+			p.answer(outcomeOf(err), d)
 		}
 	}
 }

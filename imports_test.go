@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"internal/seal":           {"internal/wire"},
 	"internal/sendbuffer":     {},
 	"internal/sent":           {},
+	"internal/session":        {"internal/seal"},
 	"internal/socket":         {"internal/origin", "internal/sendbuffer", "internal/timing", "internal/wire"},
 	"internal/testutil":       {},
 	"internal/timing":         {},

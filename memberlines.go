@@ -53,9 +53,13 @@ func (l *memberLines) told(id string, roundTrip time.Duration, err error) bool {
 		ID     string `json:"id"`
 		Status int    `json:"status"`
 		*bulk.Refusal
-		RttMs float64 `json:"rttMs,omitempty"`
+		RttMs       float64 `json:"rttMs,omitempty"`
+		BufferedFor *int    `json:"bufferedFor,omitempty"` // may be 0
 	}{ID: id, Status: http.StatusNoContent}
-	switch {
+	switch d, isBuffered := bufferedIn(err); {
+	case isBuffered:
+		seconds := inSeconds(d)
+		line.Status, line.BufferedFor = http.StatusAccepted, &seconds
 	case err != nil:
 		refusal := refusalOf(problemOfPush(err, l.confirm))
 		line.Status, line.Refusal = refusal.Status, &refusal

@@ -17,7 +17,7 @@ import (
 
 // postMembers pushes the body to each member as one message.
 func (w *Worker) postMembers(rw http.ResponseWriter, r *http.Request, to *Recipients) response {
-	values, err := readQueryWith("except", r.URL.RawQuery, "type", "confirm", "timeout", "except", address.NameParam)
+	values, err := readQueryWith("except", r.URL.RawQuery, "type", "confirm", "timeout", "keep", "except", address.NameParam)
 	if err != nil {
 		return badQuery(err)
 	}
@@ -42,9 +42,9 @@ func (w *Worker) postMembers(rw http.ResponseWriter, r *http.Request, to *Recipi
 	}
 	body.release()
 	p := &publisherPush{worker: w, rw: rw, r: r, q: q, body: body, lender: body.lender()}
-	p.push = memberPush{to: *to, typ: messageType(r, q.typ, body.data), data: body.data, confirm: q.confirm, by: p}
+	p.push = memberPush{to: *to, typ: messageType(r, q.typ, body.data), data: body.data, confirm: q.confirm, keep: q.keep, by: p}
 	res, out := p.answer()
-	if out.Unknown > 0 {
+	if out.Unknown+out.Buffered > 0 {
 		w.bodies.forget(body) // the connection may still be writing it
 	} else {
 		w.bodies.put(body)
@@ -140,6 +140,9 @@ func (p *publisherPush) endWait() {
 func appendOutcomes(dst []byte, o *Outcomes) []byte {
 	dst = strconv.AppendInt(append(dst, `"written":`...), int64(o.Written), 10)
 	dst = strconv.AppendInt(append(dst, `,"received":`...), int64(o.Received), 10)
+	if o.Buffered > 0 { // where there are no sessions, an answer is what it was before there were any
+		dst = strconv.AppendInt(append(dst, `,"buffered":`...), int64(o.Buffered), 10)
+	}
 	dst = append(dst, `,"refused":{`...)
 	if len(o.Refused) > 0 {
 		dst = appendRefused(dst, o)
@@ -157,6 +160,9 @@ func appendRefused(dst []byte, o *Outcomes) []byte {
 	kinds := make(map[string]int)
 	for reason, n := range o.Refused {
 		kind, _ := kindOf(statusOf(reason))
+		if reason == ErrSuspended {
+			kind = kindSuspended
+		}
 		kinds[kind] += n
 	}
 	for i, kind := range slices.Sorted(maps.Keys(kinds)) {
@@ -177,6 +183,8 @@ func problemOfOutcomes(o *Outcomes, err error, confirm bool) *problem {
 		p.Detail = fmt.Sprintf("no member has the message for certain, and %d may have it, or get it still", o.Unknown)
 	case errors.Is(err, ErrBusy):
 		p.Detail = "no member can take the message now: too much is waiting for each; nothing was written"
+	case errors.Is(err, ErrSuspended):
+		p.Detail = "no member is there at the moment, and the push was not to wait any longer; nothing was written"
 	case errors.Is(err, context.DeadlineExceeded):
 		p.Detail = "no member took the message in time; it was withdrawn"
 	case errors.Is(err, context.Canceled):

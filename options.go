@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/wspush/wspush/internal/session"
 	"github.com/wspush/wspush/internal/wire"
 )
 
@@ -32,6 +33,8 @@ const (
 	defaultMaxPushConns  = 1024
 	defaultMaxGroups     = 1000
 	defaultShutdownCode  = codeServiceRestart
+
+	defaultMaxUnconfirmed = 256 << 10
 )
 
 // HandlerOptions are the settings of one Handler: one mount on the application's mux. The zero value of each field, and a nil
@@ -81,7 +84,8 @@ type HandlerOptions struct {
 	// Expires says when the client's login expires, such as the time in a token. It is called as User is, and before it. When the time
 	// comes, the connection is closed with 3000 "expired" (IANA's "unauthorized"), as Conn.Close does it. A time that has come already
 	// refuses the handshake with 401. The zero time, and what is after the year 2262, is never. A client whose login has been
-	// renewed connects anew: the time stays as it is for the life of the connection.
+	// renewed connects anew: the time stays as it is for the life of the connection. A session whose time has come is suspended: see ResumeWindow. The
+	// client is asked for a login that is good when it comes back, and the new time is that of its new WebSocket.
 	//
 	// The time is kept to, without jitter: a client that was closed earlier would come back with the same login, to be closed again. Logins that
 	// would all expire in the same second should differ. The system's clock decides, also when it has been set, or the machine has slept: the
@@ -93,7 +97,7 @@ type HandlerOptions struct {
 	// MaxAge is how old a connection may become before it is closed with 3000 "expired", as Conn.Close does it: what Accept has decided holds for that
 	// long, and it decides again when the client comes back. Each connection has an age of its own, between four fifths of MaxAge
 	// and MaxAge, so that clients who came together do not come back together. It is how long the connection has lasted while the machine was
-	// awake, whatever the clock says. Expires can end it sooner.
+	// awake, whatever the clock says. Expires can end it sooner. In a session it is the age of each WebSocket, at which the session is suspended.
 	//
 	// The default, and anything negative, is no limit.
 	MaxAge time.Duration
@@ -110,7 +114,8 @@ type HandlerOptions struct {
 	// connection is closed with 1011.
 	//
 	// The default is a text message with Conn.Addresses, separated by commas, or with Conn.SealedAddress if
-	// WorkerOptions.PublicURL is set.
+	// WorkerOptions.PublicURL is set. A client that offers wspush.v1 gets the same in its hello, which is no message; where Greeting is set, the
+	// hello has no address, and what Greeting returns is the first message of a new session.
 	Greeting func(c *Conn) (MessageType, []byte)
 
 	// OnConnect is called once, when the connection can be pushed to and its greeting is first in line. OnMessage is called
@@ -155,6 +160,32 @@ type HandlerOptions struct {
 	// half a message costs memory. The time between messages does not count: IdleTimeout is about that. The default is 1 minute,
 	// in which a message of the default ReadLimit takes 9 kbit/s; choose more with a large ReadLimit. Negative means no limit.
 	ReadTimeout time.Duration
+
+	// ResumeWindow is how long a session waits for its client. A client that offers the subprotocol wspush.v1 then gets a session: a connection
+	// that outlives its WebSocket. When that ends in any way that does not mean the end, the connection is suspended. It keeps its ID and
+	// addresses, its user and groups; it is still among Worker.Conns, and counts in MaxConns. What is pushed to it is buffered, as far as MaxPending
+	// and MaxPendingAll let it, and the client gets it, exactly once and in order, when it comes back with its ticket, by another WebSocket. If
+	// it does not come back in time, the connection ends, with CauseAway.
+	//
+	// Each time, Accept and Expires are asked again, and User must name the same user. Conn.Value and Info are then about the new WebSocket.
+	// A close frame of the client with 1000, without a code, or with 3000 to 4999 ends the connection, save for 3901, "I shall be back"; so do
+	// a violation, a panic in a callback, Conn.Close and Worker.Shutdown. If MaxPendingAll is full when a client connects, it gets no session.
+	//
+	// For clients that do not offer wspush.v1 it changes nothing. The default, and anything negative, is no sessions.
+	ResumeWindow time.Duration
+
+	// MaxUnconfirmed bounds how many bytes of a session's messages may be written and not be confirmed by the client's endpoint, counted as for
+	// MaxPending. While that is reached, other messages wait; one message of any size is always written. All of it counts in MaxPendingAll. It
+	// bounds what is sent in each round trip, so a client on a fast path that is long gets more with a larger one. The default is 256 KiB.
+	// Negative means no limit.
+	MaxUnconfirmed int
+
+	// OnSuspend is called when a session's WebSocket has ended and the client is not back yet, with the reason, a *CloseError; OnResume when it is
+	// back after that. They are called in turns: after OnSuspend comes OnResume, or the end, for which only OnDisconnect is called. For a client that
+	// comes back before OnSuspend could be called, or that replaces its WebSocket by a newer one, neither is called. They run as the other callbacks do,
+	// one after the other with these.
+	OnSuspend func(c *Conn, reason error)
+	OnResume  func(c *Conn)
 
 	// Compression lets clients negotiate permessage-deflate without context takeover (RFC 7692). Messages of 512 bytes or more
 	// are then compressed, each by itself, if that makes them shorter and the client has room for them; PushEach compresses a
@@ -344,6 +375,9 @@ func (o *HandlerOptions) withDefaults() (HandlerOptions, error) {
 		if !isToken(p) {
 			return c, fmt.Errorf("wspush: Subprotocols: %q is not a token (RFC 6455 section 4.1)", p)
 		}
+		if p == session.Subprotocol {
+			return c, fmt.Errorf("wspush: Subprotocols: %q is chosen for every client that offers it, and is not the application's", p)
+		}
 	}
 	c.OriginPatterns = append([]string(nil), c.OriginPatterns...)
 	c.Subprotocols = append([]string(nil), c.Subprotocols...)
@@ -352,6 +386,8 @@ func (o *HandlerOptions) withDefaults() (HandlerOptions, error) {
 	}
 	c.ReadLimit = max(c.ReadLimit, -1)
 	setDefault(&c.ReadTimeout, defaultReadTimeout)
+	c.ResumeWindow = max(c.ResumeWindow, 0)
+	setDefault(&c.MaxUnconfirmed, defaultMaxUnconfirmed)
 	return c, nil
 }
 

@@ -3,6 +3,7 @@ package wspush
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // An outcome is a code for what became of a push, in the answer of the worker that holds the connection to the worker that was asked.
@@ -24,10 +25,12 @@ const (
 	outcomeInternal                  // errInternal
 	outcomeFull                      // errIntakeFull
 	outcomeLost                      // errUnanswered: what became of it cannot be told
+	outcomeBuffered                  // bufferedFor: so long as the answer has in place of a round trip
+	outcomeSuspended                 // ErrSuspended
 	outcomeCount       = iota        // how many there are
 )
 
-// outcomeErrors has the error for each code but outcomeDone and outcomeRefused.
+// outcomeErrors has the error for each code but outcomeDone, outcomeRefused and outcomeBuffered.
 var outcomeErrors = [...]error{
 	outcomeGone:        ErrGone,
 	outcomeShutdown:    ErrShutdown,
@@ -44,6 +47,7 @@ var outcomeErrors = [...]error{
 	outcomeInternal:    errInternal,
 	outcomeFull:        errIntakeFull,
 	outcomeLost:        errUnanswered,
+	outcomeSuspended:   ErrSuspended,
 }
 
 // outcomeOf returns the code for the outcome of a push.
@@ -54,6 +58,9 @@ func outcomeOf(err error) uint8 {
 	case errors.Is(err, context.Canceled):
 		return outcomeWithdrawn
 	}
+	if _, ok := bufferedIn(err); ok {
+		return outcomeBuffered
+	}
 	for code, known := range outcomeErrors {
 		if known != nil && err == known {
 			return uint8(code)
@@ -62,11 +69,13 @@ func outcomeOf(err error) uint8 {
 	return outcomeInternal
 }
 
-// errorOf returns the outcome for a code. One that is unknown says nothing.
-func errorOf(code uint8) error {
+// errorOf returns the outcome for a code, with the duration that came with it. A code that is unknown says nothing.
+func errorOf(code uint8, d time.Duration) error {
 	switch {
 	case code == outcomeDone:
 		return nil
+	case code == outcomeBuffered:
+		return bufferedFor(d)
 	case int(code) < len(outcomeErrors) && outcomeErrors[code] != nil:
 		return outcomeErrors[code]
 	}

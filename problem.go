@@ -26,6 +26,9 @@ type problem struct {
 // typeUnconfirmed is the type of the problem for a push with an unknown outcome that was to be confirmed.
 const typeUnconfirmed = wire.TypePrefix + "unconfirmed"
 
+// kindSuspended is the end of the type of the problem for ErrSuspended, which shares its status with others.
+const kindSuspended = "suspended"
+
 // amazonError is the header in which SDKs of API Gateway look for the name of an error.
 const amazonError = "X-Amzn-Errortype"
 
@@ -101,6 +104,8 @@ func problemOf(err error) *problem {
 		p.Type = wire.TypeDirectory
 	case errors.Is(err, ErrTooManyGroups):
 		p.Type = wire.TypeTooManyGroups
+	case errors.Is(err, ErrSuspended):
+		p.Type = wire.TypeSuspended
 	case errors.Is(err, errUnknownGone):
 		p.Connection = "gone"
 	case errors.Is(err, errUnknownOpen), errors.Is(err, errUnconfirmed):
@@ -166,6 +171,8 @@ func detailOf(err error) string {
 		return "the worker is shutting down"
 	case errors.Is(err, ErrDirectory):
 		return "it cannot be known who is there; nothing was written"
+	case errors.Is(err, ErrSuspended):
+		return "the client is away, and the push was not to wait for it any longer; nothing was written"
 	case errors.Is(err, ErrTooManyGroups):
 		return "the connection is in as many groups as MaxGroups of the worker allows"
 	case errors.Is(err, context.DeadlineExceeded):

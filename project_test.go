@@ -69,7 +69,7 @@ func TestContributing(t *testing.T) {
 // testFiles returns the test files of the public packages and the internal ones.
 func testFiles(t *testing.T) (files []string) {
 	t.Helper()
-	for _, folder := range []string{".", "console", "directory/directorytest", "internal/*", "publisher", "stats", "wspushtest"} {
+	for _, folder := range []string{".", "client", "console", "directory/directorytest", "internal/*", "publisher", "stats", "wspushtest"} {
 		found, err := filepath.Glob(filepath.Join(folder, "*_test.go"))
 		if err != nil || len(found) == 0 {
 			t.Fatalf("%s has no test files: %v", folder, err)

@@ -199,7 +199,7 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) response
 	if limit := w.opts.MaxPushBytes; limit >= 0 && r.ContentLength > limit {
 		return w.refuse(ErrTooLarge).response()
 	}
-	if !c.socket.Admits(int(min(max(r.ContentLength, 0), math.MaxInt32/2))) {
+	if !c.outbox.Admits(int(min(max(r.ContentLength, 0), math.MaxInt32/2))) {
 		return w.refuse(ErrBusy).response()
 	}
 	body := w.bodies.get(rw)
@@ -210,12 +210,16 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) response
 	}
 	body.release()
 	roundTrip, err := w.pushBody(rw, r, c, q, messageType(r, q.typ, body.data), body.data, body.lender())
-	if errors.Is(err, ErrUnknown) {
+	wait, isBuffered := bufferedIn(err)
+	if isBuffered || errors.Is(err, ErrUnknown) {
 		w.bodies.forget(body) // the connection may still be writing it
 	} else {
 		w.bodies.put(body)
 	}
 	w.shared.count.pushAs(q.confirm, err)
+	if isBuffered {
+		return bufferedResponse(wait)
+	}
 	if err != nil {
 		res := problemOfPush(err, q.confirm).response()
 		res.bodyRead = true
@@ -243,7 +247,7 @@ func (w *Worker) pushBody(rw http.ResponseWriter, r *http.Request, c *Conn, q pu
 	if err := ctx.Err(); err != nil && !hasLeft {
 		return 0, err
 	}
-	pending, err := c.startSending(typ, data, q.confirm, true, lender)
+	pending, err := c.startSending(typ, data, q.options(), true, lender)
 	if pending == nil {
 		return 0, err
 	}
@@ -285,13 +289,17 @@ func (w *Worker) waitContext(rw http.ResponseWriter, r *http.Request, q pushQuer
 
 // pushTimeout returns how long a push may wait. 0 or less means for ever.
 func (w *Worker) pushTimeout(q pushQuery) time.Duration {
+	timeout := q.timeout
+	if k := q.keep.For; k > 0 && (timeout == 0 || timeout > k) {
+		timeout = k
+	}
 	switch limit := w.opts.PushTimeout; {
-	case q.confirm && q.timeout == 0:
+	case q.confirm && timeout == 0:
 		return wire.ConfirmWait
-	case q.confirm || q.timeout > 0 && limit <= 0:
-		return q.timeout
-	case q.timeout > 0:
-		return min(q.timeout, limit)
+	case q.confirm || timeout > 0 && limit <= 0:
+		return timeout
+	case timeout > 0:
+		return min(timeout, limit)
 	default:
 		return limit
 	}
@@ -317,7 +325,7 @@ func (w *Worker) readBody(r *http.Request, c *Conn, into *body) *problem {
 	}
 }
 
-// info is the answer to GET: API Gateway's fields, and three more.
+// info is the answer to GET: API Gateway's fields, and some more.
 type info struct {
 	ConnectionID string   `json:"connectionId"`
 	ConnectedAt  string   `json:"connectedAt"`
@@ -326,7 +334,22 @@ type info struct {
 	Path         string   `json:"path"`
 	Subprotocol  string   `json:"subprotocol"`
 	RttMs        float64  `json:"rttMs,omitempty"` // set once a ping has been answered
+	State        string   `json:"state"`
+
+	// Of sessions.
+	Since    string        `json:"since,omitempty"`
+	Buffered *bufferedInfo `json:"buffered,omitempty"`
 }
+
+// bufferedInfo is what a session has that its client is not known to have received.
+type bufferedInfo struct {
+	Messages int `json:"messages"`
+	Bytes    int `json:"bytes"`
+	Seconds  int `json:"seconds,omitempty"` // for which it still waits, if it is suspended
+}
+
+// stateHeader says whether the client of a session is there, for those who ask with HEAD.
+const stateHeader = "Wspush-State"
 
 type identity struct {
 	SourceIP  string `json:"sourceIp"`
@@ -343,7 +366,8 @@ func (w *Worker) get(query string, c *Conn) response {
 	if err != nil {
 		ip = i.RemoteAddr
 	}
-	body, err := json.Marshal(info{
+	header := http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}}
+	about := info{
 		ConnectionID: c.ID(),
 		ConnectedAt:  i.ConnectedAt.UTC().Format(time.RFC3339Nano),
 		LastActiveAt: i.LastActive.UTC().Format(time.RFC3339Nano),
@@ -351,11 +375,21 @@ func (w *Worker) get(query string, c *Conn) response {
 		Path:         i.Path,
 		Subprotocol:  i.Subprotocol,
 		RttMs:        math.Round(1000*milliseconds(i.RoundTrip)) / 1000,
-	})
-	if err != nil {
-		panic(err) // strings
+		State:        "connected",
 	}
-	header := http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}}
+	if i.Session {
+		about.Since = i.Since.UTC().Format(time.RFC3339Nano)
+		about.Buffered = &bufferedInfo{Messages: i.Buffered, Bytes: i.BufferedBytes}
+		if i.Suspended {
+			about.State, about.Buffered.Seconds = "suspended", inSeconds(i.ResumableFor)
+			header.Set(bufferedHeader, strconv.Itoa(about.Buffered.Seconds))
+		}
+		header.Set(stateHeader, about.State)
+	}
+	body, err := json.Marshal(about)
+	if err != nil {
+		panic(err) // strings and numbers
+	}
 	return response{status: http.StatusOK, header: header, body: body}
 }
 

@@ -169,7 +169,7 @@ func answers() map[string]want {
 		"bad timeout":  {status: 400, kind: "bad-request", detail: "timeout must be a positive duration"},
 
 		"unknown parameter": {status: 400, kind: "bad-request", detail: "unknown query parameter"},
-		"unknown x":         {status: 400, kind: "bad-request", detail: `unknown query parameter "x": this request takes type, confirm, timeout`},
+		"unknown x":         {status: 400, kind: "bad-request", detail: `unknown query parameter "x": this request takes type, confirm, timeout, keep`},
 		"misspelt confirm":  {status: 400, kind: "bad-request", detail: `unknown query parameter "confrim": did you mean "confirm"?`},
 		"misspelt code":     {status: 400, kind: "bad-request", detail: `unknown query parameter "cod": did you mean "code"?`},
 		"repeated type":     {status: 400, kind: "bad-request", detail: "more than one type"},
@@ -761,7 +761,7 @@ func TestGet(t *testing.T) {
 		ConnectionID              string `json:"connectionId"`
 		ConnectedAt, LastActiveAt time.Time
 		Identity                  struct{ SourceIP, UserAgent string }
-		Path, Subprotocol         string
+		Path, Subprotocol, State  string
 	}) {
 		t.Helper()
 		body := text(t, do(t, newRequest(t, "GET", address, nil)))
@@ -771,7 +771,7 @@ func TestGet(t *testing.T) {
 		if err := d.Decode(&info); err != nil {
 			t.Fatalf("%s: %v", body, err)
 		}
-		for _, name := range []string{`"connectionId"`, `"connectedAt"`, `"lastActiveAt"`, `"identity"`, `"sourceIp"`, `"userAgent"`, `"path"`, `"subprotocol"`} {
+		for _, name := range []string{`"connectionId"`, `"connectedAt"`, `"lastActiveAt"`, `"identity"`, `"sourceIp"`, `"userAgent"`, `"path"`, `"subprotocol"`, `"state":"connected"`} {
 			if !strings.Contains(body, name) {
 				t.Errorf("%s has no member %s", body, name)
 			}

@@ -17,6 +17,7 @@ type pushQuery struct {
 	typ     MessageType // 0: the content type decides
 	confirm bool
 	timeout time.Duration // 0: the default
+	keep    wire.Keep
 }
 
 // maxQuery is the size in bytes of the longest query that is read: a worker that is mounted has no limit of its own for headers, and
@@ -32,6 +33,7 @@ const confirmReceived = "received"
 var (
 	errConfirm   = errors.New("confirm must be " + confirmReceived)
 	errLongQuery = fmt.Errorf("the query is longer than %d bytes", maxQuery)
+	errKeep      = errors.New(`keep must be a duration, such as "0s" or "10s"`)
 	errTimeout   = errors.New(`timeout must be a positive duration, such as "5s" or "1500ms"`)
 )
 
@@ -46,6 +48,18 @@ func parseTimeout(s string) (time.Duration, error) {
 		return 0, errTimeout
 	}
 	return min(timeout, maxTimeout), nil
+}
+
+// parseKeep reads how long a push waits for a client that is away, and cuts it to maxTimeout.
+func parseKeep(s string) (wire.Keep, error) {
+	d, err := time.ParseDuration(s)
+	switch {
+	case err != nil && s != "" && isOverlong(s):
+		d = maxTimeout
+	case err != nil || d < 0:
+		return wire.Keep{}, errKeep
+	}
+	return wire.Keep{Asked: true, For: min(d, maxTimeout)}, nil
 }
 
 // isOverlong reports whether a duration that cannot be parsed is only too long: with zeros for its digits, it can. A bare 0 needs no
@@ -65,7 +79,7 @@ func readPushQuery(raw string) (q pushQuery, err error) {
 	if raw == "" {
 		return q, nil
 	}
-	values, err := readQuery(raw, "type", "confirm", "timeout")
+	values, err := readQuery(raw, "type", "confirm", "timeout", "keep")
 	if err != nil {
 		return q, err
 	}
@@ -90,7 +104,12 @@ func pushQueryOf(values url.Values) (q pushQuery, err error) {
 		}
 	}
 	if values.Has("timeout") {
-		q.timeout, err = parseTimeout(values.Get("timeout"))
+		if q.timeout, err = parseTimeout(values.Get("timeout")); err != nil {
+			return q, err
+		}
+	}
+	if values.Has("keep") {
+		q.keep, err = parseKeep(values.Get("keep"))
 	}
 	return q, err
 }

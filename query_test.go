@@ -30,11 +30,11 @@ func TestReadPushQuery(t *testing.T) {
 		"confirmed=received":                   `unknown query parameter "confirmed": did you mean "confirm"?`,
 		"tipe=text":                            `unknown query parameter "tipe": did you mean "type"?`,
 		"timeuot=1s":                           `unknown query parameter "timeuot": did you mean "timeout"?`,
-		"to=1":                                 `unknown query parameter "to": this request takes type, confirm, timeout`,
-		"x-amz-=1":                             `unknown query parameter "x-amz-": this request takes type, confirm, timeout`,
-		"b=1&a=1&confrim=1":                    `unknown query parameter "b": this request takes type, confirm, timeout`, // the first
+		"to=1":                                 `unknown query parameter "to": this request takes type, confirm, timeout, keep`,
+		"x-amz-=1":                             `unknown query parameter "x-amz-": this request takes type, confirm, timeout, keep`,
+		"b=1&a=1&confrim=1":                    `unknown query parameter "b": this request takes type, confirm, timeout, keep`, // the first
 		"type=x&confrim=1":                     `unknown query parameter "confrim": did you mean "confirm"?`,
-		"1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed": `unknown query parameter "1b9d6bcd…": this request takes type, confirm, timeout`,
+		"1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed": `unknown query parameter "1b9d6bcd…": this request takes type, confirm, timeout, keep`,
 		"type=text&type=text":                  "there is more than one type in the query",
 		"type=text;x":                          "the query is malformed",
 		"confrim&%zz":                          "the query is malformed",

@@ -65,13 +65,16 @@ func (r *Recipients) Except(conns ...*Conn) *Recipients {
 //
 // [Worker.PushEach] tells the outcome of each connection as it comes.
 func (r *Recipients) Push(ctx context.Context, typ MessageType, data []byte, opts ...PushOption) (Outcomes, error) {
-	p := memberPush{to: *r, typ: typ, data: data, confirm: wire.Options(opts).Confirmed}
-	if p.confirm {
-		if _, ok := ctx.Deadline(); !ok {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, wire.ConfirmWait)
-			defer cancel()
-		}
+	o := wire.Options(opts)
+	p := memberPush{to: *r, typ: typ, data: data, confirm: o.Confirmed, keep: o.Keep}
+	limit := o.Keep.For
+	if _, ok := ctx.Deadline(); !ok && p.confirm && limit == 0 {
+		limit = wire.ConfirmWait
+	}
+	if limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
 	}
 	return r.worker.pushMembers(ctx, &p)
 }

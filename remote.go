@@ -49,8 +49,9 @@ func (w *Worker) newRemotePush(to *seal.Place) *remotePush {
 	return p
 }
 
-// setTimeout bounds the wait at the other worker, and the wait for its answer.
-func (w *Worker) setTimeout(p *link.Push, q pushQuery) {
+// setWait says for what the push waits at the other worker, and bounds that, and the wait for its answer.
+func (w *Worker) setWait(p *link.Push, q pushQuery) {
+	p.Hasty, p.Patient = q.keep.Asked && q.keep.For == 0, q.keep.For > 0
 	p.Confirm, p.Timeout = q.confirm, max(w.pushTimeout(q), 0)
 	if p.Timeout > 0 {
 		p.Patience = p.Timeout + answerMargin
@@ -70,7 +71,7 @@ var errAbandoned = errors.New("wspush: nobody waits for the push any more")
 // remoteError returns the outcome of a push to another worker's connection, and counts what got no answer.
 func (w *Worker) remoteError(o remoteOutcome) error {
 	if o.err == nil {
-		return errorOf(o.answer.Code)
+		return errorOf(o.answer.Code, o.answer.RoundTrip)
 	}
 	failed := &w.shared.count.forwardsFailed
 	switch {
@@ -106,7 +107,7 @@ func (w *Worker) pushElsewhere(ctx context.Context, to *seal.Place, typ MessageT
 	}
 	w.shared.count.forwarded.Add(1)
 	p := w.newRemotePush(to)
-	w.setTimeout(&p.Push, pushQuery{confirm: o.Confirmed, timeout: timeoutOf(ctx)})
+	w.setWait(&p.Push, pushQuery{confirm: o.Confirmed, timeout: timeoutOf(ctx), keep: o.Keep})
 	p.AnyPath, p.Binary, p.Data = true, typ == Binary, data
 	w.links.Push(&p.Push)
 	out, ok := w.awaitRemote(ctx, p)

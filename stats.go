@@ -10,10 +10,15 @@ import (
 
 // counters count everything in a stats.Snapshot except what the sockets count.
 type counters struct {
-	accepted, received, written, confirmed, unknown, forwarded atomic.Uint64
-	userPushes, groupPushes                                    atomic.Uint64
+	accepted, received, written, buffered, confirmed, unknown, forwarded atomic.Uint64
+	userPushes, groupPushes                                              atomic.Uint64
 
 	handshakes     handshakeCounters
+	resumes        resumeCounters
+	replaced       atomic.Uint64 // WebSockets, by newer ones of their sessions
+	unconfirmed    atomic.Uint64 // messages, when their sessions ended
+	sessions       atomic.Int64  // now
+	suspended      atomic.Int64  // of these
 	refused        refusalCounters
 	ended          [len(causes)]atomic.Uint64
 	problems       [600 - firstProblem]atomic.Uint64 // by status
@@ -22,13 +27,14 @@ type counters struct {
 
 type (
 	handshakeCounters struct{ full, shutdown, accept, origin, malformed, failed atomic.Uint64 }
-	refusalCounters   struct{ gone, busy, withdrawn, tooLarge, invalidUTF8, shutdown, directory, other atomic.Uint64 }
+	refusalCounters   struct{ gone, busy, withdrawn, suspended, tooLarge, invalidUTF8, shutdown, directory, other atomic.Uint64 }
 	forwardCounters   struct{ full, unreachable, lost atomic.Uint64 }
 )
 
 // causes lists every Cause; counters.ended has the same order.
 var causes = [...]Cause{
-	CauseClient, CauseLost, CauseClosed, CauseShutdown, CauseIdle, CauseNoAnswer, CauseExpired, CauseWriteTimeout, CauseProtocol, CauseCallback,
+	CauseClient, CauseLost, CauseClosed, CauseShutdown, CauseIdle, CauseNoAnswer, CauseExpired, CauseWriteTimeout, CauseProtocol, CauseAway,
+	CauseCallback,
 }
 
 const firstProblem = 400
@@ -43,9 +49,12 @@ func (c *counters) pushAs(confirm bool, err error) {
 
 // push counts a push by its outcome.
 func (c *counters) push(err error) {
+	_, isBuffered := bufferedIn(err)
 	switch {
 	case err == nil:
 		c.written.Add(1)
+	case isBuffered:
+		c.buffered.Add(1)
 	case errors.Is(err, ErrUnknown):
 		c.unknown.Add(1)
 	default:
@@ -71,6 +80,8 @@ func (c *refusalCounters) of(err error) *atomic.Uint64 {
 		return &c.busy
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return &c.withdrawn
+	case errors.Is(err, ErrSuspended):
+		return &c.suspended
 	case errors.Is(err, ErrTooLarge):
 		return &c.tooLarge
 	case errors.Is(err, ErrInvalidUTF8):
@@ -119,13 +130,31 @@ func (c *counters) snapshot() stats.Snapshot {
 			Gone:        c.refused.gone.Load(),
 			Busy:        c.refused.busy.Load(),
 			Withdrawn:   c.refused.withdrawn.Load(),
+			Suspended:   c.refused.suspended.Load(),
 			TooLarge:    c.refused.tooLarge.Load(),
 			InvalidUTF8: c.refused.invalidUTF8.Load(),
 			Shutdown:    c.refused.shutdown.Load(),
 			Directory:   c.refused.directory.Load(),
 			Other:       c.refused.other.Load(),
 		},
-		Unknown: c.unknown.Load(),
+		Buffered: c.buffered.Load(),
+		Unknown:  c.unknown.Load(),
+
+		Sessions: stats.Sessions{
+			Live:        c.sessions.Load(),
+			Suspended:   c.suspended.Load(),
+			Replaced:    c.replaced.Load(),
+			Unconfirmed: c.unconfirmed.Load(),
+			Resumes: stats.Resumes{
+				Resumed:    c.resumes.resumed.Load(),
+				Incomplete: c.resumes.incomplete.Load(),
+				Expired:    c.resumes.expired.Load(),
+				Unknown:    c.resumes.unknown.Load(),
+				Ended:      c.resumes.ended.Load(),
+				Refused:    c.resumes.refused.Load(),
+				Ahead:      c.resumes.ahead.Load(),
+			},
+		},
 
 		UserPushes:  c.userPushes.Load(),
 		GroupPushes: c.groupPushes.Load(),
@@ -142,7 +171,7 @@ func (c *counters) snapshot() stats.Snapshot {
 		s.Ended[string(cause)] = c.ended[i].Load()
 	}
 	r := s.RefusedBy
-	s.Refused = r.Gone + r.Busy + r.Withdrawn + r.TooLarge + r.InvalidUTF8 + r.Shutdown + r.Directory + r.Other
+	s.Refused = r.Gone + r.Busy + r.Withdrawn + r.Suspended + r.TooLarge + r.InvalidUTF8 + r.Shutdown + r.Directory + r.Other
 	for i := range c.problems {
 		if n := c.problems[i].Load(); n > 0 {
 			s.Problems[firstProblem+i] = n
@@ -166,6 +195,7 @@ func (w *Worker) Stats() stats.Snapshot {
 	}
 	t := w.sockets.Traffic()
 	s.BytesReceived, s.BytesWritten, s.PendingBytes = t.BytesIn, t.BytesOut, w.sockets.Pending()
+	s.Sessions.Buffered, s.Sessions.BufferedBytes = w.sockets.Buffered()
 	s.PushLatency = stats.NewHistogram(t.Latency.In[:], t.Latency.Sum)
 	s.RoundTrip = stats.NewHistogram(t.RoundTrip.In[:], t.RoundTrip.Sum)
 	s.Pings, s.Pongs = t.Pings, t.Pongs

@@ -166,7 +166,7 @@ func TestStatsEnded(t *testing.T) {
 				synctest.Wait()
 				client.Close()
 				synctest.Wait()
-				want := map[string]uint64{}
+				want := map[string]uint64{"away": 0} // which only sessions are
 				for each := range tests {
 					want[string(each)] = 0
 				}
@@ -559,4 +559,46 @@ func TestStatsPeers(t *testing.T) {
 	if s := without.Stats(); s.Directory != (stats.Directory{}) || s.Links != (stats.Links{}) {
 		t.Errorf("%+v, %+v", s.Directory, s.Links)
 	}
+}
+
+// Stats follows a session: live, suspended, what is buffered for it, what its clients get who come back, and what is left in the end.
+func TestStatsSessions(t *testing.T) {
+	inStation(t, wspush.WorkerOptions{}, nil, func(t *testing.T, s *station) {
+		want := func(when string, want stats.Sessions) {
+			t.Helper()
+			synctest.Wait()
+			if got := s.Stats().Sessions; got != want {
+				t.Errorf("%s: %+v, want %+v", when, got, want)
+			}
+		}
+		p, c := s.visit()
+		want("connected", stats.Sessions{Live: 1})
+		s.push(c, "12345", wspush.Written)
+		p.Want("12345")
+		want("written", stats.Sessions{Live: 1, Buffered: 1, BufferedBytes: 5})
+		s.push(c, "67", wspush.Received, wspush.Confirmed())
+		p.Want("67")
+		want("confirmed", stats.Sessions{Live: 1})
+		p.Close()
+		synctest.Wait()
+		s.push(c, "890", wspush.Buffered)
+		want("suspended", stats.Sessions{Live: 1, Suspended: 1, Buffered: 1, BufferedBytes: 3})
+		q := s.back(p.Ticket())
+		q.Want("890")
+		testutil.Pass(10 * time.Second)
+		want("resumed", stats.Sessions{Live: 1, Resumes: stats.Resumes{Resumed: 1}})
+		r := s.back(q.Ticket())
+		want("taken over", stats.Sessions{Live: 1, Resumes: stats.Resumes{Resumed: 2}, Replaced: 1})
+		r.Close()
+		synctest.Wait()
+		s.push(c, "left", wspush.Buffered)
+		s.push(c, "over", wspush.Buffered)
+		testutil.Pass(window)
+		want("expired", stats.Sessions{Resumes: stats.Resumes{Resumed: 2}, Replaced: 1, Unconfirmed: 2})
+		s.back(r.Ticket())
+		want("too late", stats.Sessions{Live: 1, Resumes: stats.Resumes{Resumed: 2, Expired: 1}, Replaced: 1, Unconfirmed: 2})
+		if got := s.Stats(); got.Ended["away"] != 1 || got.Buffered != 3 {
+			t.Errorf("%+v", got)
+		}
+	})
 }

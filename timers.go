@@ -3,6 +3,8 @@ package wspush
 import (
 	"sync"
 	"time"
+
+	"github.com/wspush/wspush/internal/session"
 )
 
 // timed is a connection as the timers see it.
@@ -23,7 +25,7 @@ type timers struct {
 	// Set once by start, then read without a lock.
 	pingInterval time.Duration // negative: off
 	idleTimeout  time.Duration // negative: off
-	alarms       *alarms
+	alarms       *alarms[*timers]
 	timed        timed
 
 	alarm alarm // guarded by alarms
@@ -39,7 +41,7 @@ type timers struct {
 }
 
 // start starts the timers of c; stop ends them.
-func (t *timers) start(a *alarms, pingInterval, idleTimeout time.Duration, c timed) {
+func (t *timers) start(a *alarms[*timers], pingInterval, idleTimeout time.Duration, c timed) {
 	t.mu.Lock()
 	t.alarms, t.pingInterval, t.idleTimeout, t.timed = a, pingInterval, idleTimeout, c
 	t.lastPing, t.paused = -1, -1
@@ -84,6 +86,8 @@ func (t *timers) forgetExcusesLocked(received time.Duration) {
 	}
 }
 
+func (t *timers) bell() *alarm { return &t.alarm }
+
 // fire does what is due, and sets the alarm for what comes next. It may be called early: when a ping has been answered, so that
 // the next alarm is one that has something to do.
 func (t *timers) fire() {
@@ -123,7 +127,7 @@ func (t *timers) judgeLocked() due {
 	now, received, sent := t.timed.stamps()
 	left := t.timed.left(now)
 	if left <= 0 {
-		return ending(CauseExpired, codeUnauthorized, "expired")
+		return dueEnd(CauseExpired, session.CodeUnauthorized, "expired")
 	}
 	wait := left
 	if left != forever {
@@ -136,7 +140,7 @@ func (t *timers) judgeLocked() due {
 	idle := now - activity
 	if t.idleTimeout >= 0 {
 		if idle >= t.idleTimeout {
-			return ending(CauseIdle, codeGoingAway, "idle timeout")
+			return dueEnd(CauseIdle, codeGoingAway, "idle timeout")
 		}
 		wait = min(wait, t.idleTimeout-idle)
 	}
@@ -156,7 +160,7 @@ func (t *timers) judgeLocked() due {
 		over := t.silenceLocked(now, received) - t.idleTimeout
 		switch {
 		case over >= t.idleTimeout:
-			return ending(CauseNoAnswer, codeGoingAway, "no answer")
+			return dueEnd(CauseNoAnswer, codeGoingAway, "no answer")
 		case over >= 0:
 			ping = ping || t.lastPing <= received
 			wait = min(wait, t.idleTimeout-over)
@@ -170,8 +174,8 @@ func (t *timers) judgeLocked() due {
 	return due{ping: ping, wait: wait}
 }
 
-// ending is due when the connection is to end.
-func ending(cause Cause, code int, reason string) due {
+// dueEnd is due when the connection is to end.
+func dueEnd(cause Cause, code int, reason string) due {
 	return due{end: &CloseError{Cause: cause, Code: code, Reason: reason}}
 }
 

@@ -22,7 +22,7 @@ type connection struct {
 
 func startConnection(ping, idle time.Duration) *connection {
 	c := &connection{start: time.Now()}
-	c.timers.start(newAlarms(), ping, idle, c)
+	c.timers.start(newAlarms[*timers](), ping, idle, c)
 	return c
 }
 
@@ -255,7 +255,7 @@ func (unmoved) expire(*CloseError)                            {}
 func BenchmarkTimers(b *testing.B) {
 	for _, n := range []int{1000, 10_000, 100_000} {
 		b.Run(fmt.Sprintf("connections=%d", n), func(b *testing.B) {
-			a, u := newAlarms(), unmoved{time.Now()}
+			a, u := newAlarms[*timers](), unmoved{time.Now()}
 			all := make([]timers, n)
 			for i := range all {
 				all[i].start(a, time.Hour, 2*time.Hour, u)
@@ -283,7 +283,7 @@ func (b *blocking) ping() {
 	<-b.proceed
 }
 
-func startBlocking(a *alarms, ping, idle time.Duration) *blocking {
+func startBlocking(a *alarms[*timers], ping, idle time.Duration) *blocking {
 	b := &blocking{connection: &connection{start: time.Now()}, proceed: make(chan struct{})}
 	b.timers.start(a, ping, idle, b)
 	return b
@@ -293,7 +293,7 @@ func startBlocking(a *alarms, ping, idle time.Duration) *blocking {
 // whether that is due or stop has been called.
 func TestPingBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := newAlarms()
+		a := newAlarms[*timers]()
 		first := startBlocking(a, time.Second, 4*time.Second)
 		second := startBlocking(a, time.Second, time.Hour)
 		defer close(first.proceed)

@@ -28,7 +28,9 @@ type Worker struct {
 	shared       *shared
 	origins      *origins
 	roster       *roster
-	alarms       *alarms
+	alarms       *alarms[*timers]
+	tombstones   tombstones
+	dismissals   dismissals
 	sockets      socket.Shared
 	bodies       bodies
 	lingering    atomic.Int64 // requests over HTTP/2 that have their answer, and are still being read
@@ -62,7 +64,7 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{opts: o, origins: origins, roster: newRoster(o.MaxConns), alarms: newAlarms(), listener: o.Listener}
+	w := &Worker{opts: o, origins: origins, roster: newRoster(o.MaxConns), alarms: newAlarms[*timers](), listener: o.Listener}
 	network := "tcp"
 	if !o.NoListen && w.listener == nil {
 		network = networkOf(o.Listen)
@@ -81,7 +83,7 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 	w.helpFrom = defaultHelpFrom
 	w.sockets.SetMaxPending(o.MaxPendingAll)
 	w.bodies.budget.limit, w.bulkRoom.limit = o.MaxPushBytesAll, o.MaxPushBytesAll
-	w.shared = &shared{registry: newRegistry(), members: newMembers(), maxGroups: o.MaxGroups, bases: b, public: public, cluster: w.cluster, maxPushBytes: o.MaxPushBytes, log: o.Logger}
+	w.shared = &shared{registry: newRegistry(), clock: newAlarms[alarmed](), members: newMembers(), maxGroups: o.MaxGroups, bases: b, public: public, cluster: w.cluster, tickets: newOpener(w.cluster), maxPushBytes: o.MaxPushBytes, log: o.Logger}
 	if len(leftOut) > 0 {
 		o.Logger.Warn("wspush: the machine has more addresses than a greeting may have: set Advertise", "leftOut", texts(leftOut))
 	}
@@ -305,6 +307,8 @@ func (w *Worker) Shutdown(ctx context.Context) error {
 		w.roster.cut()
 		w.cutting.Unlock()
 	}
+	w.dismissals.stop(ctx)
+	w.tombstones.clear()
 	w.stopMembership(ctx)
 	stopped := w.server == nil || w.server.stop(ctx)
 	w.stopLinks(ctx)

@@ -85,19 +85,27 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	l := &life{Conn: newConn(h.worker.shared, r, path), worker: h.worker, opts: &h.opts}
-	s, err := h.handshake(w, r, l)
-	if err != nil {
+	l := &life{Conn: newConn(h.worker.shared, r, path), handler: h}
+	a := h.arrive(l, r)
+	s, err := h.handshake(w, r, l, a)
+	switch {
+	case err != nil:
 		return err
+	case a != nil:
+		a.begin(s)
+		return nil
 	}
+	l.socket = s
 	l.attach(s)
-	go l.welcome()
+	go l.welcome("")
 	return nil
 }
 
 // handshake does the opening handshake. On success the connection is in the roster, and the caller must start l, which ends
 // by leaving it. Otherwise, also if a method of w panics, the connection has left the roster when handshake is over.
-func (h *Handler) handshake(w http.ResponseWriter, r *http.Request, l *life) (*socket.Socket, error) {
+//
+// For a client that speaks wspush.v1, a says what becomes of it; otherwise it is nil.
+func (h *Handler) handshake(w http.ResponseWriter, r *http.Request, l *life, a *arrival) (*socket.Socket, error) {
 	const (
 		panicked = iota // unless socket.Accept returns: w may be a middleware's
 		refused
@@ -110,21 +118,28 @@ func (h *Handler) handshake(w http.ResponseWriter, r *http.Request, l *life) (*s
 		}
 		if outcome != connected {
 			h.worker.roster.leave(l.Conn) // which it may not have entered yet
+			if a != nil {
+				a.cancel()
+			}
 		}
 	}()
-	s, err := socket.Accept(w, r, socket.Options{
-		Shared:       &h.worker.sockets,
+	l.outbox.Init(&h.worker.sockets, h.worker.opts.MaxPending)
+	o := socket.Options{
+		Outbox:       &l.outbox,
 		Origins:      h.origins,
 		Subprotocols: h.opts.Subprotocols,
 		Compression:  h.opts.Compression,
 		ReadLimit:    h.opts.ReadLimit,
 		ReadTimeout:  h.opts.ReadTimeout,
-		MaxPending:   h.worker.opts.MaxPending,
 		SendBuffer:   h.worker.opts.SendBuffer,
 		WriteTimeout: h.worker.opts.WriteTimeout,
 		Admit:        func() error { return h.admit(l, r) },
 		Owner:        l,
-	})
+	}
+	if a != nil {
+		a.prepare(&o, r)
+	}
+	s, err := socket.Accept(w, r, o)
 	if err != nil {
 		outcome = refused
 		return nil, err
@@ -139,6 +154,15 @@ func (h *Handler) admit(l *life, r *http.Request) (err error) {
 	if err := h.worker.roster.admits(); err != nil {
 		return err // without asking the application
 	}
+	if err := h.ask(l, r); err != nil {
+		return err
+	}
+	return h.worker.roster.enter(c)
+}
+
+// ask asks the application whether the client may connect, and whose connection it will be.
+func (h *Handler) ask(l *life, r *http.Request) (err error) {
+	c := l.Conn
 	if h.opts.Accept != nil {
 		if c.value, err = h.accept(r); err != nil {
 			return err
@@ -154,7 +178,7 @@ func (h *Handler) admit(l *life, r *http.Request) (err error) {
 			return err
 		}
 	}
-	return h.worker.roster.enter(c)
+	return nil
 }
 
 // accept calls HandlerOptions.Accept. A panic in it refuses the client.

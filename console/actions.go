@@ -34,15 +34,16 @@ type request struct {
 
 // answer is the response: the outcome of the request.
 type answer struct {
-	Outcome     string   `json:"outcome"`               // received, closed, or failed; or partly, of a user or a group
+	Outcome     string   `json:"outcome"`               // received, buffered, closed, or failed; or partly, of a user or a group
 	RoundTripMS float64  `json:"roundTripMs,omitempty"` // if a connection's client has received the message
 	Detail      string   `json:"detail,omitempty"`      // if failed, or partly
-	Says        []string `json:"says,omitempty"`        // of a user or a group: all of the outcome, in sentences
+	Says        []string `json:"says,omitempty"`        // all of the outcome, in sentences: of a user or a group, or if a client is away
 }
 
 var errNoMessage = errors.New("the request has neither text nor binary")
 
-// servePush pushes a message and answers once the client has read it, or, of a user or a group, once each member has its outcome.
+// servePush pushes a message and answers once the client has read it, or, of a user or a group, once each member has its outcome. For a client that
+// is away it waits as long as for one that does not read: the operator would rather hear that it is back.
 func (c *Console) servePush(w http.ResponseWriter, r *http.Request) {
 	c.act(w, r, "push", func(req request, to target) (answer, []any) {
 		typ, data := wspush.Binary, req.Binary
@@ -60,7 +61,7 @@ func (c *Console) servePush(w http.ResponseWriter, r *http.Request) {
 			return outcomeOfAll(out, err), append(about, countsOf(out)...)
 		}
 		receipt, err := to.conn.Push(ctx, typ, data, wspush.Confirmed())
-		return outcome("received", err, receipt.RoundTrip), about
+		return outcomeOfPush(receipt, err), about
 	})
 }
 

@@ -2,14 +2,19 @@ package console_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/wspush/wspush"
 	"github.com/wspush/wspush/console"
 	"github.com/wspush/wspush/internal/testutil"
 )
@@ -47,6 +52,7 @@ func audited(t *testing.T, opts console.Options) (s *site, client *testutil.Clie
 
 type answer struct {
 	Outcome, Detail string
+	Says            []string
 	RoundTripMS     float64
 }
 
@@ -92,6 +98,157 @@ func TestPush(t *testing.T) {
 			t.Errorf("the log has the whole ID: %s", record)
 		}
 	}
+}
+
+// A push to a session says what is known of a client that is away: it has the message once it is back; it is not to have it; or its session has it.
+func TestPushToSession(t *testing.T) {
+	for name, tt := range map[string]struct {
+		meanwhile func(s *site, client *testutil.Page)
+		outcome   string
+		says      string
+	}{
+		"here": {func(_ *site, client *testutil.Page) { client.Want("x") }, "received", ""},
+		"back in time": {func(s *site, client *testutil.Page) {
+			client.Close()
+			testutil.Pass(5 * time.Second)
+			back, _ := s.visit(client.Ticket())
+			back.Want("x")
+		}, "received", ""},
+		"away": {func(s *site, client *testutil.Page) { client.Close() }, "failed",
+			"The client is away, and was not back within 10 s. Nothing was written, and nothing will be."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newSite(t, nil)
+				client, id := s.visit("")
+				synctest.Wait() // it has confirmed its greeting, or never will
+				p := s.open()
+				p.until("the connection", func(update) bool { return len(p.order) == 1 })
+				handle := p.handleOf(id)
+				p.client.Close()
+				if name == "away" {
+					client.Close()
+					synctest.Wait()
+				}
+				got := make(chan *answer, 1)
+				go func() {
+					w := s.post("/push", `{"connection":"`+handle+`","text":"x"}`)
+					a := new(answer)
+					if err := json.Unmarshal(w.Body.Bytes(), a); err != nil || w.Code != http.StatusOK {
+						t.Errorf("%d %s: %v", w.Code, w.Body, err)
+					}
+					got <- a
+				}()
+				tt.meanwhile(s, client)
+				if a := <-got; a.Outcome != tt.outcome || strings.Join(a.Says, " ") != tt.says || (a.Detail != "") != (tt.outcome == "failed") {
+					t.Errorf("%+v", a)
+				}
+			})
+		})
+	}
+}
+
+// A message that a client has left with, for all that is known, is in its session.
+func TestPushBufferedBySession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, nil)
+		client := testutil.Handshake(t, testutil.Pipe(t, s.handler), testutil.Options{Header: http.Header{"Sec-Websocket-Protocol": {"wspush.v1"}}, Timeout: -1})
+		client.Text() // the hello
+		handle := ""
+		for conn := range s.worker.Conns() {
+			p := s.open()
+			p.until("the connection", func(update) bool { return len(p.order) == 1 })
+			handle = p.handleOf(conn.ID())
+			p.client.Close()
+		}
+		got := make(chan string, 1)
+		go func() { got <- s.post("/push", `{"connection":"`+handle+`","text":"x"}`).Body.String() }()
+		for {
+			if f := client.NextFrame(); f.Op == testutil.Text && string(f.Payload) == "x" { // and no ping is answered
+				break
+			}
+		}
+		client.Close()
+		want := `{"outcome":"buffered","says":["The client has not confirmed that it has read it. ` +
+			`Its session has the message: the client gets it if it is back within 110 s."]}`
+		if a := strings.TrimSpace(<-got); a != want {
+			t.Errorf("%s", a)
+		}
+	})
+}
+
+// The page is told of a session whether it is connected, and since when, what is buffered, and where its client is now. Rows are sorted by that.
+func TestSessionRows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, nil)
+		_, plain := s.connect(testutil.Options{})
+		testutil.Pass(time.Second)
+		away, awayID := s.visit("")
+		testutil.Pass(time.Second)
+		_, hereID := s.visit("")
+		testutil.Pass(time.Minute)
+		left := time.Now()
+		away.Close()
+		synctest.Wait()
+		for _, text := range []string{"12345", "678"} {
+			if _, err := s.worker.Push(context.Background(), awayID, wspush.Text, []byte(text)); err != nil {
+				t.Error(err)
+			}
+		}
+		testutil.Pass(time.Second)
+		p := s.open()
+		p.until("three connections", func(update) bool { return len(p.order) == 3 })
+		row := func(id string) row {
+			for _, r := range p.rows {
+				if r.ID == id[:8] {
+					return r
+				}
+			}
+			t.Fatalf("no row for %s", id[:8])
+			return row{}
+		}
+		if r := row(plain); r.Session != 0 || r.Suspended || r.Buffered != 0 {
+			t.Errorf("%+v", r)
+		}
+		if r := row(awayID); r.Session != left.UnixMilli() || !r.Suspended || r.Buffered != 2 || r.BufferedBytes != 8 || r.Client != "" {
+			t.Errorf("%+v", r)
+		}
+		if r := row(hereID); r.Session != r.Since || r.Suspended {
+			t.Errorf("%+v", r)
+		}
+		p.ask(`{"seq":1,"sort":"session"}`)
+		if got, want := p.shown(), []string{awayID[:8], hereID[:8], plain[:8]}; !slices.Equal(got, want) {
+			t.Errorf("by session: %v, want %v", got, want)
+		}
+		p.ask(`{"seq":2,"sort":"buffered","desc":true}`)
+		if got := p.shown(); got[0] != awayID[:8] {
+			t.Errorf("by what is buffered: %v", got)
+		}
+		totals := func(u update) map[string]uint64 {
+			all := make(map[string]uint64)
+			for _, section := range u.Totals {
+				for _, of := range section.Of {
+					all[section.Title+": "+of.Name] = of.N
+				}
+			}
+			return all
+		}
+		back := testutil.Visit(t, testutil.Pipe(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r.RemoteAddr = "192.0.2.7:1"
+			s.handler.ServeHTTP(w, r)
+		})), testutil.Options{}, away.Ticket())
+		back.Want("12345", "678")
+		u := p.until("the resume in the totals", func(u update) bool {
+			return totals(u)["Clients that came back, by what they got: resumed"] == 1
+		})
+		if all := totals(u); all["Sessions: now"] != 2 || all["Pushes: buffered"] != 2 {
+			t.Errorf("%v", all)
+		}
+		if r := row(awayID); r.Suspended || r.Client != "192.0.2.7:1" {
+			t.Errorf("%+v", r)
+		}
+		p.client.Close()
+	})
 }
 
 func TestDisconnect(t *testing.T) {

@@ -28,6 +28,9 @@ type site struct {
 	console *console.Console
 }
 
+// window is how long the sessions of a site wait for their clients.
+const window = 2 * time.Minute
+
 // newSite makes a site, which may be in a testing/synctest bubble. The query of a client's handshake has its user and its groups.
 // Everything is shut down when the test ends; an error in that fails the test.
 func newSite(t testing.TB, opts *console.Options) *site {
@@ -46,10 +49,11 @@ func newSiteWith(t testing.TB, opts *console.Options, workerOpts *wspush.WorkerO
 	}
 	greet := func(c *wspush.Conn) (wspush.MessageType, []byte) { return wspush.Text, []byte(c.ID()) }
 	if s.handler, err = wspush.NewHandler(s.worker, &wspush.HandlerOptions{
-		Greeting: greet,
-		Accept:   func(r *http.Request) (any, error) { return r.URL.Query(), nil },
-		User:     func(_ *http.Request, value any) string { return value.(url.Values).Get("user") },
-		Groups:   func(c *wspush.Conn) []string { return c.Value().(url.Values)["group"] },
+		Greeting:     greet,
+		ResumeWindow: window,
+		Accept:       func(r *http.Request) (any, error) { return r.URL.Query(), nil },
+		User:         func(_ *http.Request, value any) string { return value.(url.Values).Get("user") },
+		Groups:       func(c *wspush.Conn) []string { return c.Value().(url.Values)["group"] },
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -74,6 +78,16 @@ func (s *site) connect(opts testutil.Options) (client *testutil.Client, id strin
 	s.t.Helper()
 	client = testutil.Handshake(s.t, testutil.Pipe(s.t, s.handler), opts)
 	return client, client.Text()
+}
+
+// visit connects a client of the application that gets a session, and returns its ID too. With resume it comes back instead.
+func (s *site) visit(resume string) (client *testutil.Page, id string) {
+	s.t.Helper()
+	client = testutil.Visit(s.t, testutil.Pipe(s.t, s.handler), testutil.Options{}, resume)
+	if !client.Hello.Resumed {
+		id = client.Next()
+	}
+	return client, id
 }
 
 // read discards what the client receives, and answers pings, until its connection ends.
@@ -121,6 +135,10 @@ type row struct {
 	Groups                                                  *groups
 	Since, Active, RTT                                      int64
 	Pending                                                 int
+	Session                                                 int64
+	Suspended                                               bool
+	Buffered, BufferedBytes                                 int
+	Client                                                  string
 }
 
 type groups struct {

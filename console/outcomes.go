@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"unicode"
@@ -13,11 +14,28 @@ import (
 	"github.com/wspush/wspush"
 )
 
+// outcomeOfPush is the answer to a push to one connection.
+func outcomeOfPush(receipt wspush.Receipt, err error) answer {
+	switch {
+	case errors.Is(err, wspush.ErrSuspended):
+		a := outcome("", err, 0)
+		a.Says = []string{fmt.Sprintf("The client is away, and was not back within %.0f s. Nothing was written, and nothing will be.", pushTimeout.Seconds())}
+		return a
+	case err == nil && receipt.State == wspush.Buffered:
+		left := math.Ceil(receipt.BufferedFor.Seconds())
+		return answer{Outcome: "buffered", Says: []string{fmt.Sprintf(
+			"The client has not confirmed that it has read it. Its session has the message: the client gets it if it is back within %.0f s.", left)}}
+	}
+	return outcome("received", err, receipt.RoundTrip)
+}
+
 // outcomeOfAll is the answer to a push to a user or a group.
 func outcomeOfAll(out wspush.Outcomes, err error) answer {
 	a := answer{Outcome: "received", Says: outcomeWords(out, err)}
 	all := out.Err()
 	switch {
+	case all == nil && err == nil && out.Buffered > 0:
+		a.Outcome = "buffered"
 	case err != nil:
 		a.Outcome, a.Detail = "failed", err.Error()
 		if len(split(all)) > 1 {
@@ -31,7 +49,7 @@ func outcomeOfAll(out wspush.Outcomes, err error) answer {
 
 // countsOf is how the log tells the outcomes.
 func countsOf(out wspush.Outcomes) []any {
-	return []any{"received", out.Received, "written", out.Written, "unknown", out.Unknown, "refused", refusedOf(out),
+	return []any{"received", out.Received, "written", out.Written, "buffered", out.Buffered, "unknown", out.Unknown, "refused", refusedOf(out),
 		"workers", out.Workers, "answered", out.Answered, "complete", out.Complete}
 }
 
@@ -44,7 +62,7 @@ func refusedOf(out wspush.Outcomes) (n int) {
 
 // outcomeWords says in sentences what a push to a user or a group came to: each count, and what of its errors no count tells.
 func outcomeWords(out wspush.Outcomes, err error) (says []string) {
-	members := out.Received + out.Written + out.Unknown + out.Excepted + refusedOf(out)
+	members := out.Received + out.Written + out.Buffered + out.Unknown + out.Excepted + refusedOf(out)
 	if members == 0 && err != nil {
 		if errors.Is(err, wspush.ErrGone) && out.Complete {
 			return append([]string{"Nobody is there. Nothing was written."}, workersWords(out)...)
@@ -72,6 +90,8 @@ func outcomeWords(out wspush.Outcomes, err error) (says []string) {
 	}
 	add(out.Received, "has read it.", "have read it.")
 	add(out.Written, "was sent all of it, and has not confirmed that it has read it.", "were sent all of it, and have not confirmed that they have read it.")
+	add(out.Buffered, "has not confirmed it, and its session sends it again when the client is back.",
+		"have not confirmed it, and their sessions send it again when the clients are back.")
 	add(out.Excepted, "was left out.", "were left out.")
 	if !out.Complete { // a worker that has not said how many members it has counts as one
 		client, clients = "client or silent worker", "clients or silent workers"
@@ -116,6 +136,8 @@ func reasonWords(reason error) string {
 	switch {
 	case errors.Is(reason, wspush.ErrGone):
 		return "the connection has just ended."
+	case errors.Is(reason, wspush.ErrSuspended):
+		return fmt.Sprintf("away, and not back within %.0f s.", pushTimeout.Seconds())
 	case errors.Is(reason, context.DeadlineExceeded):
 		return fmt.Sprintf("not taken within %.0f s, and then withdrawn.", pushTimeout.Seconds())
 	case errors.Is(reason, context.Canceled):

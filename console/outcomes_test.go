@@ -33,6 +33,12 @@ func TestOutcomeWords(t *testing.T) {
 		"several": {wspush.Outcomes{Received: 12, Workers: 1, Answered: 1, Complete: true}, nil, "received", []string{"12 clients have read it."}},
 		"on several workers": {wspush.Outcomes{Received: 2, Workers: 3, Answered: 3, Complete: true}, nil, "received",
 			[]string{"2 clients have read it.", "All 3 workers that may have members have answered."}},
+		"buffered": {wspush.Outcomes{Received: 2, Buffered: 1, Workers: 1, Answered: 1, Complete: true}, nil, "buffered",
+			[]string{"2 clients have read it.", "1 client has not confirmed it, and its session sends it again when the client is back."}},
+		"only buffered": {wspush.Outcomes{Buffered: 2, Workers: 1, Answered: 1, Complete: true}, nil, "buffered",
+			[]string{"2 clients have not confirmed it, and their sessions send it again when the clients are back."}},
+		"away": {wspush.Outcomes{Refused: refused(wspush.ErrSuspended), Workers: 1, Answered: 1, Complete: true}, wspush.ErrSuspended, "failed",
+			[]string{"Nothing was written.", "1 client did not get it, and will not: away, and not back within 10 s."}},
 		"written, not confirmed": {wspush.Outcomes{Written: 2, Workers: 1, Answered: 1, Complete: true}, nil, "received",
 			[]string{"2 clients were sent all of it, and have not confirmed that they have read it."}},
 		"everything": {wspush.Outcomes{Received: 3, Written: 1, Unknown: 2, Excepted: 1, Refused: refused(wspush.ErrBusy, wspush.ErrGone), Workers: 3, Answered: 1},
@@ -63,7 +69,7 @@ func TestOutcomeWords(t *testing.T) {
 		"too large":                {wspush.Outcomes{}, wspush.ErrTooLarge, "failed", []string{"Nothing was written.", "The message is too large."}},
 	} {
 		a := outcomeOfAll(tt.out, tt.err)
-		if a.Outcome != tt.outcome || !slices.Equal(a.Says, tt.says) || (a.Detail == "") != (tt.outcome == "received") {
+		if a.Outcome != tt.outcome || !slices.Equal(a.Says, tt.says) || (a.Detail == "") != (tt.outcome == "received" || tt.outcome == "buffered") {
 			t.Errorf("%s: %+v\nwant %s %q", name, a, tt.outcome, tt.says)
 		}
 	}

@@ -19,6 +19,7 @@ type sample struct {
 	Written     uint64 `json:"written"`
 	Refused     uint64 `json:"refused"`
 	Unknown     uint64 `json:"unknown"`
+	Buffered    uint64 `json:"buffered"`
 	BytesIn     uint64 `json:"in"`
 	BytesOut    uint64 `json:"out"`
 	Pending     int64  `json:"pending"` // bytes, now
@@ -32,7 +33,7 @@ func newSample(at time.Time, s, before *stats.Snapshot) sample {
 	latency := s.PushLatency.Since(before.PushLatency)
 	return sample{
 		At: at.UnixMilli(), Connections: s.Connections, Accepted: s.Accepted, Ended: ended(s),
-		Written: s.Written, Refused: s.Refused, Unknown: s.Unknown,
+		Written: s.Written, Refused: s.Refused, Unknown: s.Unknown, Buffered: s.Buffered,
 		BytesIn: s.BytesReceived, BytesOut: s.BytesWritten, Pending: s.PendingBytes,
 		Latency50: latency.Quantile(0.5).Microseconds(), Latency99: latency.Quantile(0.99).Microseconds(),
 	}
@@ -71,18 +72,25 @@ func totals(s *stats.Snapshot) []section {
 		ends,
 		newSection("Handshakes refused", "MaxConns", s.Handshakes.Full, "shutdown", s.Handshakes.Shutdown, "Accept", s.Handshakes.Accept,
 			"origin", s.Handshakes.Origin, "malformed", s.Handshakes.Malformed, "failed", s.Handshakes.Failed),
-		newSection("Users and groups", "users now", uint64(max(s.Users, 0)), "groups now", uint64(max(s.Groups, 0)),
-			"memberships now", uint64(max(s.Memberships, 0)), "pushes to users", s.UserPushes, "pushes to groups", s.GroupPushes),
-		newSection("Pushes", "written", s.Written, "of them confirmed", s.Confirmed, "refused", s.Refused, "unknown", s.Unknown,
-			"forwarded", s.Forwarded),
+		newSection("Users and groups", "users now", now(s.Users), "groups now", now(s.Groups),
+			"memberships now", now(s.Memberships), "pushes to users", s.UserPushes, "pushes to groups", s.GroupPushes),
+		newSection("Sessions", "now", now(s.Sessions.Live), "suspended now", now(s.Sessions.Suspended), "messages buffered now", now(s.Sessions.Buffered),
+			"bytes buffered now", now(s.Sessions.BufferedBytes), "taken over by a newer WebSocket", s.Sessions.Replaced,
+			"messages unconfirmed at the end", s.Sessions.Unconfirmed),
+		newSection("Clients that came back, by what they got", "resumed", s.Sessions.Resumes.Resumed, "incomplete", s.Sessions.Resumes.Incomplete,
+			"expired", s.Sessions.Resumes.Expired, "unknown", s.Sessions.Resumes.Unknown, "ended", s.Sessions.Resumes.Ended,
+			"refused", s.Sessions.Resumes.Refused, "ahead", s.Sessions.Resumes.Ahead),
+		newSection("Pushes", "written", s.Written, "of them confirmed", s.Confirmed, "buffered", s.Buffered, "refused", s.Refused,
+			"unknown", s.Unknown, "forwarded", s.Forwarded),
 		newSection("Pushes refused, by reason", "gone", s.RefusedBy.Gone, "busy", s.RefusedBy.Busy, "withdrawn", s.RefusedBy.Withdrawn,
+			"suspended", s.RefusedBy.Suspended,
 			"too large", s.RefusedBy.TooLarge, "invalid UTF-8", s.RefusedBy.InvalidUTF8, "shutdown", s.RefusedBy.Shutdown,
 			"directory", s.RefusedBy.Directory, "other", s.RefusedBy.Other),
 		problems,
 		newSection("Directory", "failing now", one(s.Directory.Failing), "changes it does not know of", count(s.Directory.Pending),
 			"other workers", count(s.Directory.Workers), "vanished workers", count(s.Directory.Vanished)),
 		newSection("From clients", "messages", s.Received, "pings sent", s.Pings, "pongs", s.Pongs),
-		newSection("Publishers", "connected", uint64(max(s.PushConns, 0)), "refused", s.PushConnsRefused, "displaced", s.PushConnsDisplaced),
+		newSection("Publishers", "connected", now(s.PushConns), "refused", s.PushConnsRefused, "displaced", s.PushConnsDisplaced),
 	}
 }
 
@@ -94,6 +102,9 @@ func one(is bool) uint64 {
 }
 
 func count(n int) uint64 { return uint64(max(n, 0)) }
+
+// now is for what is counted in several places, so that it can seem to be less than nothing for a moment.
+func now(n int64) uint64 { return uint64(max(n, 0)) }
 
 // newSection takes names and numbers alternately.
 func newSection(title string, namesAndNumbers ...any) section {

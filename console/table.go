@@ -8,7 +8,8 @@ import (
 	"github.com/wspush/wspush"
 )
 
-// entry is the unchanging part of a connection. It is immutable.
+// entry is the unchanging part of a connection. It is immutable. Of a session, some of it changes with each WebSocket: here is what it was when it
+// was first seen, by which rows are sorted and filtered.
 type entry struct {
 	conn     *wspush.Conn
 	number   uint64 // the table's own, so that updates need not repeat the handle
@@ -52,11 +53,25 @@ type state struct {
 	LastActive int64 `json:"active"`  // milliseconds since 1970
 	RoundTrip  int64 `json:"rtt"`     // microseconds; 0: not known
 	Pending    int   `json:"pending"` // bytes
+
+	// Of a session; for others, and if they are 0, not sent.
+	Session       int64  `json:"session,omitempty"`       // since when it is what it is, connected or suspended: milliseconds since 1970
+	IsSuspended   bool   `json:"suspended,omitempty"`     //
+	Buffered      int    `json:"buffered,omitempty"`      // messages
+	BufferedBytes int    `json:"bufferedBytes,omitempty"` //
+	Client        string `json:"client,omitempty"`        // its address, if it has come back from another one than the first
 }
 
 func (e *entry) state() state {
 	info := e.conn.Info()
-	return state{info.LastActive.UnixMilli(), info.RoundTrip.Microseconds(), info.Pending}
+	s := state{LastActive: info.LastActive.UnixMilli(), RoundTrip: info.RoundTrip.Microseconds(), Pending: info.Pending}
+	if info.Session {
+		s.Session, s.IsSuspended, s.Buffered, s.BufferedBytes = info.Since.UnixMilli(), info.Suspended, info.Buffered, info.BufferedBytes
+		if info.RemoteAddr != e.remote {
+			s.Client = shorten(info.RemoteAddr)
+		}
+	}
+	return s
 }
 
 // table holds the entries of all live connections. It is not safe for concurrent use.

@@ -49,8 +49,28 @@ func columnOf(name string) (c column, ok bool) {
 		c = column{func(a, b candidate) int { return cmp.Compare(a.RoundTrip, b.RoundTrip) }, true}
 	case "pending":
 		c = column{func(a, b candidate) int { return cmp.Compare(a.Pending, b.Pending) }, true}
+	case "session":
+		c = column{compareSessions, true}
+	case "buffered":
+		c = column{func(a, b candidate) int {
+			return cmp.Or(cmp.Compare(a.BufferedBytes, b.BufferedBytes), cmp.Compare(a.Buffered, b.Buffered))
+		}, true}
 	}
 	return c, c.compare != nil
+}
+
+// compareSessions has those first that are suspended, the longest first; then those that are connected; and then what is no session.
+func compareSessions(a, b candidate) int {
+	rank := func(c candidate) int {
+		switch {
+		case c.IsSuspended:
+			return 0
+		case c.Session > 0:
+			return 1
+		}
+		return 2
+	}
+	return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Session, b.Session))
 }
 
 // isValid reports whether the view is one that the console's page may ask for.

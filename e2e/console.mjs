@@ -7,7 +7,7 @@ import { connect as dial, createServer } from 'node:net';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 import { WebSocket } from 'ws';
-import { check, skip, sleep, within } from './check.mjs';
+import { check, push as pushTo, skip, sleep, within } from './check.mjs';
 
 const program = process.argv[2];
 const shots = process.env.E2E_SHOTS;
@@ -77,7 +77,7 @@ async function client(site, user) {
   return { ws, next, closed };
 }
 
-const site = await start('-clients', '24', '-stalled', '0', '-churn', '0', '-pushes', '5');
+const site = await start('-clients', '24', '-stalled', '0', '-travellers', '0', '-churn', '0', '-pushes', '5');
 const between = await relay(Number(site.login.port));
 const base = `http://127.0.0.1:${between.port}`;
 
@@ -508,6 +508,72 @@ await check('where the system sets the colours, the row at the keyboard, the cho
   assert.notEqual(seen.chosen, seen.other);
   assert.equal(new Set(seen.legend).size, 2, `${seen.legend}`);
 });
+// traveller is a client with a session, for a page that has not been told of any before.
+async function traveller(resume) {
+  const offers = ['wspush.v1', ...(resume ? [`wspush.resume.${resume.ticket}.${resume.count}`] : [])];
+  const ws = new WebSocket(`ws://${site.login.host}/ws/test?user=tess`, offers, { headers: { 'User-Agent': 'e2e' } });
+  const it = { ws, messages: [], count: 0 };
+  await within(10, 'hello', new Promise((resolve, reject) => {
+    ws.once('error', reject);
+    ws.on('message', (data, isBinary) => {
+      if (it.hello) {
+        it.count++;
+        it.messages.push(data.toString());
+        return;
+      }
+      it.hello = JSON.parse(data);
+      it.count = it.hello.offset ?? 0;
+      resolve();
+    });
+  }));
+  it.ticket = it.hello.ticket;
+  return it;
+}
+await check('a session is shown as connected, and as suspended while its client is away, with what is buffered', async () => {
+  const push = async (text, of, says) => {
+    await page.getByLabel('Push a message').fill(text);
+    await page.getByRole('button', { name: 'Push', exact: true }).click();
+    await page.locator(`#outcome[data-of=${of}]`, { hasText: says }).waitFor();
+  };
+  assert.equal(await page.getByRole('columnheader', { name: 'Session' }).count(), 0); // while there is none
+  const tess = await traveller();
+  assert.equal(tess.hello.resumed, false);
+  await page.getByRole('columnheader', { name: 'Session' }).waitFor();
+  await row('tess').filter({ hasText: /here \d+ s/ }).waitFor();
+  await choose('tess');
+  await page.locator('#facts [data-of=Session]', { hasText: /^connected since [\d:]+, for \d+ s$/ }).waitFor();
+  await push('here', 'good', /^The client has read it/);
+  tess.ws.terminate();
+  await row('tess').filter({ hasText: /away \d+ s/ }).waitFor();
+  await page.locator('#facts [data-of=Session]', { hasText: /^suspended since [\d:]+, for \d+ s$/ }).waitFor();
+  await push('away', 'bad', 'The client is away, and was not back within 10 s. Nothing was written, and nothing will be.'); // 409
+  assert.equal(await pushTo(tess.hello.address, 'buffered', 'text/plain'), 202);
+  await page.locator('#facts [data-of=Buffered]', { hasText: /^\d+ messages?, [\d,]+ bytes$/ }).waitFor();
+  await row('tess').filter({ hasText: /away \d+ s\d+, [\d.]+ k?B/ }).waitFor();
+  assert.deepEqual(await contrasts(), []);
+
+  // While it waits, the client comes back: it has read both.
+  await page.getByLabel('Push a message').fill('patient');
+  await page.getByRole('button', { name: 'Push', exact: true }).click();
+  const back = await traveller(tess);
+  assert.equal(back.hello.resumed, true);
+  await page.locator('#outcome[data-of=good]').waitFor();
+  assert.deepEqual(back.messages.filter((text) => !/^(123 )+$/.test(text)), ['buffered', 'patient']);
+  await row('tess').filter({ hasText: /here \d+ s/ }).waitFor();
+
+  // A client that has it, as far as is known, and does not confirm: 202.
+  back.ws.pong = () => {}; // the library answers pings with it
+  await page.getByLabel('Push a message').fill('unconfirmed');
+  await page.getByRole('button', { name: 'Push', exact: true }).click();
+  await within(10, 'message', (async () => { while (!back.messages.includes('unconfirmed')) await sleep(0.05); })());
+  back.ws.terminate();
+  await page.locator('#outcome[data-of=partly]', { hasText: /^The client has not confirmed that it has read it\. Its session has the message: the client gets it if it is back within \d+ s\.$/ }).waitFor();
+  const last = await traveller(back);
+  last.ws.close(1000);
+  await row('tess').waitFor({ state: 'detached' });
+  await choose('Zoë');
+  await page.getByLabel('Push a message').fill('');
+});
 await check('when the server cannot be reached, the page says so loudly, and comes back with what it showed', async () => {
   cut = true;
   await page.locator('#hold').click();
@@ -603,7 +669,7 @@ await check('the page sees the worker shut down, which ends with status 0', asyn
   assert.deepEqual(await within(15, 'the end', seen), ['draining', 'over']);
 });
 await check('the page goes on with the next process, and does not say of what that cannot know that it has ended', async () => {
-  const next = await start('-clients', '3', '-churn', '0');
+  const next = await start('-clients', '3', '-travellers', '0', '-churn', '0');
   await context.request.get(next.login.href); // the cookie applies to every port
   between.lead(Number(next.login.port));
   await state('live');
@@ -622,7 +688,7 @@ const descriptors = Number(execFileSync('bash', ['-c', 'ulimit -Hn']).toString()
 if (descriptors < 12_000) {
   skip('5000 connections', `${descriptors} descriptors are too few`);
 } else {
-  const crowd = await start('-clients', '5000', '-churn', '20', '-pushes', '200');
+  const crowd = await start('-clients', '5000', '-travellers', '0', '-churn', '20', '-pushes', '200');
   const many = await context.newPage();
   many.on('pageerror', (err) => complaints.push(String(err)));
   let received = 0; // bytes

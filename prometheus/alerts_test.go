@@ -41,7 +41,17 @@ func healthy(t *testing.T) map[string]string {
 		`wspush_pushes_total{` + labels + `,outcome="written",reason=""}`:     "0+150x240",
 		`wspush_pushes_total{` + labels + `,outcome="refused",reason="gone"}`: "0+15x240",
 		`wspush_pushes_total{` + labels + `,outcome="refused",reason="busy"}`: "0+1x240",
+		`wspush_pushes_total{` + labels + `,outcome="buffered",reason=""}`:    "0+10x240",
 		`wspush_push_problems_total{` + labels + `,status="410"}`:             "0+15x240",
+		`wspush_sessions{` + labels + `}`:                                     "800x240",
+		`wspush_sessions_suspended{` + labels + `}`:                           "100x240",
+		`wspush_session_buffered_messages{` + labels + `}`:                    "1000x240",
+		`wspush_session_buffered_bytes{` + labels + `}`:                       "100000x240",
+		`wspush_session_resumes_total{` + labels + `,result="resumed"}`:       "0+15x240",
+		`wspush_session_resumes_total{` + labels + `,result="expired"}`:       "0+5x240",
+		`wspush_session_resumes_total{` + labels + `,result="unknown"}`:       "0+1x240",
+		`wspush_session_takeovers_total{` + labels + `}`:                      "0+5x240",
+		`wspush_session_unconfirmed_total{` + labels + `}`:                    "0+5x240",
 		`wspush_push_problems_total{` + labels + `,status="401"}`:             "0+1x240",
 	})
 	return series
@@ -70,6 +80,10 @@ func TestAlerts(t *testing.T) {
 		{"WspushPendingNearLimit", map[string]string{`wspush_pending_bytes{` + labels + `}`: "250000000x240"}},
 		{"WspushOutcomesUnknown", map[string]string{`wspush_pushes_total{` + labels + `,outcome="unknown",reason=""}`: "0+3x240"}},
 		{"WspushOutcomesUnknown", map[string]string{`wspush_forwards_failed_total{` + labels + `,reason="lost"}`: "0+3x240"}},
+		{"WspushSessionsLoseMessages", map[string]string{`wspush_session_unconfirmed_total{` + labels + `}`: "0+20x240"}},
+		{"WspushSessionsNotResumed", map[string]string{`wspush_session_resumes_total{` + labels + `,result="unknown"}`: "0+4x240"}},
+		{"WspushSessionsNotResumed", map[string]string{`wspush_session_resumes_total{` + labels + `,result="incomplete"}`: "0+4x240"}},
+		{"WspushSessionsNotResumed", map[string]string{`wspush_session_resumes_total{` + labels + `,result="ahead"}`: "0+4x240"}},
 		{"WspushClientsTurnedAway", map[string]string{`wspush_handshakes_refused_total{` + labels + `,reason="full"}`: "0+1x240"}},
 		{"WspushClientsTurnedAway", map[string]string{`wspush_handshakes_refused_total{` + labels + `,reason="failed"}`: "0+1x240"}},
 		{"WspushCallbackFails", map[string]string{`wspush_connections_ended_total{` + labels + `,cause="callback"}`: "0x90 1x150"}},
@@ -147,11 +161,13 @@ func TestAlertsOfQuietWorkers(t *testing.T) {
 			`wspush_directory_workers{` + labels + `,state="present"}`:         "9x90 2x150",
 			`wspush_directory_workers{job="app",instance="b",state="present"}`: "9x90 stale",
 		},
+		"a session that is lost":  {`wspush_session_unconfirmed_total{` + labels + `}`: seldom.String()},
+		"a stranger's session":    {`wspush_session_resumes_total{` + labels + `,result="unknown"}`: seldom.String()},
 		"publishers that give up": {`wspush_pushes_total{` + labels + `,outcome="refused",reason="withdrawn"}`: "0+20x240"},
 	} {
 		series := healthy(t)
 		for s := range series {
-			if strings.HasPrefix(s, "wspush_push") { // there are no other pushes
+			if strings.HasPrefix(s, "wspush_push") || strings.HasPrefix(s, "wspush_session_") { // there are no others
 				series[s] = "0x240"
 			}
 		}

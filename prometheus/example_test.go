@@ -34,12 +34,14 @@ func Example() {
 	scrape(server.URL+"/metrics", "wspush_connections", "wspush_pushes_total")
 	// Output:
 	// wspush_connections 0
+	// wspush_pushes_total{outcome="buffered",reason=""} 0
 	// wspush_pushes_total{outcome="refused",reason="busy"} 0
 	// wspush_pushes_total{outcome="refused",reason="directory"} 0
 	// wspush_pushes_total{outcome="refused",reason="gone"} 0
 	// wspush_pushes_total{outcome="refused",reason="invalid-utf8"} 0
 	// wspush_pushes_total{outcome="refused",reason="other"} 0
 	// wspush_pushes_total{outcome="refused",reason="shutdown"} 0
+	// wspush_pushes_total{outcome="refused",reason="suspended"} 0
 	// wspush_pushes_total{outcome="refused",reason="too-large"} 0
 	// wspush_pushes_total{outcome="refused",reason="withdrawn"} 0
 	// wspush_pushes_total{outcome="unknown",reason=""} 0

@@ -43,6 +43,20 @@ func families() []family {
 		counters("handshakes_refused_total", "Clients that were refused, by reason.", handshakes, "reason"),
 		counters("connections_ended_total", "Connections that have ended, by cause.", ended, "cause"),
 
+		gauge("sessions", "Sessions: connections that outlive their WebSocket.",
+			func(s *snapshot) int64 { return s.Sessions.Live }),
+		gauge("sessions_suspended", "Sessions that wait for their client.",
+			func(s *snapshot) int64 { return s.Sessions.Suspended }),
+		gauge("session_buffered_messages", "Messages accepted for sessions and not known to have been received.",
+			func(s *snapshot) int64 { return s.Sessions.Buffered }),
+		gauge("session_buffered_bytes", "Bytes of messages accepted for sessions and not known to have been received.",
+			func(s *snapshot) int64 { return s.Sessions.BufferedBytes }),
+		counters("session_resumes_total", "Clients that wanted their session back, by what they got.", resumes, "result"),
+		counter("session_takeovers_total", "WebSockets replaced by newer ones of their sessions.",
+			func(s *snapshot) uint64 { return s.Sessions.Replaced }),
+		counter("session_unconfirmed_total", "Messages that a client was not known to have received when its session ended.",
+			func(s *snapshot) uint64 { return s.Sessions.Unconfirmed }),
+
 		gauge("users", "Names of users with connections.",
 			func(s *snapshot) int64 { return s.Users }),
 		gauge("groups", "Names of groups with connections.",
@@ -160,16 +174,31 @@ func ended(s *snapshot) []sample {
 	return all
 }
 
+func resumes(s *snapshot) []sample {
+	r := s.Sessions.Resumes
+	return []sample{
+		count(r.Resumed, "resumed"),
+		count(r.Incomplete, "incomplete"),
+		count(r.Expired, "expired"),
+		count(r.Unknown, "unknown"),
+		count(r.Ended, "ended"),
+		count(r.Refused, "refused"),
+		count(r.Ahead, "ahead"),
+	}
+}
+
 // pushes counts each push that the worker answered exactly once, so that any sum of its series makes sense. That is why refused
 // pushes are not a metric of their own. Only they have a reason; to Prometheus, an empty label is no label.
 func pushes(s *snapshot) []sample {
 	r := s.RefusedBy
 	return []sample{
 		count(s.Written, "written", ""),
+		count(s.Buffered, "buffered", ""),
 		count(s.Unknown, "unknown", ""),
 		count(r.Gone, "refused", "gone"),
 		count(r.Busy, "refused", "busy"),
 		count(r.Withdrawn, "refused", "withdrawn"),
+		count(r.Suspended, "refused", "suspended"),
 		count(r.TooLarge, "refused", "too-large"),
 		count(r.InvalidUTF8, "refused", "invalid-utf8"),
 		count(r.Shutdown, "refused", "shutdown"),

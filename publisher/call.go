@@ -21,6 +21,7 @@ type call struct {
 	media   string // of data
 	data    []byte // nil: no body
 	success int    // the status of success
+	buffers bool   // a session may also take it: statusBuffered
 	reads   bool   // it changes nothing, so it may be sent any number of times
 	limit   int    // bytes of the body of a success; 0: bulk.MaxAnswer
 
@@ -37,10 +38,11 @@ const (
 
 // reply is what a server has answered.
 type reply struct {
-	from    origin
-	header  http.Header // of a success
-	body    []byte      // of a success
-	problem bulk.Answer // if it is none
+	from       origin
+	header     http.Header // of a success
+	isBuffered bool        // a success of statusBuffered
+	body       []byte      // of a success
+	problem    bulk.Answer // if it is none
 }
 
 // unknown is the error of a call whose answer makes no sense, for that reason.
@@ -140,7 +142,11 @@ func (c *Client) try(ctx context.Context, t target, k call) (a reply, err error,
 // answer reads a response.
 func (c *Client) answer(ctx context.Context, cancel func(), t target, k call, resp *http.Response) (a reply, err error, next bool) {
 	defer resp.Body.Close()
-	if resp.StatusCode == k.success {
+	isBuffered := false
+	if k.buffers && resp.StatusCode == statusBuffered {
+		_, isBuffered = bufferedIn(resp.Header)
+	}
+	if resp.StatusCode == k.success || isBuffered {
 		limit := cmp.Or(k.limit, bulk.MaxAnswer)
 		body, err := io.ReadAll(io.LimitReader(resp.Body, int64(limit)+1))
 		if k.success == http.StatusOK && (err != nil || len(body) > limit) { // the body is the answer
@@ -155,7 +161,7 @@ func (c *Client) answer(ctx context.Context, cancel func(), t target, k call, re
 			}
 			return reply{}, &Error{Status: resp.StatusCode, is: is, where: t.origin.String(), cause: safe(err, k.credential)}, k.reads && ctx.Err() == nil
 		}
-		return reply{from: t.origin, header: resp.Header, body: body}, nil, false
+		return reply{from: t.origin, header: resp.Header, isBuffered: isBuffered, body: body}, nil, false
 	}
 	p := bulk.Answer{Status: resp.StatusCode}
 	if p.Status >= 200 { // the body of a 101 has no end

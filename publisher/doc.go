@@ -54,8 +54,11 @@
 //
 //	error             what became of the message                         what to do
 //	nil               written to the client's socket; with Confirmed,
-//	                  read by its WebSocket endpoint: see Receipt
+//	                  read by its WebSocket endpoint; or, where the
+//	                  client is away, buffered: see Receipt
 //	ErrGone           not written: the connection has ended              forget the address
+//	ErrSuspended      not written: the client is away, and the push       some other way; or without Keep
+//	                  was not to be buffered: see Keep
 //	ErrBusy           not written: too much is waiting already, or it    try again after Error.RetryAfter
 //	                  could not be written before the timeout
 //	ErrUnavailable    not written: the worker cannot decide at the       try again after Error.RetryAfter
@@ -94,10 +97,10 @@
 //	switch {
 //	case errors.Is(err, publisher.ErrUnknown): // one of her connections may have it
 //	case err != nil: // nobody has it, and nobody will: a fallback is safe
-//	default: // outcomes.Written of her connections have it
+//	default: // outcomes.Written of her connections have it, and outcomes.Buffered get it when they are back
 //	}
 //
-// err is nil if at least one connection has the message. [Outcomes] counts them all, also if err is not nil, and its method Err tells of each
+// err is nil if at least one connection has the message, or its session has. [Outcomes] counts them all, also if err is not nil, and its method Err tells of each
 // that has not got it. An answer that is damaged or contradicts itself is an ErrUnknown, never a count.
 //
 // [Recipients] have the methods of those in package wspush, so that one interface fits both. [Client.Join] and [Client.Leave] change the

@@ -6,10 +6,11 @@ import (
 	"sync"
 
 	"github.com/wspush/wspush/internal/bulk"
+	"github.com/wspush/wspush/internal/wire"
 )
 
 // PushEach sends the same message to many connections, and yields each address with its outcome as soon as that is known, in
-// any order. The errors are those of Push. The message goes over the wire once for up to 1000 connections of a worker, so
+// any order. The errors are those of Push; a message that is [Buffered] has none. The message goes over the wire once for up to 1000 connections of a worker, so
 // addresses are collected first: nothing is sent before there are that many, or addresses has ended.
 //
 // When ctx ends, what has not been sent yet gets its error, and what is under way an ErrUnknown. Leaving the range does not
@@ -18,7 +19,7 @@ func (s *Stream) PushEach(ctx context.Context, addresses iter.Seq[string], typ M
 	return func(yield func(string, error) bool) {
 		e := &pushEach{s: s, ctx: ctx, yield: yield, lines: make(map[string]*eachLine), pending: make(map[*eachLine]int), signal: make(chan struct{}, 1)}
 		var invalid error
-		e.end, invalid = bulk.AppendEnd(nil, bulk.Line{Type: typ, Data: data, Timeout: s.c.workerTimeout(ctx, false)})
+		e.end, invalid = bulk.AppendEnd(nil, bulk.Line{Type: typ, Data: data, Timeout: s.c.workerTimeout(ctx, wire.PushOptions{})})
 		for address := range addresses {
 			err := invalid
 			if err == nil && ctx.Err() != nil {

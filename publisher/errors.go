@@ -22,6 +22,9 @@ var (
 	// has as many publishers, or forwards as many requests, as it may, or a Stream has requests for too many paths of a host. A
 	// later attempt may succeed: see Error.RetryAfter.
 	ErrBusy = wire.ErrBusy
+	// ErrSuspended means that the client is away, and the push was not to wait for it any longer: see [Keep]; or that a [Confirmed] push had not
+	// begun when its wait ended, and the client was away.
+	ErrSuspended = wire.ErrSuspended
 	// ErrTooLarge means that the message exceeds the limit of the worker, or of a proxy in front of it.
 	ErrTooLarge = wire.ErrTooLarge
 	// ErrInvalidUTF8 means that a text message is not valid UTF-8. It was not sent.

@@ -156,6 +156,39 @@ func ExampleStream_Send() {
 	// 1000 written
 }
 
+// What is worth nothing to a page that comes back later, and what to do if its user is not there.
+func ExampleKeep() {
+	// A fake, which answers as a worker would whose client is in a tunnel.
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !r.URL.Query().Has("keep") {
+			w.Header().Set("Wspush-Buffered", "117")
+			w.WriteHeader(http.StatusAccepted)
+			return
+		}
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(http.StatusConflict)
+		_, _ = io.WriteString(w, `{"type":"urn:wspush:suspended","title":"Conflict","status":409,"detail":"the client is away"}`)
+	}))
+	defer server.Close()
+	client, err := publisher.New(&publisher.Options{Hosts: []string{"127.0.0.1"}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.Close()
+	address := server.URL + "/ws/@connections/1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
+
+	receipt, err := client.Push(context.Background(), address, publisher.Text, []byte("Your order has shipped"))
+	fmt.Println(receipt.State, receipt.BufferedFor, err)
+	_, err = client.Push(context.Background(), address, publisher.Text, []byte("The driver rings your bell"), publisher.Keep(0))
+	if errors.Is(err, publisher.ErrSuspended) {
+		fmt.Println("nobody looks at the page: call her")
+	}
+	// Output:
+	// buffered 1m57s <nil>
+	// nobody looks at the page: call her
+}
+
 // One message to whatever somebody has open.
 func ExampleClient_User() {
 	// A fake, which answers as a worker would that has two connections of Ann's, one of which reads too slowly.

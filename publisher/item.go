@@ -98,8 +98,10 @@ func (r *route) streamError(it *item, alternative int, a bulk.Answer, err error)
 			_, nonsense = outcomesOf(a, it.confirmed)
 		}
 	}
-	if err == nil && nonsense == nil && a.Status == success {
-		return nil
+	if err == nil && nonsense == nil {
+		if _, isBuffered := bufferedFor(a); a.Status == success || isBuffered && it.whole == nil && a.Status == statusBuffered {
+			return nil
+		}
 	}
 	r.s.mu.Lock()
 	credential := r.credential

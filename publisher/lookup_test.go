@@ -15,9 +15,34 @@ func TestLookup(t *testing.T) {
 	info, err := c.Lookup(t.Context(), addressOf(testutil.Serve(t, says(200, "application/json", `{"connectionId":"`+id+`","connectedAt":"2026-11-25T20:57:33.1Z",
 		"lastActiveAt":"2026-11-25T20:58:01.7Z","identity":{"sourceIp":"203.0.113.7","userAgent":"x"},"path":"/ws","subprotocol":"p","rttMs":12.5}`))))
 	want := publisher.Info{ID: id, ConnectedAt: time.Date(2026, 11, 25, 20, 57, 33, 1e8, time.UTC), LastActive: time.Date(2026, 11, 25, 20, 58, 1, 7e8, time.UTC),
-		SourceIP: "203.0.113.7", UserAgent: "x", Path: "/ws", Subprotocol: "p", RoundTrip: 12500 * time.Microsecond}
+		SourceIP: "203.0.113.7", UserAgent: "x", Path: "/ws", Subprotocol: "p", RoundTrip: 12500 * time.Microsecond,
+		Since: time.Date(2026, 11, 25, 20, 57, 33, 1e8, time.UTC)} // as of a worker that knows no sessions
 	if err != nil || info != want {
 		t.Errorf("got %+v, %v", info, err)
+	}
+	since := time.Date(2026, 11, 25, 20, 59, 0, 0, time.UTC)
+	for more, want := range map[string]*publisher.Info{
+		`"state":"connected"`: {},
+		`"state":"connected","since":"2026-11-25T20:59:00Z","buffered":{"messages":2,"bytes":9}`:              {Session: true, Since: since, Buffered: 2, BufferedBytes: 9},
+		`"state":"suspended","since":"2026-11-25T20:59:00Z","buffered":{"messages":0,"bytes":0,"seconds":61}`: {Session: true, Suspended: true, Since: since, ResumableFor: 61 * time.Second},
+		`"state":"suspended","since":"2026-11-25T20:59:00Z","buffered":{"messages":-1,"bytes":0,"seconds":1}`: nil,
+		`"state":"suspended","since":"2026-11-25T20:59:00Z","buffered":{"messages":0,"bytes":-1}`:             nil,
+		`"state":"suspended","since":"2026-11-25T20:59:00Z","buffered":{"messages":0,"bytes":0,"seconds":-1}`: nil,
+		`"state":"suspended","since":"yesterday","buffered":{"messages":0,"bytes":0,"seconds":1}`:             nil,
+		`"state":"suspended","buffered":{"messages":0,"bytes":0,"seconds":1}`:                                 nil,
+		`"state":1`: nil,
+	} {
+		info, err := c.Lookup(t.Context(), addressOf(testutil.Serve(t, says(200, "application/json", `{"connectionId":"`+id+`",`+more+`}`))))
+		if want == nil {
+			if !errors.Is(inError(t, err), publisher.ErrUnreachable) {
+				t.Errorf("%s: %+v, %v", more, info, err)
+			}
+			continue
+		}
+		want.ID = id
+		if err != nil || info != *want {
+			t.Errorf("%s: %+v, %v", more, info, err)
+		}
 	}
 	for name, test := range map[string]struct {
 		answer http.HandlerFunc

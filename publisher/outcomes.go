@@ -9,9 +9,10 @@ import (
 )
 
 // Outcomes is what a push to a user or a group came to. It is a struct, the same as in package wspush. Its fields Written, Received,
-// Unknown and Excepted, of type int, and Refused, a map[error]int, count connections, each of them once:
+// Buffered, Unknown and Excepted, of type int, and Refused, a map[error]int, count connections, each of them once:
 //
 //   - Written and Received: those that have the message. A push with [Confirmed] counts in Received, any other in Written.
+//   - Buffered: those whose session has it, and whose client gets it first thing when it is back ([Buffered]).
 //   - Unknown: those of which the message may have been written, in part or in full.
 //   - Excepted: those that were left out because of [Recipients.Except].
 //   - Refused: those to which nothing was written, and nothing will be, by the reason: ErrGone, ErrBusy, ErrShutdown and so on. It is nil
@@ -20,8 +21,8 @@ import (
 // Workers, an int, is how many workers may have members, and Answered how many of them have said what they have. Complete, a bool, says that
 // all of them have, so that there is no member that is not counted.
 //
-// Its method Err returns everything that went wrong, joined, or nil if every member that was not excepted has the message, and every
-// worker has answered. Unlike the error of [Recipients.Push], it is not nil if only some of the members have the message.
+// Its method Err returns everything that went wrong, joined, or nil if every member that was not excepted has the message, or its session
+// does, and every worker has answered. Unlike the error of [Recipients.Push], it is not nil if only some of the members have the message.
 //
 // All is zero where the answer did not say: if none came, for example, or if the request as a whole was refused.
 type Outcomes = wire.Outcomes
@@ -45,12 +46,16 @@ func outcomesOf(a bulk.Answer, confirmed bool) (Outcomes, error) {
 	}
 	o := Outcomes{Complete: *c.Complete}
 	all := int64(0)
+	buffered := c.Buffered
+	if buffered == nil { // the worker has no sessions, or none of them has the message
+		buffered = new(int)
+	}
 	for _, field := range []struct {
 		from   *int
 		to     *int
 		counts bool // connections
 	}{
-		{c.Written, &o.Written, true}, {c.Received, &o.Received, true}, {c.Unknown, &o.Unknown, true}, {c.Excepted, &o.Excepted, true},
+		{c.Written, &o.Written, true}, {c.Received, &o.Received, true}, {buffered, &o.Buffered, true}, {c.Unknown, &o.Unknown, true}, {c.Excepted, &o.Excepted, true},
 		{c.Workers, &o.Workers, false}, {c.Answered, &o.Answered, false},
 	} {
 		if field.from == nil || !isCount(*field.from) {
@@ -97,7 +102,7 @@ func agrees(o *Outcomes, status int, confirmed bool) bool {
 	case statusDone:
 		return err == nil
 	case wire.StatusOf(ErrUnknown): // perhaps because of connections that nobody could count
-		return o.Written+o.Received == 0
+		return o.Written+o.Received+o.Buffered == 0
 	case wire.StatusOf(ErrGone): // and not if some worker has not answered
 		return errors.Is(err, ErrGone)
 	default:
@@ -116,6 +121,8 @@ func reasonOf(kind string) error {
 		return ErrUnavailable
 	case wire.TypeDirectory:
 		return ErrDirectory
+	case wire.TypeSuspended:
+		return ErrSuspended
 	}
 	switch kind {
 	case "gone":

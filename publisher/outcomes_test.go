@@ -140,6 +140,8 @@ func TestOutcomesNonsense(t *testing.T) {
 // Whatever an answer is, its outcomes can be.
 func FuzzOutcomesOf(f *testing.F) {
 	f.Add(200, []byte("{"+outcomesJSON(2, 0, `"busy":1,"gone":2`, 1, 1, 3, 2, false)+"}"), false)
+	f.Add(200, []byte(`{"buffered":2,`+outcomesJSON(0, 0, `"suspended":1`, 0, 0, 1, 1, true)+"}"), false)
+	f.Add(409, []byte(`{"type":"urn:wspush:suspended",`+outcomesJSON(0, 0, `"suspended":1`, 0, 0, 1, 1, true)+"}"), true)
 	f.Add(200, []byte("{"+outcomesJSON(0, 2, `"x":1`, 1, 1, 3, 3, true)+"}"), true)
 	f.Add(410, []byte(`{"type":"urn:wspush:gone",`+outcomesJSON(0, 0, "", 0, 0, 1, 1, true)+"}"), false)
 	f.Add(503, []byte(`{"type":"urn:wspush:directory",`+outcomesJSON(0, 0, "", 0, 0, 2, 1, false)+"}"), false)
@@ -154,14 +156,14 @@ func FuzzOutcomesOf(f *testing.F) {
 			}
 			return
 		}
-		all := o.Written + o.Received + o.Unknown + o.Excepted
+		all := o.Written + o.Received + o.Buffered + o.Unknown + o.Excepted
 		for reason, n := range o.Refused {
 			if all += n; n <= 0 || reason == nil {
 				t.Errorf("%s: %+v", body, o)
 			}
 		}
-		has := o.Written + o.Received
-		for _, n := range []int{o.Written, o.Received, o.Unknown, o.Excepted, o.Workers, o.Answered, o.Workers - o.Answered, all} {
+		has := o.Written + o.Received + o.Buffered
+		for _, n := range []int{o.Written, o.Received, o.Buffered, o.Unknown, o.Excepted, o.Workers, o.Answered, o.Workers - o.Answered, all} {
 			if n < 0 {
 				t.Errorf("%s: %+v", body, o)
 			}

@@ -123,6 +123,7 @@ func TestOutcomes(t *testing.T) {
 		"403":                 {problem(403, "forbidden"), publisher.ErrForbidden, "urn:wspush:forbidden"},
 		"404":                 {problem(404, "not-found"), nil, "urn:wspush:not-found"},
 		"408":                 {problem(408, "timeout"), nil, "urn:wspush:timeout"},
+		"409 suspended":       {problem(409, "suspended"), publisher.ErrSuspended, "urn:wspush:suspended"},
 		"410":                 {problem(410, "gone"), publisher.ErrGone, "urn:wspush:gone"},
 		"413":                 {problem(413, "too-large"), publisher.ErrTooLarge, "urn:wspush:too-large"},
 		"429":                 {problem(429, "busy"), publisher.ErrBusy, "urn:wspush:busy"},
@@ -163,7 +164,7 @@ func TestOutcomes(t *testing.T) {
 			if !errors.As(err, &e) || test.want != nil && !errors.Is(err, test.want) || e.Type != test.typ {
 				t.Fatalf("got %v", err)
 			}
-			for _, other := range []error{publisher.ErrGone, publisher.ErrBusy, publisher.ErrTooLarge, publisher.ErrShutdown, publisher.ErrUnknown, publisher.ErrForbidden, publisher.ErrUnreachable} {
+			for _, other := range []error{publisher.ErrGone, publisher.ErrBusy, publisher.ErrTooLarge, publisher.ErrShutdown, publisher.ErrUnknown, publisher.ErrForbidden, publisher.ErrUnreachable, publisher.ErrSuspended} {
 				if other != test.want && errors.Is(err, other) {
 					t.Errorf("it is also %v", other)
 				}

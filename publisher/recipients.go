@@ -101,7 +101,7 @@ func (r *Recipients) ask(ctx context.Context, k call, except []string) (reply, e
 // Push sends data to each member as one message, and returns once every member has its outcome. So a client that does not read
 // keeps it waiting, but delays no other member. What is not said here is as for [Client.Push].
 //
-// The error is nil if at least one member has the message: Outcomes counts them all, and its Err tells of each that has not. Otherwise
+// The error is nil if at least one member has the message, or its session has it ([Buffered]): Outcomes counts them all, and its Err tells of each that has not. Otherwise
 // it is ErrUnknown if one may have it, and also if the answer was lost, or made no sense. Any other error means that nothing was written
 // to anybody: ErrGone if nobody is there; the reason of a member that has refused the message, the one that gives most hope for another
 // attempt; ErrDirectory if it cannot be known who is there; what Client.Push returns for a request that is refused; or what is wrong
@@ -117,8 +117,8 @@ func (r *Recipients) Push(ctx context.Context, typ MessageType, data []byte, opt
 	if err != nil {
 		return Outcomes{}, err
 	}
-	k.success = statusDone
-	confirmed := wire.Options(opts).Confirmed
+	k.success, k.buffers = statusDone, false // the outcomes say of each
+	confirmed := options(opts).Confirmed
 	a, err := r.ask(ctx, k, except)
 	if err != nil && a.problem.Status == 0 { // no worker has decided
 		return Outcomes{}, err

@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"github.com/wspush/wspush/internal/bulk"
-	"github.com/wspush/wspush/internal/wire"
 )
 
 // Stream pushes many messages over few requests: one bulk request for each worker and path, which begins with the first message
@@ -50,11 +49,11 @@ func (c *Client) NewStream() *Stream {
 // ctx's error, and the message may still be written. If ctx ends before the message is under way, which includes the time that
 // CredentialFunc takes, nothing was sent, and the error is ctx's.
 func (s *Stream) Push(ctx context.Context, address string, typ MessageType, data []byte, opts ...PushOption) (Receipt, error) {
-	o := wire.Options(opts)
-	timeout := s.c.workerTimeout(ctx, o.Confirmed)
+	o := options(opts)
+	timeout := s.c.workerTimeout(ctx, o)
 	ctx, cancel := s.c.within(ctx)
 	defer cancel()
-	line := bulk.Line{Type: typ, Data: data, Confirm: o.Confirmed, Timeout: timeout}
+	line := bulk.Line{Type: typ, Data: data, Confirm: o.Confirmed, Timeout: timeout, Keep: o.Keep}
 	return await(ctx, s, func(done func(Receipt, error)) (string, *item, error) { return s.one(ctx, address, line, done) })
 }
 
@@ -91,8 +90,8 @@ func await[T any](ctx context.Context, s *Stream, send func(done func(T, error))
 // (Options.MaxStreamBytes), Send waits. If it returns an error, which is one that Push returns before anything is sent, done is
 // never called. ctx bounds the wait; its deadline also bounds that of the worker. data is not kept.
 func (s *Stream) Send(ctx context.Context, address string, typ MessageType, data []byte, done func(Receipt, error), opts ...PushOption) error {
-	o := wire.Options(opts)
-	line := bulk.Line{Type: typ, Data: data, Confirm: o.Confirmed, Timeout: s.c.workerTimeout(ctx, o.Confirmed)}
+	o := options(opts)
+	line := bulk.Line{Type: typ, Data: data, Confirm: o.Confirmed, Timeout: s.c.workerTimeout(ctx, o), Keep: o.Keep}
 	_, _, err := s.one(ctx, address, line, done)
 	return err
 }
@@ -112,7 +111,7 @@ func (s *Stream) one(ctx context.Context, address string, line bulk.Line, done f
 			done(Receipt{}, err)
 			return
 		}
-		done(receiptOf(wire.PushOptions{Confirmed: line.Confirm}, a), nil)
+		done(receiptOf(line.Confirm, a), nil)
 	}}
 	for i, t := range targets {
 		it.to[i] = []string{t.id}

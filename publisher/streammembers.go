@@ -4,25 +4,24 @@ import (
 	"context"
 
 	"github.com/wspush/wspush/internal/bulk"
-	"github.com/wspush/wspush/internal/wire"
 )
 
 // PushTo is [Recipients.Push] over the stream, as Push is [Client.Push]: the message goes once to one of the Options.Workers, which pushes
 // it to each member. It asks another worker only when there is no connection to the one that worked last. Messages that are given one after the
 // other, for the same user or group, are written to each member in that order.
 func (s *Stream) PushTo(ctx context.Context, to *Recipients, typ MessageType, data []byte, opts ...PushOption) (Outcomes, error) {
-	o := wire.Options(opts)
-	timeout := s.c.workerTimeout(ctx, o.Confirmed)
+	o := options(opts)
+	timeout := s.c.workerTimeout(ctx, o)
 	ctx, cancel := s.c.within(ctx)
 	defer cancel()
-	line := bulk.Line{Type: typ, Data: data, Confirm: o.Confirmed, Timeout: timeout}
+	line := bulk.Line{Type: typ, Data: data, Confirm: o.Confirmed, Timeout: timeout, Keep: o.Keep}
 	return await(ctx, s, func(done func(Outcomes, error)) (string, *item, error) { return s.several(ctx, to, line, done) })
 }
 
 // SendTo queues a message for each member, and calls done once with what PushTo would have returned. All else is as for Send.
 func (s *Stream) SendTo(ctx context.Context, to *Recipients, typ MessageType, data []byte, done func(Outcomes, error), opts ...PushOption) error {
-	o := wire.Options(opts)
-	line := bulk.Line{Type: typ, Data: data, Confirm: o.Confirmed, Timeout: s.c.workerTimeout(ctx, o.Confirmed)}
+	o := options(opts)
+	line := bulk.Line{Type: typ, Data: data, Confirm: o.Confirmed, Timeout: s.c.workerTimeout(ctx, o), Keep: o.Keep}
 	_, _, err := s.several(ctx, to, line, done)
 	return err
 }

@@ -2,7 +2,7 @@
 // a plain value that no later event changes.
 package stats
 
-// Snapshot is what a worker has done until now. All fields only ever grow, except Connections, Users, Groups, Memberships,
+// Snapshot is what a worker has done until now. All fields only ever grow, except Connections, Users, Groups, Memberships, those of Sessions that say "now",
 // PendingBytes, PushConns, Directory and Links.
 // Module wspush/prometheus turns a Snapshot into metrics.
 type Snapshot struct {
@@ -11,6 +11,8 @@ type Snapshot struct {
 	Accepted    uint64            // ever; a connection that is in neither Connections nor Ended is being greeted or closed
 	Handshakes  Handshakes        // refused ones
 	Ended       map[string]uint64 // by the text of the wspush.Cause that ended them; it has an entry for every Cause
+
+	Sessions Sessions // of the connections, those that outlive their WebSocket
 
 	// Users and groups, now. Only open connections count, and only those of this worker.
 	Users       int64 // names of users with connections
@@ -30,6 +32,7 @@ type Snapshot struct {
 	Confirmed uint64   // those of Written whose client was asked for a confirmation, and gave it
 	Refused   uint64   // nothing written
 	RefusedBy Refusals // Refused, by reason
+	Buffered  uint64   // in the hands of a session whose client was away, or left before it had all of the message
 	Unknown   uint64   // possibly written, in part or in full
 
 	// Pushes to a user or a group, each counted once, unless nothing could be tried. Those above count each of its connections. If none is
@@ -54,6 +57,32 @@ type Snapshot struct {
 	Forwarded      uint64   // all of them
 	ForwardsFailed Forwards // those that got no answer
 	Links          Links    // now
+}
+
+// Sessions are the connections that outlive their WebSocket: see HandlerOptions.ResumeWindow.
+type Sessions struct {
+	Live      int64 // now; they are among Connections
+	Suspended int64 // now: those of them that wait for their client
+
+	// What sessions have accepted and do not know to have been received, now: messages, and their bytes. Data that several sessions have counts for
+	// each of them. PendingBytes has all of it but what is only kept for a page that may come back without it.
+	Buffered      int64
+	BufferedBytes int64
+
+	Resumes     Resumes
+	Replaced    uint64 // WebSockets by newer ones of their clients, while nobody had noticed that they were gone
+	Unconfirmed uint64 // messages that a client was not known to have when its session ended
+}
+
+// Resumes counts clients that wanted their session back, by what they got.
+type Resumes struct {
+	Resumed    uint64 // their session, with all that they had missed
+	Incomplete uint64 // their session, without some messages, and were told how many
+	Expired    uint64 // a new one, since they were away for too long
+	Unknown    uint64 // a new one, since nobody knew theirs: it was another worker's, or its end is long ago
+	Ended      uint64 // the end of their session, with its code
+	Refused    uint64 // nothing, by HandlerOptions.Accept or User, or during a Shutdown
+	Ahead      uint64 // nothing, since they said that they had more messages than were sent
 }
 
 // Directory is a worker's part in the Cluster's Directory, or among its Peers, now. It is zero without them, and with Peers
@@ -99,6 +128,7 @@ type Refusals struct {
 	Gone        uint64 // ErrGone
 	Busy        uint64 // ErrBusy
 	Withdrawn   uint64 // the publisher left, or its time ran out, before the message was begun
+	Suspended   uint64 // the client was away, and the push was not to wait for it
 	TooLarge    uint64 // ErrTooLarge
 	InvalidUTF8 uint64 // ErrInvalidUTF8
 	Shutdown    uint64 // ErrShutdown

@@ -9,6 +9,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/internal/session"
 )
 
 // Client is a WebSocket client that fails its test when anything but the expected happens.
@@ -25,7 +26,7 @@ import (
 type Client struct {
 	ID        string   // of the connection, or its token; "" where the greeting is not that of wspush
 	Addresses []string // of the connection, as the greeting has them; nil where it is not that of wspush
-	Greeting  Message  // the first message; none with NoGreeting
+	Greeting  Message  // the first message; none with NoGreeting, nor with Session
 
 	tb        testing.TB
 	goroutine uint64 // which may end the test
@@ -45,8 +46,16 @@ func (c *Client) Address() string {
 	return c.Addresses[0]
 }
 
-// Subprotocol returns the negotiated subprotocol, or "".
-func (c *Client) Subprotocol() string { return c.link.ws.Subprotocol() }
+// Subprotocol returns the negotiated subprotocol, or "": the application's, which is never wspush.v1.
+func (c *Client) Subprotocol() string {
+	l := c.link
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ws.speaksV1 {
+		return l.hello.Protocol
+	}
+	return l.ws.ws.Subprotocol()
+}
 
 // Within returns a Client for the same connection whose methods, and Server.Push to it, wait for at most d. If d is 0 or less,
 // they do not wait.
@@ -70,13 +79,16 @@ func (c *Client) SendBinary(data []byte) {
 
 func (c *Client) send(m Message) {
 	c.tb.Helper()
-	typ := websocket.MessageText
-	if m.Type == wspush.Binary {
+	w, typ, data := c.link.present(), websocket.MessageText, m.Data
+	switch {
+	case m.Type == wspush.Binary:
 		typ = websocket.MessageBinary
+	case w.speaksV1:
+		data = session.Escape(data)
 	}
 	ctx, cancel := within(c.timeout)
 	defer cancel()
-	err := c.link.ws.Write(ctx, typ, m.Data)
+	err := w.ws.Write(ctx, typ, data)
 	switch end := c.link.endError(); {
 	case err == nil:
 	case errors.Is(err, context.DeadlineExceeded):
@@ -93,13 +105,14 @@ func (c *Client) Pings() int { return int(c.link.pings.Load()) }
 
 // Pause stops the client from reading, as if its network had stalled, until Resume. Pushes to it then block once everything in
 // between is full: in memory there is no buffer at all; a network connection has some.
-func (c *Client) Pause() { c.link.gate.shut() }
+func (c *Client) Pause() { c.link.present().gate.shut() }
 
-// Resume ends a Pause.
-func (c *Client) Resume() { c.link.gate.open() }
+// Resume ends a Pause. It is no return to a session: see Reconnect.
+func (c *Client) Resume() { c.link.present().gate.open() }
 
 // Close closes the connection with this code and reason, and waits for the server's answer. It fails the test if none comes
-// within 5 s, or if the connection has already ended. It ends a Pause. Messages that arrive meanwhile may be dropped.
+// within 5 s, or if the connection has already ended. It ends a Pause. Messages that arrive meanwhile may be dropped. It
+// ends a session if code is 1000, or 3000 to 4999 but for 3901, "I shall be back"; any other code suspends it.
 func (c *Client) Close(code int, reason string) {
 	c.tb.Helper()
 	c.Resume()
@@ -109,7 +122,7 @@ func (c *Client) Close(code int, reason string) {
 }
 
 // Disconnect drops the connection without a close frame, as when the network is lost. It does nothing if the connection has
-// already ended.
+// already ended. A session is suspended: see Suspend.
 func (c *Client) Disconnect() { c.link.cut() }
 
 // fatalf ends the test if called from the goroutine that can; otherwise it marks the test as failed and returns.

@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/internal/session"
 )
 
 // ClientOptions configures a [Client]. A nil *ClientOptions, and the zero value of each field, mean the defaults.
@@ -27,11 +30,15 @@ type ClientOptions struct {
 	// Subprotocols are offered to the server, in order of preference.
 	Subprotocols []string
 
+	// Session makes a client that speaks wspush.v1, as client/wspush.js does: where the handler has a ResumeWindow, its connection is a session.
+	// Its addresses come in the hello of wspush.v1. If the application makes a Greeting, that is the first message that the test can ask for.
+	Session bool
+
 	// TLS is used by Dial for https and wss URLs. The default is that of crypto/tls, which trusts the system's authorities.
 	TLS *tls.Config
 
 	// NoGreeting makes Connect return right after the handshake. By default it waits for a first message: set this if the
-	// application's Greeting sends none.
+	// application's Greeting sends none. It means nothing with Session.
 	NoGreeting bool
 
 	// NoPongs stops the client from answering pings, as if its machine were gone.
@@ -65,9 +72,22 @@ func Dial(tb testing.TB, url string, opts *ClientOptions) *Client {
 
 // ExpectRefused connects as [Connect] does, but expects h to refuse the handshake with the given status. It returns the
 // response, with the first 1024 bytes of its body. It ends the test if the client is connected or the status is different.
+//
+// A client with Session is told over its WebSocket that it is refused, since a page could not see the status. 401 then stands for "unauthorized" and
+// the close code 3000, 403 for "forbidden" and 3003, 503 for "retry" and 1013; the response is that of the handshake.
 func ExpectRefused(tb testing.TB, h http.Handler, target string, status int, opts *ClientOptions) *http.Response {
 	tb.Helper()
-	_, resp, err := connect(tb, serve(tb, h), true, target, opts)
+	c, resp, err := connect(tb, serve(tb, h), true, target, opts)
+	if err == nil && c.link.present().speaksV1 {
+		var end *CloseError
+		switch err := c.greeted(); {
+		case err == nil:
+		case errors.As(err, &end) && statusFor(end.Code) == status:
+			return resp
+		default:
+			tb.Fatalf("want the client to be refused with status %d; %v", status, err)
+		}
+	}
 	switch {
 	case err == nil:
 		tb.Fatalf("want the handshake to be refused with status %d; the client is connected", status)
@@ -87,6 +107,12 @@ func mustConnect(tb testing.TB, dial dialFunc, inMemory bool, target string, opt
 		tb.Fatalf("connecting to %s: %s", target, howRefused(resp, err))
 	case err != nil:
 		tb.Fatalf("connecting to %s: %v", target, err)
+	case c.link.present().speaksV1:
+		if err := c.greeted(); err != nil {
+			tb.Fatalf("connecting to %s: %v", target, err)
+		}
+		c.ID, c.Addresses = parseGreeting(Message{wspush.Text, []byte(c.link.present().hello.Address)})
+		return c
 	case opts != nil && opts.NoGreeting:
 		return c
 	}
@@ -95,6 +121,17 @@ func mustConnect(tb testing.TB, dial dialFunc, inMemory bool, target string, opt
 	}
 	c.ID, c.Addresses = parseGreeting(c.Greeting)
 	return c
+}
+
+// greeted waits for the hello of a client that speaks wspush.v1.
+func (c *Client) greeted() error {
+	ctx, cancel := within(c.timeout)
+	defer cancel()
+	err := c.link.greeting(ctx, c.link.present())
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("no hello of wspush.v1 has arrived within %v", c.timeout)
+	}
+	return err
 }
 
 // howRefused describes how a handshake failed.
@@ -119,20 +156,51 @@ func connect(tb testing.TB, dial dialFunc, inMemory bool, target string, opts *C
 		target = "http://example.com" + target
 	}
 	l := newLink()
+	l.dial = func(ctx context.Context, resume string) (*webSocket, error) {
+		w, resp, err := l.connect(ctx, dial, inMemory, target, &o, resume)
+		if err != nil && resp != nil {
+			err = errors.New(howRefused(resp, err))
+		}
+		return w, err
+	}
+	ctx, cancel := within(o.Timeout)
+	defer cancel()
+	w, resp, err := l.connect(ctx, dial, inMemory, target, &o, "")
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("the handshake got no response within %v", o.Timeout)
+	}
+	if err != nil {
+		return nil, resp, err
+	}
+	l.begin(w)
+	c := &Client{tb: tb, goroutine: goroutine(), timeout: o.Timeout, link: l}
+	tb.Cleanup(l.cutAll)
+	return c, resp, nil
+}
+
+// connect makes a WebSocket, which nobody reads yet. resume is "TICKET.OFFSET" for a client that comes back.
+func (l *link) connect(ctx context.Context, dial dialFunc, inMemory bool, target string, o *ClientOptions, resume string) (*webSocket, *http.Response, error) {
+	w := newWebSocket()
 	gated := func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
 		if err != nil {
 			return nil, err
 		}
-		l.gate = newGate(conn)
-		return l.gate, nil
+		w.gate = newGate(conn)
+		return w.gate, nil
 	}
 	transport := &http.Transport{DialContext: gated, TLSClientConfig: o.TLS, DisableKeepAlives: true}
 	if inMemory {
 		transport.DialTLSContext = gated // without encryption
 	}
-	ctx, cancel := within(o.Timeout)
-	defer cancel()
+	offers := o.Subprotocols
+	if o.Session {
+		offers = []string{session.Subprotocol}
+		if resume != "" {
+			offers = append(offers, resumePrefix+resume)
+		}
+		offers = append(offers, o.Subprotocols...)
+	}
 	ws, resp, err := websocket.Dial(ctx, target, &websocket.DialOptions{
 		HTTPClient: &http.Client{
 			Transport:     transport,
@@ -141,20 +209,19 @@ func connect(tb testing.TB, dial dialFunc, inMemory bool, target string, opts *C
 		},
 		HTTPHeader:   o.Header,
 		Host:         o.Header.Get("Host"),
-		Subprotocols: o.Subprotocols,
+		Subprotocols: offers,
 		OnPingReceived: func(context.Context, []byte) bool {
 			l.pings.Add(1)
 			return !o.NoPongs
 		},
 	})
 	if err != nil {
-		if errors.Is(err, context.DeadlineExceeded) {
-			err = fmt.Errorf("the handshake got no response within %v", o.Timeout)
-		}
 		return nil, resp, err
 	}
-	l.begin(ws)
-	c := &Client{tb: tb, goroutine: goroutine(), timeout: o.Timeout, link: l}
-	tb.Cleanup(c.Disconnect)
-	return c, resp, nil
+	w.ws, w.speaksV1 = ws, o.Session
+	if o.Session && ws.Subprotocol() != session.Subprotocol {
+		_ = ws.CloseNow()
+		return nil, nil, fmt.Errorf("the server does not speak %s: it has chosen the subprotocol %q", session.Subprotocol, ws.Subprotocol())
+	}
+	return w, resp, nil
 }

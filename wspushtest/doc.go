@@ -31,6 +31,13 @@
 //
 // The workers of a [Cluster] find each other's users and groups through a directory in memory, which the test can stop.
 //
+// # Sessions
+//
+// With Session in its options a client speaks wspush.v1, as client/wspush.js does: where the handler has a ResumeWindow, its connection
+// outlives its WebSocket. [Client.Disconnect] and [Client.Suspend] lose the network, [Client.Vanish] does without a word, and
+// [Client.Reconnect] comes back with what the client has. [Client.ExpectNewSession] is for one that comes too late, and
+// [Client.ExpectDismissed] for one that must not.
+//
 // # Fake time
 //
 // In memory everything works in a [testing/synctest] bubble, where an hour of pings and timeouts takes no time. Make everything

@@ -22,15 +22,17 @@ import (
 var t *testing.T
 
 var examples = map[string]func(){
-	"Example":                  Example,
-	"Example_fakeTime":         Example_fakeTime,
-	"Example_network":          Example_network,
-	"ExampleCluster":           ExampleCluster,
-	"ExampleConnect":           ExampleConnect,
-	"ExampleConnect_greeting":  ExampleConnect_greeting,
-	"ExampleDial":              ExampleDial,
-	"ExampleHTTPClient":        ExampleHTTPClient,
-	"ExampleHTTPClient_signIn": ExampleHTTPClient_signIn,
+	"Example":                        Example,
+	"Example_fakeTime":               Example_fakeTime,
+	"Example_network":                Example_network,
+	"ExampleClient_ExpectNewSession": ExampleClient_ExpectNewSession,
+	"ExampleClient_Reconnect":        ExampleClient_Reconnect,
+	"ExampleCluster":                 ExampleCluster,
+	"ExampleConnect":                 ExampleConnect,
+	"ExampleConnect_greeting":        ExampleConnect_greeting,
+	"ExampleDial":                    ExampleDial,
+	"ExampleHTTPClient":              ExampleHTTPClient,
+	"ExampleHTTPClient_signIn":       ExampleHTTPClient_signIn,
 }
 
 func TestExamples(test *testing.T) {
@@ -112,6 +114,58 @@ func ExampleConnect_greeting() {
 	}
 	resp.Body.Close()
 	c.Expect("Your order has shipped")
+}
+
+// A page that loses its network, and comes back. What is pushed meanwhile is buffered.
+func ExampleClient_Reconnect() {
+	s := wspushtest.New(t, &wspushtest.Options{
+		Handler: wspush.HandlerOptions{ResumeWindow: 2 * time.Minute},
+		Client:  wspushtest.ClientOptions{Session: true}, // it speaks wspush.v1
+	})
+	c := s.Connect()
+
+	c.Suspend(s.Worker)
+	receipt, err := s.Worker.Push(t.Context(), c.ID, wspush.Text, []byte("Your order has shipped"))
+	if err != nil || receipt.State != wspush.Buffered {
+		t.Errorf("%+v, %v", receipt, err)
+	}
+	_, err = s.Worker.Push(t.Context(), c.ID, wspush.Text, []byte("The driver rings your bell"), wspush.Keep(0))
+	if !errors.Is(err, wspush.ErrSuspended) {
+		t.Errorf("a push that was not to be kept: %v", err)
+	}
+
+	c.Reconnect()
+	c.Expect("Your order has shipped")
+}
+
+// A page whose machine is gone without a word comes back too late. The application learns what has not reached it.
+func ExampleClient_ExpectNewSession() {
+	synctest.Test(t, func(t *testing.T) {
+		var mail []string
+		s := wspushtest.New(t, &wspushtest.Options{
+			Handler: wspush.HandlerOptions{
+				ResumeWindow: 2 * time.Minute,
+				PingInterval: 25 * time.Second, IdleTimeout: time.Minute,
+				OnDisconnect: func(c *wspush.Conn, _ error) {
+					for m := range c.Unconfirmed() {
+						mail = append(mail, string(m.Data))
+					}
+				},
+			},
+			Client: wspushtest.ClientOptions{Session: true},
+		})
+		c := s.Connect()
+
+		c.Vanish()
+		time.Sleep(time.Minute) // until the worker misses it
+		s.Push(c, "Your order has shipped")
+		time.Sleep(2 * time.Minute)
+
+		c.ExpectNewSession("expired")
+		if len(mail) != 1 || mail[0] != "Your order has shipped" {
+			t.Errorf("%q", mail)
+		}
+	})
 }
 
 // Users and groups are found through any worker of a Cluster.

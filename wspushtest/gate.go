@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// gate is a network connection whose reading can be stopped. Nobody else may set a read deadline on it.
+// gate is a network connection whose reading can be stopped, and that can fall silent altogether. Nobody else may set a read deadline on it.
 type gate struct {
 	net.Conn
 	closed chan struct{} // closed by Close
@@ -17,6 +17,7 @@ type gate struct {
 	mu      sync.Mutex    // guards the fields below, and the read deadline that goes with them
 	opened  chan struct{} // nil while the gate is open; closed when it is opened
 	reading chan struct{} // nil unless Conn is being read; closed when that read returns
+	silent  bool          // it stays shut, and what is written is dropped
 }
 
 func newGate(conn net.Conn) *gate { return &gate{Conn: conn, closed: make(chan struct{})} }
@@ -80,11 +81,29 @@ func (g *gate) interrupt() (opened, reading <-chan struct{}) {
 	return g.opened, g.reading
 }
 
+// vanish shuts it for ever, and drops what is written from now on.
+func (g *gate) vanish() {
+	g.mu.Lock()
+	g.silent = true
+	g.mu.Unlock()
+	g.shut()
+}
+
+func (g *gate) Write(p []byte) (int, error) {
+	g.mu.Lock()
+	silent := g.silent
+	g.mu.Unlock()
+	if silent {
+		return len(p), nil
+	}
+	return g.Conn.Write(p)
+}
+
 // open undoes shut.
 func (g *gate) open() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.opened != nil {
+	if g.opened != nil && !g.silent {
 		_ = g.Conn.SetReadDeadline(time.Time{})
 		close(g.opened)
 		g.opened = nil

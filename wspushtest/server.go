@@ -58,7 +58,8 @@ func (s *Server) HTTPClient() *http.Client {
 	return HTTPClient(s.tb, s.Worker)
 }
 
-// Push pushes a text message in-process to the client, which must have an ID, and returns once it is written. It fails the
+// Push pushes a text message in-process to the client, which must have an ID, and returns once it is written, or buffered for a session
+// whose client is away. It fails the
 // test, as the client's methods do, if the push fails or takes longer than the client's timeout.
 func (s *Server) Push(to *Client, message string) {
 	to.tb.Helper()

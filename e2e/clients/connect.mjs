@@ -2,10 +2,9 @@
 import { WebSocket } from 'ws';
 import { within } from '../check.mjs';
 
-// connect returns a client that has been greeted: next returns its next message, closed resolves to "CODE REASON" when it has
-// ended, and the rest is from its address.
-export async function connect(url, options) {
-  const client = new WebSocket(url, options);
+// open returns a client, what comes to it, and its end.
+function open(url, protocols, options) {
+  const client = new WebSocket(url, protocols, options);
   const messages = []; // received, not yet taken
   let wake = () => {};
   client.on('message', (data, isBinary) => {
@@ -20,6 +19,25 @@ export async function connect(url, options) {
     if (messages.length === 0) await within(10, 'message', new Promise((resolve) => { wake = resolve; }));
     return messages.shift();
   };
-  const { username: id, host, hostname, port, pathname } = new URL(await next());
-  return { client, next, closed, id, host, hostname, port, pathname };
+  return { client, next, closed };
+}
+
+// of returns the parts of an address.
+function of(address) {
+  const { username: id, host, hostname, port, pathname } = new URL(address);
+  return { id, host, hostname, port, pathname };
+}
+
+// visit is connect for a client that speaks wspush.v1. resume is "TICKET.OFFSET" of one that comes back.
+export async function visit(url, resume) {
+  const opened = open(url, ['wspush.v1', ...(resume ? [`wspush.resume.${resume}`] : [])]);
+  const hello = JSON.parse(await opened.next());
+  return { ...opened, ...of(hello.address), hello };
+}
+
+// connect returns a client that has been greeted: next returns its next message, closed resolves to "CODE REASON" when it has
+// ended, and the rest is from its address.
+export async function connect(url, options) {
+  const opened = open(url, [], options);
+  return { ...opened, ...of(await opened.next()) };
 }

@@ -11,7 +11,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import addFormats from 'ajv-formats';
 import YAML from 'yaml';
 import { check, skip, sleep, within } from '../check.mjs';
-import { connect } from './connect.mjs';
+import { connect, visit } from './connect.mjs';
 
 const [url, small, unlisted, lonely] = process.argv.slice(2);
 const source = await readFile(new URL('../../docs/openapi.yaml', import.meta.url), 'utf8');
@@ -38,7 +38,7 @@ const matchesText = (schema, value) => ajvText.validate({ properties: { value: r
 // rooted makes the references of a schema start at the document.
 const rooted = (schema) => JSON.parse(JSON.stringify(schema).replaceAll('"#/', '"doc#/'));
 
-const ourHeaders = ['Allow', 'Retry-After', 'WWW-Authenticate', 'Wspush-Rtt', 'x-amzn-ErrorType'];
+const ourHeaders = ['Allow', 'Retry-After', 'WWW-Authenticate', 'Wspush-Buffered', 'Wspush-Rtt', 'Wspush-State', 'x-amzn-ErrorType'];
 const given = new Set(); // each "OPERATION STATUS" that the worker has answered with
 
 // conforms checks an answer against its operation in the document.
@@ -165,6 +165,7 @@ for (const [form, at] of [
       ['POST', 'type', ['text', 'binary', 'Text', 'x', '']],
       ['POST', 'confirm', ['received', 'read', '']],
       ['POST', 'timeout', ['5s', '1500ms', '1m', '1h2m', '1.5s', '.5s', '+1s', '1µs', '0', '0s', '-1s', '5', 's', '1s ', '1d', '']],
+      ['POST', 'keep', ['0', '0s', '10s', '1500ms', '1h2m', '.5s', '+1s', '+0', '1µs', '-1s', '-1ns', '5', 's', '1s ', '1d', 'abc', '']],
       ['DELETE', 'code', ['1000', '1001', '1002', '1007', '1008', '1012', '1014', '4999', '999', '1004', '1005', '1006', '1010', '1015', '2999', '5000', 'x', '']],
       ['DELETE', 'reason', ['', 'x'.repeat(123), 'x'.repeat(124)]],
     ]) {
@@ -179,7 +180,7 @@ for (const [form, at] of [
     }
   });
   await check(`${form}: 400 for an unknown parameter, or one that is there twice`, async () => {
-    for (const [method, query] of [['POST', '?confrim=received'], ['POST', '?type=text&type=text'], ['GET', '?x=1'], ['HEAD', '?x=1'], ['DELETE', '?type=text']]) {
+    for (const [method, query] of [['POST', '?confrim=received'], ['POST', '?type=text&type=text'], ['POST', '?keep=1s&keep=1s'], ['GET', '?x=1'], ['HEAD', '?x=1'], ['DELETE', '?type=text']]) {
       await to(400, method, id, { query });
     }
   });
@@ -228,6 +229,8 @@ const lines = [
   { to: id, text: 'x', ref: 'x'.repeat(257) },
   { to: id, text: 'x', confirm: 'read' },
   { to: id, text: 'x', timeout: '5' },
+  { to: id, text: 'x', keep: '-1s' },
+  { to: id, text: 'four', keep: '0s' },
   { text: 'x' },
   { to: 'nobody', text: 'x' },
   { to: never, text: 'x' },
@@ -258,10 +261,10 @@ if (serves.status !== 200) {
     assert.equal(of(4, 1).type, 'urn:wspush:gone');
     assert.equal(of(5).status, 204);
     assert.ok(of(5).rttMs > 0);
-    assert.equal(of(16).status, 410);
-    assert.equal(of(17).status, 413);
+    assert.equal(of(18).status, 410);
+    assert.equal(of(19).status, 413);
     assert.equal(answers.length, lines.length);
-    for (const message of ['one', Buffer.from([0, 1, 2]), 'two', 'three']) assert.deepEqual(await next(), message);
+    for (const message of ['one', Buffer.from([0, 1, 2]), 'two', 'three', 'four']) assert.deepEqual(await next(), message);
 
     // Exactly those lines are 400 that are not a BulkLine according to the document.
     lines.forEach((line, i) => {
@@ -277,7 +280,7 @@ if (serves.status !== 200) {
   });
   await check('bulk: 400 for a query, 403, 415', async () => {
     const body = JSON.stringify(lines[0]);
-    for (const query of ['?type=text', '?confirm=received', '?timeout=5s', '?x=1']) await request(400, 'POST', bulk, { body, headers: ndjson, query });
+    for (const query of ['?type=text', '?confirm=received', '?timeout=5s', '?keep=0', '?x=1']) await request(400, 'POST', bulk, { body, headers: ndjson, query });
     await request(403, 'POST', bulk, { body, headers: { ...ndjson, Origin: 'https://example.com' } });
     if (small) {
       for (const [status, key] of [[401, 'UNKNOWN'], [403, 'FORBIDDEN']]) {
@@ -285,6 +288,65 @@ if (serves.status !== 200) {
       }
     }
     await request(415, 'POST', bulk, { body, headers: { 'Content-Type': 'application/json' } });
+  });
+}
+
+const page = await visit(url);
+if (!page.hello.window) {
+  skip('a client that is away: 202 and 409', 'there are no sessions');
+  page.client.terminate();
+} else {
+  const away = `${mount}/@connections/${page.id}`;
+  await check('a session whose client is there: GET and HEAD, 200', async () => {
+    const { headers, body } = await request(200, 'GET', away);
+    const { state, since, buffered } = JSON.parse(body);
+    assert.deepEqual([state, buffered, headers['wspush-state'], headers['wspush-buffered']], ['connected', { messages: 0, bytes: 0 }, 'connected', undefined]);
+    assert.ok(Date.parse(since) > 0);
+    await request(200, 'HEAD', away);
+    await request(204, 'POST', away, { body: 'x', query: '?keep=0' });
+    assert.equal(await page.next(), 'x');
+  });
+  page.client.terminate();
+  while ((await raw('HEAD', away)).headers['wspush-state'] !== 'suspended') await sleep(0.01);
+  await check('a client that is away: POST, 202 and 409; GET and HEAD, 200', async () => {
+    for (const [form, options] of [[away, {}], [mount, { auth: `${page.id}:` }]]) {
+      const { headers } = await request(202, 'POST', form, { ...options, body: 'kept' });
+      assert.ok(headers['wspush-buffered'] > 0 && headers['wspush-buffered'] <= page.hello.window, headers['wspush-buffered']);
+      for (const query of ['?keep=0', '?keep=10ms', '?confirm=received&timeout=10ms', '?confirm=received&keep=0s', '?keep=1m&timeout=10ms']) {
+        assert.equal(typeOf(await request(409, 'POST', form, { ...options, body: 'no', query })), 'urn:wspush:suspended');
+      }
+      const { state, buffered } = JSON.parse((await request(200, 'GET', form, options)).body);
+      assert.deepEqual([state, buffered.seconds > 0], ['suspended', true]);
+      assert.ok((await request(200, 'HEAD', form, options)).headers['wspush-buffered'] > 0);
+    }
+  });
+  await check('… in lines of a bulk request', async () => {
+    const body = [{ text: 'kept' }, { text: 'no', keep: '0' }, { text: 'no', keep: '10ms', confirm: 'received' }].map((line) => JSON.stringify({ to: page.id, ...line })).join('\n');
+    const answers = (await request(200, 'POST', bulk, { body, headers: ndjson })).body.trimEnd().split('\n').map((line) => JSON.parse(line)).sort((a, b) => (a.line ?? 9) - (b.line ?? 9));
+    assert.deepEqual(answers.map(({ status }) => status), [202, 409, 409, undefined]);
+    assert.ok(answers[0].bufferedFor > 0);
+  });
+  if (small) {
+    await check('… and in a group', async () => {
+      const group = `${mount}/@groups/away`;
+      await request(204, 'PUT', `${away}/@groups/away`);
+      const { written, buffered } = JSON.parse((await request(200, 'POST', group, { body: 'kept' })).body);
+      assert.deepEqual([written, buffered], [0, 1]);
+      for (const query of ['?keep=0', '?keep=10ms&confirm=received']) assert.deepEqual(JSON.parse((await request(409, 'POST', group, { body: 'no', query })).body).refused, { suspended: 1 });
+      await request(400, 'POST', group, { body: 'x', query: '?keep=-1s' });
+      const lines = ['0s', undefined].map((keep) => JSON.stringify({ group: 'away', text: keep ? 'no' : 'kept', keep })).join('\n');
+      const answers = (await request(200, 'POST', bulk, { body: lines, headers: ndjson })).body.trimEnd().split('\n').map((line) => JSON.parse(line));
+      assert.deepEqual(answers.slice(0, 2).map(({ status }) => status).sort(), [200, 409]);
+    });
+  }
+  await check('what was answered with 202 comes when the client is back, and nothing else', async () => {
+    const back = await visit(url, `${page.hello.ticket}.1`);
+    assert.deepEqual([back.hello.resumed, back.hello.offset, back.hello.missed], [true, 1, undefined]);
+    for (let i = small ? 5 : 3; i > 0; i--) assert.equal(await back.next(), 'kept');
+    await request(204, 'POST', away, { body: 'the end' });
+    assert.equal(await back.next(), 'the end');
+    back.client.close(1000);
+    await back.closed;
   });
 }
 

@@ -1,5 +1,5 @@
 // Command small is a worker for e2e/run with settings that examples/quickstart has no flags for: limits so small that a
-// test reaches each of them quickly, an AuthorizePush, and logins that expire.
+// test reaches each of them quickly, an AuthorizePush, sessions, and logins that expire.
 package main
 
 import (
@@ -66,7 +66,7 @@ func run(ctx context.Context, listen string, origins, peers []string, login time
 	if err != nil {
 		return err
 	}
-	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{Expires: func(*http.Request, any) time.Time {
+	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{ResumeWindow: time.Minute, Expires: func(*http.Request, any) time.Time {
 		if login == 0 {
 			return time.Time{}
 		}

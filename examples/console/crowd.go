@@ -19,7 +19,8 @@ import (
 	"github.com/wspush/wspush"
 )
 
-// crowd is a set of simulated clients that come and go, read fast or slowly, and receive pushes.
+// crowd is a set of simulated clients that come and go, read fast or slowly, and receive pushes. Some have a session, lose their WebSocket now and
+// then, and come back to it.
 type crowd struct {
 	url     string
 	worker  *wspush.Worker
@@ -42,13 +43,17 @@ var (
 
 const stalledName = "sleepy" // the name of clients that do not read
 
-// run keeps n clients connected until ctx ends, the given number of them stalled; it replaces some of them and pushes to them.
-func (c *crowd) run(ctx context.Context, n, stalled int, churn, pushes float64) {
+// run keeps n clients connected until ctx ends, the given numbers of them stalled, and travelling; it replaces some of the others and pushes to all.
+func (c *crowd) run(ctx context.Context, n, stalled, travellers int, churn, pushes float64) {
 	for i := range n {
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return
+		case i >= stalled && i < stalled+travellers:
+			c.running.Go(func() { c.travel(ctx) })
+		default:
+			c.join(ctx, i < stalled)
 		}
-		c.join(ctx, i < stalled)
 	}
 	leaving, pushing, stalling := ticker(churn), ticker(pushes), ticker(2)
 	for {

@@ -44,6 +44,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	listen := flags.String("listen", "127.0.0.1:8084", "`address` of the console and the WebSocket")
 	clients := flags.Int("clients", 300, "simulated clients")
 	stalled := flags.Int("stalled", 3, "of the simulated clients, those that do not read")
+	travellers := flags.Int("travellers", 20, "of the simulated clients, those with a session, who go through tunnels")
 	churn := flags.Float64("churn", 3, "simulated clients that leave, and others that come, per second")
 	pushes := flags.Float64("pushes", 40, "pushes to simulated clients per second")
 	if err := flags.Parse(args); err != nil {
@@ -62,6 +63,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	defer worker.Shutdown(context.Background()) // likewise
 	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{
 		PingInterval: 10 * time.Second, // frequent, so that there are round trips to see
+		ResumeWindow: 2 * time.Minute,  // for clients that ask for a session
 		// A copy, since a part of the URL would keep all of it in memory.
 		Accept: func(r *http.Request) (any, error) { return strings.Clone(r.URL.Query().Get("user")), nil },
 		User:   func(_ *http.Request, value any) string { return value.(string) },
@@ -90,7 +92,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	var simulated sync.WaitGroup
 	simulating, stop := context.WithCancel(context.Background())
 	crowd := &crowd{url: "ws://" + listener.Addr().String() + "/ws", worker: worker, running: &simulated}
-	simulated.Go(func() { crowd.run(simulating, *clients, *stalled, *churn, *pushes) })
+	simulated.Go(func() { crowd.run(simulating, *clients, *stalled, *travellers, *churn, *pushes) })
 
 	select {
 	case err = <-served:

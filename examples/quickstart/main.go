@@ -1,4 +1,5 @@
-// Command quickstart serves a page that holds one WebSocket and shows its address and everything pushed to it.
+// Command quickstart serves a page that holds one connection and shows its address and everything pushed to it. The connection is a session:
+// it outlives its WebSocket.
 package main
 
 import (
@@ -21,7 +22,11 @@ import (
 	"time"
 
 	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/client"
 )
+
+// script is the path of the client that the page uses.
+const script = "/wspush.js"
 
 //go:embed page.html
 var page string
@@ -47,6 +52,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		ping    = flags.Duration("ping", 0, "ping a client after this much silence; 0 is the library's default")
 		idle    = flags.Duration("idle", 0, "close a client after this much silence; 0 is the library's default")
 		echo    = flags.Bool("echo", false, "send messages from a client back to it")
+		resume  = flags.Duration("resume", 2*time.Minute, "how long a session waits for its page to come back; 0: no sessions")
 		verbose = flags.Bool("v", false, "log at debug level")
 	)
 	if err := flags.Parse(args); err != nil {
@@ -70,7 +76,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	}
 	defer shutdown(worker.Shutdown, log) // in case a later step fails; otherwise it has been done already
 
-	options := &wspush.HandlerOptions{PingInterval: *ping, IdleTimeout: *idle}
+	options := &wspush.HandlerOptions{PingInterval: *ping, IdleTimeout: *idle, ResumeWindow: *resume}
 	if *echo {
 		options.OnMessage = func(c *wspush.Conn, typ wspush.MessageType, data []byte) {
 			if _, err := c.Push(c.Context(), typ, data); err != nil {
@@ -85,6 +91,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", servePage(*path))
+	mux.Handle(script, client.Script())
 	mux.Handle(*path, handler)
 	listener, err := net.Listen("tcp", *listen)
 	if err != nil {
@@ -112,6 +119,9 @@ func checkPath(path string) error {
 	if !strings.HasPrefix(path, "/") || path == "/" {
 		return errors.New("it must begin with a slash and be longer than that: the page itself is at /")
 	}
+	if path == script {
+		return errors.New("the client is there")
+	}
 	u, err := url.ParseRequestURI(path)
 	if err != nil || u.EscapedPath() != path {
 		return errors.New("it must be escaped as in a URL (%20 for a space), without a query")
@@ -137,7 +147,7 @@ func servePage(path string) http.HandlerFunc {
 		h := w.Header()
 		h.Set("Content-Type", "text/html; charset=utf-8")
 		h.Set("Cache-Control", "no-store")
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "+
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'self' 'unsafe-inline'; "+
 			"img-src blob: data:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
 		fmt.Fprint(w, body)
 	}

@@ -199,6 +199,51 @@ func TestTimers(t *testing.T) {
 	}
 }
 
+// A page that comes back has what was pushed while it was away; without -resume it has a new address. The script that pages use is there.
+func TestResume(t *testing.T) {
+	for resume, resumed := range map[string]bool{"2m": true, "0s": false} {
+		url, _ := start(t, "-resume", resume)
+		resp, err := http.Get(url + "/wspush.js")
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if typ := resp.Header.Get("Content-Type"); resp.StatusCode != 200 || !strings.HasPrefix(typ, "text/javascript") {
+			t.Errorf("%s %s", resp.Status, typ)
+		}
+		dial := func() net.Conn {
+			conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return conn
+		}
+		page := testutil.Visit(t, dial(), testutil.Options{}, "")
+		address := page.Hello.Address
+		push(t, address, "text/plain", "1")
+		page.Want("1")
+		if !resumed {
+			if page.Hello.Ticket != "" || page.Hello.Window != 0 {
+				t.Errorf("%+v", page.Hello)
+			}
+			continue
+		}
+		page.Close()
+		testutil.Eventually(t, "the push to be buffered", func() bool {
+			resp, err := http.Post(address, "text/plain", strings.NewReader("x"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			return resp.StatusCode == http.StatusAccepted
+		})
+		if page = testutil.Visit(t, dial(), testutil.Options{}, page.Ticket()); !page.Hello.Resumed || page.Hello.Address != address {
+			t.Errorf("%+v", page.Hello)
+		}
+		page.Want("x")
+	}
+}
+
 func TestStop(t *testing.T) {
 	url, stop := start(t)
 	var clients []*testutil.Client
@@ -240,6 +285,7 @@ func TestBadArguments(t *testing.T) {
 		{[]string{"-path", ""}, `-path ""`},
 		{[]string{"-path", "/"}, `-path "/"`},
 		{[]string{"-path", "ws"}, `-path "ws"`},
+		{[]string{"-path", "/wspush.js"}, "the client is there"},
 		{[]string{"-path", "GET /ws"}, `-path "GET /ws"`},
 		{[]string{"-path", "example.com/ws"}, "slash"},
 		{[]string{"-path", "/w s"}, "as in a URL"},

@@ -26,6 +26,8 @@ type Answer struct {
 	RetryAfter float64 `json:"retryAfter,omitempty"` // seconds
 	RttMs      float64 `json:"rttMs,omitempty"`
 
+	BufferedFor *float64 `json:"bufferedFor,omitempty"` // seconds; nil if the answer does not have it
+
 	*Counts // nil unless the answer has one of them
 
 	Lines *int `json:"lines,omitempty"` // in the last line, with nothing else: how many were read
@@ -35,6 +37,7 @@ type Answer struct {
 type Counts struct {
 	Written  *int           `json:"written,omitempty"`
 	Received *int           `json:"received,omitempty"`
+	Buffered *int           `json:"buffered,omitempty"`
 	Refused  map[string]int `json:"refused,omitempty"` // by the ends of problems' types
 	Unknown  *int           `json:"unknown,omitempty"`
 	Excepted *int           `json:"excepted,omitempty"`

@@ -46,6 +46,12 @@ func (k Key) AppendConfirmed(dst []byte, roundTrip time.Duration) []byte {
 	return append(strconv.AppendFloat(dst, float64(roundTrip)/float64(time.Millisecond), 'f', 3, 64), "}\n"...)
 }
 
+// AppendBuffered appends the answer to a push that its session has, which waits for its client for so many seconds more.
+func (k Key) AppendBuffered(dst []byte, seconds int) []byte {
+	dst = append(k.appendHead(dst, http.StatusAccepted), `,"bufferedFor":`...)
+	return append(strconv.AppendInt(dst, int64(seconds), 10), "}\n"...)
+}
+
 // AppendRefusal appends the answer to a push that has failed.
 func (k Key) AppendRefusal(dst []byte, r Refusal) []byte {
 	return append(appendMembers(k.appendHead(dst, r.Status), r), '\n')

@@ -19,6 +19,7 @@ type Line struct {
 	Ref     string        // left out if empty; at most 256 bytes of UTF-8
 	Confirm bool          // written as "received"
 	Timeout time.Duration // left out if 0
+	Keep    wire.Keep     // left out if it does not say
 }
 
 // Targets is what Send is to be told of the line.
@@ -64,6 +65,11 @@ func AppendEnd(dst []byte, l Line) ([]byte, error) {
 	if l.Timeout > 0 {
 		dst = append(dst, `,"timeout":"`...)
 		dst = append(dst, l.Timeout.String()...)
+		dst = append(dst, '"')
+	}
+	if l.Keep.Asked {
+		dst = append(dst, `,"keep":"`...)
+		dst = append(dst, l.Keep.For.String()...)
 		dst = append(dst, '"')
 	}
 	return append(dst, '}'), nil

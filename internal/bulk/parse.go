@@ -21,8 +21,9 @@ type Push struct {
 	Type    wire.MessageType
 	Data    []byte
 	Ref     string // as JSON; "" if there is none
-	Confirm []byte // not yet checked, like Timeout; nil if there is none
+	Confirm []byte // not yet checked, like Timeout and Keep; nil if there is none
 	Timeout []byte
+	Keep    []byte
 }
 
 // Targets are whom a line is for, or not for. Those of To are at least one.
@@ -80,6 +81,7 @@ const (
 	memberRef
 	memberConfirm
 	memberTimeout
+	memberKeep
 	memberCount
 )
 
@@ -123,7 +125,7 @@ func Parse(line []byte) (push Push, err error) {
 	default:
 		return Push{Ref: push.Ref}, errors.New("a line has either text or binary")
 	}
-	push.Confirm, push.Timeout = m.values[memberConfirm], m.values[memberTimeout]
+	push.Confirm, push.Timeout, push.Keep = m.values[memberConfirm], m.values[memberTimeout], m.values[memberKeep]
 	return push, nil
 }
 
@@ -250,6 +252,8 @@ func memberOf(name []byte) int {
 		return memberConfirm
 	case "timeout":
 		return memberTimeout
+	case "keep":
+		return memberKeep
 	}
 	return -1
 }

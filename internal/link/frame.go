@@ -146,6 +146,8 @@ const (
 	flagConfirm
 	flagTo
 	flagDetail
+	flagHasty
+	flagPatient
 	flagsKnown = 1<<iota - 1
 )
 
@@ -178,6 +180,12 @@ func (p *Push) appendMeta(b []byte) []byte {
 	}
 	if p.Detail {
 		flags |= flagDetail
+	}
+	if p.Hasty {
+		flags |= flagHasty
+	}
+	if p.Patient {
+		flags |= flagPatient
 	}
 	b = append(b, flags, p.Refusal)
 	b = binary.BigEndian.AppendUint64(b, p.Peer.Instance)
@@ -229,6 +237,7 @@ func (r *reader) readMeta(in *Incoming, paths *interned) {
 		in.targets += in.more
 	}
 	in.AnyPath, in.Binary, in.Confirm, in.Detail = flags&flagAnyPath != 0, flags&flagBinary != 0, flags&flagConfirm != 0, flags&flagDetail != 0
+	in.Hasty, in.Patient = flags&flagHasty != 0, flags&flagPatient != 0
 	if flags&^flagsKnown != 0 || len(in.Path)+len(in.To) > maxPath || in.more > maxMore {
 		r.bad = true
 	}

@@ -16,6 +16,8 @@ type Incoming struct {
 	AnyPath  bool
 	Binary   bool
 	Confirm  bool
+	Hasty    bool
+	Patient  bool
 	Timeout  time.Duration
 	Refusal  uint8
 	Data     []byte // the handler's: the link does not use it again

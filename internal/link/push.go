@@ -17,6 +17,8 @@ type Push struct {
 	AnyPath  bool
 	Binary   bool
 	Confirm  bool
+	Hasty    bool          // it is not to be buffered for a client that is away, but refused
+	Patient  bool          // it is to wait for such a client, and then be refused
 	Timeout  time.Duration // as the publisher asked; 0: the other worker's default
 	Refusal  uint8         // not 0: the other worker is to refuse the push in its turn. It is the handler's own code
 	Data     []byte

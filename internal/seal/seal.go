@@ -1,5 +1,5 @@
 // Package seal does what workers use their shared keys for: to seal the place of a connection into an ID that only they can
-// open, and to open links to each other.
+// open, to seal tickets, and to open links to each other.
 package seal
 
 import (
@@ -30,6 +30,9 @@ type key struct {
 	nonce []byte      // makes their nonces
 	proof []byte      // proves requests and answers
 	link  []byte      // makes the keys of links
+
+	ticket    cipher.Block // seals tickets
+	ticketTag []byte       // makes their tags
 }
 
 // New derives keys from the shared secrets. The first secret seals and proves; all of them open and verify.
@@ -42,8 +45,8 @@ func New(shared [][]byte) (*Keys, error) {
 		if err := checkSecret(secret); err != nil {
 			return nil, fmt.Errorf("key %d %w", i+1, err)
 		}
-		var derived [4][]byte
-		for j, use := range []string{"seal", "nonce", "proof", "link"} {
+		var derived [6][]byte
+		for j, use := range []string{"seal", "nonce", "proof", "link", "ticket", "ticket tag"} {
 			var err error
 			if derived[j], err = hkdf.Key(sha256.New, secret, nil, "wspush v1 "+use, sha256.Size); err != nil {
 				return nil, err
@@ -57,7 +60,11 @@ func New(shared [][]byte) (*Keys, error) {
 		if err != nil {
 			return nil, err
 		}
-		k.all = append(k.all, key{aead, derived[1], derived[2], derived[3]})
+		ticket, err := aes.NewCipher(derived[4])
+		if err != nil {
+			return nil, err
+		}
+		k.all = append(k.all, key{aead, derived[1], derived[2], derived[3], ticket, derived[5]})
 	}
 	return k, nil
 }

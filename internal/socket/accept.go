@@ -20,18 +20,20 @@ import (
 
 // Options are finished values: nothing in them is defaulted.
 type Options struct {
-	Shared       *Shared
+	Outbox       *Outbox         // what is to be written: Init has been called, and nothing else
 	Origins      origin.Patterns // of foreign pages that may connect
 	Subprotocols []string
 	Compression  bool
 	ReadLimit    int64         // of one message, in bytes; negative: none
 	ReadTimeout  time.Duration // of one message; negative: none
-	MaxPending   int           // in bytes; negative: no limit
 	SendBuffer   int           // of the system, in bytes; negative: what the system chooses
 	WriteTimeout time.Duration // for each 16 KiB of a message; negative: none
 
 	// Admit is called last, when nothing else can refuse the handshake any more. Accept returns its error as it is.
 	Admit func() error
+	// Choose is called after Admit, unless it is nil, and says which Outbox is to be that of the connection. If it is that of a session
+	// whose client comes back, the socket is not yet its WebSocket: Resume makes it so, or Close says that there is none.
+	Choose func() (o *Outbox, resumes bool)
 	// Owner is told what happens to the socket afterwards.
 	Owner Owner
 }
@@ -50,17 +52,15 @@ type HandshakeError struct {
 func (e *HandshakeError) Error() string { return e.Detail }
 
 // Accept does the server's half of the opening handshake (RFC 6455 section 4.2). On success the connection is hijacked, and the
-// handler may return; messages are accepted after Hold. If the error is a *HandshakeError or Admit's own, nothing has been
+// handler may return; messages are accepted after Hold, or Resume. If the error is a *HandshakeError or Admit's own, nothing has been
 // written to w. Otherwise the server could not hand the connection over.
 func Accept(w http.ResponseWriter, r *http.Request, opts Options) (*Socket, error) {
 	s := &Socket{
-		shared:       opts.Shared,
-		traffic:      opts.Shared.traffic.stripe(),
+		traffic:      opts.Outbox.shared.traffic.stripe(),
 		owner:        opts.Owner,
 		writeTimeout: opts.WriteTimeout,
 		readLimit:    opts.ReadLimit,
 		readTimeout:  opts.ReadTimeout,
-		queue:        queue{max: opts.MaxPending, all: &opts.Shared.pendingAll},
 	}
 	// A pong that answers no ping (RFC 6455 section 5.5.3) may contain any number, but nobody can guess this one.
 	s.pings = rand.Uint64N(math.MaxInt64)
@@ -69,7 +69,7 @@ func Accept(w http.ResponseWriter, r *http.Request, opts Options) (*Socket, erro
 	if opts.Compression {
 		mode = websocket.CompressionNoContextTakeover
 	}
-	up := &upgrader{real: w, request: r, header: http.Header{}, socket: s, origins: opts.Origins, subprotocols: opts.Subprotocols, admit: opts.Admit, sendBuffer: opts.SendBuffer}
+	up := &upgrader{real: w, request: r, header: http.Header{}, socket: s, origins: opts.Origins, subprotocols: opts.Subprotocols, admit: opts.Admit, choose: opts.Choose, outbox: opts.Outbox, sendBuffer: opts.SendBuffer}
 	_, err := websocket.Accept(up, r, &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // hijack asks package origin, which knows more of what hosts are equal
 		CompressionMode:    mode,
@@ -93,8 +93,10 @@ type upgrader struct {
 	status  int
 	body    bytes.Buffer
 	socket  *Socket
+	outbox  *Outbox
 	origins origin.Patterns
 	admit   func() error
+	choose  func() (*Outbox, bool)
 
 	subprotocols []string
 	sendBuffer   int
@@ -137,7 +139,7 @@ func (u *upgrader) hijack() error {
 			return err
 		}
 	}
-	if chosen := u.subprotocol(); chosen != "" {
+	if chosen := Negotiate(u.subprotocols, u.request.Header); chosen != "" {
 		u.header.Set("Sec-WebSocket-Protocol", chosen)
 	}
 	for name, values := range spelt(u.header) {
@@ -154,7 +156,15 @@ func (u *upgrader) hijack() error {
 		return fmt.Errorf("%w: %w", ErrNotHijacked, err)
 	}
 	s := u.socket
-	s.start = time.Now()
+	resumes := false
+	if u.choose != nil {
+		u.outbox, resumes = u.choose()
+	}
+	if resumes {
+		u.outbox.prepare(s)
+	} else {
+		u.outbox.attach(s)
+	}
 	s.conn = conn
 	s.raw = rawConn(conn)
 	sendbuffer.Set(conn, u.sendBuffer)
@@ -185,11 +195,12 @@ func (u *upgrader) check() error {
 	return nil
 }
 
-// subprotocol returns the first of the server's subprotocols that the client offers, or "". Their names are compared as they are: a
-// browser gives up a connection whose subprotocol it has not offered in these very letters, and an application compares with its own.
-func (u *upgrader) subprotocol() string {
-	for _, mine := range u.subprotocols {
-		for _, line := range u.request.Header.Values("Sec-WebSocket-Protocol") {
+// Negotiate returns the first of the server's subprotocols that the client offers in a handshake's header, or "". Their names are compared
+// as they are: a browser gives up a connection whose subprotocol it has not offered in these very letters, and an application compares
+// with its own.
+func Negotiate(subprotocols []string, header http.Header) string {
+	for _, mine := range subprotocols {
+		for _, line := range header.Values("Sec-WebSocket-Protocol") {
 			for offered := range strings.SplitSeq(line, ",") {
 				if strings.Trim(offered, " \t") == mine {
 					return mine

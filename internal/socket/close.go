@@ -19,25 +19,24 @@ const drainMax = 4 << 20
 // defaultCloseTimeout bounds the writing of a close frame where writes are not bounded: a closed socket must be released.
 const defaultCloseTimeout = 10 * time.Second
 
-// Close queues the close frame and returns. The message under way is finished first; those behind it are withdrawn with
+// Close queues the close frame and returns. A session ends with its WebSocket, unless Detach has been called. The message under way is finished first; those behind it are withdrawn with
 // ErrClosed. A message that is to be confirmed still gets its ping. All of that may take WriteTimeout, and the connection then
 // lasts Linger at most. Code 1005 sends a frame without a code. Only the first call has an effect.
 func (s *Socket) Close(code int, reason string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.outbox.mu.Lock()
+	defer s.outbox.mu.Unlock()
 	if s.phase >= phaseClosing {
 		return
 	}
 	s.phase = phaseClosing
-	s.queue.dropLocked(func(m *Message) error {
-		if m.control || m.begun() {
-			return nil
-		}
-		return ErrClosed
-	})
+	s.feed.endLocked()
+	s.feed.withdrawLocked()
+	if s.noMorePongs {
+		s.feed.unansweredLocked()
+	}
 	s.lastPingLocked()
 	s.closeFrame = controlFrame(opClose, closePayload(code, reason))
-	s.queue.addLocked(s.closeFrame)
+	s.feed.addLocked(s.closeFrame)
 	timeout := s.writeTimeout
 	if timeout <= 0 {
 		timeout = defaultCloseTimeout
@@ -62,9 +61,10 @@ func (s *Socket) Reset() {
 
 // refuse accepts no message from here on.
 func (s *Socket) refuse() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.outbox.mu.Lock()
+	defer s.outbox.mu.Unlock()
 	s.phase = max(s.phase, phaseCut)
+	s.feed.endLocked()
 	s.ignorePongsLocked()
 	if s.turn == turnFree {
 		s.setOverLocked()
@@ -73,9 +73,9 @@ func (s *Socket) refuse() {
 
 // giveUp ends the wait for the client's close frame.
 func (s *Socket) giveUp() {
-	s.mu.Lock()
+	s.outbox.mu.Lock()
 	s.ignorePongsLocked() // a callback may keep Read from finding out
-	s.mu.Unlock()
+	s.outbox.mu.Unlock()
 	s.closeConn()
 }
 
@@ -90,16 +90,12 @@ func (s *Socket) dropUnsent() {
 	}
 }
 
-// failLocked settles what waits because a write has failed: what has begun with ErrBroken, everything else with ErrClosed. The
-// caller has the turn, and must then call broken without holding mu.
+// failLocked gives the socket up because a write has failed, and with it whatever waits. The caller has the turn, and must then call
+// broken without holding mu.
 func (s *Socket) failLocked() (first bool) {
 	first = s.phase < phaseClosing
-	s.queue.dropLocked(func(m *Message) error {
-		if m.begun() {
-			return ErrBroken
-		}
-		return ErrClosed
-	})
+	s.outbox.detachLocked(s, true)
+	s.feed.lostLocked()
 	s.ping, s.pong = nil, nil
 	s.ignorePongsLocked()
 	s.setOverLocked()
@@ -131,6 +127,9 @@ func (s *Socket) setOverLocked() (first bool) {
 		return false
 	}
 	s.phase = phaseOver
+	if s.feed.keeps() {
+		s.feed.lostLocked() // also what could not begin
+	}
 	if s.over != nil {
 		close(s.over)
 	}
@@ -139,13 +138,13 @@ func (s *Socket) setOverLocked() (first bool) {
 
 // waitUntilOver waits until phaseOver begins.
 func (s *Socket) waitUntilOver() {
-	s.mu.Lock()
+	s.outbox.mu.Lock()
 	if s.phase == phaseOver {
-		s.mu.Unlock()
+		s.outbox.mu.Unlock()
 		return
 	}
 	s.over = make(chan struct{})
-	s.mu.Unlock()
+	s.outbox.mu.Unlock()
 	<-s.over
 }
 
@@ -179,9 +178,9 @@ func (s *Socket) Finish() {
 	}
 	// Over TLS this waits for a client that does not read; the timer is still set, and ends that.
 	_ = s.conn.Close()
-	s.mu.Lock()
+	s.outbox.mu.Lock()
 	s.stopTimerLocked()
-	s.mu.Unlock()
+	s.outbox.mu.Unlock()
 	s.running.Wait()
 }
 

@@ -1,15 +1,12 @@
 package socket
 
-import (
-	"math"
-	"time"
-)
+import "time"
 
 // A message is confirmed by a ping that goes out after it. Frames arrive in order (RFC 6455 section 5.4), so a client that
 // answers the ping has read everything before it. One pong confirms all messages that went out before its ping, and the next
 // ping waits for that pong. So a client never has more than one number to answer, however many publishers wait.
 
-// wantPingLocked makes sure that a ping goes out after a message that has just joined the queue.
+// wantPingLocked makes sure that a ping goes out after a message that has just been accepted.
 func (s *Socket) wantPingLocked() {
 	s.pingWanted = true
 	if !s.awaitsPongLocked() {
@@ -21,26 +18,28 @@ func (s *Socket) wantPingLocked() {
 func (s *Socket) queuePingLocked() {
 	s.pings++
 	s.ping = pingFrame(s.pings)
-	s.pingWanted = s.queue.addPingLocked(s.ping)
+	s.pingWanted = s.feed.addPingLocked(s.ping)
 }
 
 // answeredLocked records that the client has read everything that went out before the first ping with this number.
 func (s *Socket) answeredLocked(number uint64, at time.Duration) {
-	if number == s.queue.pinged {
+	if number == s.pinged {
 		s.roundTrip = at - s.pingedAt
 		s.traffic.roundTrip.Record(s.roundTrip)
 	}
 	s.answered = number
-	s.queue.settleUnconfirmedLocked(number, at, nil)
+	s.feed.confirmedLocked(number, at)
+	s.greetedLocked(number)
 	if s.pingWanted && s.phase < phaseClosing {
 		s.queuePingLocked()
 	}
+	s.confirmSoonLocked()
 }
 
 // confirmWrittenLocked does what the end of a write means for pings and for messages to be confirmed; pinged was the latest ping that
 // was out before the write.
 func (s *Socket) confirmWrittenLocked(pinged uint64) {
-	if s.queue.pinged > pinged {
+	if s.pinged > pinged {
 		s.pingedAt = s.writing
 	}
 	if s.noMorePongs {
@@ -48,7 +47,7 @@ func (s *Socket) confirmWrittenLocked(pinged uint64) {
 	}
 	if early := s.early; early > 0 {
 		s.early = 0
-		if early <= s.queue.pinged { // otherwise the client has guessed the number
+		if early <= s.pinged { // otherwise the client has guessed the number
 			s.answeredLocked(early, s.Now())
 		}
 	}
@@ -56,7 +55,7 @@ func (s *Socket) confirmWrittenLocked(pinged uint64) {
 
 // lastPingLocked queues a last ping before a close frame, if a message wants one: a client that reads on can still answer it.
 func (s *Socket) lastPingLocked() {
-	if !s.noMorePongs && s.queue.wantsAfterLocked(s.pings) {
+	if !s.noMorePongs && s.feed.wantsAfterLocked(s.pings) {
 		s.queuePingLocked()
 	}
 }
@@ -64,12 +63,12 @@ func (s *Socket) lastPingLocked() {
 // ignorePongsLocked gives up the messages that wait for a pong, now and from here on.
 func (s *Socket) ignorePongsLocked() {
 	s.noMorePongs = true
-	s.queue.settleUnconfirmedLocked(math.MaxUint64, s.Now(), ErrBroken)
+	s.feed.unansweredLocked()
 }
 
 // RoundTrip is how long the client took to answer the latest ping that it has answered; 0 if it has answered none.
 func (s *Socket) RoundTrip() time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.outbox.mu.Lock()
+	defer s.outbox.mu.Unlock()
 	return s.roundTrip
 }

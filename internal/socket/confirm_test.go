@@ -22,9 +22,9 @@ func TestCutWhileConfirming(t *testing.T) {
 	})
 	outcome := make(chan error, 2)
 	for _, data := range []string{"first", "second"} {
-		m := s.NewMessage(false, []byte(data), func(err error) { outcome <- err })
+		m := NewMessage(false, []byte(data), func(err error) { outcome <- err })
 		m.Confirm()
-		if _, err := s.Start(m); err != nil {
+		if _, err := s.outbox.Start(m); err != nil {
 			t.Fatal(err)
 		}
 		s.running.Wait()
@@ -41,13 +41,13 @@ func TestPongBeforeItsPing(t *testing.T) {
 	var s *Socket
 	outcome := make(chan error, 1)
 	start := func(data string, confirm bool) {
-		m := s.NewMessage(false, []byte(data), func(err error) { outcome <- err })
+		m := NewMessage(false, []byte(data), func(err error) { outcome <- err })
 		if confirm {
 			m.Confirm()
 		} else {
 			m.settled = nil
 		}
-		if _, err := s.Start(m); err != nil {
+		if _, err := s.outbox.Start(m); err != nil {
 			t.Error(err)
 		}
 	}
@@ -60,8 +60,8 @@ func TestPongBeforeItsPing(t *testing.T) {
 	})
 	start("first", false)
 	s.running.Wait()
-	if len(outcome) > 0 || s.queue.unconfirmed.n != 1 {
-		t.Fatalf("%d outcomes, %d unconfirmed messages; want none, and 1", len(outcome), s.queue.unconfirmed.n)
+	if len(outcome) > 0 || s.outbox.unconfirmed.n != 1 {
+		t.Fatalf("%d outcomes, %d unconfirmed messages; want none, and 1", len(outcome), s.outbox.unconfirmed.n)
 	}
 	s.gotPong([]byte("1"))
 	if len(outcome) == 0 {
@@ -84,7 +84,7 @@ type lent struct {
 // lend makes a message of data that is spoilt as soon as it is given back.
 func lend(t *testing.T, s *Socket, data string, confirm bool) (*lent, *Message) {
 	l := &lent{t: t, s: s, data: []byte(data), outcomes: make(chan error, 2)}
-	m := s.NewMessage(false, l.data, func(err error) { l.outcomes <- err })
+	m := NewMessage(false, l.data, func(err error) { l.outcomes <- err })
 	if confirm {
 		m.Confirm()
 	}
@@ -105,8 +105,8 @@ func (l *lent) GiveBack() {
 func (l *lent) expect(returned int) {
 	l.t.Helper()
 	synctest.Wait()
-	l.s.mu.Lock()
-	defer l.s.mu.Unlock()
+	l.s.outbox.mu.Lock()
+	defer l.s.outbox.mu.Unlock()
 	if l.returned != returned {
 		l.t.Errorf("the data has been given back %d times, want %d", l.returned, returned)
 	}
@@ -117,18 +117,18 @@ func TestLentUntilWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, k := newKernel(nil)
 		l, m := lend(t, s, strings.Repeat("a", 40_000), true)
-		if pending, err := s.Start(m); !pending || err != nil {
+		if pending, err := s.outbox.Start(m); !pending || err != nil {
 			t.Fatal(pending, err)
 		}
 		l.expect(0)
 		k.makeRoom(30_000) // of 40,004
 		l.expect(0)
-		if s.queue.all.cost.Load() == 0 {
+		if s.outbox.shared.pendingAll.cost.Load() == 0 {
 			t.Error("a message that waits to be written does not count")
 		}
 		k.makeRoom(100_000)
 		l.expect(1)
-		if m.data != nil || m.lender != nil || s.queue.all.cost.Load() != 0 {
+		if m.data != nil || m.lender != nil || s.outbox.shared.pendingAll.cost.Load() != 0 {
 			t.Error("the message keeps its data, or counts, while it waits for its pong")
 		}
 		if got := string(k.taken()[4:40_004]); got != strings.Repeat("a", 40_000) {
@@ -146,7 +146,7 @@ func TestLentUntilWritten(t *testing.T) {
 func TestLentAndUnconfirmed(t *testing.T) {
 	for outcome, giveUp := range map[error]func(s *Socket, m *Message, l *lent){
 		ErrUnconfirmed: func(s *Socket, m *Message, l *lent) {
-			if err, decided := s.Abandon(m, errors.New("left")); decided {
+			if err, decided := s.outbox.Abandon(m, errors.New("left")); decided {
 				l.outcomes <- err
 			}
 		},
@@ -156,13 +156,13 @@ func TestLentAndUnconfirmed(t *testing.T) {
 			s, k := newKernel(nil)
 			k.makeRoom(100)
 			l, m := lend(t, s, "message", true)
-			if pending, err := s.Start(m); !pending || err != nil {
+			if pending, err := s.outbox.Start(m); !pending || err != nil {
 				t.Fatal(pending, err)
 			}
 			l.expect(1)
 			giveUp(s, m, l)
-			if err := <-l.outcomes; err != outcome || s.queue.unconfirmed.n != 0 {
-				t.Errorf("the outcome is %v, want %v; %d messages wait", err, outcome, s.queue.unconfirmed.n)
+			if err := <-l.outcomes; err != outcome || s.outbox.unconfirmed.n != 0 {
+				t.Errorf("the outcome is %v, want %v; %d messages wait", err, outcome, s.outbox.unconfirmed.n)
 			}
 			l.expect(1)
 			s.running.Wait()
@@ -176,29 +176,29 @@ func TestLentAndSettled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		left := errors.New("left")
 		s, k := newKernel(nil)
-		s.queue.max = 100_000
+		s.outbox.max = 100_000
 		begun, m := lend(t, s, strings.Repeat("a", 40_000), true)
-		if pending, err := s.Start(m); !pending || err != nil {
+		if pending, err := s.outbox.Start(m); !pending || err != nil {
 			t.Fatal(pending, err)
 		}
 		withdrawn, other := lend(t, s, strings.Repeat("b", 10_000), true)
-		if pending, err := s.Start(other); !pending || err != nil {
+		if pending, err := s.outbox.Start(other); !pending || err != nil {
 			t.Fatal(pending, err)
 		}
 		refused, excess := lend(t, s, strings.Repeat("c", 100_000), true)
-		if _, err := s.Start(excess); err != ErrFull {
+		if _, err := s.outbox.Start(excess); err != ErrFull {
 			t.Fatal(err)
 		}
 		k.makeRoom(30_000)
 		synctest.Wait()
-		if err, decided := s.Abandon(m, left); err != ErrLeft || !decided {
+		if err, decided := s.outbox.Abandon(m, left); err != ErrLeft || !decided {
 			t.Fatal(err, decided)
 		}
-		if err, decided := s.Abandon(other, left); err != left || !decided {
+		if err, decided := s.outbox.Abandon(other, left); err != left || !decided {
 			t.Fatal(err, decided)
 		}
 		plain, m := lend(t, s, strings.Repeat("d", 10_000), false)
-		if pending, err := s.Start(m); !pending || err != nil {
+		if pending, err := s.outbox.Start(m); !pending || err != nil {
 			t.Fatal(pending, err)
 		}
 		k.makeRoom(100_000)
@@ -225,7 +225,7 @@ func TestLentAndConfirmedAtOnce(t *testing.T) {
 		return len(p), nil
 	}
 	l, m := lend(t, s, "at once", true)
-	if pending, err := s.Start(m); pending || err != nil || l.returned != 1 {
+	if pending, err := s.outbox.Start(m); pending || err != nil || l.returned != 1 {
 		t.Errorf("Start: %v, %v; given back %d times", pending, err, l.returned)
 	}
 }
@@ -236,14 +236,14 @@ func TestLentAndCompressed(t *testing.T) {
 		s, k := newKernel(nil)
 		s.compress = true
 		l, m := lend(t, s, strings.Repeat("compressible ", 1000), false)
-		if pending, err := s.Start(m); !pending || err != nil {
+		if pending, err := s.outbox.Start(m); !pending || err != nil {
 			t.Fatal(pending, err)
 		}
 		l.expect(1)
 		random := make([]byte, 5000)
 		rand.Read(random)
 		incompressible, other := lend(t, s, string(random), false)
-		if pending, err := s.Start(other); !pending || err != nil {
+		if pending, err := s.outbox.Start(other); !pending || err != nil {
 			t.Fatal(pending, err)
 		}
 		incompressible.expect(0)

@@ -8,32 +8,24 @@ import (
 // compressFrom is the size in bytes from which a message is compressed: below it, what deflate saves is not worth what it costs.
 const compressFrom = 512
 
-// compresses reports whether a message of n bytes is to be compressed.
-func (s *Socket) compresses(n int) bool { return s.compress && n >= compressFrom }
-
-// compressLocked compresses m, which Start has been given, if there is room for it: a message that is refused should cost no
-// compression, above all not one for every message to a client that does not read. It releases mu meanwhile, so that there may be no
-// room any more. What there is no room for is not compressed later either.
-func (s *Socket) compressLocked(m *Message) {
-	if !s.wantsCompressionLocked(m, 0) {
-		return
-	}
-	s.mu.Unlock()
-	m.compress(s.shared)
-	s.mu.Lock()
+// compressLocked compresses m. It releases mu meanwhile, so that there may be no room for m any more.
+func (o *Outbox) compressLocked(m *Message) {
+	o.mu.Unlock()
+	m.compress(o.shared)
+	o.mu.Lock()
 }
 
 // compressAllLocked is compressLocked for several messages, of which each has room only behind those before it.
-func (s *Socket) compressAllLocked(messages []*Message) {
-	if !s.compress {
+func (o *Outbox) compressAllLocked(messages []*Message) {
+	if o.stage != stageOpen || o.socket == nil || !o.socket.compress {
 		return
 	}
 	ahead, wanted := 0, false
 	for _, m := range messages {
-		if !s.wantsCompressionLocked(m, ahead) {
+		if !o.wantsCompressionLocked(m, ahead) {
 			m.squeeze = false
 		}
-		if s.queue.admitsLocked(m, ahead) {
+		if o.admitsLocked(m, ahead) {
 			ahead += m.cost
 		}
 		wanted = wanted || m.squeeze
@@ -41,22 +33,26 @@ func (s *Socket) compressAllLocked(messages []*Message) {
 	if !wanted {
 		return
 	}
-	s.mu.Unlock()
-	defer s.mu.Lock()
+	o.mu.Unlock()
+	defer o.mu.Lock()
 	for _, m := range messages {
 		if m.squeeze {
-			m.compress(s.shared)
+			m.compress(o.shared)
 		}
 	}
 }
 
-// wantsCompressionLocked reports whether m is to be compressed and has room, behind what waits and behind ahead more. If somebody else
-// has had it compressed, it takes that instead.
-func (s *Socket) wantsCompressionLocked(m *Message, ahead int) bool {
-	if m.squeeze && m.payload != nil {
+// wantsCompressionLocked reports whether m is to be compressed and has room, behind what waits and behind ahead more: a message that is
+// refused should cost no compression, above all not one for every message to a client that does not read. What there is no room for is
+// not compressed later either. If somebody else has had m compressed, it takes that instead.
+func (o *Outbox) wantsCompressionLocked(m *Message, ahead int) bool {
+	if !m.squeeze || o.stage != stageOpen || o.socket == nil || !o.socket.compress || o.spoken != nil && !o.rememberLocked(m) {
+		return false
+	}
+	if m.payload != nil {
 		m.payload.settleForm(m)
 	}
-	return m.squeeze && s.phase == phaseOpen && s.queue.admitsLocked(m, ahead)
+	return m.squeeze && o.admitsLocked(m, ahead)
 }
 
 // deflate compresses one message for permessage-deflate without context takeover (RFC 7692 section 7.2.1). No state is carried

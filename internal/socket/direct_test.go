@@ -36,9 +36,9 @@ func newKernel(take func(p []byte) (int, error)) (*Socket, *fakeKernel) {
 	k := &fakeKernel{take: take, ready: make(chan struct{}, 1), full: make(chan struct{}, 1)}
 	s := newSocket(nil)
 	s.conn = k
-	s.queue.max = -1
+	s.outbox.max = -1
 	s.raw = k.raw()
-	s.shared.kernel = func(_ uintptr, g *gather) (int, error) {
+	s.outbox.shared.kernel = func(_ uintptr, g *gather) (int, error) {
 		if g.size == 0 {
 			return 0, errors.New("a write of nothing")
 		}
@@ -126,7 +126,7 @@ func letter(i, n int) []byte { return bytes.Repeat([]byte{byte('a' + i)}, n) }
 
 // frameOf is the frame of a message.
 func frameOf(data []byte) []byte {
-	var h [maxHeader]byte
+	var h [maxHead]byte
 	n := putHeader(&h, opBinary, len(data))
 	return append(h[:n:n], data...)
 }
@@ -135,8 +135,8 @@ func frameOf(data []byte) []byte {
 func startAt(t *testing.T, s *Socket, data []byte) (*Message, chan error) {
 	t.Helper()
 	outcome := make(chan error, 2)
-	m := s.NewMessage(true, data, func(err error) { outcome <- err })
-	if pending, err := s.Start(m); !pending {
+	m := NewMessage(true, data, func(err error) { outcome <- err })
+	if pending, err := s.outbox.Start(m); !pending {
 		outcome <- err
 	}
 	return m, outcome
@@ -181,9 +181,9 @@ func TestPartialWrites(t *testing.T) {
 			messages := make([]*Message, len(sizes))
 			outcomes := make(chan error, 2*len(sizes))
 			for i, size := range sizes {
-				messages[i] = s.NewMessage(true, letter(i, size), func(err error) { outcomes <- err })
+				messages[i] = NewMessage(true, letter(i, size), func(err error) { outcomes <- err })
 			}
-			s.StartAll(messages)
+			s.outbox.StartAll(messages)
 			for range sizes {
 				if err := <-outcomes; err != nil {
 					t.Fatalf("the first write takes %d bytes, the others %d: %v", first, then, err)
@@ -194,9 +194,9 @@ func TestPartialWrites(t *testing.T) {
 				t.Fatalf("the first write takes %d bytes, the others %d: %d bytes are not the %d there are; %d outcomes too many",
 					first, then, len(got), len(want), len(outcomes))
 			}
-			if s.queue.waiting != 0 || s.queue.all.cost.Load() != 0 || s.traffic.out.Load() != uint64(len(want)) {
-				t.Fatalf("the first write takes %d bytes: %d still wait, %d for all; %d counted", first, s.queue.waiting,
-					s.queue.all.cost.Load(), s.traffic.out.Load())
+			if s.outbox.waiting != 0 || s.outbox.shared.pendingAll.cost.Load() != 0 || s.traffic.out.Load() != uint64(len(want)) {
+				t.Fatalf("the first write takes %d bytes: %d still wait, %d for all; %d counted", first, s.outbox.waiting,
+					s.outbox.shared.pendingAll.cost.Load(), s.traffic.out.Load())
 			}
 		}
 	}
@@ -255,21 +255,21 @@ func TestWithdrawBehindLarge(t *testing.T) {
 		s, k := newKernel(nil)
 		k.room = 1000
 		data := letter(0, 1<<20)
-		large := s.NewMessage(true, data, func(error) { t.Error("the outcome comes twice") })
+		large := NewMessage(true, data, func(error) { t.Error("the outcome comes twice") })
 		if kept {
 			large.Keep()
 		}
-		if pending, err := s.Start(large); !pending {
+		if pending, err := s.outbox.Start(large); !pending {
 			t.Fatal(err)
 		}
 		withdrawn, none := startAt(t, s, letter(1, 100_000))
 		_, last := startAt(t, s, letter(2, 100))
 		<-k.full
 		cause := context.Canceled
-		if err, decided := s.Abandon(withdrawn, cause); err != cause || !decided || len(none) > 0 {
+		if err, decided := s.outbox.Abandon(withdrawn, cause); err != cause || !decided || len(none) > 0 {
 			t.Errorf("a message that has not begun: %v, %t", err, decided)
 		}
-		if err, decided := s.Abandon(large, cause); err != ErrLeft || !decided {
+		if err, decided := s.outbox.Abandon(large, cause); err != ErrLeft || !decided {
 			t.Errorf("the message that has begun: %v, %t", err, decided)
 		}
 		if !kept {
@@ -303,7 +303,7 @@ func TestLeaveWithinWrite(t *testing.T) {
 			case 1:
 				return test.before, nil // m has to wait
 			case 2:
-				if err, decided := s.Abandon(m, cause); decided {
+				if err, decided := s.outbox.Abandon(m, cause); decided {
 					t.Errorf("%v is decided within the write", err)
 				}
 				return min(test.takes, len(p)), nil
@@ -312,11 +312,11 @@ func TestLeaveWithinWrite(t *testing.T) {
 		})
 		data := letter(0, 100_000)
 		outcome := make(chan error, 2)
-		m = s.NewMessage(true, data, func(err error) {
+		m = NewMessage(true, data, func(err error) {
 			clear(data) // it is the caller's again
 			outcome <- err
 		})
-		if pending, err := s.Start(m); !pending {
+		if pending, err := s.outbox.Start(m); !pending {
 			t.Fatal(err)
 		}
 		if err := <-outcome; err != test.want {
@@ -377,7 +377,7 @@ func TestLargeBesideSmall(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			client, server := pair(t)
 			s := newSocket(nil)
-			s.conn, s.raw, s.queue.max = server, rawConn(server), -1
+			s.conn, s.raw, s.outbox.max = server, rawConn(server), -1
 			const callers, each = 6, 20
 			var running sync.WaitGroup
 			for i := range callers {
@@ -394,7 +394,7 @@ func TestLargeBesideSmall(t *testing.T) {
 						var err error
 						if n%5 == 4 { // it leaves, and does not wait
 							var decided bool
-							if err, decided = s.Abandon(m, context.Canceled); !decided {
+							if err, decided = s.outbox.Abandon(m, context.Canceled); !decided {
 								err = <-outcome
 							}
 						} else {
@@ -438,7 +438,7 @@ func TestLargeBesideSmall(t *testing.T) {
 
 // readFrame reads one frame as the client.
 func readFrame(r io.Reader) ([]byte, error) {
-	var h [maxHeader]byte
+	var h [maxHead]byte
 	if _, err := io.ReadFull(r, h[:2]); err != nil {
 		return nil, err
 	}
@@ -487,11 +487,11 @@ func TestPieces(t *testing.T) {
 			got = append(got, p...)
 			return len(p), nil
 		})
-		m := s.NewMessage(true, data, nil)
+		m := NewMessage(true, data, nil)
 		if kept {
 			m.Keep()
 		}
-		if pending, err := s.Start(m); !pending {
+		if pending, err := s.outbox.Start(m); !pending {
 			t.Fatal(err)
 		}
 		s.running.Wait()

@@ -20,14 +20,15 @@ const (
 	opBits  = 0x0F
 	maskBit = 0x80 // in the second byte
 
-	maxHeader = 10 // of a server's frame, which is not masked (RFC 6455 section 5.1)
+	maxHeader = 10            // of a server's frame, which is not masked (RFC 6455 section 5.1)
+	maxHead   = maxHeader + 1 // with the byte that stands in front of a text that looks like control
 	maskSize  = 4
 
 	maxControl = 125 // bytes of a control frame's payload (RFC 6455 section 5.5)
 )
 
 // putHeader writes the header of a final frame into h and returns its length.
-func putHeader(h *[maxHeader]byte, first byte, payload int) uint8 {
+func putHeader(h *[maxHead]byte, first byte, payload int) uint8 {
 	h[0] = finBit | first
 	switch {
 	case payload < 126:

@@ -6,19 +6,21 @@ import (
 )
 
 // A Message is one frame on its way to the client: a message of the application's, or a control frame of the socket's own.
-// From Start until it is settled it belongs to the Socket, and Socket.mu guards it.
+// From Start until it is settled it belongs to an Outbox, whose lock guards it.
 type Message struct {
-	header  [maxHeader]byte
+	header  [maxHead]byte
 	head    uint8 // length of the header
 	control bool
-	counted bool     // it counts in what waits for all clients together
-	confirm bool     // it is settled only when a pong has come
-	copies  bool     // its data is copied if it has to wait
-	timed   bool     // it was started by a caller, at began
-	done    bool     // it is settled
-	kept    bool     // data stays as it is even if the caller leaves
-	squeeze bool     // it is to be compressed, if there is room for it
-	out     bool     // it is written in full, and waits to be confirmed; data is gone
+	counted bool // it counts in what waits for all clients together
+	confirm bool // it is settled only when a pong has come
+	copies  bool // its data is copied if it has to wait
+	timed   bool // it was started by a caller, at began
+	done    bool // it is settled
+	kept    bool // data stays as it is even if the caller leaves
+	squeeze bool // it is to be compressed, if the client takes that and there is room for it
+	out     bool // it is written in full, and waits to be confirmed; data is gone
+	within  bool // its caller is in Start, which returns the outcome: settled is not called
+	session inSession
 	data    []byte   // the caller's own, unless it is kept
 	lender  Lender   // wants data back; nil if nobody does, or it has been given back
 	payload *Payload // what data is of, if others are sent the same; nil once the data is kept
@@ -36,10 +38,29 @@ type Message struct {
 	err     error       // the outcome, once done
 	settled func(error) // tells the caller; nil if there is none to tell
 
-	began     time.Duration // by the socket's clock, like the others
+	began     time.Duration // by the connection's clock, like the others
 	sent      time.Duration // when the last of it was written, if it is to be confirmed
 	roundTrip time.Duration // from then until it was confirmed
 }
+
+// inSession is what is known about a message because its Outbox keeps messages.
+type inSession struct {
+	number  uint64 // in the count of the session's messages; 0: its first byte has not gone to a WebSocket
+	plain   *plain // what it was before it was compressed; nil if it is not
+	owned   bool   // data is the outbox's own: nobody will ever change it
+	fixed   bool   // it keeps its number: some of it was given to an earlier WebSocket
+	again   bool   // all of it was written to an earlier WebSocket
+	absence absence
+}
+
+// absence is what becomes of a message that has not begun while the client is away.
+type absence uint8
+
+const (
+	absenceBuffers absence = iota // it is accepted, and sent when the client is back; one that is to be confirmed waits
+	absenceWaits                  // it waits, until its sender gives up
+	absenceRefuses                // it is refused
+)
 
 // messageOverhead is what a message counts against MaxPending beyond its own bytes, so that empty ones are bounded, too.
 const messageOverhead = 512
@@ -53,23 +74,23 @@ func firstByte(binary bool) byte {
 }
 
 // NewMessage makes a message; see Prepare.
-func (s *Socket) NewMessage(binary bool, data []byte, settled func(error)) *Message {
+func NewMessage(binary bool, data []byte, settled func(error)) *Message {
 	m := new(Message)
-	s.Prepare(m, binary, data, settled)
+	m.Prepare(binary, data, settled)
 	return m
 }
 
 // Prepare makes m a new message. It may have been another one before, if that has been settled. If Start reports that m is
-// pending, settled is called once with the outcome; it must neither block nor call the Socket. data is read until the
-// message is settled or abandoned, and never changed.
-func (s *Socket) Prepare(m *Message, binary bool, data []byte, settled func(error)) {
-	*m = Message{data: data, squeeze: s.compresses(len(data)), cost: len(data) + messageOverhead, settled: settled}
+// pending, settled is called once with the outcome; it must neither block nor call the Outbox or the Socket. data is read until
+// the message is settled or abandoned, and never changed.
+func (m *Message) Prepare(binary bool, data []byte, settled func(error)) {
+	*m = Message{data: data, squeeze: len(data) >= compressFrom, cost: len(data) + messageOverhead, settled: settled}
 	m.head = putHeader(&m.header, firstByte(binary), len(data))
 }
 
-// A Lender is told when a Socket does not read the data of a message any more, although the message is not settled. GiveBack is called
-// once at most, perhaps with the Socket's lock held: it must neither block nor call the Socket. It has returned before the sender of
-// the message learns of any outcome.
+// A Lender is told when the data of a message is not read any more, although the message is not settled. GiveBack is called once at
+// most, perhaps with the Outbox's lock held: it must neither block nor call the Outbox or the Socket. It has returned before the
+// sender of the message learns of any outcome.
 type Lender interface{ GiveBack() }
 
 // Lend says that lender wants the data of m, which has just been prepared, back as soon as possible: once m is written and only waits
@@ -115,7 +136,7 @@ func (m *Message) become(f *frame) {
 // costForAll is what m adds to what waits for all clients.
 func (m *Message) costForAll() int {
 	if m.held != nil {
-		return m.held.cost(m)
+		return m.held.cost(m.cost)
 	}
 	return m.cost
 }
@@ -124,7 +145,24 @@ func (m *Message) costForAll() int {
 // out after it. Once m has been written, any other outcome is ErrBroken or ErrUnconfirmed.
 func (m *Message) Confirm() { m.confirm = true }
 
-// CopyIfWaiting has the Socket copy the data of m, which has just been prepared, if m is pending when Start returns: its caller
+// IfAway says what becomes of m, which has just been prepared, while the client of a session is away and m has not begun: it is refused
+// with ErrSuspended, or, if waits is set, waits for as long as its sender does. Without IfAway it is accepted at once, and its outcome is
+// ErrBuffered, unless it is to be confirmed: then it waits.
+func (m *Message) IfAway(waits bool) {
+	m.session.absence = absenceRefuses
+	if waits {
+		m.session.absence = absenceWaits
+	}
+}
+
+// NewHello makes the first message to a client that speaks wspush.v1. It goes before all others, and is not counted as one.
+func NewHello(text []byte) *Message {
+	m := &Message{control: true, kept: true}
+	m.setControl(opText, text)
+	return m
+}
+
+// CopyIfWaiting has the Outbox copy the data of m, which has just been prepared, if m is pending when Start returns: its caller
 // may then change it.
 func (m *Message) CopyIfWaiting() { m.copies = true }
 
@@ -141,7 +179,7 @@ func (m *Message) keepData() {
 }
 
 // Keep says that the data of m, which has just been prepared, does not change before m is settled or, if Abandon returns ErrLeft,
-// ever again. The Socket then never copies a large message.
+// ever again. A large message is then never copied.
 func (m *Message) Keep() { m.kept = true }
 
 // RoundTrip is the time from the writing of m, which has been confirmed, to the pong that confirmed it.
@@ -193,12 +231,18 @@ func (m *Message) piece(buf *[chunkSize]byte) (p []byte) {
 }
 
 // begun reports whether a byte of the message is out, or may be.
-func (m *Message) begun() bool { return m.written+m.taken > 0 }
+func (m *Message) begun() bool { return m.under() || m.session.number > 0 }
+
+// under reports whether the message is under way on the WebSocket that writes it now, or may be.
+func (m *Message) under() bool { return m.written+m.taken > 0 }
+
+// hasSender reports whether somebody is to be told the outcome.
+func (m *Message) hasSender() bool { return m.settled != nil || m.within }
 
 // settle ends the message with its outcome. Once settled has been told, the message belongs to the caller again.
 func (m *Message) settle(err error) {
 	m.done, m.err = true, err
-	if m.settled != nil {
+	if m.settled != nil && !m.within {
 		m.settled(err)
 	}
 }

@@ -12,7 +12,7 @@ type Payload struct {
 	plain  frame
 	kept   bool // plain's data stays as it is even if the callers leave
 
-	mu           sync.Mutex // guards what follows; it may be taken while a Socket's lock is held
+	mu           sync.Mutex // guards what follows; it may be taken while an Outbox's lock is held
 	compressed   frame      // without data if it would not be shorter
 	isCompressed bool       // compressed is what it will be
 	copy         []byte     // of the data, made when the first caller leaves; nil before
@@ -20,7 +20,7 @@ type Payload struct {
 
 // frame is a whole frame of a message. Its data does not change, except that the caller's own does once all callers have left.
 type frame struct {
-	header [maxHeader]byte
+	header [maxHead]byte
 	head   uint8
 	data   []byte
 	held   *holding // apart from the frame, which a message that outlives its caller must not keep in memory
@@ -41,11 +41,11 @@ func (s *Shared) NewPayload(binary bool, data []byte) *Payload {
 func (p *Payload) Keep() { p.kept = true }
 
 // PrepareShared is Prepare for a message that others are sent, too.
-func (s *Socket) PrepareShared(m *Message, p *Payload, settled func(error)) {
+func (m *Message) PrepareShared(p *Payload, settled func(error)) {
 	f := &p.plain
 	*m = Message{
 		header: f.header, head: f.head, data: f.data, payload: p, held: f.held, kept: p.kept,
-		squeeze: s.compresses(len(f.data)), cost: len(f.data) + messageOverhead, settled: settled,
+		squeeze: len(f.data) >= compressFrom, cost: len(f.data) + messageOverhead, settled: settled,
 	}
 }
 

@@ -25,7 +25,7 @@ func stalledSockets(sh *Shared, n int, compress bool) (all []*Socket, written fu
 			out[i] = append(out[i], p...)
 			return len(p), nil
 		})
-		s.shared, s.compress = sh, compress
+		s.outbox.shared, s.compress = sh, compress
 		all = append(all, s)
 	}
 	written = func(i int) []byte {
@@ -46,8 +46,8 @@ func TestPayloadHeldOnce(t *testing.T) {
 	p := sh.NewPayload(true, data)
 	messages := make([]Message, len(sockets))
 	for i, s := range sockets {
-		s.PrepareShared(&messages[i], p, func(error) {})
-		if pending, err := s.Start(&messages[i]); !pending {
+		messages[i].PrepareShared(p, func(error) {})
+		if pending, err := s.outbox.Start(&messages[i]); !pending {
 			t.Fatal(err)
 		}
 		if &messages[i].data[0] != &data[0] {
@@ -56,14 +56,14 @@ func TestPayloadHeldOnce(t *testing.T) {
 	}
 	for _, s := range sockets { // until each message has begun
 		testutil.Eventually(t, "a write", func() bool {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			return s.queue.messages.first.begun()
+			s.outbox.mu.Lock()
+			defer s.outbox.mu.Unlock()
+			return s.outbox.messages.first.under()
 		})
 	}
 	held := make(map[*byte]bool)
 	for i, s := range sockets {
-		if err, decided := s.Abandon(&messages[i], errors.New("left")); err != ErrLeft || !decided {
+		if err, decided := s.outbox.Abandon(&messages[i], errors.New("left")); err != ErrLeft || !decided {
 			t.Fatal(err, decided)
 		}
 		held[&messages[i].data[0]] = true
@@ -90,16 +90,16 @@ func TestPayloadCompressed(t *testing.T) {
 	sockets, written, release := stalledSockets(sh, 10, true)
 	plain, plainWritten, releasePlain := stalledSockets(sh, 1, false)
 	for _, s := range sockets {
-		s.queue.max = len(data)
-		if pending, err := s.Start(newMessage(s, []byte("first"))); !pending {
+		s.outbox.max = len(data)
+		if pending, err := s.outbox.Start(newMessage([]byte("first"))); !pending {
 			t.Fatal(err)
 		}
 	}
 	p := sh.NewPayload(false, data)
 	start := func(s *Socket) (*Message, error) {
 		m := new(Message)
-		s.PrepareShared(m, p, func(error) {})
-		_, err := s.Start(m)
+		m.PrepareShared(p, func(error) {})
+		_, err := s.outbox.Start(m)
 		return m, err
 	}
 	if _, err := start(sockets[0]); err != ErrFull {
@@ -113,7 +113,7 @@ func TestPayloadCompressed(t *testing.T) {
 	}
 	held := make(map[*byte]bool)
 	for _, s := range sockets {
-		s.queue.max = 1 << 20
+		s.outbox.max = 1 << 20
 		m, err := start(s)
 		if err != nil {
 			t.Fatal(err)
@@ -160,11 +160,11 @@ func TestIncompressible(t *testing.T) {
 		m := new(Message)
 		settled := make(chan error, 1)
 		settle := func(err error) { settled <- err }
-		s.Prepare(m, true, data, settle)
+		m.Prepare(true, data, settle)
 		if shared {
-			s.PrepareShared(m, s.shared.NewPayload(true, data), settle)
+			m.PrepareShared(s.outbox.shared.NewPayload(true, data), settle)
 		}
-		if _, err := s.Start(m); err != nil {
+		if _, err := s.outbox.Start(m); err != nil {
 			t.Fatal(err)
 		}
 		if err := <-settled; err != nil {
@@ -177,15 +177,14 @@ func TestIncompressible(t *testing.T) {
 	}
 }
 
-func newMessage(s *Socket, data []byte) *Message { return s.NewMessage(false, data, func(error) {}) }
+func newMessage(data []byte) *Message { return NewMessage(false, data, func(error) {}) }
 
 // full is a socket that takes compressed messages, whose client does not read, and which has room for a message of room bytes.
 func full(sh *Shared, room int) *Socket {
 	s := newSocket(nil)
-	s.shared, s.compress, s.turn = sh, true, turnTaken
-	s.queue.all = &sh.pendingAll
-	s.queue.max = 100 + room + 2*messageOverhead
-	if pending, err := s.Start(newMessage(s, []byte(strings.Repeat("-", 100)))); !pending {
+	s.outbox.shared, s.compress, s.turn = sh, true, turnTaken
+	s.outbox.max = 100 + room + 2*messageOverhead
+	if pending, err := s.outbox.Start(newMessage([]byte(strings.Repeat("-", 100)))); !pending {
 		panic(err)
 	}
 	return s
@@ -195,17 +194,17 @@ func full(sh *Shared, room int) *Socket {
 func TestRefusedIsNotCompressed(t *testing.T) {
 	data := []byte(strings.Repeat("compressible ", 1000))
 	start := func(s *Socket, m *Message) error {
-		_, err := s.Start(m)
+		_, err := s.outbox.Start(m)
 		return err
 	}
 	startAll := func(s *Socket, m *Message) (err error) {
 		m.settled = func(outcome error) { err = outcome }
-		s.StartAll([]*Message{m})
+		s.outbox.StartAll([]*Message{m})
 		return err
 	}
 	shared := func(s *Socket, p *Payload) *Message {
 		m := new(Message)
-		s.PrepareShared(m, p, func(error) {})
+		m.PrepareShared(p, func(error) {})
 		return m
 	}
 	for name, start := range map[string]func(*Socket, *Message) error{"Start": start, "StartAll": startAll} {
@@ -220,17 +219,17 @@ func TestRefusedIsNotCompressed(t *testing.T) {
 				sh.SetMaxPending(1)
 				full(sh, 1<<20)
 				s := newSocket(nil)
-				s.shared, s.compress, s.queue.all = sh, true, &sh.pendingAll
+				s.outbox.shared, s.compress = sh, true
 				return s
 			},
 			"greeting": func(sh *Shared) *Socket {
 				s := full(sh, 1<<20)
-				s.phase = phaseGreeting
+				s.outbox.stage = stageGreeting
 				return s
 			},
 			"closed": func(sh *Shared) *Socket {
 				s := full(sh, 1<<20)
-				s.phase = phaseClosing
+				s.outbox.stage = stageEnded
 				return s
 			},
 		} {
@@ -242,7 +241,7 @@ func TestRefusedIsNotCompressed(t *testing.T) {
 			}
 			pending := sh.Pending()
 			for range 3 {
-				if err := start(s, newMessage(s, data)); err != want {
+				if err := start(s, newMessage(data)); err != want {
 					t.Errorf("%s, %s: %v", name, why, err)
 				}
 				if err := start(s, shared(s, sh.NewPayload(false, data))); err != want {
@@ -265,7 +264,7 @@ func TestRefusedIsNotCompressed(t *testing.T) {
 			t.Errorf("%s: %d compressions for one message", name, n)
 		}
 		s := full(sh, 1<<20)
-		if err := start(s, newMessage(s, data)); err != nil || sh.Deflations() != 2 {
+		if err := start(s, newMessage(data)); err != nil || sh.Deflations() != 2 {
 			t.Errorf("%s: %v, %d compressions", name, err, sh.Deflations())
 		}
 	}
@@ -280,15 +279,15 @@ func TestExcessIsNotCompressed(t *testing.T) {
 	refused := 0
 	var messages []*Message
 	for range 10 {
-		messages = append(messages, s.NewMessage(false, data, func(err error) {
+		messages = append(messages, NewMessage(false, data, func(err error) {
 			if err == ErrFull {
 				refused++
 			}
 		}))
 	}
-	s.StartAll(messages)
+	s.outbox.StartAll(messages)
 	squeezed := 0
-	for m := s.queue.messages.first; m != nil; m = m.next {
+	for m := s.outbox.messages.first; m != nil; m = m.next {
 		if m.header[0]&rsv1Bit != 0 {
 			squeezed++
 		}

@@ -9,9 +9,9 @@ import (
 // answered: a client need answer only the latest of several pings (RFC 6455 section 5.5.3), and some clients give up on a
 // server that has many different ones open.
 func (s *Socket) Ping() {
-	s.mu.Lock()
-	if s.phase != phaseOpen || s.ping != nil {
-		s.mu.Unlock()
+	s.outbox.mu.Lock()
+	if s.phase != phaseOpen || s.feed.stage != stageOpen || s.ping != nil {
+		s.outbox.mu.Unlock()
 		return
 	}
 	if !s.awaitsPongLocked() {
@@ -19,7 +19,7 @@ func (s *Socket) Ping() {
 	}
 	s.timerPingOut = true
 	s.ping = pingFrame(s.pings)
-	s.queue.addControlLocked(s.ping)
+	s.feed.addControlLocked(s.ping)
 	_, _ = s.writeAndUnlock(s.ping)
 }
 
@@ -39,15 +39,15 @@ func (s *Socket) gotPong(payload []byte) (answers bool) {
 	if err != nil || !bytes.Equal(payload, strconv.AppendUint(nil, number, 10)) {
 		return false
 	}
-	s.mu.Lock()
+	s.outbox.mu.Lock()
 	if number <= s.answered || number > s.pings {
-		s.mu.Unlock()
+		s.outbox.mu.Unlock()
 		return false
 	}
 	s.traffic.pongs.Add(1)
 	timerPingOut := s.timerPingOut
 	s.timerPingOut = false
-	if number > s.queue.pinged {
+	if number > s.pinged {
 		// As far as the socket knows, the ping is not out. It may be in the write under way: the end of that will tell.
 		s.early = number
 	} else {
@@ -56,7 +56,10 @@ func (s *Socket) gotPong(payload []byte) (answers bool) {
 	if s.ping != nil && s.turn == turnFree { // answeredLocked has queued it
 		_, _ = s.writeAndUnlock(s.ping)
 	} else {
-		s.mu.Unlock()
+		if s.feed.readyLocked() { // there is room again for what must not begin before
+			s.flushSoonLocked()
+		}
+		s.outbox.mu.Unlock()
 	}
 	if timerPingOut {
 		s.owner.Answered()
@@ -67,18 +70,18 @@ func (s *Socket) gotPong(payload []byte) (answers bool) {
 // gotPing answers a ping. Of several that come in while the client does not read, it answers the latest (RFC 6455 section
 // 5.5.3), so that the answers cannot pile up.
 func (s *Socket) gotPing(payload []byte) {
-	s.mu.Lock()
+	s.outbox.mu.Lock()
 	if s.phase >= phaseClosing {
-		s.mu.Unlock()
+		s.outbox.mu.Unlock()
 		return
 	}
 	payload = bytes.Clone(payload) // it is in the reader's buffer
-	if s.pong != nil && !s.pong.begun() {
+	if s.pong != nil && !s.pong.under() {
 		s.pong.setControl(opPong, payload)
-		s.mu.Unlock()
+		s.outbox.mu.Unlock()
 		return
 	}
 	s.pong = controlFrame(opPong, payload)
-	s.queue.addControlLocked(s.pong)
+	s.feed.addControlLocked(s.pong)
 	_, _ = s.writeAndUnlock(s.pong)
 }

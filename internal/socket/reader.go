@@ -97,8 +97,11 @@ func (s *Socket) readFailed(err error) {
 	default:
 		s.in.ended = endLost
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.outbox.mu.Lock()
+	defer s.outbox.mu.Unlock()
+	if s.in.ended == endLost {
+		s.outbox.detachLocked(s, true)
+	}
 	s.ignorePongsLocked()
 }
 
@@ -169,7 +172,7 @@ func (s *Socket) receiveMore() error {
 		return in.err
 	}
 	if in.buffer == nil {
-		in.buffer = s.shared.buffer()
+		in.buffer = s.outbox.shared.buffer()
 	}
 	buf := *in.buffer
 	before := copy(buf, in.ahead)
@@ -205,7 +208,7 @@ func (s *Socket) dropBuffer() {
 	}
 	in.ahead = nil
 	if in.buffer != nil {
-		s.shared.release(in.buffer)
+		s.outbox.shared.release(in.buffer)
 		in.buffer = nil
 	}
 }
@@ -279,7 +282,7 @@ func (m *incoming) read(keep bool) ([]byte, error) {
 	}
 	c := content{text: !m.binary, keep: keep, limit: m.socket.readLimit}
 	if m.compressed {
-		err := m.socket.shared.inflate(*m, &c)
+		err := m.socket.outbox.shared.inflate(*m, &c)
 		return c.data, err
 	}
 	if keep && m.left > 0 {

@@ -115,7 +115,7 @@ func (c *script) Close() error                     { return nil }
 // hear has a Socket of sh read what the client sends, as package wspush does.
 func hear(sh *Shared, pieces [][]byte, limit int64, compression, keep bool) (messages []testutil.Message, err error) {
 	s := newSocket(nil)
-	s.conn, s.shared, s.readLimit, s.compress = &script{pieces: pieces}, sh, limit, compression
+	s.conn, s.outbox.shared, s.readLimit, s.compress = &script{pieces: pieces}, sh, limit, compression
 	for {
 		s.Await()
 		if s.TakePings(); s.Idle() {

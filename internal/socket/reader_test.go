@@ -30,10 +30,9 @@ type lived struct {
 
 func live(t *testing.T, sh *Shared) *lived {
 	client, server := net.Pipe()
-	l := &lived{client: client, reads: make(chan read, 100), Socket: &Socket{
-		conn: server, shared: sh, start: time.Now(), phase: phaseOpen, readLimit: 1 << 20, writeTimeout: time.Minute,
-		queue: queue{max: 1 << 20, all: new(pendingAll)}, traffic: new(stripe), owner: owner(func(error) {}),
-	}}
+	l := &lived{client: client, reads: make(chan read, 100), Socket: opened(sh, &Socket{
+		conn: server, readLimit: 1 << 20, writeTimeout: time.Minute, traffic: new(stripe), owner: owner(func(error) {}),
+	})}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -134,6 +133,7 @@ type asked struct{ answers int }
 
 func (a *asked) Failed(error) {}
 func (a *asked) Answered()    { a.answers++ }
+func (a *asked) Greeted()     {}
 
 // readPongs removes complete and valid pongs from the head of what has come in, and leaves everything else as it is.
 func TestReadPongs(t *testing.T) {
@@ -177,7 +177,7 @@ func TestReadPongs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := new(asked)
 			s := newSocket(nil)
-			s.owner, s.pings, s.queue.pinged, s.timerPingOut = a, 1, 1, true
+			s.owner, s.pings, s.pinged, s.timerPingOut = a, 1, 1, true
 			copy(s.in.first[:], tt.ahead)
 			s.in.ahead = s.in.first[:len(tt.ahead)]
 			s.readPongs()

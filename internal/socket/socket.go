@@ -1,6 +1,9 @@
 // Package socket is one client's WebSocket: accepting it, reading messages, writing messages, pings, and the end. It is the only
 // place that knows coder/websocket and the hijacked connection.
 //
+// A connection has two halves here. Its Outbox has the messages for the client, and decides what becomes of each. Its Socket is the
+// WebSocket, which writes them.
+//
 // coder/websocket decides about the handshake. Frames are read and written here. Its Conn would close the connection when the
 // context of one publisher ends, let one writer in at a time, and keep buffers for a client that is silent.
 package socket
@@ -12,17 +15,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
-)
-
-// Outcomes of a message other than nil, which means that it has been written.
-var (
-	ErrFull   = errors.New("too much is waiting for the client")               // nothing was written
-	ErrClosed = errors.New("the connection is closed")                         // nothing was written
-	ErrLeft   = errors.New("the caller left after the message had begun")      // the rest of it goes out
-	ErrBroken = errors.New("the connection broke before the message was done") // some or all of it was written
-
-	// ErrUnconfirmed is the outcome of a message that was to be confirmed, and whose caller left after it was written.
-	ErrUnconfirmed = errors.New("the client has not confirmed the message")
 )
 
 // ErrTimeout is why a connection failed whose client did not take a write within WriteTimeout.
@@ -40,10 +32,6 @@ type Shared struct {
 	deflations atomic.Uint64
 }
 
-// SetMaxPending bounds what may wait for all sockets together, in bytes; 0 or less is no limit. It must be called before any
-// socket exists.
-func (s *Shared) SetMaxPending(max int64) { s.pendingAll.max = max }
-
 func (s *Shared) buffer() *[]byte {
 	if b, ok := s.buffers.Get().(*[]byte); ok {
 		return b
@@ -58,12 +46,9 @@ func (s *Shared) release(b *[]byte) { s.buffers.Put(b) }
 type phase uint8
 
 const (
-	// phaseGreeting lasts until Hold: nothing may be sent but a close frame.
-	phaseGreeting phase = iota
 	// phaseOpen lasts until Close, Cut, Reset, or a write that fails.
-	phaseOpen
-	// phaseClosing begins with Close: the messages that have begun go out, then the close frame. No message is accepted
-	// from here on.
+	phaseOpen phase = iota
+	// phaseClosing begins with Close: the messages that have begun go out, then the close frame. The outbox ends here at the latest.
 	phaseClosing
 	// phaseCut begins with Cut or Reset while somebody is writing, and lasts until that write ends.
 	phaseCut
@@ -95,24 +80,25 @@ type Socket struct {
 
 	// The fields from here to closeFrame are those that a push needs. They lie together, in as few cache lines as possible, because a
 	// broadcast finds most sockets out of the processor's caches.
+	outbox   *Outbox         // the connection's: its lock, its clock, and what all sockets share
+	feed     *Outbox         // what it writes, guarded by outbox.mu: outbox, or one of its own while it is not the connection's WebSocket
 	raw      syscall.RawConn // conn's descriptor; nil if only conn itself can write. The goroutine that has the turn uses it
-	shared   *Shared
 	traffic  *stripe
-	start    time.Time    // the zero of the socket's clock
-	sent     atomic.Int64 // when the last message was written, by that clock
+	sent     atomic.Int64 // when the last message was written, by the connection's clock
 	compress bool
 
 	received atomic.Int64 // when the last byte came in
 
-	mu           sync.Mutex // guards what follows
+	// outbox.mu guards what follows.
+
 	phase        phase
 	turn         turn
-	noMorePongs  bool // pongs are not read any more, or do not count
-	timerPingOut bool // Ping has been called since the last pong
-	queue        queue
+	noMorePongs  bool     // pongs are not read any more, or do not count
+	timerPingOut bool     // Ping has been called since the last pong
 	ping, pong   *Message // that wait to go out; nil if none does
 	pings        uint64   // the payload of the latest ping
 	answered     uint64   // the latest ping that has been answered
+	pinged       uint64   // the last ping that was written in full
 	closeFrame   *Message
 
 	pingWanted bool          // a message waits for a ping after the latest
@@ -127,16 +113,20 @@ type Socket struct {
 	running sync.WaitGroup // flush, and the timer while it is set
 }
 
-// An Owner is told what happens to a socket. No lock is held then.
+// An Owner is told what happens to a socket.
 type Owner interface {
-	// Failed is called, at most once, when a failed write ends the connection. It may be called on any goroutine.
+	// Failed is called, at most once, when a failed write ends the connection. It may be called on any goroutine, with no lock held. If
+	// the connection is a session, the socket is detached from it by then.
 	Failed(err error)
 	// Answered is called when the client has answered a call of Ping, on the goroutine that reads.
 	Answered()
+	// Greeted is called once, when the client of a session is known to have the hello. It is called with the Outbox's lock held, unlike
+	// the others: it must neither block nor call the Outbox or the Socket.
+	Greeted()
 }
 
-// Now is the time since the handshake: the clock by which Received and Sent tell the time.
-func (s *Socket) Now() time.Duration { return time.Since(s.start) }
+// Now is the time by the connection's clock, which began with its handshake. Received and Sent tell the time by it.
+func (s *Socket) Now() time.Duration { return s.outbox.now() }
 
 // Received is when the last byte came in, of whatever kind. The handshake counts as one.
 func (s *Socket) Received() time.Duration { return time.Duration(s.received.Load()) }
@@ -146,32 +136,3 @@ func (s *Socket) Sent() time.Duration { return time.Duration(s.sent.Load()) }
 
 // Subprotocol is the negotiated subprotocol, or "".
 func (s *Socket) Subprotocol() string { return s.subprotocol }
-
-// Hold lets messages in behind first, which none of them can overtake; nothing is written before Release. Before Hold, every
-// message is refused with ErrFull, and no ping is sent. If first is nil, Hold only lets messages in. No limit refuses first, but it
-// counts in what waits for all sockets.
-func (s *Socket) Hold(first *Message) {
-	if first != nil && first.squeeze {
-		first.compress(s.shared)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.phase != phaseGreeting {
-		return
-	}
-	s.phase = phaseOpen
-	if first != nil {
-		s.turn = turnHeld
-		s.queue.addLocked(first)
-		s.queue.countLocked(first)
-	}
-}
-
-// Release ends Hold.
-func (s *Socket) Release() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.turn == turnHeld {
-		s.endTurnLocked(false)
-	}
-}

@@ -44,13 +44,3 @@ func (s *Shared) Traffic() Traffic {
 	}
 	return sum
 }
-
-// Pending is what waits for all clients together, in bytes, with messageOverhead for each message.
-func (s *Shared) Pending() int64 { return s.pendingAll.cost.Load() }
-
-// Pending is what waits for the client, in bytes, with messageOverhead for each message.
-func (s *Socket) Pending() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.queue.waiting
-}

@@ -10,131 +10,61 @@ import (
 // small messages may fill of one write.
 const chunkSize = 16 << 10
 
-// Start writes m, or queues it behind what waits. If m is then pending, m.settled gets the outcome. Otherwise err is the
-// outcome: nil when every byte is written; ErrFull or ErrClosed when nothing is and nothing will be; ErrBroken.
-//
-// A caller that finds nobody writing writes its own message, as far as that goes without waiting. What remains is left to
-// a goroutine that lives only while something waits: a caller that wrote for others, or was stuck in a write of its own,
-// could not leave when its context ends.
-func (s *Socket) Start(m *Message) (pending bool, err error) {
-	s.mu.Lock()
-	s.compressLocked(m)
-	if err := s.enqueueLocked(m, s.Now()); err != nil {
-		s.mu.Unlock()
-		return false, err
-	}
-	return s.writeAndUnlock(m)
-}
-
-// enqueueLocked adds m to the queue, or returns the reason why not.
-func (s *Socket) enqueueLocked(m *Message, now time.Duration) error {
-	switch {
-	case s.phase == phaseGreeting:
-		return ErrFull
-	case s.phase >= phaseClosing:
-		return ErrClosed
-	case !s.queue.admitsLocked(m, 0) || !s.queue.reserveLocked(m):
-		return ErrFull
-	}
-	m.timed, m.began = true, now
-	s.queue.addLocked(m)
-	if m.confirm {
-		s.wantPingLocked()
-	}
-	return nil
-}
-
-// mustWaitLocked reports whether what is in the queue cannot be written by the caller.
+// mustWaitLocked reports whether what waits cannot be written by the caller.
 func (s *Socket) mustWaitLocked() bool { return s.turn != turnFree || s.raw == nil }
 
-// StartAll is Start for several messages, which share writes. The outcome of each goes to its settled, maybe before StartAll
-// returns; from then on the message belongs to its owner again.
-func (s *Socket) StartAll(messages []*Message) {
-	s.mu.Lock()
-	s.compressAllLocked(messages)
-	now := s.Now()
-	var failure error
-	first, queued := false, false
-	for _, m := range messages {
-		err := s.enqueueLocked(m, now)
-		if err == ErrFull && queued && failure == nil && !s.mustWaitLocked() {
-			// Maybe only the others leave no room: the client has not had the chance to read them.
-			failure, first = s.writeQueueLocked()
-			err = s.enqueueLocked(m, now)
-		}
-		switch {
-		case err != nil:
-			m.settle(err)
-		case s.mustWaitLocked():
-			queued = true
-			s.queue.countLocked(m)
-		default:
-			queued = true
-		}
-	}
-	switch {
-	case !queued || failure != nil:
-	case s.mustWaitLocked():
-		s.flushSoonLocked()
-	default:
-		failure, first = s.writeQueueLocked()
-	}
-	s.mu.Unlock()
-	if failure != nil {
-		s.broken(failure, first)
-	}
-}
-
-// writeQueueLocked writes what is in the queue, as far as the connection takes it at once, for messages whose outcome goes to
+// writeQueueLocked writes what waits, as far as the connection takes it at once, for messages whose outcome goes to
 // their settled. Nobody else has the turn. It releases mu while it writes. If failure is not nil, the caller must call broken
 // with both results, without holding mu.
 func (s *Socket) writeQueueLocked() (failure error, first bool) {
 	s.turn = turnTaken
 	failure = s.writeNowLocked()
 	first = failure != nil && s.failLocked()
-	s.queue.countAllLocked()
+	s.feed.countAllLocked()
 	s.endTurnLocked(false)
 	return failure, first
 }
 
-// writeAndUnlock writes m, which is in the queue, at once if that is possible, and otherwise leaves it to flush; and so the ping
+// writeAndUnlock writes m, which waits, at once if that is possible, and otherwise leaves it to flush; and so the ping
 // that is to follow it. The caller holds mu, which is released.
 func (s *Socket) writeAndUnlock(m *Message) (pending bool, err error) {
 	if s.mustWaitLocked() {
-		s.queue.countLocked(m)
+		s.outbox.countLocked(m)
 		s.flushSoonLocked()
-		s.mu.Unlock()
+		s.outbox.mu.Unlock()
 		return true, nil
 	}
 	s.turn = turnTaken
-	settled := m.settled
-	m.settled = nil
+	m.within = true
 	failure := s.writeNowLocked()
 	first := failure != nil && s.failLocked()
+	m.within = false
 	if pending = !m.done; pending {
-		s.queue.countLocked(m)
-		m.settled = settled
+		s.outbox.countLocked(m)
 	}
 	err = m.err
 	s.endTurnLocked(false)
-	s.mu.Unlock()
+	s.outbox.mu.Unlock()
 	if failure != nil {
 		s.broken(failure, first)
 	}
 	return pending, err
 }
 
-// writeNowLocked writes what is in the queue when it is called, as far as the connection takes it at once. The caller has the
+// writeNowLocked writes what waits when it is called, as far as the connection takes it at once. The caller has the
 // turn. mu is released during each write.
 func (s *Socket) writeNowLocked() (failure error) {
-	g := s.shared.gather()
-	defer s.shared.releaseGather(g)
-	for frames := s.queue.messages.n; frames > 0; {
+	g := s.outbox.shared.gather()
+	defer s.outbox.shared.releaseGather(g)
+	for frames := s.feed.messages.n; frames > 0; {
 		s.timeWriteLocked()
-		s.queue.fillLocked(g, frames)
-		s.mu.Unlock()
+		s.feed.fillLocked(g, frames)
+		if g.size == 0 {
+			return nil // what waits must not begin
+		}
+		s.outbox.mu.Unlock()
 		n, err := g.tryWrite(s.raw)
-		s.mu.Lock()
+		s.outbox.mu.Lock()
 		frames -= s.wroteLocked(n).frames
 		if err != nil {
 			return err
@@ -146,36 +76,7 @@ func (s *Socket) writeNowLocked() (failure error) {
 	return nil
 }
 
-// Abandon gives up m because its caller leaves, for the given cause. The outcome is cause if no byte of m was written: it is
-// withdrawn. It is ErrLeft if m has begun; the Socket then goes on with a copy of the data. It is ErrUnconfirmed if all of m
-// was written. If Abandon has not decided, the outcome goes to m.settled, which has it already or will have it in a moment.
-//
-// It takes the same time however many messages wait: thousands of callers may leave at once.
-func (s *Socket) Abandon(m *Message, cause error) (outcome error, decided bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case m.done:
-		return nil, false
-	case m.out:
-		s.queue.unconfirmed.remove(m)
-		outcome = ErrUnconfirmed
-	case m.taken > 0 && s.raw != nil:
-		m.left = cause // that write does not wait, and may be reading the data: better to know than to guess
-		return nil, false
-	case m.begun():
-		s.queue.detachLocked(m)
-		return ErrLeft, true
-	default:
-		s.queue.removeLocked(m)
-		outcome = cause
-	}
-	m.settled = nil
-	m.settle(outcome)
-	return outcome, true
-}
-
-// flushSoonLocked has flush write what is in the queue, unless somebody has the turn.
+// flushSoonLocked has flush write what waits, unless somebody has the turn.
 func (s *Socket) flushSoonLocked() {
 	if s.turn != turnFree {
 		return
@@ -184,7 +85,7 @@ func (s *Socket) flushSoonLocked() {
 	s.running.Go(s.flush)
 }
 
-// flush has the turn from the start. It writes until the queue is empty.
+// flush has the turn from the start. It writes until nothing waits.
 func (s *Socket) flush() {
 	var err error
 	if s.raw != nil {
@@ -195,33 +96,33 @@ func (s *Socket) flush() {
 	if err == nil {
 		return
 	}
-	s.mu.Lock()
+	s.outbox.mu.Lock()
 	first := s.failLocked()
 	s.turn = turnFree
-	s.mu.Unlock()
+	s.outbox.mu.Unlock()
 	s.broken(err, first)
 }
 
 // flushConn is flush for any connection. A write to it may wait, and does not say how far it has got, so each write is given
 // a piece of one message only: the other messages can still be withdrawn, and WriteTimeout is for each piece.
 func (s *Socket) flushConn() error {
-	g := s.shared.gather()
-	defer s.shared.releaseGather(g)
+	g := s.outbox.shared.gather()
+	defer s.outbox.shared.releaseGather(g)
 	for {
-		s.mu.Lock()
+		s.outbox.mu.Lock()
 		s.timeWriteLocked()
-		piece := s.queue.pieceLocked(&g.buf)
+		piece := s.feed.pieceLocked(&g.buf)
 		if len(piece) == 0 {
 			s.endTurnLocked(true)
-			s.mu.Unlock()
+			s.outbox.mu.Unlock()
 			return nil
 		}
-		s.mu.Unlock()
+		s.outbox.mu.Unlock()
 		s.setWriteDeadline()
 		n, err := s.conn.Write(piece)
-		s.mu.Lock()
+		s.outbox.mu.Lock()
 		s.wroteLocked(n)
-		s.mu.Unlock()
+		s.outbox.mu.Unlock()
 		if err != nil {
 			return err
 		}
@@ -239,30 +140,30 @@ func (s *Socket) flushRaw() error {
 	armed, set := false, false // a deadline is set for the chunk under way; any deadline is set
 	expected, yields := 0, 0   // messages that may soon wait; how often others were let run since the last write
 	err := s.raw.Write(func(fd uintptr) bool {
-		g := s.shared.gather()
-		defer s.shared.releaseGather(g) // not to be kept for a client that does not read
+		g := s.outbox.shared.gather()
+		defer s.outbox.shared.releaseGather(g) // not to be kept for a client that does not read
 		for {
-			s.mu.Lock()
-			if s.queue.messages.n < expected && yields < maxYields {
+			s.outbox.mu.Lock()
+			if s.feed.messages.n < expected && yields < maxYields {
 				// Publishers that have just heard of their message may have another: together these cost one write.
-				s.mu.Unlock()
+				s.outbox.mu.Unlock()
 				yields++
 				runtime.Gosched()
 				continue
 			}
 			s.timeWriteLocked()
-			s.queue.fillLocked(g, math.MaxInt)
+			s.feed.fillLocked(g, math.MaxInt)
 			if g.size == 0 {
 				s.endTurnLocked(set)
-				s.mu.Unlock()
+				s.outbox.mu.Unlock()
 				return true
 			}
-			s.mu.Unlock()
+			s.outbox.mu.Unlock()
 			n, err := g.kernel(fd, g)
-			s.mu.Lock()
+			s.outbox.mu.Lock()
 			p := s.wroteLocked(n)
-			expected, yields = p.settled+s.queue.messages.n, 0
-			s.mu.Unlock()
+			expected, yields = p.settled+s.feed.messages.n, 0
+			s.outbox.mu.Unlock()
 			if err != nil {
 				failure = err
 				return true
@@ -300,8 +201,13 @@ func (s *Socket) endTurnLocked(deadlineSet bool) {
 		_ = s.conn.SetWriteDeadline(time.Time{})
 	}
 	s.turn = turnFree
+	ready := s.feed.readyLocked()
+	if !ready && s.feed.messages.n > 0 {
+		s.confirmSoonLocked() // what waits must not begin before
+		ready = s.feed.readyLocked()
+	}
 	switch {
-	case s.queue.messages.n > 0:
+	case ready:
 		s.flushSoonLocked()
 	case s.phase == phaseCut: // which began during a write that did not fail
 		s.setOverLocked()
@@ -317,9 +223,9 @@ func (s *Socket) timeWriteLocked() {
 
 // wroteLocked does what follows from n bytes of the last write being out.
 func (s *Socket) wroteLocked(n int) progress {
-	pinged, now := s.queue.pinged, s.Now()
+	pinged, now := s.pinged, s.Now()
 	s.traffic.out.Add(uint64(n))
-	p := s.queue.wroteLocked(attempt{n: n, began: s.writing, ended: now, closing: s.phase >= phaseClosing}, s.traffic)
+	p := s.feed.wroteLocked(attempt{n: n, began: s.writing, ended: now}, s.traffic)
 	if p.messages > 0 {
 		s.sent.Store(int64(now))
 	}
@@ -335,13 +241,9 @@ func (s *Socket) wroteLocked(n int) progress {
 	if s.pong != nil && s.pong.done {
 		s.pong = nil
 	}
+	s.probeWrittenLocked()
+	if p.messages > 0 {
+		s.confirmSoonLocked()
+	}
 	return p
-}
-
-// Admits reports whether there is room for a message of n bytes now. It can be asked before there is a message; what others send
-// meanwhile may change the answer. It says nothing about a connection that is closed.
-func (s *Socket) Admits(n int) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.phase != phaseGreeting && s.queue.admitsLocked(&Message{cost: n + messageOverhead}, 0)
 }

@@ -25,10 +25,18 @@ func (c scripted) Close() error                     { return nil }
 
 // newSocket makes an open Socket over a connection with this Write.
 func newSocket(write func(p []byte) (int, error)) *Socket {
-	return &Socket{
-		conn: scripted{write: write}, shared: new(Shared), start: time.Now(), phase: phaseOpen, over: make(chan struct{}),
-		writeTimeout: time.Minute, queue: queue{max: 1 << 20, all: new(pendingAll)}, traffic: new(stripe), owner: owner(func(error) {}),
-	}
+	return opened(new(Shared), &Socket{
+		conn: scripted{write: write}, over: make(chan struct{}), writeTimeout: time.Minute, traffic: new(stripe), owner: owner(func(error) {}),
+	})
+}
+
+// opened attaches an Outbox that takes messages to s.
+func opened(sh *Shared, s *Socket) *Socket {
+	o := new(Outbox)
+	o.Init(sh, 1<<20)
+	o.attach(s)
+	o.stage = stageOpen
+	return s
 }
 
 // owner is called with a failure, and ignores answers.
@@ -36,13 +44,14 @@ type owner func(error)
 
 func (o owner) Failed(err error) { o(err) }
 func (o owner) Answered()        {}
+func (o owner) Greeted()         {}
 
 // push starts a message and returns its outcome.
 func push(t *testing.T, s *Socket, data string) error {
 	t.Helper()
 	settled := make(chan error, 1)
-	m := s.NewMessage(false, []byte(data), func(err error) { settled <- err })
-	pending, err := s.Start(m)
+	m := NewMessage(false, []byte(data), func(err error) { settled <- err })
+	pending, err := s.outbox.Start(m)
 	if pending {
 		err = <-settled
 	}
@@ -75,8 +84,8 @@ func TestCutWithinWrite(t *testing.T) {
 		if err := push(t, s, "late"); err != ErrClosed {
 			t.Errorf("%s: a message after that: %v", name, err)
 		}
-		if s.queue.waiting != 0 {
-			t.Errorf("%s: %d bytes still count as waiting", name, s.queue.waiting)
+		if s.outbox.waiting != 0 {
+			t.Errorf("%s: %d bytes still count as waiting", name, s.outbox.waiting)
 		}
 	}
 }
@@ -95,8 +104,8 @@ func TestWriteFails(t *testing.T) {
 	var second error
 	s.conn = scripted{write: func(p []byte) (int, error) {
 		if writes++; writes == 1 {
-			m := s.NewMessage(false, []byte("second"), func(err error) { second = err })
-			if pending, err := s.Start(m); !pending || err != nil {
+			m := NewMessage(false, []byte("second"), func(err error) { second = err })
+			if pending, err := s.outbox.Start(m); !pending || err != nil {
 				t.Errorf("Start: %v, %v", pending, err)
 			}
 			return len(p), nil
@@ -107,8 +116,8 @@ func TestWriteFails(t *testing.T) {
 		t.Errorf("a message that was broken off: %v", err)
 	}
 	awaitOver(t, s)
-	if second != ErrClosed || reports != 1 || s.queue.waiting != 0 {
-		t.Errorf("the message behind it: %v; %d reports; %d bytes waiting", second, reports, s.queue.waiting)
+	if second != ErrClosed || reports != 1 || s.outbox.waiting != 0 {
+		t.Errorf("the message behind it: %v; %d reports; %d bytes waiting", second, reports, s.outbox.waiting)
 	}
 }
 
@@ -118,8 +127,8 @@ func TestControlFrames(t *testing.T) {
 	var out []byte
 	s.conn = scripted{write: func(p []byte) (int, error) {
 		if len(out) == 0 { // within the first message
-			m := s.NewMessage(false, []byte("second"), nil)
-			s.Start(m)
+			m := NewMessage(false, []byte("second"), nil)
+			s.outbox.Start(m)
 			for range 3 {
 				s.Ping()
 				s.gotPing([]byte("old"))
@@ -156,10 +165,10 @@ func startAll(t *testing.T, s *Socket, data ...string) []error {
 	messages := make([]*Message, len(data))
 	for i, d := range data {
 		outcomes[i] = make(chan error, 2)
-		m := s.NewMessage(false, []byte(d), func(err error) { outcomes[i] <- err })
+		m := NewMessage(false, []byte(d), func(err error) { outcomes[i] <- err })
 		messages[i] = m
 	}
-	s.StartAll(messages)
+	s.outbox.StartAll(messages)
 	errs := make([]error, len(data))
 	for i := range errs {
 		errs[i] = <-outcomes[i]
@@ -186,15 +195,15 @@ func TestStartAll(t *testing.T) {
 		t.Errorf("%q was written", got)
 	}
 
-	s.phase = phaseGreeting
+	s.outbox.stage = stageGreeting
 	if errs := startAll(t, s, "a", "b"); errs[0] != ErrFull || errs[1] != ErrFull {
 		t.Errorf("before anything may be sent: %v", errs)
 	}
-	s.phase = phaseClosing
+	s.outbox.stage = stageEnded
 	if errs := startAll(t, s, "a", "b"); errs[0] != ErrClosed || errs[1] != ErrClosed {
 		t.Errorf("after the end: %v", errs)
 	}
-	s.StartAll(nil)
+	s.outbox.StartAll(nil)
 }
 
 // A write that fails breaks the message that it has begun; nothing of the others was written.
@@ -219,7 +228,7 @@ func TestStartAllMakesRoom(t *testing.T) {
 	if s.raw == nil {
 		t.Skip("this system has no direct writes")
 	}
-	s.queue.max = 1000
+	s.outbox.max = 1000
 	data := make([]string, 50)
 	for i := range data {
 		data[i] = fmt.Sprintf("%03d", i)
@@ -238,7 +247,7 @@ func TestStartAllMakesRoom(t *testing.T) {
 			t.Fatalf("message %d is %q", i, got[5*i:5*i+5])
 		}
 	}
-	if n := s.queue.all.cost.Load(); n != 0 {
+	if n := s.outbox.shared.pendingAll.cost.Load(); n != 0 {
 		t.Errorf("%d bytes are counted for nothing", n)
 	}
 }

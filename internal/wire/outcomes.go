@@ -15,6 +15,9 @@ type Outcomes struct {
 	// to be confirmed, the client has read it. A confirmed push counts in Received, any other in Written.
 	Written, Received int
 
+	// Buffered counts those whose session has the message, and whose client gets it first thing when it is back.
+	Buffered int
+
 	// Unknown counts those of which the message may have been written, in part or in full: ErrUnknown.
 	Unknown int
 
@@ -34,8 +37,8 @@ type Outcomes struct {
 	Complete bool
 }
 
-// Err returns everything that went wrong, joined, or nil if every member that was not excepted has the message, and every worker has
-// answered. Unlike the error of the push, it is not nil if only some of the members have the message. errors.Is matches each of the
+// Err returns everything that went wrong, joined, or nil if every member that was not excepted has the message, or its session, and every
+// worker has answered. Unlike the error of the push, it is not nil if only some of the members have the message. errors.Is matches each of the
 // reasons in Refused, ErrUnknown and ErrDirectory.
 func (o Outcomes) Err() error {
 	var all []error
@@ -62,7 +65,7 @@ var ErrInternal = errors.New("wspush: the worker that holds the connection has f
 
 // hopeful are reasons to refuse a message, the one for which another attempt is most likely to succeed first.
 var hopeful = [...]error{
-	ErrBusy, context.DeadlineExceeded, context.Canceled, ErrShutdown, ErrUnreachable, ErrTooLarge, ErrInvalidUTF8, ErrForbidden, ErrInternal, ErrGone,
+	ErrBusy, context.DeadlineExceeded, context.Canceled, ErrSuspended, ErrShutdown, ErrUnreachable, ErrTooLarge, ErrInvalidUTF8, ErrForbidden, ErrInternal, ErrGone,
 }
 
 // ReasonOf returns the reason as which Outcomes counts a connection that was refused with err.
@@ -94,7 +97,7 @@ func reasons(o *Outcomes) (all []error) {
 
 // CountMembers returns how many members have been found.
 func CountMembers(o *Outcomes) int {
-	n := o.Written + o.Received + o.Unknown + o.Excepted
+	n := o.Written + o.Received + o.Buffered + o.Unknown + o.Excepted
 	for _, refused := range o.Refused {
 		n += refused
 	}
@@ -103,7 +106,7 @@ func CountMembers(o *Outcomes) int {
 
 // OneError returns the one error that outcomes come to. The order is part of the contract.
 func OneError(o *Outcomes) error {
-	if o.Written+o.Received > 0 {
+	if o.Written+o.Received+o.Buffered > 0 {
 		return nil
 	}
 	if o.Unknown > 0 {

@@ -12,6 +12,7 @@ const (
 	TypeDirectory   = TypePrefix + "directory"
 
 	TypeTooManyGroups = TypePrefix + "too-many-groups"
+	TypeSuspended     = TypePrefix + "suspended"
 )
 
 // statuses maps each error to the status with which a worker answers a publisher. If an error matches several entries, the first
@@ -35,6 +36,7 @@ var statuses = [...]struct {
 	{ErrUnauthorized, 401, ""},
 	{ErrName, 400, ""},
 	{ErrTooManyGroups, 409, TypeTooManyGroups},
+	{ErrSuspended, 409, TypeSuspended},
 }
 
 // StatusOf returns the status for the error of a push, or 0 if err is none of the errors of this package.

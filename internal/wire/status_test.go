@@ -8,10 +8,10 @@ import (
 
 // Both directions of the table agree: a publisher matches the error that the worker had.
 func TestStatusAndError(t *testing.T) {
-	types := map[error]string{ErrShutdown: TypeShutdown, ErrUnavailable: TypeUnavailable, ErrDirectory: TypeDirectory, ErrTooManyGroups: TypeTooManyGroups}
+	types := map[error]string{ErrShutdown: TypeShutdown, ErrUnavailable: TypeUnavailable, ErrDirectory: TypeDirectory, ErrTooManyGroups: TypeTooManyGroups, ErrSuspended: TypeSuspended}
 	for _, err := range []error{
 		ErrUnreachable, ErrForbidden, ErrUnknown, ErrGone, ErrBusy, ErrTooLarge, ErrShutdown, ErrUnavailable, ErrUnauthorized,
-		ErrDirectory, ErrTooManyGroups,
+		ErrDirectory, ErrTooManyGroups, ErrSuspended,
 	} {
 		status := StatusOf(fmt.Errorf("wrapped: %w", err))
 		if got := ErrorOf(status, types[err]); got != err {

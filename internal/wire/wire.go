@@ -35,6 +35,7 @@ var (
 	ErrInvalidUTF8 = errors.New("wspush: the text message is not valid UTF-8")
 	ErrShutdown    = errors.New("wspush: the worker is shutting down")
 	ErrUnknown     = errors.New("wspush: the message may have been written")
+	ErrSuspended   = errors.New("wspush: the client is away, and the push was not to wait for it")
 	ErrForbidden   = errors.New("wspush: forbidden")
 	ErrUnreachable = errors.New("wspush: the worker cannot be reached")
 

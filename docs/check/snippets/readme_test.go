@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/wspush/wspush"
+	wspushjs "github.com/wspush/wspush/client"
 	"github.com/wspush/wspush/publisher"
 )
 
@@ -107,23 +108,81 @@ func TestHello(t *testing.T) {
 	receives(t, client, "Your order has shipped")
 }
 
-// A page that hands its greeting to the backend and shows what is pushed to it, in Chromium.
-func TestGreeting(t *testing.T) {
+// A page that hands its address to the backend and shows what is pushed to it, in Chromium: with the application of README.md, and with that of
+// docs/security.md, whose clients are told no address and get no greeting. A page that takes the first message for a greeting swallows it there.
+func TestPage(t *testing.T) {
 	need(t, "chromium")
-	_, mux, url := newApplication(t)
-	addresses, shown := make(chan string, 1), make(chan string, 1)
+	t.Run("told its address", func(t *testing.T) {
+		worker, err := wspush.NewWorker(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shutdownAfter(t, worker)
+		handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{ResumeWindow: 2 * time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := openPage(t, handler)
+		address := p.wait(t, p.addresses, "the page sends no address")
+		post(t, address, "Your order has shipped")
+		if text := p.wait(t, p.shown, "the page does not show what is pushed to it"); text != "Your order has shipped" {
+			t.Errorf("the page shows %q", text)
+		}
+	})
+	t.Run("not told", func(t *testing.T) {
+		worker, err := wspush.NewWorker(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shutdownAfter(t, worker)
+		addresses := &inMemory{changed: make(chan struct{}, 10)}
+		handler, err := secretAddresses(worker, addresses)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := openPage(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			r.URL.RawQuery = "user=ada" // which a cookie says in earnest
+			handler.ServeHTTP(w, r)
+		}))
+		select {
+		case <-addresses.changed:
+		case <-time.After(within):
+			t.Fatal("the page does not connect")
+		}
+		of, _ := addresses.of(t.Context(), "ada")
+		for _, text := range []string{"the first message", "the second"} {
+			post(t, of[0], text)
+			if got := p.wait(t, p.shown, "the page swallows "+text); got != text {
+				t.Errorf("the page shows %q in place of %q", got, text)
+			}
+		}
+		select {
+		case address := <-p.addresses:
+			t.Errorf("the page knows %s", address)
+		default:
+		}
+	})
+}
+
+// openedPage is what the backend gets of README.md's page.
+type openedPage struct{ addresses, shown chan string }
+
+// openPage opens the page, whose WebSocket is the handler's, in a browser.
+func openPage(t *testing.T, ws http.Handler) *openedPage {
+	p := &openedPage{make(chan string, 10), make(chan string, 10)}
 	keep := func(in chan<- string) http.HandlerFunc {
 		return func(_ http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)
-			select {
-			case in <- string(body):
-			default: // more than one is wrong, and shows in what comes of it
-			}
+			in <- string(body)
 		}
 	}
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, "greeting/page.html") })
-	mux.HandleFunc("PUT /session/push-address", keep(addresses))
-	mux.HandleFunc("POST /shown", keep(shown))
+	mux := http.NewServeMux()
+	mux.Handle("/ws", ws)
+	mux.Handle("/wspush.js", wspushjs.Script())
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, "page/index.html") })
+	mux.HandleFunc("PUT /session/push-address", keep(p.addresses))
+	mux.HandleFunc("POST /shown", keep(p.shown))
+	url := serveFor(t, mux)
 
 	profile, err := os.MkdirTemp("", "wspush-docs")
 	if err != nil {
@@ -133,20 +192,18 @@ func TestGreeting(t *testing.T) {
 	startProgram(t, "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
 		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--remote-debugging-port=0",
 		"--user-data-dir="+profile, url+"/")
-	late := time.After(within)
+	return p
+}
+
+// wait returns what the backend gets next.
+func (p *openedPage) wait(t *testing.T, from <-chan string, otherwise string) string {
+	t.Helper()
 	select {
-	case address := <-addresses:
-		post(t, address, "Your order has shipped")
-	case <-late:
-		t.Fatal("the page sends no address")
-	}
-	select {
-	case text := <-shown:
-		if text != "Your order has shipped" {
-			t.Errorf("the page shows %q", text)
-		}
-	case <-late:
-		t.Fatal("the page does not show what is pushed to it")
+	case text := <-from:
+		return text
+	case <-time.After(within):
+		t.Fatal(otherwise)
+		return ""
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/client"
 )
 
 func main() {
@@ -14,11 +15,15 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{PingInterval: 25 * time.Second})
+	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{
+		PingInterval: 25 * time.Second,
+		ResumeWindow: 2 * time.Minute, // for how long a page may be away and miss nothing
+	})
 	if err != nil {
 		log.Fatal(err)
 	}
 	http.Handle("/ws", handler)
+	http.Handle("/wspush.js", client.Script()) // the page's side
 	// These two bound what somebody costs who has only begun to connect.
 	server := &http.Server{Addr: "127.0.0.1:8080", ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
 	log.Fatal(server.ListenAndServe())

@@ -56,14 +56,14 @@ func stalled(t *testing.T, n int, confirm bool) (s *Socket, messages []*Message,
 		<-proceed
 		return len(p), nil
 	})
-	s.queue.max = -1
+	s.outbox.max = -1
 	outcomes = make(chan error, n+1)
 	start := func(data string, confirm bool) *Message {
-		m := s.NewMessage(false, []byte(data), func(err error) { outcomes <- err })
+		m := NewMessage(false, []byte(data), func(err error) { outcomes <- err })
 		if confirm {
 			m.Confirm()
 		}
-		if pending, err := s.Start(m); !pending {
+		if pending, err := s.outbox.Start(m); !pending {
 			t.Fatalf("message %s is not pending: %v", data, err)
 		}
 		return m
@@ -92,12 +92,12 @@ func TestAbandonDoesNotSearch(t *testing.T) {
 	cause := context.Canceled
 	t.Run("waiting", func(t *testing.T) {
 		s, messages, outcomes, release := stalled(t, 9, false)
-		mend := s.queue.messages.cut()
-		if err, decided := s.Abandon(messages[4], cause); err != cause || !decided {
+		mend := s.outbox.messages.cut()
+		if err, decided := s.outbox.Abandon(messages[4], cause); err != cause || !decided {
 			t.Errorf("Abandon: %v, decided: %t", err, decided)
 		}
 		mend()
-		if n := s.queue.messages.n; n != 9 {
+		if n := s.outbox.messages.n; n != 9 {
 			t.Errorf("%d messages are left, want 9", n)
 		}
 		release()
@@ -106,22 +106,22 @@ func TestAbandonDoesNotSearch(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if len(outcomes) > 0 || s.queue.waiting != 0 || s.queue.all.cost.Load() != 0 {
-			t.Errorf("%d outcomes too many; %d bytes count as waiting, %d for all clients", len(outcomes), s.queue.waiting, s.queue.all.cost.Load())
+		if len(outcomes) > 0 || s.outbox.waiting != 0 || s.outbox.shared.pendingAll.cost.Load() != 0 {
+			t.Errorf("%d outcomes too many; %d bytes count as waiting, %d for all clients", len(outcomes), s.outbox.waiting, s.outbox.shared.pendingAll.cost.Load())
 		}
 	})
 	t.Run("unconfirmed", func(t *testing.T) {
 		s, messages, outcomes, release := stalled(t, 9, true)
 		release()
-		if err := <-outcomes; err != nil || len(outcomes) > 0 || s.queue.unconfirmed.n != 9 {
-			t.Fatalf("the first message: %v; %d more outcomes; %d unconfirmed", err, len(outcomes), s.queue.unconfirmed.n)
+		if err := <-outcomes; err != nil || len(outcomes) > 0 || s.outbox.unconfirmed.n != 9 {
+			t.Fatalf("the first message: %v; %d more outcomes; %d unconfirmed", err, len(outcomes), s.outbox.unconfirmed.n)
 		}
-		mend := s.queue.unconfirmed.cut()
-		if err, decided := s.Abandon(messages[4], cause); err != ErrUnconfirmed || !decided {
+		mend := s.outbox.unconfirmed.cut()
+		if err, decided := s.outbox.Abandon(messages[4], cause); err != ErrUnconfirmed || !decided {
 			t.Errorf("Abandon: %v, decided: %t", err, decided)
 		}
 		mend()
-		if n := s.queue.unconfirmed.n; n != 8 {
+		if n := s.outbox.unconfirmed.n; n != 8 {
 			t.Errorf("%d messages are unconfirmed, want 8", n)
 		}
 	})
@@ -138,10 +138,10 @@ func TestAbandonAll(t *testing.T) {
 			want = ErrUnconfirmed
 		}
 		for _, i := range rand.Perm(n) {
-			if err, decided := s.Abandon(messages[i], context.Canceled); err != want || !decided {
+			if err, decided := s.outbox.Abandon(messages[i], context.Canceled); err != want || !decided {
 				t.Errorf("written %t, message %d: %v, decided: %t", written, i, err, decided)
 			}
-			if err, decided := s.Abandon(messages[i], context.DeadlineExceeded); decided {
+			if err, decided := s.outbox.Abandon(messages[i], context.DeadlineExceeded); decided {
 				t.Errorf("written %t, message %d, again: %v", written, i, err)
 			}
 		}
@@ -151,9 +151,9 @@ func TestAbandonAll(t *testing.T) {
 		if err := <-outcomes; err != nil || len(outcomes) > 0 {
 			t.Errorf("written %t: the first message: %v; %d outcomes too many", written, err, len(outcomes))
 		}
-		if q := &s.queue; q.messages.n+q.unconfirmed.n+q.waiting+q.toConfirm != 0 || q.all.cost.Load() != 0 {
-			t.Errorf("written %t: left in the queue: %d messages, %d unconfirmed, %d bytes, %d to confirm, %d bytes for all clients",
-				written, q.messages.n, q.unconfirmed.n, q.waiting, q.toConfirm, q.all.cost.Load())
+		if o := s.outbox; o.messages.n+o.unconfirmed.n+o.waiting+o.toConfirm != 0 || o.shared.pendingAll.cost.Load() != 0 {
+			t.Errorf("written %t: left in the outbox: %d messages, %d unconfirmed, %d bytes, %d to confirm, %d bytes for all clients",
+				written, o.messages.n, o.unconfirmed.n, o.waiting, o.toConfirm, o.shared.pendingAll.cost.Load())
 		}
 	}
 }
@@ -162,49 +162,76 @@ func TestAbandonAll(t *testing.T) {
 func TestStartAllVisitsOnlyItsOwn(t *testing.T) {
 	s, messages, _, release := stalled(t, 3, false)
 	waits := messages[1]
-	s.queue.all.cost.Add(-int64(waits.cost)) // a visit would count it
+	s.outbox.shared.pendingAll.cost.Add(-int64(waits.cost)) // a visit would count it
 	waits.counted = false
-	before := s.queue.all.cost.Load()
+	before := s.outbox.shared.pendingAll.cost.Load()
 	own := make([]*Message, 5)
 	cost := int64(0)
 	for i := range own {
-		own[i] = s.NewMessage(true, []byte("x"), nil)
+		own[i] = NewMessage(true, []byte("x"), nil)
 		cost += int64(own[i].cost)
 	}
-	s.StartAll(own)
+	s.outbox.StartAll(own)
 	if waits.counted {
 		t.Error("a message that waited before was visited")
 	}
-	if got := s.queue.all.cost.Load() - before; got != cost {
+	if got := s.outbox.shared.pendingAll.cost.Load() - before; got != cost {
 		t.Errorf("the new messages count %d bytes for all clients, want %d", got, cost)
 	}
 	release()
-	if n := s.queue.all.cost.Load(); n != 0 {
+	if n := s.outbox.shared.pendingAll.cost.Load(); n != 0 {
 		t.Errorf("%d bytes are counted for nothing", n)
+	}
+}
+
+// Before it is attached to a socket, an outbox refuses everything, and keeps nothing of it.
+func TestOutboxWithoutSocket(t *testing.T) {
+	var sh Shared
+	var o Outbox
+	o.Init(&sh, 1<<20)
+	for _, size := range []int{0, compressFrom, 1 << 20} {
+		data := make([]byte, size)
+		if pending, err := o.Start(NewMessage(true, data, nil)); pending || err != ErrFull {
+			t.Errorf("%d bytes: pending: %t, %v", size, pending, err)
+		}
+		var outcomes []error
+		settle := func(err error) { outcomes = append(outcomes, err) }
+		confirmed, shared := NewMessage(true, data, settle), new(Message)
+		confirmed.Confirm()
+		shared.PrepareShared(sh.NewPayload(true, data), settle)
+		if o.StartAll([]*Message{confirmed, shared}); !slices.Equal(outcomes, []error{ErrFull, ErrFull}) {
+			t.Errorf("two messages of %d bytes: %v", size, outcomes)
+		}
+		if o.Admits(size) {
+			t.Errorf("there is room for %d bytes", size)
+		}
+	}
+	if o.Pending() != 0 || sh.Pending() != 0 || sh.Deflations() != 0 {
+		t.Errorf("%d bytes wait, %d for all; %d were compressed", o.Pending(), sh.Pending(), sh.Deflations())
 	}
 }
 
 // The end of a write visits only the messages that the write was given, also while the socket is closing and when a caller has
 // left: with many small writes to a slow client, a visit to the others would cost the square of their number.
 func TestWroteVisitsOnlyWhatWasWritten(t *testing.T) {
-	q := queue{max: -1, all: new(pendingAll)}
+	o := Outbox{max: -1, shared: new(Shared), stage: stageEnded}
 	messages := make([]*Message, 5)
 	outcomes := make([]error, len(messages))
 	sentinel := errors.New("none yet")
 	for i := range messages {
 		messages[i] = &Message{head: 2, cost: 1, settled: func(err error) { outcomes[i] = err }}
 		outcomes[i] = sentinel
-		q.addLocked(messages[i])
+		o.addLocked(messages[i])
 	}
 	left := errors.New("left")
 	messages[1].left = left // during the write that it was given to
 	messages[4].left = left // a visit would settle it
-	q.fillLocked(new(gather), 3)
-	p := q.wroteLocked(attempt{n: 2, closing: true}, new(stripe))
+	o.fillLocked(new(gather), 3)
+	p := o.wroteLocked(attempt{n: 2}, new(stripe))
 	if want := []error{nil, left, ErrClosed, sentinel, sentinel}; !slices.Equal(outcomes, want) {
 		t.Errorf("outcomes %v, want %v", outcomes, want)
 	}
-	if p.frames != 1 || q.messages.n != 2 {
-		t.Errorf("%+v; %d messages are left", p, q.messages.n)
+	if p.frames != 1 || o.messages.n != 2 {
+		t.Errorf("%+v; %d messages are left", p, o.messages.n)
 	}
 }

@@ -1,0 +1,595 @@
+package socket
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// withSession runs a test with a session whose client reads what it is sent, in fake time.
+func withSession(t *testing.T, test func(t *testing.T, m *model)) {
+	for _, raw := range []bool{true, false} {
+		t.Run(fmt.Sprintf("raw=%t", raw), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				seed := uint64(1)
+				if raw {
+					seed = 2
+				}
+				m := newModel(t, seed)
+				m.path.room = 1 << 20
+				defer func() {
+					for _, p := range m.paths {
+						p.cut()
+					}
+					synctest.Wait()
+				}()
+				m.drain()
+				m.answer()
+				test(t, m)
+			})
+		})
+	}
+}
+
+// drain has the endpoint and the page read all there is.
+func (m *model) drain() {
+	for synctest.Wait(); m.path.waiting(); synctest.Wait() {
+		m.endpoint(1 << 30)
+	}
+	m.read(len(m.inbox))
+}
+
+// answer has the endpoint answer all pings.
+func (m *model) answer() {
+	for _, p := range m.pings {
+		m.socket.gotPong([]byte(p))
+	}
+	m.pings = nil
+	synctest.Wait()
+}
+
+// counts returns how many pings the present WebSocket has been given, and how many messages are kept. The alarm may be at work.
+func (m *model) counts() (pings uint64, kept int) {
+	m.outbox.mu.Lock()
+	defer m.outbox.mu.Unlock()
+	return m.socket.pings, len(m.outbox.spoken.kept)
+}
+
+// text pushes a text, and returns its outcome, or errWaits.
+func (m *model) text(text string) error {
+	result := make(chan error, 1)
+	if pending, err := m.outbox.Start(NewMessage(false, []byte(text), func(err error) { result <- err })); !pending {
+		return err
+	}
+	synctest.Wait()
+	select {
+	case err := <-result:
+		return err
+	default:
+		return errWaits
+	}
+}
+
+var errWaits = fmt.Errorf("it waits")
+
+// resume has the client come back, and returns from where.
+func (m *model) resume(offset uint64) (uint64, error) {
+	m.path = &path{fd: uintptr(len(m.paths)), room: 1 << 20, wake: make(chan struct{})}
+	m.mu.Lock()
+	m.paths = append(m.paths, m.path)
+	m.mu.Unlock()
+	s := &Socket{conn: m.path, owner: m, writeTimeout: -1, traffic: new(stripe)}
+	if m.raw {
+		s.raw = rawPath{m.path}
+	}
+	m.socket, m.stream, m.hello, m.pings, m.inbox, m.seen = s, nil, "", nil, nil, nil
+	m.outbox.prepare(s)
+	from, err := m.outbox.Resume(s, offset)
+	if err == nil {
+		s.Hello(NewHello([]byte("hello again")))
+	} else {
+		s.Close(1002, "")
+	}
+	s.Release()
+	m.drain()
+	return from, err
+}
+
+func (m *model) saw(want ...string) {
+	m.t.Helper()
+	if got := strings.Join(m.seen, " "); got != strings.Join(want, " ") {
+		m.t.Errorf("the page has seen %q, want %q", m.seen, want)
+	}
+}
+
+// What an endpoint has confirmed is there for a page that lost it, for 10 s, and then the page is told that it is not.
+func TestRetained(t *testing.T) {
+	withSession(t, func(t *testing.T, m *model) {
+		for _, text := range []string{"2", "3", "4"} {
+			if err := m.text(text); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m.drain()
+		time.Sleep(ConfirmAfter)
+		m.drain()
+		if m.answer(); m.outbox.spoken.confirmed != 4 {
+			t.Fatalf("%d are confirmed", m.outbox.spoken.confirmed)
+		}
+		time.Sleep(retainFor - time.Millisecond)
+		m.outbox.Detach(m.socket)
+		if from, err := m.resume(2); from != 2 || err != nil {
+			t.Fatal(from, err)
+		}
+		m.saw("3", "4")
+		m.answer() // the ping behind the hello, before both
+		time.Sleep(ConfirmAfter)
+		m.drain()
+		m.answer()
+		time.Sleep(retainFor)
+		synctest.Wait()
+		if n := m.shared.pendingAll.cost.Load(); n != 0 {
+			t.Errorf("%d bytes are kept", n)
+		}
+		if from, err := m.resume(2); from != 4 || err != nil {
+			t.Errorf("from %d, %v, want 4: two are missed", from, err)
+		}
+		m.saw()
+		if err := m.text("5"); err != nil {
+			t.Error(err)
+		}
+		m.drain()
+		m.saw("5")
+	})
+}
+
+// One session retains no more than a few times what may be unconfirmed, however fast it is written to.
+func TestRetainedIsBounded(t *testing.T) {
+	withSession(t, func(t *testing.T, m *model) {
+		for range 1000 {
+			if err := m.text(strings.Repeat("x", 1000)); err != nil && err != errWaits {
+				t.Fatal(err)
+			}
+			m.drain()
+			m.answer()
+			if n := m.shared.pendingAll.retained.cost.Load(); n > (retainTimes+1)*16<<10 {
+				t.Fatalf("%d bytes are retained", n)
+			}
+		}
+		if n := m.shared.pendingAll.retained.cost.Load(); n < (retainTimes-1)*16<<10 {
+			t.Errorf("%d bytes are retained", n)
+		}
+	})
+}
+
+// What is only retained makes room for what somebody else is sent.
+func TestRetainedMakesRoom(t *testing.T) {
+	withSession(t, func(t *testing.T, m *model) {
+		m.shared.SetMaxPending(100_000)
+		if err := m.text(strings.Repeat("x", 60_000)); err != nil {
+			t.Fatal(err)
+		}
+		m.drain()
+		if m.answer(); m.shared.pendingAll.cost.Load() < 60_000 || m.shared.Pending() > 1000 {
+			t.Fatalf("%d bytes count, %d as waiting", m.shared.pendingAll.cost.Load(), m.shared.Pending())
+		}
+		m.outbox.Detach(m.socket)
+		if err := m.text(strings.Repeat("y", 60_000)); err != ErrBuffered {
+			t.Error(err)
+		}
+		if err := m.text(strings.Repeat("z", 60_000)); err != ErrFull { // nothing accepted is dropped
+			t.Error(err)
+		}
+		if from, err := m.resume(1); from != 2 || err != nil {
+			t.Errorf("from %d, %v", from, err)
+		}
+		m.saw(strings.Repeat("y", 60_000))
+	})
+}
+
+// Nothing more begins while so much is unconfirmed, but one message of any size; the pong lets it go on. What is withdrawn before leaves no
+// hole.
+func TestMaxUnconfirmed(t *testing.T) {
+	withSession(t, func(t *testing.T, m *model) {
+		large := strings.Repeat("x", 40<<10) // MaxUnconfirmed is 16 KiB
+		if err := m.text(large); err != nil {
+			t.Fatal(err)
+		}
+		waits := NewMessage(false, []byte("2"), func(error) {})
+		if pending, err := m.outbox.Start(waits); !pending {
+			t.Fatal(err)
+		}
+		if err := m.text("3"); err != errWaits {
+			t.Fatal(err)
+		}
+		m.drain()
+		m.saw("greeting", large)
+		if err, decided := m.outbox.Abandon(waits, context.Canceled); err != context.Canceled || !decided {
+			t.Error(err, decided)
+		}
+		m.answer()
+		m.drain()
+		m.saw("greeting", large, "3")
+		if m.outbox.Detach(m.socket); m.outbox.spoken.begun != 3 {
+			t.Errorf("%d have begun", m.outbox.spoken.begun)
+		}
+		if from, err := m.resume(3); from != 3 || err != nil {
+			t.Error(from, err)
+		}
+	})
+}
+
+// A client cannot have received more than it was sent. That it says so changes nothing.
+func TestOffsetTooHigh(t *testing.T) {
+	withSession(t, func(t *testing.T, m *model) {
+		if err := m.text("2"); err != nil {
+			t.Fatal(err)
+		}
+		m.drain()
+		before := m.socket
+		if _, err := m.resume(3); err != ErrOffset {
+			t.Errorf("%v", err)
+		}
+		m.outbox.mu.Lock()
+		if m.outbox.socket != before || m.outbox.spoken.begun != 2 {
+			t.Error("the session has changed")
+		}
+		m.outbox.mu.Unlock()
+		if from, err := m.resume(1); from != 1 || err != nil {
+			t.Error(from, err)
+		}
+		m.saw("2")
+		m.outbox.Detach(m.socket)
+		if !m.outbox.End() || m.outbox.End() {
+			t.Error("End")
+		}
+		if _, err := m.resume(2); err != ErrClosed {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+// The client is asked to confirm what it has, with one ping for many messages.
+func TestConfirmingPings(t *testing.T) {
+	withSession(t, func(t *testing.T, m *model) {
+		m.outbox.spoken.max = 256 << 10
+		for size, most := range map[int]uint64{100: 12, 2000: 40} {
+			before, _ := m.counts()
+			for range 1000 {
+				if err := m.text(strings.Repeat("x", size)); err != nil && err != errWaits {
+					t.Fatal(err)
+				}
+				m.drain()
+				m.answer()
+			}
+			if after, _ := m.counts(); after == before || after-before > most {
+				n := after - before
+				t.Errorf("%d pings for 1000 messages of %d bytes", n, size)
+			}
+		}
+		for _, kept := m.counts(); kept > 0; _, kept = m.counts() { // 5 s after the last
+			time.Sleep(ConfirmAfter)
+			m.drain()
+			m.answer()
+		}
+		before, _ := m.counts()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if after, _ := m.counts(); after != before {
+			t.Errorf("%d pings in an hour of silence", after-before)
+		}
+	})
+}
+
+// Whoever pushes while the client is away hears so at once, or waits, as it wants.
+func TestAway(t *testing.T) {
+	withSession(t, func(t *testing.T, m *model) {
+		m.outbox.Detach(m.socket)
+		if !m.outbox.IsSuspended() {
+			t.Fatal("not suspended")
+		}
+		outcomes := make(map[string]error)
+		start := func(name string, prepare func(*Message)) *Message {
+			msg := NewMessage(false, []byte(name), func(err error) { outcomes[name] = err })
+			prepare(msg)
+			if pending, err := m.outbox.Start(msg); !pending {
+				outcomes[name] = err
+			}
+			return msg
+		}
+		start("plain", func(*Message) {})
+		start("refused", func(msg *Message) { msg.IfAway(false) })
+		waits := start("waits", func(msg *Message) { msg.IfAway(true) })
+		start("confirmed", (*Message).Confirm)
+		if got := fmt.Sprint(outcomes); got != fmt.Sprint(map[string]error{"plain": ErrBuffered, "refused": ErrSuspended}) {
+			t.Error(got)
+		}
+		if n, size := m.outbox.Buffered(); n != 3 || size != len("plainwaitsconfirmed") {
+			t.Errorf("%d messages of %d bytes are buffered", n, size)
+		}
+		if err, _ := m.outbox.Abandon(waits, context.Canceled); err != context.Canceled {
+			t.Error(err)
+		}
+		if from, err := m.resume(1); from != 1 || err != nil {
+			t.Error(from, err)
+		}
+		m.saw("plain", "confirmed")
+		for range 2 { // the ping behind the hello, and the one behind the message
+			m.answer()
+			m.drain()
+		}
+		if err, ok := outcomes["confirmed"]; !ok || err != nil {
+			t.Errorf("confirmed: %v, %t", err, ok)
+		}
+	})
+}
+
+// A message to many sessions is held once, and counts once, while they keep it, are away, and write it again.
+func TestKeptOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n, size = 1000, 50_000
+		sh := &Shared{kernel: func(_ uintptr, g *gather) (int, error) { return g.size, nil }}
+		data := []byte(strings.Repeat("x", size))
+		p := sh.NewPayload(false, data)
+		var outboxes []*Outbox
+		for i := range n {
+			o := new(Outbox)
+			o.Init(sh, 1<<20)
+			o.Speak()
+			o.Keep(256<<10, ignored{})
+			s := &Socket{owner: owner(func(error) {}), raw: always{}, traffic: new(stripe), writeTimeout: -1}
+			o.attach(s)
+			s.Hold(nil, nil)
+			if i%2 == 0 {
+				o.Detach(s)
+			}
+			m := new(Message)
+			m.PrepareShared(p, func(error) {})
+			if pending, err := o.Start(m); pending || err != nil && err != ErrBuffered {
+				t.Fatal(pending, err)
+			}
+			outboxes = append(outboxes, o)
+		}
+		check := func(suspended int) {
+			t.Helper()
+			if got, want := sh.Pending(), int64(size+n*messageOverhead+suspended*suspendedCost); got != want {
+				t.Errorf("%d bytes count, want %d", got, want)
+			}
+		}
+		check(n / 2)
+		for _, o := range outboxes {
+			if s := o.socket; s != nil {
+				s.running.Wait()
+				o.Detach(s)
+			}
+		}
+		check(n)
+		for _, o := range outboxes {
+			o.End()
+		}
+		for _, o := range outboxes {
+			if all := o.Unconfirmed(); len(all) != 1 || &all[0].Data[0] != &outboxes[0].Unconfirmed()[0].Data[0] {
+				t.Fatalf("%d are unconfirmed, or the data is another copy", len(all))
+			}
+		}
+		for _, o := range outboxes {
+			o.Forget()
+		}
+		if sh.Pending() != 0 {
+			t.Errorf("%d bytes count in the end", sh.Pending())
+		}
+	})
+}
+
+// A text that begins like control arrives as it was pushed, whatever its length does to the header; a probe is answered before what waits,
+// once however many there are.
+func TestControl(t *testing.T) {
+	withSession(t, func(t *testing.T, m *model) {
+		m.outbox.spoken.max = 1 << 20
+		var want []string
+		for _, n := range []int{0, 1, 123, 124, 125, 126, 127, 65533, 65534, 65535, 65536} {
+			text := "\x06" + strings.Repeat("p", n)
+			if err := m.text(text); err != nil && err != errWaits {
+				t.Fatal(err)
+			}
+			want = append(want, text)
+			m.drain()
+		}
+		m.saw(append([]string{"greeting"}, want...)...)
+		m.outbox.Detach(m.socket)
+		if _, err := m.resume(1); err != nil {
+			t.Fatal(err)
+		}
+		m.saw(want...)
+	})
+	withSession(t, func(t *testing.T, m *model) {
+		m.path.room = 1
+		for i := range 3 {
+			_ = m.text(strconv.Itoa(i) + strings.Repeat("x", 100))
+		}
+		for range 10 {
+			m.socket.AnswerProbe()
+		}
+		var read []byte
+		for synctest.Wait(); m.path.waiting(); synctest.Wait() {
+			read = append(read, m.path.read(1)...)
+		}
+		if at := strings.Index(string(read), probeText); strings.Count(string(read), probeText) != 1 || at > strings.Index(string(read), "1xxx") {
+			t.Errorf("%q", read)
+		}
+		m.socket.AnswerProbe()
+		m.drain()
+	})
+}
+
+// A client may have a message of which the worker does not know that it is out: its offset says so. And it may not.
+func TestLateReport(t *testing.T) {
+	for name, has := range map[string]bool{"it has the message": true, "it has not": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newModel(t, 1)
+				m.path.room = 1 << 20
+				m.drain()
+				m.answer()
+				late := make(chan struct{})
+				m.socket.conn = lateConn{m.path, late}
+				outcome := make(chan error, 1)
+				msg := NewMessage(false, []byte("2"), func(err error) { outcome <- err })
+				msg.Confirm()
+				if pending, err := m.outbox.Start(msg); !pending {
+					t.Fatal(err)
+				}
+				behind := make(chan error, 1)
+				if pending, err := m.outbox.Start(NewMessage(false, []byte("3"), func(err error) { behind <- err })); !pending {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				offset, want := uint64(1), []string{"2", "3"}
+				if has {
+					offset, want = 2, want[1:]
+				}
+				if from, err := m.resume(offset); from != offset || err != nil {
+					t.Error(from, err)
+				}
+				m.saw(want...)
+				if err := <-behind; err != nil {
+					t.Errorf("a take-over has ended the wait: %v", err)
+				}
+				m.answer()
+				m.drain()
+				m.answer()
+				if err := <-outcome; err != nil {
+					t.Error(err)
+				}
+				close(late)
+				synctest.Wait()
+				if m.outbox.spoken.begun != 3 || m.outbox.spoken.confirmed+uint64(len(m.outbox.spoken.kept)) != 3 {
+					t.Errorf("%d have begun, %d are confirmed, %d kept", m.outbox.spoken.begun, m.outbox.spoken.confirmed, len(m.outbox.spoken.kept))
+				}
+				for _, p := range m.paths {
+					p.cut()
+				}
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+// lateConn takes what is written, and says so late.
+type lateConn struct {
+	*path
+	late chan struct{}
+}
+
+func (c lateConn) Write(p []byte) (int, error) {
+	n, err := c.path.Write(p)
+	<-c.late
+	return n, err
+}
+
+// What was not taken at all has not begun: it can be withdrawn, and the count has no hole.
+func TestWithheldHasNoNumber(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel(t, 2)
+		m.path.room = 1 << 20
+		m.drain()
+		m.answer()
+		m.path.room = 0
+		first := NewMessage(false, []byte("2"), func(error) {})
+		if pending, err := m.outbox.Start(first); !pending {
+			t.Fatal(err)
+		}
+		if err := m.text("3"); err != errWaits {
+			t.Fatal(err)
+		}
+		if m.outbox.spoken.begun != 1 {
+			t.Errorf("%d have begun", m.outbox.spoken.begun)
+		}
+		if err, decided := m.outbox.Abandon(first, context.Canceled); err != context.Canceled || !decided {
+			t.Error(err, decided)
+		}
+		m.path.mu.Lock()
+		m.path.room = 1 << 20
+		m.path.signalLocked()
+		m.path.mu.Unlock()
+		m.drain()
+		m.saw("greeting", "3")
+		if m.outbox.spoken.begun != 2 {
+			t.Errorf("%d have begun", m.outbox.spoken.begun)
+		}
+		m.path.cut()
+		m.socket.Reset()
+		synctest.Wait()
+	})
+}
+
+// A client may come back by another WebSocket, or be away, while a message is compressed for the one before. It is sent what the WebSocket takes that
+// it has then.
+func TestCompressedForAnother(t *testing.T) {
+	text := strings.Repeat("x", 2000)
+	for name, change := range map[string]func(m *model){
+		"replaced": func(m *model) { m.resume(0) },
+		"away":     func(m *model) { m.outbox.Detach(m.socket) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			withSession(t, func(t *testing.T, m *model) {
+				m.socket.compress = true
+				p := m.shared.NewPayload(false, []byte(text))
+				for _, shared := range []bool{false, true} {
+					message := NewMessage(false, []byte(text), nil)
+					if shared {
+						message.PrepareShared(p, func(error) {})
+					}
+					m.outbox.mu.Lock()
+					if !m.outbox.wantsCompressionLocked(message, 0) {
+						t.Fatal("it is not to be compressed")
+					}
+					m.outbox.mu.Unlock()
+					message.compress(m.shared)
+					change(m)
+					if _, err := m.outbox.Start(message); err != nil && err != ErrBuffered {
+						t.Fatal(err)
+					}
+					if m.outbox.IsSuspended() {
+						m.resume(0)
+					}
+					m.drain()
+					if got := m.seen[len(m.seen)-1]; got != text {
+						t.Fatalf("the page has seen %.20q", got)
+					}
+					m.socket.compress = true
+				}
+			})
+		})
+	}
+}
+
+// What a message counts for all clients is the same when it comes and when it goes: for a session, that of its plain form.
+func TestCompressedCountsAsPlain(t *testing.T) {
+	withSession(t, func(t *testing.T, m *model) {
+		m.socket.compress = true
+		m.path.room = 0 // so that it waits
+		text := make([]byte, 0, 40_000)
+		for i := 0; len(text) < 40_000; i++ {
+			text = strconv.AppendInt(text, int64(i)*7919, 36) // which becomes shorter, but not much
+		}
+		message := NewMessage(false, text, func(error) {})
+		if pending, err := m.outbox.Start(message); !pending {
+			t.Fatal(err)
+		}
+		want := int64(len(text) + messageOverhead)
+		if got := m.shared.Pending(); got != want {
+			t.Errorf("%d bytes count while it waits, want %d", got, want)
+		}
+		m.outbox.Detach(m.socket)
+		m.outbox.End()
+		m.outbox.Forget()
+		if got := m.shared.Pending(); got != 0 {
+			t.Errorf("%d bytes count in the end", got)
+		}
+	})
+}

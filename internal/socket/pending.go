@@ -1,0 +1,120 @@
+package socket
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// pendingAll is what waits for all clients of a worker together. Data that several messages share counts once.
+//
+// What sessions keep counts, too, once it has begun.
+type pendingAll struct {
+	cost     atomic.Int64
+	max      int64 // MaxPendingAll; 0 or less: no limit
+	retained retained
+	buffered buffered
+}
+
+// buffered is what all sessions have accepted and do not know to have been received. What is only retained is not among it.
+type buffered struct{ messages, bytes atomic.Int64 }
+
+func (b *buffered) add(messages, bytes int) {
+	b.messages.Add(int64(messages))
+	b.bytes.Add(int64(bytes))
+}
+
+// admits reports whether so much more may wait. While nothing waits, it may be any amount.
+func (p *pendingAll) admits(cost int) bool {
+	for {
+		waiting := p.cost.Load()
+		if p.max <= 0 || waiting == 0 || waiting+int64(cost) <= p.max {
+			return true
+		}
+		if !p.reclaim() {
+			return false
+		}
+	}
+}
+
+// isHalfFull reports whether so much waits that clients should confirm what they have at once. What is only retained makes room by itself.
+func (p *pendingAll) isHalfFull() bool { return p.max > 0 && p.waiting() > p.max/2 }
+
+// waiting is what waits, but for what is only retained.
+func (p *pendingAll) waiting() int64 { return p.cost.Load() - p.retained.cost.Load() }
+
+// reclaim lets go of what has been received and was retained for longest, to make room. It reports false if there is nothing.
+func (p *pendingAll) reclaim() bool { return p.retained.reclaim(p) }
+
+// take counts cost, unless that is more than admits would let in. If forced is set, it counts it in any case.
+func (p *pendingAll) take(cost int, forced bool) bool {
+	waiting := p.cost.Add(int64(cost))
+	if forced || p.max <= 0 || waiting == int64(cost) || waiting <= p.max {
+		return true
+	}
+	p.cost.Add(-int64(cost))
+	return false
+}
+
+// release takes back what take has counted for a message with this cost, whose data held counts, or nil.
+func (p *pendingAll) release(held *holding, cost int) {
+	if held != nil {
+		held.release(p, cost)
+		return
+	}
+	p.cost.Add(-int64(cost))
+}
+
+// A holding counts how many messages that wait have the same data, in all outboxes.
+type holding struct {
+	mu sync.Mutex // guards n; it may be taken while an Outbox's lock is held
+	n  int
+}
+
+// cost is what a message with this cost adds to what waits for all clients.
+func (h *holding) cost(cost int) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.costLocked(cost)
+}
+
+func (h *holding) costLocked(cost int) int {
+	if h.n > 0 {
+		return messageOverhead
+	}
+	return cost
+}
+
+// take is pendingAll.take for a message with this cost.
+func (h *holding) take(all *pendingAll, cost int, forced bool) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !all.take(h.costLocked(cost), forced) {
+		return false
+	}
+	h.n++
+	return true
+}
+
+// release takes back what take has counted.
+func (h *holding) release(all *pendingAll, cost int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.n--
+	all.cost.Add(-int64(h.costLocked(cost)))
+}
+
+// SetMaxPending bounds what may wait for all sockets together, in bytes; 0 or less is no limit. It must be called before any
+// socket exists.
+func (s *Shared) SetMaxPending(max int64) { s.pendingAll.max = max }
+
+// HasRoom reports whether more may wait for all sockets together: whether a new session should be begun.
+func (s *Shared) HasRoom() bool { return s.pendingAll.admits(suspendedCost) }
+
+// Pending is what waits for all clients together, in bytes, with messageOverhead for each message.
+func (s *Shared) Pending() int64 { return s.pendingAll.waiting() }
+
+// Buffered is Outbox.Buffered for all sessions together. What one has left when it ends is among it until Forget.
+func (s *Shared) Buffered() (messages, bytes int64) {
+	b := &s.pendingAll.buffered
+	return b.messages.Load(), b.bytes.Load()
+}

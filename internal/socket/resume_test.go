@@ -1,0 +1,641 @@
+package socket
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/wspush/wspush/internal/testutil"
+)
+
+// A path is a network path to a client, and the client's endpoint at its end. What is written waits in the path until the client reads it.
+type path struct {
+	net.Conn
+	fd   uintptr // its place in model.paths
+	room int     // bytes that the path takes before a write has to wait
+
+	compress bool // the client takes compressed messages
+
+	mu     sync.Mutex // guards what follows
+	bytes  []byte     // written and not read
+	broken bool
+	wake   chan struct{} // closed and made anew when there may be room
+}
+
+// take takes as much of p as there is room for.
+func (p *path) take(pieces ...[]byte) (n int, wake chan struct{}, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.broken {
+		return 0, nil, io.ErrClosedPipe
+	}
+	for _, piece := range pieces {
+		k := min(len(piece), p.room-len(p.bytes))
+		p.bytes = append(p.bytes, piece[:k]...)
+		n += k
+	}
+	return n, p.wake, nil
+}
+
+// read takes at most n bytes out of the path.
+func (p *path) read(n int) []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n = min(n, len(p.bytes))
+	data := bytes.Clone(p.bytes[:n])
+	p.bytes = p.bytes[n:]
+	p.signalLocked()
+	return data
+}
+
+// waiting reports whether there is something to read.
+func (p *path) waiting() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.bytes) > 0
+}
+
+func (p *path) signalLocked() {
+	close(p.wake)
+	p.wake = make(chan struct{})
+}
+
+// cut makes every write fail.
+func (p *path) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.broken = true
+	p.signalLocked()
+}
+
+func (p *path) Write(b []byte) (n int, err error) {
+	for n < len(b) {
+		k, wake, err := p.take(b[n:])
+		if err != nil {
+			return n, err
+		}
+		if n += k; n < len(b) {
+			<-wake
+		}
+	}
+	return n, nil
+}
+
+func (p *path) Close() error                     { p.cut(); return nil }
+func (p *path) SetWriteDeadline(time.Time) error { return nil }
+
+// rawPath is a path as a descriptor is.
+type rawPath struct{ *path }
+
+func (p rawPath) Control(func(uintptr)) error   { return errors.ErrUnsupported }
+func (p rawPath) Read(func(uintptr) bool) error { return errors.ErrUnsupported }
+
+func (p rawPath) Write(f func(uintptr) bool) error {
+	for {
+		p.mu.Lock()
+		wake, broken := p.wake, p.broken
+		p.mu.Unlock()
+		if f(p.fd) {
+			return nil
+		}
+		if broken {
+			return io.ErrClosedPipe
+		}
+		<-wake
+	}
+}
+
+// A pushed is a message that was pushed in the model, and what its sender was told.
+type pushed struct {
+	text    string
+	binary  bool
+	message *Message
+	confirm bool
+	asked   bool // its sender was told, or has left
+	outcome error
+}
+
+// accepted reports whether the sender may count on it. While nobody has told it anything, it may become either.
+func (p *pushed) accepted() bool {
+	switch p.outcome {
+	case nil, ErrBuffered, ErrLeft, ErrUnconfirmed:
+		return p.asked
+	}
+	return false
+}
+
+// A model is a session under a random schedule, and what the page at its end must have seen.
+type model struct {
+	t      *testing.T
+	random *rand.Rand
+	shared *Shared
+	outbox *Outbox
+	raw    bool
+
+	mu     sync.Mutex // guards what follows: senders are told on any goroutine
+	pushed []*pushed
+	paths  []*path
+
+	socket *Socket // the present WebSocket; nil while there is none
+	path   *path
+	stream []byte   // what the endpoint has read and not understood yet
+	hello  string   // of the present WebSocket; "" before it is read
+	inbox  []string // what the endpoint has, and the page has not
+	seen   []string // what the page has
+	had    []string // what any endpoint has had
+	pings  []string // that the endpoint has not answered
+	closed bool     // the present WebSocket has brought a close frame
+	missed int
+	log    []string
+}
+
+func (m *model) note(format string, args ...any) { m.log = append(m.log, fmt.Sprintf(format, args...)) }
+
+func (m *model) fail(format string, args ...any) {
+	m.t.Helper()
+	m.t.Fatalf("%s\nafter\n%s", fmt.Sprintf(format, args...), strings.Join(m.log[max(0, len(m.log)-60):], "\n"))
+}
+
+// Kept and the rest are what the owner of a session does.
+func (m *model) Kept() {
+	time.AfterFunc(ConfirmAfter, m.confirm)
+}
+
+func (m *model) confirm() {
+	if again := m.outbox.Confirm(); again > 0 {
+		time.AfterFunc(again, m.confirm)
+	}
+}
+
+func (m *model) Failed(error) {}
+func (m *model) Answered()    {}
+func (m *model) Greeted()     {}
+
+// connect gives the session a new WebSocket, whose client says to have offset messages; offset is -1 for the first.
+func (m *model) connect(offset int) {
+	m.path = &path{fd: uintptr(len(m.paths)), room: 1 + m.random.IntN(40<<10), wake: make(chan struct{})}
+	m.mu.Lock()
+	m.paths = append(m.paths, m.path)
+	m.mu.Unlock()
+	m.path.compress = m.random.IntN(3) == 0
+	s := &Socket{conn: m.path, owner: m, writeTimeout: -1, traffic: new(stripe), compress: m.path.compress}
+	if m.raw {
+		s.raw = rawPath{m.path}
+	}
+	s.pings = m.random.Uint64N(1 << 62)
+	s.answered = s.pings
+	old := m.socket
+	m.socket, m.stream, m.hello, m.pings, m.closed = s, nil, "", nil, false
+	if offset < 0 {
+		m.outbox.attach(s)
+		s.Hold(NewHello([]byte("hello 0")), NewMessage(false, []byte("greeting"), nil))
+		m.pushed = append(m.pushed, &pushed{text: "greeting", asked: true})
+		s.Release()
+		return
+	}
+	m.outbox.prepare(s)
+	from, err := m.outbox.Resume(s, uint64(offset))
+	if err != nil {
+		m.fail("resume at %d: %v", offset, err)
+	}
+	if from != uint64(offset) {
+		m.fail("%d messages are missed", from-uint64(offset))
+	}
+	if old != nil && m.random.IntN(2) == 0 {
+		old.Close(3909, "replaced")
+	} else if old != nil {
+		old.Reset()
+	}
+	s.Hello(NewHello([]byte("hello " + strconv.Itoa(offset))))
+	s.Release()
+}
+
+// endpoint has the client's endpoint read at most n bytes, and understand what it has.
+func (m *model) endpoint(n int) {
+	m.stream = append(m.stream, m.path.read(n)...)
+	for {
+		op, data, rest, ok := parse(m.stream)
+		if !ok {
+			return
+		}
+		m.stream = rest
+		switch {
+		case op&opBits == opPing:
+			m.pings = append(m.pings, string(data))
+		case op&opBits == opClose:
+			m.closed = true
+		case op&opBits > opBinary:
+			m.fail("a frame with opcode %d", op)
+		case m.hello == "":
+			if m.hello = string(data); !strings.HasPrefix(m.hello, "hello ") {
+				m.fail("before the hello: %q", m.hello)
+			}
+		default:
+			if op&rsv1Bit != 0 {
+				if !m.path.compress {
+					m.fail("a compressed message")
+				}
+				data, _ = testutil.Inflate(data)
+			}
+			text := string(data)
+			if op&opBits == opText && strings.HasPrefix(text, "\x06") {
+				if text == probeText {
+					continue
+				}
+				text = text[1:]
+			}
+			m.inbox = append(m.inbox, text)
+			m.had = append(m.had, text)
+		}
+	}
+}
+
+// parse takes one frame from the head of stream.
+func parse(stream []byte) (first byte, data, rest []byte, ok bool) {
+	if len(stream) < 2 {
+		return 0, nil, nil, false
+	}
+	n, head := int(stream[1]), 2
+	switch n {
+	case 126:
+		head = 4
+	case 127:
+		head = 10
+	}
+	if len(stream) < head {
+		return 0, nil, nil, false
+	}
+	switch head {
+	case 4:
+		n = int(binary.BigEndian.Uint16(stream[2:]))
+	case 10:
+		n = int(binary.BigEndian.Uint64(stream[2:]))
+	}
+	if len(stream) < head+n {
+		return 0, nil, nil, false
+	}
+	return stream[0], stream[head : head+n], stream[head+n:], true
+}
+
+// read has the page read what its endpoint has.
+func (m *model) read(n int) {
+	n = min(n, len(m.inbox))
+	m.seen = append(m.seen, m.inbox[:n]...)
+	m.inbox = m.inbox[n:]
+}
+
+// start pushes one message, or several at once.
+func (m *model) start(n int) {
+	var all []*Message
+	var payload *Payload
+	for range n {
+		size := m.random.IntN(40)
+		switch m.random.IntN(8) {
+		case 0:
+			size = m.random.IntN(20 << 10)
+		case 1:
+			size = 600
+		}
+		p := &pushed{text: fmt.Sprintf("%d %s", len(m.pushed), strings.Repeat("x", size)), binary: m.random.IntN(3) == 0, confirm: m.random.IntN(4) == 0}
+		if m.random.IntN(6) == 0 {
+			p.text = "\x06" + p.text
+		}
+		data := []byte(p.text)
+		settled := func(err error) {
+			clear(data) // it is the caller's again
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			if p.asked {
+				m.t.Errorf("%.10q is settled twice: %v, %v", p.text, p.outcome, err)
+			}
+			if p.confirm && err == nil && !slices.Contains(m.had, p.text) {
+				m.t.Errorf("%.10q is confirmed, and the endpoint does not have it", p.text)
+			}
+			p.asked, p.outcome = true, err
+		}
+		p.message = NewMessage(p.binary, data, settled)
+		if m.random.IntN(4) == 0 {
+			payload = m.shared.NewPayload(p.binary, data)
+			p.message.PrepareShared(payload, settled)
+		}
+		if p.confirm {
+			p.message.Confirm()
+		}
+		if m.random.IntN(4) == 0 {
+			p.message.IfAway(m.random.IntN(2) == 0)
+		}
+		m.mu.Lock()
+		m.pushed = append(m.pushed, p)
+		m.mu.Unlock()
+		all = append(all, p.message)
+		m.note("push %.10q, %d bytes, confirm %t, absence %d", p.text, len(p.text), p.confirm, p.message.session.absence)
+		if n == 1 {
+			if pending, err := m.outbox.Start(p.message); !pending {
+				if p.confirm && err == nil {
+					m.fail("%.10q is confirmed at once", p.text)
+				}
+				settled(err)
+			}
+		}
+	}
+	if n > 1 {
+		m.outbox.StartAll(all)
+	}
+}
+
+// leave has the sender of a message that is pending give up.
+func (m *model) leave() {
+	m.mu.Lock()
+	var pending []*pushed
+	for _, p := range m.pushed {
+		if !p.asked {
+			pending = append(pending, p)
+		}
+	}
+	m.mu.Unlock()
+	if len(pending) == 0 {
+		return
+	}
+	p := pending[m.random.IntN(len(pending))]
+	err, decided := m.outbox.Abandon(p.message, context.Canceled)
+	m.note("leave %.10q: %v %t", p.text, err, decided)
+	if decided {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if p.asked {
+			m.fail("%.10q is settled and given up", p.text)
+		}
+		p.asked, p.outcome = true, err
+	}
+}
+
+// lose ends the present WebSocket in one of the ways in which that happens.
+func (m *model) lose() {
+	if m.socket == nil {
+		return
+	}
+	s := m.socket
+	kind := m.random.IntN(4)
+	m.note("lose %d", kind)
+	switch kind {
+	case 0: // the network, as the writer sees it, or nobody before the client is back
+		m.path.cut()
+	case 1: // as the reader sees it
+		m.path.cut()
+		s.in.ended = endLost
+		s.readFailed(io.EOF)
+	case 2: // by the server
+		if !m.outbox.Detach(s) && !m.outbox.IsSuspended() {
+			m.fail("Detach")
+		}
+		s.Close(1012, "")
+		if m.random.IntN(2) == 0 { // the message under way, and the close frame behind it
+			for synctest.Wait(); m.path.waiting(); synctest.Wait() {
+				m.endpoint(1 << 30)
+			}
+			if !m.path.broken && (!m.closed || len(m.stream) > 0) {
+				m.fail("no close frame: %.20q", m.stream)
+			}
+		}
+	case 3: // by the client
+		s.readFailed(&PeerClosed{Code: 1001})
+		m.outbox.Detach(s)
+		s.Close(1001, "")
+	}
+	if m.random.IntN(2) == 0 { // what was on its way arrives
+		m.endpoint(1 << 30)
+	}
+	if kind > 0 {
+		m.socket = nil
+	}
+}
+
+// back has the client come back.
+func (m *model) back() {
+	if m.random.IntN(2) == 0 {
+		m.read(len(m.inbox)) // as a browser's page does before it hears of the end
+	}
+	m.inbox = nil
+	m.note("back at %d", len(m.seen))
+	m.connect(len(m.seen))
+}
+
+// check compares what the page has seen with what it must have, which is all that was accepted if all is set.
+func (m *model) check(all bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := 0
+	for _, p := range m.pushed {
+		if n < len(m.seen) && m.seen[n] == p.text {
+			n++
+			if p.asked && !p.accepted() && p.outcome != ErrBroken {
+				m.fail("the page has %.10q, which was %v", p.text, p.outcome)
+			}
+			continue
+		}
+		if p.accepted() && (all || n < len(m.seen)) {
+			m.fail("the page has not %.10q, which was accepted (%v)", p.text, p.outcome)
+		}
+	}
+	if n < len(m.seen) {
+		m.fail("the page has %.10q, which is not what comes next", m.seen[n])
+	}
+}
+
+// step does something at random.
+func (m *model) step() {
+	switch m.random.IntN(16) {
+	case 0, 1, 2:
+		m.start(1)
+	case 3:
+		m.start(2 + m.random.IntN(8))
+	case 4:
+		m.leave()
+	case 5, 6, 7:
+		if m.socket != nil {
+			n := 1 + m.random.IntN(30<<10)
+			m.note("the endpoint reads %d", n)
+			m.endpoint(n)
+		}
+	case 8:
+		m.read(1 + m.random.IntN(4))
+	case 9, 10:
+		if m.socket != nil && len(m.pings) > 0 {
+			m.note("pong %s", m.pings[0])
+			m.socket.gotPong([]byte(m.pings[0]))
+			m.pings = m.pings[1:]
+		}
+	case 11:
+		m.lose()
+	case 12, 13:
+		if m.socket == nil || m.random.IntN(8) == 0 {
+			m.back()
+		}
+	case 14:
+		d := time.Duration(m.random.IntN(3000)) * time.Millisecond
+		m.note("sleep %v", d)
+		// Whatever a page leaves unread for as long as it is retained, it misses: that has a test of its own.
+		m.read(len(m.inbox))
+		time.Sleep(d)
+	case 15:
+		if m.socket != nil {
+			m.note("probe")
+			m.socket.AnswerProbe()
+		}
+	}
+	synctest.Wait()
+	m.check(false)
+	m.checkBuffered()
+}
+
+// checkBuffered compares what the session buffers with what is counted for all sessions, of which there is no other.
+func (m *model) checkBuffered() {
+	messages, bytes := m.outbox.Buffered()
+	if n, size := m.shared.Buffered(); n != int64(messages) || size != int64(bytes) {
+		m.fail("%d messages of %d bytes are buffered, and %d of %d are counted", messages, bytes, n, size)
+	}
+}
+
+func newModel(t *testing.T, seed uint64) *model {
+	m := &model{t: t, random: rand.New(rand.NewPCG(seed, 16)), shared: new(Shared), outbox: new(Outbox)}
+	m.raw = seed%2 == 0
+	m.shared.kernel = func(fd uintptr, g *gather) (int, error) {
+		m.mu.Lock()
+		p := m.paths[fd]
+		m.mu.Unlock()
+		n, _, err := p.take(g.pieces[:g.n]...)
+		return n, err
+	}
+	m.outbox.Init(m.shared, 64<<10)
+	m.outbox.Speak()
+	m.outbox.Keep(16<<10, m)
+	m.connect(-1)
+	synctest.Wait()
+	return m
+}
+
+// A random schedule of pushes, withdrawals, losses and returns: the page sees what was accepted, once and in order, and nothing else; and
+// in the end whatever it has not seen is unconfirmed.
+func TestSessionModel(t *testing.T) {
+	seeds := uint64(300)
+	if os.Getenv("WSPUSH_SEEDS") != "" {
+		seeds, _ = strconv.ParseUint(os.Getenv("WSPUSH_SEEDS"), 10, 64)
+	}
+	for seed := range seeds {
+		if !t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newModel(t, seed)
+				defer func() {
+					for _, p := range m.paths {
+						p.cut()
+					}
+					synctest.Wait()
+				}()
+				for range 150 {
+					m.step()
+				}
+				if m.random.IntN(2) == 0 {
+					m.settle()
+				} else {
+					m.end()
+				}
+			})
+		}) {
+			break
+		}
+	}
+}
+
+// settle lets everything come to rest: the page has all that was accepted, and nothing is kept for long.
+func (m *model) settle() {
+	m.note("settle")
+	if m.socket != nil {
+		m.lose()
+	}
+	m.back()
+	for range 400 {
+		for synctest.Wait(); m.path.waiting(); synctest.Wait() {
+			m.endpoint(1 << 30)
+		}
+		m.read(len(m.inbox))
+		for _, p := range m.pings {
+			m.socket.gotPong([]byte(p))
+		}
+		m.pings = nil
+		time.Sleep(100 * time.Millisecond)
+	}
+	synctest.Wait()
+	m.check(true)
+	for _, p := range m.pushed {
+		if !p.asked {
+			m.fail("the sender of %.10q hears nothing", p.text)
+		}
+	}
+	if n, size := m.outbox.Buffered(); n != 0 || size != 0 || m.shared.Pending() != 0 || m.outbox.waiting != 0 || m.outbox.spoken.cost != 0 || m.outbox.toConfirm != 0 {
+		m.fail("%d messages are kept, of %d bytes; %d count for all, %d as waiting, %d as unconfirmed, %d to be confirmed", n, size, m.shared.Pending(), m.outbox.waiting, m.outbox.spoken.cost, m.outbox.toConfirm)
+	}
+	m.checkBuffered()
+	m.socket.Reset()
+	synctest.Wait()
+}
+
+// end ends the session: whatever was accepted and the page has not seen is unconfirmed, or its endpoint had it.
+func (m *model) end() {
+	m.note("end")
+	if m.outbox.End() == (m.socket != nil && m.outbox.socket != nil) {
+		m.fail("End")
+	}
+	if m.socket != nil {
+		m.socket.Close(1000, "")
+		m.path.cut()
+		m.socket.readFailed(io.EOF)
+	}
+	synctest.Wait()
+	m.endpoint(1 << 30)
+	m.read(len(m.inbox))
+	unconfirmed := m.outbox.Unconfirmed()
+	at := 0
+	for _, p := range m.pushed {
+		if !p.asked {
+			m.fail("the sender of %.10q hears nothing", p.text)
+		}
+		listed := at < len(unconfirmed) && string(unconfirmed[at].Data) == p.text && unconfirmed[at].Binary == p.binary
+		if listed {
+			at++
+		}
+		switch {
+		case p.accepted() && !listed && !slices.Contains(m.seen, p.text) && m.missed == 0:
+			m.fail("%.10q was accepted (%v), and is neither seen nor unconfirmed", p.text, p.outcome)
+		case listed && p.asked && p.outcome == nil && !unconfirmed[at-1].Written && p.message != nil:
+			m.fail("%.10q was written", p.text)
+		case listed && p.asked && !p.accepted() && p.outcome != ErrBroken:
+			m.fail("%.10q is unconfirmed, and was %v", p.text, p.outcome)
+		}
+	}
+	if at < len(unconfirmed) {
+		m.fail("%.10q is unconfirmed, and not in its place", unconfirmed[at].Data)
+	}
+	if n, size := m.shared.Buffered(); len(unconfirmed) < int(n) {
+		m.fail("%d messages of %d bytes are counted as buffered, and %d are unconfirmed", n, size, len(unconfirmed))
+	}
+	m.outbox.Forget()
+	if n, size := m.shared.Buffered(); n != 0 || size != 0 {
+		m.fail("%d messages of %d bytes are counted as buffered in the end", n, size)
+	}
+	if m.shared.Pending() != 0 {
+		m.fail("%d bytes count for all in the end", m.shared.Pending())
+	}
+}

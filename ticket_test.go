@@ -1,0 +1,49 @@
+package wspush
+
+import (
+	"testing"
+
+	"github.com/wspush/wspush/internal/session"
+)
+
+// The first ticket is the one that the client has for certain, and stays, however many are made; of the others the latest are kept.
+func TestTickets(t *testing.T) {
+	var all tickets
+	of := func(secret [16]byte) session.Ticket { return session.Ticket{Secret: secret} }
+	if all.find(of([16]byte{})) != -1 {
+		t.Error("none matches a ticket of zeros")
+	}
+	all.confirm()
+	first := all.add()
+	if all.find(of(first)) != 0 || all.find(of([16]byte{})) != -1 {
+		t.Error("the first")
+	}
+	var others [5][16]byte
+	for i := range others {
+		others[i] = all.add()
+		if i > 0 && others[i] == others[i-1] {
+			t.Error("twice the same")
+		}
+	}
+	for i, want := range []int{-1, -1, -1, 1, 2} {
+		if got := all.find(of(others[i])); got != want {
+			t.Errorf("ticket %d is at %d, want %d", i, got, want)
+		}
+	}
+	if all.find(of(first)) != 0 {
+		t.Error("the first is lost")
+	}
+	all.prove(1)
+	for secret, want := range map[[16]byte]int{first: -1, others[3]: 0, others[4]: 1, {}: -1} {
+		if got := all.find(of(secret)); got != want {
+			t.Errorf("at %d, want %d", got, want)
+		}
+	}
+	last := all.add()
+	all.confirm()
+	for secret, want := range map[[16]byte]int{others[3]: -1, others[4]: -1, last: 0} {
+		if got := all.find(of(secret)); got != want {
+			t.Errorf("at %d, want %d", got, want)
+		}
+	}
+}
