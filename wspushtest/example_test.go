@@ -157,9 +157,9 @@ func ExampleClient_ExpectNewSession() {
 		c := s.Connect()
 
 		c.Vanish()
-		time.Sleep(time.Minute) // until the worker misses it
+		<-time.After(time.Minute) // until the worker misses it
 		s.Push(c, "Your order has shipped")
-		time.Sleep(2 * time.Minute)
+		<-time.After(2 * time.Minute)
 
 		c.ExpectNewSession("expired")
 		if len(mail) != 1 || mail[0] != "Your order has shipped" {

@@ -18,6 +18,8 @@ import (
 
 	"github.com/wspush/wspush"
 	"github.com/wspush/wspush/wspushtest"
+
+	"github.com/wspush/wspush/internal/testutil"
 )
 
 // withSessions are the options of a Server with sessions.
@@ -116,7 +118,7 @@ func TestVanish(t *testing.T) {
 		if r, err := s.Worker.Push(ctx, c.ID, wspush.Text, []byte("2")); err != nil || r.State != wspush.Buffered { // it has begun
 			t.Errorf("%+v, %v", r, err)
 		}
-		time.Sleep(2 * time.Minute)
+		testutil.Pass(2 * time.Minute)
 		c.ExpectNothing(0)
 		if i := s.Worker.Stats().Sessions; i.Suspended != 1 || i.Live != 1 {
 			t.Errorf("%+v", i)
@@ -151,7 +153,7 @@ func TestNewSession(t *testing.T) {
 		c := s.Connect()
 		old := c.ID
 		c.Disconnect()
-		time.Sleep(2 * time.Minute)
+		testutil.Pass(2 * time.Minute)
 		synctest.Wait()
 		c.ExpectNewSession("expired")
 		if c.ID == old || c.Address() == "" || strings.Contains(c.Address(), old) {
@@ -159,12 +161,12 @@ func TestNewSession(t *testing.T) {
 		}
 		s.PushAndExpect(c, "to the new one")
 		c.Suspend(s.Worker)
-		time.Sleep(4 * time.Minute)
+		testutil.Pass(4 * time.Minute)
 		synctest.Wait()
 		c.ExpectNewSession("unknown")
 		s.PushAndExpect(c, "to the newest")
 		c.Suspend(s.Worker)
-		time.Sleep(2*time.Minute - time.Nanosecond)
+		testutil.Pass(2*time.Minute - time.Nanosecond)
 		s.Push(c, "in time")
 		c.Reconnect()
 		c.Expect("in time")
@@ -424,7 +426,7 @@ func TestSessionFailures(t *testing.T) {
 		s := wspushtest.New(tb, withSessions(wspush.HandlerOptions{}))
 		c := s.Connect()
 		c.Disconnect()
-		time.Sleep(3 * time.Minute)
+		testutil.Pass(3 * time.Minute)
 		synctest.Wait()
 		return s, c
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/wspush/wspush/internal/testutil"
 )
 
 // withSession runs a test with a session whose client reads what it is sent, in fake time.
@@ -115,22 +117,22 @@ func TestRetained(t *testing.T) {
 			}
 		}
 		m.drain()
-		time.Sleep(ConfirmAfter)
+		testutil.Pass(ConfirmAfter)
 		m.drain()
 		if m.answer(); m.outbox.spoken.confirmed != 4 {
 			t.Fatalf("%d are confirmed", m.outbox.spoken.confirmed)
 		}
-		time.Sleep(retainFor - time.Millisecond)
+		testutil.Pass(retainFor - time.Millisecond)
 		m.outbox.Detach(m.socket)
 		if from, err := m.resume(2); from != 2 || err != nil {
 			t.Fatal(from, err)
 		}
 		m.saw("3", "4")
 		m.answer() // the ping behind the hello, before both
-		time.Sleep(ConfirmAfter)
+		testutil.Pass(ConfirmAfter)
 		m.drain()
 		m.answer()
-		time.Sleep(retainFor)
+		testutil.Pass(retainFor)
 		synctest.Wait()
 		if n := m.shared.pendingAll.cost.Load(); n != 0 {
 			t.Errorf("%d bytes are kept", n)
@@ -272,12 +274,12 @@ func TestConfirmingPings(t *testing.T) {
 			}
 		}
 		for _, kept := m.counts(); kept > 0; _, kept = m.counts() { // 5 s after the last
-			time.Sleep(ConfirmAfter)
+			testutil.Pass(ConfirmAfter)
 			m.drain()
 			m.answer()
 		}
 		before, _ := m.counts()
-		time.Sleep(time.Hour)
+		testutil.Pass(time.Hour)
 		synctest.Wait()
 		if after, _ := m.counts(); after != before {
 			t.Errorf("%d pings in an hour of silence", after-before)
@@ -289,7 +291,7 @@ func TestConfirmingPings(t *testing.T) {
 func TestAway(t *testing.T) {
 	withSession(t, func(t *testing.T, m *model) {
 		m.outbox.Detach(m.socket)
-		if !m.outbox.IsSuspended() {
+		if !m.isSuspended() {
 			t.Fatal("not suspended")
 		}
 		outcomes := make(map[string]error)
@@ -554,7 +556,7 @@ func TestCompressedForAnother(t *testing.T) {
 					if _, err := m.outbox.Start(message); err != nil && err != ErrBuffered {
 						t.Fatal(err)
 					}
-					if m.outbox.IsSuspended() {
+					if m.isSuspended() {
 						m.resume(0)
 					}
 					m.drain()

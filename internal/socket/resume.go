@@ -194,13 +194,6 @@ func (o *Outbox) setSuspendedLocked(suspended bool) {
 	o.shared.pendingAll.cost.Add(cost)
 }
 
-// IsSuspended reports whether o is the outbox of a session that lives and has no WebSocket at the moment.
-func (o *Outbox) IsSuspended() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.stage == stageOpen && o.socket == nil
-}
-
 // End ends a session whose client is away: what has begun is ErrBroken, what has not is ErrClosed. It reports false, and does nothing, if there
 // is a WebSocket, whose Close ends the session, or if the session has ended.
 func (o *Outbox) End() bool {

@@ -290,6 +290,13 @@ func parse(stream []byte) (first byte, data, rest []byte, ok bool) {
 	return stream[0], stream[head : head+n], stream[head+n:], true
 }
 
+// isSuspended reports whether the session lives and has no WebSocket.
+func (m *model) isSuspended() bool {
+	m.outbox.mu.Lock()
+	defer m.outbox.mu.Unlock()
+	return m.outbox.stage == stageOpen && m.outbox.socket == nil
+}
+
 // read has the page read what its endpoint has.
 func (m *model) read(n int) {
 	n = min(n, len(m.inbox))
@@ -398,7 +405,7 @@ func (m *model) lose() {
 		s.in.ended = endLost
 		s.readFailed(io.EOF)
 	case 2: // by the server
-		if !m.outbox.Detach(s) && !m.outbox.IsSuspended() {
+		if !m.outbox.Detach(s) && !m.isSuspended() {
 			m.fail("Detach")
 		}
 		s.Close(1012, "")
@@ -489,7 +496,7 @@ func (m *model) step() {
 		m.note("sleep %v", d)
 		// Whatever a page leaves unread for as long as it is retained, it misses: that has a test of its own.
 		m.read(len(m.inbox))
-		time.Sleep(d)
+		testutil.Pass(d)
 	case 15:
 		if m.socket != nil {
 			m.note("probe")
@@ -575,7 +582,7 @@ func (m *model) settle() {
 			m.socket.gotPong([]byte(p))
 		}
 		m.pings = nil
-		time.Sleep(100 * time.Millisecond)
+		testutil.Pass(100 * time.Millisecond)
 	}
 	synctest.Wait()
 	m.check(true)

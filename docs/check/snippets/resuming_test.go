@@ -110,8 +110,12 @@ func testResuming(t *testing.T, server string, leaves bool, command ...string) {
 
 	if leaves {
 		_ = process.Signal(os.Interrupt)
-		for deadline := time.Now().Add(10 * time.Second); request("POST", "later") != http.StatusAccepted; time.Sleep(20 * time.Millisecond) {
-			if time.Now().After(deadline) {
+		deadline, again := time.After(10*time.Second), time.NewTicker(20*time.Millisecond)
+		defer again.Stop()
+		for request("POST", "later") != http.StatusAccepted {
+			select {
+			case <-again.C:
+			case <-deadline:
 				t.Fatal("its session is not suspended")
 			}
 		}
