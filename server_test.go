@@ -561,7 +561,11 @@ func TestTold(t *testing.T) {
 // of them together have as many requests as there may be connections.
 func TestHTTP2Streams(t *testing.T) {
 	certificate, pool := testutil.NewCertificate(t)
-	w := newWorker(t, &wspush.WorkerOptions{TLS: &tls.Config{Certificates: []tls.Certificate{certificate}}, MaxPushConns: 2})
+	var open atomic.Int32
+	w := newWorker(t, &wspush.WorkerOptions{
+		TLS: &tls.Config{Certificates: []tls.Certificate{certificate}}, MaxPushConns: 2,
+		AuthorizePush: func(*http.Request) error { open.Add(1); return nil },
+	})
 	_, conn, _ := dial(t, w, serve(t, w, nil), testutil.Options{})
 	c := dialHTTP2(t, w, pool)
 	kind, _, _, payload := c.frame(t)
@@ -577,18 +581,13 @@ func TestHTTP2Streams(t *testing.T) {
 			http2Fields(":method", "POST", ":scheme", "https", ":authority", "x", ":path", "/ws/@connections/"+conn.ID())))
 	}
 	second := keeping(t, &tls.Config{RootCAs: pool}, true)
-	testutil.Eventually(t, "all streams to be open", func() bool {
-		resp, err := second.Do(newRequest(t, "GET", conn.PathAddresses()[0], nil))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		if resp.StatusCode != 503 {
-			return false
-		}
-		full(t, resp)
-		return true
-	})
+	testutil.Eventually(t, "all streams to be open", func() bool { return open.Load() == 100 })
+	resp, err := second.Do(newRequest(t, "GET", conn.PathAddresses()[0], nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	full(t, resp)
 	// Also one that sends everything before it reads anything sees the answer.
 	if got := dialHTTP2(t, w, pool).sendThenRead(t, "POST", "/ws/@connections/"+conn.ID(), "", 3<<20); got != 503 {
 		t.Errorf("answered %d", got)
