@@ -75,6 +75,16 @@ func (a *alarms[T]) drop(t T) {
 	a.removeLocked(t)
 }
 
+// left returns how long it is until t.fire is called, or 0.
+func (a *alarms[T]) left(t T) time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if t.bell().index == 0 {
+		return 0
+	}
+	return max(t.bell().at-time.Since(a.start), 0)
+}
+
 func (a *alarms[T]) removeLocked(t T) {
 	if t.bell().index == 0 {
 		return

@@ -60,6 +60,8 @@ type shared struct {
 	public       *address.Base    // leads to any worker of the cluster; nil without WorkerOptions.PublicURL
 	cluster      *cluster         // nil without WorkerOptions.Cluster
 	tickets      session.Opener   // seals and opens the tickets of sessions
+	ticketKey    []byte           // with which it does; nil if the keys of the cluster do
+	leaving      *leaving         // nil without WorkerOptions.SessionFile
 	clock        *alarms[alarmed] // of sessions, and of what is left of them
 	maxPushBytes int64
 	maxGroups    int // negative: no limit
@@ -158,10 +160,14 @@ func (c *Conn) Context() context.Context {
 	return c.ctx
 }
 
-// Value returns what HandlerOptions.Accept returned for this client: for a session, when it last came back.
+// Value returns what HandlerOptions.Accept returned for this client: for a session, when it last came back. For one that a worker has found in
+// WorkerOptions.SessionFile, it is what HandlerOptions.LoadValue has returned, until the client is back.
 func (c *Conn) Value() any {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if _, ok := c.value.(savedValue); ok {
+		return nil
+	}
 	return c.value
 }
 
@@ -311,7 +317,7 @@ type ending struct {
 
 // endLocked ends the connection but for what carryOut does.
 func (c *Conn) endLocked(reason *CloseError) ending {
-	if c.reason != nil {
+	if c.reason != nil || c.session.isTakenFor(reason) {
 		return ending{conn: c}
 	}
 	e := ending{conn: c, reason: reason, isFirst: true}
@@ -337,6 +343,7 @@ func (e ending) carryOut() {
 		e.conn.outbox.End() // unless its WebSocket has done so, which may have been lost just now
 	}
 	if e.session != nil {
+		e.session.handler.worker.roster.stir(e.conn)
 		go e.session.handOn(nil)
 	}
 }

@@ -229,7 +229,7 @@ func (c *Conn) outcome(err error) error {
 	case socket.ErrFull:
 		return ErrBusy
 	case socket.ErrClosed:
-		if reason := c.endReason(); reason != nil && reason.Cause == CauseShutdown {
+		if c.shared.isLeft(c.endReason()) {
 			return ErrShutdown
 		}
 		return ErrGone

@@ -92,8 +92,8 @@
 // when it is back. Accept and User are asked each time. [HandlerOptions].OnSuspend and OnResume tell of it. If the client does not come
 // back, OnDisconnect finds what it is not known to have received in [Conn.Unconfirmed].
 //
-// All of that is in the memory of one worker, and Shutdown ends it. docs/sessions.md in the repository says what is promised, and under
-// which condition. For clients that do not offer the subprotocol nothing changes.
+// All of that is in the memory of one worker. Shutdown ends it, or leaves it to the worker that is started next: [WorkerOptions].SessionFile.
+// docs/sessions.md in the repository says what is promised, and under which condition. For clients that do not offer the subprotocol nothing changes.
 //
 // # Outcomes
 //

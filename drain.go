@@ -25,14 +25,15 @@ type drainPlan struct {
 	conns []weak.Pointer[Conn]
 }
 
-// get makes the plan, on the first call, and returns it. Sessions that are suspended have no place in it: they end at once, for the reason.
+// get makes the plan, on the first call, and returns it. Sessions that are suspended have no place in it: they end at once, for the reason, unless
+// they are to be saved.
 func (p *drainPlan) get(r *roster, reason *CloseError) (begin time.Time, conns []weak.Pointer[Conn]) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.made {
 		p.made, p.begin = true, time.Now()
 		for _, c := range r.all() {
-			if !c.endIfSuspended(reason) { // which nobody waits for, and which nobody could resume any more
+			if !c.stopIfSuspended(reason) { // which nobody waits for, and which nobody could resume any more
 				p.conns = append(p.conns, weak.Make(c))
 			}
 		}
@@ -49,7 +50,7 @@ func (p *drainPlan) finish() {
 
 // drain closes every connection, spread evenly over the time available. When ctx ends, it closes those that are left at once.
 func (w *Worker) drain(ctx context.Context) {
-	reason := &CloseError{Cause: CauseShutdown, Code: w.opts.ShutdownCode, Reason: shutdownReason(w.opts.ShutdownCode)}
+	reason := w.shutdownError()
 	begin, conns := w.plan.get(w.roster, reason)
 	over := w.opts.DrainOver
 	if deadline, ok := ctx.Deadline(); ok {
@@ -62,10 +63,15 @@ func (w *Worker) drain(ctx context.Context) {
 			w.sleep(ctx, wait)
 		}
 		if c := p.Value(); c != nil {
-			c.end(reason)
+			c.stop(reason)
 		}
 	}
 	w.plan.finish()
+}
+
+// shutdownError is why Shutdown closes a connection.
+func (w *Worker) shutdownError() *CloseError {
+	return &CloseError{Cause: CauseShutdown, Code: w.opts.ShutdownCode, Reason: shutdownReason(w.opts.ShutdownCode)}
 }
 
 // shutdownReason returns the reason that goes with ShutdownCode.
@@ -76,13 +82,13 @@ func shutdownReason(code int) string {
 	return "shutting down"
 }
 
-// sleep waits for d, but no longer than ctx lasts or anyone is left.
+// sleep waits for d, but no longer than ctx lasts or there is anyone to close.
 func (w *Worker) sleep(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
-	case <-w.roster.empty:
+	case <-w.roster.quiet:
 	}
 }

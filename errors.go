@@ -96,6 +96,7 @@ const (
 	CauseWriteTimeout Cause = "write-timeout" // the client did not read for WorkerOptions.WriteTimeout
 	CauseProtocol     Cause = "protocol"      // the client violated RFC 6455, or exceeded HandlerOptions.ReadLimit or ReadTimeout
 	CauseAway         Cause = "away"          // the client of a session was not back within HandlerOptions.ResumeWindow; Err says why it had left
+	CauseMoved        Cause = "moved"         // the session goes on in another process: Worker.Shutdown has saved it, in WorkerOptions.SessionFile
 	CauseCallback     Cause = "callback"      // a callback panicked or called runtime.Goexit, or the greeting cannot be sent
 )
 

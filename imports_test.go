@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 	"internal/sendbuffer":     {},
 	"internal/sent":           {},
 	"internal/session":        {"internal/seal"},
+	"internal/sessionfile":    {},
 	"internal/socket":         {"internal/origin", "internal/sendbuffer", "internal/timing", "internal/wire"},
 	"internal/testutil":       {},
 	"internal/timing":         {},

@@ -169,7 +169,7 @@ type HandlerOptions struct {
 	//
 	// Each time, Accept and Expires are asked again, and User must name the same user. Conn.Value and Info are then about the new WebSocket.
 	// A close frame of the client with 1000, without a code, or with 3000 to 4999 ends the connection, save for 3901, "I shall be back"; so do
-	// a violation, a panic in a callback, Conn.Close and Worker.Shutdown. If MaxPendingAll is full when a client connects, it gets no session.
+	// a violation, a panic in a callback, Conn.Close, and Worker.Shutdown unless there is a SessionFile. If MaxPendingAll is full when a client connects, it gets no session.
 	//
 	// For clients that do not offer wspush.v1 it changes nothing. The default, and anything negative, is no sessions.
 	ResumeWindow time.Duration
@@ -186,6 +186,17 @@ type HandlerOptions struct {
 	// one after the other with these.
 	OnSuspend func(c *Conn, reason error)
 	OnResume  func(c *Conn)
+
+	// Name is by which sessions find their Handler again after a restart: see WorkerOptions.SessionFile, without which it means nothing. Where
+	// several Handlers of a Worker have a ResumeWindow, each needs a name of its own. The default is "".
+	Name string
+
+	// SaveValue and LoadValue carry Conn.Value over a restart: see WorkerOptions.SessionFile. SaveValue makes bytes of the value that Accept
+	// returned, and LoadValue a value of those bytes, which it may keep: Value until the client is back and Accept is asked anew. Shutdown
+	// calls the one, and NewHandler the other, for one session after the other; a callback that has not returned by then may still use the value.
+	// An error, or a panic, is logged, and Value is then nil, as it is without them. Either requires the other.
+	SaveValue func(value any) ([]byte, error)
+	LoadValue func(data []byte) (any, error)
 
 	// Compression lets clients negotiate permessage-deflate without context takeover (RFC 7692). Messages of 512 bytes or more
 	// are then compressed, each by itself, if that makes them shorter and the client has room for them; PushEach compresses a
@@ -331,6 +342,21 @@ type WorkerOptions struct {
 	// they ask for, at most 30 s.
 	PushTimeout time.Duration
 
+	// SessionFile is the path of a file in which Shutdown leaves the sessions to the worker that is started next, with the same SessionFile, so that
+	// a restart loses nothing: what has been accepted for their clients, tickets, users and groups, what is left of ResumeWindow, and that which makes
+	// their addresses and sealed IDs stay good. Where Listen leaves the port to the system, the next worker listens on the same port. Sessions
+	// go on when NewHandler is called with the Name of their Handler, and can be pushed to before that. Time without a worker does not count: a
+	// client has as much of ResumeWindow left as when Shutdown began.
+	//
+	// The file is written once, by Shutdown, when every publisher has its answer, even if its context has ended; only its owner can read it. It
+	// holds what has been pushed, and the tickets. NewWorker removes it before it serves anybody, so that nothing is sent twice, and fails if
+	// it is damaged, or cannot be written or removed. A file that is there when Shutdown writes it, because another worker has left it, is not
+	// replaced. If the sessions cannot be written, that is logged, and OnDisconnect gets what is Unconfirmed; otherwise it gets CauseMoved, and nothing is.
+	//
+	// The next worker must be started when this one has ended, on the same machine or with the same disk. A worker that is killed writes
+	// nothing. The default is no file: Shutdown ends the sessions.
+	SessionFile string
+
 	// DrainOver is the time over which Shutdown closes connections, evenly spread, so that not all clients reconnect in the
 	// same second. If the deadline of Shutdown's context comes too early for that, Shutdown closes them faster, so that the
 	// last one still has 3 s. The default, and anything negative, is no time: all are closed at once.
@@ -388,6 +414,9 @@ func (o *HandlerOptions) withDefaults() (HandlerOptions, error) {
 	setDefault(&c.ReadTimeout, defaultReadTimeout)
 	c.ResumeWindow = max(c.ResumeWindow, 0)
 	setDefault(&c.MaxUnconfirmed, defaultMaxUnconfirmed)
+	if (c.SaveValue == nil) != (c.LoadValue == nil) {
+		return c, errors.New("wspush: SaveValue and LoadValue require each other")
+	}
 	return c, nil
 }
 

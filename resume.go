@@ -224,7 +224,7 @@ func (a *arrival) resume() {
 	fresh := l.Conn
 	c.mu.Lock()
 	at := k.findLocked(a.offer.Ticket)
-	if c.reason != nil || at < 0 {
+	if c.reason != nil || at < 0 || a.handler.worker.roster.isClosed() {
 		c.mu.Unlock()
 		a.tooLate()
 		return

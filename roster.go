@@ -11,10 +11,12 @@ import (
 type roster struct {
 	max int // how many connections may be in it; 0 or less means no limit
 
-	mu    sync.Mutex // guards what follows
-	state rosterState
-	conns map[*Conn]struct{}
+	mu      sync.Mutex // guards what follows
+	state   rosterState
+	conns   map[*Conn]struct{}
+	resting map[*Conn]struct{} // of them, those that only wait to be saved: see rest
 
+	quiet chan struct{} // closed when state becomes rosterQuiet, or passes it
 	empty chan struct{} // closed when state becomes rosterEmpty
 
 	cutting atomic.Bool   // cut is running, and wants to hear of every change
@@ -27,11 +29,12 @@ type rosterState uint8
 const (
 	rosterOpen   rosterState = iota // connections may enter
 	rosterClosed                    // nobody may enter, and somebody is left
+	rosterQuiet                     // nobody may enter, and all who are left rest
 	rosterEmpty                     // nobody may enter, and nobody is left
 )
 
 func newRoster(max int) *roster {
-	return &roster{max: max, changed: make(chan struct{}, 1), conns: make(map[*Conn]struct{}), empty: make(chan struct{})}
+	return &roster{max: max, changed: make(chan struct{}, 1), conns: make(map[*Conn]struct{}), quiet: make(chan struct{}), empty: make(chan struct{})}
 }
 
 // errFull refuses a client when the roster is full.
@@ -65,11 +68,34 @@ func (r *roster) enter(c *Conn) error {
 	return nil
 }
 
+// admit adds c, although the roster may be full: it was let in before.
+func (r *roster) admit(c *Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.conns[c] = struct{}{}
+}
+
 // leave removes c. It does nothing if c is not in the roster.
 func (r *roster) leave(c *Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.conns, c)
+	delete(r.resting, c)
+	r.advanceLocked()
+	r.change()
+}
+
+// rest says that c, which is in the roster, is suspended and has no goroutine, and that its client will not come back to this worker.
+func (r *roster) rest(c *Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.conns[c]; !ok {
+		return
+	}
+	if r.resting == nil {
+		r.resting = make(map[*Conn]struct{})
+	}
+	r.resting[c] = struct{}{}
 	r.advanceLocked()
 	r.change()
 }
@@ -84,9 +110,20 @@ func (r *roster) close() {
 	r.advanceLocked()
 }
 
-// advanceLocked notices that a closed roster has become empty.
+// stir says that a connection that rests has a goroutine again, which ends it.
+func (r *roster) stir(c *Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.resting, c)
+}
+
+// advanceLocked notices that a closed roster has become quiet, or empty.
 func (r *roster) advanceLocked() {
-	if r.state == rosterClosed && len(r.conns) == 0 {
+	if r.state == rosterClosed && len(r.conns) == len(r.resting) {
+		r.state = rosterQuiet
+		close(r.quiet)
+	}
+	if r.state == rosterQuiet && len(r.conns) == 0 {
 		r.state = rosterEmpty
 		close(r.empty)
 	}
@@ -120,6 +157,19 @@ func (r *roster) all() []*Conn {
 	return conns
 }
 
+// restless returns the connections that do not rest.
+func (r *roster) restless() []*Conn {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var conns []*Conn
+	for c := range r.conns {
+		if _, ok := r.resting[c]; !ok {
+			conns = append(conns, c)
+		}
+	}
+	return conns
+}
+
 // change wakes cut. It is called when a connection leaves, and when a callback begins or returns on a connection's goroutine,
 // since nobody can end a callback.
 func (r *roster) change() {
@@ -142,7 +192,7 @@ func (r *roster) cut() {
 	}
 	for {
 		stuck := true
-		for _, c := range r.all() {
+		for _, c := range r.restless() {
 			stuck = stuck && (c.calling.Load() || c.isUpgrading())
 		}
 		if stuck {

@@ -51,15 +51,26 @@ func (k *resumable) isSuspendedLocked() bool {
 // now is the time by the worker's clock.
 func (k *resumable) now() time.Duration { return time.Since(k.conn.shared.clock.start) }
 
+// isTakenFor reports whether the session is being written, so that nothing but that can end it here.
+func (k *resumable) isTakenFor(reason *CloseError) bool {
+	return k.isSession() && k.isTaken && reason.Cause != CauseMoved && reason.Cause != CauseShutdown
+}
+
 // remainingLocked is how long the session waits for its client from now on, or would wait if it was suspended now.
 func (k *resumable) remainingLocked() time.Duration {
 	switch {
-	case k.conn.reason != nil:
+	case k.conn.reason != nil && k.conn.reason.Cause != CauseMoved:
 		return 0
 	case k.life != nil:
 		return k.window
 	}
-	return max(k.since+k.window-k.now(), 0)
+	now := k.now()
+	if l := k.conn.shared.leaving; l != nil {
+		if at := time.Duration(l.since.Load()); at > 0 {
+			now = at // nobody can come back since then
+		}
+	}
+	return min(max(k.since+k.window-now, 0), k.window)
 }
 
 // sessionOutcome turns the socket's errors for which a session has outcomes of its own into them, and returns the others.
@@ -120,18 +131,24 @@ func (l *life) lost(reason *CloseError) {
 	case k.life != l: // it has another WebSocket now, or none any more
 		c.mu.Unlock()
 		closeFor(l.socket, reason)
-	case c.reason != nil || !reason.suspends() || l.handler.worker.roster.isClosed():
+	case c.reason != nil || !reason.suspends() || c.shared.leaving == nil && l.handler.worker.roster.isClosed():
 		e := c.endLocked(reason)
 		c.mu.Unlock()
 		e.carryOut()
 	default:
-		waited := k.suspendLocked(reason)
-		c.mu.Unlock()
-		c.shared.log.Debug("wspush: suspended", "conn", c.String(), "cause", reason.Cause, "code", reason.Code, "reason", reason.Reason, "error", reason.Err)
-		closeFor(l.socket, reason)
-		if waited {
-			go l.drain()
-		}
+		l.suspendAndUnlock(reason)
+	}
+}
+
+// suspendAndUnlock suspends the session, whose present life is l and whose lock is held.
+func (l *life) suspendAndUnlock(reason *CloseError) {
+	c := l.Conn
+	waited := l.session.suspendLocked(reason)
+	c.mu.Unlock()
+	c.shared.log.Debug("wspush: suspended", "conn", c.String(), "cause", reason.Cause, "code", reason.Code, "reason", reason.Reason, "error", reason.Err)
+	closeFor(l.socket, reason)
+	if waited {
+		go l.drain()
 	}
 }
 
@@ -226,7 +243,8 @@ func (k *resumable) endLocked(reason *CloseError) (leads bool) {
 
 // bury leaves a tombstone where the client may come back to a session that has ended.
 func (k *resumable) bury(reason *CloseError) {
-	if reason.Cause == CauseClient || reason.Cause == CauseShutdown {
+	switch reason.Cause {
+	case CauseClient, CauseShutdown, CauseMoved:
 		return
 	}
 	k.settleTicketsLocked()
@@ -246,17 +264,15 @@ func (k *resumable) bury(reason *CloseError) {
 	k.handler.worker.tombstones.add(s, lasts)
 }
 
-// endIfSuspended ends a session that has no WebSocket. It reports whether that is so.
-func (c *Conn) endIfSuspended(reason *CloseError) bool {
+// stopIfSuspended is stop for a session that has no WebSocket. It reports whether that is so.
+func (c *Conn) stopIfSuspended(reason *CloseError) bool {
 	c.mu.Lock()
-	if !c.session.isSuspendedLocked() {
-		c.mu.Unlock()
-		return false
-	}
-	e := c.endLocked(reason)
+	isSuspended := c.session.isSuspendedLocked()
 	c.mu.Unlock()
-	e.carryOut()
-	return true
+	if isSuspended {
+		c.stop(reason) // it stays suspended: nobody can come back any more
+	}
+	return isSuspended
 }
 
 // Greeted is for the socket to call, with its lock held: the client has the hello, and the ticket in it. A socket that is not the session's
@@ -303,19 +319,23 @@ func (k *resumable) ticketLocked() string {
 	return c.shared.tickets.Text(session.Ticket{Session: c.id, Secret: k.tickets.add(), Owner: c.shared.address()})
 }
 
-// newOpener returns what seals and opens tickets: with the keys of a Cluster, or with one that only this worker has. A ticket that was not
-// sealed would tell the connection's ID, which is the right to push, to clients that are told no address.
-func newOpener(c *cluster) session.Opener {
-	if c != nil {
-		return session.NewOpener(c.keys)
+// setTicketKey says how tickets are sealed and opened: with the keys of a Cluster, or with one that only this worker has, and whose sessions it has
+// loaded. A ticket that was not sealed would tell the connection's ID, which is the right to push, to clients that are told no address.
+func (s *shared) setTicketKey(loaded []byte) error {
+	if s.cluster != nil {
+		s.tickets = session.NewOpener(s.cluster.keys)
+		return nil
 	}
-	secret := make([]byte, 32)
-	_, _ = rand.Read(secret) // never fails
-	keys, err := seal.New([][]byte{secret})
+	if s.ticketKey = loaded; s.ticketKey == nil {
+		s.ticketKey = make([]byte, 32)
+		_, _ = rand.Read(s.ticketKey) // never fails
+	}
+	keys, err := seal.New([][]byte{s.ticketKey})
 	if err != nil {
-		panic(err) // impossible: random bytes do not look like a mistake
+		return err // random bytes do not look like a mistake
 	}
-	return session.NewOpener(keys)
+	s.tickets = session.NewOpener(keys)
+	return nil
 }
 
 // finishedLocked takes note that the goroutine of a life is about to end.

@@ -15,6 +15,7 @@ type counters struct {
 
 	handshakes     handshakeCounters
 	resumes        resumeCounters
+	loaded         atomic.Uint64 // sessions, from the session file
 	replaced       atomic.Uint64 // WebSockets, by newer ones of their sessions
 	unconfirmed    atomic.Uint64 // messages, when their sessions ended
 	sessions       atomic.Int64  // now
@@ -34,7 +35,7 @@ type (
 // causes lists every Cause; counters.ended has the same order.
 var causes = [...]Cause{
 	CauseClient, CauseLost, CauseClosed, CauseShutdown, CauseIdle, CauseNoAnswer, CauseExpired, CauseWriteTimeout, CauseProtocol, CauseAway,
-	CauseCallback,
+	CauseMoved, CauseCallback,
 }
 
 const firstProblem = 400
@@ -143,6 +144,7 @@ func (c *counters) snapshot() stats.Snapshot {
 		Sessions: stats.Sessions{
 			Live:        c.sessions.Load(),
 			Suspended:   c.suspended.Load(),
+			Loaded:      c.loaded.Load(),
 			Replaced:    c.replaced.Load(),
 			Unconfirmed: c.unconfirmed.Load(),
 			Resumes: stats.Resumes{

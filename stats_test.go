@@ -166,7 +166,7 @@ func TestStatsEnded(t *testing.T) {
 				synctest.Wait()
 				client.Close()
 				synctest.Wait()
-				want := map[string]uint64{"away": 0} // which only sessions are
+				want := map[string]uint64{"away": 0, "moved": 0} // which only sessions are
 				for each := range tests {
 					want[string(each)] = 0
 				}

@@ -13,6 +13,7 @@ type succession struct {
 	told      bool // OnSuspend has been called, and OnResume has not
 	over      bool // OnDisconnect is being called, or has been
 	done      bool // it has returned
+	isTaken   bool // the session has been taken from its outbox, to be written
 }
 
 // leadLocked reports whether l leads from now on: its first goroutine is to be started. Otherwise it will when it is its turn. Nil is for the
@@ -103,6 +104,7 @@ func (l *life) drain() {
 // handOn is for the end of a life's WebSocket. If the life leads, it tells the application, and then lets the next one lead; nil is for a
 // session that has ended while it was suspended. A callback that ends its goroutine ends no more than that.
 func (k *resumable) handOn(l *life) {
+	k.handler.awaitMade()
 	returned := false
 	defer func() {
 		if !returned {
@@ -175,9 +177,12 @@ func (k *resumable) leave(l *life) {
 	if l != nil {
 		k.finishedLocked(l)
 	}
-	isLast := k.done && len(k.lives) == 0
+	isLast, isResting := k.done && len(k.lives) == 0, k.restsLocked()
 	c.mu.Unlock()
-	if isLast {
-		k.handler.worker.roster.leave(c)
+	switch roster := k.handler.worker.roster; {
+	case isLast:
+		roster.leave(c)
+	case isResting && roster.isClosed(): // for good: nobody can come back
+		roster.rest(c)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -30,6 +31,7 @@ type Worker struct {
 	roster       *roster
 	alarms       *alarms[*timers]
 	tombstones   tombstones
+	mounts       mounts // for sessions that are loaded
 	dismissals   dismissals
 	sockets      socket.Shared
 	bodies       bodies
@@ -65,25 +67,48 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 		return nil, err
 	}
 	w := &Worker{opts: o, origins: origins, roster: newRoster(o.MaxConns), alarms: newAlarms[*timers](), listener: o.Listener}
+	before, err := o.readSessions()
+	if err != nil {
+		return nil, err
+	}
 	network := "tcp"
 	if !o.NoListen && w.listener == nil {
-		network = networkOf(o.Listen)
-		if w.listener, err = net.Listen(network, o.Listen); err != nil {
+		listen := o.listenAt(before.Start)
+		network = networkOf(listen)
+		if w.listener, err = net.Listen(network, listen); err != nil {
+			if listen != o.Listen {
+				err = fmt.Errorf("%w; the sessions in %s have this port in their addresses: remove it to start without them", err, o.SessionFile)
+			}
 			return nil, fmt.Errorf("wspush: push listener: %w", err)
 		}
 	}
-	b, leftOut, public, err := w.advertise(network)
-	if err != nil {
-		if o.Listener == nil && w.listener != nil {
+	started := false
+	defer func() {
+		if !started && o.Listener == nil && w.listener != nil {
 			w.listener.Close()
 		}
+	}()
+	b, leftOut, public, err := w.advertise(network)
+	if err != nil {
 		return nil, err
 	}
 	w.cut, w.cutAll = context.WithCancel(context.Background())
 	w.helpFrom = defaultHelpFrom
 	w.sockets.SetMaxPending(o.MaxPendingAll)
 	w.bodies.budget.limit, w.bulkRoom.limit = o.MaxPushBytesAll, o.MaxPushBytesAll
-	w.shared = &shared{registry: newRegistry(), clock: newAlarms[alarmed](), members: newMembers(), maxGroups: o.MaxGroups, bases: b, public: public, cluster: w.cluster, tickets: newOpener(w.cluster), maxPushBytes: o.MaxPushBytes, log: o.Logger}
+	w.shared = &shared{registry: newRegistry(), clock: newAlarms[alarmed](), members: newMembers(), maxGroups: o.MaxGroups, bases: b, public: public, cluster: w.cluster, maxPushBytes: o.MaxPushBytes, log: o.Logger}
+	if w.cluster != nil && before.Start.Instance != 0 {
+		w.cluster.instance = before.Start.Instance
+	}
+	if err := w.shared.setTicketKey(before.Start.TicketKey); err != nil {
+		return nil, fmt.Errorf("wspush: SessionFile: %s: %w", o.SessionFile, err)
+	}
+	if err := o.removeSessions(); err != nil {
+		return nil, err
+	}
+	if o.SessionFile != "" {
+		w.shared.leaving = new(leaving)
+	}
 	if len(leftOut) > 0 {
 		o.Logger.Warn("wspush: the machine has more addresses than a greeting may have: set Advertise", "leftOut", texts(leftOut))
 	}
@@ -95,6 +120,8 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 		w.startLinks()
 		w.startMembership()
 	}
+	w.loadSessions(before)
+	started = true
 	if w.listener != nil {
 		w.server = startPushServer(w)
 	}
@@ -256,7 +283,7 @@ func checkID(id string) error {
 
 // gone returns the error for an ID that no connection has.
 func (w *Worker) gone() error {
-	if w.roster.isEmpty() { // only at the end of a Shutdown
+	if w.roster.isEmpty() || w.shared.isLeft(nil) { // only at the end of a Shutdown
 		return ErrShutdown
 	}
 	return ErrGone
@@ -292,28 +319,44 @@ func (w *Worker) Shutdown(ctx context.Context) error {
 			<-cutting
 		}
 	}()
+	if l := w.shared.leaving; l != nil {
+		l.begin(time.Since(w.shared.clock.start))
+		w.mounts.giveUp(w)
+	}
 	w.roster.close()
 	if w.membership != nil {
 		w.membership.Leave()
 	}
 	w.drain(ctx)
-	select {
-	case <-w.roster.empty:
-	case <-ctx.Done():
-	}
-	cut := !w.roster.isEmpty()
-	if cut {
-		w.cutting.Lock()
-		w.roster.cut()
-		w.cutting.Unlock()
-	}
+	cut := !w.awaitConns(ctx, w.roster.quiet)
 	w.dismissals.stop(ctx)
+	w.takeSessions()
 	w.tombstones.clear()
-	w.stopMembership(ctx)
 	stopped := w.server == nil || w.server.stop(ctx)
+	w.writeSessions()
+	cut = !w.awaitConns(ctx, w.roster.empty) || cut
+	w.stopMembership(ctx)
 	w.stopLinks(ctx)
 	if cut || !stopped {
 		return ctx.Err()
 	}
 	return nil
+}
+
+// awaitConns waits until no connection is left, or only such as rest. When ctx ends first, it cuts what is left and returns false.
+func (w *Worker) awaitConns(ctx context.Context, done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+	}
+	select {
+	case <-done: // even if ctx has ended as well
+		return true
+	default:
+	}
+	w.cutting.Lock()
+	defer w.cutting.Unlock()
+	w.roster.cut()
+	return false
 }

@@ -34,6 +34,7 @@ type Handler struct {
 	worker  *Worker
 	opts    HandlerOptions // every value final
 	origins origin.Patterns
+	made    chan struct{} // closed when opts are there; nil unless sessions have been loaded that wait for it
 }
 
 // NewHandler returns a Handler whose connections belong to w, or an error if an option makes no sense.
@@ -49,7 +50,11 @@ func NewHandler(w *Worker, opts *HandlerOptions) (*Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("wspush: OriginPatterns: %w", err)
 	}
-	return &Handler{worker: w, opts: o, origins: origins}, nil
+	h := &Handler{worker: w, opts: o, origins: origins}
+	if w.shared.leaving == nil {
+		return h, nil
+	}
+	return w.mounts.claim(h)
 }
 
 // mountMethods are the methods that a Handler accepts.

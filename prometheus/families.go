@@ -52,6 +52,8 @@ func families() []family {
 		gauge("session_buffered_bytes", "Bytes of messages accepted for sessions and not known to have been received.",
 			func(s *snapshot) int64 { return s.Sessions.BufferedBytes }),
 		counters("session_resumes_total", "Clients that wanted their session back, by what they got.", resumes, "result"),
+		counter("session_loaded_total", "Sessions found in the session file at the start.",
+			func(s *snapshot) uint64 { return s.Sessions.Loaded }),
 		counter("session_takeovers_total", "WebSockets replaced by newer ones of their sessions.",
 			func(s *snapshot) uint64 { return s.Sessions.Replaced }),
 		counter("session_unconfirmed_total", "Messages that a client was not known to have received when its session ended.",

@@ -33,6 +33,7 @@ var leaves = map[string]string{
 	"Ended[write-timeout]":  `wspush_connections_ended_total{cause=write-timeout}`,
 	"Ended[protocol]":       `wspush_connections_ended_total{cause=protocol}`,
 	"Ended[away]":           `wspush_connections_ended_total{cause=away}`,
+	"Ended[moved]":          `wspush_connections_ended_total{cause=moved}`,
 	"Ended[callback]":       `wspush_connections_ended_total{cause=callback}`,
 	"Users":                 `wspush_users{}`,
 	"Groups":                `wspush_groups{}`,
@@ -84,6 +85,7 @@ var leaves = map[string]string{
 	"Sessions.Resumes.Ended":      `wspush_session_resumes_total{result=ended}`,
 	"Sessions.Resumes.Refused":    `wspush_session_resumes_total{result=refused}`,
 	"Sessions.Resumes.Ahead":      `wspush_session_resumes_total{result=ahead}`,
+	"Sessions.Loaded":             `wspush_session_loaded_total{}`,
 	"Sessions.Replaced":           `wspush_session_takeovers_total{}`,
 	"Sessions.Unconfirmed":        `wspush_session_unconfirmed_total{}`,
 

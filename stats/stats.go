@@ -70,6 +70,7 @@ type Sessions struct {
 	BufferedBytes int64
 
 	Resumes     Resumes
+	Loaded      uint64 // sessions that the worker has found in its session file
 	Replaced    uint64 // WebSockets by newer ones of their clients, while nobody had noticed that they were gone
 	Unconfirmed uint64 // messages that a client was not known to have when its session ended
 }

@@ -53,6 +53,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		idle    = flags.Duration("idle", 0, "close a client after this much silence; 0 is the library's default")
 		echo    = flags.Bool("echo", false, "send messages from a client back to it")
 		resume  = flags.Duration("resume", 2*time.Minute, "how long a session waits for its page to come back; 0: no sessions")
+		file    = flags.String("session-file", "", "`file` in which sessions outlive a restart, which must be in order (Ctrl-C, SIGTERM)")
 		verbose = flags.Bool("v", false, "log at debug level")
 	)
 	if err := flags.Parse(args); err != nil {
@@ -70,7 +71,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 
-	worker, err := wspush.NewWorker(&wspush.WorkerOptions{Listen: *push, Logger: log})
+	worker, err := wspush.NewWorker(&wspush.WorkerOptions{Listen: *push, SessionFile: *file, Logger: log})
 	if err != nil {
 		return err
 	}

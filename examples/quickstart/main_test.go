@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -314,4 +315,41 @@ func TestBadArguments(t *testing.T) {
 	if err := run(ctx, []string{"-h"}, io.Discard); err != flag.ErrHelp {
 		t.Errorf("-h: %v", err)
 	}
+}
+
+// With -session-file, a page keeps its address over a restart, and misses nothing.
+func TestSessionFile(t *testing.T) {
+	args := []string{"-session-file", filepath.Join(t.TempDir(), "sessions")}
+	visit := func(server, resume string) *testutil.Page {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(server, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return testutil.Visit(t, conn, testutil.Options{}, resume)
+	}
+	server, stop := start(t, args...)
+	p := visit(server, "")
+	push(t, pathForm(t, p.Hello.Address), "text/plain", "before")
+	p.Want("before")
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if code, reason := p.End(); code != 1012 {
+		t.Errorf("closed with %d %s", code, reason)
+	}
+	server, _ = start(t, args...)
+	resp, err := http.Post(pathForm(t, p.Hello.Address), "text/plain", strings.NewReader("after"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusAccepted {
+		t.Errorf("pushed to the page that is not back: %s", resp.Status)
+	}
+	q := visit(server, p.Ticket())
+	if !q.Hello.Resumed || q.Hello.Address != p.Hello.Address {
+		t.Fatalf("%s", q.Hello.Raw)
+	}
+	q.Want("after")
 }

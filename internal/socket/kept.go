@@ -39,7 +39,7 @@ type session struct {
 // A kept is a message that has been written to the client of a session, but may have to be written again.
 type kept struct {
 	data   []byte
-	held   *holding // of data, if others have the same
+	held   *Holding // of data, if others have the same
 	waiter *Message // whose sender waits for the confirmation; nil if none does
 	number uint64   // of those in left; 0: none
 	ping   uint64   // the first ping behind it
@@ -275,6 +275,10 @@ type Unconfirmed struct {
 	Written bool // all of it had been written, once at least
 }
 
+func (e *kept) unconfirmed() Unconfirmed {
+	return Unconfirmed{Binary: e.binary, Data: e.data, Written: e.again}
+}
+
 // Unconfirmed returns the messages that the session had accepted and that are not confirmed, in their order. It is to be called once the
 // session has ended.
 func (o *Outbox) Unconfirmed() []Unconfirmed {
@@ -289,7 +293,7 @@ func (o *Outbox) Unconfirmed() []Unconfirmed {
 	all := make([]Unconfirmed, 0, len(s.kept)+len(s.left))
 	for _, part := range [][]kept{s.kept, s.left} {
 		for i := range part {
-			all = append(all, Unconfirmed{Binary: part[i].binary, Data: part[i].data, Written: part[i].again})
+			all = append(all, part[i].unconfirmed())
 		}
 	}
 	return all

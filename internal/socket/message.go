@@ -24,7 +24,7 @@ type Message struct {
 	data    []byte   // the caller's own, unless it is kept
 	lender  Lender   // wants data back; nil if nobody does, or it has been given back
 	payload *Payload // what data is of, if others are sent the same; nil once the data is kept
-	held    *holding // of the data, if others are sent the same
+	held    *Holding // of the data, if others are sent the same
 	cost    int      // what it counts against MaxPending while it waits; 0 for a control frame
 	ping    uint64   // of a ping: its number; of an unconfirmed message: the number of the first ping behind it
 

@@ -23,11 +23,11 @@ type frame struct {
 	header [maxHead]byte
 	head   uint8
 	data   []byte
-	held   *holding // apart from the frame, which a message that outlives its caller must not keep in memory
+	held   *Holding // apart from the frame, which a message that outlives its caller must not keep in memory
 }
 
 func newFrame(first byte, data []byte) frame {
-	f := frame{data: data, held: new(holding)}
+	f := frame{data: data, held: new(Holding)}
 	f.head = putHeader(&f.header, first, len(data))
 	return f
 }

@@ -56,7 +56,7 @@ func (p *pendingAll) take(cost int, forced bool) bool {
 }
 
 // release takes back what take has counted for a message with this cost, whose data held counts, or nil.
-func (p *pendingAll) release(held *holding, cost int) {
+func (p *pendingAll) release(held *Holding, cost int) {
 	if held != nil {
 		held.release(p, cost)
 		return
@@ -64,20 +64,29 @@ func (p *pendingAll) release(held *holding, cost int) {
 	p.cost.Add(-int64(cost))
 }
 
-// A holding counts how many messages that wait have the same data, in all outboxes.
-type holding struct {
+// hold counts a message that is there anyway, whose data held counts, or nil.
+func (p *pendingAll) hold(held *Holding, cost int) {
+	if held != nil {
+		held.take(p, cost, true)
+		return
+	}
+	p.cost.Add(int64(cost))
+}
+
+// A Holding counts how many messages that wait have the same data, in all outboxes.
+type Holding struct {
 	mu sync.Mutex // guards n; it may be taken while an Outbox's lock is held
 	n  int
 }
 
 // cost is what a message with this cost adds to what waits for all clients.
-func (h *holding) cost(cost int) int {
+func (h *Holding) cost(cost int) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.costLocked(cost)
 }
 
-func (h *holding) costLocked(cost int) int {
+func (h *Holding) costLocked(cost int) int {
 	if h.n > 0 {
 		return messageOverhead
 	}
@@ -85,7 +94,7 @@ func (h *holding) costLocked(cost int) int {
 }
 
 // take is pendingAll.take for a message with this cost.
-func (h *holding) take(all *pendingAll, cost int, forced bool) bool {
+func (h *Holding) take(all *pendingAll, cost int, forced bool) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !all.take(h.costLocked(cost), forced) {
@@ -96,7 +105,7 @@ func (h *holding) take(all *pendingAll, cost int, forced bool) bool {
 }
 
 // release takes back what take has counted.
-func (h *holding) release(all *pendingAll, cost int) {
+func (h *Holding) release(all *pendingAll, cost int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.n--

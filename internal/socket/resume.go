@@ -79,7 +79,7 @@ func (e *kept) message(number uint64) *Message {
 	m.data, m.held, m.cost = e.data, e.held, e.cost
 	m.kept, m.counted, m.out = true, true, false
 	m.written, m.taken, m.marked = 0, 0, 0
-	m.session = inSession{number: number, owned: true, fixed: true, again: true, absence: m.session.absence}
+	m.session = inSession{number: number, owned: true, fixed: true, again: e.again, absence: m.session.absence}
 	if m.looksLikeControl() {
 		m.double()
 	}

@@ -155,7 +155,7 @@ func (o *Outbox) secureLocked(m *Message) {
 // A plain is what a message is before it is compressed: what is kept for another WebSocket, which may not take compressed messages.
 type plain struct {
 	data []byte
-	held *holding
+	held *Holding
 }
 
 // rememberLocked keeps the plain form of m, which is about to be compressed. It reports false if m must not be compressed.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,6 +45,14 @@ func orMail(ctx context.Context, c *wspush.Conn, data []byte, mail func(user str
 		mail(c.User(), data)
 	}
 	return nil
+}
+
+// newRestartable makes a worker whose sessions outlive it.
+func newRestartable(file string) (*wspush.Worker, error) {
+	worker, err := wspush.NewWorker(&wspush.WorkerOptions{
+		SessionFile: file, // such as /var/lib/shop/sessions: where Shutdown leaves the sessions for the next start
+	})
+	return worker, err
 }
 
 // sessionClient is a page's side of a session, with what it takes to come back.
@@ -314,5 +323,45 @@ func TestSessionRestart(t *testing.T) {
 	client.join(t)
 	if client.hello.Resumed || client.hello.Why != "unknown" || client.hello.Window != 120 {
 		t.Errorf("%+v", client.hello)
+	}
+}
+
+// A worker that is restarted in order loses nothing, and its addresses stay good.
+func TestRestart(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "sessions")
+	var client *sessionClient
+	var address string
+	for _, text := range []string{"", "first", "second"} {
+		worker, err := newRestartable(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{ResumeWindow: 2 * time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if client == nil {
+			var conn *wspush.Conn
+			client, conn = newSession(t, worker, handler)
+			address = conn.PathAddresses()[0]
+		} else {
+			resp, err := http.Post(address, "text/plain", strings.NewReader(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusAccepted {
+				t.Fatalf("a push is answered %s", resp.Status)
+			}
+			client.url = serveFor(t, handler) + "/ws?user=ada"
+			client.join(t)
+			if !client.hello.Resumed {
+				t.Fatalf("%+v", client.hello)
+			}
+			client.receives(t, text)
+		}
+		if err := worker.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -1,0 +1,117 @@
+package sessionfile
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// ErrDamaged says that a file is not a session file, or not all of one.
+var ErrDamaged = errors.New("it is damaged: it is not what a worker has written")
+
+// Read reads the file at path. The error is fs.ErrNotExist if there is none, and ErrDamaged if it is not whole.
+func Read(path string) (*File, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	f, err := decode(file, info.Size())
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return f, nil
+}
+
+// decode reads a file of so many bytes. Nothing of it is believed before all of it has proved to be whole.
+func decode(file io.ReadSeeker, size int64) (*File, error) {
+	body := size - sha256.Size
+	if body < int64(len(magic)) {
+		return nil, ErrDamaged
+	}
+	hash := sha256.New()
+	if _, err := io.CopyN(hash, file, body); err != nil {
+		return nil, err
+	}
+	sum := make([]byte, sha256.Size)
+	if _, err := io.ReadFull(file, sum); err != nil {
+		return nil, err
+	}
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	r := bufio.NewReaderSize(io.LimitReader(file, body), 1<<16)
+	first := make([]byte, len(magic))
+	if _, err := io.ReadFull(r, first); err != nil {
+		return nil, err
+	}
+	if name, _, _ := strings.Cut(magic, "1"); string(first) != magic && strings.HasPrefix(string(first), name) {
+		return nil, errors.New("it was written by another version of wspush")
+	}
+	if string(first) != magic || subtle.ConstantTimeCompare(sum, hash.Sum(nil)) == 0 {
+		return nil, ErrDamaged
+	}
+	f, err := decodeRecords(gob.NewDecoder(r))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return f, nil
+}
+
+func decodeRecords(d *gob.Decoder) (*File, error) {
+	f := new(File)
+	for started := false; ; {
+		var r record
+		err := d.Decode(&r)
+		switch {
+		case err == io.EOF && started:
+			return f, nil
+		case err == io.EOF:
+			return nil, errors.New("it is empty")
+		case err != nil:
+			return nil, err
+		case r.Start != nil:
+			f.Start, started = *r.Start, true
+		case r.Session != nil:
+			if err := f.check(r.Session); err != nil {
+				return nil, err
+			}
+			f.Sessions = append(f.Sessions, *r.Session)
+		case r.Tombstone != nil:
+			f.Tombstones = append(f.Tombstones, *r.Tombstone)
+		default: // also what is shared and empty
+			f.Shared = append(f.Shared, r.Shared)
+		}
+	}
+}
+
+// check gives the messages of a session their data, and reports whether the session can be.
+func (f *File) check(s *Session) error {
+	if s.Released > s.Confirmed || s.Confirmed > s.Begun || s.Begun-s.Released > uint64(len(s.Messages)) {
+		return fmt.Errorf("the session has %d messages, of which %d, %d and %d are said to be released, confirmed and begun",
+			len(s.Messages), s.Released, s.Confirmed, s.Begun)
+	}
+	for i := range s.Messages {
+		m := &s.Messages[i]
+		switch {
+		case m.Shared < 0 || m.Shared > len(f.Shared):
+			return fmt.Errorf("a message is said to be like the %dth of %d", m.Shared, len(f.Shared))
+		case m.Shared > 0:
+			m.Data = f.Shared[m.Shared-1]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,269 @@
+package wspush
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/wspush/wspush/internal/address"
+	"github.com/wspush/wspush/internal/sessionfile"
+	"github.com/wspush/wspush/internal/socket"
+	"github.com/wspush/wspush/internal/wire"
+)
+
+// readSessions reads what the worker's predecessor has left, if there is a session file. It returns an empty file if not.
+func (o *WorkerOptions) readSessions() (*sessionfile.File, error) {
+	if o.SessionFile == "" {
+		return new(sessionfile.File), nil
+	}
+	if err := sessionfile.Check(o.SessionFile); err != nil {
+		return nil, fmt.Errorf("wspush: SessionFile: it could not be written: %w", err)
+	}
+	f, err := sessionfile.Read(o.SessionFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return new(sessionfile.File), nil
+	case err != nil:
+		return nil, fmt.Errorf("wspush: SessionFile: %w; remove it to start without the sessions in it", err)
+	}
+	for i := range f.Sessions {
+		if err := checkSession(&f.Sessions[i]); err != nil {
+			return nil, fmt.Errorf("wspush: SessionFile: %s: %w; remove it to start without the sessions in it", o.SessionFile, err)
+		}
+	}
+	return f, nil
+}
+
+// removeSessions removes the session file, before anything that is in it is served: a worker that crashes must not find it again.
+func (o *WorkerOptions) removeSessions() error {
+	if o.SessionFile == "" {
+		return nil
+	}
+	if err := sessionfile.Remove(o.SessionFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("wspush: SessionFile: it cannot be removed, and what is in it would be sent again: %w", err)
+	}
+	return nil
+}
+
+// listenAt returns where to listen: on the port that the addresses of sessions name, where Listen leaves that to the system.
+func (o *WorkerOptions) listenAt(before sessionfile.Start) string {
+	host, port, err := net.SplitHostPort(o.Listen)
+	if err != nil || before.Port == 0 || port != "0" && port != "" {
+		return o.Listen
+	}
+	return net.JoinHostPort(host, strconv.Itoa(before.Port))
+}
+
+// portOf returns the port of the push listener, or 0.
+func (w *Worker) portOf() int {
+	if tcp, ok := w.Addr().(*net.TCPAddr); ok {
+		return tcp.Port
+	}
+	return 0
+}
+
+// loadSessions makes the sessions in f those of the worker. Nothing is served yet.
+func (w *Worker) loadSessions(f *sessionfile.File) {
+	held := make([]*socket.Holding, len(f.Shared))
+	for i := range held {
+		held[i] = new(socket.Holding)
+	}
+	messages := 0
+	for i := range f.Sessions {
+		w.loadSession(&f.Sessions[i], held)
+		messages += len(f.Sessions[i].Messages)
+	}
+	for i := range f.Tombstones {
+		s := &f.Tombstones[i]
+		w.tombstones.add(&tombstone{
+			id: s.ID, handler: w.mounts.await(w, s.Handler), path: s.Path, tickets: ticketsOf(s.Tickets), isExpired: s.Expired, code: s.Code, reason: s.Reason,
+		}, s.Remaining)
+	}
+	if len(f.Sessions) > 0 {
+		w.shared.log.Info("wspush: sessions loaded", "file", w.opts.SessionFile, "sessions", len(f.Sessions), "messages", messages)
+	}
+	if before, now := f.Start.Port, w.portOf(); before != 0 && before != now && len(f.Sessions) > 0 {
+		w.shared.log.Warn("wspush: the addresses of the sessions name another port", "before", before, "now", now)
+	}
+}
+
+// checkSession reports whether a session can be what a worker has written.
+func checkSession(s *sessionfile.Session) error {
+	if !wire.IsID(s.ID) {
+		return errors.New("a session has no ID")
+	}
+	if err := address.CheckPath(s.Path); err != nil {
+		return fmt.Errorf("a session has a wrong path: %w", err)
+	}
+	for _, name := range append(s.Groups, s.User) {
+		if name != "" && wire.CheckName(name) != nil {
+			return errors.New("a session has a wrong user or group")
+		}
+	}
+	return nil
+}
+
+// loadSession makes a connection of what has been written. It is suspended, and can be pushed to before its Handler is there.
+func (w *Worker) loadSession(s *sessionfile.Session, held []*socket.Holding) {
+	c := &Conn{
+		id: s.ID, shared: w.shared, value: savedValue(s.Value), remoteAddr: s.RemoteAddr, userAgent: s.UserAgent, path: address.NewPath(s.Path),
+		connectedAt: s.ConnectedAt, isAttached: true,
+	}
+	k := &resumable{
+		conn: c, handler: w.mounts.await(w, s.Handler), window: s.Window, protocol: s.Protocol, tickets: ticketsOf(s.Tickets),
+		active: s.LastActive.Sub(s.ConnectedAt), roundTrip: s.RoundTrip,
+		lostTo: &CloseError{Cause: Cause(s.Lost.Cause), Code: s.Lost.Code, Reason: s.Lost.Reason},
+	}
+	if s.Lost.Err != "" {
+		k.lostTo.Err = errors.New(s.Lost.Err)
+	}
+	k.told = true // by the worker that has suspended it
+	c.session = k
+	k.since = k.now() + s.Remaining - s.Window
+	c.outbox.Init(&w.sockets, w.opts.MaxPending)
+	c.outbox.Speak()
+	c.outbox.Keep(s.MaxUnconfirmed, k)
+	saved := socket.Saved{Released: s.Released, Confirmed: s.Confirmed, Begun: s.Begun, Messages: make([]socket.SavedMessage, len(s.Messages))}
+	for i, m := range s.Messages {
+		saved.Messages[i].Unconfirmed = socket.Unconfirmed{Binary: m.Binary, Written: m.Written, Data: m.Data}
+		if m.Shared > 0 {
+			saved.Messages[i].Held = held[m.Shared-1]
+		}
+	}
+	c.outbox.Load(saved, max(time.Since(s.ConnectedAt), 0))
+	if s.User != "" {
+		c.setUser(s.User)
+	}
+	for _, group := range s.Groups {
+		if c.memberships == nil {
+			c.memberships = new(memberships)
+		}
+		c.memberships.add(&member{conn: c, name: group, at: absent})
+	}
+	w.roster.admit(c)
+	n := &w.shared.count
+	n.loaded.Add(1)
+	n.sessions.Add(1)
+	n.suspended.Add(1)
+	c.register()
+	c.setOpen()
+	w.shared.clock.set(k, k.remainingLocked())
+}
+
+func ticketsOf(secrets [][16]byte) (t tickets) {
+	t.n = uint8(copy(t.secrets[:], secrets))
+	return t
+}
+
+// A savedValue is the Value of a session until its Handler is there, which makes the application's of it.
+type savedValue []byte
+
+// mounts are the Handlers that keep sessions, by HandlerOptions.Name. It is for workers with a session file.
+type mounts struct {
+	mu      sync.Mutex          // guards what follows
+	made    map[string]struct{} // by NewHandler
+	awaited map[string]*Handler // of sessions that have been loaded, until NewHandler gives them their options; nil once none is awaited any more
+}
+
+// await returns the Handler of sessions that have been loaded, which is still to be made.
+func (m *mounts) await(w *Worker, name string) *Handler {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	h := m.awaited[name]
+	if h == nil {
+		h = &Handler{worker: w, opts: HandlerOptions{Name: name}, made: make(chan struct{})}
+		if m.awaited == nil {
+			m.awaited = make(map[string]*Handler)
+		}
+		m.awaited[name] = h
+	}
+	return h
+}
+
+// claim returns the Handler that sessions wait for which have been loaded, or h if there are none. Either has the options of h.
+func (m *mounts) claim(h *Handler) (*Handler, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	name := h.opts.Name
+	if h.opts.ResumeWindow == 0 && (name == "" || m.awaited[name] == nil) {
+		return h, nil // it has no sessions
+	}
+	_, isTaken := m.made[name]
+	_, isUnnamed := m.made[""]
+	switch {
+	case isTaken && name != "":
+		return nil, fmt.Errorf("wspush: Name: another Handler of the Worker has the name %q", name)
+	case isTaken || isUnnamed || name == "" && len(m.made) > 0:
+		return nil, errors.New("wspush: Name: with SessionFile, each of several Handlers with a ResumeWindow needs one, by which its sessions find it again")
+	}
+	if m.made == nil {
+		m.made = make(map[string]struct{})
+	}
+	m.made[name] = struct{}{}
+	awaited := m.awaited[name]
+	if awaited == nil {
+		return h, nil
+	}
+	delete(m.awaited, name)
+	awaited.opts, awaited.origins = h.opts, h.origins
+	awaited.loadValues()
+	close(awaited.made)
+	return awaited, nil
+}
+
+// giveUp is for the end of the worker: what waits for a Handler does so no more.
+func (m *mounts) giveUp(w *Worker) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for name, h := range m.awaited {
+		w.shared.log.Warn("wspush: no Handler has asked for the sessions with its Name", "name", name)
+		close(h.made)
+	}
+	m.awaited = nil
+}
+
+// loadValues has the application make Values of what it has saved.
+func (h *Handler) loadValues() {
+	for _, c := range h.worker.roster.all() {
+		if c.session.isSession() && c.session.handler == h {
+			h.loadValue(c)
+		}
+	}
+}
+
+// loadValue makes the Value of one session. What goes wrong with that costs the Value and nothing else.
+func (h *Handler) loadValue(c *Conn) {
+	c.mu.Lock()
+	saved, _ := c.value.(savedValue)
+	c.mu.Unlock()
+	var value any
+	if h.opts.LoadValue != nil && saved != nil {
+		func() {
+			defer func() {
+				if e := recover(); e != nil {
+					logPanic(c.shared.log, "LoadValue", e, "conn", c.String())
+					value = nil
+				}
+			}()
+			var err error
+			if value, err = h.opts.LoadValue(saved); err != nil {
+				c.shared.log.Warn("wspush: the Value of a session is not loaded", "conn", c.String(), "error", err)
+				value = nil
+			}
+		}()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.value = value
+}
+
+// awaitMade waits until the Handler has its options, for a session that has been loaded and has ended since.
+func (h *Handler) awaitMade() {
+	if h.made != nil {
+		<-h.made
+	}
+}

@@ -1,0 +1,242 @@
+package wspush
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/wspush/wspush/internal/sessionfile"
+	"github.com/wspush/wspush/internal/socket"
+)
+
+// leaving is how a worker leaves its sessions to its successor, in WorkerOptions.SessionFile.
+//
+// When Shutdown begins, nobody can come back any more, and the windows of sessions stand still. Every session is suspended, and is pushed to as
+// ever. Once all of them rest, they are taken from their outboxes: from then on pushes get ErrShutdown. When every publisher has its answer, they are
+// written, and end.
+type leaving struct {
+	since   atomic.Int64 // by the worker's clock: when Shutdown has begun; 0: it has not
+	isTaken atomic.Bool  // the sessions are taken, or are about to be
+
+	taking  sync.Once // takes the sessions
+	writing sync.Once // writes them
+
+	// Written by taking, read by writing.
+	sessions   []takenSession
+	tombstones []sessionfile.Tombstone
+}
+
+// A takenSession is a session that is to be written.
+type takenSession struct {
+	conn      *Conn
+	saved     socket.Saved
+	remaining time.Duration
+}
+
+// isLeft reports whether what a connection is pushed is refused because of Shutdown, given why it has ended.
+func (s *shared) isLeft(reason *CloseError) bool {
+	switch {
+	case reason == nil:
+		return s.leaving != nil && s.leaving.isTaken.Load()
+	case reason.Cause == CauseShutdown, reason.Cause == CauseMoved:
+		return true
+	}
+	return false
+}
+
+// begin stops the windows of sessions.
+func (l *leaving) begin(now time.Duration) { l.since.CompareAndSwap(0, max(int64(now), 1)) }
+
+// stop ends the connection for Shutdown. A session that is to be left to the worker's successor is only suspended.
+func (c *Conn) stop(reason *CloseError) {
+	if c.shared.leaving == nil || !c.suspendForShutdown(reason) {
+		c.end(reason)
+	}
+}
+
+// suspendForShutdown reports false if there is no session that could be saved.
+func (c *Conn) suspendForShutdown(reason *CloseError) bool {
+	k := c.session
+	c.mu.Lock()
+	switch {
+	case !k.isSession() || c.reason != nil || !c.isOpen:
+		c.mu.Unlock()
+		return false
+	case k.life != nil:
+		k.life.suspendAndUnlock(reason)
+		return true
+	}
+	isResting := k.restsLocked()
+	c.mu.Unlock()
+	if isResting {
+		k.handler.worker.roster.rest(c)
+	}
+	return true
+}
+
+// restsLocked reports whether the session is suspended and has no goroutine.
+func (k *resumable) restsLocked() bool {
+	return k.isSuspendedLocked() && !k.isLed && len(k.lives) == 0
+}
+
+// takeSessions takes the sessions from their outboxes, and from then on nothing changes them. What cannot be taken ends.
+func (w *Worker) takeSessions() {
+	l := w.shared.leaving
+	if l == nil {
+		return
+	}
+	l.taking.Do(func() {
+		l.isTaken.Store(true)
+		l.tombstones = w.tombstones.save()
+		for _, c := range w.roster.all() {
+			if c.session.isSession() {
+				if t, ok := c.session.take(); ok {
+					l.sessions = append(l.sessions, t)
+				}
+			}
+		}
+	})
+}
+
+// take takes the session, and reports false if there is none any more.
+func (k *resumable) take() (takenSession, bool) {
+	c := k.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.reason != nil {
+		return takenSession{}, false
+	}
+	remaining := k.remainingLocked()
+	saved, ok := c.outbox.Save()
+	k.isTaken = ok
+	k.settleTicketsLocked()
+	return takenSession{c, saved, remaining}, ok
+}
+
+// writeSessions writes the sessions that have been taken, and ends them. Those that cannot be written end as if there was no session file: the
+// application gets what is unconfirmed.
+func (w *Worker) writeSessions() {
+	l := w.shared.leaving
+	if l == nil {
+		return
+	}
+	l.writing.Do(func() {
+		file, messages := w.sessionFile(l)
+		err := sessionfile.Write(w.opts.SessionFile, file)
+		reason := *w.shutdownError()
+		if err != nil {
+			w.shared.log.Error("wspush: the sessions could not be written; what their clients have not confirmed is left to OnDisconnect",
+				"file", w.opts.SessionFile, "sessions", len(l.sessions), "messages", messages, "error", err)
+			reason.Err = fmt.Errorf("wspush: SessionFile: %w", err)
+		} else {
+			w.shared.log.Info("wspush: sessions saved", "file", w.opts.SessionFile, "sessions", len(l.sessions), "messages", messages)
+			reason.Cause = CauseMoved
+		}
+		for _, t := range l.sessions {
+			if err == nil {
+				t.conn.outbox.Forget()
+			}
+			t.conn.end(&reason)
+		}
+		l.sessions, l.tombstones = nil, nil
+		for _, c := range w.roster.all() {
+			c.end(w.shutdownError()) // which had no session to take
+		}
+	})
+}
+
+// sessionFile makes the content of the session file.
+func (w *Worker) sessionFile(l *leaving) (f *sessionfile.File, messages int) {
+	f = &sessionfile.File{Tombstones: l.tombstones, Start: sessionfile.Start{TicketKey: w.shared.ticketKey}}
+	f.Start.Port = w.portOf()
+	if w.cluster != nil {
+		f.Start.Instance = w.cluster.instance
+	}
+	shared := make(map[*socket.Holding]int)
+	for _, t := range l.sessions {
+		s := t.conn.session.file(t)
+		for _, m := range t.saved.Messages {
+			message := sessionfile.Message{Binary: m.Binary, Written: m.Written, Data: m.Data}
+			if m.Held != nil {
+				if shared[m.Held] == 0 {
+					f.Shared = append(f.Shared, m.Data)
+					shared[m.Held] = len(f.Shared)
+				}
+				message.Data, message.Shared = nil, shared[m.Held]
+			}
+			s.Messages = append(s.Messages, message)
+		}
+		f.Sessions = append(f.Sessions, s)
+		messages += len(s.Messages)
+	}
+	return f, messages
+}
+
+// file returns the session as it is written, but for its messages.
+func (k *resumable) file(t takenSession) sessionfile.Session {
+	c := k.conn
+	info := c.Info()
+	s := sessionfile.Session{
+		ID: c.id, Handler: k.handler.opts.Name, Path: info.Path, User: info.User, Groups: info.Groups, Value: k.saveValue(),
+		RemoteAddr: info.RemoteAddr, UserAgent: info.UserAgent, Protocol: info.Subprotocol,
+		ConnectedAt: info.ConnectedAt, LastActive: info.LastActive, RoundTrip: info.RoundTrip,
+		Window: k.window, Remaining: t.remaining, MaxUnconfirmed: t.saved.MaxUnconfirmed,
+		Released: t.saved.Released, Confirmed: t.saved.Confirmed, Begun: t.saved.Begun,
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.Tickets = k.tickets.list()
+	if e := k.lostTo; e != nil {
+		s.Lost = sessionfile.Lost{Cause: string(e.Cause), Code: e.Code, Reason: e.Reason}
+		if e.Err != nil {
+			s.Lost.Err = e.Err.Error()
+		}
+	}
+	return s
+}
+
+// saveValue asks the application for what is to be kept of Conn.Value. What goes wrong with that costs the Value and nothing else.
+func (k *resumable) saveValue() (data []byte) {
+	c, opts := k.conn, &k.handler.opts
+	c.mu.Lock()
+	value := c.value
+	c.mu.Unlock()
+	if loaded, ok := value.(savedValue); ok {
+		return loaded // no Handler has asked for it
+	}
+	if opts.SaveValue == nil {
+		return nil
+	}
+	log := c.shared.log
+	defer func() {
+		if e := recover(); e != nil {
+			logPanic(log, "SaveValue", e, "conn", c.String())
+			data = nil
+		}
+	}()
+	data, err := opts.SaveValue(value)
+	if err != nil {
+		log.Warn("wspush: the Value of a session is not saved", "conn", c.String(), "error", err)
+		return nil
+	}
+	return data
+}
+
+// list returns the secrets.
+func (t *tickets) list() [][16]byte { return append([][16]byte(nil), t.secrets[:t.n]...) }
+
+// save returns all tombstones as they are written.
+func (t *tombstones) save() (all []sessionfile.Tombstone) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, l := range []*tombstoneList{&t.ended, &t.expired} {
+		for s := l.first; s != nil; s = s.next {
+			all = append(all, sessionfile.Tombstone{
+				ID: s.id, Handler: s.handler.opts.Name, Path: s.path, Tickets: s.tickets.list(), Expired: s.isExpired, Code: s.code, Reason: s.reason,
+				Remaining: s.handler.worker.shared.clock.left(s),
+			})
+		}
+	}
+	return all
+}
