@@ -332,10 +332,10 @@ func (w *Worker) Shutdown(ctx context.Context) error {
 	w.dismissals.stop(ctx)
 	w.takeSessions()
 	w.tombstones.clear()
+	w.stopMembership(ctx)
 	stopped := w.server == nil || w.server.stop(ctx)
 	w.writeSessions()
 	cut = !w.awaitConns(ctx, w.roster.empty) || cut
-	w.stopMembership(ctx)
 	w.stopLinks(ctx)
 	if cut || !stopped {
 		return ctx.Err()
