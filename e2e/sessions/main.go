@@ -25,17 +25,18 @@ var page []byte
 func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "`address` of the page, and of the WebSocket at /ws")
 	resume := flag.Duration("resume", 2*time.Minute, "how long a session waits for its client; 0: no sessions")
+	file := flag.String("session-file", "", "`file` in which sessions outlive a restart")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *listen, *resume); err != nil {
+	if err := run(ctx, *listen, *file, *resume); err != nil {
 		log.Fatal("sessions: ", err)
 	}
 }
 
 // run serves until ctx ends.
-func run(ctx context.Context, listen string, resume time.Duration) error {
-	worker, err := wspush.NewWorker(nil)
+func run(ctx context.Context, listen, file string, resume time.Duration) error {
+	worker, err := wspush.NewWorker(&wspush.WorkerOptions{SessionFile: file})
 	if err != nil {
 		return err
 	}
