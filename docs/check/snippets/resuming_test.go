@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -22,109 +23,152 @@ import (
 
 // The programs of docs/resuming.md get everything once and in order, although their connection is cut again and again.
 func TestResuming(t *testing.T) {
-	server := startSessions(t)
 	t.Run("Python", func(t *testing.T) {
 		python := "/usr/bin/python3" // Debian's, whose packages has python3-websockets
 		if err := exec.Command(python, "-c", "import websockets").Run(); err != nil && os.Getenv("CI") == "" {
 			t.Skip(err)
 		}
-		testResuming(t, server, false, python, "resuming/client.py")
-		testResuming(t, server, true, python, "resuming/client.py")
+		testResuming(t, http.StatusGone, python, "resuming/client.py") // it leaves with 1000
 	})
 	t.Run("Go", func(t *testing.T) {
 		program := filepath.Join(t.TempDir(), "resuming")
 		if out, err := exec.Command("go", "build", "-o", program, "./resuming").CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
-		testResuming(t, server, false, program)
-		testResuming(t, server, true, program)
+		testResuming(t, http.StatusAccepted, program)
 	})
 }
 
-// startSessions serves an application with sessions, whose address it returns.
-func startSessions(t *testing.T) (host string) {
+// startSessions serves an application with sessions, whose address it returns. It refuses clients once refuses is set.
+func startSessions(t *testing.T, refuses *atomic.Bool) (host string, worker *wspush.Worker) {
 	worker, err := wspush.NewWorker(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	shutdownAfter(t, worker)
-	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{ResumeWindow: 2 * time.Minute})
+	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{
+		ResumeWindow: 2 * time.Minute,
+		Accept: func(*http.Request) (any, error) {
+			if refuses.Load() {
+				return nil, wspush.ErrUnauthorized
+			}
+			return nil, nil
+		},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.TrimPrefix(serveFor(t, handler), "http://")
+	return strings.TrimPrefix(serveFor(t, handler), "http://"), worker
 }
 
-// testResuming runs a program that either leaves and means to come back, or is told the end.
-func testResuming(t *testing.T, server string, leaves bool, command ...string) {
-	relay := newRelay(t, server)
-	client, process := runLines(t, command[0], append(command[1:], "ws://"+relay.host()+"/ws")...)
-	address, err := url.Parse(strings.TrimPrefix(client.next(t, "address: "), "address: "))
-	if err != nil {
-		t.Fatal(err)
+// testResuming runs a program until the server ends its session, until that refuses it, and until it is interrupted: pushes are then
+// answered with left.
+func testResuming(t *testing.T, left int, command ...string) {
+	start := func(t *testing.T) *resumingProgram {
+		t.Parallel() // it waits most of the time
+		p := new(resumingProgram)
+		host, worker := startSessions(t, &p.refused)
+		p.relay, p.worker = newRelay(t, host), worker
+		p.lines, p.process = runLines(t, command[0], append(command[1:], "ws://"+p.relay.host()+"/ws")...)
+		p.begin(t)
+		p.pushes(t)
+		return p
 	}
-	push := fmt.Sprintf("http://%s%s/@connections/%s", address.Host, address.Path, address.User.Username())
-	request := func(method, body string) (status int) {
-		t.Helper()
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		r, err := http.NewRequestWithContext(ctx, method, push, strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
+	t.Run("ends", func(t *testing.T) {
+		p := start(t)
+		p.request(t, "DELETE", "")
+		p.lines.next(t, "end")
+	})
+	t.Run("is refused", func(t *testing.T) {
+		p := start(t)
+		p.refused.Store(true)
+		p.relay.cut()
+		p.lines.next(t, "end")
+	})
+	t.Run("gets a new session", func(t *testing.T) {
+		p := start(t)
+		host, _ := startSessions(t, &p.refused) // where nobody knows its ticket
+		p.relay.lead(host)
+		if err := p.worker.Shutdown(t.Context()); err != nil { // with 1012, by which it comes back
+			t.Error(err)
 		}
-		r.Header.Set("Content-Type", "text/plain")
-		answer, err := http.DefaultClient.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		answer.Body.Close()
-		if answer.StatusCode != http.StatusNoContent && answer.StatusCode != http.StatusAccepted {
-			t.Fatal(answer.Status)
-		}
-		return answer.StatusCode
-	}
-
-	messages := []string{"plain", "\x06p", "\x06", "\x06\x06", "zwölf"}
-	n := 0
-	for range 4 {
-		for i, message := range messages {
-			if i == 3 {
-				relay.cut()
-			}
-			request("POST", fmt.Sprint(message, n+i))
-		}
-		for i, message := range messages {
-			for {
-				line := client.next(t, "")
-				if line == "address: "+address.String() {
-					continue // it has come back
-				}
-				if want := fmt.Sprint("message: ", message, n+i); line != want {
-					t.Fatalf("%q in place of %q", line, want)
-				}
-				break
-			}
-		}
-		n += len(messages)
-	}
-
-	if leaves {
-		_ = process.Signal(os.Interrupt)
+		p.begin(t)
+		p.pushes(t)
+	})
+	t.Run("leaves", func(t *testing.T) {
+		p := start(t)
+		_ = p.process.Signal(os.Interrupt)
 		deadline, again := time.After(10*time.Second), time.NewTicker(20*time.Millisecond)
 		defer again.Stop()
-		for request("POST", "later") != http.StatusAccepted {
+		for p.request(t, "POST", "later") != left {
 			select {
 			case <-again.C:
 			case <-deadline:
-				t.Fatal("its session is not suspended")
+				t.Fatalf("no %d", left)
 			}
 		}
-		return
+	})
+}
+
+// resumingProgram is a program that prints what it gets, behind a relay.
+type resumingProgram struct {
+	relay   *relay
+	lines   lines
+	process *os.Process
+	worker  *wspush.Worker
+	push    string      // where to push to it
+	pushed  int         // how many messages
+	refused atomic.Bool // the server does not let it in any more
+}
+
+// begin reads the address of a new session.
+func (p *resumingProgram) begin(t *testing.T) {
+	t.Helper()
+	address, err := url.Parse(strings.TrimPrefix(p.lines.next(t, "address: "), "address: "))
+	if err != nil {
+		t.Fatal(err)
 	}
-	request("DELETE", "")
-	if end := client.next(t, "end: "); !strings.Contains(end, "1000") && !strings.Contains(end, "StatusNormalClosure") {
-		t.Error(end)
+	p.push = fmt.Sprintf("http://%s%s/@connections/%s", address.Host, address.Path, address.User.Username())
+}
+
+// pushes pushes messages of all kinds, and cuts the connection among them: the program prints each once and in order, and nothing else.
+func (p *resumingProgram) pushes(t *testing.T) {
+	t.Helper()
+	for range 3 {
+		messages := []string{"plain", "\x06p", "\x06", "\x06\x06", "zwölf"}
+		for i, message := range messages {
+			if i == 3 {
+				p.relay.cut()
+			}
+			if status := p.request(t, "POST", fmt.Sprint(message, p.pushed+i)); status != http.StatusNoContent && status != http.StatusAccepted {
+				t.Fatal(status)
+			}
+		}
+		for _, message := range messages {
+			want := fmt.Sprint("message: ", message, p.pushed)
+			if line := p.lines.next(t, ""); line != want {
+				t.Fatalf("%q in place of %q", line, want)
+			}
+			p.pushed++
+		}
 	}
+}
+
+func (p *resumingProgram) request(t *testing.T, method, body string) (status int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, method, p.push, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "text/plain")
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	return answer.StatusCode
 }
 
 // lines are those that a program prints.
@@ -177,8 +221,10 @@ func runLines(t *testing.T, name string, args ...string) (lines, *os.Process) {
 // relay forwards connections, until it cuts them.
 type relay struct {
 	listener net.Listener
-	mu       sync.Mutex
-	conns    []net.Conn // guarded by mu
+
+	mu    sync.Mutex // guards what follows
+	to    string     // where connections lead
+	conns []net.Conn
 }
 
 func newRelay(t *testing.T, to string) *relay {
@@ -186,7 +232,7 @@ func newRelay(t *testing.T, to string) *relay {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &relay{listener: listener}
+	r := &relay{listener: listener, to: to}
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {
@@ -194,7 +240,7 @@ func newRelay(t *testing.T, to string) *relay {
 			if err != nil {
 				return
 			}
-			far, err := net.Dial("tcp", to)
+			far, err := net.Dial("tcp", r.target())
 			if err != nil {
 				near.Close()
 				continue
@@ -219,6 +265,19 @@ func newRelay(t *testing.T, to string) *relay {
 }
 
 func (r *relay) host() string { return r.listener.Addr().String() }
+
+func (r *relay) target() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.to
+}
+
+// lead has new connections lead somewhere else.
+func (r *relay) lead(to string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.to = to
+}
 
 // cut ends every connection; new ones may come.
 func (r *relay) cut() {

@@ -4,41 +4,45 @@ import asyncio, json, random, sys
 import websockets
 
 
-async def receive(url, handle):
-    """Calls handle with every message, once and in order, until the server ends the session, and returns why."""
-    ticket, offset, failures = None, 0, 0
+async def receive(url):
+    """Yields the hello of each new session, and every message, once and in order. A hello also comes where messages are missing."""
+    ticket, count, delay = None, 0, 0
     while True:
-        ws = None
+        await asyncio.sleep(delay * random.uniform(1, 2))
+        delay = min(2 * delay + 0.5, 15)
+        resume = [f"wspush.resume.{ticket}.{count}"] if ticket else []
         try:
-            offers = ["wspush.v1"] + ([f"wspush.resume.{ticket}.{offset}"] if ticket else [])
-            ws = await websockets.connect(url, subprotocols=offers)
-            hello = json.loads(await ws.recv())
-            if "refused" in hello:
-                if hello["refused"] != "retry":
-                    return hello["refused"]
-                await asyncio.sleep(hello["after"])
-                continue
-            if ticket and not hello["resumed"] or "missed" in hello:
-                print("lost:", hello.get("why", "some"), flush=True)
-            ticket, offset, failures = hello.get("ticket"), hello.get("offset", 0), 0
-            print("address:", hello["address"], flush=True)
-            async for message in ws:
-                if message[:1] == "\x06":  # control, unless there are two
-                    if message[:2] != "\x06\x06":
-                        continue
-                    message = message[1:]
-                offset += 1
-                handle(message)
-        except (OSError, asyncio.TimeoutError, websockets.WebSocketException):
-            pass
-        finally:
-            if ws:
-                await ws.close(3901)  # "I shall be back"; the usual 1000 would end the session
-        if ws and ws.close_code not in (1001, 1005, 1006, 1012, 1013, 3000):
-            return ws.close_code
-        await asyncio.sleep(random.random() * min(30, 0.5 * 2**failures))
-        failures += 1
+            async with websockets.connect(url, subprotocols=["wspush.v1", *resume]) as ws:
+                hello = json.loads(await ws.recv())
+                delay = hello.get("after", 0.5)
+                if hello.get("refused") in ("unauthorized", "forbidden"):
+                    return
+                if "refused" in hello:  # "retry"
+                    continue
+                ticket, count = hello.get("ticket"), hello.get("offset", 0)
+                if not hello["resumed"] or "missed" in hello:
+                    yield hello
+                while True:
+                    message = await ws.recv()
+                    if message[:1] == "\x06" and message[1:2] != "\x06":
+                        continue  # control
+                    count += 1
+                    yield message[1:] if message[:1] == "\x06" else message
+        except websockets.ConnectionClosed as closed:
+            if closed.rcvd and closed.rcvd.code not in (1001, 1005, 1012, 1013, 3000):
+                return
+        except (OSError, websockets.WebSocketException):
+            pass  # there is no way to the server at the moment
+
+
+async def main(url):
+    async for received in receive(url):
+        if isinstance(received, dict):
+            print("address:", received["address"], flush=True)
+        else:
+            print("message:", received, flush=True)
+    print("end", flush=True)
 
 
 if __name__ == "__main__":
-    print("end:", asyncio.run(receive(sys.argv[1], lambda message: print("message:", message, flush=True))), flush=True)
+    asyncio.run(main(sys.argv[1]))
