@@ -47,10 +47,9 @@ func (m *model) drain() {
 
 // answer has the endpoint answer all pings.
 func (m *model) answer() {
-	for _, p := range m.pings {
-		m.socket.gotPong([]byte(p))
+	for len(m.pings) > 0 {
+		m.pong()
 	}
-	m.pings = nil
 	synctest.Wait()
 }
 
@@ -80,15 +79,13 @@ var errWaits = fmt.Errorf("it waits")
 
 // resume has the client come back, and returns from where.
 func (m *model) resume(offset uint64) (uint64, error) {
-	m.path = &path{fd: uintptr(len(m.paths)), room: 1 << 20, wake: make(chan struct{})}
-	m.mu.Lock()
-	m.paths = append(m.paths, m.path)
-	m.mu.Unlock()
+	m.newPath(1 << 20)
 	s := &Socket{conn: m.path, owner: m, writeTimeout: -1, traffic: new(stripe)}
 	if m.raw {
 		s.raw = rawPath{m.path}
 	}
 	m.socket, m.stream, m.hello, m.pings, m.inbox, m.seen = s, nil, "", nil, nil, nil
+	m.count = int(offset)
 	m.outbox.prepare(s)
 	from, err := m.outbox.Resume(s, offset)
 	if err == nil {
@@ -253,6 +250,41 @@ func TestOffsetTooHigh(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
+}
+
+// What was under way when the client went away counts as written if the WebSocket that had begun it has written the rest, before the session
+// has ended or after.
+func TestWrittenByTheFormerWebSocket(t *testing.T) {
+	for name, test := range map[string]struct {
+		finish func(m *model)
+		want   bool
+	}{
+		"before the end": {func(m *model) { m.drain(); m.outbox.End() }, true},
+		"after the end":  {func(m *model) { m.outbox.End(); m.drain() }, true},
+		"never":          {func(m *model) { m.path.cut(); m.outbox.End() }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withSession(t, func(t *testing.T, m *model) {
+				m.path.room, m.socket.compress = 1000, false
+				if err := m.text(strings.Repeat("x", 10_000)); err != errWaits {
+					t.Fatal(err)
+				}
+				if !m.outbox.Detach(m.socket) {
+					t.Fatal("Detach")
+				}
+				m.socket.Close(1012, "")
+				if err := m.text("not begun"); err != ErrBuffered {
+					t.Fatal(err)
+				}
+				test.finish(m)
+				synctest.Wait()
+				got := m.outbox.Unconfirmed()
+				if len(got) != 2 || len(got[0].Data) != 10_000 || got[0].Written != test.want || string(got[1].Data) != "not begun" || got[1].Written {
+					t.Errorf("%d are unconfirmed; written: %t", len(got), got[0].Written)
+				}
+			})
+		})
+	}
 }
 
 // The client is asked to confirm what it has, with one ping for many messages.

@@ -107,7 +107,7 @@ func (o *Outbox) detachLocked(s *Socket, away bool) bool {
 			o.removeLocked(m)
 			apart.addLocked(m)
 		case m.under():
-			apart.addLocked(m.rest())
+			apart.addLocked(o.restLocked(m))
 			m.written, m.taken, m.marked, m.session.fixed = 0, 0, 0, true
 			if m.left != nil {
 				m.left = nil
@@ -133,12 +133,33 @@ func (o *Outbox) detachLocked(s *Socket, away bool) bool {
 	return true
 }
 
-// rest is what is still to be written of m, for the WebSocket that has begun it.
-func (m *Message) rest() *Message {
+// restLocked is what is still to be written of m, for the WebSocket that has begun it.
+func (o *Outbox) restLocked(m *Message) *Message {
 	m.own()
 	rest := &Message{header: m.header, head: m.head, data: m.data, kept: true, written: m.written, taken: m.taken, marked: m.marked}
 	rest.session.owned = true
+	number := m.session.number // m itself may be used for another message by then
+	rest.settled = func(err error) {
+		if err == nil {
+			o.writtenLocked(number)
+		}
+	}
 	return rest
+}
+
+// writtenLocked notes that a WebSocket that is not the session's any more has written the rest of the message with this number.
+func (o *Outbox) writtenLocked(number uint64) {
+	for m := o.messages.first; m != nil && (m.control || m.session.number > 0); m = m.next {
+		if m.session.number == number {
+			m.session.again = true
+			return
+		}
+	}
+	for i := range o.spoken.left {
+		if e := &o.spoken.left[i]; e.number == number {
+			e.again = true
+		}
+	}
 }
 
 // uncompress makes m what it was before it was compressed: another WebSocket may not take it otherwise.

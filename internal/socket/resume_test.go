@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,6 +32,7 @@ type path struct {
 
 	mu     sync.Mutex // guards what follows
 	bytes  []byte     // written and not read
+	all    []byte     // written
 	broken bool
 	wake   chan struct{} // closed and made anew when there may be room
 }
@@ -45,6 +47,7 @@ func (p *path) take(pieces ...[]byte) (n int, wake chan struct{}, err error) {
 	for _, piece := range pieces {
 		k := min(len(piece), p.room-len(p.bytes))
 		p.bytes = append(p.bytes, piece[:k]...)
+		p.all = append(p.all, piece[:k]...)
 		n += k
 	}
 	return n, p.wake, nil
@@ -59,6 +62,37 @@ func (p *path) read(n int) []byte {
 	p.bytes = p.bytes[n:]
 	p.signalLocked()
 	return data
+}
+
+// addWritten adds the texts of the messages of which every byte was written to the path.
+func (p *path) addWritten(texts map[string]bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for stream := p.all; ; {
+		op, data, rest, ok := parse(stream)
+		if !ok {
+			return
+		}
+		stream = rest
+		if text, ok := messageText(op, data); ok {
+			texts[text] = true
+		}
+	}
+}
+
+// messageText returns what was pushed, if a frame is one of a message. It is, for all that the frame says, if it is the hello.
+func messageText(op byte, data []byte) (text string, ok bool) {
+	if op&opBits > opBinary {
+		return "", false
+	}
+	if op&rsv1Bit != 0 {
+		data, _ = testutil.Inflate(data)
+	}
+	text = string(data)
+	if op&opBits == opText && strings.HasPrefix(text, "\x06") {
+		return text[1:], text != probeText
+	}
+	return text, true
 }
 
 // waiting reports whether there is something to read.
@@ -137,29 +171,62 @@ func (p *pushed) accepted() bool {
 	return false
 }
 
-// A model is a session under a random schedule, and what the page at its end must have seen.
+// A reference is what has happened to one session, as those outside see it: what was pushed, what its senders were told, and what has reached the
+// client. It knows nothing of the Outbox, which may be replaced by one that goes on with the same session.
+type reference struct {
+	pushed   []*pushed // in order
+	had      []string  // what any endpoint of the client has had
+	seen     []string  // what the page has
+	received int       // up to this number in the client's count, the worker knows that the client has everything
+	paths    []*path   // that the session has had
+}
+
+// unconfirmed returns what is unconfirmed once the session has ended: everything that it had accepted, or had begun, but for what the client is
+// known to have.
+func (r *reference) unconfirmed() (all []Unconfirmed) {
+	written := make(map[string]bool)
+	for _, p := range r.paths {
+		p.addWritten(written)
+	}
+	number := 0
+	for _, p := range r.pushed {
+		if !p.accepted() && p.outcome != ErrBroken {
+			continue
+		}
+		if number++; number > r.received {
+			all = append(all, Unconfirmed{Binary: p.binary, Data: []byte(p.text), Written: written[p.text]})
+		}
+	}
+	return all
+}
+
+// A model is one session after another under a random schedule, and the client at their end.
 type model struct {
 	t      *testing.T
 	random *rand.Rand
 	shared *Shared
-	outbox *Outbox
+	outbox *Outbox // of the present session
 	raw    bool
 
-	mu     sync.Mutex // guards what follows: senders are told on any goroutine
-	pushed []*pushed
-	paths  []*path
+	mu    sync.Mutex // guards what follows: senders are told on any goroutine
+	paths []*path    // of all sessions
+	*reference
 
 	socket *Socket // the present WebSocket; nil while there is none
 	path   *path
-	stream []byte   // what the endpoint has read and not understood yet
-	hello  string   // of the present WebSocket; "" before it is read
-	inbox  []string // what the endpoint has, and the page has not
-	seen   []string // what the page has
-	had    []string // what any endpoint has had
-	pings  []string // that the endpoint has not answered
-	closed bool     // the present WebSocket has brought a close frame
-	missed int
+	stream []byte         // what the endpoint has read and not understood yet
+	hello  string         // of the present WebSocket; "" before it is read
+	count  int            // of the messages that the endpoint has had, as the client counts
+	inbox  []string       // what the endpoint has, and the page has not
+	pings  []receivedPing // that the endpoint has not answered
+	closed bool           // the present WebSocket has brought a close frame
 	log    []string
+}
+
+// A receivedPing is a ping that has come to the endpoint behind so many messages.
+type receivedPing struct {
+	payload string
+	count   int
 }
 
 func (m *model) note(format string, args ...any) { m.log = append(m.log, fmt.Sprintf(format, args...)) }
@@ -169,14 +236,14 @@ func (m *model) fail(format string, args ...any) {
 	m.t.Fatalf("%s\nafter\n%s", fmt.Sprintf(format, args...), strings.Join(m.log[max(0, len(m.log)-60):], "\n"))
 }
 
-// Kept and the rest are what the owner of a session does.
-func (m *model) Kept() {
-	time.AfterFunc(ConfirmAfter, m.confirm)
-}
+// A modelKeeper does what the owner of a session does.
+type modelKeeper struct{ outbox *Outbox }
 
-func (m *model) confirm() {
-	if again := m.outbox.Confirm(); again > 0 {
-		time.AfterFunc(again, m.confirm)
+func (k *modelKeeper) Kept() { time.AfterFunc(ConfirmAfter, k.confirm) }
+
+func (k *modelKeeper) confirm() {
+	if again := k.outbox.Confirm(); again > 0 {
+		time.AfterFunc(again, k.confirm)
 	}
 }
 
@@ -184,12 +251,18 @@ func (m *model) Failed(error) {}
 func (m *model) Answered()    {}
 func (m *model) Greeted()     {}
 
+// newPath makes the path of a new WebSocket.
+func (m *model) newPath(room int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.path = &path{fd: uintptr(len(m.paths)), room: room, wake: make(chan struct{})}
+	m.paths = append(m.paths, m.path)
+	m.reference.paths = append(m.reference.paths, m.path)
+}
+
 // connect gives the session a new WebSocket, whose client says to have offset messages; offset is -1 for the first.
 func (m *model) connect(offset int) {
-	m.path = &path{fd: uintptr(len(m.paths)), room: 1 + m.random.IntN(40<<10), wake: make(chan struct{})}
-	m.mu.Lock()
-	m.paths = append(m.paths, m.path)
-	m.mu.Unlock()
+	m.newPath(1 + m.random.IntN(40<<10))
 	m.path.compress = m.random.IntN(3) == 0
 	s := &Socket{conn: m.path, owner: m, writeTimeout: -1, traffic: new(stripe), compress: m.path.compress}
 	if m.raw {
@@ -199,6 +272,7 @@ func (m *model) connect(offset int) {
 	s.answered = s.pings
 	old := m.socket
 	m.socket, m.stream, m.hello, m.pings, m.closed = s, nil, "", nil, false
+	m.count, m.received = max(offset, 0), max(offset, 0)
 	if offset < 0 {
 		m.outbox.attach(s)
 		s.Hold(NewHello([]byte("hello 0")), NewMessage(false, []byte("greeting"), nil))
@@ -234,7 +308,7 @@ func (m *model) endpoint(n int) {
 		m.stream = rest
 		switch {
 		case op&opBits == opPing:
-			m.pings = append(m.pings, string(data))
+			m.pings = append(m.pings, receivedPing{string(data), m.count})
 		case op&opBits == opClose:
 			m.closed = true
 		case op&opBits > opBinary:
@@ -244,19 +318,14 @@ func (m *model) endpoint(n int) {
 				m.fail("before the hello: %q", m.hello)
 			}
 		default:
-			if op&rsv1Bit != 0 {
-				if !m.path.compress {
-					m.fail("a compressed message")
-				}
-				data, _ = testutil.Inflate(data)
+			if op&rsv1Bit != 0 && !m.path.compress {
+				m.fail("a compressed message")
 			}
-			text := string(data)
-			if op&opBits == opText && strings.HasPrefix(text, "\x06") {
-				if text == probeText {
-					continue
-				}
-				text = text[1:]
+			text, ok := messageText(op, data)
+			if !ok {
+				continue
 			}
+			m.count++
 			m.inbox = append(m.inbox, text)
 			m.had = append(m.had, text)
 		}
@@ -304,10 +373,22 @@ func (m *model) read(n int) {
 	m.inbox = m.inbox[n:]
 }
 
+// pong has the endpoint answer the first of its pings.
+func (m *model) pong() {
+	ping := m.pings[0]
+	m.pings = m.pings[1:]
+	m.note("pong %s", ping.payload)
+	if !m.isSuspended() {
+		m.received = max(m.received, ping.count)
+	}
+	m.socket.gotPong([]byte(ping.payload))
+}
+
 // start pushes one message, or several at once.
 func (m *model) start(n int) {
 	var all []*Message
 	var payload *Payload
+	session := m.reference
 	for range n {
 		size := m.random.IntN(40)
 		switch m.random.IntN(8) {
@@ -328,7 +409,7 @@ func (m *model) start(n int) {
 			if p.asked {
 				m.t.Errorf("%.10q is settled twice: %v, %v", p.text, p.outcome, err)
 			}
-			if p.confirm && err == nil && !slices.Contains(m.had, p.text) {
+			if p.confirm && err == nil && !slices.Contains(session.had, p.text) {
 				m.t.Errorf("%.10q is confirmed, and the endpoint does not have it", p.text)
 			}
 			p.asked, p.outcome = true, err
@@ -481,9 +562,7 @@ func (m *model) step() {
 		m.read(1 + m.random.IntN(4))
 	case 9, 10:
 		if m.socket != nil && len(m.pings) > 0 {
-			m.note("pong %s", m.pings[0])
-			m.socket.gotPong([]byte(m.pings[0]))
-			m.pings = m.pings[1:]
+			m.pong()
 		}
 	case 11:
 		m.lose()
@@ -498,9 +577,12 @@ func (m *model) step() {
 		m.read(len(m.inbox))
 		testutil.Pass(d)
 	case 15:
-		if m.socket != nil {
+		switch {
+		case m.socket != nil:
 			m.note("probe")
 			m.socket.AnswerProbe()
+		case m.random.IntN(8) == 0:
+			m.expire()
 		}
 	}
 	synctest.Wait()
@@ -517,7 +599,7 @@ func (m *model) checkBuffered() {
 }
 
 func newModel(t *testing.T, seed uint64) *model {
-	m := &model{t: t, random: rand.New(rand.NewPCG(seed, 16)), shared: new(Shared), outbox: new(Outbox)}
+	m := &model{t: t, random: rand.New(rand.NewPCG(seed, 16)), shared: new(Shared)}
 	m.raw = seed%2 == 0
 	m.shared.kernel = func(fd uintptr, g *gather) (int, error) {
 		m.mu.Lock()
@@ -526,12 +608,22 @@ func newModel(t *testing.T, seed uint64) *model {
 		n, _, err := p.take(g.pieces[:g.n]...)
 		return n, err
 	}
+	m.begin()
+	return m
+}
+
+// begin begins a session.
+func (m *model) begin() {
+	m.note("begin")
+	m.mu.Lock()
+	m.reference = new(reference)
+	m.mu.Unlock()
+	m.outbox, m.socket, m.inbox = new(Outbox), nil, nil
 	m.outbox.Init(m.shared, 64<<10)
 	m.outbox.Speak()
-	m.outbox.Keep(16<<10, m)
+	m.outbox.Keep(16<<10, &modelKeeper{m.outbox})
 	m.connect(-1)
 	synctest.Wait()
-	return m
 }
 
 // A random schedule of pushes, withdrawals, losses and returns: the page sees what was accepted, once and in order, and nothing else; and
@@ -578,10 +670,9 @@ func (m *model) settle() {
 			m.endpoint(1 << 30)
 		}
 		m.read(len(m.inbox))
-		for _, p := range m.pings {
-			m.socket.gotPong([]byte(p))
+		for len(m.pings) > 0 {
+			m.pong()
 		}
-		m.pings = nil
 		testutil.Pass(100 * time.Millisecond)
 	}
 	synctest.Wait()
@@ -599,7 +690,7 @@ func (m *model) settle() {
 	synctest.Wait()
 }
 
-// end ends the session: whatever was accepted and the page has not seen is unconfirmed, or its endpoint had it.
+// end ends the session, whether its client is there or away.
 func (m *model) end() {
 	m.note("end")
 	if m.outbox.End() == (m.socket != nil && m.outbox.socket != nil) {
@@ -610,39 +701,49 @@ func (m *model) end() {
 		m.path.cut()
 		m.socket.readFailed(io.EOF)
 	}
+	m.checkEnd()
+}
+
+// expire ends the session, whose client is away for too long, and begins another one.
+func (m *model) expire() {
+	m.note("expire")
+	if !m.isSuspended() || !m.outbox.End() {
+		m.fail("End")
+	}
+	m.checkEnd()
+	m.begin()
+}
+
+// checkEnd compares what a session leaves that has ended with what it must leave.
+func (m *model) checkEnd() {
 	synctest.Wait()
-	m.endpoint(1 << 30)
-	m.read(len(m.inbox))
-	unconfirmed := m.outbox.Unconfirmed()
-	at := 0
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for _, p := range m.pushed {
 		if !p.asked {
 			m.fail("the sender of %.10q hears nothing", p.text)
 		}
-		listed := at < len(unconfirmed) && string(unconfirmed[at].Data) == p.text && unconfirmed[at].Binary == p.binary
-		if listed {
-			at++
-		}
+	}
+	got, want := m.outbox.Unconfirmed(), m.unconfirmed()
+	for i := range max(len(got), len(want)) {
 		switch {
-		case p.accepted() && !listed && !slices.Contains(m.seen, p.text) && m.missed == 0:
-			m.fail("%.10q was accepted (%v), and is neither seen nor unconfirmed", p.text, p.outcome)
-		case listed && p.asked && p.outcome == nil && !unconfirmed[at-1].Written && p.message != nil:
-			m.fail("%.10q was written", p.text)
-		case listed && p.asked && !p.accepted() && p.outcome != ErrBroken:
-			m.fail("%.10q is unconfirmed, and was %v", p.text, p.outcome)
+		case i >= len(got):
+			m.fail("%.10q is not unconfirmed, want it as number %d, written: %t", want[i].Data, i, want[i].Written)
+		case i >= len(want):
+			m.fail("%.10q is unconfirmed", got[i].Data)
+		case !reflect.DeepEqual(got[i], want[i]):
+			m.fail("%.10q is unconfirmed, binary: %t, written: %t, want %.10q, %t, %t", got[i].Data, got[i].Binary, got[i].Written,
+				want[i].Data, want[i].Binary, want[i].Written)
 		}
 	}
-	if at < len(unconfirmed) {
-		m.fail("%.10q is unconfirmed, and not in its place", unconfirmed[at].Data)
-	}
-	if n, size := m.shared.Buffered(); len(unconfirmed) < int(n) {
-		m.fail("%d messages of %d bytes are counted as buffered, and %d are unconfirmed", n, size, len(unconfirmed))
+	if n, size := m.shared.Buffered(); len(got) < int(n) {
+		m.fail("%d messages of %d bytes are counted as buffered, and %d are unconfirmed", n, size, len(got))
 	}
 	m.outbox.Forget()
 	if n, size := m.shared.Buffered(); n != 0 || size != 0 {
 		m.fail("%d messages of %d bytes are counted as buffered in the end", n, size)
 	}
-	if m.shared.Pending() != 0 {
-		m.fail("%d bytes count for all in the end", m.shared.Pending())
+	if m.shared.Pending() != 0 || m.shared.pendingAll.cost.Load() != 0 {
+		m.fail("%d bytes count for all in the end, %d of them as waiting", m.shared.pendingAll.cost.Load(), m.shared.Pending())
 	}
 }
