@@ -29,7 +29,7 @@ var mayImport = map[string][]string{
 	"internal/sent":           {},
 	"internal/session":        {"internal/seal"},
 	"internal/sessionfile":    {},
-	"internal/socket":         {"internal/origin", "internal/sendbuffer", "internal/timing", "internal/wire"},
+	"internal/socket":         {"internal/origin", "internal/sendbuffer", "internal/session", "internal/timing", "internal/wire"},
 	"internal/testutil":       {},
 	"internal/timing":         {},
 	"internal/wire":           {},

@@ -1,20 +1,20 @@
 package session
 
-// Text messages that begin with one U+0006 are control, in both directions. An application's own text that begins with it gets another
-// one in front on the wire, so that control is never taken for a message, nor a message for control.
-const controlByte = 0x06
+// ControlByte is U+0006. Text messages that begin with one of them are control, in both directions. An application's own text that begins with
+// it gets another one in front on the wire, so that control is never taken for a message, nor a message for control.
+const ControlByte = 0x06
 
 const (
 	// ProbeWord is the word by which a client asks whether anybody is there, since a browser sees no pings.
 	ProbeWord = "p"
 	// Probe is the text message with that word: the question, and its answer.
-	Probe = string(rune(controlByte)) + ProbeWord
+	Probe = string(rune(ControlByte)) + ProbeWord
 )
 
 // Control judges a text message from the client. If it is control, word is what it says, which may be unknown and is to be ignored then.
 // Otherwise payload is the message as the application gets it: a part of data.
 func Control(data []byte) (isControl bool, word, payload []byte) {
-	if len(data) > 0 && data[0] == controlByte && (len(data) == 1 || data[1] != controlByte) {
+	if len(data) > 0 && data[0] == ControlByte && (len(data) == 1 || data[1] != ControlByte) {
 		return true, data[1:], nil
 	}
 	return false, nil, Unescape(data)
@@ -22,7 +22,7 @@ func Control(data []byte) (isControl bool, word, payload []byte) {
 
 // Unescape returns the message that a text message stands for which is no control: a part of data.
 func Unescape(data []byte) []byte {
-	if len(data) > 1 && data[0] == controlByte && data[1] == controlByte {
+	if len(data) > 1 && data[0] == ControlByte && data[1] == ControlByte {
 		return data[1:]
 	}
 	return data
@@ -30,8 +30,8 @@ func Unescape(data []byte) []byte {
 
 // Escape returns the text message that stands for a message: data itself, or a copy.
 func Escape(data []byte) []byte {
-	if len(data) == 0 || data[0] != controlByte {
+	if len(data) == 0 || data[0] != ControlByte {
 		return data
 	}
-	return append([]byte{controlByte}, data...)
+	return append([]byte{ControlByte}, data...)
 }

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	v1 "github.com/wspush/wspush/internal/session"
 	"github.com/wspush/wspush/internal/testutil"
 )
 
@@ -452,7 +453,7 @@ func TestControl(t *testing.T) {
 		for synctest.Wait(); m.path.waiting(); synctest.Wait() {
 			read = append(read, m.path.read(1)...)
 		}
-		if at := strings.Index(string(read), probeText); strings.Count(string(read), probeText) != 1 || at > strings.Index(string(read), "1xxx") {
+		if at := strings.Index(string(read), v1.Probe); strings.Count(string(read), v1.Probe) != 1 || at > strings.Index(string(read), "1xxx") {
 			t.Errorf("%q", read)
 		}
 		m.socket.AnswerProbe()

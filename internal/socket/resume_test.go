@@ -19,6 +19,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	v1 "github.com/wspush/wspush/internal/session"
 	"github.com/wspush/wspush/internal/testutil"
 )
 
@@ -90,7 +91,7 @@ func messageText(op byte, data []byte) (text string, ok bool) {
 	}
 	text = string(data)
 	if op&opBits == opText && strings.HasPrefix(text, "\x06") {
-		return text[1:], text != probeText
+		return text[1:], text != v1.Probe
 	}
 	return text, true
 }

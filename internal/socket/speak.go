@@ -1,15 +1,13 @@
 package socket
 
-import "bytes"
+import (
+	"bytes"
+
+	v1 "github.com/wspush/wspush/internal/session" // here, a session is what an Outbox keeps
+)
 
 // What a client that speaks wspush.v1 sees beside raw messages: a hello in front, and control messages, which are texts that begin with
-// controlByte. A message of the application's that begins with it gets another one in front, which the client takes away.
-
-// controlByte is the first byte of a control message of wspush.v1.
-const controlByte = 0x06
-
-// probeText is the control message by which a client finds out whether it is still connected, and the answer to it.
-const probeText = "\x06p"
+// v1.ControlByte. A message of the application's that begins with it gets another one in front, which the client takes away.
 
 // spoken is what an Outbox has because its client speaks wspush.v1. The Outbox's lock guards it, except where another one is named.
 type spoken struct {
@@ -103,7 +101,7 @@ func (s *Socket) AnswerProbe() {
 		s.outbox.mu.Unlock()
 		return
 	}
-	f.spoken.probe = NewHello([]byte(probeText))
+	f.spoken.probe = NewHello([]byte(v1.Probe))
 	f.addControlLocked(f.spoken.probe)
 	_, _ = s.writeAndUnlock(f.spoken.probe)
 }
@@ -117,13 +115,13 @@ func (s *Socket) probeWrittenLocked() {
 
 // looksLikeControl reports whether the client would take m, which is not compressed, for a control message.
 func (m *Message) looksLikeControl() bool {
-	return m.header[0]&opBits == opText && len(m.data) > 0 && m.data[0] == controlByte
+	return m.header[0]&opBits == opText && len(m.data) > 0 && m.data[0] == v1.ControlByte
 }
 
-// double puts another controlByte in front of m.
+// double puts another v1.ControlByte in front of m.
 func (m *Message) double() {
 	m.head = putHeader(&m.header, opText, len(m.data)+1)
-	m.header[m.head] = controlByte
+	m.header[m.head] = v1.ControlByte
 	m.head++
 }
 
