@@ -122,7 +122,8 @@ func (o *Outbox) beginLocked(m *Message) bool {
 	return true
 }
 
-// unbeginLocked takes back the number of a message of which nothing went out after all. Those behind it had not begun either.
+// unbeginLocked takes back the number of a message of which nothing went out after all. Those behind it had not begun either. After the end, it
+// stays: it says where the message belongs among the unconfirmed ones.
 func (o *Outbox) unbeginLocked(m *Message) {
 	if m.session.number == 0 || m.session.fixed || o.stage == stageEnded {
 		return
@@ -259,9 +260,9 @@ func (o *Outbox) Confirm() (again time.Duration) {
 	return 0
 }
 
-// leaveLocked notes that m, which the session had accepted, is given up because the session has ended.
-func (o *Outbox) leaveLocked(m *Message) {
-	if o.stage != stageEnded || m.control || m.session.number == 0 && m.hasSender() {
+// leaveLocked notes that m is given up because the session has ended, unless its sender is told by err that it was not accepted.
+func (o *Outbox) leaveLocked(m *Message, err error) {
+	if o.stage != stageEnded || m.control || m.hasSender() && err != ErrBroken {
 		return
 	}
 	m.own()

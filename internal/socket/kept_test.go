@@ -81,10 +81,7 @@ var errWaits = fmt.Errorf("it waits")
 // resume has the client come back, and returns from where.
 func (m *model) resume(offset uint64) (uint64, error) {
 	m.newPath(1 << 20)
-	s := &Socket{conn: m.path, owner: m, writeTimeout: -1, traffic: new(stripe)}
-	if m.raw {
-		s.raw = rawPath{m.path}
-	}
+	s := m.newSocket()
 	m.socket, m.stream, m.hello, m.pings, m.inbox, m.seen = s, nil, "", nil, nil, nil
 	m.count = int(offset)
 	m.outbox.prepare(s)
@@ -286,6 +283,291 @@ func TestWrittenByTheFormerWebSocket(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A message of which some was given to a WebSocket keeps its number, although the next WebSocket takes nothing of it: the former may have brought
+// all of it.
+func TestNumberIsFixed(t *testing.T) {
+	for name, spoil := range map[string]func(p *path){
+		"takes nothing": func(p *path) { p.room = 0 },
+		"fails":         func(p *path) { p.cut() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			withSession(t, func(t *testing.T, m *model) {
+				m.path.room, m.socket.compress = 1000, false
+				if err := m.text(strings.Repeat("x", 10_000)); err != errWaits {
+					t.Fatal(err)
+				}
+				former := m.path
+				m.newPath(0)
+				spoil(m.path)
+				s := m.newSocket()
+				m.outbox.prepare(s)
+				if from, err := m.outbox.Resume(s, 1); from != 1 || err != nil {
+					t.Fatal(from, err)
+				}
+				s.Release()
+				for synctest.Wait(); former.waiting(); synctest.Wait() {
+					former.read(1 << 30)
+				}
+				if from, err := m.resume(2); from != 2 || err != nil {
+					t.Error(from, err)
+				}
+				m.saw()
+			})
+		})
+	}
+}
+
+// countingKeeper counts calls.
+type countingKeeper struct{ calls int }
+
+func (k *countingKeeper) Kept() { k.calls++ }
+
+// The owner of a session is asked to call Confirm once, and not again before it has: neither for each message, nor never after.
+func TestKeptIsCalledOnce(t *testing.T) {
+	withSession(t, func(t *testing.T, m *model) {
+		keeper := new(countingKeeper)
+		m.outbox.spoken.keeper = keeper
+		text := func(text string, calls int) {
+			t.Helper()
+			if err := m.text(text); err != nil {
+				t.Fatal(err)
+			}
+			if keeper.calls != calls {
+				t.Fatalf("after %q, Kept has been called %d times, want %d", text, keeper.calls, calls)
+			}
+		}
+		text("2", 1)
+		text("3", 1)
+		testutil.Pass(time.Second)
+		if again := m.outbox.Confirm(); again != ConfirmAfter-time.Second {
+			t.Fatal(again)
+		}
+		text("4", 1) // Confirm will be called again
+		testutil.Pass(ConfirmAfter)
+		if again := m.outbox.Confirm(); again != 0 {
+			t.Fatal(again)
+		}
+		text("5", 1) // behind the ping
+		m.drain()
+		m.answer()
+		if keeper.calls != 2 {
+			t.Fatalf("Kept has been called %d times, want 2: nobody else has the last message confirmed", keeper.calls)
+		}
+		testutil.Pass(ConfirmAfter)
+		if again := m.outbox.Confirm(); again != 0 {
+			t.Fatal(again)
+		}
+		m.drain()
+		m.answer()
+		text("6", 3)
+	})
+}
+
+// What must wait for room does not wait for ConfirmAfter: the client is asked at once, although little is unconfirmed.
+func TestRoomIsAskedFor(t *testing.T) {
+	withSession(t, func(t *testing.T, m *model) {
+		if err := m.text("2"); err != nil {
+			t.Fatal(err)
+		}
+		large := strings.Repeat("x", 16<<10) // beside which there is no room for anything
+		began := time.Now()
+		if err := m.text(large); err != errWaits {
+			t.Fatal(err)
+		}
+		m.drain()
+		m.answer()
+		m.drain()
+		if m.saw("greeting", "2", large); time.Since(began) > 0 {
+			t.Errorf("after %v", time.Since(began))
+		}
+	})
+}
+
+// delayWrites has f called before each write.
+func (m *model) delayWrites(f func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.delay = f
+}
+
+// A WebSocket may still be writing a message when its sender is told that the client is away, and uses the data for something else.
+func TestDataIsCopiedForTheWriter(t *testing.T) {
+	withRawSession(t, func(t *testing.T, m *model) {
+		text := strings.Repeat("x", copyMax+1)
+		data, outcome := []byte(text), make(chan error, 1)
+		first := func() { _, _ = m.outbox.Start(NewMessage(false, []byte("first"), func(error) {})) }
+		m.stopWrite(first, func() { // its sender writes it
+			if pending, err := m.outbox.Start(NewMessage(false, data, func(err error) { outcome <- err })); !pending {
+				t.Error(err)
+			}
+			m.stopNextWrite(func() { // somebody else writes this one
+				m.outbox.Detach(m.socket)
+				if err := <-outcome; err != ErrBuffered {
+					t.Error(err)
+				}
+				clear(data)
+			})
+		})
+		m.drain()
+		if last := m.seen[len(m.seen)-1]; last != text {
+			t.Errorf("the page has seen %.10q…", last)
+		}
+	})
+}
+
+// duringWrite pushes a text, and calls f during the write of it, which takes nothing. It returns what the sender hears in the end.
+func (m *model) duringWrite(text string, f func(message *Message)) <-chan error {
+	m.path.mu.Lock()
+	m.path.room = 0
+	m.path.mu.Unlock()
+	outcome := make(chan error, 1)
+	message := NewMessage(false, []byte(text), func(err error) { outcome <- err })
+	m.stopWrite(func() {
+		if pending, err := m.outbox.Start(message); !pending {
+			outcome <- err
+		}
+	}, func() { f(message) })
+	return outcome
+}
+
+// stopWrite calls during in the middle of the first write of start.
+func (m *model) stopWrite(start, during func()) {
+	m.stopNextWrite(during)
+	start()
+	synctest.Wait()
+}
+
+// stopNextWrite calls during in the middle of the next write.
+func (m *model) stopNextWrite(during func()) {
+	m.delayWrites(func() {
+		m.delayWrites(nil)
+		during()
+	})
+}
+
+// A message of which a write took nothing has not begun, also if the session ends during that write: its sender is told so, and it is not among
+// the unconfirmed ones, of which somebody else would take care as well.
+func TestWithheldAtTheEnd(t *testing.T) {
+	for name, test := range map[string]struct {
+		leaves bool
+		want   error
+	}{
+		"its sender waits":    {false, ErrClosed},
+		"its sender has left": {true, context.Canceled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withRawSession(t, func(t *testing.T, m *model) {
+				behind := make(chan error, 1)
+				outcome := m.duringWrite("2", func(message *Message) {
+					if pending, err := m.outbox.Start(NewMessage(false, []byte("3"), func(err error) { behind <- err })); !pending {
+						t.Error(err)
+					}
+					if test.leaves {
+						_, _ = m.outbox.Abandon(message, context.Canceled)
+					}
+					m.socket.Close(1000, "")
+				})
+				if err := <-outcome; err != test.want {
+					t.Errorf("%v, want %v", err, test.want)
+				}
+				if err := <-behind; err != ErrClosed {
+					t.Error(err)
+				}
+				m.socket.Reset()
+				synctest.Wait()
+				if all := m.outbox.Unconfirmed(); len(all) > 0 {
+					t.Errorf("%v", all)
+				}
+				if m.outbox.Forget(); m.shared.pendingAll.cost.Load() != 0 {
+					t.Errorf("%d bytes count in the end", m.shared.pendingAll.cost.Load())
+				}
+			})
+		})
+	}
+}
+
+// What has begun on one WebSocket is never told not to have begun because the next one takes nothing of it: not if the session ends during that
+// write, and not if the sender leaves. Otherwise a number would be missing in the client's count.
+func TestBegunStaysBegun(t *testing.T) {
+	text := strings.Repeat("x", 10_000)
+	for name, during := range map[string]func(m *model, message *Message, outcome chan error){
+		"the session ends": func(m *model, _ *Message, _ chan error) { m.socket.Close(1000, "") },
+		"its sender leaves": func(m *model, message *Message, outcome chan error) {
+			err, decided := m.outbox.Abandon(message, context.Canceled)
+			if decided {
+				outcome <- err
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withRawSession(t, func(t *testing.T, m *model) {
+				m.path.room, m.socket.compress = 1000, false
+				outcome := make(chan error, 1)
+				message := NewMessage(false, []byte(text), func(err error) { outcome <- err })
+				if pending, err := m.outbox.Start(message); !pending {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				m.newPath(0)
+				m.socket = m.newSocket()
+				m.outbox.prepare(m.socket)
+				if _, err := m.outbox.Resume(m.socket, 1); err != nil {
+					t.Fatal(err)
+				}
+				m.stopWrite(m.socket.Release, func() { during(m, message, outcome) })
+				switch err := <-outcome; name {
+				case "the session ends":
+					m.socket.Reset()
+					synctest.Wait()
+					if all := m.outbox.Unconfirmed(); err != ErrBroken || len(all) != 1 || string(all[0].Data) != text {
+						t.Errorf("%v; %d are unconfirmed", err, len(all))
+					}
+				default:
+					if from, resumed := m.resume(1); err != ErrLeft || from != 1 || resumed != nil {
+						t.Error(err, from, resumed)
+					}
+					m.saw(text)
+				}
+			})
+		})
+	}
+}
+
+// What was under way when the session ended, and comes to nothing, has its place before what had not begun.
+func TestUnconfirmedInOrder(t *testing.T) {
+	withSession(t, func(t *testing.T, m *model) {
+		m.outbox.Detach(m.socket)
+		for _, text := range []string{"2", "3"} {
+			if err := m.text(text); err != ErrBuffered {
+				t.Fatal(err)
+			}
+		}
+		m.newPath(0)
+		s := m.newSocket()
+		m.outbox.prepare(s)
+		if _, err := m.outbox.Resume(s, 1); err != nil {
+			t.Fatal(err)
+		}
+		s.Release()
+		synctest.Wait()
+		s.Close(1000, "")
+		m.path.cut()
+		synctest.Wait()
+		if all := m.outbox.Unconfirmed(); len(all) != 2 || string(all[0].Data) != "2" || string(all[1].Data) != "3" {
+			t.Errorf("%v", all)
+		}
+	})
+}
+
+// withRawSession is withSession for what can only happen where writes do not wait.
+func withRawSession(t *testing.T, test func(t *testing.T, m *model)) {
+	withSession(t, func(t *testing.T, m *model) {
+		if m.raw {
+			test(t, m)
+		}
+	})
 }
 
 // The client is asked to confirm what it has, with one ping for many messages.

@@ -190,7 +190,7 @@ func (o *Outbox) Abandon(m *Message, cause error) (outcome error, decided bool) 
 	case m.out:
 		o.forgetUnconfirmedLocked(m)
 		outcome = ErrUnconfirmed
-	case m.taken > 0 && o.socket.raw != nil:
+	case m.taken > 0 && o.socket.raw != nil && !m.session.fixed:
 		m.left = cause // that write does not wait, and may be reading the data: better to know than to guess
 		return nil, false
 	case m.begun():
@@ -494,7 +494,11 @@ func (o *Outbox) completeLocked(m *Message, a attempt, p *progress, t *stripe) {
 func (o *Outbox) withholdLocked(m *Message) {
 	o.unbeginLocked(m)
 	err := m.left
-	if err == nil && o.stage == stageEnded && !m.control {
+	switch {
+	case err != nil || o.stage != stageEnded || m.control:
+	case m.session.fixed:
+		err = ErrBroken
+	default:
 		err = ErrClosed
 	}
 	if err != nil {
@@ -576,7 +580,7 @@ func (o *Outbox) dropLocked(outcome func(*Message) error) {
 // dropMessageLocked gives m up, which waits. A session that has ended keeps what had been accepted, for Unconfirmed.
 func (o *Outbox) dropMessageLocked(m *Message, err error) {
 	if o.keeps() {
-		o.leaveLocked(m)
+		o.leaveLocked(m, err)
 	}
 	o.removeLocked(m)
 	m.settle(err)

@@ -211,6 +211,7 @@ type model struct {
 
 	mu    sync.Mutex // guards what follows: senders are told on any goroutine
 	paths []*path    // of all sessions
+	delay func()     // is called before each write to a rawPath; nil: nothing is
 	*reference
 
 	socket *Socket // the present WebSocket; nil while there is none
@@ -261,14 +262,20 @@ func (m *model) newPath(room int) {
 	m.reference.paths = append(m.reference.paths, m.path)
 }
 
-// connect gives the session a new WebSocket, whose client says to have offset messages; offset is -1 for the first.
-func (m *model) connect(offset int) {
-	m.newPath(1 + m.random.IntN(40<<10))
-	m.path.compress = m.random.IntN(3) == 0
+// newSocket makes a WebSocket on the latest path.
+func (m *model) newSocket() *Socket {
 	s := &Socket{conn: m.path, owner: m, writeTimeout: -1, traffic: new(stripe), compress: m.path.compress}
 	if m.raw {
 		s.raw = rawPath{m.path}
 	}
+	return s
+}
+
+// connect gives the session a new WebSocket, whose client says to have offset messages; offset is -1 for the first.
+func (m *model) connect(offset int) {
+	m.newPath(1 + m.random.IntN(40<<10))
+	m.path.compress = m.random.IntN(3) == 0
+	s := m.newSocket()
 	s.pings = m.random.Uint64N(1 << 62)
 	s.answered = s.pings
 	old := m.socket
@@ -604,8 +611,11 @@ func newModel(t *testing.T, seed uint64) *model {
 	m.raw = seed%2 == 0
 	m.shared.kernel = func(fd uintptr, g *gather) (int, error) {
 		m.mu.Lock()
-		p := m.paths[fd]
+		p, delay := m.paths[fd], m.delay
 		m.mu.Unlock()
+		if delay != nil {
+			delay()
+		}
 		n, _, err := p.take(g.pieces[:g.n]...)
 		return n, err
 	}
