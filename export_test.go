@@ -29,3 +29,13 @@ func Lives(c *Conn) int {
 	defer c.mu.Unlock()
 	return len(c.session.lives)
 }
+
+// LoseWebSocket does what a failed write does before the connection hears of it.
+func LoseWebSocket(c *Conn) { c.outbox.Detach(c.current.Load()) }
+
+// BeginEnd does the first half of Close, and returns the second.
+func BeginEnd(c *Conn) (carryOut func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.endLocked(&CloseError{Cause: CauseClosed, Code: 1000}).carryOut
+}

@@ -408,6 +408,35 @@ func TestSessionFaultEndWhileSuspended(t *testing.T) {
 	})
 }
 
+// The end comes for a session whose WebSocket has just been lost, which the session has not heard of: no WebSocket ends its outbox then.
+func TestSessionEndsWhileLosing(t *testing.T) {
+	inStation(t, wspush.WorkerOptions{}, nil, func(t *testing.T, s *station) {
+		_, c := s.visit()
+		wspush.LoseWebSocket(c)
+		confirmed := s.pushing(context.Background(), c, "1", wspush.Confirmed())
+		waits(t, confirmed)
+		s.push(c, "2", wspush.Buffered)
+		if err := c.Close(4000, ""); err != nil {
+			t.Fatal(err)
+		}
+		soon(t, confirmed, wspush.ErrGone.Error())
+		s.want("connect", "disconnect closed 2:false")
+	})
+}
+
+// As soon as a suspended session has its reason to end, nothing is accepted for it.
+func TestSessionRefusesFromTheEnd(t *testing.T) {
+	inStation(t, wspush.WorkerOptions{}, nil, func(t *testing.T, s *station) {
+		p, c := s.visit()
+		p.Close()
+		synctest.Wait()
+		carryOut := wspush.BeginEnd(c)
+		s.refused(c, "1", wspush.ErrGone)
+		carryOut()
+		s.want("connect", "suspend lost", "disconnect closed")
+	})
+}
+
 // 20: a bound for all was reached because of clients that had read everything, and were never asked. A pong takes what they have out of it.
 func TestSessionFaultNeverPinged(t *testing.T) {
 	inStation(t, wspush.WorkerOptions{MaxPendingAll: 64 << 10}, nil, func(t *testing.T, s *station) {
