@@ -32,7 +32,7 @@ type session struct {
 	// retained.mu guards what follows.
 	retained     *batch // the oldest of what is retained
 	last         *batch
-	retainedCost int64
+	retainedSize int64 // of all of it
 	released     uint64
 }
 

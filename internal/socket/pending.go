@@ -75,8 +75,9 @@ func (p *pendingAll) hold(held *Holding, cost int) {
 
 // A Holding counts how many messages that wait have the same data, in all outboxes.
 type Holding struct {
-	mu sync.Mutex // guards n; it may be taken while an Outbox's lock is held
-	n  int
+	mu       sync.Mutex // guards what follows; it may be taken while an Outbox's lock is held, or that of retained
+	n        int32
+	retained int32 // of them, those that are only retained
 }
 
 // cost is what a message with this cost adds to what waits for all clients.
@@ -100,7 +101,7 @@ func (h *Holding) take(all *pendingAll, cost int, forced bool) bool {
 	if !all.take(h.costLocked(cost), forced) {
 		return false
 	}
-	h.n++
+	h.changeLocked(all, cost, 1, 0)
 	return true
 }
 
@@ -108,8 +109,29 @@ func (h *Holding) take(all *pendingAll, cost int, forced bool) bool {
 func (h *Holding) release(all *pendingAll, cost int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.n--
+	h.changeLocked(all, cost, -1, 0)
 	all.cost.Add(-int64(h.costLocked(cost)))
+}
+
+// retain notes that a message that take has counted is only retained from now on, or with -1 that it no longer is.
+func (h *Holding) retain(all *pendingAll, cost int, n int32) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.changeLocked(all, cost, 0, n)
+}
+
+// changeLocked changes how many messages there are, and how many of them are only retained. The data is among what is retained as long as
+// nobody has another use for it.
+func (h *Holding) changeLocked(all *pendingAll, cost int, n, retained int32) {
+	data := int64(cost - messageOverhead)
+	if h.n > 0 && h.retained == h.n {
+		all.retained.cost.Add(-data)
+	}
+	h.n += n
+	h.retained += retained
+	if h.n > 0 && h.retained == h.n {
+		all.retained.cost.Add(data)
+	}
 }
 
 // SetMaxPending bounds what may wait for all sockets together, in bytes; 0 or less is no limit. It must be called before any

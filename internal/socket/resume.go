@@ -37,7 +37,7 @@ func (o *Outbox) Resume(s *Socket, offset uint64) (from uint64, err error) {
 	}
 	o.setSuspendedLocked(false)
 	all := &o.shared.pendingAll
-	released, again := all.retained.takeOut(&k.session)
+	released, again := all.retained.takeOut(all, &k.session)
 	for i := range k.kept {
 		k.cost -= k.kept[i].cost // until it is queued again
 	}

@@ -604,6 +604,36 @@ func (m *model) checkBuffered() {
 	if n, size := m.shared.Buffered(); n != int64(messages) || size != int64(bytes) {
 		m.fail("%d messages of %d bytes are buffered, and %d of %d are counted", messages, bytes, n, size)
 	}
+	if got, want := m.shared.Pending(), m.outbox.pending(); got != want {
+		m.fail("%d bytes count as waiting, want %d", got, want)
+	}
+}
+
+// pending is what a session counts in what waits for all clients, if there is no other. What is retained is not among it, and data that several
+// messages have is once.
+func (o *Outbox) pending() (bytes int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	seen := make(map[*Holding]bool)
+	add := func(held *Holding, cost int) {
+		if held != nil && seen[held] {
+			cost = messageOverhead
+		}
+		seen[held] = true
+		bytes += int64(cost)
+	}
+	for m := o.messages.first; m != nil; m = m.next {
+		if m.counted {
+			add(m.held, m.cost)
+		}
+	}
+	for _, e := range o.spoken.kept {
+		add(e.held, e.cost)
+	}
+	if o.spoken.suspended {
+		bytes += suspendedCost
+	}
+	return bytes
 }
 
 func newModel(t *testing.T, seed uint64) *model {

@@ -20,7 +20,7 @@ type retained struct {
 	first, last *batch
 	timer       *time.Timer // calls expire; nil before the first batch
 
-	cost atomic.Int64 // of all of it, in what waits for all clients; of data that others have, too, only messageOverhead
+	cost atomic.Int64 // of all of it, in what waits for all clients; data that others have, too, is among it if all of them only retain it
 }
 
 // A batch is what one pong has confirmed of one session.
@@ -28,7 +28,8 @@ type batch struct {
 	session    *session
 	kept       []kept
 	upTo       uint64 // the number of the last
-	cost       int64  // in retained.cost
+	cost       int64  // in retained.cost, without data that others have, too
+	size       int64  // the same, with it: what counts for the session
 	until      time.Time
 	next, prev *batch // of all sessions
 	nextOwn    *batch // of the same session
@@ -40,10 +41,13 @@ func (r *retained) add(all *pendingAll, b *batch) {
 	defer r.mu.Unlock()
 	b.until = time.Now().Add(retainFor)
 	for i := range b.kept {
-		if b.kept[i].held != nil {
+		e := &b.kept[i]
+		b.size += int64(e.cost)
+		if e.held != nil {
 			b.cost += messageOverhead
+			e.held.retain(all, e.cost, 1)
 		} else {
-			b.cost += int64(b.kept[i].cost)
+			b.cost += int64(e.cost)
 		}
 	}
 	r.cost.Add(b.cost)
@@ -54,7 +58,7 @@ func (r *retained) add(all *pendingAll, b *batch) {
 		s.last.nextOwn = b
 	}
 	s.last = b
-	s.retainedCost += b.cost
+	s.retainedSize += b.size
 	b.prev = r.last
 	if r.last == nil {
 		r.first = b
@@ -63,7 +67,7 @@ func (r *retained) add(all *pendingAll, b *batch) {
 		r.last.next = b
 	}
 	r.last = b
-	for s.retained != b && s.retainedCost/retainTimes > int64(s.max) {
+	for s.retained != b && s.retainedSize/retainTimes > int64(s.max) {
 		r.dropLocked(all, s.retained)
 	}
 }
@@ -103,14 +107,19 @@ func (r *retained) reclaim(all *pendingAll) bool {
 
 // dropLocked lets go of the oldest batch of a session, as the oldest of all is.
 func (r *retained) dropLocked(all *pendingAll, b *batch) {
-	r.unlinkLocked(b)
+	r.unlinkLocked(all, b)
 	b.session.retained, b.session.released = b.nextOwn, b.upTo
 	all.releaseAll(b.kept)
 }
 
-func (r *retained) unlinkLocked(b *batch) {
+func (r *retained) unlinkLocked(all *pendingAll, b *batch) {
 	r.cost.Add(-b.cost)
-	b.session.retainedCost -= b.cost
+	for i := range b.kept {
+		if e := &b.kept[i]; e.held != nil {
+			e.held.retain(all, e.cost, -1)
+		}
+	}
+	b.session.retainedSize -= b.size
 	if b.prev != nil {
 		b.prev.next = b.next
 	} else {
@@ -127,20 +136,20 @@ func (r *retained) unlinkLocked(b *batch) {
 }
 
 // takeOut takes what is retained of a session out, in order, and returns the number of the last message before it.
-func (r *retained) takeOut(s *session) (released uint64, all []kept) {
+func (r *retained) takeOut(all *pendingAll, s *session) (released uint64, messages []kept) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for b := s.retained; b != nil; b = b.nextOwn {
-		r.unlinkLocked(b)
-		all = append(all, b.kept...)
+		r.unlinkLocked(all, b)
+		messages = append(messages, b.kept...)
 	}
 	s.retained, s.last = nil, nil
-	return s.released, all
+	return s.released, messages
 }
 
 // drop lets go of what is retained of a session that has ended.
 func (r *retained) drop(all *pendingAll, s *spoken) {
-	_, messages := r.takeOut(&s.session)
+	_, messages := r.takeOut(all, &s.session)
 	all.releaseAll(messages)
 }
 

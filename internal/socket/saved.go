@@ -32,7 +32,7 @@ func (o *Outbox) Save() (saved Saved, ok bool) {
 	}
 	o.setSuspendedLocked(false)
 	s, all := o.spoken, &o.shared.pendingAll
-	released, retained := all.retained.takeOut(&s.session)
+	released, retained := all.retained.takeOut(all, &s.session)
 	defer all.releaseAll(retained)
 	o.stage = stageEnded
 	saved = Saved{Released: released, Confirmed: s.confirmed, Begun: s.begun, MaxUnconfirmed: s.max}
