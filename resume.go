@@ -240,7 +240,9 @@ func (a *arrival) resume() {
 		a.cannotResume(err)
 		return
 	}
-	k.greeted.Store(0) // what comes from now on is about the hello that follows
+	if k.greeted.Swap(0) > 0 { // what comes from now on is about the hello that follows
+		k.tickets.see()
+	}
 	old := k.life
 	waited := old != nil && k.dropLocked(old)
 	l.Conn = c

@@ -177,8 +177,7 @@ func (k *resumable) suspendLocked(reason *CloseError) (waited bool) {
 	c, l := k.conn, k.life
 	s := l.socket
 	k.active, k.roundTrip = max(s.Received(), s.Sent()), s.RoundTrip()
-	k.settleTicketsLocked()
-	k.greeted.Store(0) // whether the page has seen the hello, nobody knows now
+	k.leaveTicketsLocked()
 	k.life, k.since, k.lostTo = nil, k.now(), reason
 	c.current.Store(nil)
 	c.outbox.Detach(s)
@@ -292,6 +291,14 @@ func (k *resumable) settleTicketsLocked() {
 	if at := k.greeted.Load(); at > 0 && k.now()-time.Duration(at) >= ticketGrace {
 		k.greeted.Store(0)
 		k.tickets.confirm()
+	}
+}
+
+// leaveTicketsLocked is for the end of the present WebSocket, or its loss: whether the page has seen the hello, nobody knows from now on.
+func (k *resumable) leaveTicketsLocked() {
+	k.settleTicketsLocked()
+	if k.greeted.Swap(0) > 0 {
+		k.tickets.see()
 	}
 }
 

@@ -260,6 +260,35 @@ func TestSessionTickets(t *testing.T) {
 	})
 }
 
+// A client that has come back does not lose its session to handshakes that it has given up, and that come in late, one after the other.
+func TestSessionTicketsOfLateHandshakes(t *testing.T) {
+	inStation(t, wspush.WorkerOptions{}, nil, func(t *testing.T, s *station) {
+		p, c := s.visit()
+		p.Close()
+		synctest.Wait()
+		for name, lose := range map[string]func(p *testutil.Page){
+			"its WebSocket is lost before": func(p *testutil.Page) { p.Close() },
+			"its WebSocket is replaced":    func(*testutil.Page) {},
+		} {
+			q := s.back(p.Ticket()) // and the hello is confirmed
+			lose(q)
+			synctest.Wait()
+			for range 3 {
+				if late := testutil.Visit(t, s.line(), testutil.Options{Silent: true}, p.Ticket()); !late.Hello.Resumed {
+					t.Fatalf("%s: %s", name, late.Hello.Raw)
+				}
+			}
+			s.push(c, name, wspush.Written)
+			r := s.back(q.Ticket())
+			if !r.Hello.Resumed {
+				t.Fatalf("%s: %s", name, r.Hello.Raw)
+			}
+			r.Want(name)
+			p = r
+		}
+	})
+}
+
 // A browser confirms the hello that its page, which is just being reloaded, never sees: the page comes back with the ticket before, however long
 // that takes.
 func TestSessionTicketsOfReload(t *testing.T) {

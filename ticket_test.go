@@ -47,3 +47,35 @@ func TestTickets(t *testing.T) {
 		}
 	}
 }
+
+// One that the client has confirmed stays, however many are made for older ones, until a later one is confirmed, or proved.
+func TestSeenTickets(t *testing.T) {
+	var all tickets
+	of := func(secret [16]byte) session.Ticket { return session.Ticket{Secret: secret} }
+	check := func(when string, places map[[16]byte]int) {
+		t.Helper()
+		for secret, want := range places {
+			if got := all.find(of(secret)); got != want {
+				t.Errorf("%s: at %d, want %d", when, got, want)
+			}
+		}
+	}
+	all.see()
+	first := all.add()
+	all.see()
+	one := all.add()
+	all.see()
+	two, three := all.add(), all.add()
+	check("one is seen", map[[16]byte]int{first: 0, one: 1, two: -1, three: 2})
+	all.see()
+	four, five := all.add(), all.add()
+	check("three is seen", map[[16]byte]int{first: 0, one: -1, three: 1, four: -1, five: 2})
+	all.prove(1)
+	six, seven := all.add(), all.add()
+	check("three is proved", map[[16]byte]int{first: -1, three: 0, five: -1, six: 1, seven: 2})
+	all.see()
+	all.prove(1)
+	check("six is proved", map[[16]byte]int{three: -1, six: 0, seven: 1})
+	eight, nine := all.add(), all.add()
+	check("seven is still seen", map[[16]byte]int{six: 0, seven: 1, eight: -1, nine: 2})
+}
