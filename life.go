@@ -79,6 +79,9 @@ func (l *life) finish() {
 
 // conclude is the end of a connection, for which it has no WebSocket any more: it calls OnDisconnect.
 func (c *Conn) conclude(w *Worker, opts *HandlerOptions) {
+	if c.session.isSession() {
+		c.outbox.End() // which carryOut may be about to do
+	}
 	c.awaitSends(w)
 	reason := c.endReason()
 	c.shared.count.end(reason.Cause)

@@ -422,6 +422,19 @@ func TestSessionEndsWhileLosing(t *testing.T) {
 		soon(t, confirmed, wspush.ErrGone.Error())
 		s.want("connect", "disconnect closed 2:false")
 	})
+	// The goroutine of the WebSocket may be the first to come to OnDisconnect.
+	inStation(t, wspush.WorkerOptions{}, nil, func(t *testing.T, s *station) {
+		p, c := s.visit()
+		wspush.LoseWebSocket(c)
+		s.push(c, "2", wspush.Buffered)
+		carryOut := wspush.BeginEnd(c)
+		p.Close()
+		s.want("connect", "disconnect closed 2:false")
+		carryOut()
+		if n := s.Stats().PendingBytes; n != 0 {
+			t.Errorf("%d bytes count in the end", n)
+		}
+	})
 }
 
 // As soon as a suspended session has its reason to end, nothing is accepted for it.
