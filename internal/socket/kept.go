@@ -262,7 +262,7 @@ func (o *Outbox) Confirm() (again time.Duration) {
 
 // leaveLocked notes that m is given up because the session has ended, unless its sender is told by err that it was not accepted.
 func (o *Outbox) leaveLocked(m *Message, err error) {
-	if o.stage != stageEnded || m.control || m.hasSender() && err != ErrBroken {
+	if o.stage != stageEnded || m.control || m.hasSender() && err != ErrBroken && err != ErrBuffered {
 		return
 	}
 	m.own()

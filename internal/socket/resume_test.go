@@ -586,6 +586,8 @@ func (m *model) step() {
 		testutil.Pass(d)
 	case 15:
 		switch {
+		case m.random.IntN(8) == 0:
+			m.restart()
 		case m.socket != nil:
 			m.note("probe")
 			m.socket.AnswerProbe()
@@ -753,6 +755,50 @@ func (m *model) expire() {
 	}
 	m.checkEnd()
 	m.begin()
+}
+
+// restart has another outbox go on with the session, as the next process does, whether its client is there or away.
+func (m *model) restart() {
+	m.note("restart")
+	saved, ok := m.outbox.Save()
+	if !ok {
+		m.fail("Save")
+	}
+	if m.socket != nil {
+		if m.random.IntN(2) == 0 {
+			m.socket.Close(1012, "")
+		}
+		synctest.Wait()
+		if m.random.IntN(2) == 0 {
+			m.endpoint(1 << 30)
+		}
+		m.path.cut()
+		m.socket.Reset()
+		m.socket = nil
+	}
+	if _, err := m.outbox.Start(NewMessage(false, nil, nil)); err != ErrClosed {
+		m.fail("a push after Save: %v", err)
+	}
+	m.checkEnd()
+	if _, ok := m.outbox.Save(); ok {
+		m.fail("Save again")
+	}
+	held := make(map[*Holding]*Holding)
+	for i := range saved.Messages {
+		e := &saved.Messages[i]
+		if e.Data = bytes.Clone(e.Data); e.Held == nil {
+			continue
+		}
+		if held[e.Held] == nil {
+			held[e.Held] = new(Holding)
+		}
+		e.Held = held[e.Held]
+	}
+	m.outbox = new(Outbox)
+	m.outbox.Init(m.shared, 64<<10)
+	m.outbox.Speak()
+	m.outbox.Keep(saved.MaxUnconfirmed, &modelKeeper{m.outbox})
+	m.outbox.Load(saved, time.Duration(m.random.IntN(1000))*time.Second)
 }
 
 // checkEnd compares what a session leaves that has ended with what it must leave.
