@@ -240,10 +240,14 @@ func (k *resumable) endLocked(reason *CloseError) (leads bool) {
 	return k.leadLocked(nil)
 }
 
-// bury leaves a tombstone where the client may come back to a session that has ended.
+// bury leaves a tombstone where the client may come back to a session that has ended. While a worker shuts down and saves none there is none:
+// whatever cut the client off, it is to come back to another worker, and a code would tell it not to.
 func (k *resumable) bury(reason *CloseError) {
 	switch reason.Cause {
 	case CauseClient, CauseShutdown, CauseMoved:
+		return
+	}
+	if k.conn.shared.leaving == nil && k.handler.worker.roster.isClosed() {
 		return
 	}
 	k.settleTicketsLocked()

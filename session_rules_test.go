@@ -429,6 +429,38 @@ func TestSessionShutdown(t *testing.T) {
 	})
 }
 
+// A client that is cut off while the worker shuts down is told to try again, and not that its connection has ended for good.
+func TestSessionLostInShutdown(t *testing.T) {
+	inStation(t, wspush.WorkerOptions{DrainOver: time.Minute}, nil, func(t *testing.T, s *station) {
+		var left *testutil.Page
+		var conn *wspush.Conn
+		pages, conns := make([]*testutil.Page, 3), make([]*wspush.Conn, 3)
+		for i := range pages {
+			pages[i], conns[i] = s.visit()
+		}
+		done := make(chan error, 1)
+		go func() { done <- s.Shutdown(context.Background()) }()
+		synctest.Wait()
+		for i := range pages {
+			if conns[i].Context().Err() == nil { // it is not its turn yet
+				left, conn = pages[i], conns[i]
+			}
+		}
+		left.Close()
+		synctest.Wait()
+		if conn.Context().Err() == nil {
+			t.Fatal("it waits for its client")
+		}
+		if back := testutil.Visit(t, s.line(), testutil.Options{}, left.Ticket()); back.Hello.Refused != "retry" {
+			t.Errorf("%s", back.Hello.Raw)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		s.want("connect", "connect", "connect", "disconnect shutdown", "disconnect lost", "disconnect shutdown")
+	})
+}
+
 // Panics, and runtime.Goexit, in the callbacks of sessions end the session and nothing else.
 func TestSessionPanics(t *testing.T) {
 	for name, opts := range map[string]*wspush.HandlerOptions{
