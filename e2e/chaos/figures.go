@@ -97,6 +97,7 @@ const (
 	answerWritten  = "204 written"
 	answerNobody   = "nobody listened"
 	answerNone     = "no answer"
+	answerGaveUp   = "given up by the publisher"
 )
 
 // answers are the ones that a run must include.

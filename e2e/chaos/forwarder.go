@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 )
 
@@ -17,7 +19,7 @@ type forwarder struct {
 	mu    sync.Mutex // guards the fields below
 	up    chan struct{}
 	down  chan struct{}
-	conns map[net.Conn]struct{}
+	conns map[*passage]struct{}
 	isOff bool // connections are closed at once
 }
 
@@ -26,7 +28,7 @@ var closedChannel = func() chan struct{} { c := make(chan struct{}); close(c); r
 
 // newForwarder opens one listener per worker.
 func newForwarder(workers []string) (*forwarder, error) {
-	f := &forwarder{up: closedChannel, down: closedChannel, conns: map[net.Conn]struct{}{}}
+	f := &forwarder{up: closedChannel, down: closedChannel, conns: map[*passage]struct{}{}}
 	f.ctx, f.stop = context.WithCancel(context.Background())
 	for _, worker := range workers {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -53,21 +55,27 @@ func (f *forwarder) serve(l net.Listener, worker string) {
 				return
 			}
 			defer server.Close()
-			if !f.enter(client, server) {
+			p := &passage{client: client.(*net.TCPConn), server: server.(*net.TCPConn)}
+			if !f.enter(p) {
 				return
 			}
-			defer f.leave(client, server)
+			defer f.leave(p)
 			var half sync.WaitGroup
-			half.Go(func() { f.pass(client, server, true) })
-			f.pass(server, client, false)
+			half.Go(func() { f.pass(p, true) })
+			f.pass(p, false)
 			half.Wait()
 		})
 	}
 }
 
 // pass forwards what one side sends, and its end.
-func (f *forwarder) pass(from, to net.Conn, fromClient bool) {
+func (f *forwarder) pass(p *passage, fromClient bool) {
+	from, to := p.server, p.client
+	if fromClient {
+		from, to = to, from
+	}
 	defer to.Close()
+	defer p.wait(f.ctx)
 	buf := make([]byte, 16<<10)
 	for {
 		n, err := from.Read(buf)
@@ -82,7 +90,7 @@ func (f *forwarder) pass(from, to net.Conn, fromClient bool) {
 		case <-f.ctx.Done():
 			return
 		}
-		if n > 0 {
+		if n > 0 && !p.loses(fromClient) {
 			if _, err := to.Write(buf[:n]); err != nil {
 				return
 			}
@@ -93,24 +101,27 @@ func (f *forwarder) pass(from, to net.Conn, fromClient bool) {
 	}
 }
 
-func (f *forwarder) enter(conns ...net.Conn) bool {
+func (f *forwarder) enter(p *passage) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.ctx.Err() != nil || f.isOff {
 		return false
 	}
-	for _, c := range conns {
-		f.conns[c] = struct{}{}
-	}
+	f.conns[p] = struct{}{}
 	return true
 }
 
-func (f *forwarder) leave(conns ...net.Conn) {
+func (f *forwarder) leave(p *passage) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, c := range conns {
-		delete(f.conns, c)
-	}
+	delete(f.conns, p)
+}
+
+// passages returns the connections that there are.
+func (f *forwarder) passages() []*passage {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Collect(maps.Keys(f.conns))
 }
 
 func (f *forwarder) dial(ctx context.Context, worker int) (net.Conn, error) {
@@ -132,8 +143,8 @@ func (f *forwarder) sever() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.isOff = true
-	for c := range f.conns {
-		c.Close()
+	for p := range f.conns {
+		p.close()
 	}
 }
 
@@ -156,8 +167,8 @@ func (f *forwarder) close() {
 		l.Close()
 	}
 	f.mu.Lock()
-	for c := range f.conns {
-		c.Close()
+	for p := range f.conns {
+		p.close()
 	}
 	f.mu.Unlock()
 	f.running.Wait()

@@ -1,6 +1,6 @@
 // Command chaos proves that wspush keeps its promises while everything goes wrong: workers behind nginx are killed, drained
-// and restarted, clients stop reading, packets get lost, buffers fill up. Clients and publishers keep books, which are
-// compared at the end. See ../README.md.
+// and restarted, clients stop reading, packets get lost, buffers fill up; users and groups move while their directory fails; clients with
+// sessions are cut off and come back. Clients and publishers keep books, which are compared at the end. See ../README.md.
 package main
 
 import (
@@ -30,6 +30,7 @@ type setting struct {
 	json       string
 	loopback   bool
 	directory  string
+	sessions   bool
 }
 
 // errBroken means that a promise was broken, which has been printed.
@@ -41,6 +42,8 @@ func main() {
 	switch {
 	case len(args) > 0 && args[0] == "worker":
 		err = worker(args[1:])
+	case len(args) > 0 && args[0] == "session-worker":
+		err = sessionWorker(args[1:])
 	case len(args) > 0 && args[0] == "nats":
 		err = natsServer(args[1:])
 	case len(args) > 0 && args[0] == "enclosed":
@@ -72,12 +75,20 @@ func test(args []string, enclosed bool, out io.Writer) error {
 	flags.BoolVar(&set.verbose, "v", false, "workers log at debug level")
 	flags.BoolVar(&set.loopback, "loopback", false, "make no network namespaces; far clients are behind a forwarder")
 	flags.StringVar(&set.directory, "directory", "", "push to users and groups, which workers find by this: redis, nats or `peers`")
+	flags.BoolVar(&set.sessions, "sessions", false, "clients have sessions, at one worker; by default 150 of them, and 24 publishers")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if set.sessions {
+		set.ofSessions(flags)
 	}
 	switch {
 	case flags.NArg() > 0:
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case set.sessions:
+		if err := set.checkSessions(); err != nil {
+			return err
+		}
 	case set.directory != "" && !slices.Contains([]string{inRedis, inNATS, amongPeers}, set.directory):
 		return fmt.Errorf("-directory %q is none of redis, nats and peers", set.directory)
 	case set.duration < 15*time.Second, set.clients < 100, set.workers < 2, set.publishers < 1:
@@ -97,8 +108,11 @@ func test(args []string, enclosed bool, out io.Writer) error {
 		return err
 	}
 	whole := run
-	if set.directory != "" {
+	switch {
+	case set.directory != "":
 		whole = runMembers
+	case set.sessions:
+		whole = runSessions
 	}
 	err = whole(ctx, set, dir, enclosed, out)
 	if err != nil && ctx.Err() == nil {

@@ -52,6 +52,7 @@ type Line struct {
 type Counts struct {
 	Written   int            `json:"written"`
 	Received  int            `json:"received"`
+	Buffered  int            `json:"buffered"`
 	Refused   map[string]int `json:"refused"`
 	Unknown   int            `json:"unknown"`
 	Excepted  int            `json:"excepted"`

@@ -169,11 +169,11 @@ func (p *memberPublisher) do(r *Request) {
 	r.Start = p.since()
 	answer, said, err := p.request(method, r.Via, path+"?"+query.Encode(), header, body)
 	r.End = p.since()
-	p.read(r, answer, said, err)
+	r.read(answer, said, err)
 }
 
 // read takes what an answer says.
-func (p *memberPublisher) read(r *Request, answer *http.Response, said []byte, err error) {
+func (r *Request) read(answer *http.Response, said []byte, err error) {
 	if answer == nil {
 		r.NotSent = errors.Is(err, syscall.ECONNREFUSED)
 		r.Fault = err.Error()
@@ -189,7 +189,7 @@ func (p *memberPublisher) read(r *Request, answer *http.Response, said []byte, e
 			r.Status = answer.StatusCode
 			return
 		}
-		p.readWhole(r, answer.StatusCode, said)
+		r.readWhole(answer.StatusCode, said)
 		return
 	}
 	for line := range bytes.Lines(said) {
@@ -209,14 +209,14 @@ func (p *memberPublisher) read(r *Request, answer *http.Response, said []byte, e
 			r.Members = append(r.Members, Line{m.ID, m.Status})
 			continue
 		}
-		p.readWhole(r, m.Status, line)
+		r.readWhole(m.Status, line)
 		return
 	}
 	r.Fault = fmt.Sprintf("no last line: %v", err)
 }
 
 // readWhole takes what is said of the whole.
-func (p *memberPublisher) readWhole(r *Request, status int, said []byte) {
+func (r *Request) readWhole(status int, said []byte) {
 	var whole struct {
 		Type    string
 		Members []Line
@@ -271,9 +271,9 @@ func (p *memberPublisher) bulk() {
 		longest = max(longest, requests[i].Timeout)
 		switch {
 		case answer == nil:
-			p.read(&requests[i], nil, nil, err)
+			requests[i].read(nil, nil, err)
 		case answer.StatusCode != http.StatusOK:
-			p.readWhole(&requests[i], answer.StatusCode, said)
+			requests[i].readWhole(answer.StatusCode, said)
 		default:
 			requests[i].Fault = "no answer to the line"
 		}
@@ -284,7 +284,7 @@ func (p *memberPublisher) bulk() {
 			if json.Unmarshal(text, &line) == nil && line.Line > 0 && line.Line <= len(requests) {
 				r := &requests[line.Line-1]
 				r.Fault = ""
-				p.readWhole(r, line.Status, text)
+				r.readWhole(line.Status, text)
 			}
 		}
 	}

@@ -50,3 +50,26 @@ func decode(data []byte, binary bool) (m Message, fault string) {
 	}
 	return m, fault
 }
+
+// control is what control messages of sessions begin with. An application's own text that begins with it gets another one in front on the way.
+const control = 0x06
+
+// isMarked reports whether the message is a text that begins with control, where encodeMarked makes it.
+func (m Message) isMarked() bool { return !m.Binary && m.Nonce%8 == 0 }
+
+// encodeMarked is encode, with control in front of some texts.
+func (m Message) encodeMarked() []byte {
+	if m.isMarked() {
+		return append([]byte{control}, m.encode()...)
+	}
+	return m.encode()
+}
+
+// decodeMarked parses what encodeMarked has made.
+func decodeMarked(data []byte, binary bool) (m Message, fault string) {
+	rest, hasMark := bytes.CutPrefix(data, []byte{control})
+	if m, fault = decode(rest, binary); fault == "" && hasMark != m.isMarked() {
+		fault = "its first byte was lost, or is too much"
+	}
+	return m, fault
+}

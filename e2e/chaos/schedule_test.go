@@ -50,3 +50,29 @@ func TestMemberSchedule(t *testing.T) {
 		}
 	}
 }
+
+func TestSessionSchedule(t *testing.T) {
+	for seed := range uint64(300) {
+		for _, duration := range []time.Duration{shortestSessions, time.Minute, 5 * time.Minute} {
+			happens := map[eventKind]bool{}
+			events := sessionSchedule(seed, duration, 150)
+			for _, e := range events {
+				if !happens[restart] && (e.Kind == finish || e.Kind == kill) {
+					t.Fatalf("seed %d, %v: %s before any restart", seed, duration, e.ofSessions())
+				}
+				if e.Kind == kill && e.At < duration*2/3 {
+					t.Fatalf("seed %d, %v: early: %s", seed, duration, e.ofSessions())
+				}
+				happens[e.Kind] = true
+			}
+			for _, k := range append(sessionKinds, stopKinds...) {
+				if !happens[k] {
+					t.Fatalf("seed %d, %v: no %s", seed, duration, k)
+				}
+			}
+			if fmt.Sprint(events) != fmt.Sprint(sessionSchedule(seed, duration, 150)) {
+				t.Fatalf("seed %d: not the same again", seed)
+			}
+		}
+	}
+}

@@ -26,9 +26,11 @@ type site struct {
 	balancer *balancer
 	far      far
 	http     *http.Client
-	engine   *engine    // of the directory; nil if there is none
-	ways     []*way     // of each worker to the engine
-	spare    [][]string // ports for each worker to move to
+	engine   *engine        // of the directory; nil if there is none
+	ways     []*way         // of each worker to the engine
+	spare    [][]string     // ports for each worker to move to
+	roads    []*forwarder   // of clients with sessions
+	workers  sessionWorkers // the processes of the worker that has sessions
 
 	pulse     *pulse
 	addresses addressBook
@@ -68,6 +70,7 @@ func newSite(set setting, dir string, enclosed bool) (_ *site, err error) {
 			return nil, err
 		}
 	}
+	s.betweenStops(finish, restart) // which is the first stop of a worker with sessions
 	need := 2*set.workers + 1
 	if set.directory != "" {
 		need += 1 + sparePorts*set.workers
@@ -99,14 +102,23 @@ func newSite(set setting, dir string, enclosed bool) (_ *site, err error) {
 			return nil, err
 		}
 		sl := &slot{
-			number: i, push: "127.0.0.1:" + ports[2*i], public: net.JoinHostPort(host, ports[2*i+1]), directory: directories[i],
-			key: hex.EncodeToString(key[:]), verbose: set.verbose, log: log, since: s.since, fault: s.fault,
+			number: i, push: "127.0.0.1:" + ports[2*i], public: net.JoinHostPort(host, ports[2*i+1]),
+			verbose: set.verbose, log: log, since: s.since, fault: s.fault,
+		}
+		sl.command = func() []string {
+			return []string{"worker", "-key", hex.EncodeToString(key[:]), "-directory", directories[i]}
+		}
+		if set.sessions {
+			sl.command = s.sessionCommand
 		}
 		s.slots = append(s.slots, sl)
 		if err := sl.start(); err != nil {
 			return nil, err
 		}
 		public, publicPorts = append(public, sl.local()), append(publicPorts, ports[2*i+1])
+	}
+	if set.sessions {
+		return s, s.layRoads(public[0], publicPorts, enclosed)
 	}
 	ended := func(err error) { s.fault("nginx ended of itself: %v", err) }
 	s.balancer, err = startBalancer(dir, "127.0.0.1:"+ports[2*set.workers], public, ended)
@@ -222,6 +234,9 @@ func (s *site) close() {
 		sl.log.Close()
 	}
 	s.stopDirectory()
+	for _, r := range s.roads {
+		r.close()
+	}
 	s.pulse.close()
 }
 

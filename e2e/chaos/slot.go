@@ -15,14 +15,13 @@ import (
 
 // slot is a worker's place: its ports, and a succession of processes that serve them.
 type slot struct {
-	number    int
-	public    string // address to listen on for clients
-	key       string // of the workers' cluster, in hexadecimal
-	directory string // where it is, as the worker's flag has it; "" if there is none
-	verbose   bool
-	log       *os.File
-	since     func() time.Duration
-	fault     func(format string, args ...any) // reports that a worker misbehaved
+	number  int
+	public  string          // address to listen on for clients
+	command func() []string // the arguments of the next process, but for where to listen
+	verbose bool
+	log     *os.File
+	since   func() time.Duration
+	fault   func(format string, args ...any) // reports that a worker misbehaved
 
 	turn     sync.Mutex // held while stopping or starting it; guards the fields below except those that mu guards
 	process  *process
@@ -44,8 +43,8 @@ const (
 
 // start starts a process on the ports. The caller holds turn.
 func (s *slot) start() error {
-	cmd := exec.Command("/proc/self/exe", "worker", "-push", s.pushAddress(), "-public", s.public, "-key", s.key,
-		"-directory", s.directory, fmt.Sprintf("-v=%t", s.verbose))
+	args := append(s.command(), "-push", s.pushAddress(), "-public", s.public, fmt.Sprintf("-v=%t", s.verbose))
+	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Stderr = s.log
 	in, err := cmd.StdinPipe()
 	if err != nil {
