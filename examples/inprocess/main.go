@@ -1,4 +1,5 @@
-// Command inprocess pushes the progress of a long job to the client that started it, and to no other, with Worker.Push.
+// Command inprocess pushes the progress of a long job to the client that started it, and to no other, with Worker.Push. The client's
+// connection is a session: a page whose WebSocket is lost comes back to the rest of its job.
 //
 // It works in a single process only: a request to start a job must reach the worker that holds the client's connection. With
 // several behind a load balancer, push to the connection's address instead, as examples/quickstart shows.
@@ -18,11 +19,11 @@ import (
 	"os"
 	"os/signal"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/client"
 )
 
 //go:embed page.html
@@ -46,6 +47,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("inprocess", flag.ContinueOnError)
 	listen := flags.String("listen", "127.0.0.1:8081", "`address` of the page, the WebSocket and the jobs")
 	step := flags.Duration("step", 400*time.Millisecond, "how long each of a job's steps takes")
+	resume := flags.Duration("resume", 2*time.Minute, "how long a session, and with it a job, waits for its page to come back; 0: no sessions")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -67,13 +69,14 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return err
 	}
 	// Proxies and load balancers drop silent connections, many after 60 s: hence the pings.
-	clients, err := wspush.NewHandler(worker, &wspush.HandlerOptions{PingInterval: 25 * time.Second, Accept: accept, Greeting: greet})
+	clients, err := wspush.NewHandler(worker, &wspush.HandlerOptions{PingInterval: 25 * time.Second, ResumeWindow: *resume, Greeting: greet})
 	if err != nil {
 		return err
 	}
-	a := &app{worker: worker, step: *step, log: slog.New(slog.NewTextHandler(stdout, nil))}
+	a := &app{worker: worker, step: *step, log: slog.New(slog.NewTextHandler(stdout, nil)), busy: make(map[string]bool)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", servePage)
+	mux.Handle("/wspush.js", client.Script()) // with which the page connects, and comes back
 	mux.Handle("/ws", clients)
 	mux.HandleFunc("POST /jobs", a.startJob)
 	server := &http.Server{
@@ -101,13 +104,8 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	return err
 }
 
-// client is what the application knows of a client.
-type client struct{ busy atomic.Bool } // while a job is running
-
-// accept lets everyone in, with a client as Conn.Value. An application with a login would identify the user here.
-func accept(*http.Request) (any, error) { return new(client), nil }
-
-// greet tells the page, and nobody else, the ID of its connection, with which the page starts jobs.
+// greet tells the page, and nobody else, the ID of its connection, with which the page starts jobs. It is the ID of the session, so it
+// stays when the page comes back, and this is not called again.
 func greet(c *wspush.Conn) (wspush.MessageType, []byte) {
 	return wspush.Text, mustJSON(map[string]any{"type": "hello", "connection": c.ID()})
 }
@@ -117,6 +115,28 @@ type app struct {
 	step   time.Duration
 	log    *slog.Logger
 	jobs   sync.WaitGroup
+
+	mu sync.Mutex // guards busy
+	// By their IDs, the connections that have a job running. This is not in Conn.Value, which is that of the newest WebSocket: a page that
+	// came back would have no job.
+	busy map[string]bool
+}
+
+// take reserves a connection for one job, unless it has one.
+func (a *app) take(conn *wspush.Conn) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.busy[conn.ID()] {
+		return false
+	}
+	a.busy[conn.ID()] = true
+	return true
+}
+
+func (a *app) release(conn *wspush.Conn) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.busy, conn.ID())
 }
 
 // startJob starts a job for the connection named in the form. The ID is a secret, so it is not in the URL: URLs end up in logs.
@@ -128,7 +148,7 @@ func (a *app) startJob(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// One job at a time, or a client could start any number.
-	if !conn.Value().(*client).busy.CompareAndSwap(false, true) {
+	if !a.take(conn) {
 		http.Error(w, "this client already has a job running", http.StatusConflict)
 		return
 	}
@@ -136,13 +156,14 @@ func (a *app) startJob(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusAccepted)
 }
 
-// job runs a job and reports its progress to conn. It ends with conn: without the client nobody would see the result. A job
-// that matters by itself would have its own context, and somewhere to store its result.
+// job runs a job and reports its progress to conn. It goes on while the client is away, and ends with conn: then the client has left, or
+// was away for too long, and nobody would see the result. A job that matters by itself would have its own context, and somewhere to store
+// its result.
 func (a *app) job(conn *wspush.Conn) {
 	log := a.log.With("conn", conn.String()) // not the whole ID: that is the right to push
 	log.Info("job started")
 	err := a.work(conn)
-	conn.Value().(*client).busy.Store(false) // before the last report: a client that gets it may start the next job
+	a.release(conn) // before the last report: a client that gets it may start the next job
 	for err == nil {
 		if err = a.report(conn, steps); !errors.Is(err, wspush.ErrBusy) {
 			break
@@ -156,7 +177,7 @@ func (a *app) job(conn *wspush.Conn) {
 func (a *app) work(conn *wspush.Conn) error {
 	for done := range steps {
 		// ErrBusy: enough is waiting for this client already, so skip this report; the next one will say more. ErrGone and
-		// others: the client has left, perhaps during the push, or the worker is shutting down, so stop.
+		// others: the session has ended, perhaps during the push, or the worker is shutting down, so stop.
 		if err := a.report(conn, done); err != nil && !errors.Is(err, wspush.ErrBusy) {
 			return err
 		}
@@ -178,7 +199,8 @@ func (a *app) wait(conn *wspush.Conn) error {
 }
 
 // report pushes the number of steps done. It returns when that has been sent, so a slow client slows down its own job, but no
-// other. A client that does not read at all is cut off after WorkerOptions.WriteTimeout.
+// other; one that does not read at all is cut off after WorkerOptions.WriteTimeout. For a client that is away it returns at once:
+// the session has the report, and the client gets it when it is back.
 func (a *app) report(conn *wspush.Conn, done int) error {
 	data := mustJSON(map[string]any{"type": "progress", "done": done, "of": steps})
 	_, err := a.worker.Push(conn.Context(), conn.ID(), wspush.Text, data)
@@ -197,7 +219,7 @@ func servePage(w http.ResponseWriter, _ *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "+
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'self' 'unsafe-inline'; "+
 		"img-src data:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
 	_, _ = w.Write(page)
 }

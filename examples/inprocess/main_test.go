@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -210,6 +211,114 @@ func TestJobEndsWithItsClient(t *testing.T) {
 	}
 }
 
+// visit connects a client that speaks wspush.v1, as the page does; with resume it comes back.
+func (p *program) visit(resume string) *testutil.Page {
+	p.t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return testutil.Visit(p.t, conn, testutil.Options{Path: "/ws"}, resume)
+}
+
+// nextOf returns the next message to a page.
+func nextOf(t *testing.T, page *testutil.Page) (m message) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(page.Next()), &m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// begin connects a page, and starts a job for it.
+func (p *program) begin() (page *testutil.Page, id string) {
+	p.t.Helper()
+	page = p.visit("")
+	hello := nextOf(p.t, page)
+	if page.Hello.Address != "" || hello.Type != "hello" || len(hello.Connection) != 36 {
+		p.t.Fatalf("greeted with %+v, %+v", page.Hello, hello)
+	}
+	p.mustStartJob(hello.Connection)
+	return page, hello.Connection
+}
+
+// A job goes on while its page is away, as often as that happens, and the page gets all of its progress, once and in order.
+func TestPageComesBackToItsJob(t *testing.T) {
+	p := start(t, "-step", "5ms")
+	page, id := p.begin()
+	for done := range steps + 1 {
+		if done == 3 || done == 4 || done == 11 {
+			if got := p.startJob(id); got != http.StatusConflict {
+				t.Errorf("a second job beside the first is answered %d, want %d", got, http.StatusConflict)
+			}
+			page.Close()
+			if done == 11 {
+				p.await("job ended", "conn="+id[:8], "<nil>")
+			}
+			page = p.visit(page.Ticket())
+			if !page.Hello.Resumed || page.Hello.Missed != 0 {
+				t.Fatalf("back after %d: %+v", done, page.Hello)
+			}
+		}
+		if got, want := nextOf(t, page), (message{Type: "progress", Done: done, Of: steps}); got != want {
+			t.Fatalf("got %+v, want %+v", got, want)
+		}
+	}
+	p.mustStartJob(id) // what is next is of this job
+	if got := nextOf(t, page); got.Done != 0 {
+		t.Errorf("after the job has ended, the page got %+v", got)
+	}
+}
+
+func TestJobWaitsForItsPageOnlySoLong(t *testing.T) {
+	p := start(t, "-step", "1h", "-resume", "50ms")
+	page, id := p.begin()
+	if got := nextOf(t, page); got.Done != 0 {
+		t.Fatalf("the first report is %+v", got)
+	}
+	page.Close()
+	p.await("job ended", "conn="+id[:8], "connection ended")
+	if got := p.startJob(id); got != http.StatusGone {
+		t.Errorf("a job for a page that was away for too long is answered %d, want %d", got, http.StatusGone)
+	}
+	page = p.visit(page.Ticket())
+	if page.Hello.Resumed || page.Hello.Why != "expired" {
+		t.Errorf("it is back with %+v", page.Hello)
+	}
+	if got := nextOf(t, page); got.Type != "hello" || got.Connection == id {
+		t.Errorf("greeted with %+v", got)
+	}
+}
+
+// A page that is closed for good does not let its job wait.
+func TestJobEndsWithItsPage(t *testing.T) {
+	p := start(t, "-step", "1h")
+	page, id := p.begin()
+	nextOf(t, page)
+	page.SendClose(1000, "")
+	p.await("job ended", "conn="+id[:8], "connection ended")
+}
+
+func TestShutdownWhileThePageIsAway(t *testing.T) {
+	p := start(t, "-step", "1h")
+	page, id := p.begin()
+	nextOf(t, page)
+	page.Close()
+	p.stop()
+	p.wait()
+	p.await("job ended", "conn="+id[:8], "connection ended")
+}
+
+func TestNoSessions(t *testing.T) {
+	p := start(t, "-step", "1h", "-resume", "0")
+	page, id := p.begin()
+	if page.Hello.Window != 0 || page.Hello.Ticket != "" {
+		t.Errorf("the hello is %+v", page.Hello)
+	}
+	page.Close()
+	p.await("job ended", "conn="+id[:8], "connection ended")
+}
+
 // Clients vanish while their jobs report as fast as they can: whatever Push returns, the jobs end, and nothing remains of
 // the connections.
 func TestJobEndsAmidReports(t *testing.T) {
@@ -272,7 +381,7 @@ func TestRefusedRequests(t *testing.T) {
 			t.Errorf("a job for %.40q is answered %d, want %d", id, got, http.StatusGone)
 		}
 	}
-	for path, want := range map[string]int{"/": 200, "/ws": 426, "/jobs": 405, "/other": 404} {
+	for path, want := range map[string]int{"/": 200, "/wspush.js": 200, "/ws": 426, "/jobs": 405, "/other": 404} {
 		resp, err := http.Get(p.url + path)
 		if err != nil {
 			t.Fatal(err)
