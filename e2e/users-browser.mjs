@@ -1,20 +1,23 @@
 // The page of examples/users in Chromium and Firefox at once, then with the browsers changed over: users-browser.mjs PROGRAM ARGUMENTS...
 // With E2E_SHOTS set to a folder, screenshots go there.
 import assert from 'node:assert/strict';
-import { execFile, execFileSync, spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { chromium, firefox } from 'playwright-core';
+import { launch } from './browsers.mjs';
 import { check, within } from './check.mjs';
+import { relay } from './relay.mjs';
 
 const [program, ...args] = process.argv.slice(2);
 const isOneProcess = args.length === 0;
 const shots = process.env.E2E_SHOTS;
+// How long a session waits. Firefox does not let a page end its session, so this is also how long one of its tabs is seen after it was closed.
+const RESUME = '8s';
 
 // start is the running program; listen says where.
 async function start(listen) {
-  const child = spawn(program, ['-listen', listen, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(program, ['-listen', listen, '-resume', RESUME, ...args], { stdio: ['ignore', 'pipe', 'inherit'] });
   process.on('exit', () => child.kill()); // no effect once it has ended
   const exited = new Promise((resolve) => child.on('exit', (code, signal) => resolve(code ?? signal)));
   let said = '';
@@ -27,33 +30,24 @@ async function start(listen) {
   return { url, stop: () => { child.kill('SIGTERM'); return within(20, 'exit', exited); } };
 }
 
-const pathOf = (name) => execFileSync('bash', ['-c', `command -v ${name}`]).toString().trim();
-const browsers = {
-  Chromium: await chromium.launch({
-    executablePath: pathOf('chromium'),
-    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-      '--disable-background-networking', '--disable-component-update', '--disable-sync'],
-  }),
-  // Debian's own, by WebDriver BiDi: Playwright's is a build of its own, which cannot be had from a package registry.
-  Firefox: await firefox.launch({ channel: 'moz-firefox', executablePath: pathOf('firefox-esr') }),
-};
+const browsers = { Chromium: await launch.Chromium(), Firefox: await launch.Firefox() };
 
 let server = await start('127.0.0.1:0');
-let restarting = false;  // while failed connects are expected
+let failing = false;     // while failed connects are expected
 const complaints = [];   // console errors and uncaught exceptions
 
-// visit opens a new browser session, and in it a function that opens tabs.
-async function visit(name, options) {
+// visit opens a new browser session, and in it a function that opens tabs. url is a function, since the server restarts.
+async function visit(name, options, url = () => server.url) {
   const context = await browsers[name].newContext(options);
   context.setDefaultTimeout(20_000);
   return async () => {
     const page = await context.newPage();
     page.on('console', (message) => {
       // Browsers also complain of the answers 400 and 410, which are what the page asked for.
-      if (message.type() === 'error' && !restarting && !/status of 4[01]0/.test(message.text())) complaints.push(`${name}: ${message.text()}`);
+      if (message.type() === 'error' && !failing && !/status of 4[01]0/.test(message.text())) complaints.push(`${name}: ${message.text()}`);
     });
-    page.on('pageerror', (err) => { if (!restarting) complaints.push(`${name}: ${err}`); });
-    await page.goto(server.url);
+    page.on('pageerror', (err) => { if (!failing) complaints.push(`${name}: ${err}`); });
+    await page.goto(url());
     return page;
   };
 }
@@ -91,7 +85,8 @@ async function pushWith(page, to, text) {
 // scenario has Ann in both browsers, and Bob in the second.
 async function scenario(first, second) {
   const it = (what, step) => check(`${first} and ${second}: ${what}`, step);
-  const openFirst = await visit(first, { viewport: { width: 1280, height: 900 } });
+  const net = await relay(Number(new URL(server.url).port)); // between the first browser and the server
+  const openFirst = await visit(first, { viewport: { width: 1280, height: 900 } }, () => net.url);
   let tab, other, third, bob;
   await it('one tab logs in by keyboard, and another is then logged in, too', async () => {
     tab = await openFirst();
@@ -159,9 +154,9 @@ async function scenario(first, second) {
     const wide = await bob.evaluate(() => document.documentElement.scrollWidth);
     assert.ok(wide <= 375, `${wide} pixels wide`);
   });
+  const shot = (page, name) => page.screenshot({ path: join(shots, `users-${isOneProcess ? '' : 'workers-'}${name}.png`), fullPage: true });
   if (shots) {
     mkdirSync(shots, { recursive: true });
-    const shot = (page, name) => page.screenshot({ path: join(shots, `users-${isOneProcess ? '' : 'workers-'}${name}.png`), fullPage: true });
     await shot(tab, `${first}-light`);
     await shot(bob, `${second}-phone`);
   }
@@ -171,15 +166,49 @@ async function scenario(first, second) {
     other = await openFirst();
     await people(bob, 'bob 1', `${ann} 3`);
   });
+  const comeBack = async (...pages) => {
+    net.mend();
+    for (const page of pages) await page.evaluate(() => dispatchEvent(new Event('online'))); // so that it does not wait for long
+    for (const page of pages) await isStatus(page, 'open', '');
+    failing = false;
+  };
+  const shown = (page) => page.evaluate(() => [...document.querySelectorAll('#messages .body')].map((m) => m.textContent));
+  await it(`the connection is lost: the page says so, and comes back ${isOneProcess ? 'to all that it has missed' : 'to it, or is told that it may have missed something'}`, async () => {
+    const before = { tab: await shown(tab), other: await shown(other) };
+    failing = true;
+    net.cut();
+    for (const page of [tab, other]) await isStatus(page, 'connecting', 'Reconnecting');
+    if (shots) await shot(tab, `${first}-lost`);
+    const { written, buffered } = JSON.parse(await pushWith(bob, ann, 'away 1'));
+    assert.deepEqual([written, buffered], [1, 2]);
+    await bob.getByLabel('Text', { exact: true }).fill('away 2');
+    await bob.getByRole('button', { name: 'Push', exact: true }).click();
+    await until(bob, (ann) => document.querySelector('#outcome').textContent === `Written to one connection of ${ann}. 2 connections will get it if back in time.`, ann);
+    await people(bob, 'bob 1', `${ann} 3`); // those who are away are there
+    await comeBack(tab, other);
+    for (const [page, had] of [[tab, before.tab], [other, before.other]]) {
+      await until(page, () => [...document.querySelectorAll('#messages li')].some((m) => m.className === 'note' || m.textContent.includes('away 2')));
+      const isTold = await page.locator('#messages .note').count() > 0;
+      assert.ok(!isTold || !isOneProcess, 'it is told of a loss');
+      assert.deepEqual(await shown(page), isTold ? had : [...had, 'away 1', 'away 2']);
+    }
+    assert.equal(await third.locator('#messages .note').count(), 0);
+  });
+  if (shots) await shot(tab, `${first}-back`);
+  await it('… and everybody is there once more', async () => {
+    for (const page of [tab, third, bob]) await people(page, 'bob 1', `${ann} 3`); // of other workers, once their sessions have waited long enough
+    assert.equal(JSON.parse(await pushWith(bob, ann, 'all again')).written, 3);
+    for (const page of [tab, other, third]) await message(page, 'all again');
+  });
   if (isOneProcess) {
     await it('the server restarts: all tabs come back by themselves', async () => {
-      restarting = true;
+      failing = true;
       assert.equal(await server.stop(), 0);
       for (const page of [tab, other, third, bob]) await isStatus(page, 'connecting', 'Reconnecting');
       server = await start(new URL(server.url).host);
       for (const page of [tab, other, third, bob]) await isStatus(page, 'open', '');
       for (const page of [tab, other, third, bob]) await people(page, 'bob 1', `${ann} 3`);
-      restarting = false;
+      failing = false;
     });
     await it('… and the new command works', async () => {
       assert.equal(JSON.parse(await pushWith(bob, ann, 'again')).written, 3);
@@ -205,12 +234,22 @@ async function scenario(first, second) {
     await people(bob, 'bob 1', 'cat 1');
     assert.equal(await other.locator('#messages li').count(), 0);
   });
+  await it('… and whoever has logged in as somebody else while a tab was away is that one there, too', async () => {
+    failing = true;
+    net.cut();
+    await isStatus(other, 'connecting', 'Reconnecting');
+    await other.context().request.post(`${server.url}login`, { form: { as: 'dog', group: 'lobby' } }); // shares the cookies
+    await comeBack(other);
+    await isIn(other, 'dog');
+    await people(other, 'bob 1', 'dog 1');
+  });
   await it('a name that cannot be is refused with the reason', async () => {
     await logIn(third, 'a/b');
     await until(third, () => document.querySelector('[role=alert]').textContent.includes('no slashes'));
   });
   if (shots) await third.screenshot({ path: join(shots, `users-${second}-login.png`), fullPage: true });
   for (const page of [tab, other, third, bob]) await page.context().close();
+  net.close();
 }
 
 await scenario('Chromium', 'Firefox');

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/client"
 )
 
 //go:embed page.html
@@ -30,15 +31,19 @@ const (
 type app struct {
 	worker        *wspush.Worker
 	token         string
+	resume        time.Duration // how long a page may be away and miss nothing
 	isBehindNginx bool
 }
 
 func newHandler(a *app) (http.Handler, error) {
 	clients, err := wspush.NewHandler(a.worker, &wspush.HandlerOptions{
 		PingInterval: 25 * time.Second, // proxies drop silent connections, many after 60 s
+		// A page that loses its WebSocket comes back to its session, which stays its user's and in its groups. It counts as there until
+		// then, or until this is over, which is long enough for a tunnel, and not so long that those who have crashed stay for ever.
+		ResumeWindow: a.resume,
 		Accept:       accept,
-		User:         func(_ *http.Request, value any) string { return value.(session).user },
-		Groups:       func(c *wspush.Conn) []string { return c.Value().(session).groups() },
+		User:         func(_ *http.Request, value any) string { return value.(identity).user },
+		Groups:       func(c *wspush.Conn) []string { return c.Value().(identity).groups() },
 		Greeting:     a.greet,
 		OnConnect:    a.tellWatchers,
 		OnDisconnect: func(c *wspush.Conn, _ error) { a.tellWatchers(c) },
@@ -53,35 +58,36 @@ func newHandler(a *app) (http.Handler, error) {
 	mux.HandleFunc("POST /logout-everywhere", a.logoutEverywhere)
 	mux.HandleFunc("GET /who", a.serveWho)
 	mux.HandleFunc("POST /push", a.push)
+	mux.Handle("GET /wspush.js", client.Script()) // with which the page connects, and comes back
 	mux.Handle("/ws", clients)
 	mux.Handle("/ws/", a.worker) // the push endpoint, for publishers that come through nginx
 	// Other sites must not log their visitors in or out here. A WebSocket is a GET: wspush itself checks its Origin.
 	return http.NewCrossOriginProtection().Handler(mux), nil
 }
 
-// session is who a client says that it is. A real one would be in a database, and the cookie would have its secret number. Here it is
+// identity is who a client says that it is. A real one would be in a database, and the cookie would have a secret number. Here it is
 // the cookie, without as much as a signature: anybody may be anybody.
-type session struct {
+type identity struct {
 	user, group string // an empty group is none
 	isPage      bool   // and not another client, which would not understand what pages are told
 }
 
-const cookieName = "session"
+const cookieName = "login"
 
 // groups are those that a connection is in from the start.
-func (s session) groups() []string {
+func (i identity) groups() []string {
 	switch {
-	case s.group == "":
+	case i.group == "":
 		return nil
-	case s.isPage:
-		return []string{s.group, watching + s.group}
+	case i.isPage:
+		return []string{i.group, watching + i.group}
 	}
-	return []string{s.group}
+	return []string{i.group}
 }
 
 // isValid holds names to the rules of HandlerOptions.user.
-func (s session) isValid() bool {
-	return s.user != "" && isName(s.user) && isName(watching+s.group)
+func (i identity) isValid() bool {
+	return i.user != "" && isName(i.user) && isName(watching+i.group)
 }
 
 func isName(name string) bool {
@@ -89,35 +95,35 @@ func isName(name string) bool {
 		!strings.ContainsFunc(name, func(c rune) bool { return c == '/' || unicode.IsControl(c) })
 }
 
-// readSession reads a session from a query: that of the WebSocket's URL, the login form, or what the cookie has, encoded in the same way.
-func readSession(values url.Values, isPage bool) (s session, ok bool) {
+// readIdentity reads it from a query: that of the WebSocket's URL, the login form, or what the cookie has, encoded in the same way.
+func readIdentity(values url.Values, isPage bool) (s identity, ok bool) {
 	// Clones, since parts of a URL would keep all of it in memory for as long as the connection lasts.
-	s = session{user: strings.Clone(values.Get("as")), group: strings.Clone(values.Get("group")), isPage: isPage}
+	s = identity{user: strings.Clone(values.Get("as")), group: strings.Clone(values.Get("group")), isPage: isPage}
 	return s, s.isValid()
 }
 
-// sessionOf returns the session of a request from the page.
-func sessionOf(r *http.Request) (session, bool) {
+// identityOf returns who has sent a request from the page.
+func identityOf(r *http.Request) (identity, bool) {
 	cookie, err := r.Cookie(cookieName)
 	if err != nil {
-		return session{}, false
+		return identity{}, false
 	}
 	values, err := url.ParseQuery(cookie.Value)
 	if err != nil {
-		return session{}, false
+		return identity{}, false
 	}
-	return readSession(values, true)
+	return readIdentity(values, true)
 }
 
 // accept decides who may connect, and as whom: whoever has logged in, and, since anybody may, whoever says a name in the URL.
 func accept(r *http.Request) (any, error) {
 	if query := r.URL.Query(); query.Has("as") {
-		if s, ok := readSession(query, false); ok {
+		if s, ok := readIdentity(query, false); ok {
 			return s, nil
 		}
 		return nil, wspush.ErrForbidden
 	}
-	if s, ok := sessionOf(r); ok {
+	if s, ok := identityOf(r); ok {
 		return s, nil
 	}
 	return nil, wspush.ErrUnauthorized
@@ -130,17 +136,22 @@ func (a *app) greet(c *wspush.Conn) (wspush.MessageType, []byte) {
 	if !a.isBehindNginx {
 		pushURL, _, _ = strings.Cut(c.PathAddresses()[0], "/@connections/")
 	}
-	s := c.Value().(session)
+	s := c.Value().(identity)
 	return wspush.Text, mustJSON(map[string]string{"user": s.user, "group": s.group, "token": a.token, "pushURL": pushURL})
 }
 
 // tellWatchers tells pages that somebody has come to their group, or gone. They ask who is there rather than keep count: an answer cannot
-// be missed, and is right even after a worker has crashed. An error does not matter, since they ask every now and then anyway.
+// be missed, and is right even after a worker has crashed. Pages that are away ask when they are back, so it is not kept for them. An error
+// does not matter, since they ask every now and then anyway.
 func (a *app) tellWatchers(c *wspush.Conn) {
-	if group := c.Value().(session).group; group != "" {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		_, _ = a.worker.Group(watching+group).Push(ctx, wspush.Text, []byte(changed))
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	groups := c.Groups() // not that of Value, which is what the cookie was when the page was last back
+	for _, group := range groups {
+		if watched, ok := strings.CutPrefix(group, watching); ok && slices.Contains(groups, watched) {
+			continue
+		}
+		_, _ = a.worker.Group(watching+group).Push(ctx, wspush.Text, []byte(changed), wspush.Keep(0))
 	}
 }
 
@@ -154,7 +165,7 @@ type person struct {
 // serveWho tells who is in the group of the one who asks, or with 204 that she is not logged in.
 func (a *app) serveWho(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
-	s, ok := sessionOf(r)
+	s, ok := identityOf(r)
 	if !ok {
 		w.WriteHeader(http.StatusNoContent)
 		return
@@ -186,7 +197,7 @@ func (a *app) serveWho(w http.ResponseWriter, r *http.Request) {
 
 // push pushes to a user, as curl does, but in-process.
 func (a *app) push(w http.ResponseWriter, r *http.Request) {
-	if _, ok := sessionOf(r); !ok {
+	if _, ok := identityOf(r); !ok {
 		http.Error(w, "you are not logged in", http.StatusUnauthorized)
 		return
 	}
@@ -202,14 +213,14 @@ func (a *app) push(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(mustJSON(map[string]int{"written": outcomes.Written}))
+	_, _ = w.Write(mustJSON(map[string]int{"written": outcomes.Written, "buffered": outcomes.Buffered}))
 }
 
-// login makes a session. An application would ask for a password.
+// login says who this browser's pages are. An application would ask for a password.
 func login(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
 	_ = r.ParseForm() // an error leaves out names
-	s, ok := readSession(r.PostForm, true)
+	s, ok := readIdentity(r.PostForm, true)
 	if !ok {
 		http.Error(w, "A name has no slashes or control characters, and takes 1 to 256 bytes; a group’s takes at most 247.", http.StatusBadRequest)
 		return
@@ -220,15 +231,15 @@ func login(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// logout ends the session of this browser. Pages ask for it when they have been closed with the code loggedOut.
+// logout makes this browser forget that. Pages ask for it when they have been closed with the code loggedOut.
 func logout(w http.ResponseWriter, _ *http.Request) {
 	http.SetCookie(w, &http.Cookie{Name: cookieName, Path: "/", MaxAge: -1})
 }
 
-// logoutEverywhere closes all connections of the user, on all workers. An application would first end her sessions in its database, so
+// logoutEverywhere closes all connections of the user, on all workers. An application would first end her logins in its database, so
 // that none of her clients can come back; here each of them is asked to forget its cookie.
 func (a *app) logoutEverywhere(w http.ResponseWriter, r *http.Request) {
-	s, ok := sessionOf(r)
+	s, ok := identityOf(r)
 	if !ok {
 		http.Error(w, "you are not logged in", http.StatusUnauthorized)
 		return
@@ -256,7 +267,7 @@ func servePage(w http.ResponseWriter, _ *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "+
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'self' 'unsafe-inline'; "+
 		"img-src data:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
 	_, _ = w.Write(page)
 }

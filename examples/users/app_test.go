@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -144,6 +145,20 @@ func dial(t *testing.T, page, path string, header http.Header) (*testutil.Client
 	return c, g
 }
 
+// visit opens a tab as the page does, with wspush.js; with resume it comes back.
+func (b *browser) visit(resume string) *testutil.Page {
+	b.t.Helper()
+	header := http.Header{"Origin": {b.page}}
+	for _, c := range b.http.Jar.Cookies(b.request(http.MethodGet, "/", nil).URL) {
+		header.Add("Cookie", c.String())
+	}
+	conn, err := net.Dial("tcp", strings.TrimPrefix(b.page, "http://"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return testutil.Visit(b.t, conn, testutil.Options{Path: "/ws", Header: header}, resume)
+}
+
 // next returns the next message that is not changed.
 func next(c *testutil.Client) string {
 	for {
@@ -216,7 +231,7 @@ func everything(t *testing.T, pages ...string) {
 	bob.Expect(testutil.Text, "only bob")
 	bob.Expect(testutil.Text, "all")
 	// From the page.
-	if status, answer := alone.post("/push", url.Values{"to": {"ann"}, "text": {"from the page"}}); status != http.StatusOK || answer != `{"written":3}` {
+	if status, answer := alone.post("/push", url.Values{"to": {"ann"}, "text": {"from the page"}}); status != http.StatusOK || answer != `{"buffered":0,"written":3}` {
 		t.Errorf("%d %s", status, answer)
 	}
 	for _, c := range []*testutil.Client{tab, second, third} {
@@ -281,6 +296,87 @@ func TestThreeWorkers(t *testing.T) {
 	testutil.NoLeak(t)
 	page, _ := start(t, "-token", "secret", "-workers", "3")
 	everything(t, page)
+}
+
+// A page that has lost its WebSocket counts as there, and gets what was pushed meanwhile when it is back, but only as the same user.
+func TestPageComesBack(t *testing.T) {
+	testutil.NoLeak(t)
+	page, _ := start(t, "-token", "secret")
+	ann, bob := logIn(t, page, "ann", "lobby"), logIn(t, page, "bob", "lobby")
+	tab := ann.visit("")
+	if greeting := tab.Next(); !strings.Contains(greeting, `"user":"ann"`) || tab.Hello.Address != "" {
+		t.Fatalf("%s after %s", greeting, tab.Hello.Raw)
+	}
+	tab.Want(changed) // it has come itself
+
+	tab.Close()
+	var pushed []string
+	testutil.Eventually(t, "that she is away", func() bool {
+		pushed = append(pushed, fmt.Sprint("message ", len(pushed)))
+		status, answer := bob.post("/push", url.Values{"to": {"ann"}, "text": {pushed[len(pushed)-1]}})
+		if status != http.StatusOK {
+			t.Errorf("%d %s", status, answer)
+		}
+		return answer == `{"buffered":1,"written":0}`
+	})
+	bobs, _ := bob.open() // of which she is not told
+	bob.awaitWho("ann×1 bob×1")
+	bobs.SendClose(1000, "")
+	bob.awaitWho("ann×1")
+
+	for _, tt := range []struct {
+		as   *browser
+		want string
+	}{{bob, "forbidden"}, {newBrowser(t, page), "unauthorized"}} {
+		if got := tt.as.visit(tab.Ticket()); got.Hello.Refused != tt.want {
+			t.Errorf("with her ticket, %s, want %q", got.Hello.Raw, tt.want)
+		}
+	}
+	tab = ann.visit(tab.Ticket())
+	if !tab.Hello.Resumed || tab.Hello.Missed != 0 {
+		t.Fatalf("%s", tab.Hello.Raw)
+	}
+	tab.Want(pushed...)
+	bob.post("/push", url.Values{"to": {"ann"}, "text": {"next"}})
+	tab.Want("next")                                       // she asks who is there by herself: bob's coming and going was not kept for her
+	cat, _ := dial(t, page, "/ws?as=cat&group=lobby", nil) // she is told again
+	tab.Want(changed)
+	cat.Close()
+	tab.Want(changed)
+
+	// Who has logged in anew, with another group, still leaves the one that the tab is in.
+	other := logIn(t, page, "ann", "elsewhere")
+	tab.Close()
+	watcher := bob.visit("")
+	watcher.Next()
+	watcher.Want(changed)
+	tab = other.visit(tab.Ticket())
+	if !tab.Hello.Resumed {
+		t.Fatalf("%s", tab.Hello.Raw)
+	}
+	tab.SendClose(1000, "")
+	watcher.Want(changed)
+	bob.awaitWho("bob×1")
+}
+
+// One who does not come back is there only for so long.
+func TestPageVanishes(t *testing.T) {
+	testutil.NoLeak(t)
+	page, _ := start(t, "-token", "secret", "-resume", "50ms")
+	ann, bob := logIn(t, page, "ann", "lobby"), logIn(t, page, "bob", "lobby")
+	watcher := bob.visit("")
+	watcher.Next()
+	watcher.Want(changed)
+	tab := ann.visit("")
+	tab.Next()
+	watcher.Want(changed)
+	tab.Close()
+	watcher.Want(changed)
+	bob.awaitWho("bob×1")
+	tab = ann.visit(tab.Ticket())
+	if tab.Hello.Resumed || tab.Hello.Why != "expired" {
+		t.Errorf("%s", tab.Hello.Raw)
+	}
 }
 
 // Processes that share an engine and a key are one cluster. For the first 15 s nobody can know whether there are others on a new engine.
@@ -448,6 +544,9 @@ func TestPage(t *testing.T) {
 		if status, _ := b.get(path); status != http.StatusNotFound {
 			t.Errorf("%s: %d", path, status)
 		}
+	}
+	if status, script := b.get("/wspush.js"); status != http.StatusOK || !strings.Contains(script, "export function connect") {
+		t.Errorf("%d %.40s", status, script)
 	}
 	if status, _ := b.get("/login"); status != http.StatusMethodNotAllowed {
 		t.Error(status)

@@ -12,6 +12,9 @@
 //
 //	go run -C examples/users . -listen 0.0.0.0:8085 -push 10.0.0.5:8185 -redis redis://10.0.0.1:6379 -key "$KEY" -token "$TOKEN"
 //
+// A page that loses its WebSocket comes back by itself. With one worker it misses nothing; with three, nginx may bring it to another one,
+// where it begins anew, and says that it may have missed something.
+//
 // Anybody may log in as anybody, and everybody is shown the token with which publishers push. Do not copy that. What to copy is in app.go
 // and page.html. Clients without the page connect to /ws?as=NAME&group=GROUP.
 package main
@@ -28,6 +31,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -68,6 +72,7 @@ type settings struct {
 	key       []byte
 	keyShared bool // with other processes
 	count     int  // of workers
+	resume    time.Duration
 }
 
 func parse(args []string) (s settings, err error) {
@@ -77,6 +82,7 @@ func parse(args []string) (s settings, err error) {
 		"the others have the ports that follow, unless the port is 0")
 	flags.StringVar(&s.token, "token", "", "what publishers must know, and the page shows; the default is a random one")
 	flags.IntVar(&s.count, "workers", 1, "how many there are, at most 10; several are behind nginx, which must be installed")
+	flags.DurationVar(&s.resume, "resume", time.Minute, "how long a session waits for its page to come back, and its user counts as there; 0: no sessions")
 	flags.StringVar(&s.redis, "redis", "", "`URL` of a Redis server for the directory, such as redis://127.0.0.1:6379")
 	flags.StringVar(&s.nats, "nats", "", "`URL` of a NATS server for the directory, such as nats://127.0.0.1:4222")
 	key := flags.String("key", "", "what all processes with the same -redis or -nats share: 64 `hex` digits, from openssl rand -hex 32; "+
