@@ -1,21 +1,20 @@
-// The page of examples/workers in headless Chromium, through the end of the worker that holds it: workers-browser.mjs PROGRAM
+// The page of examples/workers in headless Chromium, through the end of the worker that holds it; then, in Chromium and Firefox, on a network
+// that fails: workers-browser.mjs PROGRAM
 // With E2E_SHOTS set to a folder, screenshots go there.
 import assert from 'node:assert/strict';
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { chromium } from 'playwright-core';
+import { launch } from './browsers.mjs';
 import { check } from './check.mjs';
+import { relay } from './relay.mjs';
 import { startSite } from './site.mjs';
 
+const program = process.argv[2];
 const shots = process.env.E2E_SHOTS;
-const site = await startSite(process.argv[2], '-restart', '0');
-const browser = await chromium.launch({
-  executablePath: execFileSync('bash', ['-c', 'command -v chromium']).toString().trim(),
-  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-    '--disable-background-networking', '--disable-component-update', '--disable-sync'],
-});
+const site = await startSite(program, '-restart', '0');
+const browser = await launch.Chromium();
 const context = await browser.newContext({ permissions: ['clipboard-read', 'clipboard-write'] });
 context.setDefaultTimeout(20_000);
 
@@ -100,7 +99,7 @@ if (shots) {
     await page.screenshot({ path: join(shots, `workers-${name}.png`), fullPage: true });
   }
 }
-await check('kill -9 of its worker: the page connects to another, keeps its name, and can be pushed to', async () => {
+await check('kill -9 of its worker: the page says what it has lost, connects to another, keeps its name, and can be pushed to', async () => {
   const [number, address] = [await worker(page), await page.locator('#address').innerText()];
   killed = true;
   process.kill(site.pids[`worker ${number}`], 'SIGKILL');
@@ -109,6 +108,8 @@ await check('kill -9 of its worker: the page connects to another, keeps its name
   assert.notEqual(await worker(page), number);
   assert.equal(await page.locator('#status').innerText(), 'Connected as Visitor 1');
   await page.locator(`#workers tr[data-worker="${number}"][data-gone]`).waitFor();
+  assert.deepEqual(await page.locator('#messages li.note span').allInnerTexts(),
+    ['The session is lost, and its address with it: messages may have been missed.', `Connected to worker ${await worker(page)}.`]);
   await run(`set -e; ${await page.locator('#command').innerText()}`);
   await page.waitForFunction(() => document.querySelectorAll('#messages li[data-type=text]').length === 2);
 });
@@ -120,3 +121,56 @@ await check('no errors on the console', () => assert.deepEqual(complaints, []));
 
 await browser.close();
 await check('SIGTERM: exit status 0', async () => assert.equal(await site.stop(), 0));
+
+// away cuts off the page of a site until something has been pushed to it, and returns the texts on the page: messages and notes.
+async function away(name, workers) {
+  const site = await startSite(program, '-workers', String(workers));
+  const net = await relay(Number(new URL(site.url).port));
+  const browser = await launch[name]();
+  const context = await browser.newContext({ viewport: { width: 375, height: 812 }, colorScheme: 'dark' });
+  context.setDefaultTimeout(20_000);
+  const page = await context.newPage();
+  await page.goto(net.url);
+  await isOpen(page);
+  const [before, command] = [await page.locator('#address').innerText(), await page.locator('#command').innerText()];
+  const push = async (text) => {
+    const { stdout } = await promisify(execFile)('bash', ['-c', command.replace('-d 123', `-d '${text}'`)], { timeout: 10_000, env: { ...process.env, PUSH_TOKEN: site.token } });
+    return /^HTTP\/1.1 (\d+)/.exec(stdout)[1];
+  };
+  const statuses = [await push('before')];
+  await message(page, 'before');
+  net.cut();
+  await page.locator('#status[data-state=suspended]', { hasText: 'Reconnecting' }).waitFor();
+  if (shots) await page.screenshot({ path: join(shots, `workers-${name}-${workers}-lost.png`), fullPage: true });
+  for (const text of ['away 1', 'away 2']) statuses.push(await push(text));
+  net.mend();
+  await page.evaluate(() => dispatchEvent(new Event('online'))); // so that it does not wait for long
+  await isOpen(page);
+  statuses.push(await push('after'));
+  await page.locator('#messages', { hasText: /after|Connected to worker/ }).waitFor();
+  const found = {
+    statuses, isSame: await page.locator('#address').innerText() === before,
+    texts: await page.locator('#messages li > :not(time)').allInnerTexts(),
+  };
+  if (shots) await page.screenshot({ path: join(shots, `workers-${name}-${workers}-back.png`), fullPage: true });
+  await browser.close();
+  net.close();
+  assert.equal(await site.stop(), 0);
+  return found;
+}
+for (const name of Object.keys(launch)) {
+  await check(`${name}: the connection is lost, and there is one worker: the page misses nothing, and nothing comes twice`, async () => {
+    assert.deepEqual(await away(name, 1), {
+      statuses: ['204', '202', '202', '204'], isSame: true,
+      texts: ['before', 'Connected again, to the session at worker 1.', 'away 1', 'away 2', 'after'],
+    });
+  });
+}
+await check('… and there are two: it is at the other, and says that it may have missed something', async () => {
+  const { statuses, isSame, texts } = await away('Chromium', 2);
+  assert.equal(isSame, false);
+  assert.deepEqual(statuses, ['204', '202', '202', '202']); // the old session goes on waiting
+  assert.deepEqual(texts.slice(0, 2), ['before', 'The session is lost, and its address with it: messages may have been missed.']);
+  assert.match(texts[2], /^Connected to worker [12]\.$/);
+  assert.equal(texts.length, 3);
+});

@@ -14,6 +14,9 @@
 // Kill a worker to see its pages connect to another. Pushes to its old connections are answered 502 until it is restarted on
 // the same ports, after -restart, and 410 from then on. SIGTERM instead of SIGKILL makes it drain first. SIGKILL to this
 // program itself also ends the workers, but not nginx.
+//
+// A page whose WebSocket is lost comes back by itself. If nginx brings it to the worker that it was at, its session is still there, and it
+// misses nothing. At any other it begins a new one, and says that it may have missed something.
 package main
 
 import (

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -155,16 +156,16 @@ func (p *program) stop() {
 	}
 }
 
-// client is a client with the contents of its greeting.
-type client struct {
+// guest is a client with the contents of its greeting.
+type guest struct {
 	*testutil.Client
 	Worker, Workers, PID, Port int
 	Address                    string
 }
 
-func (p *program) connect() *client {
+func (p *program) connect() *guest {
 	p.t.Helper()
-	c := &client{Client: testutil.Dial(p.t, p.url+"/ws", testutil.Options{})}
+	c := &guest{Client: testutil.Dial(p.t, p.url+"/ws", testutil.Options{})}
 	if err := json.Unmarshal([]byte(c.Text()), c); err != nil {
 		p.t.Fatal(err)
 	}
@@ -180,7 +181,7 @@ type inbox struct {
 	got chan string // closed when the connection has ended
 }
 
-func (c *client) listen(t *testing.T) inbox {
+func (c *guest) listen(t *testing.T) inbox {
 	in := inbox{t, make(chan string, 100)}
 	go func() {
 		defer close(in.got)
@@ -253,7 +254,7 @@ func (p *program) post(path string, fields ...string) (status int, answer string
 // A push reaches its client through any worker, and each worker gets some pushes.
 func TestPushes(t *testing.T) {
 	p := launch(t)
-	var clients []*client
+	var clients []*guest
 	held := map[int]int{}
 	for range 6 {
 		c := p.connect()
@@ -332,7 +333,7 @@ func TestToken(t *testing.T) {
 // A killed worker takes only its own clients with it.
 func TestKilledWorker(t *testing.T) {
 	p := launch(t, "-restart=3s")
-	clients := map[int]*client{}
+	clients := map[int]*guest{}
 	for range 3 {
 		c := p.connect()
 		clients[c.Worker] = c
@@ -435,7 +436,7 @@ func TestVisitors(t *testing.T) {
 	const key1, key2 = "the key of the first", "the key of the second"
 	c1, c2 := p.connect(), p.connect()
 	got := c2.listen(t)
-	for i, c := range []*client{c1, c2} {
+	for i, c := range []*guest{c1, c2} {
 		status, answer := p.post("/visitors", "key", []string{key1, key2}[i], "address", c.Address)
 		if want := fmt.Sprintf("%q", fmt.Sprint("Visitor ", i+1)); status != http.StatusOK || answer != want {
 			t.Fatalf("registering is answered %d %s, want %s", status, answer, want)
@@ -446,8 +447,8 @@ func TestVisitors(t *testing.T) {
 	}
 	if status, answer := p.post("/visitors/send", "key", key1, "to", "Visitor 2", "text", "grüße"); status != http.StatusOK {
 		t.Errorf("sending is answered %d %s", status, answer)
-	} else if ms, err := strconv.ParseFloat(answer, 64); err != nil || ms <= 0 {
-		t.Errorf("sending is answered %s, want the round trip in ms", answer)
+	} else if got := sentOf(t, answer); got.RTT <= 0 || got.Buffered != 0 {
+		t.Errorf("sending is answered %s, want the round trip", answer)
 	}
 	got.expect("Visitor 1: grüße")
 
@@ -474,6 +475,78 @@ func TestVisitors(t *testing.T) {
 	if _, _, answer := p.do("GET", p.url+"/visitors", ""); strings.TrimSpace(answer) != `[]` {
 		t.Errorf("the visitors are %s", answer)
 	}
+}
+
+func sentOf(t *testing.T, answer string) (s sent) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(answer), &s); err != nil {
+		t.Error(err)
+	}
+	return s
+}
+
+// visit connects a client that speaks wspush.v1, as the page does, and returns its greeting, too; with resume it comes back instead.
+func (p *program) visit(resume string) (*testutil.Page, *guest) {
+	p.t.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(p.url, "http://"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	page, g := testutil.Visit(p.t, conn, testutil.Options{Path: "/ws"}, resume), &guest{}
+	if !page.Hello.Resumed {
+		if err := json.Unmarshal([]byte(page.Next()), g); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	return page, g
+}
+
+// With one worker, a page that has lost its WebSocket comes back to its session, through nginx.
+func TestPageComesBack(t *testing.T) {
+	p := launch(t, "-workers=1")
+	page, g := p.visit("")
+	const key = "the key of the page"
+	if status, answer := p.post("/visitors", "key", key, "address", g.Address); status != http.StatusOK {
+		t.Fatalf("registering is answered %d %s", status, answer)
+	}
+	page.Close()
+	var pushed []string
+	testutil.Eventually(t, "that it is away", func() bool {
+		pushed = append(pushed, fmt.Sprint("message ", len(pushed)))
+		status, _, answer := p.do("POST", g.Address, pushed[len(pushed)-1])
+		if status != http.StatusNoContent && status != http.StatusAccepted {
+			t.Errorf("a push is answered %d %s", status, answer)
+		}
+		return status == http.StatusAccepted
+	})
+	// What a visitor sends waits for the other for some seconds, and is then withdrawn.
+	if status, answer := p.post("/visitors/send", "key", key, "to", "Visitor 1", "text", "too late"); status != http.StatusConflict || !strings.Contains(answer, "away") {
+		t.Errorf("sending to one who is away is answered %d %s", status, answer)
+	}
+	page, _ = p.visit(page.Ticket())
+	if !page.Hello.Resumed || page.Hello.Missed != 0 {
+		t.Fatalf("it is back with %s", page.Hello.Raw)
+	}
+	page.Want(pushed...)
+	if status, answer := p.post("/visitors/send", "key", key, "to", "Visitor 1", "text", "in time"); status != http.StatusOK || sentOf(t, answer).RTT <= 0 {
+		t.Errorf("sending is answered %d %s", status, answer)
+	}
+	page.Want("Visitor 1: in time")
+}
+
+// At another worker it gets a new session, and is told. The old one waits where it was.
+func TestPageAtAnotherWorker(t *testing.T) {
+	p := launch(t, "-workers=2")
+	page, g := p.visit("")
+	page.Close()
+	again, now := p.visit(page.Ticket())
+	if again.Hello.Resumed || again.Hello.Why != "unknown" || now.Worker == g.Worker || now.Address == g.Address {
+		t.Fatalf("it is back with %s and %+v", again.Hello.Raw, now)
+	}
+	if status, _, answer := p.do("POST", now.Address, "to the new one"); status != http.StatusNoContent {
+		t.Errorf("a push is answered %d %s", status, answer)
+	}
+	again.Want("to the new one")
 }
 
 // The publisher pushes only under the public name.

@@ -74,7 +74,7 @@ type visitors struct {
 
 type visitor struct{ name, address string }
 
-// register stores a page's address. A page that registers again with the same key, after reconnecting, keeps its name.
+// register stores a page's address. A page that registers again with the same key, as it does with each new session, keeps its name.
 func (v *visitors) register(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	key, address := r.PostFormValue("key"), r.PostFormValue("address")
@@ -135,7 +135,13 @@ func (v *visitors) leave(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// send pushes a text from one visitor to another, and answers when the other's browser has read it.
+// sent is what became of a message that somebody has or will have.
+type sent struct {
+	RTT      float64 `json:"rttMs"`                 // the other's browser has read it, so many milliseconds after it was written
+	Buffered float64 `json:"bufferedFor,omitempty"` // it was cut off, and gets it again if it is back within so many seconds
+}
+
+// send pushes a text from one visitor to another, and answers when the other's browser has read it. It waits for one that is away.
 func (v *visitors) send(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	key, to, text := r.PostFormValue("key"), r.PostFormValue("to"), r.PostFormValue("text")
@@ -162,7 +168,11 @@ func (v *visitors) send(w http.ResponseWriter, r *http.Request) {
 		refuse(w, err)
 		return
 	}
-	reply(w, float64(receipt.RoundTrip)/float64(time.Millisecond))
+	if receipt.State == publisher.Buffered {
+		reply(w, sent{Buffered: receipt.BufferedFor.Seconds()})
+		return
+	}
+	reply(w, sent{RTT: float64(receipt.RoundTrip) / float64(time.Millisecond)})
 }
 
 // find returns the sender's name and the receiver's address.
@@ -194,6 +204,8 @@ func refuse(w http.ResponseWriter, err error) {
 		http.Error(w, "the address does not lead to the workers", http.StatusBadRequest)
 	case errors.Is(err, publisher.ErrGone):
 		http.Error(w, "the connection is gone; nothing was written", http.StatusGone)
+	case errors.Is(err, publisher.ErrSuspended):
+		http.Error(w, "the page is away; nothing was written", http.StatusConflict)
 	case errors.Is(err, publisher.ErrUnknown):
 		http.Error(w, "the message may have been written, but was not confirmed", http.StatusGatewayTimeout)
 	case errors.Is(err, publisher.ErrUnreachable):

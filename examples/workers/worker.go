@@ -14,10 +14,14 @@ import (
 	"time"
 
 	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/client"
 )
 
 //go:embed page.html
 var page []byte
+
+// resumeWindow is how long a page may be away and miss nothing, if it comes back to the same worker.
+const resumeWindow = 2 * time.Minute
 
 // serveWorker is one worker's process, until ctx ends.
 func serveWorker(ctx context.Context, s settings, ready func(addresses) error) error {
@@ -42,6 +46,7 @@ func serveWorker(ctx context.Context, s settings, ready func(addresses) error) e
 	a := &app{settings: s, worker: worker, port: listener.Addr().(*net.TCPAddr).Port}
 	clients, err := wspush.NewHandler(worker, &wspush.HandlerOptions{
 		PingInterval: 25 * time.Second, // proxies drop silent connections, many after 60 s
+		ResumeWindow: resumeWindow,
 		Greeting:     a.greet,
 	})
 	if err != nil {
@@ -49,6 +54,7 @@ func serveWorker(ctx context.Context, s settings, ready func(addresses) error) e
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", servePage)
+	mux.Handle("GET /wspush.js", client.Script()) // with which the page connects, and comes back
 	mux.HandleFunc("GET /stats", a.serveStats)
 	mux.Handle("/ws", clients)
 	mux.Handle("/ws/@connections", a.pushes())  // many in one request
@@ -109,7 +115,8 @@ func (a *app) stats() stats {
 	}
 }
 
-// greet tells the page which worker it has reached, and its sealed address.
+// greet tells the page which worker it has reached, and its sealed address. It is the first message of a session, and is not sent again
+// to a page that comes back to it.
 func (a *app) greet(c *wspush.Conn) (wspush.MessageType, []byte) {
 	data, err := json.Marshal(map[string]any{
 		"worker": a.Number, "workers": a.Workers, "pid": os.Getpid(), "port": a.port, "address": c.SealedAddress(),
@@ -142,7 +149,7 @@ func servePage(w http.ResponseWriter, _ *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "+
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'self' 'unsafe-inline'; "+
 		"img-src data:; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
 	_, _ = w.Write(page)
 }
