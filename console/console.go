@@ -133,11 +133,14 @@ func only(method string, h http.HandlerFunc) http.HandlerFunc {
 }
 
 // Shutdown closes the open pages with code 1012, refuses new ones, and waits until their goroutines have ended or ctx ends;
-// then it returns ctx's error. Call it after Worker.Shutdown, so that pages show the draining, and before http.Server.Shutdown.
-// It may be called more than once.
+// then it returns ctx's error. Call it after Worker.Shutdown, so that pages show the draining and its end, and before
+// http.Server.Shutdown. It may be called more than once.
 //
 // Pages also close when the worker has shut down; their goroutines then end on their own.
 func (c *Console) Shutdown(ctx context.Context) error {
+	if c.worker.Draining() && c.worker.Stats().Connections == 0 {
+		c.feed.finish(ctx)
+	}
 	if err := c.own.Shutdown(ctx); err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ const (
 type feed struct {
 	worker *wspush.Worker
 	label  func(*wspush.Conn) string
+	hurry  chan struct{} // an element has look take the next snapshot at once
 
 	mu      sync.Mutex // guards the fields below, except running
 	closed  bool
@@ -49,7 +50,7 @@ func (s *snapshot) isOver() bool {
 func nothing() *snapshot { return &snapshot{next: make(chan struct{})} }
 
 func newFeed(worker *wspush.Worker, label func(*wspush.Conn) string) *feed {
-	return &feed{worker: worker, label: label, latest: nothing()}
+	return &feed{worker: worker, label: label, hurry: make(chan struct{}, 1), latest: nothing()}
 }
 
 // enter runs page in its own goroutine, unless the feed is closed. The first page starts look, and the last one to return stops
@@ -81,7 +82,8 @@ func (f *feed) leave() {
 	}
 }
 
-// close waits until nothing runs or ctx ends. Call it once the pages' connections have ended, since that ends the pages.
+// close waits until nothing runs or ctx ends. Call it once the pages' connections have ended, since that ends the pages. It may be called
+// more than once.
 func (f *feed) close(ctx context.Context) error {
 	f.mu.Lock()
 	f.closed = true
@@ -99,6 +101,17 @@ func (f *feed) close(ctx context.Context) error {
 	}
 }
 
+// finish waits until all pages have been told that the worker has shut down, which it must have, but not for one that does not read.
+func (f *feed) finish(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	select {
+	case f.hurry <- struct{}{}:
+	default:
+	}
+	_ = f.close(ctx) // the pages' goroutines end then
+}
+
 // look takes snapshots until ctx ends.
 func (f *feed) look(ctx context.Context) {
 	t := newTable(f.label)
@@ -109,6 +122,7 @@ func (f *feed) look(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-f.hurry:
 		case <-time.After(pace(time.Since(began), interval)):
 		}
 	}

@@ -343,6 +343,53 @@ func TestShutdownOfNobody(t *testing.T) {
 	}
 }
 
+// Where the console is shut down right after its worker, as it should be, pages are told of the end before they are closed. One that does not
+// read delays that only for so long.
+func TestShutdownAfterTheWorkers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, nil)
+		p, stalled := s.open(), s.open()
+		p.next()
+		stalled.next()
+		testutil.Pass(time.Millisecond) // between two snapshots
+		if err := s.worker.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		began, down := time.Now(), make(chan error)
+		go func() { down <- s.console.Shutdown(context.Background()) }()
+		p.until("its end", func(u update) bool { return u.Draining && u.Over })
+		if took := time.Since(began); took > 300*time.Millisecond { // it is told something every 250 ms, and not of the next snapshot, 500 ms after the last
+			t.Errorf("the page is told after %v", took)
+		}
+		if code, _ := p.client.AwaitClose(); code != 1012 {
+			t.Errorf("the page was closed with %d", code)
+		}
+		if err := <-down; err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took < time.Second || took > 10*time.Second {
+			t.Errorf("with a page that does not read, it took %v", took)
+		}
+	})
+}
+
+// Without pages there is nothing to wait for.
+func TestShutdownWithoutPages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, nil)
+		began := time.Now()
+		if err := s.worker.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := s.console.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > 0 {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
 // A panic in Label, which is the application's, does no harm.
 func TestLabelPanics(t *testing.T) {
 	var log buffer

@@ -23,6 +23,10 @@ func TestPagePolicy(t *testing.T) {
 			t.Errorf("the policy has no %s: %s", want, policy)
 		}
 	}
+	// The client is a part of the script: as a file of its own, it would need a policy that allows more.
+	if !strings.Contains(html, "\nexport function connect(url, options = {}) {\n") || regexp.MustCompile(`\bfrom\s*['"]`).MatchString(html) {
+		t.Error("the page's script is without wspush.js")
+	}
 	for _, want := range []string{"default-src 'none'", "connect-src 'self'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"} {
 		if !strings.Contains(policy, want) {
 			t.Errorf("the policy has no %s: %s", want, policy)

@@ -30,7 +30,8 @@ type viewer struct {
 	groups  *groups // those of watched; nil: it has not been told
 }
 
-// newSocket makes the Handler that pages connect to.
+// newSocket makes the Handler that pages connect to. They have no sessions: what a page has missed is worth nothing by the time that it is
+// back, and what it shows is sent anew.
 func newSocket(c *Console) (*wspush.Handler, error) {
 	return wspush.NewHandler(c.own, &wspush.HandlerOptions{
 		PingInterval:   25 * time.Second, // shorter than most proxies' timeouts

@@ -15,7 +15,7 @@
 //
 // Clients that are closed need somewhere to go: run at least two of these behind a load balancer, and replace one at a time. If
 // there is only one, -delay 0 -drain 0 brings it back soonest. Clients should wait for a short random time before they
-// reconnect, as the page of examples/quickstart does.
+// reconnect, as client/wspush.js does.
 package main
 
 import (
