@@ -117,6 +117,14 @@ if (shots) await page.screenshot({ path: join(shots, 'workers-killed.png'), full
 await check('the other page never noticed', async () => {
   assert.equal(await other.locator('#messages li.note').count(), 0);
 });
+await check('… until it is closed by DELETE: it says so, and does not come back', async () => {
+  const { stdout } = await run(`set -e; ${(await other.locator('#command').innerText()).replace('-d 123', '-X DELETE')}`);
+  assert.match(stdout, /^HTTP\/1.1 204 /);
+  await other.locator('#status[data-state=ended]', { hasText: 'Closed' }).waitFor();
+  await other.locator('#card.stale').waitFor();
+  await other.locator('#messages li.note', { hasText: 'The server has closed the connection (code 1000). Reload the page for another one.' }).waitFor();
+  if (shots) await other.screenshot({ path: join(shots, 'workers-closed.png'), fullPage: true });
+});
 await check('no errors on the console', () => assert.deepEqual(complaints, []));
 
 await browser.close();

@@ -70,6 +70,7 @@ func TestFlags(t *testing.T) {
 		{"-workers 0", "-workers must be from 1 to 10"},
 		{"-workers 11", "-workers must be from 1 to 10"},
 		{"-workers many", `invalid value "many" for flag -workers`},
+		{"-resume soon", `invalid value "soon" for flag -resume`},
 		{"-token=\u00e4", "-token must be"},
 		{"-token=a\nb", "-token must be"},
 		{"-redis redis://127.0.0.1 -nats nats://127.0.0.1", "-redis and -nats exclude each other"},
