@@ -236,9 +236,9 @@ func TestPushBySealedID(t *testing.T) {
 		}
 		cancelled, cancel := context.WithCancel(ctx)
 		cancel()
-		brief, stop := context.WithTimeout(ctx, 100*time.Millisecond)
-		defer stop()
 		_, silent, _ := dial(t, holder, server, testutil.Options{Silent: true})
+		brief, stop := context.WithTimeout(ctx, 500*time.Millisecond)
+		defer stop()
 		_, errUnconfirmed := w.Push(brief, silent.SealedID(), wspush.Text, []byte("nobody answers"), wspush.Confirmed())
 		silent.Close(1000, "")
 		for _, tt := range []struct{ got, want error }{

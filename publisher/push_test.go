@@ -263,6 +263,12 @@ func TestSlow(t *testing.T) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		<-release
 	}))
+	arrived := make(chan bool)
+	tells := testutil.Serve(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		close(arrived)
+		<-release
+	}))
 	drip := testutil.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.Header().Set("Content-Type", "application/problem+json")
@@ -272,7 +278,7 @@ func TestSlow(t *testing.T) {
 		<-release
 	}))
 	defer close(release)
-	c := newClient(t, publisher.Options{Timeout: 50 * time.Millisecond})
+	c := newClient(t, publisher.Options{Timeout: 500 * time.Millisecond}) // within which a slow machine sends the request
 	if err := push(t, c, addressOf(silent)); !errors.Is(err, publisher.ErrUnknown) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
@@ -284,8 +290,11 @@ func TestSlow(t *testing.T) {
 	}
 	c = newClient(t, publisher.Options{Timeout: -1})
 	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(50*time.Millisecond, cancel)
-	if err := inError(t, outcome(c.Push(ctx, addressOf(silent), publisher.Text, nil))); !errors.Is(err, publisher.ErrUnknown) || !errors.Is(err, context.Canceled) {
+	go func() {
+		<-arrived
+		cancel()
+	}()
+	if err := inError(t, outcome(c.Push(ctx, addressOf(tells), publisher.Text, nil))); !errors.Is(err, publisher.ErrUnknown) || !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -229,7 +229,7 @@ func TestEndWhileConnecting(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	works := addressOf(testutil.Serve(t, says(204, "", "")))
-	if err := push(t, newClient(t, publisher.Options{DialTimeout: 50 * time.Millisecond}), address+","+works); err != nil {
+	if err := push(t, newClient(t, publisher.Options{DialTimeout: 500 * time.Millisecond}), address+","+works); err != nil {
 		t.Errorf("got %v", err)
 	}
 }

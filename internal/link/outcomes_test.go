@@ -292,7 +292,7 @@ func TestPatience(t *testing.T) {
 		taken <- in
 	}}, nil, fast)
 	asker := newWorker(t, &holder{}, nil, fast)
-	p := &Push{Peer: Peer{asked.url, 1}, Data: []byte("a"), Patience: 50 * time.Millisecond}
+	p := &Push{Peer: Peer{asked.url, 1}, Data: []byte("a"), Patience: 400 * time.Millisecond} // within which a slow machine opens a link
 	if _, err := asker.push(t, p); !errors.Is(err, ErrLost) {
 		t.Errorf("the outcome is %v", err)
 	}
