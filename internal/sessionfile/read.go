@@ -17,17 +17,22 @@ var ErrDamaged = errors.New("it is damaged: it is not what a worker has written"
 
 // Read reads the file at path. The error is fs.ErrNotExist if there is none, and ErrDamaged if it is not whole.
 func Read(path string) (*File, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	info, err := file.Stat()
+	// Before it is opened, which for a pipe would wait for a writer. A symbolic link is not followed: Remove would leave what it leads to, and
+	// Write could not replace it.
+	info, err := os.Lstat(path)
 	if err != nil {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	if info, err = file.Stat(); err != nil {
+		return nil, err
 	}
 	f, err := decode(file, info.Size())
 	if err != nil {
@@ -98,9 +103,12 @@ func decodeRecords(d *gob.Decoder) (*File, error) {
 	}
 }
 
+// maxNumber is a number that no message gets, and beyond which numbers must not run over.
+const maxNumber = 1 << 62
+
 // check gives the messages of a session their data, and reports whether the session can be.
 func (f *File) check(s *Session) error {
-	if s.Released > s.Confirmed || s.Confirmed > s.Begun || s.Begun-s.Released > uint64(len(s.Messages)) {
+	if s.Released > s.Confirmed || s.Confirmed > s.Begun || s.Begun-s.Released > uint64(len(s.Messages)) || s.Begun > maxNumber {
 		return fmt.Errorf("the session has %d messages, of which %d, %d and %d are said to be released, confirmed and begun",
 			len(s.Messages), s.Released, s.Confirmed, s.Begun)
 	}

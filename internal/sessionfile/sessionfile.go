@@ -29,7 +29,9 @@ type Session struct {
 	Tickets [][16]byte
 	User    string
 	Groups  []string
-	Value   []byte // what HandlerOptions.SaveValue made of it; nil: nothing
+
+	Value    []byte // what HandlerOptions.SaveValue made of it, if HasValue is set
+	HasValue bool
 
 	RemoteAddr, UserAgent, Protocol string
 	ConnectedAt, LastActive         time.Time

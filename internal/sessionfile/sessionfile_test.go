@@ -21,7 +21,7 @@ func example() *File {
 		Start:  Start{Port: 48775, Instance: 1 << 63, TicketKey: []byte("key")},
 		Shared: [][]byte{[]byte("shared"), nil, []byte("by several")},
 		Sessions: []Session{{
-			ID: "id", Handler: "handler", Path: "/ws", Tickets: [][16]byte{{1}, {2}}, User: "ann", Groups: []string{"a", "b"}, Value: []byte("v"),
+			ID: "id", Handler: "handler", Path: "/ws", Tickets: [][16]byte{{1}, {2}}, User: "ann", Groups: []string{"a", "b"}, Value: []byte("v"), HasValue: true,
 			RemoteAddr: "1", UserAgent: "2", Protocol: "3", ConnectedAt: now, LastActive: now.Add(1), RoundTrip: 2,
 			Window: 3, Remaining: 4, MaxUnconfirmed: 5, Lost: Lost{"lost", 1006, "reason", "error"}, Released: 6, Confirmed: 7, Begun: 8,
 			Messages: []Message{{Binary: true, Written: true, Data: []byte("\x00\xff")}, {Shared: 1}, {Shared: 3}, {Shared: 2}, {}},
@@ -133,6 +133,26 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// What is no file of its own is not waited for, and not followed.
+func TestReadOther(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("not every user can make a symbolic link")
+	}
+	dir := t.TempDir()
+	target, path := filepath.Join(dir, "target"), filepath.Join(dir, "sessions")
+	if err := os.Symlink(target, path); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"a link to nothing", "a link to a session file"} {
+		if _, err := Read(path); err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "regular") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := Write(target, example()); err != nil && name == "a link to nothing" {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Whatever has been cut off or changed is damaged, wherever that is.
 func TestDamaged(t *testing.T) {
 	var whole bytes.Buffer
@@ -171,6 +191,7 @@ func TestImpossible(t *testing.T) {
 		"more begun than there are":      func(s *Session) { s.Begun = s.Released + 6 },
 		"more confirmed than begun":      func(s *Session) { s.Confirmed = 9 },
 		"more released than confirmed":   func(s *Session) { s.Released = 8 },
+		"numbers that run over":          func(s *Session) { s.Released, s.Confirmed, s.Begun = 1<<63, 1<<63, 1<<63 },
 		"a message like none":            func(s *Session) { s.Messages[0].Shared = 4 },
 		"a message like one before them": func(s *Session) { s.Messages[0].Shared = -1 },
 	} {

@@ -69,10 +69,18 @@ func write(path string, content func(io.Writer) error, trial bool) (err error) {
 		}
 		defer func() { err = errors.Join(err, remove(path)) }()
 	}
+	dir, err := openDir(path)
+	if err != nil {
+		return err
+	}
+	defer dir.close()
 	if err := os.Link(temp, path); err != nil { // unlike a rename, it never replaces a file
 		return err
 	}
-	return syncDir(path)
+	if err := dir.sync(); err != nil {
+		return errors.Join(err, remove(path)) // whoever is told that it is not written deals with what is in it
+	}
+	return nil
 }
 
 // fill writes the content and has the system write it to the disk.
@@ -118,10 +126,15 @@ func encode(w io.Writer, f *File) error {
 
 // Remove removes the file, for good as far as the system can tell.
 func Remove(path string) error {
+	dir, err := openDir(path) // while the file is still there: without a descriptor, it stays
+	if err != nil {
+		return err
+	}
+	defer dir.close()
 	if err := os.Remove(path); err != nil {
 		return err
 	}
-	return syncDir(path)
+	return dir.sync()
 }
 
 func remove(path string) error {
@@ -131,15 +144,28 @@ func remove(path string) error {
 	return nil
 }
 
-// syncDir has the system write to the disk that a file at path has come or gone.
-func syncDir(path string) error {
+// A directory is that of a file which is to come or to go.
+type directory struct{ file *os.File } // nil on Windows
+
+// openDir opens the directory of a file, before anything changes in it.
+func openDir(path string) (directory, error) {
 	if runtime.GOOS == "windows" {
-		return nil // which has no such thing
+		return directory{}, nil // which cannot sync one
 	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
+	file, err := os.Open(filepath.Dir(path))
+	return directory{file}, err
+}
+
+// sync has the system write to the disk what has come or gone.
+func (d directory) sync() error {
+	if d.file == nil {
+		return nil
 	}
-	defer dir.Close()
-	return dir.Sync()
+	return d.file.Sync()
+}
+
+func (d directory) close() {
+	if d.file != nil {
+		_ = d.file.Close()
+	}
 }
