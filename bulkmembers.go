@@ -196,7 +196,7 @@ func (b *bulkRequest) checkMembers(to *Recipients, p *linePush) *problem {
 			return p
 		}
 	}
-	if b.worker.roster.isEmpty() {
+	if b.worker.isOver() {
 		return problemOf(ErrShutdown)
 	}
 	return nil

@@ -20,7 +20,7 @@ import (
 
 // A Conn is one client's WebSocket, from its greeting to its end; or one WebSocket after another, if it is a session: see
 // HandlerOptions.ResumeWindow. It is safe for concurrent use. Once it has ended, Push returns
-// ErrGone, or ErrShutdown if Worker.Shutdown ended it; Close returns ErrGone; all other methods still work.
+// ErrGone, or ErrShutdown if Worker.Shutdown ended it; Close returns ErrGone, or ErrShutdown; all other methods still work.
 type Conn struct {
 	id          string
 	next        *Conn // guarded by the registry
@@ -135,12 +135,26 @@ func (c *Conn) SealedAddress() string {
 // Close ends the connection with a close frame (RFC 6455 section 5.5.1), and returns without waiting until it is written:
 // messages that have not begun are withdrawn, and their pushes get ErrGone. The client has 2 s to answer the close frame.
 // code must be 1000 to 1003, 1007 to 1009, 1011 to 1014 or 3000 to 4999, and reason valid UTF-8 of at most 123 bytes; otherwise
-// Close does nothing and returns an error. If the connection has already ended, Close returns ErrGone.
+// Close does nothing and returns an error. If the connection has already ended, Close returns ErrGone, or ErrShutdown if it is a session that
+// Worker.Shutdown leaves to the next worker, where it goes on.
 func (c *Conn) Close(code int, reason string) error {
 	if err := wire.CheckClose(code, reason); err != nil {
 		return err
 	}
 	if !c.end(&CloseError{Cause: CauseClosed, Code: code, Reason: reason}) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.overLocked()
+	}
+	return nil
+}
+
+// overLocked returns why nothing can be changed about the connection any more, or nil. ErrShutdown says that it goes on at the next worker.
+func (c *Conn) overLocked() error {
+	switch {
+	case c.reason == nil && c.session.isSession() && c.session.isTaken, c.reason != nil && c.reason.Cause == CauseMoved:
+		return ErrShutdown
+	case c.reason != nil:
 		return ErrGone
 	}
 	return nil

@@ -46,7 +46,8 @@ func (c *Conn) Groups() []string {
 // reaches it; before the connection is open for pushes, when its Greeting is called for example, that is from when it is open.
 //
 // A name is UTF-8 of 1 to 256 bytes without control characters and "/"; others get an error, which is none of the following. ErrGone
-// means that the connection has ended, and ErrTooManyGroups that it is in as many groups as WorkerOptions.MaxGroups allows.
+// means that the connection has ended, ErrShutdown that it is left to the next worker as it was, and ErrTooManyGroups that it is in as many
+// groups as WorkerOptions.MaxGroups allows.
 //
 // With a Cluster.Directory, Join then waits until other workers can know. If ctx ends before, it returns ctx's error, and if the directory
 // does not answer, ErrDirectory. The connection is a member of the group all the same, and the directory is told as soon as it can be.
@@ -76,8 +77,8 @@ func (c *Conn) awaitKnown(ctx context.Context, group string) error {
 }
 
 func (c *Conn) joinLocked(group string) error {
-	if c.reason != nil {
-		return ErrGone
+	if err := c.overLocked(); err != nil {
+		return err
 	}
 	if c.memberships == nil {
 		c.memberships = new(memberships)
@@ -112,8 +113,8 @@ func (c *Conn) Leave(ctx context.Context, group string) error {
 func (c *Conn) leave(group string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.reason != nil {
-		return ErrGone
+	if err := c.overLocked(); err != nil {
+		return err
 	}
 	if m := c.memberships.take(group); m != nil {
 		c.shared.members.groups.remove(m)

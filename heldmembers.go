@@ -142,7 +142,11 @@ func (h *holder) aboutMembers(r *link.Request) response {
 	if err != nil {
 		return problemOf(errors.Join(errInternal, err)).response()
 	}
-	return response{status: http.StatusOK, body: strconv.AppendInt(nil, int64(to.closeOwn(code, values.Get("reason"))), 10)}
+	closed, left := to.closeOwn(code, values.Get("reason"))
+	if left > 0 {
+		return problemOf(ErrShutdown).response() // who asks then knows that it is not done
+	}
+	return response{status: http.StatusOK, body: strconv.AppendInt(nil, int64(closed), 10)}
 }
 
 // ownList lists the members of this worker.
@@ -164,13 +168,16 @@ func (r *Recipients) ownList(limit int) memberList {
 	return list
 }
 
-// closeOwn closes the members of this worker, and returns how many.
-func (r *Recipients) closeOwn(code int, reason string) (closed int) {
+// closeOwn closes the members of this worker, and returns how many; and how many it cannot close, since they are left to the next worker.
+func (r *Recipients) closeOwn(code int, reason string) (closed, left int) {
 	own := r.ownMembers()
 	for c := range own.conns {
-		if c.Close(code, reason) == nil {
+		switch c.Close(code, reason) {
+		case nil:
 			closed++
+		case ErrShutdown:
+			left++
 		}
 	}
-	return closed
+	return closed, left
 }

@@ -37,7 +37,7 @@ func (w *Worker) handleMembers(rw http.ResponseWriter, r *http.Request, m addres
 		return newProblem(http.StatusBadRequest, withoutPackage(err)).response()
 	case m.IsMembership:
 		return w.changeMembership(r, m)
-	case w.roster.isEmpty():
+	case w.isOver():
 		return problemOf(ErrShutdown).response()
 	}
 	to := &Recipients{worker: w, isGroup: m.IsGroup, name: m.Name}

@@ -106,12 +106,21 @@ func (r *Recipients) disconnect(ctx context.Context, code int, reason string) (c
 		closed += n
 		return n > 0
 	}
+	left := 0
 	cover, err = r.askAll(ctx, func() bool {
-		return add(r.closeOwn(code, reason))
+		var n int
+		n, left = r.closeOwn(code, reason)
+		return add(n)
 	}, func(ctx context.Context, peer membership.Worker) (bool, error) {
 		n, err := r.worker.closeMembers(ctx, r, peer, code, reason)
 		return add(n), err
 	})
+	if err == nil && left > 0 { // they go on at the next worker
+		if closed == 0 {
+			return 0, cover, ErrShutdown
+		}
+		cover.Complete = false
+	}
 	return closed, cover, err
 }
 
@@ -205,7 +214,7 @@ func (r *Recipients) check(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if r.worker.roster.isEmpty() {
+	if r.worker.isOver() {
 		return ErrShutdown
 	}
 	elsewhere := len(r.exceptElsewhere)

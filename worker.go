@@ -283,11 +283,15 @@ func checkID(id string) error {
 
 // gone returns the error for an ID that no connection has.
 func (w *Worker) gone() error {
-	if w.roster.isEmpty() || w.shared.isLeft(nil) { // only at the end of a Shutdown
+	if w.isOver() {
 		return ErrShutdown
 	}
 	return ErrGone
 }
+
+// isOver reports whether a Shutdown has come so far that nobody is here any more who can be pushed to. Those who are not found then may be at the
+// next worker.
+func (w *Worker) isOver() bool { return w.roster.isEmpty() || w.shared.isLeft(nil) }
 
 // Conn returns the live connection with the given ID: its whole text, in any letter case. It takes no sealed IDs. A
 // connection is found from before its Greeting is called, so that false means that it has ended or never existed; until
