@@ -75,14 +75,11 @@ func (a *alarms[T]) drop(t T) {
 	a.removeLocked(t)
 }
 
-// left returns how long it is until t.fire is called, or 0.
-func (a *alarms[T]) left(t T) time.Duration {
+// due returns for when t has been set last, since start.
+func (a *alarms[T]) due(t T) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if t.bell().index == 0 {
-		return 0
-	}
-	return max(t.bell().at-time.Since(a.start), 0)
+	return t.bell().at
 }
 
 func (a *alarms[T]) removeLocked(t T) {

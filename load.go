@@ -31,9 +31,15 @@ func (o *WorkerOptions) readSessions() (*sessionfile.File, error) {
 		return nil, fmt.Errorf("wspush: SessionFile: %w; remove it to start without the sessions in it", err)
 	}
 	for i := range f.Sessions {
-		if err := checkSession(&f.Sessions[i]); err != nil {
-			return nil, fmt.Errorf("wspush: SessionFile: %s: %w; remove it to start without the sessions in it", o.SessionFile, err)
+		err = errors.Join(err, checkSession(&f.Sessions[i]))
+	}
+	for i := range f.Tombstones {
+		if s := &f.Tombstones[i]; !s.Expired && wire.CheckClose(s.Code, s.Reason) != nil {
+			err = errors.Join(err, errors.New("a session has ended with a code that cannot be sent"))
 		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("wspush: SessionFile: %s: %w; remove it to start without the sessions in it", o.SessionFile, err)
 	}
 	return f, nil
 }
@@ -99,6 +105,9 @@ func checkSession(s *sessionfile.Session) error {
 	if err := address.CheckPath(s.Path); err != nil {
 		return fmt.Errorf("a session has a wrong path: %w", err)
 	}
+	if s.Window <= 0 {
+		return errors.New("a session waits for its client for no time")
+	}
 	for _, name := range append(s.Groups, s.User) {
 		if name != "" && wire.CheckName(name) != nil {
 			return errors.New("a session has a wrong user or group")
@@ -110,7 +119,7 @@ func checkSession(s *sessionfile.Session) error {
 // loadSession makes a connection of what has been written. It is suspended, and can be pushed to before its Handler is there.
 func (w *Worker) loadSession(s *sessionfile.Session, held []*socket.Holding) {
 	c := &Conn{
-		id: s.ID, shared: w.shared, value: savedValue(s.Value), remoteAddr: s.RemoteAddr, userAgent: s.UserAgent, path: address.NewPath(s.Path),
+		id: s.ID, shared: w.shared, value: savedValue{s.Value, s.HasValue}, remoteAddr: s.RemoteAddr, userAgent: s.UserAgent, path: address.NewPath(s.Path),
 		connectedAt: s.ConnectedAt, isAttached: true,
 	}
 	k := &resumable{
@@ -160,7 +169,10 @@ func ticketsOf(secrets [][16]byte) (t tickets) {
 }
 
 // A savedValue is the Value of a session until its Handler is there, which makes the application's of it.
-type savedValue []byte
+type savedValue struct {
+	data []byte
+	has  bool // false: nothing has been saved, which is not the same as no bytes
+}
 
 // mounts are the Handlers that keep sessions, by HandlerOptions.Name. It is for workers with a session file.
 type mounts struct {
@@ -186,11 +198,23 @@ func (m *mounts) await(w *Worker, name string) *Handler {
 
 // claim returns the Handler that sessions wait for which have been loaded, or h if there are none. Either has the options of h.
 func (m *mounts) claim(h *Handler) (*Handler, error) {
+	awaited, err := m.take(h)
+	if awaited == nil {
+		return h, err
+	}
+	defer close(awaited.made) // even if the application ends this goroutine
+	awaited.loadValues()
+	return awaited, nil
+}
+
+// take gives the Handler for which sessions wait the options of h, and returns it; nil: there is none. The application is not called: it may take
+// its time, and Shutdown must not wait for it.
+func (m *mounts) take(h *Handler) (awaited *Handler, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	name := h.opts.Name
 	if h.opts.ResumeWindow == 0 && (name == "" || m.awaited[name] == nil) {
-		return h, nil // it has no sessions
+		return nil, nil // it has no sessions
 	}
 	_, isTaken := m.made[name]
 	_, isUnnamed := m.made[""]
@@ -204,14 +228,10 @@ func (m *mounts) claim(h *Handler) (*Handler, error) {
 		m.made = make(map[string]struct{})
 	}
 	m.made[name] = struct{}{}
-	awaited := m.awaited[name]
-	if awaited == nil {
-		return h, nil
+	if awaited = m.awaited[name]; awaited != nil {
+		delete(m.awaited, name)
+		awaited.opts, awaited.origins = h.opts, h.origins
 	}
-	delete(m.awaited, name)
-	awaited.opts, awaited.origins = h.opts, h.origins
-	awaited.loadValues()
-	close(awaited.made)
 	return awaited, nil
 }
 
@@ -241,7 +261,7 @@ func (h *Handler) loadValue(c *Conn) {
 	saved, _ := c.value.(savedValue)
 	c.mu.Unlock()
 	var value any
-	if h.opts.LoadValue != nil && saved != nil {
+	if h.opts.LoadValue != nil && saved.has {
 		func() {
 			defer func() {
 				if e := recover(); e != nil {
@@ -250,7 +270,7 @@ func (h *Handler) loadValue(c *Conn) {
 				}
 			}()
 			var err error
-			if value, err = h.opts.LoadValue(saved); err != nil {
+			if value, err = h.opts.LoadValue(saved.data); err != nil {
 				c.shared.log.Warn("wspush: the Value of a session is not loaded", "conn", c.String(), "error", err)
 				value = nil
 			}
@@ -261,9 +281,22 @@ func (h *Handler) loadValue(c *Conn) {
 	c.value = value
 }
 
-// awaitMade waits until the Handler has its options, for a session that has been loaded and has ended since.
-func (h *Handler) awaitMade() {
-	if h.made != nil {
-		<-h.made
+// awaitMade waits until the Handler of a session that has been loaded, and has ended since, has its options, and LoadValue has been called. Shutdown
+// can do nothing about that, as about a callback.
+func (k *resumable) awaitMade() {
+	made := k.handler.made
+	if made == nil {
+		return
 	}
+	select {
+	case <-made:
+		return
+	default:
+	}
+	c, w := k.conn, k.handler.worker
+	c.calling.Store(true)
+	w.roster.change()
+	<-made
+	c.calling.Store(false)
+	w.roster.change()
 }

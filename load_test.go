@@ -2,6 +2,7 @@ package wspush_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/internal/sessionfile"
 	"github.com/wspush/wspush/internal/testutil"
 )
 
@@ -263,5 +265,110 @@ func TestLoadedValues(t *testing.T) {
 	w := newWorker(t, nil)
 	if _, err := wspush.NewHandler(w, &wspush.HandlerOptions{SaveValue: func(any) ([]byte, error) { return nil, nil }}); err == nil {
 		t.Error("SaveValue alone is no error")
+	}
+}
+
+// No bytes are a Value, too, and not the same as none.
+func TestLoadedEmptyValue(t *testing.T) {
+	worker := wspush.WorkerOptions{SessionFile: sessionFile(t)}
+	opts := &wspush.HandlerOptions{
+		Accept:    func(*http.Request) (any, error) { return "", nil },
+		SaveValue: func(value any) ([]byte, error) { return []byte(value.(string)), nil },
+		LoadValue: func(data []byte) (any, error) { return string(data), nil },
+	}
+	inStation(t, worker, opts, func(t *testing.T, s *station) {
+		s.visit()
+		next := s.restart(worker, opts)
+		if value := next.conn().Value(); value != "" {
+			t.Errorf("%v", value)
+		}
+	})
+}
+
+// While LoadValue takes its time, the worker can be shut down again, and loses nothing: neither sessions nor what is left of their Values.
+func TestLoadedSlowly(t *testing.T) {
+	worker := wspush.WorkerOptions{SessionFile: sessionFile(t), NoListen: true, Advertise: []string{"http://127.0.0.1:1"}}
+	opts := &wspush.HandlerOptions{
+		Accept:    func(*http.Request) (any, error) { return "value", nil },
+		SaveValue: func(value any) ([]byte, error) { return []byte(value.(string)), nil },
+		LoadValue: func(data []byte) (any, error) { return string(data), nil },
+	}
+	inStation(t, worker, opts, func(t *testing.T, s *station) {
+		s.visit()
+		s.visit()
+		if err := s.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		next := newWorker(t, &worker)
+		var ended *wspush.Conn
+		for c := range next.Conns() {
+			ended = c
+		}
+		hold := make(chan struct{})
+		slow := *opts
+		slow.ResumeWindow = window
+		slow.LoadValue = func(data []byte) (any, error) { <-hold; return string(data), nil }
+		disconnected := make(chan string, 2)
+		slow.OnDisconnect = func(c *wspush.Conn, reason error) { disconnected <- string(causeOf(reason)) }
+		go func() {
+			if _, err := wspush.NewHandler(next, &slow); err != nil {
+				t.Error(err)
+			}
+		}()
+		synctest.Wait()
+		if err := ended.Close(4000, ""); err != nil { // its OnDisconnect waits for the Handler
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		begin := time.Now()
+		if err := next.Shutdown(ctx); err != context.DeadlineExceeded || time.Since(begin) > time.Minute+5*time.Second {
+			t.Errorf("%v, after %v", err, time.Since(begin))
+		}
+		close(hold)
+		synctest.Wait()
+		if a, b := <-disconnected, <-disconnected; a+b != "closedmoved" && a+b != "movedclosed" {
+			t.Errorf("%s, %s", a, b)
+		}
+		last := newStation(t, worker, opts)
+		if c := last.conn(); c.Value() != "value" || c.ID() == ended.ID() {
+			t.Errorf("%v", c.Value())
+		}
+	})
+}
+
+// A file that is whole, but cannot be a worker's, is refused rather than served.
+func TestLoadImpossible(t *testing.T) {
+	testutil.NoLeak(t)
+	o := wspush.WorkerOptions{SessionFile: sessionFile(t)}
+	leave(t, o, "1")
+	for name, change := range map[string]func(f *sessionfile.File){
+		"no time":       func(f *sessionfile.File) { f.Sessions[0].Window = 0 },
+		"negative time": func(f *sessionfile.File) { f.Sessions[0].Window = -1 },
+		"no ID":         func(f *sessionfile.File) { f.Sessions[0].ID = "x" },
+		"wrong path":    func(f *sessionfile.File) { f.Sessions[0].Path = "/a b" },
+		"wrong user":    func(f *sessionfile.File) { f.Sessions[0].User = "a/b" },
+		"wrong group":   func(f *sessionfile.File) { f.Sessions[0].Groups = []string{"a", "a/b"} },
+		"wrong code":    func(f *sessionfile.File) { f.Tombstones[0].Code = 1005 },
+		"wrong reason":  func(f *sessionfile.File) { f.Tombstones[0].Reason = strings.Repeat("x", 124) },
+		"wrong key":     func(f *sessionfile.File) { f.Start.TicketKey = []byte("short") },
+	} {
+		f, err := sessionfile.Read(o.SessionFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(f)
+		changed := o
+		changed.SessionFile = sessionFile(t)
+		if err := sessionfile.Write(changed.SessionFile, f); err != nil {
+			t.Fatal(err)
+		}
+		if w, err := wspush.NewWorker(&changed); err == nil {
+			w.Shutdown(t.Context())
+			t.Errorf("%s is no error", name)
+		}
+		if _, err := os.Stat(changed.SessionFile); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -194,7 +194,8 @@ type HandlerOptions struct {
 	// SaveValue and LoadValue carry Conn.Value over a restart: see WorkerOptions.SessionFile. SaveValue makes bytes of the value that Accept
 	// returned, and LoadValue a value of those bytes, which it may keep: Value until the client is back and Accept is asked anew. Shutdown
 	// calls the one, and NewHandler the other, for one session after the other; a callback that has not returned by then may still use the value.
-	// An error, or a panic, is logged, and Value is then nil, as it is without them. Either requires the other.
+	// When Shutdown's context has ended, SaveValue has a second left for all of them. An error, or a panic, is logged, and Value is then nil, as
+	// it is without them. Either requires the other.
 	SaveValue func(value any) ([]byte, error)
 	LoadValue func(data []byte) (any, error)
 

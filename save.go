@@ -1,7 +1,9 @@
 package wspush
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +20,9 @@ import (
 type leaving struct {
 	since   atomic.Int64 // by the worker's clock: when Shutdown has begun; 0: it has not
 	isTaken atomic.Bool  // the sessions are taken, or are about to be
+
+	urgent context.Context // ends when a Shutdown has no more time
+	hurry  context.CancelFunc
 
 	taking  sync.Once // takes the sessions
 	writing sync.Once // writes them
@@ -43,6 +48,12 @@ func (s *shared) isLeft(reason *CloseError) bool {
 		return true
 	}
 	return false
+}
+
+func newLeaving() *leaving {
+	l := new(leaving)
+	l.urgent, l.hurry = context.WithCancel(context.Background())
+	return l
 }
 
 // begin stops the windows of sessions.
@@ -88,7 +99,6 @@ func (w *Worker) takeSessions() {
 	}
 	l.taking.Do(func() {
 		l.isTaken.Store(true)
-		l.tombstones = w.tombstones.save()
 		for _, c := range w.roster.all() {
 			if c.session.isSession() {
 				if t, ok := c.session.take(); ok {
@@ -96,6 +106,7 @@ func (w *Worker) takeSessions() {
 				}
 			}
 		}
+		l.tombstones = w.tombstones.save(time.Duration(l.since.Load())) // now that none can be added
 	})
 }
 
@@ -154,8 +165,11 @@ func (w *Worker) sessionFile(l *leaving) (f *sessionfile.File, messages int) {
 		f.Start.Instance = w.cluster.instance
 	}
 	shared := make(map[*socket.Holding]int)
+	values := savingValues{urgent: l.urgent, log: w.shared.log}
+	defer values.end()
 	for _, t := range l.sessions {
 		s := t.conn.session.file(t)
+		s.Value, s.HasValue = values.of(t.conn.session)
 		for _, m := range t.saved.Messages {
 			message := sessionfile.Message{Binary: m.Binary, Written: m.Written, Data: m.Data}
 			if m.Held != nil {
@@ -173,12 +187,12 @@ func (w *Worker) sessionFile(l *leaving) (f *sessionfile.File, messages int) {
 	return f, messages
 }
 
-// file returns the session as it is written, but for its messages.
+// file returns the session as it is written, but for its messages and its Value.
 func (k *resumable) file(t takenSession) sessionfile.Session {
 	c := k.conn
 	info := c.Info()
 	s := sessionfile.Session{
-		ID: c.id, Handler: k.handler.opts.Name, Path: info.Path, User: info.User, Groups: info.Groups, Value: k.saveValue(),
+		ID: c.id, Handler: k.handler.opts.Name, Path: info.Path, User: info.User, Groups: info.Groups,
 		RemoteAddr: info.RemoteAddr, UserAgent: info.UserAgent, Protocol: info.Subprotocol,
 		ConnectedAt: info.ConnectedAt, LastActive: info.LastActive, RoundTrip: info.RoundTrip,
 		Window: k.window, Remaining: t.remaining, MaxUnconfirmed: t.saved.MaxUnconfirmed,
@@ -196,45 +210,97 @@ func (k *resumable) file(t takenSession) sessionfile.Session {
 	return s
 }
 
-// saveValue asks the application for what is to be kept of Conn.Value. What goes wrong with that costs the Value and nothing else.
-func (k *resumable) saveValue() (data []byte) {
+// savingValues asks the application for what is to be kept of Values, for one session after the other. What goes wrong with that costs the Value and
+// nothing else.
+type savingValues struct {
+	urgent context.Context // ends when Shutdown has no more time
+	until  time.Time       // how long SaveValue may take then; zero before
+	late   int             // how many Values are lost by that
+	log    *slog.Logger
+}
+
+// valuesTimeout is how long SaveValue may take, for all sessions together, when Shutdown has no more time. Their messages must not be lost for it.
+const valuesTimeout = time.Second
+
+// of returns what is to be kept of the Value of a session, and whether there is anything.
+func (v *savingValues) of(k *resumable) (data []byte, has bool) {
 	c, opts := k.conn, &k.handler.opts
 	c.mu.Lock()
 	value := c.value
 	c.mu.Unlock()
 	if loaded, ok := value.(savedValue); ok {
-		return loaded // no Handler has asked for it
+		return loaded.data, loaded.has // no Handler has asked for it
 	}
 	if opts.SaveValue == nil {
-		return nil
+		return nil, false
 	}
+	if v.isOver() {
+		v.late++
+		return nil, false
+	}
+	saved := make(chan savedValue, 1)
+	go func() { // which a SaveValue that does not return may keep, or end
+		defer close(saved)
+		saved <- k.saveValue(value)
+	}()
+	select {
+	case s := <-saved:
+		return s.data, s.has
+	case <-v.urgent.Done():
+	}
+	if v.until.IsZero() {
+		v.until = time.Now().Add(valuesTimeout)
+	}
+	timer := time.NewTimer(time.Until(v.until))
+	defer timer.Stop()
+	select {
+	case s := <-saved:
+		return s.data, s.has
+	case <-timer.C:
+		v.late++
+		return nil, false
+	}
+}
+
+// isOver reports whether there is no time for another one.
+func (v *savingValues) isOver() bool { return !v.until.IsZero() && !time.Now().Before(v.until) }
+
+func (v *savingValues) end() {
+	if v.late > 0 {
+		v.log.Warn("wspush: the Values of sessions are not saved: SaveValue took too long", "sessions", v.late)
+	}
+}
+
+// saveValue calls SaveValue.
+func (k *resumable) saveValue(value any) (s savedValue) {
+	c := k.conn
 	log := c.shared.log
 	defer func() {
 		if e := recover(); e != nil {
 			logPanic(log, "SaveValue", e, "conn", c.String())
-			data = nil
+			s = savedValue{}
 		}
 	}()
-	data, err := opts.SaveValue(value)
+	data, err := k.handler.opts.SaveValue(value)
 	if err != nil {
 		log.Warn("wspush: the Value of a session is not saved", "conn", c.String(), "error", err)
-		return nil
+		return savedValue{}
 	}
-	return data
+	return savedValue{data, true}
 }
 
 // list returns the secrets.
 func (t *tickets) list() [][16]byte { return append([][16]byte(nil), t.secrets[:t.n]...) }
 
-// save returns all tombstones as they are written.
-func (t *tombstones) save() (all []sessionfile.Tombstone) {
+// save returns all tombstones as they are written: with the time that they had left at a time by the worker's clock.
+func (t *tombstones) save(at time.Duration) (all []sessionfile.Tombstone) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, l := range []*tombstoneList{&t.ended, &t.expired} {
 		for s := l.first; s != nil; s = s.next {
 			all = append(all, sessionfile.Tombstone{
 				ID: s.id, Handler: s.handler.opts.Name, Path: s.path, Tickets: s.tickets.list(), Expired: s.isExpired, Code: s.code, Reason: s.reason,
-				Remaining: s.handler.worker.shared.clock.left(s),
+				Remaining: s.handler.worker.shared.clock.due(s) - at,
 			})
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -363,12 +364,155 @@ func TestSavedEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-taken
-	if err := <-answers; err != wspush.ErrGone {
+	if err := <-answers; err != wspush.ErrShutdown {
 		t.Errorf("%v", err)
+	}
+	if err := c.Close(4000, ""); err != wspush.ErrShutdown {
+		t.Errorf("after Shutdown: %v", err)
 	}
 	next := newWorker(t, &o)
 	if p := arrive(t, serve(t, next, &wspush.HandlerOptions{ResumeWindow: window}), "/ws", ticket); !p.Hello.Resumed {
 		t.Errorf("%s", p.Hello.Raw)
+	}
+}
+
+// Nor can anything else be changed: the answer says that the session goes on elsewhere, and is the same for those who ask about its user.
+func TestSavedUnchangeable(t *testing.T) {
+	testutil.NoLeak(t)
+	o := wspush.WorkerOptions{SessionFile: sessionFile(t), AuthorizePush: func(*http.Request) error { return nil }}
+	var c *wspush.Conn
+	w := newWorker(t, &o)
+	mounted := testutil.Serve(t, w) // the application's own server is not stopped
+	asked := make(chan struct{})
+	server := serve(t, w, &wspush.HandlerOptions{
+		ResumeWindow: window,
+		User:         func(*http.Request, any) string { return "ann" },
+		Groups:       func(*wspush.Conn) []string { return []string{"in"} },
+		SaveValue: func(any) ([]byte, error) { // while the file is made
+			for name, ask := range map[string]func() error{
+				"Join":       func() error { return c.Join(context.Background(), "late") },
+				"Leave":      func() error { return c.Leave(context.Background(), "in") },
+				"Disconnect": func() error { _, err := w.User("ann").Disconnect(context.Background(), 4000, ""); return err },
+				"Push":       func() error { _, err := w.User("ann").Push(context.Background(), wspush.Text, nil); return err },
+			} {
+				if err := ask(); err != wspush.ErrShutdown {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+			for _, request := range []string{"DELETE @connections/ID", "DELETE @users/ann?close=all", "POST @users/ann", "PUT @connections/ID/@groups/late"} {
+				method, path, _ := strings.Cut(strings.Replace(request, "ID", c.ID(), 1), " ")
+				resp, err := try(newRequest(t, method, mounted+"/ws/"+path, nil))
+				if err != nil || resp.StatusCode != 503 {
+					t.Errorf("%s: %v, %v", request, resp, err)
+				}
+			}
+			close(asked)
+			return nil, nil
+		},
+		LoadValue: func([]byte) (any, error) { return nil, nil },
+	})
+	_, c = away(t, w, server, "/ws")
+	if err := w.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	<-asked
+	d, ok := newWorker(t, &o).Conn(c.ID())
+	if !ok || !slices.Equal(d.Groups(), []string{"in"}) {
+		t.Errorf("%v, groups %q", ok, d.Groups())
+	}
+}
+
+// A session that is closed at any time of a Shutdown stays closed, and its client is told so however long the Shutdown takes.
+func TestSavedClosed(t *testing.T) {
+	worker := wspush.WorkerOptions{SessionFile: sessionFile(t), DrainOver: 10 * window}
+	inStation(t, worker, nil, func(t *testing.T, s *station) {
+		p, c := s.visit()
+		q, d := s.visit()
+		s.visit()
+		s.visit() // whose turn comes late
+		p.Close()
+		q.Close()
+		synctest.Wait()
+		if err := c.Close(4001, "before"); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { done <- s.Shutdown(t.Context()) }()
+		testutil.Pass(2 * window)
+		if err := d.Close(4002, "meanwhile"); err != nil {
+			t.Fatal(err)
+		}
+		testutil.Pass(5 * window)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		next := newStation(t, worker, nil)
+		for code, ticket := range map[int]string{4001: p.Ticket(), 4002: q.Ticket()} {
+			r := testutil.Visit(t, next.line(), testutil.Options{}, ticket)
+			if r.Hello.Raw != "" {
+				t.Errorf("%s", r.Hello.Raw)
+			} else if got, reason := r.End(); got != code {
+				t.Errorf("%d %s, want %d", got, reason, code)
+			}
+		}
+	})
+}
+
+// SaveValue that does not return, or ends its goroutine, costs Values and nothing else.
+func TestSavedValueStuck(t *testing.T) {
+	worker := wspush.WorkerOptions{SessionFile: sessionFile(t)}
+	for _, name := range []string{"blocks", "ends its goroutine"} {
+		inStation(t, worker, nil, func(t *testing.T, s *station) {
+			hold := make(chan struct{})
+			defer close(hold)
+			var log strings.Builder
+			var mu sync.Mutex
+			o := worker
+			o.Logger = loggerTo(&mu, &log)
+			stuck := newStation(t, o, &wspush.HandlerOptions{
+				SaveValue: func(any) ([]byte, error) {
+					if name == "blocks" {
+						<-hold
+					}
+					runtime.Goexit()
+					return nil, nil
+				},
+				LoadValue: func([]byte) (any, error) { t.Error("there is nothing to load"); return nil, nil },
+			})
+			p, c := stuck.visit()
+			stuck.visit()
+			p.Close()
+			synctest.Wait()
+			stuck.push(c, "1", wspush.Buffered)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			begin := time.Now()
+			if err := stuck.Shutdown(ctx); err != nil && name != "blocks" {
+				t.Error(err)
+			}
+			if took := time.Since(begin); took > time.Minute+5*time.Second {
+				t.Errorf("it took %v", took)
+			}
+			mu.Lock()
+			if isLate := strings.Contains(log.String(), "SaveValue took too long"); isLate != (name == "blocks") {
+				t.Errorf("%s: %s", name, log.String())
+			}
+			mu.Unlock()
+			next := newStation(t, worker, nil)
+			if next.Len() != 2 {
+				t.Errorf("%d sessions", next.Len())
+			}
+			next.back(p.Ticket()).Want("1")
+			if err := os.Remove(worker.SessionFile); err == nil {
+				t.Error("the file is still there")
+			}
+			if err := next.Shutdown(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if err := os.Remove(worker.SessionFile); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

@@ -261,7 +261,7 @@ func (k *resumable) bury(reason *CloseError) {
 			s.code, s.reason = codeInternal, reasonInternal
 		}
 		if k.life == nil {
-			lasts = max(k.since+k.window-k.now(), time.Second)
+			lasts = max(k.remainingLocked(), time.Second)
 		}
 	}
 	k.handler.worker.tombstones.add(s, lasts)

@@ -104,7 +104,7 @@ func (l *life) drain() {
 // handOn is for the end of a life's WebSocket. If the life leads, it tells the application, and then lets the next one lead; nil is for a
 // session that has ended while it was suspended. A callback that ends its goroutine ends no more than that.
 func (k *resumable) handOn(l *life) {
-	k.handler.awaitMade()
+	k.awaitMade()
 	returned := false
 	defer func() {
 		if !returned {

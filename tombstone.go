@@ -37,8 +37,12 @@ type tombstone struct {
 
 func (s *tombstone) bell() *alarm { return &s.alarm }
 
-// fire ends the memory.
-func (s *tombstone) fire() { s.handler.worker.tombstones.remove(s) }
+// fire ends the memory, unless nobody can come back at the time: then the next worker goes on with it.
+func (s *tombstone) fire() {
+	if w := s.handler.worker; w.shared.leaving == nil || w.shared.leaving.since.Load() == 0 {
+		w.tombstones.remove(s)
+	}
+}
 
 type tombstoneList struct {
 	first, last *tombstone

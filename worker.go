@@ -107,7 +107,7 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 		return nil, err
 	}
 	if o.SessionFile != "" {
-		w.shared.leaving = new(leaving)
+		w.shared.leaving = newLeaving()
 	}
 	if len(leftOut) > 0 {
 		o.Logger.Warn("wspush: the machine has more addresses than a greeting may have: set Advertise", "leftOut", texts(leftOut))
@@ -316,6 +316,9 @@ func (w *Worker) Shutdown(ctx context.Context) error {
 	cutting := make(chan struct{})
 	stopCutting := context.AfterFunc(ctx, func() {
 		defer close(cutting)
+		if l := w.shared.leaving; l != nil {
+			l.hurry()
+		}
 		w.cutOff()
 	})
 	defer func() {
