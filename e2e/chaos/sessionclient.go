@@ -52,7 +52,7 @@ const (
 	slowReturn  = time.Second
 	// A page that is reloaded has forgotten what it got within this time, and no more than this. The session has it all for longer: see retained.go.
 	forgetTime = 3 * time.Second
-	forgetMost = maxUnconfirmed / 2
+	forgetMost = littleUnconfirmed / 2
 )
 
 // hello is the first message of a WebSocket with a session.
@@ -120,6 +120,7 @@ func (c *sessionClient) connect(ctx context.Context) (*wire, error) {
 	offers, s, have := c.offers()
 	ws, conn, err := c.dial(ctx, offers)
 	if err != nil {
+		c.gaveUp(s)
 		return nil, err
 	}
 	w := newWire(c, ws, conn)
@@ -127,10 +128,14 @@ func (c *sessionClient) connect(ctx context.Context) (*wire, error) {
 	var refused *websocket.CloseError
 	if errors.As(err, &refused) && s != nil && isFinal(refused.Code) {
 		w.cut(byFIN)
+		if refused.Code == codeReplaced {
+			c.replaced(s)
+		}
 		c.end(s, closed, c.since(), fmt.Sprint(refused.Code))
 		return nil, fmt.Errorf("the session had ended: closed with %d", refused.Code)
 	}
 	if err != nil {
+		c.gaveUp(s)
 		w.cut(byFIN)
 		return nil, errors.New("no hello")
 	}
@@ -148,6 +153,29 @@ func (c *sessionClient) connect(ctx context.Context) (*wire, error) {
 		return nil, errors.New("refused: " + h.Refused)
 	}
 	return w, c.greeted(w, &h, s, have)
+}
+
+// gaveUp notes that a handshake has been given up that the worker may still get.
+func (c *sessionClient) gaveUp(s *Session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s != nil {
+		s.GaveUp = c.since()
+	}
+}
+
+// lateHandshake is how much later at most such a handshake comes to the worker, whose ticket is still good then.
+const lateHandshake = 15 * time.Second
+
+// replaced is called when the client has lost its only WebSocket to a newer one.
+func (c *sessionClient) replaced(s *Session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now := c.since(); s.GaveUp > 0 && now-s.GaveUp < lateHandshake {
+		s.Overtaken = true
+	} else {
+		s.broken("at %v it was closed as replaced, and its client had no other WebSocket", now)
+	}
 }
 
 // greeted takes the hello.
@@ -325,9 +353,9 @@ func (c *sessionClient) obey(ctx context.Context, w *wire, o command) {
 
 // tryInVain makes a handshake, and does not wait for the hello.
 func (c *sessionClient) tryInVain(ctx context.Context) {
-	offers, _, _ := c.offers()
+	offers, s, _ := c.offers()
 	ws, _, err := c.dial(ctx, offers)
-	if err == nil {
+	if c.gaveUp(s); err == nil {
 		_ = ws.Close()
 	}
 }

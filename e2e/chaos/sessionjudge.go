@@ -191,7 +191,7 @@ func (j *sessionJudge) ends(f *fate) {
 		j.broken(promiseNothingLost, "%v: %s, and the worker had last heard of it at %v", f, f.Why, f.Alive)
 	case f.End == lost && f.Why != "expired" && f.Why != "unknown":
 		j.broken(promiseOnWire, "%v: the reason is %q", f, f.Why)
-	case f.End == closed && !wasDeleted:
+	case f.End == closed && !wasDeleted && !f.Overtaken:
 		j.broken(promiseNothingLost, "%v: closed with %s", f, f.Why)
 	case f.stop == nil:
 	case f.End == lives:

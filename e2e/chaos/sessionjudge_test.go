@@ -189,8 +189,11 @@ func TestJudgeSessions(t *testing.T) {
 		"killed, and said to have expired":  {func(l *SessionLedger, _ []SessionPush) { l.Sessions[0].Why = "expired" }, []string{promiseNothingLost}},
 		"no reason":                         {func(l *SessionLedger, _ []SessionPush) { l.Sessions[0].Why = "" }, []string{promiseOnWire}},
 		"closed, and nobody has deleted it": {func(l *SessionLedger, _ []SessionPush) { l.Deletes = nil }, []string{promiseNothingLost}},
-		"not told":                          {func(l *SessionLedger, _ []SessionPush) { l.Sessions[0].End, l.Sessions[0].Why = lives, "" }, []string{promiseTold}},
-		"it went on after its process":      {func(l *SessionLedger, _ []SessionPush) { l.Sessions[0].Alive = at(41) + second/2 }, []string{promiseTold}},
+		"overtaken by a handshake of its own": {func(l *SessionLedger, _ []SessionPush) {
+			l.Deletes, l.Sessions[2].Why, l.Sessions[2].Overtaken = nil, "3909", true
+		}, nil},
+		"not told":                     {func(l *SessionLedger, _ []SessionPush) { l.Sessions[0].End, l.Sessions[0].Why = lives, "" }, []string{promiseTold}},
+		"it went on after its process": {func(l *SessionLedger, _ []SessionPush) { l.Sessions[0].Alive = at(41) + second/2 }, []string{promiseTold}},
 		"left long after its process": {func(l *SessionLedger, _ []SessionPush) {
 			l.Sessions[0].End, l.Sessions[0].Ends, l.Sessions[0].Why = left, at(44), ""
 		}, []string{promiseTold}},

@@ -27,6 +27,9 @@ type Session struct {
 	Missed  []Missed
 	Faults  []string // what no client should see
 
+	GaveUp    time.Duration // when the client last gave up a handshake for it of which it does not know what has become; 0 if it has not
+	Overtaken bool          // such a handshake has come late, and has replaced the WebSocket that the client had by then
+
 	Alive time.Duration // when the client last sent a ping that the worker has answered
 	End   sessionEnd
 	Ends  time.Duration // when the client began to end it, for left; otherwise when it learned of the end

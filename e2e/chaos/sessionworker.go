@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -23,8 +24,12 @@ import (
 // The settings of a worker with sessions, beside those of every worker here. The window is longer than anything that only cuts clients off.
 const (
 	resumeWindow     = 12 * time.Second
-	maxUnconfirmed   = 64 << 10
 	drainSessionOver = 500 * time.Millisecond
+
+	// How much a client may be sent that it has not confirmed: with an odd seed less than the kernel holds for one that does not read, with an even
+	// one more, so that writes come to nothing.
+	littleUnconfirmed = 64 << 10
+	muchUnconfirmed   = 1 << 20
 )
 
 // Note is what a worker with sessions writes down at once, in a file that outlives it: a session has begun, or it has ended.
@@ -51,6 +56,7 @@ func sessionWorker(args []string) error {
 	public := flags.String("public", "", "`address` for clients")
 	notes := flags.String("notes", "", "`file` for what becomes of sessions")
 	file := flags.String("session-file", "", "`file` for sessions, while no process has them")
+	unconfirmed := flags.Int("unconfirmed", 0, "MaxUnconfirmed, in `bytes`")
 	verbose := flags.Bool("v", false, "log at debug level")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -77,7 +83,7 @@ func sessionWorker(args []string) error {
 		return err
 	}
 	handler, err := wspush.NewHandler(w, &wspush.HandlerOptions{
-		PingInterval: pingInterval, IdleTimeout: idleTimeout, ResumeWindow: resumeWindow, MaxUnconfirmed: maxUnconfirmed, Compression: true,
+		PingInterval: pingInterval, IdleTimeout: idleTimeout, ResumeWindow: resumeWindow, MaxUnconfirmed: *unconfirmed, Compression: true,
 		Accept: func(r *http.Request) (any, error) { return r.URL.Query(), nil },
 		User:   func(_ *http.Request, value any) string { return value.(url.Values).Get("user") },
 		Groups: func(c *wspush.Conn) []string {
@@ -165,7 +171,11 @@ func (s *site) sessionCommand() []string {
 	defer w.mu.Unlock()
 	notes := filepath.Join(s.dir, fmt.Sprintf("notes%d", len(w.notes)))
 	w.notes = append(w.notes, notes)
-	return []string{"session-worker", "-notes", notes, "-session-file", w.file}
+	unconfirmed := littleUnconfirmed
+	if s.seed%2 == 0 {
+		unconfirmed = muchUnconfirmed
+	}
+	return []string{"session-worker", "-notes", notes, "-session-file", w.file, "-unconfirmed", strconv.Itoa(unconfirmed)}
 }
 
 // sessionFile is where sessions are while no process has them.

@@ -92,9 +92,7 @@ func (w *wire) countEnd(err error) {
 	case errors.As(err, &code) && code.Code != websocket.CloseAbnormalClosure:
 		w.count("WebSockets that ended", fmt.Sprintf("closed with %d", code.Code))
 		if code.Code == codeReplaced && w.present() == w {
-			w.mu.Lock()
-			w.session.broken("at %v it was closed as replaced, and its client had no other WebSocket", w.since())
-			w.mu.Unlock()
+			w.replaced(w.session)
 		}
 	case isTimeout(err):
 		w.count("WebSockets that ended", "given up by the client")
