@@ -196,7 +196,7 @@ func (j *sessionJudge) ends(f *fate) {
 	case f.stop == nil:
 	case f.End == lives:
 		j.broken(promiseTold, "%v: it ended at %v", f, f.stop.From)
-	case f.Alive > f.stop.To, f.End == left && f.Ends > f.stop.To:
+	case f.Alive > f.stop.To:
 		j.broken(promiseTold, "%v: it went on at %v, and its process had ended at %v", f, f.Alive, f.stop.From)
 	}
 }
