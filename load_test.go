@@ -372,3 +372,18 @@ func TestLoadImpossible(t *testing.T) {
 		}
 	}
 }
+
+// A path that is relative is so to where the process was when the worker was started.
+func TestSavedElsewhere(t *testing.T) {
+	o := wspush.WorkerOptions{SessionFile: "sessions", NoListen: true, Advertise: []string{"http://127.0.0.1:1"}}
+	dir := t.TempDir()
+	t.Chdir(dir)
+	w := newWorker(t, &o)
+	t.Chdir(t.TempDir())
+	if err := w.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "sessions")); err != nil {
+		t.Error(err)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -191,8 +192,8 @@ type HandlerOptions struct {
 	// several Handlers of a Worker have a ResumeWindow, each needs a name of its own. The default is "".
 	Name string
 
-	// SaveValue and LoadValue carry Conn.Value over a restart: see WorkerOptions.SessionFile. SaveValue makes bytes of the value that Accept
-	// returned, and LoadValue a value of those bytes, which it may keep: Value until the client is back and Accept is asked anew. Shutdown
+	// SaveValue and LoadValue carry Conn.Value over a restart: see WorkerOptions.SessionFile. SaveValue makes bytes of Conn.Value,
+	// and LoadValue a value of those bytes, which it may keep: Value until the client is back and Accept is asked anew. Shutdown
 	// calls the one, and NewHandler the other, for one session after the other; a callback that has not returned by then may still use the value.
 	// When Shutdown's context has ended, SaveValue has a second left for all of them. An error, or a panic, is logged, and Value is then nil, as
 	// it is without them. Either requires the other.
@@ -469,6 +470,13 @@ func (o *WorkerOptions) withDefaults() (WorkerOptions, error) {
 	setDefault(&c.ShutdownCode, defaultShutdownCode)
 	if err := wire.CheckClose(c.ShutdownCode, ""); err != nil {
 		return c, fmt.Errorf("wspush: ShutdownCode: %s", strings.TrimPrefix(err.Error(), "wspush: "))
+	}
+	if c.SessionFile != "" {
+		path, err := filepath.Abs(c.SessionFile) // Shutdown may come when the process is elsewhere
+		if err != nil {
+			return c, fmt.Errorf("wspush: SessionFile: %w", err)
+		}
+		c.SessionFile = path
 	}
 	c.PushOrigins = append([]string(nil), c.PushOrigins...)
 	if c.Logger == nil {

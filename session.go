@@ -86,7 +86,7 @@ func (c *Conn) sessionOutcome(err error) error {
 	case socket.ErrSuspended:
 		return ErrSuspended
 	case socket.ErrLeft, socket.ErrUnconfirmed: // it has begun, and will be sent
-		if c.reason == nil {
+		if c.reason == nil || c.reason.Cause == CauseMoved {
 			return bufferedFor(c.session.remainingLocked())
 		}
 	case context.DeadlineExceeded:
