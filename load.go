@@ -21,14 +21,16 @@ func (o *WorkerOptions) readSessions() (*sessionfile.File, error) {
 		return new(sessionfile.File), nil
 	}
 	if err := sessionfile.Check(o.SessionFile); err != nil {
-		return nil, fmt.Errorf("wspush: SessionFile: it could not be written: %w", err)
+		return nil, o.cannotWrite(err)
 	}
 	f, err := sessionfile.Read(o.SessionFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return new(sessionfile.File), nil
-	case err != nil:
+	case errors.Is(err, sessionfile.ErrDamaged), errors.Is(err, sessionfile.ErrVersion):
 		return nil, fmt.Errorf("wspush: SessionFile: %w; remove it to start without the sessions in it", err)
+	case err != nil:
+		return nil, fmt.Errorf("wspush: SessionFile: %w", err)
 	}
 	for i := range f.Sessions {
 		err = errors.Join(err, checkSession(&f.Sessions[i]))
@@ -42,6 +44,26 @@ func (o *WorkerOptions) readSessions() (*sessionfile.File, error) {
 		return nil, fmt.Errorf("wspush: SessionFile: %s: %w; remove it to start without the sessions in it", o.SessionFile, err)
 	}
 	return f, nil
+}
+
+// lockSessions sees to it that no other worker uses the session file. It returns nil if there is none.
+func (o *WorkerOptions) lockSessions() (*sessionfile.Lock, error) {
+	if o.SessionFile == "" {
+		return nil, nil
+	}
+	lock, err := sessionfile.TakeLock(o.SessionFile)
+	switch {
+	case errors.Is(err, sessionfile.ErrLocked):
+		return nil, fmt.Errorf("wspush: SessionFile: %s: %w", o.SessionFile, err)
+	case err != nil:
+		return nil, o.cannotWrite(err)
+	}
+	return lock, nil
+}
+
+// cannotWrite is the error of a start that finds that Shutdown could not write the session file.
+func (o *WorkerOptions) cannotWrite(err error) error {
+	return fmt.Errorf("wspush: SessionFile: %s could not be written; its directory must exist, and be writable: %w", o.SessionFile, err)
 }
 
 // removeSessions removes the session file, before anything that is in it is served: a worker that crashes must not find it again.
@@ -187,7 +209,7 @@ func (m *mounts) await(w *Worker, name string) *Handler {
 	defer m.mu.Unlock()
 	h := m.awaited[name]
 	if h == nil {
-		h = &Handler{worker: w, opts: HandlerOptions{Name: name}, made: make(chan struct{})}
+		h = &Handler{worker: w, opts: HandlerOptions{Name: name}, name: name, made: make(chan struct{})}
 		if m.awaited == nil {
 			m.awaited = make(map[string]*Handler)
 		}
@@ -240,7 +262,7 @@ func (m *mounts) giveUp(w *Worker) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for name, h := range m.awaited {
-		w.shared.log.Warn("wspush: no Handler has asked for the sessions with its Name", "name", name)
+		w.shared.log.Warn("wspush: no Handler has the Name of sessions that were loaded: their clients could not come back", "name", name)
 		close(h.made)
 	}
 	m.awaited = nil
@@ -294,6 +316,9 @@ func (k *resumable) awaitMade() {
 	default:
 	}
 	c, w := k.conn, k.handler.worker
+	if !k.handler.isMissed.Swap(true) {
+		c.shared.log.Warn("wspush: a session has ended whose Name no Handler has: nobody learns what is unconfirmed until there is one", "name", k.handler.name)
+	}
 	c.calling.Store(true)
 	w.roster.change()
 	<-made

@@ -222,7 +222,7 @@ func TestLoadedNames(t *testing.T) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		if !strings.Contains(log.String(), "no Handler") || !strings.Contains(log.String(), "name=a") || strings.Contains(log.String(), "name=b") {
+		if !strings.Contains(log.String(), "could not come back\" name=a") || strings.Contains(log.String(), "could not come back\" name=b") || !strings.Contains(log.String(), "until there is one\" name=b") {
 			t.Errorf("%s", log.String())
 		}
 	})
@@ -380,10 +380,41 @@ func TestSavedElsewhere(t *testing.T) {
 	t.Chdir(dir)
 	w := newWorker(t, &o)
 	t.Chdir(t.TempDir())
+	testutil.Visit(t, testutil.Pipe(t, newHandler(t, w, &wspush.HandlerOptions{ResumeWindow: window})), testutil.Options{}, "")
 	if err := w.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "sessions")); err != nil {
 		t.Error(err)
+	}
+}
+
+// Two workers at a time cannot have the same file, and the one that is refused has no effect on the sessions of the other one.
+func TestSessionFileIsLocked(t *testing.T) {
+	testutil.NoLeak(t)
+	o := wspush.WorkerOptions{SessionFile: sessionFile(t)}
+	w := newWorker(t, &o)
+	if _, err := wspush.NewWorker(&o); err == nil || !strings.Contains(err.Error(), "another worker uses it") {
+		t.Fatalf("a second worker: %v", err)
+	}
+	ticket, _ := away(t, w, serve(t, w, &wspush.HandlerOptions{ResumeWindow: window}), "/ws")
+	if err := w.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	wrong := o
+	wrong.Listen = taken.Addr().String()
+	for range 2 { // which lets go of the lock
+		if _, err := wspush.NewWorker(&wrong); err == nil || !strings.Contains(err.Error(), "in use") {
+			t.Errorf("its port is taken: %v", err)
+		}
+	}
+	next := newWorker(t, &o)
+	if p := arrive(t, serve(t, next, &wspush.HandlerOptions{ResumeWindow: window}), "/ws", ticket); !p.Hello.Resumed {
+		t.Errorf("%s", p.Hello.Raw)
 	}
 }

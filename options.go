@@ -352,11 +352,12 @@ type WorkerOptions struct {
 	//
 	// The file is written once, by Shutdown, when every publisher has its answer, even if its context has ended; only its owner can read it. It
 	// holds what has been pushed, and the tickets. NewWorker removes it before it serves anybody, so that nothing is sent twice, and fails if
-	// it is damaged, or cannot be written or removed. A file that is there when Shutdown writes it, because another worker has left it, is not
-	// replaced. If the sessions cannot be written, that is logged, and OnDisconnect gets what is Unconfirmed; otherwise it gets CauseMoved, and nothing is.
+	// it is damaged, or cannot be written or removed. So Shutdown must be called also if the start fails after NewWorker. If the sessions cannot
+	// be written, Shutdown logs and returns the error, and OnDisconnect gets what is Unconfirmed; otherwise it gets CauseMoved, and nothing is.
 	//
-	// The next worker must be started when this one has ended, on the same machine or with the same disk. A worker that is killed writes
-	// nothing. The default is no file: Shutdown ends the sessions.
+	// The next worker must be started when this one has ended, on the same machine or with the same disk; while it has not, NewWorker fails, except on
+	// Windows and Solaris: a file beside it, with the suffix .lock, is locked, and stays. A worker that is killed writes nothing. The default is no
+	// file: Shutdown ends the sessions.
 	SessionFile string
 
 	// DrainOver is the time over which Shutdown closes connections, evenly spread, so that not all clients reconnect in the

@@ -24,12 +24,16 @@ type leaving struct {
 	urgent context.Context // ends when a Shutdown has no more time
 	hurry  context.CancelFunc
 
+	lock *sessionfile.Lock // held until the sessions are written
+
 	taking  sync.Once // takes the sessions
 	writing sync.Once // writes them
 
 	// Written by taking, read by writing.
 	sessions   []takenSession
 	tombstones []sessionfile.Tombstone
+
+	err error // why the sessions could not be written; set by writing
 }
 
 // A takenSession is a session that is to be written.
@@ -50,8 +54,8 @@ func (s *shared) isLeft(reason *CloseError) bool {
 	return false
 }
 
-func newLeaving() *leaving {
-	l := new(leaving)
+func newLeaving(lock *sessionfile.Lock) *leaving {
+	l := &leaving{lock: lock}
 	l.urgent, l.hurry = context.WithCancel(context.Background())
 	return l
 }
@@ -126,20 +130,25 @@ func (k *resumable) take() (takenSession, bool) {
 }
 
 // writeSessions writes the sessions that have been taken, and ends them. Those that cannot be written end as if there was no session file: the
-// application gets what is unconfirmed.
-func (w *Worker) writeSessions() {
+// application gets what is unconfirmed. The error says why they could not be written.
+func (w *Worker) writeSessions() error {
 	l := w.shared.leaving
 	if l == nil {
-		return
+		return nil
 	}
 	l.writing.Do(func() {
+		defer l.lock.Release()
 		file, messages := w.sessionFile(l)
-		err := sessionfile.Write(w.opts.SessionFile, file)
+		var err error
+		if len(file.Sessions)+len(file.Tombstones) > 0 {
+			err = sessionfile.Write(w.opts.SessionFile, file)
+		}
 		reason := *w.shutdownError()
 		if err != nil {
 			w.shared.log.Error("wspush: the sessions could not be written; what their clients have not confirmed is left to OnDisconnect",
 				"file", w.opts.SessionFile, "sessions", len(l.sessions), "messages", messages, "error", err)
-			reason.Err = fmt.Errorf("wspush: SessionFile: %w", err)
+			l.err = fmt.Errorf("wspush: SessionFile: the sessions could not be written: %w", err)
+			reason.Err = l.err
 		} else {
 			w.shared.log.Info("wspush: sessions saved", "file", w.opts.SessionFile, "sessions", len(l.sessions), "messages", messages)
 			reason.Cause = CauseMoved
@@ -155,6 +164,7 @@ func (w *Worker) writeSessions() {
 			c.end(w.shutdownError()) // which had no session to take
 		}
 	})
+	return l.err
 }
 
 // sessionFile makes the content of the session file.

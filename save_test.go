@@ -265,13 +265,13 @@ func TestSavedNot(t *testing.T) {
 			s.push(c, "3", wspush.Buffered)
 			waiting := s.pushing(context.Background(), c, "4", wspush.Confirmed())
 			if name == "the directory is gone" {
-				if err := os.Remove(dir); err != nil {
+				if err := os.RemoveAll(dir); err != nil {
 					t.Fatal(err)
 				}
 			} else if err := os.WriteFile(worker.SessionFile, []byte("theirs"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if err := s.Shutdown(t.Context()); err != nil {
+			if err := s.Shutdown(t.Context()); err == nil || !strings.Contains(err.Error(), "could not be written") {
 				t.Error(err)
 			}
 			s.want("connect", "suspend lost", "disconnect shutdown 2:true 3:false")
@@ -291,7 +291,7 @@ func TestSavedNot(t *testing.T) {
 // A Shutdown without time loses nothing either, whatever the callbacks do, and however often it is called.
 func TestSavedCut(t *testing.T) {
 	worker := wspush.WorkerOptions{SessionFile: sessionFile(t)}
-	inStation(t, worker, nil, func(t *testing.T, s *station) {
+	inStation(t, wspush.WorkerOptions{}, nil, func(t *testing.T, s *station) {
 		hold := make(chan struct{})
 		release := sync.OnceFunc(func() { close(hold) })
 		defer release()
@@ -462,7 +462,7 @@ func TestSavedClosed(t *testing.T) {
 func TestSavedValueStuck(t *testing.T) {
 	worker := wspush.WorkerOptions{SessionFile: sessionFile(t)}
 	for _, name := range []string{"blocks", "ends its goroutine"} {
-		inStation(t, worker, nil, func(t *testing.T, s *station) {
+		inStation(t, wspush.WorkerOptions{}, nil, func(t *testing.T, s *station) {
 			hold := make(chan struct{})
 			defer close(hold)
 			var log strings.Builder

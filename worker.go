@@ -67,6 +67,19 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 		return nil, err
 	}
 	w := &Worker{opts: o, origins: origins, roster: newRoster(o.MaxConns), alarms: newAlarms[*timers](), listener: o.Listener}
+	lock, err := o.lockSessions()
+	if err != nil {
+		return nil, err
+	}
+	started := false
+	defer func() {
+		if !started {
+			lock.Release()
+			if o.Listener == nil && w.listener != nil {
+				w.listener.Close()
+			}
+		}
+	}()
 	before, err := o.readSessions()
 	if err != nil {
 		return nil, err
@@ -82,12 +95,6 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 			return nil, fmt.Errorf("wspush: push listener: %w", err)
 		}
 	}
-	started := false
-	defer func() {
-		if !started && o.Listener == nil && w.listener != nil {
-			w.listener.Close()
-		}
-	}()
 	b, leftOut, public, err := w.advertise(network)
 	if err != nil {
 		return nil, err
@@ -107,7 +114,7 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 		return nil, err
 	}
 	if o.SessionFile != "" {
-		w.shared.leaving = newLeaving()
+		w.shared.leaving = newLeaving(lock)
 	}
 	if len(leftOut) > 0 {
 		o.Logger.Warn("wspush: the machine has more addresses than a greeting may have: set Advertise", "leftOut", texts(leftOut))
@@ -307,7 +314,8 @@ func (w *Worker) Len() int { return w.shared.registry.len() }
 // Shutdown ends the worker. Its Handlers refuse new connections with 503. Clients are closed with WorkerOptions.ShutdownCode,
 // which is 1012 (service restart) by default, all at once or spread over WorkerOptions.DrainOver; until its turn comes, each can
 // be pushed to. When no connection is left, the push listener is closed, and requests under way get their answer. Then Shutdown
-// returns nil, and the Worker keeps none of its connections in memory.
+// returns nil, and the Worker keeps none of its connections in memory. With WorkerOptions.SessionFile, sessions are left to the next worker; the error
+// says so if they could not be written.
 //
 // If ctx ends first, Shutdown cuts what is left and returns ctx's error. Nothing is left running then but callbacks that have not
 // returned. Call it before http.Server.Shutdown, which neither closes these connections nor waits for them. A second call, even
@@ -341,13 +349,16 @@ func (w *Worker) Shutdown(ctx context.Context) error {
 	w.tombstones.clear()
 	w.stopMembership(ctx)
 	stopped := w.server == nil || w.server.stop(ctx)
-	w.writeSessions()
+	err := w.writeSessions()
 	cut = !w.awaitConns(ctx, w.roster.empty) || cut
 	w.stopLinks(ctx)
-	if cut || !stopped {
+	switch {
+	case !cut && stopped:
+		return err
+	case err == nil:
 		return ctx.Err()
 	}
-	return nil
+	return errors.Join(ctx.Err(), err)
 }
 
 // awaitConns waits until no connection is left, or only such as rest. When ctx ends first, it cuts what is left and returns false.

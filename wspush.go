@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/wspush/wspush/internal/origin"
@@ -34,7 +35,11 @@ type Handler struct {
 	worker  *Worker
 	opts    HandlerOptions // every value final
 	origins origin.Patterns
-	made    chan struct{} // closed when opts are there; nil unless sessions have been loaded that wait for it
+
+	// For one that sessions have waited for, which had been loaded.
+	name     string        // of its options, before they are there
+	isMissed atomic.Bool   // it has been logged that a session has ended before they were
+	made     chan struct{} // closed when opts are there; nil for any other
 }
 
 // NewHandler returns a Handler whose connections belong to w, or an error if an option makes no sense.

@@ -252,7 +252,7 @@ async function scenario(name, launch) {
       await flows(tab);
       assert.deepEqual(await restart(since, 'SIGTERM', meanwhile), []);
       assert.equal(await address(tab), first);
-      assert.deepEqual(readdirSync(folder), []);
+      assert.deepEqual(readdirSync(folder), ['file.lock']);
       await flows(tab);
       await all(tab, pusher, since);
     });

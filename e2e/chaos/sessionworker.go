@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -113,8 +114,12 @@ func sessionWorker(args []string) error {
 	case <-terminated:
 		ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 		defer cancel()
+		err := w.Shutdown(ctx)
+		if errors.Is(err, fs.ErrExist) {
+			err = nil // somebody else's session file, which is part of the chaos
+		}
 		// Not the server's Shutdown, which waits 5 s for connections over which nothing has come: here, there are always some.
-		return errors.Join(w.Shutdown(ctx), server.Close())
+		return errors.Join(err, server.Close())
 	}
 }
 

@@ -15,7 +15,10 @@ import (
 // ErrDamaged says that a file is not a session file, or not all of one.
 var ErrDamaged = errors.New("it is damaged: it is not what a worker has written")
 
-// Read reads the file at path. The error is fs.ErrNotExist if there is none, and ErrDamaged if it is not whole.
+// ErrVersion says that a file was written by another version of this package, in another form.
+var ErrVersion = errors.New("it was written by another version of wspush")
+
+// Read reads the file at path. The error is fs.ErrNotExist if there is none, and ErrDamaged or ErrVersion if nobody can read it.
 func Read(path string) (*File, error) {
 	// Before it is opened, which for a pipe would wait for a writer. A symbolic link is not followed: Remove would leave what it leads to, and
 	// Write could not replace it.
@@ -64,7 +67,7 @@ func decode(file io.ReadSeeker, size int64) (*File, error) {
 		return nil, err
 	}
 	if name, _, _ := strings.Cut(magic, "1"); string(first) != magic && strings.HasPrefix(string(first), name) {
-		return nil, errors.New("it was written by another version of wspush")
+		return nil, ErrVersion
 	}
 	if string(first) != magic || subtle.ConstantTimeCompare(sum, hash.Sum(nil)) == 0 {
 		return nil, ErrDamaged
