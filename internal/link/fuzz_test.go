@@ -14,7 +14,7 @@ func newTaking(l *Links) *taking {
 	client.Close()
 	t := &taking{
 		links: l, ch: &channel{carrier: &carrier{Conn: server}}, wake: make(chan struct{}, 1), over: make(chan struct{}), read: make(chan struct{}),
-		large: bodies{credit: window},
+		large: bodies{credit: window}, writing: true, // as far as the link knows, somebody is writing already
 	}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	return t
