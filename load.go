@@ -32,15 +32,7 @@ func (o *WorkerOptions) readSessions() (*sessionfile.File, error) {
 	case err != nil:
 		return nil, fmt.Errorf("wspush: SessionFile: %w", err)
 	}
-	for i := range f.Sessions {
-		err = errors.Join(err, checkSession(&f.Sessions[i]))
-	}
-	for i := range f.Tombstones {
-		if s := &f.Tombstones[i]; !s.Expired && wire.CheckClose(s.Code, s.Reason) != nil {
-			err = errors.Join(err, errors.New("a session has ended with a code that cannot be sent"))
-		}
-	}
-	if err != nil {
+	if err := checkSessions(f); err != nil {
 		return nil, fmt.Errorf("wspush: SessionFile: %s: %w; remove it to start without the sessions in it", o.SessionFile, err)
 	}
 	return f, nil
@@ -119,7 +111,21 @@ func (w *Worker) loadSessions(f *sessionfile.File) {
 	}
 }
 
-// checkSession reports whether a session can be what a worker has written.
+// checkSessions reports whether a file can be what a worker has written.
+func checkSessions(f *sessionfile.File) error {
+	for i := range f.Sessions {
+		if err := checkSession(&f.Sessions[i]); err != nil {
+			return err
+		}
+	}
+	for i := range f.Tombstones {
+		if s := &f.Tombstones[i]; !s.Expired && wire.CheckClose(s.Code, s.Reason) != nil {
+			return errors.New("a session has ended with a code that cannot be sent")
+		}
+	}
+	return nil
+}
+
 func checkSession(s *sessionfile.Session) error {
 	if !wire.IsID(s.ID) {
 		return errors.New("a session has no ID")
@@ -130,7 +136,7 @@ func checkSession(s *sessionfile.Session) error {
 	if s.Window <= 0 {
 		return errors.New("a session waits for its client for no time")
 	}
-	for _, name := range append(s.Groups, s.User) {
+	for _, name := range append([]string{s.User}, s.Groups...) {
 		if name != "" && wire.CheckName(name) != nil {
 			return errors.New("a session has a wrong user or group")
 		}

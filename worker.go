@@ -108,7 +108,7 @@ func NewWorker(opts *WorkerOptions) (*Worker, error) {
 		w.cluster.instance = before.Start.Instance
 	}
 	if err := w.shared.setTicketKey(before.Start.TicketKey); err != nil {
-		return nil, fmt.Errorf("wspush: SessionFile: %s: %w", o.SessionFile, err)
+		return nil, fmt.Errorf("wspush: SessionFile: %s: its key for tickets: %w; remove it to start without the sessions in it", o.SessionFile, err)
 	}
 	if err := o.removeSessions(); err != nil {
 		return nil, err

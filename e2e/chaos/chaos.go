@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -12,32 +10,7 @@ import (
 // chaos carries out the schedule.
 type chaos struct {
 	*site
-	out     io.Writer
-	running sync.WaitGroup
-	losing  sync.Mutex // held while the far clients are cut off
-	done    map[eventKind]int
-	mu      sync.Mutex // guards done
-}
-
-// run carries out events until ctx ends, and then repairs everything.
-func (c *chaos) run(ctx context.Context, events []event) {
-	begin := time.Now()
-	for _, e := range events {
-		sleep(ctx, e.At-time.Since(begin))
-		if ctx.Err() != nil {
-			break
-		}
-		fmt.Fprintln(c.out, e)
-		c.running.Go(func() {
-			if c.happen(ctx, e) {
-				c.mu.Lock()
-				c.done[e.Kind]++
-				c.mu.Unlock()
-			}
-		})
-	}
-	<-ctx.Done()
-	c.running.Wait()
+	losing sync.Mutex // held while the far clients are cut off
 }
 
 // happen carries out the event, and reports whether it had any effect.

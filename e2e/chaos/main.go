@@ -149,9 +149,9 @@ func run(ctx context.Context, set setting, dir string, enclosed bool, out io.Wri
 		p.forwards = true
 		publishers.Go(func() { p.work(mid) })
 	}
-	c := &chaos{site: s, out: out, done: map[eventKind]int{}}
+	c := &chaos{site: s}
 	began := s.since()
-	c.run(mid, schedule(set.seed, set.duration, set.workers, set.clients))
+	done := carryOut(mid, out, schedule(set.seed, set.duration, set.workers, set.clients), event.String, c.happen)
 	publishers.Wait()
 	if ctx.Err() != nil {
 		return errors.New("interrupted")
@@ -171,7 +171,7 @@ func run(ctx context.Context, set setting, dir string, enclosed bool, out io.Wri
 		l.Downs = append(l.Downs, sl.downs)
 	}
 	s.stop()
-	f := newFigures(s, l, c.done, took)
+	f := newFigures(s, l, done, took)
 	f.print(out)
 	promises := append(Judge(l), &s.faults, &back, f.enough())
 	failed := verdict(out, promises)

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"net"
 	"sync"
 	"syscall"
@@ -14,32 +12,6 @@ import (
 type memberChaos struct {
 	*site
 	members *memberBooks
-	out     io.Writer
-	running sync.WaitGroup
-
-	mu   sync.Mutex // guards done
-	done map[eventKind]int
-}
-
-// run carries out events until ctx ends, and then waits until everything is repaired.
-func (c *memberChaos) run(ctx context.Context, events []event) {
-	begin := time.Now()
-	for _, e := range events {
-		sleep(ctx, e.At-time.Since(begin))
-		if ctx.Err() != nil {
-			break
-		}
-		fmt.Fprintln(c.out, e.what())
-		c.running.Go(func() {
-			if c.happen(ctx, e) {
-				c.mu.Lock()
-				c.done[e.Kind]++
-				c.mu.Unlock()
-			}
-		})
-	}
-	<-ctx.Done()
-	c.running.Wait()
 }
 
 // happen carries out the event, and reports whether it had any effect.

@@ -64,9 +64,9 @@ func runMembers(ctx context.Context, set setting, dir string, enclosed bool, out
 		p.only = "w" + strconv.Itoa(i)
 		publishers.Go(func() { p.work(mid) })
 	}
-	c := &memberChaos{site: s, members: books, out: out, done: map[eventKind]int{}}
+	c := &memberChaos{site: s, members: books}
 	began := s.since()
-	c.run(mid, memberSchedule(set.seed, set.duration, set.workers, memberKinds(set.directory)))
+	done := carryOut(mid, out, memberSchedule(set.seed, set.duration, set.workers, memberKinds(set.directory)), event.what, c.happen)
 	publishers.Wait()
 	if ctx.Err() != nil {
 		return errors.New("interrupted")
@@ -87,7 +87,7 @@ func runMembers(ctx context.Context, set setting, dir string, enclosed bool, out
 	}
 	s.stop()
 	verdicts := JudgeMembers(l)
-	f := newMemberFigures(s, l, verdicts, c.done, took)
+	f := newMemberFigures(s, l, verdicts, done, took)
 	f.print(out)
 	promises := append(verdicts.promises, &s.faults, &back, f.enough(memberKinds(set.directory)))
 	failed := verdict(out, promises)

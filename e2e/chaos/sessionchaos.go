@@ -2,12 +2,11 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,36 +19,12 @@ type sessionChaos struct {
 	books        *sessionBooks
 	clients      []*sessionClient
 	newPublisher func() *sessionPublisher
-	out          io.Writer
-	running      sync.WaitGroup
 	losing       sync.Mutex   // held while the far clients are cut off
 	holding      []sync.Mutex // of each road: held while it holds back what passes
 	stops        []eventKind  // those to come; slot.turn guards it
 
-	mu     sync.Mutex // guards done
-	done   map[eventKind]int
-	random *rand.Rand // guarded by mu, too
-}
-
-// run carries out events until ctx ends, and then waits until everything is repaired.
-func (c *sessionChaos) run(ctx context.Context, events []event) {
-	begin := time.Now()
-	for _, e := range events {
-		sleep(ctx, e.At-time.Since(begin))
-		if ctx.Err() != nil {
-			break
-		}
-		fmt.Fprintln(c.out, e.ofSessions())
-		c.running.Go(func() {
-			if c.happen(ctx, e) {
-				c.mu.Lock()
-				c.done[e.Kind]++
-				c.mu.Unlock()
-			}
-		})
-	}
-	<-ctx.Done()
-	c.running.Wait()
+	mu     sync.Mutex // guards random
+	random *rand.Rand
 }
 
 // happen carries out the event, and reports whether it had any effect.
@@ -169,7 +144,7 @@ func (c *sessionChaos) stall(ctx context.Context, e event) bool {
 	defer cancel()
 	var stalled []*valve
 	var fillings sync.WaitGroup
-	isFull := false
+	var isFull atomic.Bool
 	for _, client := range c.some(e.Count) {
 		w := client.present()
 		if w == nil || !w.conn.stall() {
@@ -182,9 +157,7 @@ func (c *sessionChaos) stall(ctx context.Context, e event) bool {
 				fillings.Go(func() {
 					for ctx.Err() == nil {
 						if p.fill(w.session.ID) == http.StatusTooManyRequests {
-							c.mu.Lock()
-							isFull = true
-							c.mu.Unlock()
+							isFull.Store(true)
 							sleep(ctx, 100*time.Millisecond)
 						}
 					}
@@ -197,7 +170,7 @@ func (c *sessionChaos) stall(ctx context.Context, e event) bool {
 		v.resume()
 	}
 	fillings.Wait()
-	return len(stalled) > 0 && (e.Kind == stall || isFull)
+	return len(stalled) > 0 && (e.Kind == stall || isFull.Load())
 }
 
 // order tells some clients to do something.

@@ -103,11 +103,11 @@ func runSessions(ctx context.Context, set setting, dir string, enclosed bool, ou
 		publishers.Go(func() { p.work(mid) })
 	}
 	c := &sessionChaos{
-		site: s, books: books, clients: clients, newPublisher: newPublisher, out: out, done: map[eventKind]int{}, random: s.random(),
+		site: s, books: books, clients: clients, newPublisher: newPublisher, random: s.random(),
 		stops: stops, holding: make([]sync.Mutex, roads),
 	}
 	began := s.since()
-	c.run(mid, events)
+	done := carryOut(mid, out, events, event.ofSessions, c.happen)
 	publishers.Wait()
 	if ctx.Err() != nil {
 		return errors.New("interrupted")
@@ -127,7 +127,7 @@ func runSessions(ctx context.Context, set setting, dir string, enclosed bool, ou
 	l := books.closed()
 	l.Pauses, l.Margin, l.Notes = s.pulse.all(), answerMargin, s.workers.read(s.fault)
 	verdicts := JudgeSessions(l)
-	f := newSessionFigures(s, l, verdicts, c.done, took)
+	f := newSessionFigures(s, l, verdicts, done, took)
 	f.print(out)
 	promises := append(verdicts.promises, &s.faults, &back, f.enough())
 	failed := verdict(out, promises)
