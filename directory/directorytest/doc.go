@@ -5,6 +5,6 @@
 //		directorytest.Run(t, func(tb testing.TB) *directorytest.Engine { … })
 //	}
 //
-// It takes about 20 seconds; a lease takes 15 to lapse. docs/directory.md in the repository says how to
+// It takes about 30 seconds; a lease takes 15 to lapse. docs/directory.md in the repository says how to
 // write an implementation.
 package directorytest

@@ -104,20 +104,24 @@ func lateLeave(t *testing.T, e *Engine) {
 
 // contextEnds: no call outlasts its context, whether the engine is silent or gone, and what comes back is an error.
 func contextEnds(t *testing.T, e *Engine) {
-	p := newProxy(t, e.Address)
-	far, near := e.Open(t, p.address, prefix), e.open(t)
-	one := directory.Lease{Number: 1}
-	calls := map[string]func(d directory.Directory) func(ctx context.Context) error{
+	callsEnd(t, e, map[string]func(d directory.Directory) func(ctx context.Context) error{
 		"Apply": func(d directory.Directory) func(ctx context.Context) error {
 			return func(ctx context.Context) error { return d.Apply(ctx, 1, changesOf(true, []string{"u:her"})) }
 		},
 		"Renew": func(d directory.Directory) func(ctx context.Context) error {
-			return func(ctx context.Context) error { _, err := d.Renew(ctx, one); return err }
+			return func(ctx context.Context) error { _, err := d.Renew(ctx, directory.Lease{Number: 1}); return err }
 		},
 		"Find": func(d directory.Directory) func(ctx context.Context) error {
 			return func(ctx context.Context) error { _, err := d.Find(ctx, []string{"u:her"}); return err }
 		},
-	}
+	})
+}
+
+func callsEnd(t *testing.T, e *Engine, calls map[string]func(d directory.Directory) func(ctx context.Context) error) {
+	t.Helper()
+	p := newProxy(t, e.Address)
+	far, near := e.Open(t, p.address, prefix), e.open(t)
+	one := directory.Lease{Number: 1}
 	renew(t, far, one)
 	join(t, far, 1, "u:her")
 	ended, cancel := context.WithCancel(context.Background())
@@ -142,8 +146,10 @@ func contextEnds(t *testing.T, e *Engine) {
 		fails(t, name+", with the engine gone", call(near))
 	}
 	e.Restart(t)
-	for _, name := range []string{"Renew", "Apply", "Find"} {
-		again(t, name, calls[name](near))
+	again(t, "Renew", func(ctx context.Context) error { _, err := near.Renew(ctx, one); return err })
+	again(t, "Apply", func(ctx context.Context) error { return near.Apply(ctx, 1, changesOf(true, []string{"u:her"})) })
+	for name, call := range calls {
+		again(t, name, call(near))
 	}
 	wantLeases(t, find(t, near, "u:her"), 1)
 }

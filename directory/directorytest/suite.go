@@ -37,16 +37,22 @@ type Engine struct {
 	// Nonsense has, by name, functions that put something that the implementation has not written where it will look for the key or
 	// for leases, such as a value of another type.
 	Nonsense map[string]func(tb testing.TB, prefix, key string)
+
+	// OwnerNonsense has, by name, functions that put such a thing where the owner of a session is, instead of that which is there. It is needed
+	// only if the directory implements directory.Owners.
+	OwnerNonsense map[string]func(tb testing.TB, prefix, session string)
 }
 
-// Run runs the suite as subtests of t, one after the other, each with an engine that start starts, and that is to be ended by a function
-// that start gives to Cleanup.
+type test struct {
+	name string
+	run  func(t *testing.T, e *Engine)
+}
+
+// Run runs the suite as subtests of t, each with an engine that start starts, and that is to be ended by a function
+// that start gives to Cleanup. If the directory implements [directory.Owners], that is tested as well. Two run at a time, as two of them wait.
 func Run(t *testing.T, start func(tb testing.TB) *Engine) {
 	waiting := beginLapse(t, start(t))
-	for _, test := range []struct {
-		name string
-		run  func(t *testing.T, e *Engine)
-	}{
+	tests := []test{
 		{"JoinAndFind", joinAndFind},
 		{"Keys", keys},
 		{"Many", many},
@@ -62,7 +68,15 @@ func Run(t *testing.T, start func(tb testing.TB) *Engine) {
 		{"LateLeave", lateLeave},
 		{"ContextEnds", contextEnds},
 		{"Nonsense", nonsense},
-	} {
+	}
+	if _, ok := waiting.a.(directory.Owners); ok {
+		tests = append(tests, ownersTests...)
+		e := start(t)
+		var forgetting sync.WaitGroup
+		defer forgetting.Wait()
+		forgetting.Go(func() { t.Run("Forgotten", func(t *testing.T) { forgotten(t, e) }) })
+	}
+	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			test.run(t, start(t))
 		})

@@ -30,6 +30,12 @@ const mutantVariable = "DIRECTORYTEST_MUTANT"
 
 // The suite finds each rule broken, in the test that is about it.
 func TestMutants(t *testing.T) {
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var waiting sync.WaitGroup // for what takes long and does nothing
+	defer waiting.Wait()
 	for mutant, test := range map[string]string{
 		"generation first":    "LossDuringFind",
 		"generation stays":    "Emptied",
@@ -47,19 +53,44 @@ func TestMutants(t *testing.T) {
 		"nonsense ignored":    "Nonsense",
 		"errors ignored":      "AnswersLost",
 		"context ignored":     "ContextEnds",
+
+		"tie wins":                    "Claims",
+		"moves as text":               "Claims",
+		"moves rounded":               "Claims",
+		"lower wins":                  "Claims",
+		"claim in two steps":          "ClaimsRace",
+		"first thousand claims":       "ClaimsMany",
+		"sessions trimmed":            "ClaimsOfAnyBytes",
+		"sessions are keys":           "ClaimsOfAnyBytes",
+		"errors ignored by claims":    "ClaimsLost",
+		"claim in two steps, late":    "ClaimsLate",
+		"repeat refused":              "ClaimsRepeated",
+		"generation stays, of claims": "ClaimsUnderLoss",
+		"context ignored by claims":   "ClaimsContextEnds",
+		"nonsense ignored by claims":  "ClaimsNonsense",
+		"nonsense claimed":            "ClaimsNonsense",
+		"disclaims at once":           "Disclaims",
+		"disclaims never":             "Forgotten",
+		"disclaims any":               "Forgotten",
+		"disclaims any moves":         "Forgotten",
+		"disclaims for good":          "Forgotten",
+		"disclaim in two steps":       "Forgotten",
 	} {
-		t.Run(mutant, func(t *testing.T) {
-			t.Parallel()
-			program, err := os.Executable()
-			if err != nil {
-				t.Fatal(err)
-			}
+		run := func(t *testing.T) {
 			suite := exec.Command(program, "-test.run", "^TestToy$/^"+test+"$", "-test.timeout", "100s")
 			suite.Env = append(os.Environ(), mutantVariable+"="+mutant)
 			out, err := suite.CombinedOutput()
 			if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || !strings.Contains(string(out), "--- FAIL: TestToy/"+test) {
 				t.Errorf("the suite has not failed in %s: %v\n%s", test, err, out)
 			}
+		}
+		if test == "Forgotten" || test == "Lapse" {
+			waiting.Go(func() { t.Run(mutant, run) })
+			continue
+		}
+		t.Run(mutant, func(t *testing.T) {
+			t.Parallel()
+			run(t)
 		})
 	}
 }
@@ -83,6 +114,22 @@ type data struct {
 	Generation string
 	Leases     map[string]lease             // by number
 	Entries    map[string]map[string]uint64 // by key, and number: the version
+	Owners     map[string]owner             // by session
+}
+
+type owner struct {
+	Lease   string
+	Moves   uint64
+	Forgets time.Time // if it is disclaimed
+}
+
+// owner returns that of a session, if it is not to be forgotten.
+func (d *data) owner(session string) owner {
+	o := d.Owners[session]
+	if !o.Forgets.IsZero() && time.Now().After(o.Forgets) {
+		return owner{}
+	}
+	return o
 }
 
 type lease struct {
@@ -155,12 +202,15 @@ func newToy(tb testing.TB, mutant string) *directorytest.Engine {
 			tb.Cleanup(c.close)
 			return c
 		},
-		Empty:   func(testing.TB) { empty(mutant == "generation stays") },
+		Empty:   func(testing.TB) { empty(strings.HasPrefix(mutant, "generation stays")) },
 		Kill:    kill,
 		Restart: start,
 		Nonsense: map[string]func(tb testing.TB, prefix, key string){
 			"Member": spoil(func(d *data, key string) { d.Entries[key] = map[string]uint64{"text": 1} }),
 			"Lease":  spoil(func(d *data, _ string) { d.Leases["text"] = lease{Lapses: time.Now().Add(time.Hour)} }),
+		},
+		OwnerNonsense: map[string]func(tb testing.TB, prefix, session string){
+			"Lease": spoil(func(d *data, session string) { d.Owners[session] = owner{Lease: "text", Moves: 1} }),
 		},
 	}
 }
@@ -172,7 +222,7 @@ func (e *toy) of(prefix string) *data {
 		e.data[prefix] = d
 	}
 	if d.Leases == nil {
-		d.Leases, d.Entries = make(map[string]lease), make(map[string]map[string]uint64)
+		d.Leases, d.Entries, d.Owners = make(map[string]lease), make(map[string]map[string]uint64), make(map[string]owner)
 	}
 	return d
 }
@@ -186,6 +236,8 @@ type Request struct {
 	Changes []directory.Change
 	Version uint64
 	Keys    []string
+	Claims  []directory.Ownership
+	Always  bool // whatever is there
 }
 
 type Answer struct {
@@ -193,6 +245,7 @@ type Answer struct {
 	Leases     []directory.Lease
 	Numbers    []string
 	Sets       [][]string
+	Owners     []owner
 }
 
 func (s *service) Renew(r Request, a *Answer) error {
@@ -273,6 +326,84 @@ func (s *service) Generation(r Request, a *Answer) error {
 	return nil
 }
 
+func (s *service) Claim(r Request, a *Answer) error {
+	s.toy.mu.Lock()
+	defer s.toy.mu.Unlock()
+	d := s.toy.of(r.Prefix)
+	for _, claim := range r.Claims {
+		now, want := d.owner(claim.Session), owner{Lease: strconv.FormatUint(claim.Lease, 10), Moves: claim.Moves}
+		if now.Lease == "text" && s.toy.mutant != "nonsense claimed" {
+			a.Owners = append(a.Owners, now) // for the client to refuse
+			continue
+		}
+		same := now.Lease == want.Lease && now.Moves == want.Moves
+		wins := same || want.Moves > now.Moves
+		switch s.toy.mutant {
+		case "tie wins":
+			wins = want.Moves >= now.Moves
+		case "lower wins":
+			wins = want.Moves != now.Moves
+		case "moves as text":
+			wins = fmt.Sprint(want.Moves) > fmt.Sprint(now.Moves) || same
+		case "moves rounded":
+			wins = float32(want.Moves) > float32(now.Moves) || same
+		case "repeat refused":
+			if same {
+				a.Owners = append(a.Owners, owner{Lease: "1", Moves: want.Moves})
+				continue
+			}
+		case "sessions are keys":
+			d.Entries[claim.Session] = nil
+		}
+		if wins || r.Always {
+			if s.toy.mutant == "disclaims for good" {
+				want.Forgets = now.Forgets
+			}
+			d.Owners[claim.Session] = want
+			now = want
+		}
+		a.Owners = append(a.Owners, now)
+	}
+	return nil
+}
+
+func (s *service) Owners(r Request, a *Answer) error {
+	s.toy.mu.Lock()
+	defer s.toy.mu.Unlock()
+	for _, session := range r.Keys {
+		a.Owners = append(a.Owners, s.toy.of(r.Prefix).owner(session))
+	}
+	return nil
+}
+
+func (s *service) Disclaim(r Request, _ *Answer) error {
+	s.toy.mu.Lock()
+	defer s.toy.mu.Unlock()
+	d := s.toy.of(r.Prefix)
+	for _, claim := range r.Claims {
+		now, ok := d.Owners[claim.Session]
+		lease := now.Lease == strconv.FormatUint(claim.Lease, 10)
+		wanted := lease && now.Moves == claim.Moves
+		switch s.toy.mutant {
+		case "disclaims any moves":
+			wanted = lease
+		case "disclaims any":
+			wanted = ok
+		case "disclaims never":
+			wanted = false
+		}
+		if !wanted && !r.Always {
+			continue
+		}
+		now.Forgets = time.Now().Add(directory.LeaseTime)
+		if s.toy.mutant == "disclaims at once" {
+			now.Forgets = time.Now()
+		}
+		d.Owners[claim.Session] = now
+	}
+	return nil
+}
+
 // A client is a directory in a toy.
 type client struct {
 	address, prefix, mutant string
@@ -309,7 +440,7 @@ func (c *client) call(ctx context.Context, method string, r Request) (a Answer, 
 	answer := new(Answer)
 	call := current.Go("Toy."+method, r, answer, make(chan *rpc.Call, 1))
 	done := ctx.Done()
-	if c.mutant == "context ignored" {
+	if strings.HasPrefix(c.mutant, "context ignored") {
 		late := make(chan struct{})
 		timer := time.AfterFunc(5*time.Second, func() { close(late) })
 		defer timer.Stop()
@@ -347,7 +478,7 @@ func (c *client) Renew(ctx context.Context, l directory.Lease) (directory.View, 
 func (c *client) numbers(members []string) (numbers []uint64, err error) {
 	for _, member := range members {
 		n, err := strconv.ParseUint(member, 10, 63)
-		if err != nil && c.mutant != "nonsense ignored" {
+		if err != nil && !strings.HasPrefix(c.mutant, "nonsense ignored") {
 			return nil, err
 		}
 		if err == nil {
@@ -411,4 +542,79 @@ func (c *client) Find(ctx context.Context, keys []string) ([]directory.Found, er
 		}
 	}
 	return found, nil
+}
+
+func (c *client) Claim(ctx context.Context, claims []directory.Ownership) ([]directory.Ownership, error) {
+	claims = slices.Clone(claims)
+	sessions := make([]string, len(claims))
+	for i, claim := range claims {
+		sessions[i] = claim.Session
+		if c.mutant == "sessions trimmed" {
+			claims[i].Session = strings.TrimSpace(claim.Session)
+		}
+	}
+	request := Request{Claims: claims}
+	if c.mutant == "first thousand claims" {
+		request.Claims = claims[:min(len(claims), 1000)]
+	}
+	if strings.HasPrefix(c.mutant, "claim in two steps") {
+		now, err := c.Owners(ctx, sessions)
+		if err != nil || len(claims) == 0 || now[0].Moves >= claims[0].Moves {
+			return now, err
+		}
+		request.Always = true
+	}
+	a, err := c.call(ctx, "Claim", request)
+	if c.mutant == "errors ignored by claims" && err != nil {
+		return claims, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c.owners(sessions, a.Owners)
+}
+
+func (c *client) Owners(ctx context.Context, sessions []string) ([]directory.Ownership, error) {
+	trimmed := slices.Clone(sessions)
+	for i := range trimmed {
+		if c.mutant == "sessions trimmed" {
+			trimmed[i] = strings.TrimSpace(trimmed[i])
+		}
+	}
+	a, err := c.call(ctx, "Owners", Request{Keys: trimmed})
+	if err != nil {
+		return nil, err
+	}
+	return c.owners(sessions, a.Owners)
+}
+
+func (c *client) owners(sessions []string, found []owner) ([]directory.Ownership, error) {
+	owners := make([]directory.Ownership, len(sessions))
+	for i, session := range sessions {
+		owners[i].Session = session
+		if i >= len(found) || found[i].Moves == 0 {
+			continue
+		}
+		lease, err := c.numbers([]string{found[i].Lease})
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", session, err)
+		}
+		if len(lease) == 1 {
+			owners[i].Lease, owners[i].Moves = lease[0], found[i].Moves
+		}
+	}
+	return owners, nil
+}
+
+func (c *client) Disclaim(ctx context.Context, claims []directory.Ownership) error {
+	request := Request{Claims: claims}
+	if c.mutant == "disclaim in two steps" && len(claims) == 1 {
+		now, err := c.Owners(ctx, []string{claims[0].Session})
+		if err != nil || now[0] != claims[0] {
+			return err
+		}
+		request.Always = true
+	}
+	_, err := c.call(ctx, "Disclaim", request)
+	return err
 }

@@ -29,6 +29,11 @@ func suiteEngine(tb testing.TB) *directorytest.Engine {
 			admin.put(tb, e.address, prefix+strings.Replace(subject, "KEY", entry(key), 1), body)
 		}
 	}
+	owner := func(value string) func(tb testing.TB, prefix, session string) {
+		return func(tb testing.TB, prefix, session string) {
+			admin.put(tb, e.address, prefix+".o."+base64.RawURLEncoding.EncodeToString([]byte(session)), value)
+		}
+	}
 	return &directorytest.Engine{
 		Address: e.address,
 		Open: func(tb testing.TB, address, prefix string) directory.Directory {
@@ -61,6 +66,24 @@ func suiteEngine(tb testing.TB) *directorytest.Engine {
 			"LeaseIsEmpty":       put(".l.7", ""),
 			"LeaseHasNoNumber":   put(".l.x", "{}"),
 			"LeaseIsAnotherType": put(".l.7", "[]"),
+		},
+		OwnerNonsense: map[string]func(tb testing.TB, prefix, session string){
+			"Text":               owner("text"),
+			"Empty":              owner(""),
+			"EntryOfKey":         owner("+"),
+			"NoLease":            owner("1"),
+			"NoMoves":            owner("0 1"),
+			"NegativeMoves":      owner("-1 1"),
+			"MovesTooHigh":       owner("9007199254740992 1"),
+			"MovesMuchTooHigh":   owner("99999999999999999999999 1"),
+			"FractionOfMoves":    owner("1.5 1"),
+			"MovesBeginWithZero": owner("01 1"),
+			"LeaseIsZero":        owner("1 0"),
+			"LeaseTooHigh":       owner("1 9223372036854775808"),
+			"LeaseIsText":        owner("1 one"),
+			"More":               owner("1 1 1"),
+			"SpaceBehind":        owner("1 1 "),
+			"Long":               owner(strings.Repeat("1", 100_000)),
 		},
 	}
 }

@@ -111,6 +111,24 @@ func (b *inbox) call(ctx context.Context, messages []*nats.Msg, answer func(m *n
 
 // publish stores messages in the stream. It returns the first error.
 func (b *inbox) publish(ctx context.Context, messages []*nats.Msg) error {
+	return b.publishUnless(ctx, messages, func(err *jetstream.APIError) error { return err })
+}
+
+// publishExpecting stores messages that each expect what is there before, and returns how many were refused because it is something else.
+// It does not say which.
+func (b *inbox) publishExpecting(ctx context.Context, messages []*nats.Msg) (conflicts int, err error) {
+	err = b.publishUnless(ctx, messages, func(err *jetstream.APIError) error {
+		if err.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+			conflicts++
+			return nil
+		}
+		return err
+	})
+	return conflicts, err
+}
+
+// publishUnless stores messages, and ends with the first error, of those with which the server refuses a message if refused returns it.
+func (b *inbox) publishUnless(ctx context.Context, messages []*nats.Msg, refused func(*jetstream.APIError) error) error {
 	if len(messages) == 0 {
 		return nil
 	}
@@ -127,9 +145,10 @@ func (b *inbox) publish(ctx context.Context, messages []*nats.Msg) error {
 			return false, fmt.Errorf("%.40q is no acknowledgement: %w", m.Data, err)
 		}
 		if ack.Error != nil {
-			return false, ack.Error
-		}
-		if ack.Seq == 0 {
+			if err := refused(ack.Error); err != nil {
+				return false, err
+			}
+		} else if ack.Seq == 0 {
 			return false, fmt.Errorf("%.40q is no acknowledgement", m.Data)
 		}
 		waiting--
@@ -144,9 +163,18 @@ var (
 
 // last returns the last message of every subject that matches one of the filters, as they were in one instant. If there is no stream,
 // there is no message either.
+func (d *Directory) last(ctx context.Context, filters []string) ([]*nats.Msg, error) {
+	messages, err := d.read(ctx, filters)
+	if errors.Is(err, nats.ErrNoResponders) {
+		return nil, nil
+	}
+	return messages, err
+}
+
+// read is last, but if nobody answers, for want of a stream or because its server is away, that is an error.
 //
 // Each message of the answer names the one before. So nothing can be missing from it, on whatever way it was lost.
-func (d *Directory) last(ctx context.Context, filters []string) (messages []*nats.Msg, err error) {
+func (d *Directory) read(ctx context.Context, filters []string) (messages []*nats.Msg, err error) {
 	request, err := json.Marshal(map[string][]string{"multi_last": filters})
 	if err != nil {
 		return nil, err
@@ -166,7 +194,9 @@ func (b *inbox) read(ctx context.Context, request *nats.Msg) ([]*nats.Msg, error
 	err := b.call(ctx, []*nats.Msg{request}, func(m *nats.Msg) (last bool, err error) {
 		status, description := m.Header.Get("Status"), m.Header.Get("Description")
 		switch {
-		case status == "503", status == "404" && description == "No Results":
+		case status == "503":
+			return false, nats.ErrNoResponders
+		case status == "404" && description == "No Results":
 			return true, nil
 		case status == "404":
 			return false, errExpired

@@ -197,19 +197,26 @@ func number(text string) (uint64, error) {
 	return n, nil
 }
 
-// pipeline sends the commands that fill adds, and returns the first error, with the key that it is about. It does not wait beyond the
-// context's end; go-redis does, for as long as its own timeouts.
+// pipeline sends the commands that fill adds, and returns the first error, with the key that it is about. That there is nothing to get is none.
+// It does not wait beyond the context's end; go-redis does, for as long as its own timeouts.
 func (d *Directory) pipeline(ctx context.Context, fill func(redis.Pipeliner)) error {
 	p := d.client.Pipeline()
 	fill(p)
 	done := make(chan error, 1)
 	go func() { // ends with go-redis's timeouts
 		commands, err := p.Exec(ctx)
+		if errors.Is(err, redis.Nil) {
+			err = nil
+		}
 		for _, command := range commands {
-			if commandErr := command.Err(); commandErr != nil {
+			if commandErr := command.Err(); commandErr != nil && !errors.Is(commandErr, redis.Nil) {
 				err = fmt.Errorf("directory/redis: %s %.400q: %w", command.Name(), keyOf(command), commandErr)
 				break
 			}
+		}
+		if cluster, ok := d.client.(*redis.ClusterClient); ok && err != nil && !errors.As(err, new(redis.Error)) {
+			// A pipeline does not ask again by itself who is master, for up to a minute. This returns at once.
+			cluster.ReloadState(ctx)
 		}
 		done <- err
 	}()

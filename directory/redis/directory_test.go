@@ -24,6 +24,9 @@ func TestSuite(t *testing.T) {
 func engine(tb testing.TB) *directorytest.Engine {
 	s := startServer(tb)
 	put := func(args ...any) { s.do(tb, args...) }
+	owner := func(value string) func(tb testing.TB, prefix, session string) {
+		return func(tb testing.TB, prefix, session string) { put("SET", delOwnerKey(tb, s, prefix, session), value) }
+	}
 	return &directorytest.Engine{
 		Address: s.address,
 		Open: func(tb testing.TB, address, prefix string) directory.Directory {
@@ -60,7 +63,35 @@ func engine(tb testing.TB) *directorytest.Engine {
 			"LeaseIsText":         func(tb testing.TB, prefix, _ string) { put("HSET", prefix+":{0}.leases", "7", "99999999999999 text") },
 			"LeaseHasNoNumber":    func(tb testing.TB, prefix, _ string) { put("HSET", prefix+":{0}.leases", "x", "99999999999999 {}") },
 		},
+		OwnerNonsense: map[string]func(tb testing.TB, prefix, session string){
+			"OfAnotherType":      func(tb testing.TB, prefix, session string) { put("SADD", delOwnerKey(tb, s, prefix, session), "1 1") },
+			"Text":               owner("text"),
+			"Empty":              owner(""),
+			"NoLease":            owner("1"),
+			"NoMoves":            owner("0 1"),
+			"NegativeMoves":      owner("-1 1"),
+			"MovesTooHigh":       owner("9007199254740992 1"),
+			"MovesMuchTooHigh":   owner("99999999999999999999999 1"),
+			"FractionOfMoves":    owner("1.5 1"),
+			"MovesBeginWithZero": owner("01 1"),
+			"LeaseIsZero":        owner("1 0"),
+			"LeaseTooHigh":       owner("1 9223372036854775808"),
+			"LeaseIsText":        owner("1 one"),
+			"More":               owner("1 1 1"),
+			"SpaceBehind":        owner("1 1 "),
+			"Long":               owner(strings.Repeat("1", 100_000)),
+		},
 	}
+}
+
+func delOwnerKey(tb testing.TB, s *server, prefix, session string) string {
+	tb.Helper()
+	keys, err := s.admin.Keys(context.Background(), prefix+":{*}.owner:"+session).Result()
+	if err != nil || len(keys) != 1 {
+		tb.Fatalf("%s is at %q: %v", session, keys, err)
+	}
+	s.do(tb, "DEL", keys[0])
+	return keys[0]
 }
 
 // entryKey is where an entry is in Redis.
