@@ -28,7 +28,9 @@ type call struct {
 	url       func(target) *url.URL // without the query; nil: the target's
 	anyWorker bool                  // the targets are different workers, of which any may know the answer
 
-	credential string // set by do
+	credential string // set by begin
+
+	answered func(t target, success bool, h http.Header) // called with the header of a worker's answer; may be nil
 }
 
 const (
@@ -54,29 +56,53 @@ func (a reply) unknown(reason error) error {
 	return &Error{Status: status, is: ErrUnknown, where: a.from.String(), cause: reason}
 }
 
-// do tries the alternatives of an address, for as long as it is certain that nothing has been written.
+// do sends a request to the connection that has this address, wherever it is now.
 func (c *Client) do(ctx context.Context, address string, k call) (reply, error) {
 	targets, err := c.targets(address)
 	if err != nil {
 		return reply{}, err
 	}
-	return c.ask(ctx, targets, k)
+	ctx, end, err := c.begin(ctx, &k)
+	if err != nil {
+		return reply{}, err
+	}
+	defer end()
+	return c.follow(ctx, address, targets, k)
 }
 
-// ask is do for an address that has been read.
-func (c *Client) ask(ctx context.Context, targets []target, k call) (best reply, err error) {
+// ask sends a request to one of several workers.
+func (c *Client) ask(ctx context.Context, targets []target, k call) (reply, error) {
+	ctx, end, err := c.begin(ctx, &k)
+	if err != nil {
+		return reply{}, err
+	}
+	defer end()
+	a, err, _ := c.tryAll(ctx, targets, k)
+	return a, err
+}
+
+// begin counts a call, bounds it, and gets its credential. Unless it fails, the caller must call end.
+func (c *Client) begin(ctx context.Context, k *call) (_ context.Context, end func(), err error) {
 	if err := c.enter(); err != nil {
-		return reply{}, err
+		return nil, nil, err
 	}
-	defer c.running.Done()
 	ctx, cancel := c.within(ctx)
-	defer cancel()
-	if k.credential, err = c.credential(ctx); err != nil {
-		return reply{}, err
+	end = func() {
+		cancel()
+		c.running.Done()
 	}
+	if k.credential, err = c.credential(ctx); err != nil {
+		end()
+		return nil, nil, err
+	}
+	return ctx, end, nil
+}
+
+// tryAll tries targets for as long as it is certain that nothing has been written. If it fails, next says whether that still is, and another
+// address may do better.
+func (c *Client) tryAll(ctx context.Context, targets []target, k call) (best reply, result error, next bool) {
 	first := c.memory.recall(targets)
-	var result error // the most telling error so far
-	for i := range targets {
+	for i := range targets { // result is the most telling error so far
 		t := targets[i]
 		switch { // the one that worked last, then the others in order
 		case i == 0:
@@ -87,19 +113,19 @@ func (c *Client) ask(ctx context.Context, targets []target, k call) (best reply,
 		a, err, next := c.try(ctx, t, k)
 		if err == nil {
 			c.memory.remember(targets, t)
-			return a, nil
+			return a, nil, false
 		}
 		if !next {
 			if e := (*Error)(nil); errors.As(err, &e) && e.Type != "" {
 				c.memory.remember(targets, t)
 			}
-			return a, err
+			return a, err, false
 		}
 		if result == nil || !errors.Is(result, ErrGone) && (errors.Is(err, ErrGone) || status(err) != 0 || status(result) == 0) {
 			best, result = a, err
 		}
 	}
-	return best, result
+	return best, result, true
 }
 
 func status(err error) int {
@@ -161,6 +187,9 @@ func (c *Client) answer(ctx context.Context, cancel func(), t target, k call, re
 			}
 			return reply{}, &Error{Status: resp.StatusCode, is: is, where: t.origin.String(), cause: safe(err, k.credential)}, k.reads && ctx.Err() == nil
 		}
+		if k.answered != nil {
+			k.answered(t, true, resp.Header)
+		}
 		return reply{from: t.origin, header: resp.Header, isBuffered: isBuffered, body: body}, nil, false
 	}
 	p := bulk.Answer{Status: resp.StatusCode}
@@ -168,6 +197,9 @@ func (c *Client) answer(ctx context.Context, cancel func(), t target, k call, re
 		timer := time.AfterFunc(problemTime, cancel)
 		defer timer.Stop()
 		p, _ = bulk.ReadProblem(resp)
+	}
+	if k.answered != nil && p.OfWorker() {
+		k.answered(t, false, resp.Header)
 	}
 	e := errorOf(t.origin, p, k.credential)
 	next = mayTryNext(p, k.anyWorker)

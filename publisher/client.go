@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"container/list"
 	"context"
 	"net/http"
 	"sync"
@@ -27,6 +28,7 @@ type Client struct {
 	transport *http.Transport
 	bulk      *http.Client // for streams
 	memory    memory
+	moves     moves
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -51,7 +53,7 @@ func New(opts *Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{opts: o, allowed: a, workers: workers, memory: memory{worked: make(map[string]string)}}
+	c := &Client{opts: o, allowed: a, workers: workers, memory: memory{worked: make(map[string]string)}, moves: moves{entries: make(map[string]*list.Element)}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.transport = newTransport(c.ctx, &o)
 	c.bulk = &http.Client{Transport: c.transport}

@@ -42,7 +42,8 @@
 // dialled, if its host is not allowed, if it has neither of the two forms that workers make, or if parsers could disagree about
 // its host. Nor does an address decide that a credential goes in clear: see [Options].Hosts. Requests go only to the path
 // .../@connections/ID of those hosts, and to the [Options].Workers, which are settings and no address. No redirect is followed, no
-// proxy from the environment is used, no cookie is kept, and what is read of an answer is bounded.
+// proxy from the environment is used, no cookie is kept, and what is read of an answer is bounded. The only word of a server about where to
+// send is that a connection has moved: see below.
 //
 // An ID is the right to push. No error of this package contains one, whatever the server said; keep addresses out of logs.
 //
@@ -106,6 +107,17 @@
 // [Recipients] have the methods of those in package wspush, so that one interface fits both. [Client.Join] and [Client.Leave] change the
 // groups of a connection. [Stream.PushTo] pushes to users and groups over a stream.
 //
+// # Connections that move
+//
+// A session may move to another worker. The answers to requests for its old address then have the new one in the header Wspush-Address, and the
+// Client sends what comes next straight there. Callers can go on with the old address. If the new one fails, and nothing was written there, the old
+// one is tried, within the same call, and comes first from then on. The Client remembers the 10,000 of these that were used last, and nothing of
+// them when it is closed.
+//
+// The header is trusted no more than an address is. It leads only to hosts that Options allow, which get the same credential, never from https to
+// http, and never from one ID to another; of sealed IDs, only workers could tell. A header of more than 2 KiB, or one of which any part is
+// malformed, is ignored. A call that was given a sealed ID in place of an address asks the same Options.Workers about the new one.
+//
 // # Streams
 //
 // [Client.Push] sends one request for each message. A [Stream] sends many messages over one request for each worker, which costs
@@ -114,6 +126,8 @@
 //	stream := client.NewStream()
 //	defer stream.Close()
 //	for address, err := range stream.PushEach(ctx, addresses, publisher.Text, data) { … }
+//
+// A Stream sends to the address that it is given, also if the connection has moved: the worker there passes it on, in order.
 //
 // A proxy between publisher and worker should pass a request on as it comes in (nginx: proxy_request_buffering off). If one keeps
 // it until it is complete, a Stream notices after a second, and sends one finished request after the other.

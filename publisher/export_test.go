@@ -53,3 +53,36 @@ func OutcomesOf(status int, body []byte, confirmed bool) (Outcomes, error) {
 	a.Status = status
 	return outcomesOf(a, confirmed)
 }
+
+// Moves returns of how many connections the Client knows where they have moved to.
+func (c *Client) Moves() int {
+	c.moves.mu.Lock()
+	defer c.moves.mu.Unlock()
+	if len(c.moves.entries) != c.moves.order.Len() {
+		panic("the map and the list differ")
+	}
+	return len(c.moves.entries)
+}
+
+// Moved has the Client remember that a connection has moved, as a worker's answer does.
+func (c *Client) Moved(address, header string) {
+	given, err := c.targets(address)
+	if err != nil {
+		panic(err)
+	}
+	c.learn(address, given, way{targets: given}, given[0], false, http.Header{movedHeader: {header}})
+}
+
+// MovedTo returns the URLs at which the Client looks first for the connection of an address, or nil.
+func (c *Client) MovedTo(address string) (urls []string) {
+	to, _ := c.movedTo(address)
+	for _, t := range to {
+		urls = append(urls, t.url().String())
+	}
+	return urls
+}
+
+const (
+	MaxMoves   = maxMoves
+	MaxAddress = maxAddress
+)

@@ -45,7 +45,8 @@ func Confirmed() PushOption { return wire.Confirmed() }
 // The error is ErrAddress, ErrInvalidUTF8, one of its own for a typ that is neither Text nor Binary, ErrClosed, an *Error, what
 // Options.CredentialFunc returned, or ctx's error if it ended before anything was sent. If ctx has a deadline, the worker is
 // told to give up slightly earlier, so that the outcome is known: it then withdraws the message, and the error is ErrBusy.
-// Nothing is sent a second time unless it is certain that nothing of it was written.
+// Nothing is sent a second time unless it is certain that nothing of it was written. If a worker has told the Client where the connection is
+// now, that address is tried first.
 func (c *Client) Push(ctx context.Context, address string, typ MessageType, data []byte, opts ...PushOption) (Receipt, error) {
 	k, err := c.pushCall(ctx, typ, data, opts)
 	if err != nil {
