@@ -62,5 +62,5 @@ func keepMessage(m *socket.Message, k wire.Keep) {
 
 // options returns what the query asks for as options of a push.
 func (q pushQuery) options() wire.PushOptions {
-	return wire.PushOptions{Confirmed: q.confirm, Keep: q.keep}
+	return wire.PushOptions{Confirmed: q.confirm, Keep: q.keep, Mark: q.mark}
 }

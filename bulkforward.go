@@ -80,7 +80,7 @@ func (b *bulkRequest) forward(r *bulkRemote, p *linePush) {
 	w.setWait(&r.Push, p.query())
 	r.Binary, r.Data = p.typ == Binary, data
 	r.Sequence, r.Done = &r.peer.sequence, r.done
-	b.ask(r.peer, &r.Push, r.total(), func() { w.links.Push(&r.Push) })
+	b.ask(r.peer, &r.Push, r.total(), func() { w.pushLink(&r.Push) })
 }
 
 // peer returns what the request has for another worker.

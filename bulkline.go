@@ -24,6 +24,7 @@ type linePush struct {
 	confirm  bool
 	timeout  time.Duration // 0: the default
 	keep     wire.Keep
+	mark     uint64 // see newMark
 }
 
 // readLine finds out what a line asks for, by the rules of a push of its own.

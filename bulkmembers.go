@@ -83,6 +83,7 @@ func (b *bulkRequest) lookUp() {
 // pushFound gathers the pushes of a line to a user or a group, and sends other workers their part. lookup is nil if there is nobody else.
 func (b *bulkRequest) pushFound(key bulk.Key, p *linePush, lookup *membership.Lookup) {
 	to := p.members
+	p.mark = b.worker.newMark()
 	m := &bulkMembers{request: b, key: key, confirm: p.confirm, to: to, lookup: lookup, left: 1}
 	m.outcomes = Outcomes{Workers: 1, Answered: 1, Complete: true}
 	if lookup != nil {
@@ -147,7 +148,7 @@ func (b *bulkRequest) pushOthers(m *bulkMembers, p *linePush) error {
 func (b *bulkRequest) pushOther(m *bulkMembers, worker membership.Worker, known int, p *linePush) {
 	w, data, peer := b.worker, p.kept(), b.peer(worker.Address)
 	cost := pushCost + len(data) + len(worker.Address)
-	push := &memberPush{to: *m.to, typ: p.typ, data: data, confirm: p.confirm, keep: p.keep}
+	push := &memberPush{to: *m.to, typ: p.typ, data: data, confirm: p.confirm, keep: p.keep, mark: p.mark}
 	answer := func(o *otherMembers, reply *memberReply, err error) {
 		answered, has := o.countTo(&m.outcomes, reply, err, func(err error) error { return err })
 		if answered {

@@ -83,6 +83,7 @@ func (b *bulkRequest) pushTo(c *Conn, key bulk.Key, many *bulkMembers, p *linePu
 		push.message.Confirm()
 	}
 	keepMessage(&push.message, p.keep)
+	push.message.SetMark(p.mark)
 	b.gather(push, len(data))
 }
 

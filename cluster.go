@@ -9,25 +9,28 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"github.com/wspush/wspush/directory"
 	"github.com/wspush/wspush/internal/address"
 	"github.com/wspush/wspush/internal/membership"
 	"github.com/wspush/wspush/internal/seal"
+	"github.com/wspush/wspush/internal/takeover"
 	"github.com/wspush/wspush/internal/wire"
 )
 
-// Cluster is what workers share so that publishers can push through any of them: see [WorkerOptions].Cluster. A worker that is
-// asked to push to a connection of another one opens a link to it: a WebSocket to Address, over HTTP/1.1, which is encrypted with
-// Keys and closed after a minute without pushes. Whatever stands between workers must let WebSockets through.
+// Cluster is what workers share so that publishers can push through any of them: see [WorkerOptions].Cluster. A client that comes back to
+// any of them has its session follow it there. A worker that is asked to push to a connection of another one opens a link to it: a
+// WebSocket to Address, over HTTP/1.1, which is encrypted with Keys and closed after a minute without pushes. Whatever stands between
+// workers must let WebSockets through.
 type Cluster struct {
 	// Keys are secrets shared by all workers: each at least 32 random bytes. The first key seals; all of them open. To
 	// change keys, add the new one at the end on every worker, then move it to the front on every worker, then drop the old
 	// one: addresses that it sealed are refused with 403 from then on. One key is good for four billion connections.
 	// NewWorker refuses keys that can only be a mistake, such as the zero bytes that an unset variable leaves, or a repeated word.
 	//
-	// Anyone who has a key can push to every connection of every worker, bypassing AuthorizePush, and make workers open
-	// connections to any host.
+	// Anyone who has a key can push to every connection of every worker, bypassing AuthorizePush, make workers open
+	// connections to any host, and pass for the worker that has a session.
 	Keys [][]byte
 
 	// Address is where the other workers reach this worker's push endpoint, written like an element of
@@ -36,10 +39,11 @@ type Cluster struct {
 	// Where all workers are on one machine, set Address, and there is no warning.
 	Address string
 
-	// Directory knows which workers have members of a user or group, so that [Worker.User] and [Worker.Group] are about all of
-	// them: see the packages directory/redis and directory/nats. It must be the same for all workers. The worker tells it of each
-	// name, but not of each connection, and renews a lease there as long as it lives. While it does not answer, what names a user or
-	// a group fails with ErrDirectory, and everything else goes on. The worker does not close it. Calls for it may be concurrent.
+	// Directory knows which workers have members of a user or group, so that [Worker.User] and [Worker.Group] are about all of them: see
+	// the packages directory/redis and directory/nats. It must be the same for all workers. The worker tells it of each name, but not of
+	// each connection, and renews a lease there as long as it lives. While it does not answer, what names a user or a group fails with
+	// ErrDirectory, and no session moves to another worker; everything else goes on. If it implements directory.Owners as well, it knows
+	// where sessions are that have moved: see [Worker.Shutdown]. The worker does not close it. Calls for it may be concurrent.
 	Directory directory.Directory
 
 	// Peers is what can be had in place of a Directory where there are few workers, up to about ten: it returns the addresses of
@@ -135,17 +139,54 @@ var (
 // may also be an error of checkAlone, which can take seconds.
 func (w *Worker) locate(ctx context.Context, name string) (conn *Conn, elsewhere *seal.Place, err error) {
 	conn, elsewhere, err = w.find(name)
-	if err == errEarlierInstance {
+	if err != errEarlierInstance {
+		return conn, elsewhere, err
+	}
+	place := seal.Place{ID: strings.ToLower(name), Address: w.cluster.address, Instance: w.cluster.instance}
+	if wire.IsSealedID(name) {
+		place, _ = w.cluster.keys.Open(name) // as find has
+	}
+	if conn = w.arrived(ctx, place.ID); conn != nil {
+		return conn, nil, nil
+	}
+	w.retries.wait(ctx, w)
+	if conn, elsewhere = w.departed(place.ID); conn != nil || elsewhere != nil {
+		return conn, elsewhere, nil
+	}
+	d, err := w.whereIs(ctx, place.ID)
+	switch {
+	case err == nil:
+		return nil, d.place(), nil
+	case err != ErrGone:
+		return nil, nil, err
+	}
+	if conn = w.arrived(ctx, place.ID); conn != nil {
+		return conn, nil, nil
+	}
+	switch {
+	case place.Instance == w.cluster.instance:
+		return nil, nil, w.gone()
+	case place.Address == w.cluster.address:
 		if err = w.checkAlone(ctx); err == nil {
 			err = ErrGone
 		}
+		return nil, nil, err
 	}
-	return conn, elsewhere, err
+	return nil, &place, nil // which fails as it should, or the worker has no lease at present
 }
 
-// errEarlierInstance means that an earlier instance of this worker seems to have made the sealed ID. If it did, the connection
-// has ended.
-var errEarlierInstance = errors.New("wspush: the sealed ID has the address of this worker, but names another instance")
+// arrived returns a session that has come here while it was looked for, or is just coming; nil: it has not.
+func (w *Worker) arrived(ctx context.Context, id string) *Conn {
+	if c := w.takeovers.wait(ctx, id); c != nil {
+		return c
+	}
+	c, _ := w.Conn(id)
+	return c
+}
+
+// errEarlierInstance means that an earlier instance of this worker, or a worker that has ended, seems to have made the sealed ID. If it did, the
+// connection has ended, or is a session that has moved.
+var errEarlierInstance = errors.New("wspush: the sealed ID names a worker that has ended, as it seems")
 
 // find is locate, but returns errEarlierInstance instead of waiting.
 func (w *Worker) find(name string) (conn *Conn, elsewhere *seal.Place, err error) {
@@ -153,24 +194,102 @@ func (w *Worker) find(name string) (conn *Conn, elsewhere *seal.Place, err error
 		return c, nil, nil
 	}
 	if !wire.IsSealedID(name) {
+		if w.takeovers.isComing(name) {
+			return nil, nil, errEarlierInstance // it is just coming
+		}
+		if conn, elsewhere = w.departed(name); conn != nil || elsewhere != nil {
+			return conn, elsewhere, nil
+		}
+		if c, ok := w.Conn(name); ok { // it has come back meanwhile
+			return c, nil, nil
+		}
 		return nil, nil, w.gone()
 	}
 	if w.cluster == nil {
 		return nil, nil, errNoKeys
 	}
 	place, err := w.cluster.keys.Open(name)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, nil, errForeign
+	}
+	if c, ok := w.Conn(place.ID); ok { // a session that has come here has sealed IDs that name other workers
+		return c, nil, nil
+	}
+	if w.takeovers.isComing(place.ID) {
+		return nil, nil, errEarlierInstance // it is just coming: where it was once sends it here
+	}
+	switch conn, elsewhere = w.departed(place.ID); {
+	case elsewhere != nil && w.retries.isBusy.Load():
+		return nil, nil, errEarlierInstance // what is being sent there again comes first
+	case conn != nil || elsewhere != nil:
+		return conn, elsewhere, nil
+	}
+	if c, ok := w.Conn(place.ID); ok { // it has come back meanwhile
+		return c, nil, nil
+	}
+	switch {
 	case place.Instance == w.cluster.instance:
-		if c, ok := w.Conn(place.ID); ok {
-			return c, nil, nil
-		}
 		return nil, nil, w.gone()
 	case w.roster.isEmpty():
 		return nil, nil, ErrShutdown
 	case place.Address == w.cluster.address:
 		return nil, nil, errEarlierInstance
+	case w.hasOwners() && !w.membership.Lives(place.Address):
+		return nil, nil, errEarlierInstance
 	}
 	return nil, &place, nil
+}
+
+// whereIs finds out by the register of owners who has the connection that a sealed ID names, if the worker that it names has ended.
+func (w *Worker) whereIs(ctx context.Context, id string) (*departure, error) {
+	if !w.hasOwners() {
+		return nil, ErrGone
+	}
+	owner, err := w.membership.Owners(ctx, registerKey(id))
+	switch {
+	case err != nil:
+		return nil, directoryError(err)
+	case owner.Doubtful && owner.Address == "":
+		return nil, ErrUnreachable
+	case owner.Mine || owner.Address == "":
+		return nil, ErrGone
+	}
+	return w.departures.add(&departure{worker: w, id: id, to: takeover.Worker{Address: owner.Address}, moves: owner.Moves}), nil
+}
+
+// departed finds a session that was here and has moved. As long as something may wait for it here, conn is what is left of it, which carries what it
+// is pushed behind that.
+func (w *Worker) departed(id string) (conn *Conn, elsewhere *seal.Place) {
+	if conn = w.departures.conn(id); conn != nil {
+		return conn, nil
+	}
+	if d, ok := w.departures.find(id); ok {
+		return nil, d.place()
+	}
+	return nil, nil
+}
+
+// elsewhere returns where the connection is if it has moved, or nil.
+func (c *Conn) elsewhere() *seal.Place {
+	if d, ok := c.departure(); ok {
+		return d.place()
+	}
+	return nil
+}
+
+// departure returns where the connection has gone, if it has moved.
+func (c *Conn) departure() (*departure, bool) {
+	if !c.session.isSession() {
+		return nil, false
+	}
+	c.mu.Lock()
+	hasMoved := false
+	if m := c.session.moving; m != nil {
+		_, hasMoved = m.owner.To()
+	}
+	c.mu.Unlock()
+	if !hasMoved {
+		return nil, false
+	}
+	return c.session.handler.worker.departures.find(c.id)
 }

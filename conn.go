@@ -19,8 +19,9 @@ import (
 )
 
 // A Conn is one client's WebSocket, from its greeting to its end; or one WebSocket after another, if it is a session: see
-// HandlerOptions.ResumeWindow. It is safe for concurrent use. Once it has ended, Push returns
-// ErrGone, or ErrShutdown if Worker.Shutdown ended it; Close returns ErrGone, or ErrShutdown; all other methods still work.
+// HandlerOptions.ResumeWindow. It is safe for concurrent use. Once it has ended, Push returns ErrGone, or ErrShutdown if Worker.Shutdown
+// ended it; Close returns ErrGone, or ErrShutdown; all other methods still work. The Conn of a session that has moved to another worker
+// (CauseMoved) has ended, but Push, Send, Close, Join and Leave go on to that.
 type Conn struct {
 	id          string
 	next        *Conn // guarded by the registry
@@ -62,6 +63,8 @@ type shared struct {
 	tickets      session.Opener   // seals and opens the tickets of sessions
 	ticketKey    []byte           // with which it does; nil if the keys of the cluster do
 	leaving      *leaving         // nil without WorkerOptions.SessionFile
+	isSaving     atomic.Bool      // a Shutdown is about to save the sessions, and nobody may take them any more
+	isHanding    atomic.Bool      // a Shutdown leaves its sessions to other workers
 	clock        *alarms[alarmed] // of sessions, and of what is left of them
 	maxPushBytes int64
 	maxGroups    int // negative: no limit
@@ -114,8 +117,9 @@ func (c *Conn) addressText() string {
 	return strings.Join(c.Addresses(), ",")
 }
 
-// SealedID returns the ID that every worker of the Cluster understands: Worker.Push accepts it, and so does every address in
-// place of the ID. It stays the same for the life of the connection. Without WorkerOptions.Cluster it is "".
+// SealedID returns the ID that every worker of the Cluster understands: Worker.Push accepts it, and so does every address in place of the
+// ID. It stays the same for the life of the connection, unless that is a session that moves to another worker, where it has another one,
+// which leads to it as well. Without WorkerOptions.Cluster it is "".
 func (c *Conn) SealedID() string {
 	if c.shared.cluster == nil {
 		return ""
@@ -132,33 +136,41 @@ func (c *Conn) SealedAddress() string {
 	return c.shared.public.Path(c.path.String(), c.SealedID())
 }
 
-// Close ends the connection with a close frame (RFC 6455 section 5.5.1), and returns without waiting until it is written:
-// messages that have not begun are withdrawn, and their pushes get ErrGone. The client has 2 s to answer the close frame.
-// code must be 1000 to 1003, 1007 to 1009, 1011 to 1014 or 3000 to 4999, and reason valid UTF-8 of at most 123 bytes; otherwise
-// Close does nothing and returns an error. If the connection has already ended, Close returns ErrGone, or ErrShutdown if it is a session that
-// Worker.Shutdown leaves to the next worker, where it goes on.
+// Close ends the connection with a close frame (RFC 6455 section 5.5.1), and returns without waiting until it is written: messages that
+// have not begun are withdrawn, and their pushes get ErrGone. The client has 2 s to answer the close frame. code must be 1000 to 1003, 1007
+// to 1009, 1011 to 1014 or 3000 to 4999, and reason valid UTF-8 of at most 123 bytes; otherwise Close does nothing and returns an error. If
+// the connection has already ended, Close returns ErrGone, or ErrShutdown if it is a session that Worker.Shutdown has saved for the next
+// worker, where it goes on. A session that has moved to another worker is closed there.
 func (c *Conn) Close(code int, reason string) error {
 	if err := wire.CheckClose(code, reason); err != nil {
 		return err
 	}
-	if !c.end(&CloseError{Cause: CauseClosed, Code: code, Reason: reason}) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return c.overLocked()
+	if c.end(&CloseError{Cause: CauseClosed, Code: code, Reason: reason}) {
+		return nil
 	}
-	return nil
+	if d, ok := c.departure(); ok {
+		d.close(code, reason)
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.overLocked()
 }
 
 // overLocked returns why nothing can be changed about the connection any more, or nil. ErrShutdown says that it goes on at the next worker.
 func (c *Conn) overLocked() error {
 	switch {
-	case c.reason == nil && c.session.isSession() && c.session.isTaken, c.reason != nil && c.reason.Cause == CauseMoved:
+	case c.reason == nil && c.session.isSession() && (c.session.isTaken || c.session.isFrozenLocked()), c.reason != nil && c.reason.Cause == CauseMoved:
 		return ErrShutdown
 	case c.reason != nil:
 		return ErrGone
 	}
 	return nil
 }
+
+// Resumed reports whether the connection is a session that has come from another worker, or from before a restart, so that HandlerOptions.OnConnect has
+// not been called for it here: the first that the application hears of it is OnResume, or OnDisconnect.
+func (c *Conn) Resumed() bool { return c.session.isSession() && c.session.hasCome }
 
 // Context returns a context that ends with the connection; its cause is the *CloseError that OnDisconnect gets. It carries no
 // values. It is not the context of the handshake's request, which ended with the handshake.
@@ -174,8 +186,9 @@ func (c *Conn) Context() context.Context {
 	return c.ctx
 }
 
-// Value returns what HandlerOptions.Accept returned for this client: for a session, when it last came back. For one that a worker has found in
-// WorkerOptions.SessionFile, it is what HandlerOptions.LoadValue has returned, until the client is back.
+// Value returns what HandlerOptions.Accept returned for this client: for a session, when it last came back. For one that a worker has found
+// in WorkerOptions.SessionFile, or that another one's Shutdown has handed to it, it is what HandlerOptions.LoadValue has returned, until
+// the client is back.
 func (c *Conn) Value() any {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -253,8 +266,8 @@ func (c *Conn) Info() Info {
 	}
 	if k := c.session; k != nil {
 		i.Subprotocol = k.protocol
-		if c.current.Load() == nil {
-			active, i.RoundTrip = k.active, k.roundTrip
+		if k.away != nil {
+			active, i.RoundTrip = k.away.active, k.away.roundTrip
 		}
 		k.describeLocked(&i)
 	}
@@ -317,7 +330,7 @@ func (c *Conn) end(reason *CloseError) bool {
 	e := c.endLocked(reason)
 	c.mu.Unlock()
 	e.carryOut()
-	return e.isFirst
+	return e.isFirst || e.isLater
 }
 
 // ending is what remains to be done about the end of a connection when no lock is held.
@@ -325,6 +338,7 @@ type ending struct {
 	conn    *Conn
 	reason  *CloseError
 	isFirst bool           // there was no reason to end before
+	isLater bool           // it ends once it is certain where the session is
 	socket  *socket.Socket // nil: attach will close it, or a session has none
 	session *resumable     // whose OnDisconnect nobody else calls; nil: somebody does
 }
@@ -333,6 +347,10 @@ type ending struct {
 func (c *Conn) endLocked(reason *CloseError) ending {
 	if c.reason != nil || c.session.isTakenFor(reason) {
 		return ending{conn: c}
+	}
+	if c.session.isFrozenFor(reason) {
+		c.session.moving.close = reason
+		return ending{conn: c, isLater: true}
 	}
 	e := ending{conn: c, reason: reason, isFirst: true}
 	if c.session.isSession() && c.session.endLocked(reason) {

@@ -215,6 +215,7 @@ func (c *Conn) start(m *socket.Message, typ MessageType, data []byte, o wire.Pus
 		m.Keep()
 	}
 	keepMessage(m, o.Keep)
+	m.SetMark(o.Mark)
 	m.Lend(lender)
 	pending, err = c.outbox.Start(m)
 	return pending, c.outcome(err)

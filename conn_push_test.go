@@ -236,6 +236,7 @@ func TestPushCancelledDuring(t *testing.T) {
 				t.Errorf("message %d is not what was pushed", i)
 			}
 		}
+		wg.Wait() // as it has, which the race detector cannot see in what comes over a network
 		count := map[string]int{}
 		for i, err := range outcome {
 			switch {

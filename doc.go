@@ -50,8 +50,8 @@
 //
 //	http://10.0.0.5:48775/ws/@connections/1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed
 //
-// An address is valid for as long as its connection lasts. A client that reconnects gets another one, unless it has a session (see
-// below). An application that pushes to users and groups need not keep addresses.
+// An address is valid for as long as its connection lasts, and its worker. A client that reconnects gets another one, unless it has a
+// session (see below). An application that pushes to users and groups need not keep addresses.
 //
 // # Pushing
 //
@@ -92,8 +92,11 @@
 // when it is back. Accept and User are asked each time. [HandlerOptions].OnSuspend and OnResume tell of it. If the client does not come
 // back, OnDisconnect finds what it is not known to have received in [Conn.Unconfirmed].
 //
-// All of that is in the memory of one worker. Shutdown ends it, or leaves it to the worker that is started next: [WorkerOptions].SessionFile.
-// docs/sessions.md in the repository says what is promised, and under which condition. For clients that do not offer the subprotocol nothing changes.
+// All of that is in the memory of one worker at a time. Where workers share a [Cluster], the one to which a client comes back takes its session over,
+// wherever it is: the connection ends with [CauseMoved] at the former worker, and goes on at the new one, where OnResume is the first that is
+// heard of it ([Conn.Resumed]). So Shutdown loses nothing: clients, or Shutdown itself, bring their sessions to other workers. A worker that is alone
+// leaves them to the one that is started next: [WorkerOptions].SessionFile. docs/sessions.md in the repository says what is promised, and under
+// which condition. For clients that do not offer the subprotocol nothing changes.
 //
 // # Outcomes
 //

@@ -2,6 +2,7 @@ package wspush
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 	"weak"
@@ -13,6 +14,9 @@ func (w *Worker) Draining() bool { return w.roster.isClosed() }
 
 // drainMargin is how long before its deadline a Shutdown closes the last connection: Linger, and a little more.
 const drainMargin = 3 * time.Second
+
+// returnMargin is how long the client of a session that is closed last has to come to another worker, if there is so much time.
+const returnMargin = 10 * time.Second
 
 // drainPlan says in which order connections are closed, and since when. All calls of Shutdown share it: a second call with an
 // order of its own would close clients between those of the first.
@@ -55,6 +59,10 @@ func (w *Worker) drain(ctx context.Context) {
 	over := w.opts.DrainOver
 	if deadline, ok := ctx.Deadline(); ok {
 		over = min(over, deadline.Sub(begin)-drainMargin)
+		if w.handover.isOn.Load() && hasSession(conns) {
+			until := w.handoverAt(ctx, begin).Sub(begin)
+			over = min(over, max(until-returnMargin, until/2))
+		}
 	}
 	for i, p := range conns {
 		// Floating point does not overflow where a day in nanoseconds is multiplied by a million connections.
@@ -67,6 +75,13 @@ func (w *Worker) drain(ctx context.Context) {
 		}
 	}
 	w.plan.finish()
+}
+
+func hasSession(conns []weak.Pointer[Conn]) bool {
+	return slices.ContainsFunc(conns, func(p weak.Pointer[Conn]) bool {
+		c := p.Value()
+		return c != nil && c.session.isSession()
+	})
 }
 
 // shutdownError is why Shutdown closes a connection.

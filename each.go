@@ -175,6 +175,7 @@ func (e *each[T]) startConn(d *delivery[T], c *Conn) (pending bool, err error) {
 		d.message.Confirm()
 	}
 	keepMessage(&d.message, e.o.Keep)
+	d.message.SetMark(e.o.Mark)
 	pending, err = c.outbox.Start(&d.message)
 	return pending, c.outcome(err)
 }
@@ -191,7 +192,7 @@ func (e *each[T]) startID(d *delivery[T], id string) (pending bool, err error) {
 	c, elsewhere, err := e.worker.find(id)
 	switch {
 	case err == errEarlierInstance:
-		e.remotes.addEarlier(d)
+		e.remotes.addEarlier(d, id)
 		return true, nil
 	case err != nil:
 		return false, err

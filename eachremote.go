@@ -24,9 +24,15 @@ type eachRemotes[T any] struct {
 	gather  map[link.Peer]*eachRemote[T]
 	orders  map[string]*link.Sequence // by the worker's address
 	sent    map[*eachRemote[T]]struct{}
-	earlier []*delivery[T] // for connections of an earlier instance of this worker
-	isOver  bool           // nothing is sent any more
-	timer   *time.Timer    // sends what is gathered, or gives up what is on its way; nil if it has not been needed
+	earlier []earlierDelivery[T]
+	isOver  bool        // nothing is sent any more
+	timer   *time.Timer // sends what is gathered, or gives up what is on its way; nil if it has not been needed
+}
+
+// earlierDelivery is for a connection of a worker that has ended, as it seems.
+type earlierDelivery[T any] struct {
+	id string
+	d  *delivery[T]
 }
 
 // eachRemote is the message to connections of one other worker.
@@ -99,7 +105,7 @@ func (s *eachRemotes[T]) send() {
 		}
 		w.shared.count.forwarded.Add(uint64(len(r.deliveries)))
 		w.setWait(&r.Push, pushQuery{timeout: timeoutOf(s.each.ctx)})
-		w.links.Push(&r.Push)
+		w.pushLink(&r.Push)
 	}
 	s.mu.Lock()
 	isOver = s.isOver
@@ -172,11 +178,11 @@ func (s *eachRemotes[T]) forget(sent []*eachRemote[T]) {
 	}
 }
 
-// addEarlier takes a delivery to a connection of an earlier instance of this worker, as it seems.
-func (s *eachRemotes[T]) addEarlier(d *delivery[T]) {
+// addEarlier takes a delivery to a connection of a worker that has ended, as it seems.
+func (s *eachRemotes[T]) addEarlier(d *delivery[T], id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.earlier = append(s.earlier, d); len(s.earlier) == 1 {
+	if s.earlier = append(s.earlier, earlierDelivery[T]{id, d}); len(s.earlier) == 1 {
 		ctx, stop := context.WithCancel(s.each.ctx)
 		if s.isOver {
 			stop()
@@ -189,18 +195,33 @@ func (s *eachRemotes[T]) addEarlier(d *delivery[T]) {
 	}
 }
 
-// check settles the deliveries of addEarlier.
+// check finds out about the deliveries of addEarlier.
 func (s *eachRemotes[T]) check(ctx context.Context) {
-	err := s.each.worker.checkAlone(ctx)
-	if err == nil {
-		err = ErrGone
-	}
-	s.mu.Lock()
-	earlier := s.earlier
-	s.earlier = nil
-	s.mu.Unlock()
-	for _, d := range earlier {
-		d.settle(err)
+	w := s.each.worker
+	for {
+		s.mu.Lock()
+		earlier := s.earlier
+		s.mu.Unlock()
+		for _, e := range earlier {
+			c, elsewhere, err := w.locate(ctx, e.id)
+			switch {
+			case err != nil:
+				e.d.settle(err)
+			case elsewhere != nil:
+				e.d.counted = true
+				s.add(elsewhere, e.d)
+			default:
+				e.d.counted = true
+				s.add(&seal.Place{Address: w.cluster.address, Instance: w.cluster.instance, ID: c.id}, e.d) // it has just come here
+			}
+		}
+		s.mu.Lock()
+		s.earlier = s.earlier[len(earlier):]
+		isOver := len(s.earlier) == 0
+		s.mu.Unlock()
+		if isOver {
+			return
+		}
 	}
 }
 

@@ -36,8 +36,9 @@ var (
 	ErrUnknown = wire.ErrUnknown
 	// ErrSuspended means that the client is away, its session waits for it, and the push was not to: see [Keep].
 	ErrSuspended = wire.ErrSuspended
-	// ErrDirectory means that it cannot be known who is there: what [Recipients] does got no answer from all workers that may have
-	// members, or the directory did not. As the error of a push, it says that nothing was written. Without a Cluster it does not occur.
+	// ErrDirectory means that it cannot be known who is there: what [Recipients] does got no answer from all workers that may have members,
+	// or the directory did not answer; also, for a sealed ID whose worker has ended, whether another one has the session. As the error of a
+	// push, it says that nothing was written. Without a Cluster it does not occur.
 	ErrDirectory = wire.ErrDirectory
 )
 
@@ -96,7 +97,7 @@ const (
 	CauseWriteTimeout Cause = "write-timeout" // the client did not read for WorkerOptions.WriteTimeout
 	CauseProtocol     Cause = "protocol"      // the client violated RFC 6455, or exceeded HandlerOptions.ReadLimit or ReadTimeout
 	CauseAway         Cause = "away"          // the client of a session was not back within HandlerOptions.ResumeWindow; Err says why it had left
-	CauseMoved        Cause = "moved"         // the session goes on in another process: Worker.Shutdown has saved it, in WorkerOptions.SessionFile
+	CauseMoved        Cause = "moved"         // the session goes on at another worker, or Worker.Shutdown has saved it for the next one, in WorkerOptions.SessionFile
 	CauseCallback     Cause = "callback"      // a callback panicked or called runtime.Goexit, or the greeting cannot be sent
 )
 

@@ -1,6 +1,10 @@
 package wspush
 
-import "github.com/wspush/wspush/internal/membership"
+import (
+	"context"
+
+	"github.com/wspush/wspush/internal/membership"
+)
 
 // What a bulk request may hold, for tests that measure what it holds.
 const BulkIdle = bulkIdle
@@ -38,4 +42,29 @@ func BeginEnd(c *Conn) (carryOut func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.endLocked(&CloseError{Cause: CauseClosed, Code: 1000}).carryOut
+}
+
+// IgnoreOwners has a worker do without the register of owners that its directory has.
+func IgnoreOwners(w *Worker) { w.ignoresOwners = true }
+
+// Freeze freezes a session as for another worker, which is never heard of again.
+func Freeze(c *Conn, by *Worker, ticket string, offset uint64) error {
+	opened, _ := c.shared.tickets.Open(ticket)
+	_, err := c.session.freeze(by.self(), &take{secret: opened.Secret, user: c.User(), offset: offset})
+	return err
+}
+
+// RegisterKey is what the register of owners calls a session.
+func RegisterKey(id string) [16]byte { return registerKey(id) }
+
+// MovesInRegister returns how often a session has moved, as far as the register of owners knows one by that key.
+func MovesInRegister(ctx context.Context, w *Worker, key [16]byte) (uint64, error) {
+	owner, err := w.membership.Owners(ctx, key)
+	return owner.Moves, err
+}
+
+// Intercept has f called with what the worker is asked about sessions that move, and what answers that. f may answer, or not; if it
+// returns false, the asker learns nothing of it.
+func Intercept(w *Worker, f func(ctx context.Context, method string, answer func()) bool) {
+	w.asked.Store(&f)
 }

@@ -2,6 +2,7 @@ package wspush
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 
 	"github.com/wspush/wspush/internal/wire"
@@ -14,11 +15,21 @@ type memberPush struct {
 	data    []byte
 	confirm bool
 	keep    wire.Keep
+	mark    uint64         // see newMark; 0: nobody else may get the push
 	by      *publisherPush // the request by which it comes; nil: none
 }
 
 func (p *memberPush) options() wire.PushOptions {
-	return wire.PushOptions{Confirmed: p.confirm, Keep: p.keep}
+	return wire.PushOptions{Confirmed: p.confirm, Keep: p.keep, Mark: p.mark}
+}
+
+// newMark makes a mark for one push to a user or a group, if members may move between workers meanwhile: one that does may get it from both, and takes
+// it once.
+func (w *Worker) newMark() uint64 {
+	if w.membership == nil {
+		return 0
+	}
+	return max(rand.Uint64(), 1)
 }
 
 // pushMembers pushes to all members, wherever they are, and returns what it has come to.
@@ -31,6 +42,7 @@ func (w *Worker) pushMembers(ctx context.Context, p *memberPush) (Outcomes, erro
 		w.shared.count.push(err)
 		return Outcomes{}, err
 	}
+	p.mark = w.newMark()
 	out, err := w.pushMoving(ctx, p)
 	if err != nil {
 		w.shared.count.push(err)
@@ -103,7 +115,7 @@ func (p *memberPush) pushOne(ctx context.Context, c *Conn, out *Outcomes) {
 	var roundTrip time.Duration
 	var err error
 	if p.by != nil {
-		roundTrip, err = p.by.one(c)
+		roundTrip, err = p.by.one(c, p.mark)
 	} else {
 		roundTrip, err = c.send(ctx, p.typ, p.data, p.options())
 	}

@@ -29,7 +29,7 @@ func (w *Worker) newOtherMembers(p *memberPush, q pushQuery, peer membership.Wor
 	o := &otherMembers{worker: w, peer: peer, known: known, settle: settle}
 	o.Push = link.Push{
 		Peer: link.Peer{Address: peer.Address}, To: memberKey(p.to.isGroup, p.to.name), Detail: p.by != nil && p.by.lines != nil, More: p.to.exceptedAt(peer.Address),
-		Binary: p.typ == Binary, Data: p.data, Done: o.done, Replied: o.replied,
+		Binary: p.typ == Binary, Data: p.data, Mark: p.mark, Done: o.done, Replied: o.replied,
 	}
 	w.setWait(&o.Push, q)
 	return o
@@ -76,17 +76,15 @@ func (o *otherMembers) countTo(out *Outcomes, reply *memberReply, err error, out
 	return true, reply.excepted+reply.total() > reply.counts[outcomeGone]
 }
 
-// exceptedAt returns the IDs of those of the connections to be left out that another worker holds.
+// exceptedAt returns the IDs of those of the connections to be left out that another worker may hold.
 func (r *Recipients) exceptedAt(address string) (ids [][16]byte) {
 	for _, c := range r.except { // a process may have several workers
-		if c.shared.address() == address {
+		if c.session.isSession() || c.shared.address() == address { // a session may have been there
 			ids = append(ids, uuid.MustParse(c.id))
 		}
 	}
-	for _, place := range r.exceptElsewhere {
-		if place.Address == address || place.Address == "" {
-			ids = append(ids, uuid.MustParse(place.ID))
-		}
+	for _, place := range r.exceptElsewhere { // also if they name another worker: they may have moved
+		ids = append(ids, uuid.MustParse(place.ID))
 	}
 	return ids
 }

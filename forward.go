@@ -78,7 +78,7 @@ func (w *Worker) forwardPush(rw http.ResponseWriter, r *http.Request, t address.
 		p.Binary, p.Data = messageType(r, q.typ, body.data) == Binary, body.data
 	}
 	w.shared.count.forwarded.Add(1)
-	w.links.Push(&p.Push)
+	w.pushLink(&p.Push)
 	out, isAbandoned := w.awaitForwarded(rw, r, p)
 	defer w.releaseRemote(p)
 	if out.err == nil && out.answer.Code == outcomeRefused {

@@ -3,10 +3,15 @@ package wspush
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
+	"github.com/wspush/wspush/internal/address"
+	"github.com/wspush/wspush/internal/link"
 	"github.com/wspush/wspush/internal/wire"
 )
 
@@ -24,10 +29,25 @@ const fewGroups = 8
 func (c *Conn) User() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.userLocked()
+}
+
+func (c *Conn) userLocked() string {
 	if c.memberships == nil {
 		return ""
 	}
 	return c.memberships.user.name
+}
+
+// memberKeysLocked returns what the connection is a member of, as memberKey has it.
+func (c *Conn) memberKeysLocked() (keys []string) {
+	if user := c.userLocked(); user != "" {
+		keys = append(keys, memberKey(false, user))
+	}
+	for m := range c.memberships.groups {
+		keys = append(keys, memberKey(true, m.name))
+	}
+	return keys
 }
 
 // Groups returns the groups that the connection is in, sorted; or, once it has ended, was in.
@@ -45,9 +65,10 @@ func (c *Conn) Groups() []string {
 // Join makes the connection a member of a group. It does nothing if the connection is one already. From then on, a push to the group
 // reaches it; before the connection is open for pushes, when its Greeting is called for example, that is from when it is open.
 //
-// A name is UTF-8 of 1 to 256 bytes without control characters and "/"; others get an error, which is none of the following. ErrGone
-// means that the connection has ended, ErrShutdown that it is left to the next worker as it was, and ErrTooManyGroups that it is in as many
-// groups as WorkerOptions.MaxGroups allows.
+// A name is UTF-8 of 1 to 256 bytes without control characters and "/"; others get an error, which is none of the following. ErrGone means
+// that the connection has ended, ErrShutdown that it is left to the next worker as it was, and ErrTooManyGroups that it is in as many
+// groups as WorkerOptions.MaxGroups allows. A session that has moved to another worker joins there; if that one cannot be reached, the
+// error is ErrUnreachable.
 //
 // With a Cluster.Directory, Join then waits until other workers can know. If ctx ends before, it returns ctx's error, and if the directory
 // does not answer, ErrDirectory. The connection is a member of the group all the same, and the directory is told as soon as it can be.
@@ -56,7 +77,7 @@ func (c *Conn) Join(ctx context.Context, group string) error {
 		return err
 	}
 	if err := c.join(group); err != nil {
-		return err
+		return c.changeElsewhere(ctx, err, askJoin, group, c.join)
 	}
 	return c.awaitKnown(ctx, group)
 }
@@ -105,7 +126,7 @@ func (c *Conn) Leave(ctx context.Context, group string) error {
 		return err
 	}
 	if err := c.leave(group); err != nil {
-		return err
+		return c.changeElsewhere(ctx, err, askLeave, group, c.leave)
 	}
 	return c.awaitKnown(ctx, group)
 }
@@ -120,6 +141,30 @@ func (c *Conn) leave(group string) error {
 		c.shared.members.groups.remove(m)
 	}
 	return nil
+}
+
+// changeElsewhere joins or leaves a group, which has failed with err, if that is because another worker takes the session, or has it.
+func (c *Conn) changeElsewhere(ctx context.Context, err error, ask, group string, change func(string) error) error {
+	if err != ErrShutdown {
+		return err
+	}
+	d, failed := c.whereabouts(ctx)
+	switch {
+	case failed != nil:
+		return failed
+	case d == nil:
+		if err := change(group); err != nil {
+			return err
+		}
+		return c.awaitKnown(ctx, group)
+	}
+	reply, err := d.worker.ask(ctx, &link.Request{
+		Peer: d.peer(), ID: uuid.MustParse(c.id), Method: ask, AnyPath: true, Query: url.Values{address.NameParam: {group}}.Encode(),
+	})
+	if err != nil {
+		return err
+	}
+	return replyError(reply)
 }
 
 // setUser says whose connection it is, before anybody else knows the connection.

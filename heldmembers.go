@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/wspush/wspush/internal/link"
+	"github.com/wspush/wspush/internal/seal"
 	"github.com/wspush/wspush/internal/socket"
 	"github.com/wspush/wspush/internal/wire"
 )
@@ -30,14 +31,21 @@ type heldMembers struct {
 // gatherMembers prepares the push to each member. The order is kept: a later push of the same batch cannot overtake one of these.
 func (h *holder) gatherMembers(g *heldGather, in *link.Incoming) {
 	w := h.worker
+	if index, ok := strings.CutPrefix(in.To, awaitPrefix); ok {
+		h.gatherArrived(in, index)
+		return
+	}
 	to, ok := w.recipientsOf(in.To)
 	if !ok {
 		in.Answer(0, link.Answer{Code: outcomeInternal})
 		return
 	}
 	for _, id := range in.More {
-		if c, ok := w.Conn(uuid.UUID(id).String()); ok {
+		name := uuid.UUID(id).String()
+		if c, ok := w.Conn(name); ok {
 			to.except = append(to.except, c)
+		} else {
+			to.exceptElsewhere = append(to.exceptElsewhere, seal.Place{ID: name}) // it may have been here, and have moved
 		}
 	}
 	own := to.ownMembers()
@@ -60,7 +68,7 @@ func (h *holder) gatherMembers(g *heldGather, in *link.Incoming) {
 			m.answer(c, outcomeOf(invalid), 0)
 			continue
 		}
-		p := h.newPush(in, 0, c, payload)
+		p := h.newPush(in, 0, c, payload, in.Data)
 		p.members = m
 		g.add(p)
 	}
@@ -86,7 +94,7 @@ func (m *heldMembers) answer(c *Conn, code uint8, roundTrip time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.reply.counts[code]++
-	if m.in.Detail && len(m.reply.lines) < maxReplyLines {
+	if m.in.Detail && code != outcomeRepeated && len(m.reply.lines) < maxReplyLines {
 		m.reply.lines = appendLine(m.reply.lines, uuid.MustParse(c.id), code, roundTrip)
 	}
 	m.lessLocked()

@@ -2,6 +2,7 @@ package wspush
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
 	"time"
@@ -19,7 +20,7 @@ type holder struct {
 	worker    *Worker
 	gathers   sync.Pool  // of *heldGather
 	pushes    sync.Pool  // of *heldPush
-	telling   tally      // the goroutines of tell and of answerEarlier
+	telling   tally      // the goroutines of tell and of latePush
 	mu        sync.Mutex // guards what follows; it may be locked while a socket's lock is held
 	failed    []*heldPush
 	isTelling bool // tell runs
@@ -89,9 +90,16 @@ func (h *holder) gather(g *heldGather, in *link.Incoming) {
 	}
 	for target := range 1 + len(in.More) {
 		c, err := h.find(in.Instance, in.Target(target))
+		for err == errArriving && !h.awaitArrival(in, target) { // it has just arrived, or will not
+			c, err = h.find(in.Instance, in.Target(target))
+		}
 		switch {
+		case err == errArriving, err != nil && h.elsewhere(in, target):
+			continue
 		case err == errEarlierInstance:
-			h.answerEarlier(in, target)
+			late := h.newLatePush(in, target)
+			onCancel(in, late.abandon)
+			late.search()
 			continue
 		case err == nil && !in.AnyPath && !at.Lives(c.path):
 			in.Answer(target, link.Answer{Code: outcomeOtherPath})
@@ -112,7 +120,12 @@ func (h *holder) gather(g *heldGather, in *link.Incoming) {
 			in.Answer(target, link.Answer{Code: outcomeOf(err)})
 			continue
 		}
-		g.add(h.newPush(in, target, c, payload))
+		if w.departures.hasLately.Load() {
+			if d, ok := c.departure(); ok {
+				d.tell(in.From())
+			}
+		}
+		g.add(h.newPush(in, target, c, payload, in.Data))
 	}
 	in.Data = nil // the messages have it, until they do not need it
 }
@@ -120,30 +133,182 @@ func (h *holder) gather(g *heldGather, in *link.Incoming) {
 // find finds the connection that another worker names. The error is errEarlierInstance, ErrShutdown or ErrGone.
 func (h *holder) find(instance uint64, id [16]byte) (*Conn, error) {
 	w := h.worker
-	if instance != w.cluster.instance {
+	name := uuid.UUID(id).String()
+	if c, ok := w.Conn(name); ok { // of any instance: a session may have come from another worker
+		return c, nil
+	}
+	if w.takeovers.isComing(name) {
+		return nil, errArriving
+	}
+	if c := w.departures.conn(name); c != nil { // what waits here for its new worker comes first
+		return c, nil
+	}
+	if instance != w.cluster.instance && instance != 0 {
 		if w.roster.isEmpty() {
 			return nil, ErrShutdown
 		}
 		return nil, errEarlierInstance
 	}
-	if c, ok := w.Conn(uuid.UUID(id).String()); ok {
+	if c, ok := w.Conn(name); ok { // it has come back meanwhile
 		return c, nil
 	}
 	return nil, w.gone()
 }
 
-// answerEarlier answers a push to a connection of an instance before this one, once it is known who listens at its address.
-func (h *holder) answerEarlier(in *link.Incoming, target int) {
+// errArriving means that a session is just being taken from another worker.
+var errArriving = errors.New("wspush: the session is just coming")
+
+// elsewhere has a push answered to a session that is not here, if it is known where it is, or will be. The push keeps its place among
+// those to the session.
+func (h *holder) elsewhere(in *link.Incoming, target int) bool {
+	w := h.worker
+	d, ok := w.departures.find(uuid.UUID(in.Target(target)).String())
+	if !ok {
+		return false
+	}
+	f := w.newForwarding(in, target, in.Data)
+	onCancel(in, f.leave)
+	f.to(d)
+	return true
+}
+
+// awaitArrival has a push wait for its session, which is just being taken. It reports false if it is not, or not any more.
+func (h *holder) awaitArrival(in *link.Incoming, target int) bool {
+	late := h.newLatePush(in, target)
+	if !h.worker.takeovers.await(late.id, late.arrived) {
+		return false
+	}
+	onCancel(in, late.abandon)
+	return true
+}
+
+// onCancel has f called, too, when nobody waits for the answer any more. It is for Handler.Push.
+func onCancel(in *link.Incoming, f func()) {
+	chain := in.Cancel
+	in.Cancel = func() {
+		if chain != nil {
+			chain()
+		}
+		f()
+	}
+}
+
+// latePush is a push for which it has to be found out where its session is.
+type latePush struct {
+	holder *holder
+	in     *link.Incoming
+	target int
+	id     string
+	data   []byte
+
+	mu          sync.Mutex // guards what follows
+	isAbandoned bool
+	leave       func() // gives up what has been begun; nil: nothing has
+}
+
+func (h *holder) newLatePush(in *link.Incoming, target int) *latePush {
+	return &latePush{holder: h, in: in, target: target, id: uuid.UUID(in.Target(target)).String(), data: in.Data}
+}
+
+// arrived starts the push. c is nil if the session has not come.
+func (l *latePush) arrived(c *Conn) {
+	var err error
+	switch {
+	case c == nil: // it has stayed where it was, or is elsewhere
+		l.search()
+		return
+	case l.hasLeft():
+		err = context.Canceled
+	case !l.in.AnyPath && !address.At(l.in.Path).Lives(c.path):
+		l.in.Answer(l.target, link.Answer{Code: outcomeOtherPath})
+		return
+	case l.in.Refusal != 0:
+		l.in.Answer(l.target, link.Answer{Code: l.in.Refusal})
+		return
+	default:
+		typ := Text
+		if l.in.Binary {
+			typ = Binary
+		}
+		err = wire.CheckMessage(typ, l.data, l.holder.worker.shared.maxPushBytes)
+	}
+	if err != nil {
+		l.refuse(err)
+		return
+	}
+	p := l.holder.newPush(l.in, l.target, c, nil, l.data)
+	c.outbox.StartAll([]*socket.Message{&p.message})
+	if p.makePending() {
+		l.begun(func() { p.abandon(context.Canceled) })
+	}
+}
+
+func (l *latePush) refuse(err error) {
+	l.holder.worker.shared.count.push(err)
+	l.in.Answer(l.target, link.Answer{Code: outcomeOf(err)})
+}
+
+func (l *latePush) hasLeft() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.isAbandoned
+}
+
+// begun notes how to give up what has been begun, which is done if nobody waits for it any more.
+func (l *latePush) begun(leave func()) {
+	l.mu.Lock()
+	l.leave = leave
+	isAbandoned := l.isAbandoned
+	l.mu.Unlock()
+	if isAbandoned {
+		leave()
+	}
+}
+
+func (l *latePush) abandon() {
+	l.mu.Lock()
+	l.isAbandoned = true
+	leave := l.leave
+	l.mu.Unlock()
+	if leave != nil {
+		leave()
+	}
+}
+
+// search finds out where the connection is: it was that of an earlier instance, or a session that has moved.
+func (l *latePush) search() {
+	h := l.holder
 	h.telling.add(1)
 	go func() {
 		defer h.telling.add(-1)
 		w := h.worker
-		err := w.checkAlone(context.Background()) // which the end of a Shutdown ends
-		if err == nil {
-			err = ErrGone
+		if c, ok := w.Conn(l.id); ok {
+			l.arrived(c)
+			return
 		}
-		w.shared.count.push(err)
-		in.Answer(target, link.Answer{Code: outcomeOf(err)})
+		d, ok := w.departures.find(l.id)
+		var err error
+		if !ok {
+			d, err = w.whereIs(w.cut, l.id)
+		}
+		if err == nil {
+			f := w.newForwarding(l.in, l.target, l.data)
+			f.to(d)
+			l.begun(f.leave)
+			return
+		}
+		if err == ErrGone {
+			if c := w.arrived(w.cut, l.id); c != nil {
+				l.arrived(c)
+				return
+			}
+			if l.in.Instance == w.cluster.instance {
+				err = w.gone()
+			} else if err = w.checkAlone(context.Background()); err == nil { // which the end of a Shutdown ends
+				err = ErrGone
+			}
+		}
+		l.refuse(err)
 	}()
 }
 
@@ -158,7 +323,11 @@ func (h *holder) release(g *heldGather) {
 			}
 		}
 		if len(pending) > 0 {
+			chain := in.Cancel
 			in.Cancel = func() {
+				if chain != nil {
+					chain()
+				}
 				for _, p := range pending {
 					p.abandon(context.Canceled)
 				}
@@ -190,7 +359,8 @@ type heldPush struct {
 	members *heldMembers // which it is a part of; nil: none
 	conn    *Conn
 	message socket.Message
-	settle  func(error) // settled
+	arrived *socket.Message // in place of message: it has come with its session
+	settle  func(error)     // settled
 
 	mu        sync.Mutex // guards what follows; it may be locked while a socket's lock is held
 	isSettled bool
@@ -200,7 +370,7 @@ type heldPush struct {
 }
 
 // newPush makes the push to one connection. payload is nil if the message is for that one alone.
-func (h *holder) newPush(in *link.Incoming, target int, c *Conn, payload *socket.Payload) *heldPush {
+func (h *holder) newPush(in *link.Incoming, target int, c *Conn, payload *socket.Payload, data []byte) *heldPush {
 	p, _ := h.pushes.Get().(*heldPush)
 	if p == nil {
 		p = &heldPush{holder: h}
@@ -210,16 +380,30 @@ func (h *holder) newPush(in *link.Incoming, target int, c *Conn, payload *socket
 	if payload != nil {
 		p.message.PrepareShared(payload, p.settle)
 	} else {
-		p.message.Prepare(in.Binary, in.Data, p.settle)
+		p.message.Prepare(in.Binary, data, p.settle)
 		p.message.Keep()
 	}
-	if in.Confirm {
+	p.prepare()
+	return p
+}
+
+// prepare tells the message what is asked of it.
+func (p *heldPush) prepare() {
+	if p.in.Confirm {
 		p.message.Confirm()
 	}
-	if in.Hasty || in.Patient {
-		p.message.IfAway(in.Patient)
+	if p.in.Hasty || p.in.Patient {
+		p.message.IfAway(p.in.Patient)
 	}
-	return p
+	p.message.SetMark(p.in.Mark)
+}
+
+// sent is the message.
+func (p *heldPush) sent() *socket.Message {
+	if p.arrived != nil {
+		return p.arrived
+	}
+	return &p.message
 }
 
 // answer says what the push has come to: roundTrip is that of a confirmed one, and of a buffered one how long its session waits. A socket's lock may be held.
@@ -247,7 +431,7 @@ func (p *heldPush) settled(err error) {
 		return
 	}
 	p.conn.shared.count.pushAs(p.in.Confirm, nil)
-	p.answer(outcomeDone, p.message.RoundTrip())
+	p.answer(outcomeDone, p.sent().RoundTrip())
 }
 
 // makePending reports whether the push has no outcome yet, and if so bounds its wait.
@@ -278,7 +462,7 @@ func (h *holder) recycle(p *heldPush) {
 
 // abandon gives up a pending push.
 func (p *heldPush) abandon(cause error) {
-	if err, decided := p.conn.outbox.Abandon(&p.message, cause); decided {
+	if err, decided := p.conn.outbox.Abandon(p.sent(), cause); decided {
 		p.settled(err)
 	}
 }
@@ -327,10 +511,34 @@ func (h *holder) ask(ctx context.Context, r *link.Request) response {
 	if r.Method == askMembers || r.Method == askClose {
 		return h.aboutMembers(r)
 	}
+	switch r.Method {
+	case askTake, askPiece, askTaken, askMoved, askHas, askOffer:
+		return h.aboutSession(ctx, r)
+	}
+	id := uuid.UUID(r.ID).String()
 	c, err := h.find(r.Peer.Instance, r.ID)
+	if err == nil && c.elsewhere() != nil {
+		err = ErrGone
+	}
+	if err != nil {
+		if found := w.arrived(ctx, id); found != nil {
+			c, err = found, nil
+		} else if d, ok := w.departures.find(id); ok {
+			return d.ask(ctx, r)
+		}
+	}
+	if err == errArriving { // it has stayed where it was, or is elsewhere
+		err = errEarlierInstance
+	}
 	if err == errEarlierInstance {
-		if err = w.checkAlone(ctx); err == nil {
-			err = ErrGone
+		var d *departure
+		if d, err = w.whereIs(ctx, id); err == nil {
+			return d.ask(ctx, r)
+		}
+		if err == ErrGone {
+			if err = w.checkAlone(ctx); err == nil {
+				err = ErrGone
+			}
 		}
 	}
 	switch {

@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 	"internal/session":        {"internal/seal"},
 	"internal/sessionfile":    {},
 	"internal/socket":         {"internal/origin", "internal/sendbuffer", "internal/session", "internal/timing", "internal/wire"},
+	"internal/takeover":       {},
 	"internal/testutil":       {},
 	"internal/timing":         {},
 	"internal/wire":           {},

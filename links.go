@@ -42,6 +42,7 @@ func (w *Worker) stopLinks(ctx context.Context) {
 	w.links.Drain()
 	w.links.Close(ctx)
 	w.cutAll()
+	<-w.takeovers.running.none()
 	<-w.holder.telling.none()
 	<-w.cluster.alone.probes.none()
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/wspush/wspush/internal/address"
 	"github.com/wspush/wspush/internal/sessionfile"
 	"github.com/wspush/wspush/internal/socket"
+	"github.com/wspush/wspush/internal/takeover"
 	"github.com/wspush/wspush/internal/wire"
 )
 
@@ -88,14 +89,19 @@ func (w *Worker) portOf() int {
 
 // loadSessions makes the sessions in f those of the worker. Nothing is served yet.
 func (w *Worker) loadSessions(f *sessionfile.File) {
-	held := make([]*socket.Holding, len(f.Shared))
-	for i := range held {
-		held[i] = new(socket.Holding)
-	}
+	held := holdings(f)
 	messages := 0
+	var moved []*Conn
 	for i := range f.Sessions {
-		w.loadSession(&f.Sessions[i], held)
+		c := w.loadSession(&f.Sessions[i], held)
 		messages += len(f.Sessions[i].Messages)
+		if f.Sessions[i].Moves > 0 {
+			moved = append(moved, c)
+		}
+	}
+	if len(moved) > 0 && w.hasOwners() {
+		w.takeovers.running.add(1)
+		go w.claimLoaded(moved)
 	}
 	for i := range f.Tombstones {
 		s := &f.Tombstones[i]
@@ -145,41 +151,13 @@ func checkSession(s *sessionfile.Session) error {
 }
 
 // loadSession makes a connection of what has been written. It is suspended, and can be pushed to before its Handler is there.
-func (w *Worker) loadSession(s *sessionfile.Session, held []*socket.Holding) {
-	c := &Conn{
-		id: s.ID, shared: w.shared, value: savedValue{s.Value, s.HasValue}, remoteAddr: s.RemoteAddr, userAgent: s.UserAgent, path: address.NewPath(s.Path),
-		connectedAt: s.ConnectedAt, isAttached: true,
-	}
-	k := &resumable{
-		conn: c, handler: w.mounts.await(w, s.Handler), window: s.Window, protocol: s.Protocol, tickets: ticketsOf(s.Tickets),
-		active: s.LastActive.Sub(s.ConnectedAt), roundTrip: s.RoundTrip,
-		lostTo: &CloseError{Cause: Cause(s.Lost.Cause), Code: s.Lost.Code, Reason: s.Lost.Reason},
-	}
-	if s.Lost.Err != "" {
-		k.lostTo.Err = errors.New(s.Lost.Err)
-	}
-	k.told = true // by the worker that has suspended it
-	c.session = k
-	k.since = k.now() + s.Remaining - s.Window
-	c.outbox.Init(&w.sockets, w.opts.MaxPending)
-	c.outbox.Speak()
-	c.outbox.Keep(s.MaxUnconfirmed, k)
-	saved := socket.Saved{Released: s.Released, Confirmed: s.Confirmed, Begun: s.Begun, Messages: make([]socket.SavedMessage, len(s.Messages))}
-	for i, m := range s.Messages {
-		saved.Messages[i].Unconfirmed = socket.Unconfirmed{Binary: m.Binary, Written: m.Written, Data: m.Data}
-		if m.Shared > 0 {
-			saved.Messages[i].Held = held[m.Shared-1]
-		}
-	}
-	c.outbox.Load(saved, max(time.Since(s.ConnectedAt), 0))
-	if s.User != "" {
-		c.setUser(s.User)
-	}
-	for _, group := range s.Groups {
-		if c.memberships == nil {
-			c.memberships = new(memberships)
-		}
-		c.memberships.add(&member{conn: c, name: group, at: absent})
+func (w *Worker) loadSession(s *sessionfile.Session, held []*socket.Holding) *Conn {
+	c := w.makeSession(s, w.mounts.await(w, s.Handler))
+	k := c.session
+	c.load(s, held)
+	c.outbox.ForgetMarks()
+	if s.Moves > 0 {
+		k.moving = &moving{owner: takeover.Owner{Moves: s.Moves}, earlier: s.Earlier}
 	}
 	w.roster.admit(c)
 	n := &w.shared.count
@@ -189,6 +167,91 @@ func (w *Worker) loadSession(s *sessionfile.Session, held []*socket.Holding) {
 	c.register()
 	c.setOpen()
 	w.shared.clock.set(k, k.remainingLocked())
+	return c
+}
+
+// claimLoaded has the register of owners know sessions that had moved to this worker before it was started anew: their owner was another lease.
+func (w *Worker) claimLoaded(sessions []*Conn) {
+	defer w.takeovers.running.add(-1)
+	for _, c := range sessions {
+		for isOver := false; !isOver; isOver = isOver || !pause(w.cut, takePause) {
+			c.mu.Lock()
+			m := c.session.moving
+			moves := m.owner.Claim()
+			isOver = c.reason != nil || !m.owner.IsHere() // whoever takes it claims it, or it is claimed to be thawed
+			c.mu.Unlock()
+			if isOver {
+				continue
+			}
+			owner, err := w.claim(w.cut, c.id, moves)
+			c.mu.Lock()
+			isLost := err == nil && !owner.Mine && m.owner.IsHere()
+			if err == nil && owner.Mine && m.owner.IsHere() {
+				m.owner.Moves = max(m.owner.Moves, owner.Moves)
+			}
+			isOver = err == nil
+			c.mu.Unlock()
+			if isLost { // what was saved is not what there is
+				c.end(&CloseError{Cause: CauseLost, Code: codeAbnormal, Err: errTakerGone})
+			}
+		}
+	}
+}
+
+// makeSession makes a connection of what has been written, or has come from another worker, but for its messages. It is suspended.
+func (w *Worker) makeSession(s *sessionfile.Session, h *Handler) *Conn {
+	c := &Conn{
+		id: s.ID, shared: w.shared, value: savedValue{s.Value, s.HasValue}, remoteAddr: s.RemoteAddr, userAgent: s.UserAgent, path: address.NewPath(s.Path),
+		connectedAt: s.ConnectedAt, isAttached: true,
+	}
+	k := &resumable{conn: c, handler: h, window: s.Window, protocol: s.Protocol, tickets: ticketsOf(s.Tickets)}
+	lostTo := &CloseError{Cause: Cause(s.Lost.Cause), Code: s.Lost.Code, Reason: s.Lost.Reason}
+	if s.Lost.Err != "" {
+		lostTo.Err = errors.New(s.Lost.Err)
+	}
+	k.away = &absence{lostTo: lostTo, active: s.LastActive.Sub(s.ConnectedAt), roundTrip: s.RoundTrip}
+	k.told, k.hasCome = true, true // by the worker that has suspended it
+	c.session = k
+	k.since = k.now() + s.Remaining - s.Window
+	c.outbox.Init(&w.sockets, w.opts.MaxPending)
+	c.outbox.Speak()
+	c.outbox.Keep(s.MaxUnconfirmed, k)
+	if s.User != "" {
+		c.setUser(s.User)
+	}
+	for _, group := range s.Groups {
+		if c.memberships == nil {
+			c.memberships = new(memberships)
+		}
+		c.memberships.add(&member{conn: c, name: group, at: absent})
+	}
+	return c
+}
+
+// load gives the session its messages. It returns those, by their places, whose senders wait elsewhere.
+func (c *Conn) load(s *sessionfile.Session, held []*socket.Holding) (waiting []*socket.Message) {
+	saved := socket.Saved{
+		Released: s.Released, Confirmed: s.Confirmed, Begun: s.Begun, Marks: s.Marks, Messages: make([]socket.SavedMessage, len(s.Messages)),
+	}
+	for i, m := range s.Messages {
+		saved.Messages[i] = socket.SavedMessage{
+			Unconfirmed: socket.Unconfirmed{Binary: m.Binary, Written: m.Written, Data: m.Data}, Mark: m.Mark,
+			Waits: m.Waits, Confirm: m.Confirm, Hasty: m.Hasty, Patient: m.Patient,
+		}
+		if m.Shared > 0 {
+			saved.Messages[i].Held = held[m.Shared-1]
+		}
+	}
+	return c.outbox.Load(saved, max(time.Since(s.ConnectedAt), 0))
+}
+
+// holdings makes a count for each of the data in f that several messages have.
+func holdings(f *sessionfile.File) []*socket.Holding {
+	held := make([]*socket.Holding, len(f.Shared))
+	for i := range held {
+		held[i] = new(socket.Holding)
+	}
+	return held
 }
 
 func ticketsOf(secrets [][16]byte) (t tickets) {
@@ -202,11 +265,37 @@ type savedValue struct {
 	has  bool // false: nothing has been saved, which is not the same as no bytes
 }
 
-// mounts are the Handlers that keep sessions, by HandlerOptions.Name. It is for workers with a session file.
+// mounts are the Handlers that keep sessions, by HandlerOptions.Name.
 type mounts struct {
-	mu      sync.Mutex          // guards what follows
+	mu     sync.Mutex // guards what follows
+	listed map[string][]*Handler
+
+	// Only for workers with a session file.
 	made    map[string]struct{} // by NewHandler
 	awaited map[string]*Handler // of sessions that have been loaded, until NewHandler gives them their options; nil once none is awaited any more
+}
+
+// list notes a Handler that may get sessions from other workers.
+func (m *mounts) list(h *Handler) {
+	if h.opts.ResumeWindow == 0 {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.listed == nil {
+		m.listed = make(map[string][]*Handler)
+	}
+	m.listed[h.name] = append(m.listed[h.name], h)
+}
+
+// find returns the Handler with a name, or nil if there is none, or no telling which.
+func (m *mounts) find(name string) *Handler {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if all := m.listed[name]; len(all) == 1 {
+		return all[0]
+	}
+	return nil
 }
 
 // await returns the Handler of sessions that have been loaded, which is still to be made.

@@ -91,6 +91,14 @@ func (x *index) add(m *member) {
 	m.at = len(*set.more)
 }
 
+// settle announces once more whether a name has members.
+func (x *index) settle(name string) {
+	s := x.shard(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	x.announceLocked(name, s.sets[name].first != nil)
+}
+
 func (x *index) announceLocked(name string, present bool) {
 	if x.announce != nil {
 		x.announce(name, present)

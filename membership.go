@@ -34,8 +34,13 @@ func (w *Worker) startMembership() {
 	w.membership = membership.New(config)
 	if o.Directory != nil {
 		m := w.shared.members
-		m.users.announce = func(name string, present bool) { w.membership.Set(memberKey(false, name), present) }
-		m.groups.announce = func(name string, present bool) { w.membership.Set(memberKey(true, name), present) }
+		announce := func(isGroup bool) func(name string, present bool) {
+			return func(name string, present bool) {
+				// Whoever has lost a member to another worker carries what comes for it, until others have heard of that one.
+				w.membership.Set(memberKey(isGroup, name), present || w.departures.hasLeft(isGroup, name))
+			}
+		}
+		m.users.announce, m.groups.announce = announce(false), announce(true)
 		w.shared.isKnown = w.isKnown
 	}
 }

@@ -207,6 +207,9 @@ func (w *Worker) changeMembership(r *http.Request, m address.Members) response {
 		ask = askLeave
 	}
 	c, elsewhere, err := w.locate(context.WithoutCancel(r.Context()), m.Connection.ID)
+	if err == nil && c != nil {
+		elsewhere = c.elsewhere()
+	}
 	if elsewhere == nil && err == nil && !m.Connection.Lives(c.path) {
 		err = errOtherPath
 	}

@@ -93,13 +93,15 @@ func (p *publisherPush) answer() (response, Outcomes) {
 }
 
 // one pushes to the only member.
-func (p *publisherPush) one(c *Conn) (roundTrip time.Duration, err error) {
-	return p.worker.pushBody(p.rw, p.r, c, p.q, p.push.typ, p.push.data, p.lender)
+func (p *publisherPush) one(c *Conn, mark uint64) (roundTrip time.Duration, err error) {
+	q := p.q
+	q.mark = mark
+	return p.worker.pushBody(p.rw, p.r, c, q, p.push.typ, p.push.data, p.lender)
 }
 
 // told gets each outcome as it comes. False means that nobody wants to know of more, and withdraws what has not begun.
 func (p *publisherPush) told(c *Conn, roundTrip time.Duration, err error) bool {
-	return p.lines == nil || p.lines.told((&member{conn: c}).public().ID, roundTrip, err)
+	return p.lines == nil || err == errRepeated || p.lines.told((&member{conn: c}).public().ID, roundTrip, err)
 }
 
 // wait is called before the first wait for several members. It returns what ends it.

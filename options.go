@@ -119,10 +119,10 @@ type HandlerOptions struct {
 	// hello has no address, and what Greeting returns is the first message of a new session.
 	Greeting func(c *Conn) (MessageType, []byte)
 
-	// OnConnect is called once, when the connection can be pushed to and its greeting is first in line. OnMessage is called
-	// with each whole message from the client, and may keep the data. OnDisconnect is called once, with the reason, when the
-	// connection has ended and nobody can push to it any more. OnConnect is called before OnDisconnect even if the connection
-	// ends before anyone could push to it.
+	// OnConnect is called once, when the connection can be pushed to and its greeting is first in line. OnMessage is called with each whole
+	// message from the client, and may keep the data. OnDisconnect is called once, with the reason, when the connection has ended and
+	// nobody can push to it any more. OnConnect is called before OnDisconnect even if the connection ends before anyone could push to it.
+	// At a worker to which a session has come from another one, or from before a restart, OnConnect is not called for it: see Conn.Resumed.
 	//
 	// They run one after the other on the connection's own goroutines, not always on the same one. No lock is held, and they
 	// may call anything but Worker.Shutdown. While one of them runs, the connection is not read, so the client's next message
@@ -168,9 +168,11 @@ type HandlerOptions struct {
 	// and MaxPendingAll let it, and the client gets it, exactly once and in order, when it comes back with its ticket, by another WebSocket. If
 	// it does not come back in time, the connection ends, with CauseAway.
 	//
-	// Each time, Accept and Expires are asked again, and User must name the same user. Conn.Value and Info are then about the new WebSocket.
-	// A close frame of the client with 1000, without a code, or with 3000 to 4999 ends the connection, save for 3901, "I shall be back"; so do
-	// a violation, a panic in a callback, Conn.Close, and Worker.Shutdown unless there is a SessionFile. If MaxPendingAll is full when a client connects, it gets no session.
+	// Each time, Accept and Expires are asked again, and User must name the same user. Conn.Value and Info are then about the new
+	// WebSocket. With WorkerOptions.Cluster the client may come back to any worker that has a Handler with the same Name at the same path:
+	// see Conn.Resumed. A close frame of the client with 1000, without a code, or with 3000 to 4999 ends the connection, save for 3901, "I
+	// shall be back"; so do a violation, a panic in a callback, Conn.Close, and Worker.Shutdown if neither another worker nor a SessionFile
+	// takes it. If MaxPendingAll is full when a client connects, it gets no session.
 	//
 	// For clients that do not offer wspush.v1 it changes nothing. The default, and anything negative, is no sessions.
 	ResumeWindow time.Duration
@@ -188,15 +190,18 @@ type HandlerOptions struct {
 	OnSuspend func(c *Conn, reason error)
 	OnResume  func(c *Conn)
 
-	// Name is by which sessions find their Handler again after a restart: see WorkerOptions.SessionFile, without which it means nothing. Where
-	// several Handlers of a Worker have a ResumeWindow, each needs a name of its own. The default is "".
+	// Name is by which sessions find their Handler at another worker of the Cluster, or again after a restart: see
+	// WorkerOptions.SessionFile. It must be the same at all of them. Where several Handlers of a Worker have a ResumeWindow, each needs a
+	// name of its own: NewHandler fails without if there is a SessionFile, and otherwise Shutdown hands no sessions of theirs to other
+	// workers. The default is "".
 	Name string
 
-	// SaveValue and LoadValue carry Conn.Value over a restart: see WorkerOptions.SessionFile. SaveValue makes bytes of Conn.Value,
-	// and LoadValue a value of those bytes, which it may keep: Value until the client is back and Accept is asked anew. Shutdown
-	// calls the one, and NewHandler the other, for one session after the other; a callback that has not returned by then may still use the value.
-	// When Shutdown's context has ended, SaveValue has a second left for all of them. An error, or a panic, is logged, and Value is then nil, as
-	// it is without them. Either requires the other.
+	// SaveValue and LoadValue carry Conn.Value along when Shutdown hands sessions to other workers, or leaves them in
+	// WorkerOptions.SessionFile. SaveValue makes bytes of Conn.Value, and LoadValue a value of those bytes, which it may keep: Value until
+	// the client is back and Accept is asked anew. Shutdown calls the one for one session after the other, and NewHandler, or the worker
+	// that gets sessions, the other, which may be called from several goroutines at once; a callback that has not returned by then may
+	// still use the value. When Shutdown's context has ended, SaveValue has a second left for all of them. An error, or a panic, is logged,
+	// and Value is then nil, as it is without them. Either requires the other.
 	SaveValue func(value any) ([]byte, error)
 	LoadValue func(data []byte) (any, error)
 
@@ -257,6 +262,10 @@ type WorkerOptions struct {
 	// connection of another worker forwards it there, once, and passes the answer back. Only the first of the two calls
 	// AuthorizePush. By default there is no cluster: sealed IDs are refused with 421, and users and groups are those of this worker.
 	// With a cluster, Cluster.Directory or Cluster.Peers makes them those of all its workers.
+	//
+	// In a cluster, sessions follow their clients: the worker to which one comes back takes its session over from the one that has it, and what is
+	// pushed to the former addresses is forwarded. Shutdown, and addresses whose worker has ended, need a Directory for that which implements
+	// directory.Owners: see [Worker.Shutdown].
 	//
 	// Forwarded pushes and requests share one link to each other worker. At most 1024 of them, apart from the lines of bulk
 	// requests, are on their way to one worker at a time; more are refused with 503. Opening a link takes at most 3 s. A worker waits
@@ -355,14 +364,17 @@ type WorkerOptions struct {
 	// it is damaged, or cannot be written or removed. So Shutdown must be called also if the start fails after NewWorker. If the sessions cannot
 	// be written, Shutdown logs and returns the error, and OnDisconnect gets what is Unconfirmed; otherwise it gets CauseMoved, and nothing is.
 	//
-	// The next worker must be started when this one has ended, on the same machine or with the same disk; while it has not, NewWorker fails, except on
-	// Windows and Solaris: a file beside it, with the suffix .lock, is locked, and stays. A worker that is killed writes nothing. The default is no
-	// file: Shutdown ends the sessions.
+	// In a Cluster, sessions that other workers have not taken during Shutdown are written, and none are handed over.
+	//
+	// The next worker must be started when this one has ended, on the same machine or with the same disk; while it has not, NewWorker
+	// fails, except on Windows and Solaris: a file beside it, with the suffix .lock, is locked, and stays. A worker that is killed writes
+	// nothing. The default is no file: Shutdown hands the sessions to other workers of the Cluster, or ends them.
 	SessionFile string
 
 	// DrainOver is the time over which Shutdown closes connections, evenly spread, so that not all clients reconnect in the
 	// same second. If the deadline of Shutdown's context comes too early for that, Shutdown closes them faster, so that the
-	// last one still has 3 s. The default, and anything negative, is no time: all are closed at once.
+	// last one still has 3 s; if there are sessions that other workers may take, 10 s within two thirds of the time, or half of that. The
+	// default, and anything negative, is no time: all are closed at once.
 	DrainOver time.Duration
 
 	// ShutdownCode is the close code with which Shutdown closes connections, one of those that Conn.Close takes. The default

@@ -49,7 +49,8 @@ func (o *origins) check(header http.Header, r *http.Request, methods string) *pr
 }
 
 // exposedHeaders are those of answers that a page may not read by itself.
-const exposedHeaders = "Accept, Accept-Encoding, Allow, Retry-After, WWW-Authenticate, Wspush-Rtt, " + amazonError
+const exposedHeaders = "Accept, Accept-Encoding, Allow, Retry-After, WWW-Authenticate, " +
+	addressHeader + ", Wspush-Buffered, Wspush-Rtt, Wspush-State, " + amazonError
 
 // askedHeaders are the headers that a page wants to send. It is one of an allowed origin, and may send what any other publisher may:
 // AWS's SDKs, and libraries that trace requests, add headers of their own.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/wspush/wspush"
 	"github.com/wspush/wspush/internal/testutil"
@@ -375,4 +376,32 @@ func TestPushOriginsRefused(t *testing.T) {
 	} {
 		newWorker(t, &wspush.WorkerOptions{NoListen: true, Advertise: []string{"push.test"}, PushOrigins: []string{origin}})
 	}
+}
+
+// A page can read what an answer says of a session: whether its client is there, for how long it waits, and where it is now.
+func TestPageReadsOfSessions(t *testing.T) {
+	const admin = "https://admin.example.com"
+	inFleet(t, 0, nil, func(t *testing.T, f *fleet) {
+		opts := wspush.WorkerOptions{PushOrigins: []string{admin}}
+		a, b := f.add(opts), f.add(opts)
+		p := a.visitAs("", "")
+		conn := a.conns[0]
+		ask := func(method string, want ...string) {
+			t.Helper()
+			r := httptest.NewRequest(method, conn.PathAddresses()[0], strings.NewReader("x"))
+			r.Header = http.Header{"Origin": {admin}, "Sec-Fetch-Site": {"cross-site"}}
+			resp := recorded(a.Worker, r)
+			for _, name := range want {
+				if resp.Header.Get(name) == "" || !lists(resp, "Access-Control-Expose-Headers", name) {
+					t.Errorf("%s: a page cannot read %s: %d %v", method, name, resp.StatusCode, resp.Header)
+				}
+			}
+		}
+		p.Close()
+		synctest.Wait()
+		ask("POST", "Wspush-Buffered")
+		ask("HEAD", "Wspush-State", "Wspush-Buffered")
+		b.visitAs("", p.Ticket()).Want("x")
+		ask("GET", "Wspush-Address", "Wspush-State")
+	})
 }

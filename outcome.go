@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/wspush/wspush/internal/socket"
 )
 
 // An outcome is a code for what became of a push, in the answer of the worker that holds the connection to the worker that was asked.
@@ -27,8 +29,13 @@ const (
 	outcomeLost                      // errUnanswered: what became of it cannot be told
 	outcomeBuffered                  // bufferedFor: so long as the answer has in place of a round trip
 	outcomeSuspended                 // ErrSuspended
+	outcomeRepeated                  // errRepeated
 	outcomeCount       = iota        // how many there are
 )
+
+// errRepeated is the outcome of a push to a user or a group for a session that has got it by another way, while it moved from one worker to
+// another. It is not counted.
+var errRepeated = socket.ErrRepeated
 
 // outcomeErrors has the error for each code but outcomeDone, outcomeRefused and outcomeBuffered.
 var outcomeErrors = [...]error{
@@ -48,6 +55,7 @@ var outcomeErrors = [...]error{
 	outcomeFull:        errIntakeFull,
 	outcomeLost:        errUnanswered,
 	outcomeSuspended:   ErrSuspended,
+	outcomeRepeated:    errRepeated,
 }
 
 // outcomeOf returns the code for the outcome of a push.

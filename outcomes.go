@@ -34,6 +34,7 @@ func count(o *Outcomes, confirm bool, err error) { countAll(o, confirm, err, 1) 
 func countAll(o *Outcomes, confirm bool, err error, n int) {
 	_, isBuffered := bufferedIn(err)
 	switch {
+	case err == errRepeated: // it is counted where it has got the message
 	case isBuffered:
 		o.Buffered += n
 	case err == nil && confirm:

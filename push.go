@@ -143,6 +143,15 @@ func (w *Worker) handleOne(rw http.ResponseWriter, r *http.Request) response {
 	if err == nil {
 		lane.MarkKnown(rw, r)
 	}
+	if c != nil && elsewhere == nil && wire.IsSealedID(t.ID) && t.ID != c.SealedID() { // it names the worker that had the session once
+		tellAddress(rw.Header(), c.SealedAddress())
+	}
+	if d, ok := w.departureOf(c, elsewhere); ok {
+		d.tellAddress(rw.Header(), wire.IsSealedID(t.ID))
+		if r.Method != http.MethodPost {
+			elsewhere = d.place()
+		}
+	}
 	switch {
 	case elsewhere != nil:
 		return w.forward(rw, r, t, elsewhere)

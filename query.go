@@ -18,6 +18,7 @@ type pushQuery struct {
 	confirm bool
 	timeout time.Duration // 0: the default
 	keep    wire.Keep
+	mark    uint64 // see newMark
 }
 
 // maxQuery is the size in bytes of the longest query that is read: a worker that is mounted has no limit of its own for headers, and

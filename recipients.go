@@ -254,6 +254,10 @@ func (r *Recipients) hasOwn() bool {
 // ownMembers finds the members of this worker.
 func (r *Recipients) ownMembers() (own ownMembers) {
 	own.only, own.several = r.worker.shared.members.of(r.isGroup).find(r.name, math.MaxInt)
+	if left := r.worker.departures.left(r.isGroup, r.name); len(left) > 0 {
+		left = r.stillElsewhere(left, own)
+		defer func() { own.addLeft(left) }()
+	}
 	if len(r.except) == 0 {
 		return own
 	}
@@ -268,6 +272,52 @@ func (r *Recipients) ownMembers() (own ownMembers) {
 		own.only, own.several = own.several[0], nil
 	}
 	return own
+}
+
+// stillElsewhere returns those of the connections that have moved to another worker that are not to be left out, and have not come back.
+func (r *Recipients) stillElsewhere(left []*Conn, own ownMembers) []*Conn {
+	isOut := make(map[string]bool, len(left))
+	for _, c := range left {
+		isOut[c.id] = false
+	}
+	if own.only != nil {
+		isOut[own.only.conn.id] = true
+	}
+	for _, m := range own.several {
+		if _, ok := isOut[m.conn.id]; ok {
+			isOut[m.conn.id] = true
+		}
+	}
+	for _, c := range r.except {
+		isOut[c.id] = true
+	}
+	for _, place := range r.exceptElsewhere {
+		isOut[place.ID] = true
+	}
+	still := left[:0:0]
+	for _, c := range left {
+		if !isOut[c.id] {
+			still = append(still, c)
+			isOut[c.id] = true // one that has moved away more than once is there more than once
+		}
+	}
+	return still
+}
+
+// addLeft adds connections that have moved to another worker. They are not counted twice: see newMark.
+func (own *ownMembers) addLeft(left []*Conn) {
+	if len(left) == 0 {
+		return
+	}
+	if own.only != nil {
+		own.only, own.several = nil, []*member{own.only}
+	}
+	for _, c := range left {
+		own.several = append(own.several, &member{conn: c, at: absent})
+	}
+	if len(own.several) == 1 {
+		own.only, own.several = own.several[0], nil
+	}
 }
 
 // exceptedOf returns whether a member is one of these connections.

@@ -109,7 +109,7 @@ func (w *Worker) pushElsewhere(ctx context.Context, to *seal.Place, typ MessageT
 	p := w.newRemotePush(to)
 	w.setWait(&p.Push, pushQuery{confirm: o.Confirmed, timeout: timeoutOf(ctx), keep: o.Keep})
 	p.AnyPath, p.Binary, p.Data = true, typ == Binary, data
-	w.links.Push(&p.Push)
+	w.pushLink(&p.Push)
 	out, ok := w.awaitRemote(ctx, p)
 	if !ok {
 		w.shared.count.forwardsFailed.lost.Add(1)
@@ -181,6 +181,13 @@ func (w *Worker) ask(ctx context.Context, r *link.Request) (*link.Reply, error) 
 	limited, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	reply, err := w.links.Ask(limited, r)
+	if isUnreachable(err) && isAboutConnection(r) && w.hasOwners() {
+		if d := w.movedFrom(limited, uuid.UUID(r.ID).String(), r.Peer.Address); d != nil {
+			again := *r
+			again.Peer = d.peer()
+			reply, err = w.links.Ask(limited, &again)
+		}
+	}
 	if err == nil {
 		return reply, nil
 	}
@@ -188,6 +195,15 @@ func (w *Worker) ask(ctx context.Context, r *link.Request) (*link.Reply, error) 
 		return nil, ctx.Err()
 	}
 	return nil, w.remoteError(remoteOutcome{err: err})
+}
+
+// isAboutConnection reports whether a request is about a connection, wherever it is.
+func isAboutConnection(r *link.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodDelete, askJoin, askLeave:
+		return true
+	}
+	return false
 }
 
 // replyError returns the error that Disconnect returns for another worker's reply.

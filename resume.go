@@ -15,14 +15,15 @@ import (
 // arrival is the handshake of a client that speaks wspush.v1, until it is known what becomes of it: a new connection, one that it has had
 // before, or none.
 type arrival struct {
-	handler   *Handler
-	life      *life         // of a new connection, until another one is resumed
-	at        time.Duration // by the worker's clock: when the handshake came in
-	offer     session.Offer
-	protocol  string     // the application's subprotocol, or ""
-	resumes   *Conn      // for which it has a ticket; nil: none
-	why       string     // why it gets a new connection, although it wants its own
-	dismissal *dismissal // why it gets none; nil: it gets one
+	handler     *Handler
+	life        *life         // of a new connection, until another one is resumed
+	at          time.Duration // by the worker's clock: when the handshake came in
+	offer       session.Offer
+	protocol    string     // the application's subprotocol, or ""
+	resumes     *Conn      // for which it has a ticket; nil: none
+	why         string     // why it gets a new connection, although it wants its own
+	isElsewhere bool       // what it has a ticket for may be another worker's
+	dismissal   *dismissal // why it gets none; nil: it gets one
 }
 
 // reasonReplaced is why a WebSocket is closed whose client has come back by a newer one.
@@ -88,6 +89,14 @@ func (a *arrival) admit(r *http.Request) error {
 		return a.dismiss(&dismissal{code: ended.code, reason: ended.reason}, nil)
 	}
 	err := a.decide(r)
+	if err == nil && a.isElsewhere {
+		err = a.fetch(r) // the roster has had room
+		var told dismissed
+		if errors.As(err, &told) {
+			a.count().ended.Add(1)
+			return a.dismiss(told.dismissal, nil)
+		}
+	}
 	if err == nil && a.resumes == nil {
 		err = h.worker.roster.enter(c)
 	}
@@ -136,6 +145,9 @@ func (a *arrival) look() (ended *tombstone) {
 	}
 	// Only now: it was made before the session could no longer be found.
 	s := h.worker.tombstones.find(h, path, ticket)
+	if s == nil {
+		a.isElsewhere = h.worker.mayBeElsewhere(ticket)
+	}
 	if s == nil || !s.isExpired {
 		return s
 	}
@@ -155,7 +167,12 @@ func (c *Conn) takesTicket(h *Handler, path string, ticket session.Ticket) bool 
 }
 
 // refuse has the client told why it is refused, in a way that a browser can see; if that is too much, err is returned.
+//
+// During a Shutdown it is refused with a status, which a proxy in between understands: it may pass the handshake on to another worker.
 func (a *arrival) refuse(r *http.Request, err error) error {
+	if errors.Is(err, ErrShutdown) {
+		return err
+	}
 	d := &dismissal{code: codeTryAgain, reason: "try again later"}
 	kind, cause := session.Retry, err
 	var refused refusedError
@@ -254,7 +271,7 @@ func (a *arrival) resume() {
 	c.value, c.remoteAddr, c.userAgent = fresh.value, fresh.remoteAddr, fresh.userAgent
 	c.current.Store(s)
 	if old == nil {
-		k.lostTo = nil
+		k.away = nil
 		c.shared.count.suspended.Add(-1)
 	}
 	leads := k.leadLocked(l)
@@ -313,7 +330,11 @@ func (a *arrival) cannotResume(err error) {
 		return
 	}
 	a.count().ahead.Add(1)
-	a.handler.worker.dismissals.beginNow(a.life, &dismissal{code: codeProtocolError, reason: "the offset is more than was sent"})
+	a.handler.worker.dismissals.beginNow(a.life, aheadDismissal())
+}
+
+func aheadDismissal() *dismissal {
+	return &dismissal{code: codeProtocolError, reason: "the offset is more than was sent"}
 }
 
 func (a *arrival) count() *resumeCounters { return &a.handler.worker.shared.count.resumes }
@@ -332,14 +353,17 @@ func (a *arrival) countResumed(replaces bool, missed uint64) {
 }
 
 func (a *arrival) countWhy() {
-	if a.why == session.WhyExpired {
-		a.count().expired.Add(1)
-	} else {
-		a.count().unknown.Add(1)
+	switch n := a.count(); a.why {
+	case session.WhyExpired:
+		n.expired.Add(1)
+	case session.WhyUnreachable:
+		n.unreachable.Add(1)
+	default:
+		n.unknown.Add(1)
 	}
 }
 
 // resumeCounters count handshakes of clients that wanted their session back, by what they got.
 type resumeCounters struct {
-	resumed, incomplete, expired, unknown, ended, refused, ahead atomic.Uint64
+	resumed, incomplete, expired, unknown, unreachable, ended, refused, ahead atomic.Uint64
 }

@@ -15,6 +15,7 @@ type roster struct {
 	state   rosterState
 	conns   map[*Conn]struct{}
 	resting map[*Conn]struct{} // of them, those that only wait to be saved: see rest
+	coming  int                // sessions that are being taken from other workers, and may arrive
 
 	quiet chan struct{} // closed when state becomes rosterQuiet, or passes it
 	empty chan struct{} // closed when state becomes rosterEmpty
@@ -75,6 +76,40 @@ func (r *roster) admit(c *Conn) {
 	r.conns[c] = struct{}{}
 }
 
+// expect says that a session may arrive. It reports false if a Shutdown is over.
+func (r *roster) expect() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state == rosterEmpty {
+		return false
+	}
+	r.coming++
+	return true
+}
+
+// expected ends what expect has begun.
+func (r *roster) expected() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.coming--
+	r.advanceLocked()
+	r.change()
+}
+
+// arrive adds a session that has come from another worker, which took part in deciding that. False means that Shutdown is over.
+func (r *roster) arrive(c *Conn) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state == rosterEmpty {
+		return false
+	}
+	r.conns[c] = struct{}{}
+	if r.state != rosterOpen {
+		r.restLocked(c)
+	}
+	return true
+}
+
 // leave removes c. It does nothing if c is not in the roster.
 func (r *roster) leave(c *Conn) {
 	r.mu.Lock()
@@ -89,9 +124,12 @@ func (r *roster) leave(c *Conn) {
 func (r *roster) rest(c *Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, ok := r.conns[c]; !ok {
-		return
+	if _, ok := r.conns[c]; ok {
+		r.restLocked(c)
 	}
+}
+
+func (r *roster) restLocked(c *Conn) {
 	if r.resting == nil {
 		r.resting = make(map[*Conn]struct{})
 	}
@@ -119,11 +157,11 @@ func (r *roster) stir(c *Conn) {
 
 // advanceLocked notices that a closed roster has become quiet, or empty.
 func (r *roster) advanceLocked() {
-	if r.state == rosterClosed && len(r.conns) == len(r.resting) {
+	if r.state == rosterClosed && len(r.conns) == len(r.resting) && r.coming == 0 {
 		r.state = rosterQuiet
 		close(r.quiet)
 	}
-	if r.state == rosterQuiet && len(r.conns) == 0 {
+	if r.state == rosterQuiet && len(r.conns) == 0 && r.coming == 0 {
 		r.state = rosterEmpty
 		close(r.empty)
 	}

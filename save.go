@@ -54,6 +54,9 @@ func (s *shared) isLeft(reason *CloseError) bool {
 	return false
 }
 
+// keepsSessions reports whether sessions outlive the worker.
+func (s *shared) keepsSessions() bool { return s.leaving != nil || s.isHanding.Load() }
+
 func newLeaving(lock *sessionfile.Lock) *leaving {
 	l := &leaving{lock: lock}
 	l.urgent, l.hurry = context.WithCancel(context.Background())
@@ -65,7 +68,7 @@ func (l *leaving) begin(now time.Duration) { l.since.CompareAndSwap(0, max(int64
 
 // stop ends the connection for Shutdown. A session that is to be left to the worker's successor is only suspended.
 func (c *Conn) stop(reason *CloseError) {
-	if c.shared.leaving == nil || !c.suspendForShutdown(reason) {
+	if !c.shared.keepsSessions() || !c.suspendForShutdown(reason) {
 		c.end(reason)
 	}
 }
@@ -92,7 +95,7 @@ func (c *Conn) suspendForShutdown(reason *CloseError) bool {
 
 // restsLocked reports whether the session is suspended and has no goroutine.
 func (k *resumable) restsLocked() bool {
-	return k.isSuspendedLocked() && !k.isLed && len(k.lives) == 0
+	return k.isSuspendedLocked() && !k.isLed && len(k.lives) == 0 && !k.isFrozenLocked()
 }
 
 // takeSessions takes the sessions from their outboxes, and from then on nothing changes them. What cannot be taken ends.
@@ -119,7 +122,7 @@ func (k *resumable) take() (takenSession, bool) {
 	c := k.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.reason != nil {
+	if c.reason != nil || k.isFrozenLocked() { // whoever takes it has it, or may have
 		return takenSession{}, false
 	}
 	remaining := k.remainingLocked()
@@ -174,26 +177,16 @@ func (w *Worker) sessionFile(l *leaving) (f *sessionfile.File, messages int) {
 	if w.cluster != nil {
 		f.Start.Instance = w.cluster.instance
 	}
-	shared := make(map[*socket.Holding]int)
+	var copies copying
 	values := savingValues{urgent: l.urgent, log: w.shared.log}
 	defer values.end()
 	for _, t := range l.sessions {
-		s := t.conn.session.file(t)
+		s := copies.session(t)
 		s.Value, s.HasValue = values.of(t.conn.session)
-		for _, m := range t.saved.Messages {
-			message := sessionfile.Message{Binary: m.Binary, Written: m.Written, Data: m.Data}
-			if m.Held != nil {
-				if shared[m.Held] == 0 {
-					f.Shared = append(f.Shared, m.Data)
-					shared[m.Held] = len(f.Shared)
-				}
-				message.Data, message.Shared = nil, shared[m.Held]
-			}
-			s.Messages = append(s.Messages, message)
-		}
 		f.Sessions = append(f.Sessions, s)
 		messages += len(s.Messages)
 	}
+	f.Shared = copies.shared
 	return f, messages
 }
 
@@ -206,12 +199,16 @@ func (k *resumable) file(t takenSession) sessionfile.Session {
 		RemoteAddr: info.RemoteAddr, UserAgent: info.UserAgent, Protocol: info.Subprotocol,
 		ConnectedAt: info.ConnectedAt, LastActive: info.LastActive, RoundTrip: info.RoundTrip,
 		Window: k.window, Remaining: t.remaining, MaxUnconfirmed: t.saved.MaxUnconfirmed,
-		Released: t.saved.Released, Confirmed: t.saved.Confirmed, Begun: t.saved.Begun,
+		Released: t.saved.Released, Confirmed: t.saved.Confirmed, Begun: t.saved.Begun, Marks: t.saved.Marks,
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if m := k.moving; m != nil {
+		s.Moves, s.Earlier = m.owner.Moves, m.earlier
+	}
 	s.Tickets = k.tickets.list()
-	if e := k.lostTo; e != nil {
+	if k.away != nil {
+		e := k.away.lostTo
 		s.Lost = sessionfile.Lost{Cause: string(e.Cause), Code: e.Code, Reason: e.Reason}
 		if e.Err != nil {
 			s.Lost.Err = e.Err.Error()

@@ -167,9 +167,7 @@ func TestSavedWindows(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- s.Shutdown(t.Context()) }()
 		synctest.Wait()
-		if q := testutil.Visit(t, s.line(), testutil.Options{}, gone.Ticket()); q.Hello.Refused != "retry" {
-			t.Errorf("%s", q.Hello.Raw)
-		}
+		s.turnedAway(gone.Ticket())
 		testutil.Pass(3 * window)
 		buffered := 0
 		for _, c := range []*wspush.Conn{c, d} { // one of them is closed at once, the other one later

@@ -28,16 +28,22 @@ type resumable struct {
 	began atomic.Int64 // by the connection's clock: when the handshake of the present WebSocket was done
 
 	// Conn.mu guards what follows, except greeted.
-	tickets   tickets
-	greeted   atomic.Int64  // by the worker's clock: when the client has confirmed the latest hello, while tickets does not know; 0: it has not
-	life      *life         // of the present WebSocket; nil while suspended, and before the first
-	lives     []*life       // whose goroutines have not ended: the present one and those before it
-	since     time.Duration // by the worker's clock: when it was suspended, or its present WebSocket connected
-	arrived   time.Duration // by the worker's clock: when the handshake of the present WebSocket, or of the last one, came in
-	lostTo    *CloseError   // why it is suspended
-	active    time.Duration // by the connection's clock, while suspended: when its last WebSocket was last active
-	roundTrip time.Duration // the same: the last one of that
+	tickets tickets
+	greeted atomic.Int64  // by the worker's clock: when the client has confirmed the latest hello, while tickets does not know; 0: it has not
+	life    *life         // of the present WebSocket; nil while suspended, and before the first
+	lives   []*life       // whose goroutines have not ended: the present one and those before it
+	since   time.Duration // by the worker's clock: when it was suspended, or its present WebSocket connected
+	arrived time.Duration // by the worker's clock: when the handshake of the present WebSocket, or of the last one, came in
+	away    *absence      // nil unless it is suspended
+	moving  *moving       // nil unless it has moved, or somebody has asked for it
 	succession
+}
+
+// absence is what is known of a session that is suspended.
+type absence struct {
+	lostTo    *CloseError   // why it is
+	active    time.Duration // by the connection's clock: when its last WebSocket was last active
+	roundTrip time.Duration // the last one of that
 }
 
 // isSession reports whether the connection outlives its WebSocket. For nil it does not.
@@ -131,7 +137,7 @@ func (l *life) lost(reason *CloseError) {
 	case k.life != l: // it has another WebSocket now, or none any more
 		c.mu.Unlock()
 		closeFor(l.socket, reason)
-	case c.reason != nil || !reason.suspends() || c.shared.leaving == nil && l.handler.worker.roster.isClosed():
+	case c.reason != nil || !reason.suspends() || !c.shared.keepsSessions() && l.handler.worker.roster.isClosed():
 		e := c.endLocked(reason)
 		c.mu.Unlock()
 		e.carryOut()
@@ -176,9 +182,9 @@ func (e *CloseError) suspends() bool {
 func (k *resumable) suspendLocked(reason *CloseError) (waited bool) {
 	c, l := k.conn, k.life
 	s := l.socket
-	k.active, k.roundTrip = max(s.Received(), s.Sent()), s.RoundTrip()
+	k.away = &absence{lostTo: reason, active: max(s.Received(), s.Sent()), roundTrip: s.RoundTrip()}
 	k.leaveTicketsLocked()
-	k.life, k.since, k.lostTo = nil, k.now(), reason
+	k.life, k.since = nil, k.now()
 	c.current.Store(nil)
 	c.outbox.Detach(s)
 	c.shared.count.suspended.Add(1)
@@ -200,13 +206,17 @@ func (k *resumable) fire() {
 	switch {
 	case c.reason != nil || !c.isAttached:
 		c.mu.Unlock()
+	case k.isFrozenLocked():
+		then := k.thawIfDueLocked()
+		c.mu.Unlock()
+		then()
 	case k.life == nil:
 		if left := k.remainingLocked(); left > 0 {
 			c.shared.clock.set(k, left)
 			c.mu.Unlock()
 			return
 		}
-		e := c.endLocked(&CloseError{Cause: CauseAway, Code: codeAbnormal, Err: k.lostTo})
+		e := c.endLocked(&CloseError{Cause: CauseAway, Code: codeAbnormal, Err: k.away.lostTo})
 		c.mu.Unlock()
 		e.carryOut()
 	default:
@@ -231,6 +241,9 @@ func (k *resumable) endLocked(reason *CloseError) (leads bool) {
 	}
 	c.shared.count.sessions.Add(-1)
 	k.bury(reason)
+	if m := k.moving; m != nil && m.owner.Moves > 0 && k.handler.worker.hasOwners() {
+		k.handler.worker.membership.Disclaim(registerKey(c.id))
+	}
 	c.shared.clock.drop(k)
 	if k.life != nil {
 		return false
@@ -247,7 +260,10 @@ func (k *resumable) bury(reason *CloseError) {
 	case CauseClient, CauseShutdown, CauseMoved:
 		return
 	}
-	if k.conn.shared.leaving == nil && k.handler.worker.roster.isClosed() {
+	if reason.Err == errOwnerGone || reason.Err == errTakerGone {
+		return // another worker may have it
+	}
+	if !k.conn.shared.keepsSessions() && k.handler.worker.roster.isClosed() {
 		return
 	}
 	k.settleTicketsLocked()

@@ -411,9 +411,7 @@ func TestSessionShutdown(t *testing.T) {
 		if n := len(events); n != 2 || events[0] != "disconnect shutdown" || events[1] != events[0] { // and the first of the others
 			t.Errorf("%q", events)
 		}
-		if back := testutil.Visit(t, s.line(), testutil.Options{}, p.Ticket()); back.Hello.Refused != "retry" {
-			t.Errorf("%s", back.Hello.Raw)
-		}
+		s.turnedAway(p.Ticket())
 		left := q
 		if c.Context().Err() != nil {
 			left = r
@@ -451,9 +449,7 @@ func TestSessionLostInShutdown(t *testing.T) {
 		if conn.Context().Err() == nil {
 			t.Fatal("it waits for its client")
 		}
-		if back := testutil.Visit(t, s.line(), testutil.Options{}, left.Ticket()); back.Hello.Refused != "retry" {
-			t.Errorf("%s", back.Hello.Raw)
-		}
+		s.turnedAway(left.Ticket())
 		if err := <-done; err != nil {
 			t.Error(err)
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -44,7 +45,13 @@ func inStation(t *testing.T, worker wspush.WorkerOptions, opts *wspush.HandlerOp
 func newStation(t *testing.T, worker wspush.WorkerOptions, opts *wspush.HandlerOptions) *station {
 	t.Helper()
 	worker.NoListen, worker.Advertise = true, []string{"http://127.0.0.1:1"}
-	s := &station{t: t, Worker: newWorker(t, &worker)}
+	return stationOf(t, newWorker(t, &worker), opts)
+}
+
+// stationOf makes a station of a worker.
+func stationOf(t *testing.T, w *wspush.Worker, opts *wspush.HandlerOptions) *station {
+	t.Helper()
+	s := &station{t: t, Worker: w}
 	var o wspush.HandlerOptions
 	if opts != nil {
 		o = *opts
@@ -136,6 +143,16 @@ func (s *station) back(resume string, protocols ...string) *testutil.Page {
 	p := testutil.Visit(s.t, s.line(), testutil.Options{}, resume, protocols...)
 	synctest.Wait()
 	return p
+}
+
+// turnedAway ends the test unless a page that comes back is refused because the worker shuts down.
+func (s *station) turnedAway(resume string) {
+	s.t.Helper()
+	header := http.Header{"Sec-Websocket-Protocol": {"wspush.v1, wspush.resume." + resume}}
+	_, resp, err := testutil.TryHandshake(s.t, s.line(), testutil.Options{Header: header, Timeout: -1})
+	if resp == nil || resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+		s.t.Errorf("%v, %v, want 503 with Retry-After", resp, err)
+	}
 }
 
 // push pushes a text, and ends the test unless it comes to this.

@@ -16,6 +16,8 @@ type counters struct {
 	handshakes     handshakeCounters
 	resumes        resumeCounters
 	loaded         atomic.Uint64 // sessions, from the session file
+	takeovers      takeoverCounters
+	departed       atomic.Uint64 // sessions that other workers have taken
 	replaced       atomic.Uint64 // WebSockets, by newer ones of their sessions
 	unconfirmed    atomic.Uint64 // messages, when their sessions ended
 	sessions       atomic.Int64  // now
@@ -29,6 +31,7 @@ type counters struct {
 type (
 	handshakeCounters struct{ full, shutdown, accept, origin, malformed, failed atomic.Uint64 }
 	refusalCounters   struct{ gone, busy, withdrawn, suspended, tooLarge, invalidUTF8, shutdown, directory, other atomic.Uint64 }
+	takeoverCounters  struct{ done, failed atomic.Uint64 }
 	forwardCounters   struct{ full, unreachable, lost atomic.Uint64 }
 )
 
@@ -39,6 +42,16 @@ var causes = [...]Cause{
 }
 
 const firstProblem = 400
+
+// takeover counts an attempt to take a session from another worker. Whoever has none is counted as one who comes back.
+func (c *counters) takeover(outcome arrivalOutcome) {
+	switch outcome {
+	case takeDone:
+		c.takeovers.done.Add(1)
+	case takeLater, takeUnreachable:
+		c.takeovers.failed.Add(1)
+	}
+}
 
 // pushAs counts a push, which may have asked for a confirmation, by its outcome.
 func (c *counters) pushAs(confirm bool, err error) {
@@ -54,6 +67,7 @@ func (c *counters) push(err error) {
 	switch {
 	case err == nil:
 		c.written.Add(1)
+	case err == errRepeated:
 	case isBuffered:
 		c.buffered.Add(1)
 	case errors.Is(err, ErrUnknown):
@@ -145,16 +159,20 @@ func (c *counters) snapshot() stats.Snapshot {
 			Live:        c.sessions.Load(),
 			Suspended:   c.suspended.Load(),
 			Loaded:      c.loaded.Load(),
+			Taken:       c.takeovers.done.Load(),
+			TakesFailed: c.takeovers.failed.Load(),
+			Moved:       c.departed.Load(),
 			Replaced:    c.replaced.Load(),
 			Unconfirmed: c.unconfirmed.Load(),
 			Resumes: stats.Resumes{
-				Resumed:    c.resumes.resumed.Load(),
-				Incomplete: c.resumes.incomplete.Load(),
-				Expired:    c.resumes.expired.Load(),
-				Unknown:    c.resumes.unknown.Load(),
-				Ended:      c.resumes.ended.Load(),
-				Refused:    c.resumes.refused.Load(),
-				Ahead:      c.resumes.ahead.Load(),
+				Resumed:     c.resumes.resumed.Load(),
+				Incomplete:  c.resumes.incomplete.Load(),
+				Expired:     c.resumes.expired.Load(),
+				Unknown:     c.resumes.unknown.Load(),
+				Unreachable: c.resumes.unreachable.Load(),
+				Ended:       c.resumes.ended.Load(),
+				Refused:     c.resumes.refused.Load(),
+				Ahead:       c.resumes.ahead.Load(),
 			},
 		},
 

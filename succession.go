@@ -13,6 +13,7 @@ type succession struct {
 	told      bool // OnSuspend has been called, and OnResume has not
 	over      bool // OnDisconnect is being called, or has been
 	done      bool // it has returned
+	hasCome   bool // the session was made from what another worker, or an earlier start, has left; set once
 	isTaken   bool // the session has been taken from its outbox, to be written
 }
 
@@ -145,9 +146,9 @@ func (k *resumable) handOnce(l *life) (more bool) {
 			c.conclude(w, opts)
 		}
 		return false
-	case c.reason == nil && k.life == nil && !k.told:
+	case c.reason == nil && k.life == nil && !k.told && !k.isFrozenLocked():
 		k.told = true
-		reason := k.lostTo
+		reason := k.away.lostTo
 		c.mu.Unlock()
 		if opts.OnSuspend != nil {
 			c.call(w, "OnSuspend", func() { opts.OnSuspend(c, reason) })

@@ -122,6 +122,17 @@ func (t *tombstones) find(h *Handler, path string, ticket session.Ticket) *tombs
 	return s
 }
 
+// findByName is find for another worker, which has a Handler of the same name.
+func (t *tombstones) findByName(name, path string, ticket session.Ticket) *tombstone {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.byID[ticket.Session]
+	if s == nil || s.tickets.find(ticket) < 0 || s.handler.name != name || s.path != path {
+		return nil
+	}
+	return s
+}
+
 // clear forgets everything, when nobody can come back any more.
 func (t *tombstones) clear() {
 	t.mu.Lock()

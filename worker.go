@@ -25,34 +25,40 @@ import (
 // A Worker is the push side of a process: the live connections by ID, and a push listener of its own, through which
 // publishers reach exactly these. It is safe for concurrent use. A process may have several.
 type Worker struct {
-	opts         WorkerOptions // every value final
-	shared       *shared
-	origins      *origins
-	roster       *roster
-	alarms       *alarms[*timers]
-	tombstones   tombstones
-	mounts       mounts // for sessions that are loaded
-	dismissals   dismissals
-	sockets      socket.Shared
-	bodies       bodies
-	lingering    atomic.Int64 // requests over HTTP/2 that have their answer, and are still being read
-	bulkPushes   sync.Pool    // of *bulkPush
-	bulkBundles  sync.Pool    // of *bundle
-	bulkChunks   bulk.Chunks
-	bulkRoom     allBulkRoom
-	helpFrom     int // defaultHelpFrom, except in tests
-	listener     net.Listener
-	server       *pushServer // nil with NoListen
-	cutting      sync.Mutex  // held during roster.cut, which only one goroutine may run; guards no data
-	plan         drainPlan   // of Shutdown
-	cluster      *cluster    // nil if there is none
-	links        *link.Links // the same
-	holder       *holder     // the same: serves the links that others have opened
-	doubts       doubts
-	membership   *membership.Membership // nil if there is neither a Directory nor Peers
-	remotePushes sync.Pool              // of *remotePush
-	cut          context.Context        // cancelled when Shutdown cuts off the requests that are still running
-	cutAll       context.CancelFunc
+	opts          WorkerOptions // every value final
+	shared        *shared
+	origins       *origins
+	roster        *roster
+	alarms        *alarms[*timers]
+	tombstones    tombstones
+	departures    departures
+	asked         atomic.Pointer[func(ctx context.Context, method string, answer func()) bool] // for tests: what others ask about sessions that move
+	takeovers     takeovers
+	handover      handover
+	retries       retries
+	mounts        mounts // for sessions that are loaded
+	dismissals    dismissals
+	sockets       socket.Shared
+	bodies        bodies
+	lingering     atomic.Int64 // requests over HTTP/2 that have their answer, and are still being read
+	bulkPushes    sync.Pool    // of *bulkPush
+	bulkBundles   sync.Pool    // of *bundle
+	bulkChunks    bulk.Chunks
+	bulkRoom      allBulkRoom
+	helpFrom      int  // defaultHelpFrom, except in tests
+	ignoresOwners bool // only in tests
+	listener      net.Listener
+	server        *pushServer // nil with NoListen
+	cutting       sync.Mutex  // held during roster.cut, which only one goroutine may run; guards no data
+	plan          drainPlan   // of Shutdown
+	cluster       *cluster    // nil if there is none
+	links         *link.Links // the same
+	holder        *holder     // the same: serves the links that others have opened
+	doubts        doubts
+	membership    *membership.Membership // nil if there is neither a Directory nor Peers
+	remotePushes  sync.Pool              // of *remotePush
+	cut           context.Context        // cancelled when Shutdown cuts off the requests that are still running
+	cutAll        context.CancelFunc
 }
 
 // NewWorker binds the push listener and serves the push endpoint on it, in goroutines that Shutdown stops. It returns an
@@ -241,6 +247,9 @@ func (w *Worker) Disconnect(ctx context.Context, id string, code int, reason str
 		return err
 	}
 	c, elsewhere, err := w.lookUp(ctx, id)
+	if err == nil && c != nil {
+		elsewhere = c.elsewhere()
+	}
 	switch {
 	case err != nil:
 		return err
@@ -314,8 +323,15 @@ func (w *Worker) Len() int { return w.shared.registry.len() }
 // Shutdown ends the worker. Its Handlers refuse new connections with 503. Clients are closed with WorkerOptions.ShutdownCode,
 // which is 1012 (service restart) by default, all at once or spread over WorkerOptions.DrainOver; until its turn comes, each can
 // be pushed to. When no connection is left, the push listener is closed, and requests under way get their answer. Then Shutdown
-// returns nil, and the Worker keeps none of its connections in memory. With WorkerOptions.SessionFile, sessions are left to the next worker; the error
-// says so if they could not be written.
+// returns nil, and the Worker keeps none of its connections in memory.
+//
+// Sessions are not closed with their WebSockets if there are other workers in the Cluster: they are suspended, can be pushed to, and are
+// taken by the workers to which their clients come back. When two thirds of the time until ctx's deadline are over, or, without a deadline,
+// 10 s after the last WebSocket was closed, what has not been taken is handed to other workers, if Cluster.Directory implements
+// directory.Owners. What is left then ends, with CauseShutdown, and OnDisconnect gets what is Unconfirmed. WebSockets are closed in time
+// for the last client to come back, also if DrainOver is longer: let the deadline be one and a half times that, and 15 s. With neither such
+// a Directory nor a deadline, Shutdown waits until every session has been taken, or has waited for ResumeWindow. With
+// WorkerOptions.SessionFile, sessions that are not taken are left to the next worker; the error says so if they could not be written.
 //
 // If ctx ends first, Shutdown cuts what is left and returns ctx's error. Nothing is left running then but callbacks that have not
 // returned. Call it before http.Server.Shutdown, which neither closes these connections nor waits for them. A second call, even
@@ -338,13 +354,20 @@ func (w *Worker) Shutdown(ctx context.Context) error {
 		l.begin(time.Since(w.shared.clock.start))
 		w.mounts.giveUp(w)
 	}
+	begin := time.Now()
+	w.beginHandover(ctx)
 	w.roster.close()
 	if w.membership != nil {
 		w.membership.Leave()
 	}
 	w.drain(ctx)
 	cut := !w.awaitConns(ctx, w.roster.quiet)
+	w.leaveSessions(ctx, begin)
 	w.dismissals.stop(ctx)
+	if w.shared.leaving != nil {
+		w.shared.isSaving.Store(true)
+		w.awaitThawed(ctx)
+	}
 	w.takeSessions()
 	w.tombstones.clear()
 	w.stopMembership(ctx)

@@ -36,8 +36,9 @@ type Handler struct {
 	opts    HandlerOptions // every value final
 	origins origin.Patterns
 
+	name string // HandlerOptions.Name, which is there before the other options
+
 	// For one that sessions have waited for, which had been loaded.
-	name     string        // of its options, before they are there
 	isMissed atomic.Bool   // it has been logged that a session has ended before they were
 	made     chan struct{} // closed when opts are there; nil for any other
 }
@@ -55,11 +56,14 @@ func NewHandler(w *Worker, opts *HandlerOptions) (*Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("wspush: OriginPatterns: %w", err)
 	}
-	h := &Handler{worker: w, opts: o, origins: origins}
-	if w.shared.leaving == nil {
-		return h, nil
+	h := &Handler{worker: w, opts: o, origins: origins, name: o.Name}
+	if w.shared.leaving != nil {
+		if h, err = w.mounts.claim(h); err != nil {
+			return nil, err
+		}
 	}
-	return w.mounts.claim(h)
+	w.mounts.list(h)
+	return h, nil
 }
 
 // mountMethods are the methods that a Handler accepts.

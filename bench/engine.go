@@ -23,6 +23,7 @@ var engines = map[string]func(ctx context.Context, r *run) (*engine, error){
 // engine is a directory's engine under way, as a child.
 type engine struct {
 	url  string
+	pid  int
 	stop func()
 
 	// lookups is how many keys have been looked up so far; nil where that cannot be known.
@@ -33,7 +34,7 @@ type engine struct {
 func startRedis(ctx context.Context, r *run) (*engine, error) {
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
-		return nil, fmt.Errorf("-group %s needs redis-server (Debian: redis-server; redis-tools has the same program, named redis-check-rdb): %w", users, err)
+		return nil, fmt.Errorf("-group users and sessions need redis-server (Debian: redis-server; redis-tools has the same program, named redis-check-rdb): %w", err)
 	}
 	version, err := output(path, "--version") // Redis server v=7.0.15 sha=…
 	if err != nil {
@@ -54,7 +55,7 @@ func startRedis(ctx context.Context, r *run) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{url: "redis://" + addr, stop: func() { p.stop(syscall.SIGKILL) }, lookups: func() (int, error) { return redisCalls(addr, "zrange") }}
+	e := &engine{url: "redis://" + addr, pid: p.pid(), stop: func() { p.stop(syscall.SIGKILL) }, lookups: func() (int, error) { return redisCalls(addr, "zrange") }}
 	for begin := time.Now(); ; {
 		c, err := net.Dial("tcp", addr)
 		if err == nil {
@@ -110,5 +111,5 @@ func startNATS(ctx context.Context, r *run) (*engine, error) {
 		return nil, err
 	}
 	r.results.Versions["nats-server"] = versionOf("nats-server", r.program("nats"))
-	return &engine{url: "nats://" + h.addr, stop: h.close}, nil
+	return &engine{url: "nats://" + h.addr, pid: h.pid, stop: h.close}, nil
 }

@@ -165,7 +165,7 @@ func (r *run) setOnly(list, group string) error {
 func (r *run) build(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute) // it may have to download modules
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", r.dir+string(filepath.Separator), "./load", "./servers/...")
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", r.dir+string(filepath.Separator), "./load", "./returns", "./servers/...")
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, output)
 	}

@@ -14,6 +14,7 @@ func TestSmoke(t *testing.T) {
 	t.Run("go run . -group bulk", func(t *testing.T) { testSmoke(t, bulk, "-group", "bulk", "-servers", "wspush,coder,gorilla") })
 	t.Run("go run . -group forwarded", func(t *testing.T) { testSmoke(t, forwarded, "-group", "forwarded") })
 	t.Run("go run . -group heavy", func(t *testing.T) { testSmoke(t, heavy, "-group", "heavy") })
+	t.Run("go run . -group sessions", func(t *testing.T) { testSmoke(t, sessions, "-group", "sessions") })
 	t.Run("go run . -group users", func(t *testing.T) { testSmoke(t, users, "-group", "users") })
 }
 

@@ -19,7 +19,7 @@ const bulk = "bulk"
 const heavy = "heavy"
 
 // groups are those that -group takes.
-var groups = []string{bulk, forwarded, heavy, users}
+var groups = []string{bulk, forwarded, heavy, sessions, users}
 
 var (
 	goPeers = []string{"coder", "gorilla"}
@@ -126,6 +126,26 @@ var metrics = []metric{
 	{name: "each-beside", group: heavy, says: "a message to those 15,000", unit: "ms"},
 	{name: "each-other-p50", group: heavy, says: "the same pushes beside the same messages by another process, p50", unit: "µs"},
 	{name: "each-other-p99", group: heavy, says: "the same, p99", unit: "µs", spread: true},
+
+	{name: "redis-return-p50", group: sessions, says: "Redis: clients come back to another worker, 1000 a second: handshake until hello, p50", unit: "µs", reference: "wspush here"},
+	{name: "redis-return-p50-added", group: sessions, says: "of which the take-over is", unit: "µs", signed: true},
+	{name: "redis-return-p99", group: sessions, says: "p99", unit: "µs", reference: "wspush here", spread: true},
+	{name: "redis-return-p99-added", group: sessions, says: "of which the take-over is", unit: "µs", signed: true},
+	{name: "redis-return-cpu", group: sessions, says: "CPU of both workers for a client that comes back and gets three messages", unit: "µs", reference: "wspush here"},
+	{name: "redis-return-former", group: sessions, says: "of the worker that has had its session", unit: "µs"},
+	{name: "redis-return-later", group: sessions, says: "of the worker that it comes to", unit: "µs"},
+	{name: "redis-return-engine", group: sessions, says: "of Redis", unit: "µs"},
+	{name: "redis-return-link", group: sessions, says: "bytes over the link for it", unit: "B"},
+	{name: "redis-return-retries", group: sessions, says: "clients told to come back later", signed: true},
+	{name: "peers-return-p50", group: sessions, says: "No directory: clients come back to another worker, 1000 a second: handshake until hello, p50", unit: "µs", reference: "wspush here"},
+	{name: "peers-return-p50-added", group: sessions, says: "of which the take-over is", unit: "µs", signed: true},
+	{name: "peers-return-p99", group: sessions, says: "p99", unit: "µs", reference: "wspush here", spread: true},
+	{name: "peers-return-p99-added", group: sessions, says: "of which the take-over is", unit: "µs", signed: true},
+	{name: "peers-return-cpu", group: sessions, says: "CPU of both workers for a client that comes back and gets three messages", unit: "µs", reference: "wspush here"},
+	{name: "peers-return-former", group: sessions, says: "of the worker that has had its session", unit: "µs"},
+	{name: "peers-return-later", group: sessions, says: "of the worker that it comes to", unit: "µs"},
+	{name: "peers-return-link", group: sessions, says: "bytes over the link for it", unit: "B"},
+	{name: "peers-return-retries", group: sessions, says: "clients told to come back later", signed: true},
 }
 
 // group is which metrics these results are of.

@@ -35,6 +35,9 @@ type plan struct {
 
 	acquainted time.Duration // until workers that have started together have told each other that they have entered their users
 
+	returning int           // clients that come back to their sessions
+	spread    time.Duration // in what time
+
 	pinged      int           // connections
 	pingSpacing time.Duration // the interval of pings, for each connection there is; see interval
 	minInterval time.Duration
@@ -48,7 +51,7 @@ func (p plan) interval(conns int) time.Duration {
 
 // most is the greatest number of connections at a time.
 func (p plan) most() int {
-	return slices.Max([]int{p.idle, p.posted + p.stalled + stalledPublishers, p.pinged, p.stay, p.crowd, p.others})
+	return slices.Max([]int{p.idle, p.posted + p.stalled + stalledPublishers, p.pinged, p.stay, p.crowd, p.others, p.returning})
 }
 
 // besideTime is for how long others are there beside those that are measured, once they are what they will be.
@@ -77,7 +80,8 @@ var full = plan{
 	stay: 5000, storm: 20_000,
 	crowd: 10_000, others: 15_000, every: 250 * time.Millisecond,
 	acquainted: 6 * time.Second,
-	pinged:     10_000, pingSpacing: 600 * time.Microsecond, minInterval: 2 * time.Second,
+	returning:  10_000, spread: 10 * time.Second,
+	pinged: 10_000, pingSpacing: 600 * time.Microsecond, minInterval: 2 * time.Second,
 }
 
 var quick = plan{
@@ -90,7 +94,8 @@ var quick = plan{
 	stay: 1000, storm: 4000,
 	crowd: 2000, others: 2000, every: 100 * time.Millisecond,
 	acquainted: 6 * time.Second,
-	pinged:     1000, minInterval: 1500 * time.Millisecond,
+	returning:  2000, spread: 2 * time.Second,
+	pinged: 1000, minInterval: 1500 * time.Millisecond,
 }
 
 // smoke is as long as it takes on a machine that has much else to do.
@@ -103,5 +108,6 @@ var smoke = plan{
 	stalled:   20, stalledRate: 400, writeTimeout: 200 * time.Millisecond, rate: 500, beside: 500 * time.Millisecond,
 	stay: 100, storm: 200,
 	crowd: 200, others: 200, every: 50 * time.Millisecond,
+	returning: 100, spread: 100 * time.Millisecond,
 	pinged: 100, minInterval: 1500 * time.Millisecond,
 }

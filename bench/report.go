@@ -36,6 +36,9 @@ var legends = map[string]string{
 	users: "Medians of the rounds. The reference, address, is the same push to the same connections by their addresses, at the same worker; " +
 		"in parentheses, how many times better one to the user is. All workers have AuthorizePush. CPU is that of all workers, without the " +
 		"engine. In the last rows everything is on the same two processors: three workers, the engine, the clients and the publishers.",
+	sessions: "Medians of the rounds. The reference, here, is the same clients, which come back to the worker where they were; in parentheses, how many " +
+		"times better coming back to another one is. Every client has got three messages, is cut off, is pushed three more while it is away, and " +
+		"gets each of them once, or the run fails. Everything is on the same two processors: both workers, the engine, and the clients.",
 	heavy: "Medians of the rounds. In parentheses, how many times better wspush is. A message to everybody is one call, and the next " +
 		"comes when all clients have read it; gorilla frames it once with PreparedMessage, gws with its Broadcaster, and melody with " +
 		"Broadcast. The latencies are those of clients that read: alone, beside others that read, and beside others that never do; to these " +

@@ -56,6 +56,8 @@ var scenarios = []scenario{
 	{throughMetrics("nats"), onlyUs, runThrough("nats")},
 	{throughMetrics("peers"), onlyUs, runThrough("peers")},
 	{groupOverMetrics, onlyUs, runGroupOver},
+	{returnMetrics("redis"), onlyUs, runReturns("redis")},
+	{returnMetrics("peers"), onlyUs, runReturns("peers")},
 }
 
 // pingRarely is the interval of pings where they are not what is measured.

@@ -125,6 +125,7 @@ install_missing() {
   command -v caddy >/dev/null || missing+=(caddy)
   command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] || missing+=(haproxy)
   command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing+=(nginx-light)
+  command -v redis-check-rdb >/dev/null || missing+=(redis-tools) # which is redis-server by another name
   "$python" -c 'import websockets' 2>/dev/null || missing+=(python3-websockets)
   "$python" -c 'import boto3' 2>/dev/null || missing+=(python3-boto3)
   [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates) # for Go's modules

@@ -50,7 +50,7 @@ func healthy(t *testing.T) map[string]string {
 		`wspush_session_resumes_total{` + labels + `,result="resumed"}`:       "0+15x240",
 		`wspush_session_resumes_total{` + labels + `,result="expired"}`:       "0+5x240",
 		`wspush_session_resumes_total{` + labels + `,result="unknown"}`:       "0+1x240",
-		`wspush_session_takeovers_total{` + labels + `}`:                      "0+5x240",
+		`wspush_session_replaced_total{` + labels + `}`:                       "0+5x240",
 		`wspush_session_unconfirmed_total{` + labels + `}`:                    "0+5x240",
 		`wspush_push_problems_total{` + labels + `,status="401"}`:             "0+1x240",
 	})
@@ -82,6 +82,7 @@ func TestAlerts(t *testing.T) {
 		{"WspushOutcomesUnknown", map[string]string{`wspush_forwards_failed_total{` + labels + `,reason="lost"}`: "0+3x240"}},
 		{"WspushSessionsLoseMessages", map[string]string{`wspush_session_unconfirmed_total{` + labels + `}`: "0+20x240"}},
 		{"WspushSessionsNotResumed", map[string]string{`wspush_session_resumes_total{` + labels + `,result="unknown"}`: "0+4x240"}},
+		{"WspushSessionsNotResumed", map[string]string{`wspush_session_resumes_total{` + labels + `,result="unreachable"}`: "0+4x240"}},
 		{"WspushSessionsNotResumed", map[string]string{`wspush_session_resumes_total{` + labels + `,result="incomplete"}`: "0+4x240"}},
 		{"WspushSessionsNotResumed", map[string]string{`wspush_session_resumes_total{` + labels + `,result="ahead"}`: "0+4x240"}},
 		{"WspushClientsTurnedAway", map[string]string{`wspush_handshakes_refused_total{` + labels + `,reason="full"}`: "0+1x240"}},

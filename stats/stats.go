@@ -71,19 +71,23 @@ type Sessions struct {
 
 	Resumes     Resumes
 	Loaded      uint64 // sessions that the worker has found in its session file
+	Taken       uint64 // sessions that the worker has taken from others
+	TakesFailed uint64 // attempts to do so that have come to nothing: the other worker, or the directory, could not be reached
+	Moved       uint64 // sessions that others have taken from this worker
 	Replaced    uint64 // WebSockets by newer ones of their clients, while nobody had noticed that they were gone
 	Unconfirmed uint64 // messages that a client was not known to have when its session ended
 }
 
 // Resumes counts clients that wanted their session back, by what they got.
 type Resumes struct {
-	Resumed    uint64 // their session, with all that they had missed
-	Incomplete uint64 // their session, without some messages, and were told how many
-	Expired    uint64 // a new one, since they were away for too long
-	Unknown    uint64 // a new one, since nobody knew theirs: it was another worker's, or its end is long ago
-	Ended      uint64 // the end of their session, with its code
-	Refused    uint64 // nothing, by HandlerOptions.Accept or User, or during a Shutdown
-	Ahead      uint64 // nothing, since they said that they had more messages than were sent
+	Resumed     uint64 // their session, with all that they had missed
+	Incomplete  uint64 // their session, without some messages, and were told how many
+	Expired     uint64 // a new one, since they were away for too long
+	Unknown     uint64 // a new one, since nobody knew theirs: its end is long ago, or its worker was killed
+	Unreachable uint64 // a new one, since the worker that has theirs could not be reached
+	Ended       uint64 // the end of their session, with its code
+	Refused     uint64 // nothing, by HandlerOptions.Accept or User, or during a Shutdown
+	Ahead       uint64 // nothing, since they said that they had more messages than were sent
 }
 
 // Directory is a worker's part in the Cluster's Directory, or among its Peers, now. It is zero without them, and with Peers

@@ -23,6 +23,7 @@ type memory struct {
 	stopped bool                       //
 	leases  map[uint64]heldLease       // by number
 	entries map[string]map[uint64]bool // the numbers of the leases that have a key, by key
+	owners  map[string]heldSession     // by session
 }
 
 type heldLease struct {
@@ -30,8 +31,15 @@ type heldLease struct {
 	until time.Time
 }
 
+type heldSession struct {
+	directory.Ownership
+	until time.Time
+}
+
 func newMemory() *memory {
-	return &memory{leases: make(map[uint64]heldLease), entries: make(map[string]map[uint64]bool)}
+	return &memory{
+		leases: make(map[uint64]heldLease), entries: make(map[string]map[uint64]bool), owners: make(map[string]heldSession),
+	}
 }
 
 func (m *memory) stop() {
@@ -71,7 +79,7 @@ func (m *memory) do(ctx context.Context, f func()) error {
 // generation is the only one there is, since nothing is ever lost.
 const generation = "in memory"
 
-// seat is one worker's way to the directory and to the other workers: a directory.Directory for its Cluster.
+// seat is one worker's way to the directory and to the other workers: a directory.Directory with directory.Owners for its Cluster.
 type seat struct {
 	memory *memory
 	dial   links.Dial
@@ -124,6 +132,50 @@ func (s *seat) Find(ctx context.Context, keys []string) (found []directory.Found
 		}
 	})
 	return found, err
+}
+
+// Claim makes claims, and returns the owners that there are then.
+func (s *seat) Claim(ctx context.Context, claims []directory.Ownership) (owners []directory.Ownership, err error) {
+	err = s.memory.do(ctx, func() {
+		for _, c := range claims {
+			if owner := s.memory.ownerLocked(c.Session); c.Moves > owner.Moves || c == owner {
+				s.memory.owners[c.Session] = heldSession{c, time.Now().Add(directory.EntryTime)}
+			}
+			owners = append(owners, s.memory.ownerLocked(c.Session))
+		}
+	})
+	return owners, err
+}
+
+// Owners returns who owns the sessions.
+func (s *seat) Owners(ctx context.Context, sessions []string) (owners []directory.Ownership, err error) {
+	err = s.memory.do(ctx, func() {
+		for _, session := range sessions {
+			owners = append(owners, s.memory.ownerLocked(session))
+		}
+	})
+	return owners, err
+}
+
+// Disclaim has owners forgotten a moment later.
+func (s *seat) Disclaim(ctx context.Context, claims []directory.Ownership) error {
+	return s.memory.do(ctx, func() {
+		for _, c := range claims {
+			if s.memory.ownerLocked(c.Session) == c {
+				s.memory.owners[c.Session] = heldSession{c, time.Now().Add(directory.LeaseTime)}
+			}
+		}
+	})
+}
+
+// ownerLocked returns who owns a session.
+func (m *memory) ownerLocked(session string) directory.Ownership {
+	held, ok := m.owners[session]
+	if ok && time.Now().Before(held.until) {
+		return held.Ownership
+	}
+	delete(m.owners, session)
+	return directory.Ownership{Session: session}
 }
 
 // never is longer than a directory is stopped.

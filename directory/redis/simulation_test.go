@@ -12,7 +12,10 @@ import (
 	"github.com/wspush/wspush/internal/membership/membershiptest"
 )
 
-var simulation = membershiptest.Flags()
+var (
+	simulation = membershiptest.Flags()
+	deploy     = membershiptest.DeployFlags()
+)
 
 // TestSimulation runs many users over many workers, each with a client of its own, and kills the server in the middle.
 func TestSimulation(t *testing.T) {
@@ -42,6 +45,37 @@ func TestSimulation(t *testing.T) {
 	}
 	for _, finding := range s.Judge(r) {
 		t.Error(finding)
+	}
+}
+
+// TestDeploy replaces workers one after the other, each with a client of its own.
+func TestDeploy(t *testing.T) {
+	for name, handed := range map[string]bool{"taken": false, "handed over": true} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+			defer cancel()
+			engine := startServer(t)
+			d := deploy()
+			d.Handed = handed
+			d.Directory = func() (directory.Directory, func()) {
+				client := redis.NewUniversalClient(&redis.UniversalOptions{Addrs: []string{engine.address}, ContextTimeoutEnabled: true, DialerRetries: 1})
+				return open(t, client, nil), func() { _ = client.Close() }
+			}
+			d.Usage = func() membershiptest.Usage {
+				return membershiptest.Usage{
+					Bytes:   usedMemory(t, &directorytest.Engine{Address: engine.address}),
+					Process: membershiptest.OfProcess(engine.process.Process.Pid),
+				}
+			}
+			d.Log = t.Logf
+			r, err := d.Run(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Moves < int64(d.Sessions) || r.Claimed < r.Moves {
+				t.Errorf("%d sessions: %s", d.Sessions, r)
+			}
+		})
 	}
 }
 

@@ -31,6 +31,7 @@ type setting struct {
 	loopback   bool
 	directory  string
 	sessions   bool
+	orderly    bool
 }
 
 // errBroken means that a promise was broken, which has been printed.
@@ -75,7 +76,8 @@ func test(args []string, enclosed bool, out io.Writer) error {
 	flags.BoolVar(&set.verbose, "v", false, "workers log at debug level")
 	flags.BoolVar(&set.loopback, "loopback", false, "make no network namespaces; far clients are behind a forwarder")
 	flags.StringVar(&set.directory, "directory", "", "push to users and groups, which workers find by this: redis, nats or `peers`")
-	flags.BoolVar(&set.sessions, "sessions", false, "clients have sessions, at one worker; by default 150 of them, and 24 publishers")
+	flags.BoolVar(&set.sessions, "sessions", false, "clients have sessions, at one worker or, with -directory, at any; by default 150 of them, and 24 publishers")
+	flags.BoolVar(&set.orderly, "orderly", false, "with -sessions and -directory: workers are only replaced in order, each twice")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -89,6 +91,8 @@ func test(args []string, enclosed bool, out io.Writer) error {
 		if err := set.checkSessions(); err != nil {
 			return err
 		}
+	case set.orderly:
+		return errors.New("-orderly is for -sessions")
 	case set.directory != "" && !slices.Contains([]string{inRedis, inNATS, amongPeers}, set.directory):
 		return fmt.Errorf("-directory %q is none of redis, nats and peers", set.directory)
 	case set.duration < 15*time.Second, set.clients < 100, set.workers < 2, set.publishers < 1:
@@ -109,6 +113,8 @@ func test(args []string, enclosed bool, out io.Writer) error {
 	}
 	whole := run
 	switch {
+	case set.isFleet():
+		whole = runFleet
 	case set.directory != "":
 		whole = runMembers
 	case set.sessions:

@@ -56,7 +56,9 @@ func (s *site) settle(resources []Resources) {
 func (s *site) stop() {
 	var all sync.WaitGroup
 	for _, sl := range s.slots {
-		all.Go(func() { sl.drain(sl.process) })
+		if sl.process != nil {
+			all.Go(func() { sl.drain(sl.process) })
+		}
 	}
 	all.Wait()
 	for _, sl := range s.slots {

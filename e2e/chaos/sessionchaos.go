@@ -156,7 +156,7 @@ func (c *sessionChaos) stall(ctx context.Context, e event) bool {
 				p := c.newPublisher()
 				fillings.Go(func() {
 					for ctx.Err() == nil {
-						if p.fill(w.session.ID) == http.StatusTooManyRequests {
+						if p.fill(c.books.addresseeOf(w.session)) == http.StatusTooManyRequests {
 							isFull.Store(true)
 							sleep(ctx, 100*time.Millisecond)
 						}

@@ -48,8 +48,9 @@ type command struct {
 }
 
 const (
-	quickReturn = 200 * time.Millisecond // at most, before most attempts
-	slowReturn  = time.Second
+	handshakeTimeout = 10 * time.Second       // as client/wspush.js has it
+	quickReturn      = 200 * time.Millisecond // at most, before most attempts
+	slowReturn       = time.Second
 	// A page that is reloaded has forgotten what it got within this time, and no more than this. The session has it all for longer: see retained.go.
 	forgetTime = 3 * time.Second
 	forgetMost = littleUnconfirmed / 2
@@ -181,10 +182,7 @@ func (c *sessionClient) replaced(s *Session) {
 // greeted takes the hello.
 func (c *sessionClient) greeted(w *wire, h *hello, s *Session, have uint64) error {
 	now := c.since()
-	var id string
-	if address, err := url.Parse(h.Address); err == nil {
-		id = address.User.Username()
-	}
+	id := idOf(h.Address)
 	if id == "" || h.Ticket == "" || h.Window != int(resumeWindow/time.Second) {
 		c.fault("a hello without a session: %+v", h)
 		w.cut(byFIN)
@@ -198,6 +196,9 @@ func (c *sessionClient) greeted(w *wire, h *hello, s *Session, have uint64) erro
 	switch {
 	case !h.Resumed:
 		s = &Session{ID: id, Client: c.number, User: c.user, Groups: c.groups, Began: now, Alive: now, Aside: map[uint64]Receipt{}}
+		if c.fleet != nil {
+			s.Addresses = []string{id}
+		}
 		c.session, c.former = s, ""
 		c.books.add(s)
 	case s == nil:
@@ -205,7 +206,9 @@ func (c *sessionClient) greeted(w *wire, h *hello, s *Session, have uint64) erro
 		return errors.New("whose session?")
 	default:
 		s.Resumes++
-		if s.ID != id {
+		if c.fleet != nil {
+			c.books.meet(s, id)
+		} else if s.ID != id {
 			s.broken("at %v it had another address: %s", now, h.Address)
 		}
 		if h.Offset != have+h.Missed {
@@ -242,7 +245,7 @@ func (s *Session) hadAt(number uint64) time.Duration {
 func (c *sessionClient) dial(ctx context.Context, offers []string) (*websocket.Conn, *valve, error) {
 	var v *valve
 	dialer := websocket.Dialer{
-		HandshakeTimeout: 5 * time.Second, Subprotocols: offers, EnableCompression: c.compress,
+		HandshakeTimeout: handshakeTimeout, Subprotocols: offers, EnableCompression: c.compress,
 		ReadBufferSize: 1 << 10, WriteBufferSize: 256,
 		NetDialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			conn, err := c.reach(ctx)
@@ -267,10 +270,14 @@ func (c *sessionClient) dial(ctx context.Context, offers []string) (*websocket.C
 }
 
 func (c *sessionClient) reach(ctx context.Context) (net.Conn, error) {
-	if c.road < 0 {
-		return c.far.dial(ctx, 0)
+	worker := 0
+	if c.fleet != nil {
+		worker = c.fleet.forClient(c.random)
 	}
-	return c.roads[c.road].dial(ctx, 0)
+	if c.road < 0 {
+		return c.far.dial(ctx, worker)
+	}
+	return c.roads[c.road].dial(ctx, worker)
 }
 
 // isFinal reports whether a close code is the end of a session: see docs/resuming.md.
@@ -428,6 +435,21 @@ func (c *sessionClient) present() *wire {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.wire
+}
+
+// state tells what a client is doing that has no WebSocket, or has not heard from its worker for a while.
+func (c *sessionClient) state() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.wire == nil && c.session == nil:
+		return fmt.Sprintf("client %d has no session", c.number)
+	case c.wire == nil:
+		return fmt.Sprintf("client %d has no WebSocket, and last heard from a worker at %v", c.number, c.session.Alive)
+	case c.since()-c.wire.session.Alive > clientSilence:
+		return fmt.Sprintf("client %d has a WebSocket, by %v, and last heard from a worker at %v", c.number, c.wire.conn.RemoteAddr(), c.wire.session.Alive)
+	}
+	return ""
 }
 
 // payloadOf returns the message that a text message stands for, and false if it is control.

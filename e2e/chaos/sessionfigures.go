@@ -27,6 +27,7 @@ type sessionFigures struct {
 	Sessions    int
 	Ghosts      int // whose client never read the hello
 	Resumes     int
+	Moves       int            // from one worker to another
 	Ends        map[string]int // sessions, by how their clients saw them end
 	Killed      int            // sessions that a killed worker had
 	Latest      string         // the push that was answered latest, and by how much

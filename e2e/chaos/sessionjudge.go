@@ -39,6 +39,13 @@ type fate struct {
 	killed  bool          // with that, and nothing is known of what was left
 
 	has map[*SessionPush]possession
+
+	// Where there are several processes at a time:
+	raw     string        // ID
+	history []passed      // notes, by time
+	at      map[int]bool  // processes that have noted that it is there, and not that it is not any longer
+	moved   time.Duration // when it was last noted to have moved
+	endedBy int           // process
 }
 
 // possession is what there is of a message in a session.
@@ -73,7 +80,11 @@ func JudgeSessions(l *SessionLedger) *sessionJudge {
 		j.promises = append(j.promises, p)
 		j.byText[text] = p
 	}
-	j.findFates()
+	if l.Fleet != nil {
+		j.findFleetFates()
+	} else {
+		j.findFates()
+	}
 	for _, f := range j.fates {
 		j.ends(f)
 		j.readings(f)
@@ -180,6 +191,10 @@ func (j *sessionJudge) ends(f *fate) {
 	for _, fault := range f.Faults {
 		j.broken(promiseOnWire, "%v: %s", f, fault)
 	}
+	if j.Fleet != nil {
+		j.endsInFleet(f)
+		return
+	}
 	for _, m := range f.Missed {
 		if m.Had == never || m.At-m.Had < retainTime {
 			j.broken(promiseNothingLost, "%v: missed %d after %d at %v; the first of them was read at %v", f, m.Count, m.After, m.At, m.Had)
@@ -225,16 +240,16 @@ func (j *sessionJudge) reading(f *fate, r *Receipt, where possession, o *sequenc
 		return
 	}
 	if f.has[p] != 0 {
-		j.broken(promiseExactlyOnce, "%v: %v came again at %v", f, p, r.At)
+		j.broken(promiseExactlyOnce, "%v: %v came again at %v%s", f, p, r.At, f.historyOf(p))
 		return
 	}
 	f.has[p] |= where
 	switch p.outcomeFor(f.Session) {
 	case Never:
-		j.broken(promiseRefused, "%v: %v came at %v", f, p, r.At)
+		j.broken(promiseRefused, "%v: %v came at %v%s", f, p, r.At, f.historyOf(p))
 	case Received:
 		if r.At > p.End {
-			j.broken(promiseConfirmed, "%v: %v came at %v", f, p, r.At)
+			j.broken(promiseConfirmed, "%v: %v came at %v%s", f, p, r.At, f.historyOf(p))
 		}
 	}
 	if o != nil {
@@ -274,9 +289,9 @@ func (j *sessionJudge) leftovers(f *fate) {
 		case p == nil:
 			continue
 		case f.has[p]&(isWritten|isUnwritten) != 0, !m.Written && f.has[p] != 0:
-			j.broken(promiseExactlyOnce, "%v: %v is Unconfirmed, written: %v", f, p, m.Written)
+			j.broken(promiseExactlyOnce, "%v: %v is Unconfirmed, written: %v%s", f, p, m.Written, f.historyOf(p))
 		case p.outcomeFor(f.Session) == Never:
-			j.broken(promiseRefused, "%v: %v is Unconfirmed", f, p)
+			j.broken(promiseRefused, "%v: %v is Unconfirmed%s", f, p, f.historyOf(p))
 		}
 		if f.has[p] |= isUnwritten; m.Written {
 			f.has[p] |= isWritten
@@ -298,8 +313,8 @@ func (o *sequence) follow(p *SessionPush) {
 	// The lines of one request are in order to one session; those to users and groups go their own way.
 	last := o.last[p.Publisher]
 	isOwnWay := last != nil && last.Start == p.Start && (last.isNamed() || p.isNamed())
-	if last != nil && p.Seq < last.Seq && p.isAnswered() && !isOwnWay {
-		o.j.broken(promiseInOrder, "%v: %v after number %d of the same publisher", o.f, p, last.Seq)
+	if last != nil && p.Seq < last.Seq && p.isAnswered() && !isOwnWay && !o.j.mayLag(p, o.f) {
+		o.j.broken(promiseInOrder, "%v: %v after %v%s", o.f, p, last, o.f.historyOf(p))
 	}
 	if last == nil || p.Seq > last.Seq {
 		o.last[p.Publisher] = p
@@ -307,7 +322,7 @@ func (o *sequence) follow(p *SessionPush) {
 	switch {
 	case o.begun == nil || p.Start > o.begun.Start:
 		o.begun = p
-	case p.End < o.begun.Start && p.isAnswered():
+	case p.End < o.begun.Start && p.isAnswered() && !o.j.mayLag(p, o.f):
 		o.j.broken(promiseInOrder, "%v: %v was answered before this began, and came after it: %v", o.f, p, o.begun)
 	}
 }
@@ -323,8 +338,8 @@ func (j *sessionJudge) answer(p *SessionPush) {
 				continue
 			}
 			j.outcome(p, f, p.outcomeOf(l.Status))
-			if (l.Status == http.StatusGone || l.Status == http.StatusGatewayTimeout) && f.livedThrough(p) {
-				j.broken(promiseFound, "%v: %v, until %v", p, f, f.until)
+			if (l.Status == http.StatusGone || l.Status == http.StatusGatewayTimeout) && f.livedThrough(p) && !j.isExcused(p) {
+				j.broken(promiseFound, "%v: %v, until %v%s", p, f, f.until, j.whereabouts(p))
 			}
 		}
 	}
@@ -336,7 +351,7 @@ func (j *sessionJudge) answer(p *SessionPush) {
 		mayLose = mayLose || f.killed
 		isLeftOut := p.Aim == toListed && p.Status == http.StatusOK && p.Counts.Complete &&
 			!slices.ContainsFunc(p.Members, func(l Line) bool { return l.ID == f.ID })
-		if f.livedThrough(p) && (p.Status == http.StatusGone || isLeftOut) {
+		if f.livedThrough(p) && (p.Status == http.StatusGone || isLeftOut) && !j.isLossy(p) {
 			j.broken(promiseFound, "%v: %v, until %v", p, f, f.until)
 		}
 	}
@@ -344,8 +359,8 @@ func (j *sessionJudge) answer(p *SessionPush) {
 	accepted := c.Written + c.Received + c.Buffered
 	switch {
 	case p.Status == 0:
-	case p.Status != http.StatusOK && accepted > 0, n > accepted+c.Unknown, n < accepted && !mayLose:
-		j.broken(promiseAddsUp, "%v: %d have it", p, n)
+	case p.Status != http.StatusOK && accepted > 0, n > accepted+c.Unknown && c.Answered >= c.Workers, n < accepted && !mayLose:
+		j.broken(promiseAddsUp, "%v: %d have it%s", p, n, j.whoHas(p))
 	}
 }
 
@@ -359,11 +374,11 @@ func (j *sessionJudge) outcome(p *SessionPush, f *fate, o Outcome) {
 	switch has := f.has[p]; {
 	case !o.isAccepted(), has&inLog != 0:
 	case o == Received && has&inAside == 0:
-		j.broken(promiseConfirmed, "%v: %v has not got it", p, f)
+		j.broken(promiseConfirmed, "%v: %v has not got it%s", p, f, f.historyOf(p))
 	case has == 0 && f.killed:
 	case has == inAside && f.End != lives, has&(isWritten|isUnwritten) != 0:
 	default:
-		j.broken(promiseArrived, "%v: %v has not got it", p, f)
+		j.broken(promiseArrived, "%v: %v has not got it%s", p, f, f.historyOf(p))
 	}
 }
 
@@ -383,9 +398,9 @@ func (j *sessionJudge) reply(p *SessionPush) {
 		}
 	case p.Fault != "":
 		j.broken(promiseReplied, "%v", p)
-	case p.Status == http.StatusServiceUnavailable:
-		if !isStopping {
-			j.broken(promiseReplied, "%v: and the worker was up", p)
+	case p.Status == http.StatusServiceUnavailable, p.Status == http.StatusBadGateway && j.Fleet != nil:
+		if !isStopping && !j.isExcused(p) && !j.isToNobody(p) {
+			j.broken(promiseReplied, "%v: and the worker was up%s", p, j.whereabouts(p))
 		}
 	case !slices.Contains(sessionStatuses, p.Status):
 		j.broken(promiseReplied, "%v: not an answer to this", p)
@@ -400,6 +415,9 @@ var sessionStatuses = []int{
 
 // isStopping reports whether the worker was being stopped, or had just been, for any part of a push.
 func (j *sessionJudge) isStopping(p *SessionPush) bool {
+	if j.Fleet != nil {
+		return j.isAskedInVain(p)
+	}
 	return slices.ContainsFunc(j.Stops, func(s Stop) bool { return p.Start <= s.To+restartGrace && p.End >= s.From })
 }
 

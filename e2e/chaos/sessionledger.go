@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -16,6 +17,9 @@ type Session struct {
 	User   string
 	Groups []string
 	Began  time.Duration // when its client had read the first hello
+
+	// Addresses are the sealed IDs that its client was told, the first of which is ID, where there are several workers. sessionBooks.mu guards it.
+	Addresses []string
 
 	// Log has what the page has, by number: the first message is number 1. What a page forgets that is reloaded stays here, and the page must
 	// get the same once more. Aside is what only an endpoint has read whose page had given it up.
@@ -74,6 +78,9 @@ type SessionPush struct {
 	Aim    pushAim
 	Bulk   bool
 	Keep   string // "" for the default
+	Target string // the ID in the request, which may be an old one
+	Moved  string // the ID in Wspush-Address; "" if there was none
+	name   string // for whom it was, if To is long
 	GaveUp bool   // the publisher did, and cut the request off
 }
 
@@ -113,12 +120,22 @@ func (p *SessionPush) isAnswered() bool {
 
 // outcomeFor is what the answer says of a session. It is Unknown where it says nothing.
 func (p *SessionPush) outcomeFor(s *Session) Outcome {
+	said := Outcome("")
 	for _, l := range p.Members {
-		if l.ID == s.ID {
-			return p.outcomeOf(l.Status)
+		if l.ID != s.ID {
+			continue
+		}
+		o := p.outcomeOf(l.Status)
+		switch {
+		case o.isAccepted():
+			return o
+		case said == "" || o == Unknown:
+			said = o
 		}
 	}
 	switch {
+	case said != "":
+		return said
 	case !p.isNamed():
 		return Never // it is for others
 	case p.Status == http.StatusOK && p.Aim == toListed && p.Counts.Complete:
@@ -159,7 +176,7 @@ func (p *SessionPush) String() string {
 		answer += " (" + p.Fault + ")"
 	}
 	return fmt.Sprintf("push %d/%d (%s) of %d bytes to %s, %v to %v, timeout %v: %s",
-		p.Publisher, p.Seq, how, p.Size, p.To, p.Start, p.End, p.Timeout, answer)
+		p.Publisher, p.Seq, how, p.Size, cmp.Or(p.name, p.To), p.Start, p.End, p.Timeout, answer)
 }
 
 // answer names the answer to the push.
@@ -191,6 +208,7 @@ type SessionLedger struct {
 	Sessions []*Session
 	Notes    [][]Note // of each process
 	Stops    []Stop   // of each process
+	Fleet    *History // nil if the processes were there one after the other
 	Deletes  []Delete // End is when the request was begun
 	Pauses   []Window
 	Margin   time.Duration
@@ -247,8 +265,36 @@ func (b *sessionBooks) remove(s *Session) {
 	}
 }
 
-// pick returns the ID of a session to push to: of any, a popular one, or, seldom, one that has ended; "" if there is none.
-func (b *sessionBooks) pick(r *rand.Rand) string {
+// meet notes an address that a client was told.
+func (b *sessionBooks) meet(s *Session, id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !slices.Contains(s.Addresses, id) {
+		s.Addresses = append(s.Addresses, id)
+	}
+}
+
+// addresses returns those of a session, the oldest first.
+func (b *sessionBooks) addresses(s *Session) []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(s.Addresses)
+}
+
+// addressee is a session to push to, and the ID in the request.
+type addressee struct{ id, target string }
+
+// addresseeOf is the session at the address that its client was told last.
+func (b *sessionBooks) addresseeOf(s *Session) addressee {
+	if all := b.addresses(s); len(all) > 0 {
+		return addressee{s.ID, all[len(all)-1]}
+	}
+	return addressee{s.ID, s.ID}
+}
+
+// pick returns a session to push to: any, a popular one, or, seldom, one that has ended; none if there is none. Some publishers
+// know only an old address of it.
+func (b *sessionBooks) pick(r *rand.Rand) (to addressee) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	from := b.live
@@ -259,9 +305,16 @@ func (b *sessionBooks) pick(r *rand.Rand) string {
 		from = from[:min(popular, len(from))]
 	}
 	if len(from) == 0 {
-		return ""
+		return addressee{}
 	}
-	return from[r.IntN(len(from))].ID
+	s := from[r.IntN(len(from))]
+	to = addressee{s.ID, s.ID}
+	if n := len(s.Addresses); n > 0 {
+		if to.target = s.Addresses[n-1]; r.IntN(3) == 0 {
+			to.target = s.Addresses[r.IntN(n)]
+		}
+	}
+	return to
 }
 
 // stop notes that the process is about to end, and returns what notes that its successor is ready.

@@ -64,14 +64,34 @@ func (p *sessionPublisher) work(ctx context.Context) {
 	}
 }
 
+// choose returns a process to ask.
+func (p *sessionPublisher) choose() int {
+	if p.fleet == nil {
+		return 0
+	}
+	return p.fleet.forPublisher(p.random)
+}
+
+// through returns where a process takes pushes.
+func (p *sessionPublisher) through(process int) string {
+	if p.fleet == nil {
+		return p.slots[0].pushAddress()
+	}
+	return p.fleet.place(process).pushAddress()
+}
+
 // begin begins a push.
 func (p *sessionPublisher) begin(aim pushAim, to string) SessionPush {
 	r := SessionPush{Aim: aim, Keep: keeps[p.random.IntN(len(keeps))]}
+	r.Via = p.choose()
 	r.Message = Message{
 		To: to, Publisher: p.book.publisher, Seq: len(p.book.pushes), Nonce: p.random.Uint64() | 1<<63,
 		Size: 100 + p.random.IntN(400), Binary: p.random.IntN(4) == 0,
 	}
 	r.Asked, r.Confirm, r.Timeout = pushed, p.random.IntN(10) < 4, sessionTimeouts[p.random.IntN(len(sessionTimeouts))]
+	if p.fleet != nil {
+		r.Timeout = min(r.Timeout, fleetTimeout)
+	}
 	switch n := p.random.IntN(200); {
 	case n == 0:
 		r.Size = 32<<10 + p.random.IntN(64<<10)
@@ -104,12 +124,13 @@ func (p *SessionPush) query() url.Values {
 
 // burst pushes some messages to one session, and returns the last status.
 func (p *sessionPublisher) burst(ctx context.Context) (status int) {
-	id := p.books.pick(p.random)
-	if id == "" {
+	to := p.books.pick(p.random)
+	if to.id == "" {
 		return 0
 	}
 	for range 1 + p.random.IntN(maxBurst) {
-		r := p.begin(toOne, id)
+		r := p.begin(toOne, to.id)
+		r.Target = to.target
 		p.push(&r)
 		if p.end(r); !r.outcomeOf(r.Status).isAccepted() || ctx.Err() != nil {
 			return r.Status
@@ -120,8 +141,9 @@ func (p *sessionPublisher) burst(ctx context.Context) (status int) {
 }
 
 // confirm pushes one message that is to be confirmed, and reports whether it was.
-func (p *sessionPublisher) confirm(id string) bool {
-	r := p.begin(toOne, id)
+func (p *sessionPublisher) confirm(to addressee) bool {
+	r := p.begin(toOne, to.id)
+	r.Target = to.target
 	r.Confirm, r.Keep, r.Timeout = true, "", 5*time.Second
 	p.post(context.Background(), &r)
 	p.end(r)
@@ -129,8 +151,9 @@ func (p *sessionPublisher) confirm(id string) bool {
 }
 
 // fill pushes a large message.
-func (p *sessionPublisher) fill(id string) (status int) {
-	r := p.begin(toOne, id)
+func (p *sessionPublisher) fill(to addressee) (status int) {
+	r := p.begin(toOne, to.id)
+	r.Target = to.target
 	r.Confirm, r.Size, r.Timeout = false, 48<<10+p.random.IntN(48<<10), 4*time.Second
 	p.post(context.Background(), &r)
 	p.end(r)
@@ -154,9 +177,9 @@ func (p *sessionPublisher) patience(timeout time.Duration) (context.Context, con
 }
 
 func (p *sessionPublisher) post(ctx context.Context, r *SessionPush) {
-	target := "http://" + r.To + "@" + p.slots[0].pushAddress() + "/ws?"
+	target := "http://" + r.Target + "@" + p.through(r.Via) + "/ws?"
 	if p.random.IntN(2) == 0 {
-		target = "http://" + p.slots[0].pushAddress() + "/ws/@connections/" + r.To + "?"
+		target = "http://" + p.through(r.Via) + "/ws/@connections/" + r.Target + "?"
 	}
 	r.Start = p.since()
 	answer, said, err := p.request(ctx, http.MethodPost, target+r.query().Encode(), nil, r.encodeMarked())
@@ -173,6 +196,7 @@ func (p *SessionPush) readOne(answer *http.Response, said []byte, err error) {
 		return
 	}
 	p.Status = answer.StatusCode
+	p.readMoved(answer.Header)
 	seconds, _ := strconv.Atoi(answer.Header.Get("Wspush-Buffered"))
 	isBuffered := p.Status == http.StatusAccepted
 	switch {
@@ -181,6 +205,27 @@ func (p *SessionPush) readOne(answer *http.Response, said []byte, err error) {
 	case p.Status > 299:
 		p.readProblem(said)
 	}
+}
+
+// readMoved takes the address that a publisher is told of a session that has moved.
+func (p *SessionPush) readMoved(h http.Header) {
+	address := h.Get("Wspush-Address")
+	if p.Moved = idOf(address); address != "" && p.Moved == "" {
+		p.Fault = fmt.Sprintf("Wspush-Address is %q", address)
+	}
+}
+
+// idOf returns the ID in an address; "" if there is none.
+func idOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	if u.User != nil {
+		return u.User.Username()
+	}
+	_, id, _ := strings.Cut(u.Path, "/@connections/")
+	return id
 }
 
 func (p *SessionPush) readProblem(said []byte) {
@@ -216,7 +261,7 @@ func (p *sessionPublisher) named() (status int) {
 		path = "/ws/@groups/"
 	}
 	r.Start = p.since()
-	target := "http://" + p.slots[0].pushAddress() + path + r.To + "?" + r.query().Encode()
+	target := "http://" + p.through(r.Via) + path + r.To + "?" + r.query().Encode()
 	answer, said, err := p.request(context.Background(), http.MethodPost, target, header, r.encodeMarked())
 	r.End = p.since()
 	r.read(answer, said, err)
@@ -228,8 +273,18 @@ func (p *sessionPublisher) named() (status int) {
 func (p *sessionPublisher) bulk() (status int) {
 	pushes := make([]SessionPush, 1+p.random.IntN(mostLines))
 	favourite := p.books.pick(p.random) // gets some of them, in order
-	if favourite == "" {
+	if favourite.id == "" {
 		return 0
+	}
+	via := p.choose()
+	targets := map[string]string{favourite.id: favourite.target} // lines to one address are in order
+	pick := func() addressee {
+		to := cmp.Or(p.books.pick(p.random), favourite)
+		if target, known := targets[to.id]; known {
+			to.target = target
+		}
+		targets[to.id] = to.target
+		return to
 	}
 	var body bytes.Buffer
 	encoder := json.NewEncoder(&body)
@@ -241,22 +296,21 @@ func (p *sessionPublisher) bulk() (status int) {
 		case n < 6:
 			to := favourite
 			if n < 2 {
-				to = cmp.Or(p.books.pick(p.random), favourite)
+				to = pick()
 			}
-			r = p.begin(toOne, to)
-			r.Members, line["to"] = []Line{{ID: to}}, to
+			r = p.begin(toOne, to.id)
+			r.Members, line["to"] = []Line{{ID: to.id}}, to.target
 		case n < 8:
 			var to []string
+			var members []Line
 			for range 1 + p.random.IntN(mostTargets) {
-				if id := cmp.Or(p.books.pick(p.random), favourite); !slices.Contains(to, id) {
-					to = append(to, id)
+				one := pick()
+				if !slices.ContainsFunc(members, func(l Line) bool { return l.ID == one.id }) {
+					to, members = append(to, one.target), append(members, Line{ID: one.id})
 				}
 			}
 			r = p.begin(toMany, "*")
-			for _, id := range to {
-				r.Members = append(r.Members, Line{ID: id})
-			}
-			line["to"] = to
+			r.Members, line["to"] = members, to
 		default:
 			r = p.begin(toNamed, p.name())
 			if line["user"] = r.To; isGroup(r.To) {
@@ -265,7 +319,7 @@ func (p *sessionPublisher) bulk() (status int) {
 			}
 		}
 		r.Seq += i
-		r.Bulk, r.Asked = true, bulked
+		r.Bulk, r.Asked, r.Via = true, bulked, via
 		for name, values := range r.query() {
 			if name != "type" {
 				line[name] = values[0]
@@ -285,7 +339,7 @@ func (p *sessionPublisher) bulk() (status int) {
 	_, gaveUp := patience.Deadline()
 	start := p.since()
 	header := http.Header{"Content-Type": {"application/x-ndjson"}}
-	answer, said, err := p.request(patience, http.MethodPost, "http://"+p.slots[0].pushAddress()+"/ws/@connections", header, body.Bytes())
+	answer, said, err := p.request(patience, http.MethodPost, "http://"+p.through(via)+"/ws/@connections", header, body.Bytes())
 	end := p.since()
 	for i := range pushes {
 		r := &pushes[i]
@@ -350,13 +404,13 @@ func readLine(text []byte, pushes []SessionPush) {
 
 // delete ends a session.
 func (p *sessionPublisher) delete() {
-	id := p.books.pick(p.random)
-	if id == "" {
+	to := p.books.pick(p.random)
+	if to.id == "" {
 		return
 	}
-	p.book.deletes = append(p.book.deletes, Delete{id, p.since()})
+	p.book.deletes = append(p.book.deletes, Delete{to.id, p.since()})
 	query := url.Values{"code": {strconv.Itoa(4000 + p.random.IntN(3))}}
-	target := "http://" + p.slots[0].pushAddress() + "/ws/@connections/" + id + "?" + query.Encode()
+	target := "http://" + p.through(p.choose()) + "/ws/@connections/" + to.target + "?" + query.Encode()
 	_, _, _ = p.request(context.Background(), http.MethodDelete, target, nil, nil)
 }
 

@@ -13,11 +13,13 @@ import (
 
 // ofSessions sets what a run with sessions has by default.
 func (set *setting) ofSessions(flags *flag.FlagSet) {
-	set.workers = 1
 	isSet := map[string]bool{}
 	flags.Visit(func(f *flag.Flag) { isSet[f.Name] = true })
 	if !isSet["clients"] {
 		set.clients = 150
+	}
+	if !isSet["workers"] && set.directory == "" {
+		set.workers = 1
 	}
 	if !isSet["publishers"] {
 		set.publishers = 24
@@ -27,18 +29,22 @@ func (set *setting) ofSessions(flags *flag.FlagSet) {
 // checkSessions reports a setting in which not everything can happen.
 func (set *setting) checkSessions() error {
 	switch {
-	case set.directory != "":
-		return errors.New("sessions are at one worker: there is no -directory")
+	case set.isFleet():
+		return set.checkFleet()
+	case set.orderly:
+		return errors.New("-orderly needs a -directory: without one there is one worker")
+	case set.workers != 1:
+		return errors.New("several workers with sessions need a -directory")
 	case set.duration < shortestSessions, set.clients < 20, set.publishers < 1:
 		return fmt.Errorf("too little for everything to happen: at least %v, 20 clients and a publisher are needed", shortestSessions)
 	}
 	return nil
 }
 
-// layRoads makes the ways of clients to the worker.
-func (s *site) layRoads(worker string, ports []string, enclosed bool) (err error) {
+// layRoads makes the ways of clients to the workers.
+func (s *site) layRoads(workers, ports []string, enclosed bool) (err error) {
 	for range roads {
-		f, err := newForwarder([]string{worker})
+		f, err := newForwarder(workers)
 		if err != nil {
 			return err
 		}
@@ -47,7 +53,7 @@ func (s *site) layRoads(worker string, ports []string, enclosed bool) (err error
 	if enclosed {
 		s.far, err = newLink(ports)
 	} else {
-		s.far, err = newForwarder([]string{worker})
+		s.far, err = newForwarder(workers)
 	}
 	return err
 }
@@ -75,25 +81,8 @@ func runSessions(ctx context.Context, set setting, dir string, enclosed bool, ou
 		return &sessionPublisher{site: s, books: books, book: books.publisher(), random: s.random(), groups: groups, users: users}
 	}
 
-	living, disperse := context.WithCancel(ctx)
-	var crowd sync.WaitGroup
-	defer func() {
-		disperse()
-		crowd.Wait()
-	}()
-	var clients []*sessionClient
-	for i := range set.clients {
-		c := &sessionClient{
-			site: s, books: books, number: i, user: "u" + strconv.Itoa(i%users), road: i%(roads+1) - 1, random: s.random(), compress: i%3 == 0,
-			orders: make(chan command, 1),
-		}
-		c.groups = []string{"g" + strconv.Itoa(i%groups)}
-		if other := "g" + strconv.Itoa(c.random.IntN(groups)); other != c.groups[0] {
-			c.groups = append(c.groups, other)
-		}
-		clients = append(clients, c)
-		crowd.Go(func() { c.live(living) })
-	}
+	clients, disperse := s.gatherSessions(ctx, books, groups, users)
+	defer disperse()
 	sleep(ctx, time.Second)
 	mid, end := context.WithTimeout(ctx, set.duration)
 	defer end()
@@ -119,7 +108,6 @@ func runSessions(ctx context.Context, set setting, dir string, enclosed bool, ou
 		back.broken("of %d clients, %d had not", len(clients), missing)
 	}
 	disperse()
-	crowd.Wait()
 	s.http.CloseIdleConnections()
 	books.stop(finish, s.since)
 	s.obstruct()
@@ -140,6 +128,28 @@ func runSessions(ctx context.Context, set setting, dir string, enclosed bool, ou
 	return err
 }
 
+// gatherSessions has clients come, until disperse is called.
+func (s *site) gatherSessions(ctx context.Context, books *sessionBooks, groups, users int) (clients []*sessionClient, disperse func()) {
+	living, cancel := context.WithCancel(ctx)
+	var crowd sync.WaitGroup
+	for i := range s.clients {
+		c := &sessionClient{
+			site: s, books: books, number: i, user: "u" + strconv.Itoa(i%users), road: i%(roads+1) - 1, random: s.random(), compress: i%3 == 0,
+			orders: make(chan command, 1),
+		}
+		c.groups = []string{"g" + strconv.Itoa(i%groups)}
+		if other := "g" + strconv.Itoa(c.random.IntN(groups)); other != c.groups[0] {
+			c.groups = append(c.groups, other)
+		}
+		clients = append(clients, c)
+		crowd.Go(func() { c.live(living) })
+	}
+	return clients, func() {
+		cancel()
+		crowd.Wait()
+	}
+}
+
 // isStop reports whether the worker is stopped.
 func (e event) isStop() bool { return e.Kind == restart || e.Kind == finish || e.Kind == kill }
 
@@ -154,7 +164,7 @@ func sweepSessions(ctx context.Context, clients []*sessionClient, books *session
 	}
 	for ; len(missing) > 0 && ctx.Err() == nil; sleep(ctx, 100*time.Millisecond) {
 		for c := range missing {
-			if w := c.present(); w != nil && p.confirm(w.session.ID) {
+			if w := c.present(); w != nil && p.confirm(books.addresseeOf(w.session)) {
 				delete(missing, c)
 			}
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -33,12 +34,15 @@ const (
 	muchUnconfirmed   = 1 << 20
 )
 
-// Note is what a worker with sessions writes down at once, in a file that outlives it: a session has begun, or it has ended.
+// Note is what a worker with sessions writes down at once, in a file that outlives it: a session has begun, or its client is back, or it has ended.
 type Note struct {
 	ID     string
+	At     time.Time
+	Sealed string   `json:",omitempty"` // the same at this worker, if there are others
 	User   string   `json:",omitempty"` // the keys, of one that has begun
 	Groups []string `json:",omitempty"`
 
+	Resumed     bool   `json:",omitempty"` // its client has come back to it here
 	Cause       string `json:",omitempty"` // of one that has ended
 	Unconfirmed []Left `json:",omitempty"`
 }
@@ -57,6 +61,10 @@ func sessionWorker(args []string) error {
 	public := flags.String("public", "", "`address` for clients")
 	notes := flags.String("notes", "", "`file` for what becomes of sessions")
 	file := flags.String("session-file", "", "`file` for sessions, while no process has them")
+	key := flags.String("key", "", "hexadecimal `key` of the cluster; none by default")
+	address := flags.String("address", "", "`address` for the other workers")
+	directory := flags.String("directory", "", "`URL` of the directory's engine, or peers: and a file with the workers' addresses")
+	drain := flags.Duration("drain", drainTimeout, "for Shutdown")
 	unconfirmed := flags.Int("unconfirmed", 0, "MaxUnconfirmed, in `bytes`")
 	verbose := flags.Bool("v", false, "log at debug level")
 	if err := flags.Parse(args); err != nil {
@@ -76,10 +84,23 @@ func sessionWorker(args []string) error {
 	defer book.Close()
 	n := &notary{file: book, log: log}
 
-	w, err := wspush.NewWorker(&wspush.WorkerOptions{
+	opts := &wspush.WorkerOptions{
 		Listen: *push, MaxPushBytes: maxPushBytes, MaxPending: maxPending, WriteTimeout: writeTimeout, PushTimeout: pushTimeout,
 		DrainOver: drainSessionOver, Logger: log, SessionFile: *file, AuthorizePush: func(*http.Request) error { return nil },
-	})
+	}
+	if *key != "" {
+		secret, err := hex.DecodeString(*key)
+		if err != nil {
+			return err
+		}
+		opts.Cluster, opts.PublicURL = &wspush.Cluster{Keys: [][]byte{secret}, Address: *address}, "http://push.example.com"
+		end, err := joinDirectory(*directory, opts, &wspush.HandlerOptions{})
+		if err != nil {
+			return err
+		}
+		defer end()
+	}
+	w, err := wspush.NewWorker(opts)
 	if err != nil {
 		return err
 	}
@@ -93,6 +114,7 @@ func sessionWorker(args []string) error {
 		},
 		SaveValue:    func(value any) ([]byte, error) { return []byte(value.(url.Values).Encode()), nil },
 		LoadValue:    func(data []byte) (any, error) { return url.ParseQuery(string(data)) },
+		OnResume:     n.resumed,
 		OnDisconnect: n.ended,
 	})
 	if err != nil {
@@ -112,7 +134,7 @@ func sessionWorker(args []string) error {
 	case err := <-served:
 		return err
 	case <-terminated:
-		ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), *drain)
 		defer cancel()
 		err := w.Shutdown(ctx)
 		if errors.Is(err, fs.ErrExist) {
@@ -133,11 +155,17 @@ type notary struct {
 
 func (n *notary) begun(c *wspush.Conn) {
 	value := c.Value().(url.Values)
-	n.write(Note{ID: c.ID(), User: value.Get("user"), Groups: value["group"]})
+	n.write(Note{ID: c.ID(), Sealed: c.SealedID(), User: value.Get("user"), Groups: value["group"]})
+}
+
+func (n *notary) resumed(c *wspush.Conn) {
+	if sealed := c.SealedID(); sealed != "" {
+		n.write(Note{ID: c.ID(), Sealed: sealed, Resumed: true})
+	}
 }
 
 func (n *notary) ended(c *wspush.Conn, err error) {
-	note := Note{ID: c.ID(), Cause: "none"}
+	note := Note{ID: c.ID(), Sealed: c.SealedID(), Cause: "none"}
 	var reason *wspush.CloseError
 	if errors.As(err, &reason) {
 		note.Cause = string(reason.Cause)
@@ -151,6 +179,7 @@ func (n *notary) ended(c *wspush.Conn, err error) {
 }
 
 func (n *notary) write(note Note) {
+	note.At = time.Now()
 	line, err := json.Marshal(note)
 	if err == nil {
 		n.mu.Lock()

@@ -31,6 +31,7 @@ type site struct {
 	spare    [][]string     // ports for each worker to move to
 	roads    []*forwarder   // of clients with sessions
 	workers  sessionWorkers // the processes of the worker that has sessions
+	fleet    *fleet         // those of several; nil if there is one
 
 	pulse     *pulse
 	addresses addressBook
@@ -71,7 +72,11 @@ func newSite(set setting, dir string, enclosed bool) (_ *site, err error) {
 		}
 	}
 	s.betweenStops(finish, restart) // which is the first stop of a worker with sessions
-	need := 2*set.workers + 1
+	places := set.workers
+	if set.isFleet() {
+		places *= 2 // for successors that start first
+	}
+	need := 2*places + 1
 	if set.directory != "" {
 		need += 1 + sparePorts*set.workers
 	}
@@ -79,24 +84,29 @@ func newSite(set setting, dir string, enclosed bool) (_ *site, err error) {
 	if err != nil {
 		return nil, err
 	}
-	directories := make([]string, set.workers)
+	directories := make([]string, places)
 	if set.directory != "" {
-		spare := ports[2*set.workers+2:]
+		spare := ports[2*places+2:]
 		for range set.workers {
 			s.spare, spare = append(s.spare, spare[:sparePorts]), spare[sparePorts:]
 		}
 		var pushes []string
-		for i := range set.workers {
+		for i := range places {
 			pushes = append(pushes, "127.0.0.1:"+ports[2*i])
 		}
-		if directories, err = s.startDirectory("127.0.0.1:"+ports[2*set.workers+1], pushes); err != nil {
+		if directories, err = s.startDirectory("127.0.0.1:"+ports[2*places+1], pushes); err != nil {
 			return nil, err
 		}
 	}
 	var key [32]byte
 	_, _ = cryptorand.Read(key[:]) // never fails
 	var public, publicPorts []string
-	for i := range set.workers {
+	if set.isFleet() {
+		if s.fleet, err = newFleet(s, ports, directories, hex.EncodeToString(key[:])); err != nil {
+			return nil, err
+		}
+	}
+	for i := range places {
 		log, err := os.Create(filepath.Join(dir, fmt.Sprintf("worker%d.log", i)))
 		if err != nil {
 			return nil, err
@@ -112,16 +122,25 @@ func newSite(set setting, dir string, enclosed bool) (_ *site, err error) {
 			sl.command = s.sessionCommand
 		}
 		s.slots = append(s.slots, sl)
-		if err := sl.start(); err != nil {
+		switch {
+		case set.isFleet():
+			sl.command = func() []string { return s.fleet.command(sl) }
+			if i < set.workers {
+				err = s.fleet.start(sl)
+			}
+		default:
+			err = sl.start()
+		}
+		if err != nil {
 			return nil, err
 		}
 		public, publicPorts = append(public, sl.local()), append(publicPorts, ports[2*i+1])
 	}
 	if set.sessions {
-		return s, s.layRoads(public[0], publicPorts, enclosed)
+		return s, s.layRoads(public, publicPorts, enclosed)
 	}
 	ended := func(err error) { s.fault("nginx ended of itself: %v", err) }
-	s.balancer, err = startBalancer(dir, "127.0.0.1:"+ports[2*set.workers], public, ended)
+	s.balancer, err = startBalancer(dir, "127.0.0.1:"+ports[2*places], public, ended)
 	if err != nil {
 		return nil, err
 	}
@@ -234,6 +253,9 @@ func (s *site) close() {
 		sl.log.Close()
 	}
 	s.stopDirectory()
+	if s.fleet != nil {
+		s.fleet.close()
+	}
 	for _, r := range s.roads {
 		r.close()
 	}

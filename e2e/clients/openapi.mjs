@@ -38,7 +38,7 @@ const matchesText = (schema, value) => ajvText.validate({ properties: { value: r
 // rooted makes the references of a schema start at the document.
 const rooted = (schema) => JSON.parse(JSON.stringify(schema).replaceAll('"#/', '"doc#/'));
 
-const ourHeaders = ['Allow', 'Retry-After', 'WWW-Authenticate', 'Wspush-Buffered', 'Wspush-Rtt', 'Wspush-State', 'x-amzn-ErrorType'];
+const ourHeaders = ['Allow', 'Retry-After', 'WWW-Authenticate', 'Wspush-Address', 'Wspush-Buffered', 'Wspush-Rtt', 'Wspush-State', 'x-amzn-ErrorType'];
 const given = new Set(); // each "OPERATION STATUS" that the worker has answered with
 
 // conforms checks an answer against its operation in the document.

@@ -1,5 +1,5 @@
-// Command graceful is an application that can be replaced while clients are connected. On SIGTERM it sends them elsewhere, a
-// few at a time, and exits with status 0 within its grace period, as Kubernetes and systemd want. See kubernetes.yaml and
+// Command graceful is an application that can be replaced while clients are connected, and pages with wspush.js miss nothing. On SIGTERM it sends
+// clients elsewhere, a few at a time, and exits with status 0 within its grace period, as Kubernetes and systemd want. See kubernetes.yaml and
 // graceful.service.
 //
 // It stops in this order:
@@ -7,19 +7,21 @@
 //  1. GET /healthz, the readiness probe, answers 503. Everything else goes on for -delay, because load balancers take some
 //     seconds to notice, and send clients here until then.
 //  2. Worker.Shutdown closes the clients with 1012 (service restart), one after another over -drain. New clients are refused
-//     with 503. Clients that are still connected receive pushes as before.
+//     with 503. Clients that are still connected receive pushes as before. So do sessions whose clients have been closed, until another
+//     worker has them.
 //  3. http.Server.Shutdown waits for requests in progress.
 //
 // All of this ends within -grace, whatever clients do; whatever runs the program must wait longer than that before it kills it.
 // A second signal ends it at once.
 //
-// Clients that are closed need somewhere to go: run at least two of these behind a load balancer, and replace one at a time. If
-// there is only one, -delay 0 -drain 0 brings it back soonest. Clients should wait for a short random time before they
-// reconnect, as client/wspush.js does.
+// Clients that are closed need somewhere to go: run at least two of these behind a load balancer, and replace one at a time. With -peers and the
+// same CLUSTER_KEY (64 hex digits, from openssl rand -hex 32) in the environment of all, a page comes back to its session at another
+// worker. If there is only one, -session-file FILE -delay 0 -drain 0 leaves the sessions to the one that is started next, and brings it back soonest.
 package main
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
@@ -29,14 +31,19 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/client"
 )
 
 // reserve is the part of -grace that is left for pending requests and for the exit: half each.
 const reserve = 2 * time.Second
+
+// resumeWindow is how long a page may be away and miss nothing: a deploy, a tunnel.
+const resumeWindow = 2 * time.Minute
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -53,6 +60,8 @@ func main() {
 type settings struct {
 	listen, push, advertise string
 	delay, drain, grace     time.Duration
+	peers, sessions         string
+	key                     []byte // of all workers; nil: there are no others
 }
 
 func parse(args []string) (s settings, err error) {
@@ -62,8 +71,11 @@ func parse(args []string) (s settings, err error) {
 	flags.StringVar(&s.advertise, "advertise", os.Getenv("POD_IP"), "`host` under which publishers reach the push listener, "+
 		"if that is not the address it listens on; the default is the environment's POD_IP")
 	flags.DurationVar(&s.delay, "delay", 5*time.Second, "time from a signal to the drain, for load balancers to notice")
-	flags.DurationVar(&s.drain, "drain", 20*time.Second, "time over which clients are closed")
-	flags.DurationVar(&s.grace, "grace", 30*time.Second, "time from a signal to the exit, at most")
+	flags.DurationVar(&s.drain, "drain", 15*time.Second, "time over which clients are closed")
+	flags.DurationVar(&s.grace, "grace", 45*time.Second, "time from a signal to the exit, at most")
+	flags.StringVar(&s.peers, "peers", "", "`names` of all workers, separated by commas, or one name that has the addresses of all; "+
+		"they have the same -push port, and CLUSTER_KEY in the environment")
+	flags.StringVar(&s.sessions, "session-file", "", "`file` in which a worker that is alone leaves its sessions for the next start")
 	switch err = flags.Parse(args); {
 	case err != nil:
 		return s, err
@@ -74,8 +86,36 @@ func parse(args []string) (s settings, err error) {
 	case s.grace < s.delay+reserve:
 		// Worker.Shutdown copes with too little time for -drain; with none at all it would cut everyone.
 		return s, fmt.Errorf("-grace %v leaves no time after -delay %v and %v for the exit", s.grace, s.delay, reserve)
+	case s.peers == "":
+		return s, nil
+	case s.sessions != "":
+		return s, errors.New("-session-file is for a worker without -peers: the others take its sessions")
+	}
+	if s.key, err = hex.DecodeString(os.Getenv("CLUSTER_KEY")); err != nil || len(s.key) != 32 {
+		return s, errors.New("-peers needs CLUSTER_KEY: 64 hex digits, as from openssl rand -hex 32")
 	}
 	return s, nil
+}
+
+// cluster is what the workers share. It has no directory, so sessions move only from a worker that still runs: that is why Shutdown has time.
+func (s *settings) cluster() *wspush.Cluster {
+	if s.key == nil {
+		return nil
+	}
+	names := strings.Split(s.peers, ",")
+	return &wspush.Cluster{
+		Keys: [][]byte{s.key},
+		Peers: func(ctx context.Context) (addresses []string, err error) {
+			for _, name := range names {
+				found, err := net.DefaultResolver.LookupHost(ctx, name)
+				if err != nil {
+					return nil, err
+				}
+				addresses = append(addresses, found...)
+			}
+			return addresses, nil
+		},
+	}
 }
 
 // run serves until ctx ends, and then until everything has stopped.
@@ -90,7 +130,7 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return err
 	}
 	defer listener.Close() // in case a later step fails; otherwise the server closes it
-	opts := &wspush.WorkerOptions{Listen: s.push, DrainOver: s.drain, Logger: log}
+	opts := &wspush.WorkerOptions{Listen: s.push, DrainOver: s.drain, Cluster: s.cluster(), SessionFile: s.sessions, Logger: log}
 	if s.advertise != "" {
 		opts.Advertise = []string{s.advertise}
 	}
@@ -99,11 +139,12 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 		return err
 	}
 	// Proxies and load balancers drop silent connections, many after 60 s: hence the pings.
-	clients, err := wspush.NewHandler(worker, &wspush.HandlerOptions{PingInterval: 25 * time.Second})
+	clients, err := wspush.NewHandler(worker, &wspush.HandlerOptions{PingInterval: 25 * time.Second, ResumeWindow: resumeWindow})
 	if err != nil {
 		return err
 	}
 	mux := http.NewServeMux()
+	mux.Handle("GET /wspush.js", client.Script())
 	mux.Handle("/ws", clients)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		switch {

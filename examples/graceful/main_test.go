@@ -36,6 +36,9 @@ func TestMain(m *testing.M) {
 	testutil.Main(m)
 }
 
+// clusterKey is what all programs have.
+const clusterKey = "0f1e2d3c4b5a69788796a5b4c3d2e1f0123456789abcdef0fedcba9876543210"
+
 // process is the running program.
 type process struct {
 	t         *testing.T
@@ -58,7 +61,7 @@ func launch(t *testing.T, args ...string) *process {
 	}
 	cmd := exec.Command(executable, append([]string{"-listen=127.0.0.1:0"}, args...)...)
 	// The race detector would otherwise sleep for 1 s before the exit.
-	cmd.Env = append(os.Environ(), asProgram+"=1", "POD_IP=127.0.0.2", "GORACE=atexit_sleep_ms=0")
+	cmd.Env = append(os.Environ(), asProgram+"=1", "POD_IP=127.0.0.2", "CLUSTER_KEY="+clusterKey, "GORACE=atexit_sleep_ms=0")
 	p := &process{t: t, cmd: cmd, ended: make(chan struct{})}
 	p.cmd.Stderr = t.Output()
 	stdout, err := p.cmd.StdoutPipe()
@@ -126,8 +129,8 @@ func (p *process) status(path string) int {
 	return resp.StatusCode
 }
 
-// client is a client of the program. A goroutine reads its messages to the end.
-type client struct {
+// plain is a client of the program that does not speak wspush.v1. A goroutine reads its messages to the end.
+type plain struct {
 	*testutil.Client
 	address string        // for pushes, with the ID in the path
 	got     chan string   // the messages
@@ -137,9 +140,9 @@ type client struct {
 }
 
 // connect connects a client.
-func (p *process) connect(opts testutil.Options) *client {
+func (p *process) connect(opts testutil.Options) *plain {
 	p.t.Helper()
-	c := &client{Client: testutil.Dial(p.t, p.url, opts), got: make(chan string, 1000), ended: make(chan struct{})}
+	c := &plain{Client: testutil.Dial(p.t, p.url, opts), got: make(chan string, 1000), ended: make(chan struct{})}
 	c.address = pathForm(p.t, c.Text())
 	go func() {
 		defer close(c.ended)
@@ -177,7 +180,7 @@ func push(t *testing.T, address, body string) int {
 }
 
 // hasEnded reports whether the connection has ended.
-func (c *client) hasEnded() bool {
+func (c *plain) hasEnded() bool {
 	select {
 	case <-c.ended:
 		return true
@@ -187,7 +190,7 @@ func (c *client) hasEnded() bool {
 }
 
 // expectClosed waits until the client is closed, and returns the time of that.
-func (c *client) expectClosed(t *testing.T) time.Time {
+func (c *plain) expectClosed(t *testing.T) time.Time {
 	t.Helper()
 	<-c.ended // Message does not wait for ever
 	var closed *testutil.CloseError
@@ -201,7 +204,7 @@ func (c *client) expectClosed(t *testing.T) time.Time {
 func TestSilentClients(t *testing.T) {
 	t.Parallel()
 	p := launch(t, "-delay=0", "-drain=200ms")
-	var clients []*client
+	var clients []*plain
 	for i := range 4 {
 		clients = append(clients, p.connect(testutil.Options{Silent: i%2 == 0}))
 	}
@@ -221,7 +224,7 @@ func TestDrain(t *testing.T) {
 	t.Parallel()
 	const drain = 1200 * time.Millisecond
 	p := launch(t, "-delay=0", "-drain="+drain.String())
-	var clients []*client
+	var clients []*plain
 	ends := make(chan bool, 20)
 	for range cap(ends) {
 		c := p.connect(testutil.Options{})
@@ -333,6 +336,10 @@ func TestNumbers(t *testing.T) {
 	if need := s.delay + s.drain + linger + reserve; s.grace < need {
 		t.Errorf("-grace is %v by default, and -delay, -drain and the rest take %v", s.grace, need)
 	}
+	const comeBack = 10 * time.Second // for the clients closed last: with wspush.js, several attempts
+	if takes := (s.grace - s.delay - reserve) * 2 / 3; takes < s.drain+comeBack {
+		t.Errorf("sessions are given up %v after Shutdown begins, and the last clients are closed after %v", takes, s.drain)
+	}
 	manifest, unit := read(t, "kubernetes.yaml"), read(t, "graceful.service")
 	seconds := func(text, key string) time.Duration { return time.Duration(number(t, text, key)) * time.Second }
 	for key, got := range map[string]time.Duration{
@@ -353,6 +360,7 @@ func TestNumbers(t *testing.T) {
 	for _, port := range []struct{ flag, container string }{
 		{"- -listen=:", "- name: http\n +containerPort:"},
 		{"- -push=:", "- name: push\n +containerPort:"},
+		{"- -push=:", "- name: push\n +port:"},
 	} {
 		if listens, declared := number(t, manifest, port.flag), number(t, manifest, port.container); listens != declared {
 			t.Errorf("%s%d, but the container's port is %d", port.flag, listens, declared)
@@ -383,6 +391,30 @@ func number(t *testing.T, text, key string) int {
 	return n
 }
 
+// aboutManifest is Python: it prints which kinds of objects there are, if all of them are about the Deployment's pods, and these find and reach each
+// other while they drain.
+const aboutManifest = `
+import sys, yaml
+docs = list(yaml.safe_load_all(sys.stdin))
+deployment, service, workers, policy, budget = docs
+pod = deployment["spec"]["template"]
+mine = pod["metadata"]["labels"]
+for selector in (deployment["spec"]["selector"]["matchLabels"], service["spec"]["selector"], workers["spec"]["selector"],
+                 policy["spec"]["podSelector"]["matchLabels"], budget["spec"]["selector"]["matchLabels"]):
+    assert selector == mine, selector
+container = pod["spec"]["containers"][0]
+ports = {p["name"] for p in container["ports"]}
+for s in service, workers:
+    assert {p["targetPort"] for p in s["spec"]["ports"]} < ports, s
+assert workers["spec"]["clusterIP"] == "None" and workers["spec"]["publishNotReadyAddresses"] is True
+assert "-peers=" + workers["metadata"]["name"] in container["args"]
+assert any(e["name"] == "CLUSTER_KEY" and "secretKeyRef" in e["valueFrom"] for e in container["env"])
+open_to = {r["ports"][0]["port"]: [f["podSelector"]["matchLabels"] for f in r.get("from", [])] for r in policy["spec"]["ingress"]}
+assert open_to["http"] == [] and mine in open_to["push"] and len(open_to["push"]) == 2, open_to
+assert budget["spec"]["maxUnavailable"] == 1 and deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+print(*(d["kind"] for d in docs))
+`
+
 // Both files are valid according to their programs, as far as those are installed.
 func TestWellFormed(t *testing.T) {
 	t.Parallel()
@@ -391,11 +423,10 @@ func TestWellFormed(t *testing.T) {
 		if err := exec.Command("python3", "-c", "import yaml").Run(); err != nil {
 			t.Skipf("python3 with yaml: %v", err)
 		}
-		const kinds = "import sys, yaml; print(*(d['kind'] for d in yaml.safe_load_all(sys.stdin)))"
-		cmd := exec.Command("python3", "-c", kinds)
+		cmd := exec.Command("python3", "-c", aboutManifest)
 		cmd.Stdin = strings.NewReader(read(t, "kubernetes.yaml"))
 		out, err := cmd.CombinedOutput()
-		if got := strings.TrimSpace(string(out)); err != nil || got != "Deployment Service NetworkPolicy PodDisruptionBudget" {
+		if got := strings.TrimSpace(string(out)); err != nil || got != "Deployment Service Service NetworkPolicy PodDisruptionBudget" {
 			t.Errorf("%s, %v", got, err)
 		}
 	})
@@ -410,7 +441,7 @@ func TestWellFormed(t *testing.T) {
 			t.Fatal(err)
 		}
 		unit := filepath.Join(t.TempDir(), "graceful.service")
-		text := strings.Replace(read(t, "graceful.service"), "/usr/local/bin/graceful", executable, 1)
+		text := strings.ReplaceAll(read(t, "graceful.service"), "/usr/local/bin/graceful", executable)
 		if err := os.WriteFile(unit, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -425,6 +456,7 @@ func TestWellFormed(t *testing.T) {
 }
 
 func TestBadArguments(t *testing.T) {
+	t.Setenv("CLUSTER_KEY", "")
 	for _, tt := range []struct {
 		args []string
 		want string // in the error
@@ -435,7 +467,9 @@ func TestBadArguments(t *testing.T) {
 		{[]string{"-delay=-1s"}, "negative"},
 		{[]string{"-drain=-1s"}, "negative"},
 		{[]string{"-grace=0"}, "leaves no time"},
-		{[]string{"-delay=29s"}, "leaves no time"},
+		{[]string{"-delay=44s"}, "leaves no time"},
+		{[]string{"-peers=localhost"}, "CLUSTER_KEY"},
+		{[]string{"-peers=localhost", "-session-file=sessions"}, "without -peers"},
 	} {
 		if _, err := parse(tt.args); err == nil {
 			t.Errorf("%q is accepted", tt.args)
@@ -448,4 +482,97 @@ func TestBadArguments(t *testing.T) {
 			t.Errorf("%q: %v", args, err)
 		}
 	}
+}
+
+// visit connects as a page with wspush.js does; with resume it comes back.
+func (p *process) visit(resume string) *testutil.Page {
+	p.t.Helper()
+	u, err := url.Parse(p.url)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", u.Host)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return testutil.Visit(p.t, conn, testutil.Options{Path: u.Path}, resume)
+}
+
+// expectStatus pushes a message to a page.
+func expectStatus(t *testing.T, address, message string, want int) {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path += "/@connections/" + u.User.Username()
+	u.User = nil
+	if got := push(t, u.String(), message); got != want {
+		t.Errorf("pushing %q is answered %d, want %d", message, got, want)
+	}
+}
+
+// A page whose worker is told to stop comes back at another one, and gets what was pushed meanwhile. Its worker does not wait any longer then.
+func TestReplaced(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux has a whole network of loopback addresses")
+	}
+	var port string
+	testutil.Eventually(t, "a port that is free at both addresses", func() bool {
+		one, err := net.Listen("tcp", "127.0.0.2:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer one.Close()
+		_, port, _ = net.SplitHostPort(one.Addr().String())
+		other, err := net.Listen("tcp", "127.0.0.3:"+port)
+		if err == nil {
+			other.Close()
+		}
+		return err == nil
+	})
+	const peers, grace = "-peers=127.0.0.2,127.0.0.3", time.Minute
+	before := launch(t, "-push=127.0.0.2:"+port, "-advertise=127.0.0.2", peers, "-delay=0", "-drain=0", "-grace="+grace.String())
+	after := launch(t, "-push=127.0.0.3:"+port, "-advertise=127.0.0.3", peers, "-delay=0", "-drain=0", "-grace=5s")
+	page := before.visit("")
+	expectStatus(t, page.Hello.Address, "connected", http.StatusNoContent)
+	page.Want("connected")
+	before.signal()
+	if code, reason := page.End(); code != 1012 {
+		t.Errorf("the page is closed with %d %q", code, reason)
+	}
+	expectStatus(t, page.Hello.Address, "away", http.StatusAccepted)
+	back := after.visit(page.Ticket())
+	if !back.Hello.Resumed || back.Hello.Missed != 0 || !strings.Contains(back.Hello.Address, "127.0.0.3") {
+		t.Fatalf("the page comes back, and gets %s", back.Hello.Raw)
+	}
+	back.Want("away")
+	expectStatus(t, back.Hello.Address, "back", http.StatusNoContent)
+	back.Want("back")
+	before.expectExit(grace / 2)
+	expectStatus(t, back.Hello.Address, "and still", http.StatusNoContent)
+	back.Want("and still")
+	back.Close()
+}
+
+// A worker that is alone leaves its sessions to the next start, at the same addresses.
+func TestSessionFile(t *testing.T) {
+	t.Parallel()
+	file := "-session-file=" + filepath.Join(t.TempDir(), "sessions")
+	before := launch(t, "-advertise=127.0.0.1", file, "-delay=0", "-drain=0")
+	page := before.visit("")
+	before.signal()
+	if code, reason := page.End(); code != 1012 {
+		t.Errorf("the page is closed with %d %q", code, reason)
+	}
+	before.expectExit(10 * time.Second)
+	after := launch(t, "-advertise=127.0.0.1", file, "-delay=0", "-drain=0")
+	expectStatus(t, page.Hello.Address, "away", http.StatusAccepted)
+	back := after.visit(page.Ticket())
+	if !back.Hello.Resumed || back.Hello.Address != page.Hello.Address {
+		t.Fatalf("the page comes back, and gets %s", back.Hello.Raw)
+	}
+	back.Want("away")
+	back.Close()
 }

@@ -29,10 +29,10 @@ const (
 
 // app is the application at one worker. What it does concerns the users of all workers.
 type app struct {
-	worker        *wspush.Worker
-	token         string
-	resume        time.Duration // how long a page may be away and miss nothing
-	isBehindNginx bool
+	worker *wspush.Worker
+	token  string
+	resume time.Duration // how long a page may be away and miss nothing
+	fleet  bool          // there are other workers, and something in front of all of them: a page may come back to any
 }
 
 func newHandler(a *app) (http.Handler, error) {
@@ -46,7 +46,12 @@ func newHandler(a *app) (http.Handler, error) {
 		Groups:       func(c *wspush.Conn) []string { return c.Value().(identity).groups() },
 		Greeting:     a.greet,
 		OnConnect:    a.tellWatchers,
-		OnDisconnect: func(c *wspush.Conn, _ error) { a.tellWatchers(c) },
+		OnDisconnect: func(c *wspush.Conn, reason error) {
+			// A session that another worker has taken is where it was, to all who watch.
+			if closed := new(wspush.CloseError); !errors.As(reason, &closed) || closed.Cause != wspush.CauseMoved {
+				a.tellWatchers(c)
+			}
+		},
 	})
 	if err != nil {
 		return nil, err
@@ -129,11 +134,11 @@ func accept(r *http.Request) (any, error) {
 	return nil, wspush.ErrUnauthorized
 }
 
-// greet tells the page who it is, and what the curl command needs: the token, and where the push endpoint is. Behind nginx that is where
-// the page is.
+// greet tells the page who it is, and what the curl command needs: the token, and where the push endpoint is. Where there are several workers
+// that is where the page is: it is greeted once, and the worker that greets it may be replaced the next minute.
 func (a *app) greet(c *wspush.Conn) (wspush.MessageType, []byte) {
 	var pushURL string
-	if !a.isBehindNginx {
+	if !a.fleet {
 		pushURL, _, _ = strings.Cut(c.PathAddresses()[0], "/@connections/")
 	}
 	s := c.Value().(identity)

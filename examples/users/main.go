@@ -12,8 +12,10 @@
 //
 //	go run -C examples/users . -listen 0.0.0.0:8085 -push 10.0.0.5:8185 -redis redis://10.0.0.1:6379 -key "$KEY" -token "$TOKEN"
 //
-// A page that loses its WebSocket comes back by itself. With one worker it misses nothing; with three, nginx may bring it to another one,
-// where it begins anew, and says that it may have missed something.
+// Let nginx or the like lead browsers and publishers to all of them: nginx.conf is how. Then each can be replaced by a new process while pages
+// are open and pushed to.
+//
+// A page that loses its WebSocket comes back by itself, and misses nothing, also if nginx brings it to another worker: that one takes its session.
 //
 // Anybody may log in as anybody, and everybody is shown the token with which publishers push. Do not copy that. What to copy is in app.go
 // and page.html. Clients without the page connect to /ws?as=NAME&group=GROUP.

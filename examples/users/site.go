@@ -136,7 +136,7 @@ func (s *site) startWorker(page, push net.Listener, cluster *wspush.Cluster) err
 		return err
 	}
 	s.workers = append(s.workers, worker)
-	handler, err := newHandler(&app{worker: worker, token: s.token, resume: s.resume, isBehindNginx: s.count > 1})
+	handler, err := newHandler(&app{worker: worker, token: s.token, resume: s.resume, fleet: s.count > 1 || s.keyShared})
 	if err != nil {
 		return err
 	}

@@ -15,8 +15,8 @@
 // the same ports, after -restart, and 410 from then on. SIGTERM instead of SIGKILL makes it drain first. SIGKILL to this
 // program itself also ends the workers, but not nginx.
 //
-// A page whose WebSocket is lost comes back by itself. If nginx brings it to the worker that it was at, its session is still there, and it
-// misses nothing. At any other it begins a new one, and says that it may have missed something.
+// A page whose WebSocket is lost comes back by itself, and misses nothing. If nginx brings it to another worker than the one that it was at, that
+// takes its session. Only what a killed worker had is lost, and the page says so.
 package main
 
 import (

@@ -534,19 +534,35 @@ func TestPageComesBack(t *testing.T) {
 	page.Want("Visitor 1: in time")
 }
 
-// At another worker it gets a new session, and is told. The old one waits where it was.
+// At another worker it comes back to its session as well, with what was pushed meanwhile, and is told its new address. The old one stays good.
 func TestPageAtAnotherWorker(t *testing.T) {
 	p := launch(t, "-workers=2")
 	page, g := p.visit("")
 	page.Close()
-	again, now := p.visit(page.Ticket())
-	if again.Hello.Resumed || again.Hello.Why != "unknown" || now.Worker == g.Worker || now.Address == g.Address {
-		t.Fatalf("it is back with %s and %+v", again.Hello.Raw, now)
-	}
-	if status, _, answer := p.do("POST", now.Address, "to the new one"); status != http.StatusNoContent {
+	testutil.Eventually(t, "that it is away", func() bool {
+		_, _, answer := p.do("GET", g.Address, "")
+		return strings.Contains(answer, `"state":"suspended"`)
+	})
+	if status, _, answer := p.do("POST", g.Address, "away"); status != http.StatusAccepted {
 		t.Errorf("a push is answered %d %s", status, answer)
 	}
-	again.Want("to the new one")
+	again, _ := p.visit(page.Ticket())
+	if !again.Hello.Resumed || again.Hello.Missed != 0 {
+		t.Fatalf("it is back with %s", again.Hello.Raw)
+	}
+	again.Want("away")
+	told, now := again.Next(), &guest{}
+	text, ok := strings.CutPrefix(told, moved)
+	if err := json.Unmarshal([]byte(text), now); !ok || err != nil || now.Worker == g.Worker || now.Address == g.Address {
+		t.Fatalf("it is told %q (%v), and was at worker %d with %s", told, err, g.Worker, g.Address)
+	}
+	for i, address := range []string{g.Address, now.Address} {
+		text := fmt.Sprint("to address ", i)
+		if status, _, answer := p.do("POST", address, text); status != http.StatusNoContent {
+			t.Errorf("a push is answered %d %s", status, answer)
+		}
+		again.Want(text)
+	}
 }
 
 // The publisher pushes only under the public name.

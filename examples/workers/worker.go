@@ -20,7 +20,7 @@ import (
 //go:embed page.html
 var page []byte
 
-// resumeWindow is how long a page may be away and miss nothing, if it comes back to the same worker.
+// resumeWindow is how long a page may be away and miss nothing.
 const resumeWindow = 2 * time.Minute
 
 // serveWorker is one worker's process, until ctx ends.
@@ -48,6 +48,7 @@ func serveWorker(ctx context.Context, s settings, ready func(addresses) error) e
 		PingInterval: 25 * time.Second, // proxies drop silent connections, many after 60 s
 		ResumeWindow: resumeWindow,
 		Greeting:     a.greet,
+		OnResume:     a.tellMoved,
 	})
 	if err != nil {
 		return err
@@ -125,6 +126,19 @@ func (a *app) greet(c *wspush.Conn) (wspush.MessageType, []byte) {
 		panic(err) // strings and numbers can always be encoded
 	}
 	return wspush.Text, data
+}
+
+// moved begins the message that tells a page which worker has its session now, and the new sealed address: its old one is good only as long as
+// the former worker runs, since there is no directory.
+const moved = "moved "
+
+func (a *app) tellMoved(c *wspush.Conn) {
+	if !c.Resumed() {
+		return
+	}
+	_, greeting := a.greet(c)
+	// Nobody waits for the outcome, and if the page goes away before it comes, the worker to which it comes back tells it.
+	_ = c.Send(context.Background(), wspush.Text, append([]byte(moved), greeting...), nil, wspush.Keep(0))
 }
 
 // pushes is the push endpoint for requests through nginx. Its answers also say which worker took the request: the page says

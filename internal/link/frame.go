@@ -148,7 +148,7 @@ const (
 	flagDetail
 	flagHasty
 	flagPatient
-	flagsKnown = 1<<iota - 1
+	flagMark
 )
 
 // appendSize appends the size of a large body to what its begin frame has.
@@ -187,7 +187,13 @@ func (p *Push) appendMeta(b []byte) []byte {
 	if p.Patient {
 		flags |= flagPatient
 	}
+	if p.Mark != 0 {
+		flags |= flagMark
+	}
 	b = append(b, flags, p.Refusal)
+	if p.Mark != 0 {
+		b = binary.BigEndian.AppendUint64(b, p.Mark)
+	}
 	b = binary.BigEndian.AppendUint64(b, p.Peer.Instance)
 	b = append(b, p.ID[:]...)
 	b = binary.AppendUvarint(b, uint64(max(p.Timeout, 0)))
@@ -207,7 +213,11 @@ func appendIDs(b []byte, ids [][16]byte) []byte {
 // metaLen returns how many bytes appendMeta appends.
 func (p *Push) metaLen() int {
 	place := len(p.place())
-	return 1 + 1 + 8 + 16 + uvarintLen(uint64(max(p.Timeout, 0))) + uvarintLen(uint64(len(p.More))) + uvarintLen(uint64(place)) + place
+	mark := 0
+	if p.Mark != 0 {
+		mark = 8
+	}
+	return mark + 1 + 1 + 8 + 16 + uvarintLen(uint64(max(p.Timeout, 0))) + uvarintLen(uint64(len(p.More))) + uvarintLen(uint64(place)) + place
 }
 
 func uvarintLen(v uint64) int {
@@ -222,6 +232,12 @@ func uvarintLen(v uint64) int {
 func (r *reader) readMeta(in *Incoming, paths *interned) {
 	flags := r.byte()
 	in.Refusal = r.byte()
+	if flags&flagMark != 0 {
+		if b := r.bytes(8); b != nil {
+			in.Mark = binary.BigEndian.Uint64(b)
+		}
+		r.bad = r.bad || in.Mark == 0
+	}
 	if b := r.bytes(8); b != nil {
 		in.Instance = binary.BigEndian.Uint64(b)
 	}
@@ -238,7 +254,7 @@ func (r *reader) readMeta(in *Incoming, paths *interned) {
 	}
 	in.AnyPath, in.Binary, in.Confirm, in.Detail = flags&flagAnyPath != 0, flags&flagBinary != 0, flags&flagConfirm != 0, flags&flagDetail != 0
 	in.Hasty, in.Patient = flags&flagHasty != 0, flags&flagPatient != 0
-	if flags&^flagsKnown != 0 || len(in.Path)+len(in.To) > maxPath || in.more > maxMore {
+	if len(in.Path)+len(in.To) > maxPath || in.more > maxMore {
 		r.bad = true
 	}
 }

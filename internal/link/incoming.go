@@ -19,6 +19,7 @@ type Incoming struct {
 	Hasty    bool
 	Patient  bool
 	Timeout  time.Duration
+	Mark     uint64
 	Refusal  uint8
 	Data     []byte // the handler's: the link does not use it again
 
@@ -37,6 +38,11 @@ type Incoming struct {
 	prev, next *Incoming // among those that are not answered
 	left       int       // targets without an answer
 	answered   marks
+}
+
+// From returns the worker that asks.
+func (in *Incoming) From() Peer {
+	return Peer{Address: in.link.from.address, Instance: in.link.from.instance}
 }
 
 // Target returns the ID of a target: 0 is ID, and 1 the first of More.

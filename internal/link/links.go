@@ -166,21 +166,23 @@ func (l *Links) Drain() {
 func (l *Links) Close(ctx context.Context) {
 	l.Drain()
 	l.mu.Lock()
-	l.closed = true
-	outgoing := *l.outgoing.Load()
 	accepted := make([]*taking, 0, len(l.accepted))
 	for t := range l.accepted {
 		accepted = append(accepted, t)
 	}
+	l.mu.Unlock()
+	for _, t := range accepted { // what has been taken may still have to be passed on
+		await(ctx, t.quiet())
+	}
+	l.mu.Lock()
+	l.closed = true
+	outgoing := *l.outgoing.Load()
 	l.mu.Unlock()
 	for _, o := range outgoing {
 		o.close()
 	}
 	for _, o := range outgoing {
 		await(ctx, o.quiet())
-	}
-	for _, t := range accepted {
-		await(ctx, t.quiet())
 	}
 	for _, o := range outgoing { // the links say goodbye
 		o.end(nil)

@@ -20,6 +20,7 @@ type Push struct {
 	Hasty    bool          // it is not to be buffered for a client that is away, but refused
 	Patient  bool          // it is to wait for such a client, and then be refused
 	Timeout  time.Duration // as the publisher asked; 0: the other worker's default
+	Mark     uint64        // not 0: the handler there recognises a repetition of the message by it
 	Refusal  uint8         // not 0: the other worker is to refuse the push in its turn. It is the handler's own code
 	Data     []byte
 	Patience time.Duration // for the answer, from when all of it is sent; 0: without limit, while the link lives

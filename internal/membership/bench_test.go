@@ -2,8 +2,10 @@ package membership_test
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -90,6 +92,65 @@ func BenchmarkSet(b *testing.B) {
 		m.Set("u:1", true)
 		m.Set("u:1", false)
 	}
+}
+
+func (in *instant) Claim(_ context.Context, claims []directory.Ownership) ([]directory.Ownership, error) {
+	return claims, nil
+}
+
+func (in *instant) Owners(_ context.Context, sessions []string) ([]directory.Ownership, error) {
+	owners := make([]directory.Ownership, len(sessions))
+	for i, s := range sessions {
+		owners[i] = directory.Ownership{Session: s, Lease: 1, Moves: 1}
+	}
+	return owners, nil
+}
+
+func (in *instant) Disclaim(context.Context, []directory.Ownership) error { return nil }
+
+// What a claim costs above the engine's call, one at a time and many at a time, and what it takes of memory.
+func BenchmarkClaim(b *testing.B) {
+	claim := func(m *membership.Membership, i uint64) {
+		c := membership.Claim{Moves: 1}
+		binary.BigEndian.PutUint64(c.Session[:], i)
+		if owners, err := m.Claim(context.Background(), []membership.Claim{c}); err != nil || !owners[0].Mine {
+			b.Fatal(owners, err)
+		}
+	}
+	b.Run("one", func(b *testing.B) {
+		m := startInstant(b)
+		b.ReportAllocs()
+		for b.Loop() {
+			claim(m, 1)
+		}
+	})
+	b.Run("many", func(b *testing.B) {
+		m := startInstant(b)
+		b.ReportAllocs()
+		b.SetParallelism(64)
+		var next atomic.Uint64
+		b.RunParallel(func(p *testing.PB) {
+			for p.Next() {
+				claim(m, next.Add(1)%1000)
+			}
+		})
+	})
+	b.Run("memory", func(b *testing.B) {
+		for b.Loop() {
+			m := startInstant(b)
+			const n = 100_000
+			var before, after runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			for i := range uint64(n) {
+				claim(m, i)
+			}
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/n, "B/claim")
+			runtime.KeepAlive(m)
+		}
+	})
 }
 
 // What a key takes of memory, without its string, which is the caller's.

@@ -55,6 +55,9 @@ func (m *Membership) Close(ctx context.Context) error {
 	case m.dir != nil:
 		err = m.sayGoodbye(ctx)
 		m.finds.stop()
+		if m.owners != nil {
+			m.owners.stop()
+		}
 	case m.peers != nil:
 		m.peers.stop()
 		running = &m.peers.running

@@ -2,8 +2,6 @@ package membership
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -24,7 +22,7 @@ func (m *Membership) Find(ctx context.Context, keys []string) ([]Found, error) {
 		return slices.Repeat([]Found{{Sure: true}}, len(keys)), nil
 	}
 	out := make([]Found, 0, len(keys))
-	for chunk := range slices.Chunk(keys, maxFindKeys) {
+	for chunk := range slices.Chunk(keys, maxQuestions) {
 		found, err := m.findChunk(ctx, chunk)
 		if err != nil {
 			return nil, err
@@ -79,59 +77,16 @@ func (m *Membership) resolve(keys []string, answers []directory.Found, with give
 	return out, true
 }
 
-// findEach calls the directory. If that fails soon, though a Renew works, some keys may be at fault, such as one under which
-// something else has put a value: then it asks about fewer at a time.
-func (m *Membership) findEach(keys []string) findAnswers {
-	answers := make(findAnswers, len(keys))
-	found, err := m.findOnce(keys)
-	switch {
-	case err == nil:
-		for i := range found {
-			answers[i] = &found[i]
-		}
-	case errors.Is(err, ErrDirectory) || !m.isUp():
-	case len(keys) > 1:
-		half := len(keys) / 2
-		copy(answers, m.findEach(keys[:half]))
-		copy(answers[half:], m.findEach(keys[half:]))
-	case m.nonsense.hasSaid(unreadable):
-	case m.freshView(m.ctx) != nil: // it was not the key: the view that was fresh enough is older than the failure
-	default:
-		if found, err = m.findOnce(keys); err == nil {
-			answers[0] = &found[0] // nor was it now, but a connection that had broken, perhaps
-		} else if !errors.Is(err, ErrDirectory) {
-			m.nonsense.is(unreadable, "error", err)
-		}
-	}
-	return answers
-}
-
 // unreadable is a kind of nonsense.
 const unreadable = "a key that cannot be looked up"
 
-// findOnce calls the directory once. The error is ErrDirectory if all lookups fail.
-func (m *Membership) findOnce(keys []string) (found []directory.Found, err error) {
-	var hung bool
-	err = m.call(func(ctx context.Context) error {
-		found, err = m.dir.Find(ctx, keys)
-		hung = ctx.Err() != nil
-		return err
-	})
-	if err == nil && len(found) != len(keys) {
-		err = fmt.Errorf("%d answers for %d keys", len(found), len(keys))
-	}
-	switch {
-	case m.ctx.Err() != nil:
-		return nil, ErrDirectory
-	case err != nil && hung:
-		if m.outage.failed(findCall, err) {
-			m.renewals.request()
-		}
-		return nil, ErrDirectory
-	case err == nil:
-		m.outage.worked(findCall)
-	}
-	return found, err
+// findEach calls the directory for several lookups. Answers that are nil cannot be had.
+func (m *Membership) findEach(keys []string) []*directory.Found {
+	return askEach(m, keys, m.findOnce, unreadable)
+}
+
+func (m *Membership) findOnce(keys []string) ([]directory.Found, error) {
+	return askOnce(m, findCall, keys, m.dir.Find)
 }
 
 // isUp reports whether a Renew works, or has worked just before.
@@ -152,3 +107,6 @@ func (v *view) isBaffled() bool {
 	defer v.mu.Unlock()
 	return !v.baffled.IsZero() && time.Since(v.baffled) < v.timing.Probe
 }
+
+// itself is the key of a question that is one.
+func itself(key string) string { return key }

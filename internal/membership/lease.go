@@ -103,6 +103,13 @@ func (l *lease) isPut() bool {
 	return l.put
 }
 
+// numberPut returns the number if the directory has the lease under it.
+func (l *lease) numberPut() (number uint64, put bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.number, l.put
+}
+
 // end marks it: leaving, or ended.
 func (l *lease) end(ended bool) {
 	l.mu.Lock()

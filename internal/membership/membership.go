@@ -54,9 +54,11 @@ type Membership struct {
 	own      *lease
 	view     *view
 	entries  *entries
-	finds    *finds
+	finds    *sharing[string, directory.Found]
 	renewals *renewals
 	removals *removals
+	owners   *register // nil: the directory knows no owners of sessions
+	claims   *claims   // nil likewise
 	outage   *outage
 	nonsense *nonsense
 
@@ -91,9 +93,14 @@ func New(c Config) *Membership {
 	m.own.takeNumber(newNumber(), now)
 	m.entries = newEntries(m.own.number)
 	m.view = newView(m.timing, c.Open, c.Address, m.nonsense)
-	m.finds = &finds{find: m.findEach}
+	m.finds = &sharing[string, directory.Found]{ask: m.findEach, key: itself, gate: &m.outage.reads}
 	m.renewals = newRenewals()
 	m.removals = &removals{}
+	if owners, ok := m.dir.(directory.Owners); ok {
+		m.owners = newRegister(owners, m)
+		m.claims = newClaims(m.own.number)
+		m.wg.Go(m.claim)
+	}
 	m.wg.Go(m.renew)
 	m.wg.Go(m.apply)
 	return m

@@ -13,16 +13,21 @@ const (
 	renewCall call = iota
 	applyCall
 	findCall
+	claimCall
+	ownersCall
 	resolveCall
 	calls int = iota
 )
 
-func (c call) String() string { return [...]string{"Renew", "Apply", "Find", "Peers"}[c] }
+func (c call) String() string {
+	return [...]string{"Renew", "Apply", "Find", "Claim", "Owners", "Peers"}[c]
+}
 
 // outage knows which calls fail at present, so that others fail fast. It warns once for each outage.
 type outage struct {
 	reads  gate // shut: lookups fail at once
 	writes gate // shut: Wait fails at once
+	owners gate // shut: nothing is learnt about the owners of sessions
 
 	mu    sync.Mutex
 	log   *slog.Logger
@@ -54,7 +59,11 @@ func (o *outage) failed(c call, err error) (news bool) {
 	o.adjustLocked()
 	o.mu.Unlock()
 	if first {
-		o.log.Warn("wspush: the directory fails: pushes to users and groups are refused until it works again", "call", c.String(), "error", err)
+		if c == claimCall || c == ownersCall {
+			o.log.Warn("wspush: the directory fails: no session moves until it works again", "call", c.String(), "error", err)
+		} else {
+			o.log.Warn("wspush: the directory fails: pushes to users and groups are refused until it works again", "call", c.String(), "error", err)
+		}
 	}
 	return news
 }
@@ -81,6 +90,7 @@ func (o *outage) worked(c call) {
 func (o *outage) adjustLocked() {
 	o.reads.set(o.suspect || o.fails[renewCall] || o.fails[findCall])
 	o.writes.set(o.suspect || o.fails[renewCall] || o.fails[applyCall])
+	o.owners.set(o.suspect || o.fails[renewCall] || o.fails[claimCall] || o.fails[ownersCall])
 }
 
 // is reports whether calls of this kind fail.
@@ -102,6 +112,13 @@ func (o *outage) mayApply() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return !o.suspect && !o.fails[renewCall]
+}
+
+// mayClaim reports whether it makes sense to try a Claim.
+func (o *outage) mayClaim() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return !o.suspect && !o.fails[renewCall] && !o.fails[claimCall] && !o.fails[ownersCall]
 }
 
 // gate is open or shut.

@@ -74,6 +74,7 @@ func (m *Membership) renew() {
 		if now := time.Now(); anew.IsZero() || now.After(anew) {
 			if !anew.IsZero() {
 				m.entries.enterAnew(generations)
+				m.claimAllAnew()
 			}
 			anew = now.Add(jitter(m.timing.Anew))
 		}
@@ -81,8 +82,14 @@ func (m *Membership) renew() {
 		if m.outage.is(findCall) && m.tryFind() != nil {
 			next = m.timing.Probe
 		}
+		if m.owners != nil && m.tryOwners() != nil {
+			next = m.timing.Probe
+		}
 		timer.Reset(next)
 		wake(m.applying)
+		if m.owners != nil {
+			wake(m.claims.wake)
+		}
 	}
 }
 
@@ -93,6 +100,9 @@ func (m *Membership) renewOnce() (generations []string, err error) {
 		number := newNumber()
 		m.own.takeNumber(number, begun)
 		m.entries.reset(number)
+		if m.owners != nil {
+			m.claims.reset(number)
+		}
 	}
 	lease := m.own.say(m.view)
 	var answer directory.View
@@ -113,6 +123,7 @@ func (m *Membership) renewOnce() (generations []string, err error) {
 	isNew, hasDoubts := m.view.update(answer.Leases, generations, lease.Number, begun, time.Now())
 	if isNew || !m.own.isPut() {
 		m.entries.enterAnew(generations) // before anything goes out in the name of a new number, which need not go out again
+		m.claimAllAnew()
 	}
 	m.own.wasPut(lease.Number, begun, generations)
 	m.outage.worked(renewCall)

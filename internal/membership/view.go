@@ -27,6 +27,7 @@ type view struct {
 	byGen       map[string]*others
 	twin        bool // another worker has this one's address, so that it cannot be asked
 	strangers   strangers
+	losses      uint64    // how often a generation was new
 	baffled     time.Time // when a Found last had a generation that no Renew shows
 }
 
@@ -37,6 +38,7 @@ type peer struct {
 	synced   []string
 	settled  bool
 	doubts   bool
+	leaving  bool
 	ended    bool      // its last connection has ended, or it is this worker under another number: there is nothing to ask
 	first    time.Time // when it was first seen
 	vanished time.Time // when its lease was first missing; zero: it is there
@@ -70,6 +72,9 @@ func (v *view) update(leases []directory.Lease, generations []string, own uint64
 		}
 		known[g] = first
 	}
+	if isNew {
+		v.losses++
+	}
 	v.strangers.expire(now)
 	v.generations, v.byGen = known, make(map[string]*others, len(generations))
 	before := v.doubtsLocked()
@@ -98,6 +103,7 @@ func (v *view) updatePeersLocked(leases []directory.Lease, now time.Time) {
 			synced:  lease.Synced,
 			settled: slices.Contains(lease.Synced, settledMark),
 			doubts:  slices.Contains(lease.Synced, doubtsMark),
+			leaving: lease.Leaving,
 			ended:   address == v.own || lease.Leaving && slices.Contains(lease.Synced, endedMark),
 		}
 		if known := v.peers[lease.Number]; known != nil && known.name == p.name {

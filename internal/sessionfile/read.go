@@ -2,9 +2,10 @@ package sessionfile
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/gob"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -44,6 +45,9 @@ func Read(path string) (*File, error) {
 	return f, nil
 }
 
+// Decode reads what Encode has returned. The errors are those of Read.
+func Decode(b []byte) (*File, error) { return decode(bytes.NewReader(b), int64(len(b))) }
+
 // decode reads a file of so many bytes. Nothing of it is believed before all of it has proved to be whole.
 func decode(file io.ReadSeeker, size int64) (*File, error) {
 	body := size - sha256.Size
@@ -61,7 +65,7 @@ func decode(file io.ReadSeeker, size int64) (*File, error) {
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return nil, err
 	}
-	r := bufio.NewReaderSize(io.LimitReader(file, body), 1<<16)
+	r := bufio.NewReaderSize(io.LimitReader(file, body), int(min(body, 1<<16)))
 	first := make([]byte, len(magic))
 	if _, err := io.ReadFull(r, first); err != nil {
 		return nil, err
@@ -72,18 +76,19 @@ func decode(file io.ReadSeeker, size int64) (*File, error) {
 	if string(first) != magic || subtle.ConstantTimeCompare(sum, hash.Sum(nil)) == 0 {
 		return nil, ErrDamaged
 	}
-	f, err := decodeRecords(gob.NewDecoder(r))
+	f, err := decodeRecords(r, body)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return f, nil
 }
 
-func decodeRecords(d *gob.Decoder) (*File, error) {
+// decodeRecords reads the records of a file that has so many bytes.
+func decodeRecords(r *bufio.Reader, size int64) (*File, error) {
 	f := new(File)
+	var room []byte
 	for started := false; ; {
-		var r record
-		err := d.Decode(&r)
+		k, err := r.ReadByte()
 		switch {
 		case err == io.EOF && started:
 			return f, nil
@@ -91,19 +96,51 @@ func decodeRecords(d *gob.Decoder) (*File, error) {
 			return nil, errors.New("it is empty")
 		case err != nil:
 			return nil, err
-		case r.Start != nil:
-			f.Start, started = *r.Start, true
-		case r.Session != nil:
-			if err := f.check(r.Session); err != nil {
-				return nil, err
-			}
-			f.Sessions = append(f.Sessions, *r.Session)
-		case r.Tombstone != nil:
-			f.Tombstones = append(f.Tombstones, *r.Tombstone)
-		default: // also what is shared and empty
-			f.Shared = append(f.Shared, r.Shared)
+		}
+		n, err := binary.ReadUvarint(r)
+		if err != nil || n > uint64(size) {
+			return nil, errForm
+		}
+		if uint64(cap(room)) < n {
+			room = make([]byte, n)
+		}
+		if _, err := io.ReadFull(r, room[:n]); err != nil {
+			return nil, err
+		}
+		if started != (kind(k) != startKind) {
+			return nil, errForm
+		}
+		started = true
+		if err := f.read(kind(k), &form{b: room[:n], isReading: true}); err != nil {
+			return nil, err
 		}
 	}
+}
+
+// read adds what is in a record.
+func (f *File) read(k kind, from *form) error {
+	switch k {
+	case startKind:
+		from.start(&f.Start)
+	case sharedKind:
+		f.Shared = append(f.Shared, append([]byte(nil), from.b...))
+	case sessionKind:
+		var s Session
+		if from.session(&s); from.err != nil {
+			return from.err
+		}
+		if err := f.check(&s); err != nil {
+			return err
+		}
+		f.Sessions = append(f.Sessions, s)
+	case tombstoneKind:
+		var t Tombstone
+		from.tombstone(&t)
+		f.Tombstones = append(f.Tombstones, t)
+	default:
+		return errForm
+	}
+	return from.err
 }
 
 // maxNumber is a number that no message gets, and beyond which numbers must not run over.

@@ -44,6 +44,16 @@ type Session struct {
 	// The numbers of messages, as package socket counts them.
 	Released, Confirmed, Begun uint64
 	Messages                   []Message // those after Released, in order
+
+	Moves   uint64  // how often it has moved from one worker to another
+	Earlier []Owner // who had it before, the first one first
+	Marks   []uint64
+}
+
+// An Owner is a worker that had a session.
+type Owner struct {
+	Address  string
+	Instance uint64
 }
 
 // A Message is one that the client of a session has not received for certain.
@@ -52,6 +62,10 @@ type Message struct {
 	Written bool   // all of it, once at least
 	Data    []byte // nil if it is shared
 	Shared  int    // its data is File.Shared[Shared-1]; 0: it is Data
+	Mark    uint64
+
+	// Only of a session that moves to a worker that runs: its sender waits for the outcome.
+	Waits, Confirm, Hasty, Patient bool
 }
 
 // Lost is why a session has no WebSocket.

@@ -24,7 +24,11 @@ func example() *File {
 			ID: "id", Handler: "handler", Path: "/ws", Tickets: [][16]byte{{1}, {2}}, User: "ann", Groups: []string{"a", "b"}, Value: []byte("v"), HasValue: true,
 			RemoteAddr: "1", UserAgent: "2", Protocol: "3", ConnectedAt: now, LastActive: now.Add(1), RoundTrip: 2,
 			Window: 3, Remaining: 4, MaxUnconfirmed: 5, Lost: Lost{"lost", 1006, "reason", "error"}, Released: 6, Confirmed: 7, Begun: 8,
-			Messages: []Message{{Binary: true, Written: true, Data: []byte("\x00\xff")}, {Shared: 1}, {Shared: 3}, {Shared: 2}, {}},
+			Messages: []Message{
+				{Binary: true, Written: true, Data: []byte("\x00\xff"), Mark: 1<<64 - 1}, {Shared: 1, Waits: true}, {Shared: 3, Confirm: true},
+				{Shared: 2, Hasty: true}, {Patient: true},
+			},
+			Moves: 9, Earlier: []Owner{{"a", 1 << 63}, {"b", 0}}, Marks: []uint64{1, 1 << 63},
 		}, {ID: "another"}},
 		Tombstones: []Tombstone{{ID: "id", Handler: "h", Path: "/p", Tickets: [][16]byte{{3}}, Expired: true, Code: 4000, Reason: "r", Remaining: 9}},
 	}

@@ -2,8 +2,9 @@ package sessionfile
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/sha256"
-	"encoding/gob"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -13,16 +14,18 @@ import (
 	"runtime"
 )
 
-// magic begins every session file. A later form of it gets another number.
+// magic begins every session file. A later form of it gets another number, if whoever knows only this one would make something wrong of it.
 const magic = "wspush sessions 1\n"
 
-// A record is one piece of the file. Exactly one field is set.
-type record struct {
-	Start     *Start
-	Shared    []byte
-	Session   *Session
-	Tombstone *Tombstone
-}
+// kind is what a record of the file is. In the file, it is followed by the size of the record, and the record.
+type kind byte
+
+const (
+	startKind     kind = iota + 1 // the first one, once
+	sharedKind                    // the data of a message, and nothing else
+	sessionKind                   // after what is shared
+	tombstoneKind                 // after the sessions
+)
 
 // Check reports whether a session file could be written at path, as far as that can be known before there is one to write. It removes what a
 // Write that was cut off has left.
@@ -95,33 +98,58 @@ func fill(file *os.File, content func(io.Writer) error) error {
 	return file.Sync()
 }
 
+// Encode returns what Write would write.
+func Encode(f *File) ([]byte, error) {
+	var b bytes.Buffer
+	err := encode(&b, f)
+	return b.Bytes(), err
+}
+
 func encode(w io.Writer, f *File) error {
 	hash := sha256.New()
 	both := io.MultiWriter(w, hash)
 	if _, err := io.WriteString(both, magic); err != nil {
 		return err
 	}
-	e := gob.NewEncoder(both)
-	if err := e.Encode(record{Start: &f.Start}); err != nil {
-		return err
-	}
+	e := encoder{to: both}
+	e.write(startKind, func(form *form) { form.start(&f.Start) })
 	for _, data := range f.Shared {
-		if err := e.Encode(record{Shared: data}); err != nil {
-			return err
-		}
+		e.write(sharedKind, func(form *form) { form.b = append(form.b, data...) })
 	}
 	for i := range f.Sessions {
-		if err := e.Encode(record{Session: &f.Sessions[i]}); err != nil {
-			return err
-		}
+		e.write(sessionKind, func(form *form) { form.session(&f.Sessions[i]) })
 	}
 	for i := range f.Tombstones {
-		if err := e.Encode(record{Tombstone: &f.Tombstones[i]}); err != nil {
-			return err
-		}
+		e.write(tombstoneKind, func(form *form) { form.tombstone(&f.Tombstones[i]) })
+	}
+	if e.err != nil {
+		return e.err
 	}
 	_, err := w.Write(hash.Sum(nil))
 	return err
+}
+
+// encoder writes records, until one fails.
+type encoder struct {
+	to   io.Writer
+	room []byte // of the last record
+	err  error
+}
+
+func (e *encoder) write(k kind, fields func(*form)) {
+	if e.err != nil {
+		return
+	}
+	f := form{b: e.room[:0]}
+	if fields(&f); f.err != nil {
+		e.err = f.err
+		return
+	}
+	e.room = f.b
+	head := binary.AppendUvarint([]byte{byte(k)}, uint64(len(f.b)))
+	if _, e.err = e.to.Write(head); e.err == nil {
+		_, e.err = e.to.Write(f.b)
+	}
 }
 
 // Remove removes the file, for good as far as the system can tell.

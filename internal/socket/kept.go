@@ -42,6 +42,7 @@ type kept struct {
 	held   *Holding // of data, if others have the same
 	waiter *Message // whose sender waits for the confirmation; nil if none does
 	number uint64   // of those in left; 0: none
+	mark   uint64   // as the message had
 	ping   uint64   // the first ping behind it
 	sent   time.Duration
 	cost   int
@@ -140,7 +141,7 @@ func (o *Outbox) keepLocked(m *Message, a attempt) (settled bool) {
 	m.own()
 	s := o.spoken
 	s.cost += m.cost // unlinkLocked has taken it away
-	e := kept{data: m.plainData(), held: m.held, ping: o.socket.pinged + 1, sent: a.ended, cost: m.cost, binary: m.header[0]&opBits == opBinary, again: true}
+	e := kept{data: m.plainData(), held: m.held, ping: o.socket.pinged + 1, sent: a.ended, cost: m.cost, mark: m.session.mark, binary: m.Binary(), again: true}
 	m.counted = false // it is what e counts
 	switch {
 	case !m.confirm:

@@ -50,7 +50,10 @@ type inSession struct {
 	owned   bool   // data is the outbox's own: nobody will ever change it
 	fixed   bool   // it keeps its number: some of it was given to an earlier WebSocket
 	again   bool   // all of it was written to an earlier WebSocket
+	copied  bool   // the session is frozen, and its copy has the message
+	noted   bool   // its mark has been noted
 	absence absence
+	mark    uint64 // of a push that may come twice; 0: none
 }
 
 // absence is what becomes of a message that has not begun while the client is away.
@@ -181,6 +184,21 @@ func (m *Message) keepData() {
 // Keep says that the data of m, which has just been prepared, does not change before m is settled or, if Abandon returns ErrLeft,
 // ever again. A large message is then never copied.
 func (m *Message) Keep() { m.kept = true }
+
+// Binary reports whether m is binary, and not text.
+func (m *Message) Binary() bool { return m.header[0]&opBits == opBinary }
+
+// Data is what m says, as it was pushed. It must not be changed.
+func (m *Message) Data() []byte { return m.plainData() }
+
+// Confirms reports whether m is to be confirmed.
+func (m *Message) Confirms() bool { return m.confirm }
+
+// Hasty reports whether m is to be refused while the client is away: IfAway(false).
+func (m *Message) Hasty() bool { return m.session.absence == absenceRefuses }
+
+// Patient reports whether m is to wait while the client is away: IfAway(true).
+func (m *Message) Patient() bool { return m.session.absence == absenceWaits }
 
 // RoundTrip is the time from the writing of m, which has been confirmed, to the pong that confirmed it.
 func (m *Message) RoundTrip() time.Duration { return m.roundTrip }

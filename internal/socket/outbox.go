@@ -30,7 +30,8 @@ const (
 	stageGreeting stage = iota
 	// stageOpen lasts until the socket is closed, cut or lost.
 	stageOpen
-	// stageEnded: no message is accepted any more. Those that have begun may still go out.
+	// stageEnded: no message is accepted any more. Those that have begun may still go out. If the session has left for another Outbox, its
+	// Mover takes messages.
 	stageEnded
 )
 
@@ -79,7 +80,8 @@ func (o *Outbox) now() time.Duration { return time.Since(o.start) }
 // For the senders of messages.
 
 // Start writes m, or queues it behind what waits. If m is then pending, m.settled gets the outcome. Otherwise err is the
-// outcome: nil when every byte is written; ErrFull, ErrClosed or ErrSuspended when nothing is and nothing will be; ErrBroken; ErrBuffered.
+// outcome: nil when every byte is written; ErrFull, ErrClosed or ErrSuspended when nothing is and nothing will be; ErrBroken; ErrBuffered;
+// ErrRepeated.
 //
 // A caller that finds nobody writing writes its own message, as far as that goes without waiting. What remains is left to
 // a goroutine that lives only while something waits: a caller that wrote for others, or was stuck in a write of its own,
@@ -103,22 +105,32 @@ func (o *Outbox) Start(m *Message) (pending bool, err error) {
 
 // enqueueLocked adds m to what waits, or returns the reason why not.
 func (o *Outbox) enqueueLocked(m *Message, now time.Duration) error {
+	frozen := false
 	if o.spoken != nil {
 		o.formLocked(m) // what it counts is that of its form
+		if v := o.spoken.moving; v != nil {
+			switch {
+			case v.to != nil:
+				return o.carryLocked(m)
+			case o.stage != stageEnded && v.isRepeated(m):
+				return ErrRepeated
+			}
+			frozen = v.isFrozen
+		}
 	}
 	switch {
 	case o.stage == stageGreeting:
 		return ErrFull
 	case o.stage == stageEnded:
 		return ErrClosed
-	case o.socket == nil && m.session.absence == absenceRefuses:
+	case o.socket == nil && m.session.absence == absenceRefuses && !frozen:
 		return ErrSuspended
 	case !o.admitsLocked(m, 0) || !o.reserveLocked(m):
 		return ErrFull
 	}
 	if o.spoken != nil {
 		o.secureLocked(m)
-		if o.socket == nil && o.buffersLocked(m) {
+		if o.socket == nil && o.buffersLocked(m) && !frozen {
 			o.countLocked(m)
 			o.addLocked(m.handOver())
 			return ErrBuffered
@@ -176,13 +188,22 @@ func (o *Outbox) StartAll(messages []*Message) {
 	}
 }
 
-// Abandon gives up m because its caller leaves, for the given cause. The outcome is cause if no byte of m was written: it is
-// withdrawn. It is ErrLeft if m has begun; the outbox then goes on with a copy of the data. It is ErrUnconfirmed if all of m
-// was written. If Abandon has not decided, the outcome goes to m.settled, which has it already or will have it in a moment.
+// Abandon gives up m, which Start has left pending, because its caller leaves, for the given cause. The outcome is cause if no byte
+// of m was written: it is withdrawn. It is ErrLeft if m has begun; the outbox then goes on with a copy of the data. It is
+// ErrUnconfirmed if all of m was written. If Abandon has not decided, the outcome goes to m.settled, which has it already or will
+// have it in a moment. While a session moves that can take longer: another Outbox may be about to send m.
 //
 // It takes the same time however many messages wait: thousands of callers may leave at once.
 func (o *Outbox) Abandon(m *Message, cause error) (outcome error, decided bool) {
 	o.mu.Lock()
+	if o.spoken != nil && o.spoken.moving != nil {
+		if given := o.spoken.moving.given[m]; given != nil {
+			to := o.spoken.moving.to
+			o.mu.Unlock()
+			to.Withdraw(given, cause)
+			return nil, false
+		}
+	}
 	defer o.mu.Unlock()
 	switch {
 	case m.done:
@@ -196,6 +217,9 @@ func (o *Outbox) Abandon(m *Message, cause error) (outcome error, decided bool) 
 	case m.begun():
 		o.disownLocked(m)
 		return ErrLeft, true
+	case m.session.copied:
+		m.left = cause // the other Outbox may send it
+		return nil, false
 	default:
 		o.removeLocked(m)
 		outcome = cause

@@ -20,8 +20,8 @@ func (o *Outbox) apart(s *Socket) *Outbox {
 
 // Resume makes s the WebSocket of a session whose client has received offset messages, in place of the one before, if there is one. The
 // messages after from will be written: from is offset, or more if what follows offset is not there any more. Nothing is written before
-// Release. s has been made by Accept for this Outbox, with Choose. The error is ErrOffset if the client cannot have received so many, or
-// ErrClosed if the session has ended; nothing has changed then.
+// Release. s has been made by Accept for this Outbox, with Choose. The error is ErrOffset if the client cannot have received so many,
+// ErrFrozen while the session is about to move, or ErrClosed if it has ended; nothing has changed then.
 func (o *Outbox) Resume(s *Socket, offset uint64) (from uint64, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -29,6 +29,8 @@ func (o *Outbox) Resume(s *Socket, offset uint64) (from uint64, err error) {
 	switch {
 	case o.stage != stageOpen:
 		return 0, ErrClosed
+	case o.isFrozenLocked():
+		return 0, ErrFrozen
 	case offset > k.begun:
 		return 0, ErrOffset
 	}
@@ -79,7 +81,7 @@ func (e *kept) message(number uint64) *Message {
 	m.data, m.held, m.cost = e.data, e.held, e.cost
 	m.kept, m.counted, m.out = true, true, false
 	m.written, m.taken, m.marked = 0, 0, 0
-	m.session = inSession{number: number, owned: true, fixed: true, again: e.again, absence: m.session.absence}
+	m.session = inSession{number: number, owned: true, fixed: true, again: e.again, absence: m.session.absence, mark: e.mark}
 	if m.looksLikeControl() {
 		m.double()
 	}
@@ -222,6 +224,9 @@ func (o *Outbox) End() bool {
 	defer o.mu.Unlock()
 	if o.stage != stageOpen || o.socket != nil {
 		return false
+	}
+	if o.isFrozenLocked() {
+		o.thawLocked()
 	}
 	o.setSuspendedLocked(false)
 	o.lostLocked()

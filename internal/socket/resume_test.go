@@ -158,6 +158,9 @@ type pushed struct {
 	text    string
 	binary  bool
 	message *Message
+	outbox  *Outbox // that message was given to
+	mark    uint64
+	direct  bool // it has come by another way than message's, and before
 	confirm bool
 	asked   bool // its sender was told, or has left
 	outcome error
@@ -205,9 +208,10 @@ func (r *reference) unconfirmed() (all []Unconfirmed) {
 type model struct {
 	t      *testing.T
 	random *rand.Rand
-	shared *Shared
+	shared *Shared // of the worker that has the session
 	outbox *Outbox // of the present session
 	raw    bool
+	moves  moves
 
 	mu    sync.Mutex // guards what follows: senders are told on any goroutine
 	paths []*path    // of all sessions
@@ -396,7 +400,7 @@ func (m *model) pong() {
 func (m *model) start(n int) {
 	var all []*Message
 	var payload *Payload
-	session := m.reference
+	outbox := m.entry()
 	for range n {
 		size := m.random.IntN(40)
 		switch m.random.IntN(8) {
@@ -410,21 +414,11 @@ func (m *model) start(n int) {
 			p.text = "\x06" + p.text
 		}
 		data := []byte(p.text)
-		settled := func(err error) {
-			clear(data) // it is the caller's again
-			m.mu.Lock()
-			defer m.mu.Unlock()
-			if p.asked {
-				m.t.Errorf("%.10q is settled twice: %v, %v", p.text, p.outcome, err)
-			}
-			if p.confirm && err == nil && !slices.Contains(session.had, p.text) {
-				m.t.Errorf("%.10q is confirmed, and the endpoint does not have it", p.text)
-			}
-			p.asked, p.outcome = true, err
-		}
+		settled := m.settled(p, data)
+		p.outbox = outbox
 		p.message = NewMessage(p.binary, data, settled)
 		if m.random.IntN(4) == 0 {
-			payload = m.shared.NewPayload(p.binary, data)
+			payload = outbox.shared.NewPayload(p.binary, data)
 			p.message.PrepareShared(payload, settled)
 		}
 		if p.confirm {
@@ -433,13 +427,17 @@ func (m *model) start(n int) {
 		if m.random.IntN(4) == 0 {
 			p.message.IfAway(m.random.IntN(2) == 0)
 		}
+		if m.random.IntN(2) == 0 {
+			p.mark = uint64(len(m.pushed) + 1)
+			p.message.SetMark(p.mark)
+		}
 		m.mu.Lock()
 		m.pushed = append(m.pushed, p)
 		m.mu.Unlock()
 		all = append(all, p.message)
 		m.note("push %.10q, %d bytes, confirm %t, absence %d", p.text, len(p.text), p.confirm, p.message.session.absence)
 		if n == 1 {
-			if pending, err := m.outbox.Start(p.message); !pending {
+			if pending, err := outbox.Start(p.message); !pending {
 				if p.confirm && err == nil {
 					m.fail("%.10q is confirmed at once", p.text)
 				}
@@ -448,7 +446,27 @@ func (m *model) start(n int) {
 		}
 	}
 	if n > 1 {
-		m.outbox.StartAll(all)
+		outbox.StartAll(all)
+	}
+}
+
+// settled returns what is called with the outcome of a push, whose data it is.
+func (m *model) settled(p *pushed, data []byte) func(error) {
+	session, isDirect := m.reference, p.direct
+	return func(err error) {
+		clear(data) // it is the caller's again
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if err == ErrRepeated && p.direct && !isDirect {
+			return
+		}
+		if p.asked || err == ErrRepeated {
+			m.t.Errorf("%.10q is settled twice: %v, %v", p.text, p.outcome, err)
+		}
+		if p.confirm && err == nil && !slices.Contains(session.had, p.text) {
+			m.t.Errorf("%.10q is confirmed, and the endpoint does not have it", p.text)
+		}
+		p.asked, p.outcome = true, err
 	}
 }
 
@@ -466,7 +484,7 @@ func (m *model) leave() {
 		return
 	}
 	p := pending[m.random.IntN(len(pending))]
-	err, decided := m.outbox.Abandon(p.message, context.Canceled)
+	err, decided := p.outbox.Abandon(p.message, context.Canceled)
 	m.note("leave %.10q: %v %t", p.text, err, decided)
 	if decided {
 		m.mu.Lock()
@@ -553,7 +571,7 @@ func (m *model) check(all bool) {
 
 // step does something at random.
 func (m *model) step() {
-	switch m.random.IntN(16) {
+	switch m.random.IntN(19) {
 	case 0, 1, 2:
 		m.start(1)
 	case 3:
@@ -584,6 +602,13 @@ func (m *model) step() {
 		// Whatever a page leaves unread for as long as it is retained, it misses: that has a test of its own.
 		m.read(len(m.inbox))
 		testutil.Pass(d)
+	case 16, 17:
+		m.deliver(1 + m.random.IntN(4))
+		m.repeat()
+	case 18:
+		if m.random.IntN(3) == 0 {
+			m.move()
+		}
 	case 15:
 		switch {
 		case m.random.IntN(8) == 0:
@@ -639,9 +664,16 @@ func (o *Outbox) pending() (bytes int64) {
 }
 
 func newModel(t *testing.T, seed uint64) *model {
-	m := &model{t: t, random: rand.New(rand.NewPCG(seed, 16)), shared: new(Shared)}
+	m := &model{t: t, random: rand.New(rand.NewPCG(seed, 16))}
 	m.raw = seed%2 == 0
-	m.shared.kernel = func(fd uintptr, g *gather) (int, error) {
+	m.shared = m.newShared()
+	m.begin()
+	return m
+}
+
+// newShared returns what the sockets of another worker share.
+func (m *model) newShared() *Shared {
+	return &Shared{kernel: func(fd uintptr, g *gather) (int, error) {
 		m.mu.Lock()
 		p, delay := m.paths[fd], m.delay
 		m.mu.Unlock()
@@ -650,9 +682,7 @@ func newModel(t *testing.T, seed uint64) *model {
 		}
 		n, _, err := p.take(g.pieces[:g.n]...)
 		return n, err
-	}
-	m.begin()
-	return m
+	}}
 }
 
 // begin begins a session.
@@ -661,15 +691,21 @@ func (m *model) begin() {
 	m.mu.Lock()
 	m.reference = new(reference)
 	m.mu.Unlock()
-	m.outbox, m.socket, m.inbox = new(Outbox), nil, nil
-	m.outbox.Init(m.shared, 64<<10)
-	m.outbox.Speak()
-	m.outbox.Keep(16<<10, &modelKeeper{m.outbox})
+	m.outbox, m.socket, m.inbox, m.moves = m.newOutbox(16<<10), nil, nil, moves{}
 	m.connect(-1)
 	synctest.Wait()
 }
 
-// A random schedule of pushes, withdrawals, losses and returns: the page sees what was accepted, once and in order, and nothing else; and
+// newOutbox returns the outbox of a session.
+func (m *model) newOutbox(maxUnconfirmed int) *Outbox {
+	o := new(Outbox)
+	o.Init(m.shared, 64<<10)
+	o.Speak()
+	o.Keep(maxUnconfirmed, &modelKeeper{o})
+	return o
+}
+
+// A random schedule of pushes, withdrawals, losses, returns and moves to other workers: the page sees what was accepted, once and in order, and nothing else; and
 // in the end whatever it has not seen is unconfirmed.
 func TestSessionModel(t *testing.T) {
 	seeds := uint64(300)
@@ -709,6 +745,7 @@ func (m *model) settle() {
 	}
 	m.back()
 	for range 400 {
+		m.deliver(1 << 30)
 		for synctest.Wait(); m.path.waiting(); synctest.Wait() {
 			m.endpoint(1 << 30)
 		}
@@ -729,6 +766,7 @@ func (m *model) settle() {
 		m.fail("%d messages are kept, of %d bytes; %d count for all, %d as waiting, %d as unconfirmed, %d to be confirmed", n, size, m.shared.Pending(), m.outbox.waiting, m.outbox.spoken.cost, m.outbox.toConfirm)
 	}
 	m.checkBuffered()
+	m.checkMoves()
 	m.socket.Reset()
 	synctest.Wait()
 }
@@ -764,18 +802,7 @@ func (m *model) restart() {
 	if !ok {
 		m.fail("Save")
 	}
-	if m.socket != nil {
-		if m.random.IntN(2) == 0 {
-			m.socket.Close(1012, "")
-		}
-		synctest.Wait()
-		if m.random.IntN(2) == 0 {
-			m.endpoint(1 << 30)
-		}
-		m.path.cut()
-		m.socket.Reset()
-		m.socket = nil
-	}
+	m.loseFormer()
 	if _, err := m.outbox.Start(NewMessage(false, nil, nil)); err != ErrClosed {
 		m.fail("a push after Save: %v", err)
 	}
@@ -783,6 +810,19 @@ func (m *model) restart() {
 	if _, ok := m.outbox.Save(); ok {
 		m.fail("Save again")
 	}
+	if len(saved.Marks) > 0 {
+		m.fail("marks are saved")
+	}
+	m.outbox, m.moves = m.newOutbox(saved.MaxUnconfirmed), moves{}
+	if senders := m.outbox.Load(apart(saved), time.Duration(m.random.IntN(1000))*time.Second); senders != nil {
+		m.fail("senders wait for what is saved")
+	}
+	m.outbox.ForgetMarks()
+}
+
+// apart returns saved as another process gets it.
+func apart(saved Saved) Saved {
+	saved.Messages = slices.Clone(saved.Messages)
 	held := make(map[*Holding]*Holding)
 	for i := range saved.Messages {
 		e := &saved.Messages[i]
@@ -794,16 +834,31 @@ func (m *model) restart() {
 		}
 		e.Held = held[e.Held]
 	}
-	m.outbox = new(Outbox)
-	m.outbox.Init(m.shared, 64<<10)
-	m.outbox.Speak()
-	m.outbox.Keep(saved.MaxUnconfirmed, &modelKeeper{m.outbox})
-	m.outbox.Load(saved, time.Duration(m.random.IntN(1000))*time.Second)
+	return saved
+}
+
+// loseFormer ends the WebSocket that a session has lost because it goes on elsewhere.
+func (m *model) loseFormer() {
+	if m.socket == nil {
+		return
+	}
+	if m.random.IntN(2) == 0 {
+		m.socket.Close(1012, "")
+	}
+	synctest.Wait()
+	if m.random.IntN(2) == 0 {
+		m.endpoint(1 << 30)
+	}
+	m.path.cut()
+	m.socket.Reset()
+	m.socket = nil
 }
 
 // checkEnd compares what a session leaves that has ended with what it must leave.
 func (m *model) checkEnd() {
+	m.deliver(1 << 30)
 	synctest.Wait()
+	m.checkMoves()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, p := range m.pushed {

@@ -147,6 +147,52 @@ func (r *retained) takeOut(all *pendingAll, s *session) (released uint64, messag
 	return s.released, messages
 }
 
+// list returns what is retained of a session, in order, and the number of the last message before it.
+func (r *retained) list(s *session) (released uint64, messages []kept) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for b := s.retained; b != nil; b = b.nextOwn {
+		messages = append(messages, b.kept...)
+	}
+	return s.released, messages
+}
+
+// dropTo lets go of what is retained of a session up to a number, and returns it.
+func (r *retained) dropTo(all *pendingAll, s *session, number uint64) (dropped []kept) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for b := s.retained; b != nil && s.released < number; b = s.retained {
+		n := min(number-s.released, uint64(len(b.kept)))
+		dropped = append(dropped, b.kept[:n]...)
+		if n == uint64(len(b.kept)) {
+			r.dropLocked(all, b)
+			continue
+		}
+		r.shortenLocked(all, b, int(n))
+		s.released = number
+	}
+	return dropped
+}
+
+// shortenLocked lets go of the first n messages of a batch, which has more.
+func (r *retained) shortenLocked(all *pendingAll, b *batch, n int) {
+	for i := range b.kept[:n] {
+		e := &b.kept[i]
+		cost := int64(e.cost)
+		b.size -= cost
+		b.session.retainedSize -= cost
+		if e.held != nil {
+			cost = messageOverhead
+			e.held.retain(all, e.cost, -1)
+		}
+		b.cost -= cost
+		r.cost.Add(-cost)
+	}
+	all.releaseAll(b.kept[:n])
+	clear(b.kept[:n]) // so that their data goes
+	b.kept = b.kept[n:]
+}
+
 // drop lets go of what is retained of a session that has ended.
 func (r *retained) drop(all *pendingAll, s *spoken) {
 	_, messages := r.takeOut(all, &s.session)

@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 	"strings"
@@ -243,4 +244,24 @@ func TestRetainedOnceIsBounded(t *testing.T) {
 // newIgnored makes a WebSocket of which whatever is written is gone.
 func newIgnored() *Socket {
 	return &Socket{owner: owner(func(error) {}), raw: always{}, traffic: new(stripe), writeTimeout: -1}
+}
+
+// What a client says to have received is not retained any more, in the middle of what one pong has confirmed too, and is counted no more.
+func TestRetainedIsShortened(t *testing.T) {
+	shared, held := new(Shared), new(Holding)
+	data := bytes.Repeat([]byte("x"), 1000)
+	saved := Saved{Confirmed: 3, Begun: 3, Messages: []SavedMessage{
+		{Unconfirmed: Unconfirmed{Data: data}, Held: held}, {Unconfirmed: Unconfirmed{Data: data}}, {Unconfirmed: Unconfirmed{Data: data}, Held: held},
+	}}
+	o := awayOutbox(shared, saved, 0)
+	const size = 1000 + messageOverhead
+	for offset, want := range []int64{2*size + messageOverhead, 2 * size, size, 0} {
+		if _, err := o.Freeze(uint64(offset), true); err != nil {
+			t.Fatal(err)
+		}
+		all := &shared.pendingAll
+		if all.retained.cost.Load() != want || all.cost.Load() != want+suspendedCost || o.spoken.retainedSize != int64(3-offset)*size {
+			t.Errorf("at %d: %d bytes are retained, %d of this session, and %d count for all", offset, all.retained.cost.Load(), o.spoken.retainedSize, all.cost.Load())
+		}
+	}
 }

@@ -9,12 +9,51 @@ type Saved struct {
 	Released, Confirmed, Begun uint64
 	Messages                   []SavedMessage // those after Released, in order
 	MaxUnconfirmed             int            // for Keep
+	Marks                      []uint64       // of what the session has got, as far as that is known
 }
 
 // A SavedMessage is one that a session has accepted.
 type SavedMessage struct {
 	Unconfirmed
 	Held *Holding // of the data, if others have the same; nil otherwise
+	Mark uint64   // 0: none
+
+	// Waits is set by Freeze if a sender waits for the outcome. Only then the others mean something: they are as those of the Message.
+	Waits, Confirm, Hasty, Patient bool
+}
+
+// saved returns e, which has been written, for another Outbox.
+func (e *kept) saved() SavedMessage {
+	s := SavedMessage{Unconfirmed: e.unconfirmed(), Held: e.held, Mark: e.mark}
+	if e.waiter != nil {
+		s.waitFor(e.waiter)
+	}
+	return s
+}
+
+// saved returns m, which waits and is the outbox's own, for another Outbox.
+func (m *Message) saved() SavedMessage {
+	s := SavedMessage{Unconfirmed: Unconfirmed{Binary: m.Binary(), Data: m.plainData(), Written: m.session.again}, Held: m.held, Mark: m.session.mark}
+	if m.hasSender() {
+		s.waitFor(m)
+	}
+	return s
+}
+
+func (s *SavedMessage) waitFor(m *Message) {
+	s.Waits, s.Confirm, s.Hasty, s.Patient = true, m.confirm, m.Hasty(), m.Patient()
+}
+
+// waiter returns a message whose sender is still to come, or nil if none waits.
+func (s *SavedMessage) waiter(now time.Duration) *Message {
+	if !s.Waits {
+		return nil
+	}
+	m := &Message{confirm: s.Confirm, sent: now, settled: func(error) {}}
+	if s.Hasty || s.Patient {
+		m.IfAway(s.Patient)
+	}
+	return m
 }
 
 // Save ends a session for another Outbox to go on with it. The senders of what has begun are told ErrBuffered: it will be sent. Those that wait
@@ -34,12 +73,16 @@ func (o *Outbox) Save() (saved Saved, ok bool) {
 	s, all := o.spoken, &o.shared.pendingAll
 	released, retained := all.retained.takeOut(all, &s.session)
 	defer all.releaseAll(retained)
+	if o.isFrozenLocked() {
+		o.thawLocked()
+	}
 	o.stage = stageEnded
 	saved = Saved{Released: released, Confirmed: s.confirmed, Begun: s.begun, MaxUnconfirmed: s.max}
 	for _, part := range [][]kept{retained, s.kept} {
 		for i := range part {
-			e := &part[i]
-			saved.Messages = append(saved.Messages, SavedMessage{e.unconfirmed(), e.held})
+			e := part[i]
+			e.waiter = nil // who is told in a moment
+			saved.Messages = append(saved.Messages, e.saved())
 		}
 	}
 	for i := range s.kept {
@@ -53,9 +96,9 @@ func (o *Outbox) Save() (saved Saved, ok bool) {
 			return ErrClosed
 		}
 		m.own()
-		saved.Messages = append(saved.Messages, SavedMessage{
-			Unconfirmed{Binary: m.header[0]&opBits == opBinary, Data: m.plainData(), Written: m.session.again}, m.held,
-		})
+		e := m.saved()
+		e.Waits, e.Confirm, e.Hasty, e.Patient = false, false, false, false // its sender is told in a moment
+		saved.Messages = append(saved.Messages, e)
 		return ErrBuffered
 	})
 	return saved, true
@@ -63,7 +106,10 @@ func (o *Outbox) Save() (saved Saved, ok bool) {
 
 // Load makes o, which is new and for which Keep has been called, what another Outbox was that has been saved: that of a session whose client is
 // away. Everything that was accepted is, however much that is. now is the time by the connection's clock.
-func (o *Outbox) Load(saved Saved, now time.Duration) {
+//
+// For each of saved.Messages for which a sender waits, senders has the Message at the same index, for Attach and Abandon; the others are nil, and so
+// is senders if there are none. Until ForgetMarks, o refuses messages that the session has got before.
+func (o *Outbox) Load(saved Saved, now time.Duration) (senders []*Message) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.start, o.stage = time.Now().Add(-now), stageOpen
@@ -73,10 +119,22 @@ func (o *Outbox) Load(saved Saved, now time.Duration) {
 	messages := make([]kept, len(saved.Messages))
 	for i, m := range saved.Messages {
 		e := &messages[i]
-		*e = kept{data: m.Data, held: m.Held, cost: len(m.Data) + messageOverhead, binary: m.Binary, again: m.Written, sent: now}
+		*e = kept{data: m.Data, held: m.Held, mark: m.Mark, cost: len(m.Data) + messageOverhead, binary: m.Binary, again: m.Written, sent: now}
+		if e.waiter = m.waiter(now); e.waiter != nil {
+			if senders == nil {
+				senders = make([]*Message, len(messages))
+			}
+			senders[i] = e.waiter
+		}
 		all.hold(e.held, e.cost)
 	}
 	n := saved.Confirmed - saved.Released
+	for i := range messages[:n] {
+		if m := messages[i].waiter; m != nil { // which no Freeze says
+			messages[i].waiter = nil
+			m.settle(nil)
+		}
+	}
 	if n > 0 {
 		all.retained.add(all, &batch{session: &s.session, kept: messages[:n:n], upTo: saved.Confirmed})
 	}
@@ -84,6 +142,9 @@ func (o *Outbox) Load(saved Saved, now time.Duration) {
 	s.kept = messages[n:written:written]
 	for i := range s.kept {
 		s.cost += s.kept[i].cost
+		if m := s.kept[i].waiter; m != nil {
+			m.out = true
+		}
 		all.buffered.add(1, len(s.kept[i].data))
 	}
 	for i := range messages[written:] {
@@ -92,4 +153,6 @@ func (o *Outbox) Load(saved Saved, now time.Duration) {
 		o.addLocked(m)
 	}
 	o.setSuspendedLocked(true)
+	o.rememberMarksLocked(saved)
+	return senders
 }

@@ -77,3 +77,38 @@ func TestSavedNone(t *testing.T) {
 		t.Error("before Hold")
 	}
 }
+
+// No Freeze says that somebody waits for what is confirmed. If another process does, there is nothing to wait for.
+func TestLoadConfirmedWaits(t *testing.T) {
+	o := awayOutbox(new(Shared), Saved{}, 0)
+	senders := o.Load(Saved{Confirmed: 1, Begun: 1, Messages: []SavedMessage{{Waits: true}}}, 0)
+	if done, err := o.Attach(senders[0], nil); !done || err != nil {
+		t.Error(done, err)
+	}
+	if _, retained := o.shared.pendingAll.retained.list(&o.spoken.session); len(retained) != 1 || retained[0].waiter != nil {
+		t.Errorf("%+v", retained)
+	}
+}
+
+// Whoever waits for what is loaded goes on as before while the client is away.
+func TestLoadAbsence(t *testing.T) {
+	o := awayOutbox(new(Shared), Saved{}, 0)
+	senders := o.Load(Saved{Messages: []SavedMessage{{Waits: true, Hasty: true}, {Waits: true, Patient: true}, {Waits: true, Confirm: true}}}, 0)
+	for i, m := range senders {
+		if m.Hasty() != (i == 0) || m.Patient() != (i == 1) || m.Confirms() != (i == 2) {
+			t.Errorf("%d: hasty: %t, patient: %t, confirmed: %t", i, m.Hasty(), m.Patient(), m.Confirms())
+		}
+	}
+}
+
+// A message that was written by another Outbox counts as written when it is loaded: the two need not have the same clock.
+func TestLoadRoundTrip(t *testing.T) {
+	o := awayOutbox(new(Shared), Saved{}, 0)
+	senders := o.Load(Saved{Begun: 1, Messages: []SavedMessage{{Waits: true, Confirm: true}}}, time.Hour)
+	if _, err := o.Freeze(1, true); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := o.Attach(senders[0], nil); !done || err != nil || senders[0].RoundTrip() > time.Minute {
+		t.Error(done, err, senders[0].RoundTrip())
+	}
+}

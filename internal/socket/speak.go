@@ -14,6 +14,8 @@ type spoken struct {
 	probe *Message // the answer to a probe that waits to go out; nil if none does
 	hello uint64   // the ping behind the hello of the present WebSocket; 0: there is none, or it has been answered
 
+	moving *moving // nil unless the session moves, or has moved
+
 	session
 }
 

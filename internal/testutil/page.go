@@ -121,6 +121,15 @@ func (p *Page) Want(messages ...string) {
 	}
 }
 
+// TryNext is Next, but returns false if nothing has come.
+func (p *Page) TryNext() (string, bool) {
+	p.tb.Helper()
+	if len(p.messages) == 0 {
+		return "", false
+	}
+	return p.Next(), true
+}
+
 // WantNothing ends the test if a message has come.
 func (p *Page) WantNothing() {
 	p.tb.Helper()

@@ -45,7 +45,8 @@ func KeepFor(d time.Duration) PushOption { return PushOption{keep: Keep{Asked: t
 // PushOptions are the options of one push, merged.
 type PushOptions struct {
 	Confirmed bool
-	Keep      Keep // of the last option that says
+	Keep      Keep   // of the last option that says
+	Mark      uint64 // by which a connection recognises a repetition of a push to a user or a group; 0: none
 }
 
 // Options merges the options of one push. It allocates nothing.

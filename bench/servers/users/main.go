@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -22,6 +23,7 @@ const room = "room"
 func main() {
 	listen := flag.String("push", "", "`address` to listen on for pushes")
 	through := flag.String("through", "", "how to find the users of other workers: `URL` of an engine, or addresses of all workers")
+	resume := flag.Duration("resume", 0, "how long a client may be away and come back to its session")
 	s := control.New()
 	opts := &wspush.WorkerOptions{
 		Listen: *listen, WriteTimeout: s.WriteTimeout,
@@ -36,12 +38,22 @@ func main() {
 		opts.Cluster, opts.PublicURL = cluster, "http://"+*listen
 		address = (*wspush.Conn).SealedAddress
 	}
+	var counting *countingListener
+	if *resume > 0 {
+		l, err := net.Listen("tcp", *listen)
+		if err != nil {
+			log.Fatal(err)
+		}
+		counting = &countingListener{Listener: l}
+		opts.Listen, opts.Listener = "", counting
+	}
 	worker, err := wspush.NewWorker(opts)
 	if err != nil {
 		log.Fatal(err)
 	}
 	handler, err := wspush.NewHandler(worker, &wspush.HandlerOptions{
 		PingInterval: s.Ping,
+		ResumeWindow: *resume,
 		User:         func(r *http.Request, _ any) string { return strings.TrimPrefix(r.URL.Path, "/ws/") },
 		Groups:       func(*wspush.Conn) []string { return []string{room} },
 		Greeting:     func(c *wspush.Conn) (wspush.MessageType, []byte) { return wspush.Text, []byte(address(c)) },
@@ -79,6 +91,9 @@ func main() {
 	s.Mux.HandleFunc("GET /bench/forwarded", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, worker.Stats().Forwarded)
 	})
+	if *resume > 0 {
+		handleSessions(s.Mux, worker, counting)
+	}
 	s.Serve(func(id string, data []byte) error {
 		_, err := worker.Push(context.Background(), id, wspush.Text, data)
 		return err

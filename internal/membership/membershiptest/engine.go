@@ -48,7 +48,12 @@ type Engine struct {
 type part struct {
 	generation string // "": it has lost everything, and nobody has renewed since
 	born       time.Time
-	sets       map[string]map[uint64]uint64 // key → lease → the call that put it last
+	sets       map[string]map[uint64]uint64   // key → lease → the call that put it last
+	owners     map[string]directory.Ownership // by session
+}
+
+func newPart() part {
+	return part{sets: make(map[string]map[uint64]uint64), owners: make(map[string]directory.Ownership)}
 }
 
 type lease struct {
@@ -60,13 +65,15 @@ type lease struct {
 type Counts struct {
 	Renews, Applies, Finds int
 	Changes, Keys          int // in Applies and Finds
+	Claims, Owners         int
+	Disclaims, Claimed     int // Claimed: sessions, in Claims
 }
 
 // NewEngine makes an engine of so many parts.
 func NewEngine(parts int, random *rand.Rand) *Engine {
 	e := &Engine{lease: directory.LeaseTime, seed: maphash.MakeSeed(), rand: random, parts: make([]part, parts), leases: make(map[uint64]lease)}
 	for i := range e.parts {
-		e.parts[i].sets = make(map[string]map[uint64]uint64)
+		e.parts[i] = newPart()
 	}
 	return e
 }
@@ -89,7 +96,7 @@ func (e *Engine) Set(f Faults) {
 func (e *Engine) Lose(i int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.parts[i] = part{sets: make(map[string]map[uint64]uint64)}
+	e.parts[i] = newPart()
 	if i == 0 {
 		clear(e.leases)
 	}
@@ -184,7 +191,7 @@ func (e *Engine) upToLocked(d time.Duration) time.Duration {
 	return time.Duration(e.rand.Int64N(int64(d)))
 }
 
-// Client is one worker's way to an engine: a directory.Directory.
+// Client is one worker's way to an engine: a directory.Directory with directory.Owners.
 type Client struct {
 	e *Engine
 

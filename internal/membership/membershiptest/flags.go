@@ -24,3 +24,13 @@ func Flags() func() Simulation {
 		return s
 	}
 }
+
+// DeployFlags is Flags for a Deploy.
+func DeployFlags() func() Deploy {
+	sessions := flag.Int("deploy.sessions", 5000, "how many sessions TestDeploy has")
+	workers := flag.Int("deploy.workers", 10, "how many workers")
+	messages := flag.Int("deploy.messages", 1, "how many messages each session has buffered")
+	return func() Deploy {
+		return Deploy{Sessions: *sessions, Workers: *workers, Messages: *messages, Asking: 64}
+	}
+}

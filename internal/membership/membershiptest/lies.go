@@ -47,3 +47,21 @@ func (e *Engine) lieAboutKeysLocked(found []directory.Found) []directory.Found {
 	}
 	return found
 }
+
+// lieAboutOwnersLocked names owners that can be none, or too few.
+func (e *Engine) lieAboutOwnersLocked(owners []directory.Ownership) []directory.Ownership {
+	o := &owners[e.rand.IntN(len(owners))]
+	switch e.rand.IntN(5) {
+	case 0:
+		*o = directory.Ownership{}
+	case 1:
+		o.Lease = 1 << 63
+	case 2:
+		o.Moves = 1 << 53
+	case 3:
+		o.Session = "another"
+	case 4:
+		return owners[:len(owners)-1]
+	}
+	return owners
+}

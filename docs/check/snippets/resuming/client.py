@@ -5,8 +5,8 @@ import websockets
 
 
 async def receive(url):
-    """Yields the hello of each new session, and every message, once and in order. A hello also comes where messages are missing."""
-    ticket, count, delay = None, 0, 0
+    """Yields the hello of each new session, and every message, once and in order. A hello also comes with a new address, and where messages are missing."""
+    ticket, count, address, delay = None, 0, None, 0
     while True:
         await asyncio.sleep(delay * random.uniform(1, 2))
         delay = min(2 * delay + 0.5, 15)
@@ -20,7 +20,8 @@ async def receive(url):
                 if "refused" in hello:  # "retry"
                     continue
                 ticket, count = hello.get("ticket"), hello.get("offset", 0)
-                if not hello["resumed"] or "missed" in hello:
+                if not hello["resumed"] or "missed" in hello or hello.get("address") != address:
+                    address = hello.get("address")
                     yield hello
                 while True:
                     message = await ws.recv()

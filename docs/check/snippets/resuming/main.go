@@ -29,7 +29,7 @@ type hello struct {
 }
 
 // receive calls handle with every message, once and in order, until the server ends the session, or ctx ends. It calls begin with the
-// hello of each new session, and of one in which messages are missing.
+// hello of each new session, and of one that has a new address, or in which messages are missing.
 func receive(ctx context.Context, url string, begin func(hello), handle func(data []byte)) error {
 	var latest hello // its Offset counts on
 	for delay := time.Duration(0); ctx.Err() == nil; delay = min(2*delay+time.Second/2, 15*time.Second) {
@@ -47,10 +47,11 @@ func receive(ctx context.Context, url string, begin func(hello), handle func(dat
 		if err := wsjson.Read(ctx, ws, &next); err != nil {
 			continue
 		}
-		delay = time.Duration(next.After) * time.Second
+		delay = time.Duration(next.After) * time.Second / 2 // doubled before the next turn
 		if next.Refused == "" {
+			isNew := !next.Resumed || next.Missed > 0 || next.Address != latest.Address
 			latest = next
-			if !next.Resumed || next.Missed > 0 {
+			if isNew {
 				begin(next)
 			}
 		}
