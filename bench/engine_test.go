@@ -14,7 +14,7 @@ func TestNoRedis(t *testing.T) {
 		e.stop()
 		t.Fatal("it starts")
 	}
-	if !strings.Contains(err.Error(), "-group users needs redis-server") {
+	if !strings.Contains(err.Error(), "-group users and sessions need redis-server") {
 		t.Errorf("got %v", err)
 	}
 }
