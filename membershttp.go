@@ -76,6 +76,9 @@ func (r *Recipients) exceptID(id string) *problem {
 		return problemOf(err)
 	case elsewhere != nil:
 		r.exceptElsewhere = append(r.exceptElsewhere, *elsewhere)
+	case err == errEarlierInstance && wire.IsSealedID(id): // its worker has only just started, or the session has moved
+		place, _ := r.worker.cluster.keys.Open(id) // as find has
+		r.exceptElsewhere = append(r.exceptElsewhere, place)
 	case c != nil:
 		r.except = append(r.except, c)
 	case r.worker.membership != nil && wire.IsID(id): // it does not say which worker's it is
