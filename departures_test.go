@@ -5,12 +5,16 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/wspush/wspush"
 	"github.com/wspush/wspush/internal/membership/membershiptest"
 	"github.com/wspush/wspush/internal/testutil"
+	"github.com/wspush/wspush/wspushtest"
 )
 
 // pageAt is a page that connects over the network.
@@ -24,6 +28,36 @@ func pageAt(t *testing.T, server, user, resume string) *testutil.Page {
 }
 
 func addressOf(resp *http.Response) string { return resp.Header.Get("Wspush-Address") }
+
+// Who is left out by an old sealed ID is left out, also when the worker that it names has ended.
+func TestExceptOfMoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fleet{t: t, cluster: wspushtest.NewCluster(t), opts: *userOpts()}
+		for range 3 {
+			f.add(wspush.WorkerOptions{AuthorizePush: anybody})
+		}
+		a, b, c := f.stations[0], f.stations[1], f.stations[2]
+		p := a.visitAs("ann", "")
+		sealed := a.conns[0].SealedID()
+		p = b.visitAs("ann", p.Ticket())
+		other := b.visitAs("ann", "")
+		if err := a.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		testutil.Pass(10 * time.Second) // the others see that it has ended
+		for _, s := range []*station{b, c} {
+			rec := httptest.NewRecorder()
+			s.ServeHTTP(rec, httptest.NewRequest("POST", "/@users/ann?except="+sealed, strings.NewReader("x")))
+			if rec.Code != 200 {
+				t.Errorf("%d %s", rec.Code, rec.Body)
+			}
+			other.Want("x")
+			synctest.Wait()
+			p.WantNothing()
+		}
+		f.forget()
+	})
+}
 
 // Old addresses lead to where a session is, by every kind of request, and the answers have the new address.
 func TestAddressOfMoved(t *testing.T) {

@@ -174,7 +174,7 @@ type offered struct {
 	moves   uint64
 }
 
-// An accepted is a session that a worker has taken of those that it was offered.
+// An acceptedSession is one that a worker has taken of those that it was offered.
 type acceptedSession struct {
 	ID        string
 	Addresses string

@@ -93,7 +93,6 @@ func (a *arrival) admit(r *http.Request) error {
 		err = a.fetch(r) // the roster has had room
 		var told dismissed
 		if errors.As(err, &told) {
-			a.count().ended.Add(1)
 			return a.dismiss(told.dismissal, nil)
 		}
 	}

@@ -131,7 +131,8 @@ func (a *arrival) fetch(r *http.Request) error {
 	defer timer.Stop()
 	outcome := takeLater
 	var t *arriving
-	for isOwn := false; !isOwn; {
+	for {
+		var isOwn bool
 		if t, isOwn = w.takeovers.begin(w, ticket.Session); t == nil {
 			return ErrShutdown
 		}
@@ -140,10 +141,10 @@ func (a *arrival) fetch(r *http.Request) error {
 		}
 		select {
 		case <-t.done:
-			outcome = t.outcome
-			if outcome.isAboutClient() {
-				continue // if it is about the client of another handshake, which may have had a worse ticket
+			if t.outcome.isAboutClient() && !isOwn {
+				continue // about that of another handshake, which may have had a worse ticket
 			}
+			outcome = t.outcome
 		case <-timer.C:
 		case <-r.Context().Done():
 		case <-w.cut.Done():
@@ -172,8 +173,10 @@ func (a *arrival) fetch(r *http.Request) error {
 	case takeLater:
 		return errTakeLater
 	case takeEnded:
+		a.count().ended.Add(1)
 		return dismissed{t.ended}
 	case takeAhead:
+		a.count().ahead.Add(1)
 		return dismissed{aheadDismissal()}
 	}
 	return nil

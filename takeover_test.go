@@ -210,12 +210,18 @@ func TestTakeOverRefused(t *testing.T) {
 		if code, _ := q.End(); code != 1002 {
 			t.Fatalf("closed with %d", code)
 		}
+		if r := b.Stats().Sessions.Resumes; r.Ahead != 1 || r.Ended != 0 {
+			t.Errorf("%+v", r)
+		}
 		a.push(a.conns[0], "still here", wspush.Written)
 		p.Want("still here")
 		_ = a.conns[0].Close(4000, "enough")
 		synctest.Wait()
 		if code, reason := b.visitAs("ann", p.Ticket()).End(); code != 4000 || reason != "enough" {
 			t.Fatalf("closed with %d %q", code, reason)
+		}
+		if r := b.Stats().Sessions.Resumes; r.Ahead != 1 || r.Ended != 1 {
+			t.Errorf("%+v", r)
 		}
 	})
 }
