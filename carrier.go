@@ -13,45 +13,8 @@ import (
 	"github.com/wspush/wspush/internal/socket"
 )
 
-// carryingLine is what is carried to the new worker of a session, in order, by a goroutine that is there as long as there is something.
-type carryingLine struct {
-	sequence link.Sequence
-
-	mu        sync.Mutex // guards what follows; it may be locked while a socket's lock is held
-	waiting   []func()   // begin what is to be carried
-	isRunning bool
-}
-
-// add puts something at the end of the line.
-func (d *departure) add(begin func()) {
-	l := &d.line
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.waiting = append(l.waiting, begin)
-	if !l.isRunning {
-		l.isRunning = true
-		d.worker.takeovers.running.add(1)
-		go d.run()
-	}
-}
-
-func (d *departure) run() {
-	defer d.worker.takeovers.running.add(-1)
-	l := &d.line
-	for {
-		l.mu.Lock()
-		waiting := l.waiting
-		l.waiting = nil
-		l.isRunning = len(waiting) > 0
-		l.mu.Unlock()
-		if len(waiting) == 0 {
-			return
-		}
-		for _, begin := range waiting {
-			begin()
-		}
-	}
-}
+// add puts something at the end of what is carried to where the session is.
+func (d *departure) add(begin func()) { d.queue.add(&d.worker.takeovers.running, begin) }
 
 // carrier carries the messages of a connection that has moved to where it is: it is the Mover of its outbox. Whoever still has the
 // connection, or waits for a message that it had not written, gets the answer of the new worker.
@@ -113,7 +76,7 @@ func (r *carrier) begin(m *socket.Message, p *carried, to string) {
 	}
 	push := &link.Push{
 		Peer: d.peer(), ID: uuid.MustParse(d.id), To: to, AnyPath: true, Binary: m.Binary(), Confirm: m.Confirms(), Hasty: m.Hasty(), Patient: m.Patient(),
-		Timeout: timeout, Sequence: &d.line.sequence, Mark: m.Mark(),
+		Timeout: timeout, Sequence: &d.sequence, Mark: m.Mark(),
 		Done: func(_ int, a link.Answer, err error) { r.done(m, p, to, a, err) },
 	}
 	if to == "" {
@@ -205,7 +168,7 @@ func (w *Worker) newForwarding(in *link.Incoming, target int, data []byte) *forw
 // to has the push answered where the session is.
 func (f *forwarding) to(d *departure) {
 	d.tell(f.in.From())
-	f.push.Peer, f.push.Sequence = d.peer(), &d.line.sequence
+	f.push.Peer, f.push.Sequence = d.peer(), &d.sequence
 	d.add(func() {
 		f.mu.Lock()
 		isLeft := f.isLeft

@@ -149,7 +149,7 @@ func (w *Worker) locate(ctx context.Context, name string) (conn *Conn, elsewhere
 	if conn = w.arrived(ctx, place.ID); conn != nil {
 		return conn, nil, nil
 	}
-	w.retries.wait(ctx, w)
+	w.awaitRetries(ctx)
 	if conn, elsewhere = w.departed(place.ID); conn != nil || elsewhere != nil {
 		return conn, elsewhere, nil
 	}
@@ -219,7 +219,7 @@ func (w *Worker) find(name string) (conn *Conn, elsewhere *seal.Place, err error
 		return nil, nil, errEarlierInstance // it is just coming: where it was once sends it here
 	}
 	switch conn, elsewhere = w.departed(place.ID); {
-	case elsewhere != nil && w.retries.isBusy.Load():
+	case elsewhere != nil && w.retries.isBusy():
 		return nil, nil, errEarlierInstance // what is being sent there again comes first
 	case conn != nil || elsewhere != nil:
 		return conn, elsewhere, nil

@@ -45,7 +45,8 @@ type departure struct {
 	told       map[string]bool // addresses of workers to which tell has said it; the same
 	later      *departure      // where the session has moved on to meanwhile; nil: not known to. The same
 
-	line carryingLine
+	queue    queue         // of what is carried there
+	sequence link.Sequence // the same
 }
 
 // add takes note of a departure, and returns what is known now: that, or something later.

@@ -5,14 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"net/url"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/wspush/wspush/internal/link"
-	"github.com/wspush/wspush/internal/membership"
 	"github.com/wspush/wspush/internal/sessionfile"
 	"github.com/wspush/wspush/internal/takeover"
 )
@@ -24,9 +22,34 @@ import (
 type handover struct {
 	isOn atomic.Bool // Shutdown has begun, and there are other workers
 
-	mu     sync.Mutex // guards what follows
-	offers map[uint64][]byte
+	mu     sync.Mutex        // guards what follows
+	offers map[uint64][]byte // what is offered to others at the moment, by number
 	last   uint64
+}
+
+// add keeps what is offered, and returns its number.
+func (o *handover) add(b []byte) (number uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.last++
+	if o.offers == nil {
+		o.offers = make(map[uint64][]byte)
+	}
+	o.offers[o.last] = b
+	return o.last
+}
+
+func (o *handover) remove(number uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.offers, number)
+}
+
+// offer returns what is offered by a number; nil: nothing.
+func (o *handover) offer(number uint64) []byte {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.offers[number]
 }
 
 const (
@@ -252,20 +275,8 @@ func (w *Worker) offer(ctx context.Context, to takeover.Worker, file *sessionfil
 	if err != nil {
 		return by, nil, err
 	}
-	o := &w.handover
-	o.mu.Lock()
-	o.last++
-	number := o.last
-	if o.offers == nil {
-		o.offers = make(map[uint64][]byte)
-	}
-	o.offers[number] = b
-	o.mu.Unlock()
-	defer func() {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		delete(o.offers, number)
-	}()
+	number := w.handover.add(b)
+	defer w.handover.remove(number)
 	q := workerQuery(w.self())
 	q.Set("number", strconv.FormatUint(number, 10))
 	q.Set("size", strconv.Itoa(len(b)))
@@ -273,8 +284,12 @@ func (w *Worker) offer(ctx context.Context, to takeover.Worker, file *sessionfil
 	if err != nil {
 		return by, nil, err
 	}
-	if reply.Status != http.StatusOK {
-		return by, nil, problemError(reply.Status)
+	switch reply.Status {
+	case http.StatusOK:
+	case repliesLater:
+		return by, nil, errNotTaken
+	default:
+		return by, nil, errInternal
 	}
 	if by, err = readReplyWorker(reply); err != nil {
 		return by, nil, err
@@ -284,134 +299,3 @@ func (w *Worker) offer(ctx context.Context, to takeover.Worker, file *sessionfil
 
 // errNotTaken is why a worker is not handed sessions.
 var errNotTaken = errors.New("the worker takes none now")
-
-func problemError(status int) error {
-	if status == repliesLater {
-		return errNotTaken
-	}
-	return errInternal
-}
-
-// giveOffer answers with a piece of what is offered.
-func (h *holder) giveOffer(r *link.Request) response {
-	v, err := url.ParseQuery(r.Query)
-	number, wrong := strconv.ParseUint(v.Get("number"), 10, 64)
-	from, wrong2 := strconv.Atoi(v.Get("from"))
-	if errors.Join(err, wrong, wrong2) != nil {
-		return replyWith(http.StatusBadRequest)
-	}
-	o := &h.worker.handover
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	b := o.offers[number]
-	if from < 0 || from >= len(b) {
-		return replyWith(repliesRefused)
-	}
-	return response{status: repliesHere, body: b[from:min(from+pieceSize, len(b))]}
-}
-
-// takeOffered takes what another worker offers, as far as there is room and a Handler for it.
-func (w *Worker) takeOffered(ctx context.Context, r *link.Request) response {
-	v, err := url.ParseQuery(r.Query)
-	from, wrong := readWorker(v)
-	size, wrong2 := strconv.Atoi(v.Get("size"))
-	if errors.Join(err, wrong, wrong2) != nil || size <= 0 {
-		return replyWith(http.StatusBadRequest)
-	}
-	if !w.hasOwners() || w.roster.isClosed() || !w.sockets.HasRoom() {
-		return replyWith(repliesLater)
-	}
-	w.takeovers.fetches(1)
-	defer w.takeovers.fetches(-1)
-	b := make([]byte, 0, min(size, 2*batchBytes))
-	for len(b) < size {
-		query := url.Values{"number": {v.Get("number")}, "from": {strconv.Itoa(len(b))}}
-		piece, err := w.ask(ctx, &link.Request{
-			Peer: link.Peer{Address: from.Address, Instance: from.Instance}, Method: askPiece, AnyPath: true, Query: query.Encode(),
-		})
-		if err != nil || piece.Status != repliesHere || len(piece.Body) == 0 || len(piece.Body) > size-len(b) {
-			return replyWith(repliesLater)
-		}
-		b = append(b, piece.Body...)
-	}
-	file, err := sessionfile.Decode(b)
-	if err != nil || checkSessions(file) != nil {
-		return replyWith(http.StatusBadRequest)
-	}
-	accepted := w.takeAll(ctx, from, file)
-	res := replyWith(http.StatusOK)
-	self := w.self()
-	res.header.Set(headerAddress, self.Address)
-	res.header.Set(headerInstance, strconv.FormatUint(self.Instance, 16))
-	res.body, _ = json.Marshal(accepted) // there are only strings
-	return res
-}
-
-// takeAll makes sessions this worker's, as far as the register says that they are.
-func (w *Worker) takeAll(ctx context.Context, from takeover.Worker, file *sessionfile.File) (accepted []acceptedSession) {
-	type candidate struct {
-		file     *sessionfile.Session
-		conn     *Conn
-		arriving *arriving
-	}
-	var all []candidate
-	var claims []membership.Claim
-	held := holdings(file)
-	for i := range file.Sessions {
-		s := &file.Sessions[i]
-		h := w.mounts.find(s.Handler)
-		if h == nil || w.roster.admits() != nil {
-			continue
-		}
-		if _, ok := w.Conn(s.ID); ok {
-			continue // what is left of it from before has not found out yet where it is
-		}
-		t, isNew := w.takeovers.begin(w, s.ID)
-		if t == nil || !isNew {
-			continue // its client has just come
-		}
-		all = append(all, candidate{s, w.makeSession(s, h), t})
-		claims = append(claims, membership.Claim{Session: registerKey(s.ID), Moves: s.Moves + 1})
-	}
-	if len(all) == 0 {
-		return nil
-	}
-	defer func() {
-		for range all {
-			w.takeovers.running.add(-1)
-		}
-	}()
-	owners := w.claimAll(ctx, claims)
-	for i, a := range all {
-		t := takeover.Taker{Moves: a.file.Moves, HasRegister: true, IsOffered: true}
-		t.Claimed(owners[i].Mine, owners[i].Moves, takeover.Worker{Address: owners[i].Address})
-		if t.Step() != takeover.Serve {
-			a.arriving.end(takeLater, nil)
-			continue
-		}
-		a.conn.session.arrive(from, a.file, held)
-		a.conn.session.handler.loadValue(a.conn)
-		a.arriving.end(takeDone, a.conn)
-		w.shared.count.takeover(takeDone)
-		w.tellEarlier(a.conn, a.file)
-		q := w.takenBy(a.conn, claims[i].Moves)
-		accepted = append(accepted, acceptedSession{ID: a.conn.id, Addresses: q.addresses, Sealed: q.sealed})
-	}
-	return accepted
-}
-
-// claimAll claims sessions together, or, if the directory refuses that, one by one. A claim of which nothing is known is the zero Owner: the
-// former owner, which still has its copy, asks whether it is good.
-func (w *Worker) claimAll(ctx context.Context, claims []membership.Claim) []membership.Owner {
-	owners, err := w.membership.Claim(ctx, claims)
-	if err == nil {
-		return owners
-	}
-	owners = make([]membership.Owner, len(claims))
-	for i := range claims {
-		if o, err := w.membership.Claim(ctx, claims[i:i+1]); err == nil {
-			owners[i] = o[0]
-		}
-	}
-	return owners
-}

@@ -152,9 +152,6 @@ func (h *holder) answerAboutSession(ctx context.Context, r *link.Request) respon
 	case askTake:
 		return h.giveCopy(r)
 	case askPiece:
-		if r.ID == [16]byte{} {
-			return h.giveOffer(r)
-		}
 		return h.givePiece(r)
 	case askTaken:
 		return h.agree(r)
@@ -219,22 +216,53 @@ func (k *resumable) keepCopy(number uint64, b []byte) {
 	}
 }
 
-// givePiece answers with what follows of a copy.
+// givePiece answers with what follows of a copy, or of what is offered: the latter is of no session.
 func (h *holder) givePiece(r *link.Request) response {
 	v, err := url.ParseQuery(r.Query)
 	number, wrong := strconv.ParseUint(v.Get("number"), 10, 64)
 	from, wrong2 := strconv.Atoi(v.Get("from"))
-	c, ok := h.worker.Conn(uuid.UUID(r.ID).String())
-	if errors.Join(err, wrong, wrong2) != nil || !ok || !c.session.isSession() {
+	if errors.Join(err, wrong, wrong2) != nil {
+		return replyWith(http.StatusBadRequest)
+	}
+	var b []byte
+	if r.ID == [16]byte{} {
+		b = h.worker.handover.offer(number)
+	} else if c, ok := h.worker.Conn(uuid.UUID(r.ID).String()); ok && c.session.isSession() {
+		b = c.session.copyOf(number)
+	}
+	if from < 0 || from >= len(b) {
 		return replyWith(repliesRefused)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	m := c.session.moving
-	if m == nil || m.copied == nil || m.copyOf != number || from < 0 || from >= len(m.copied) {
-		return replyWith(repliesRefused)
+	return response{status: repliesHere, body: b[from:min(from+pieceSize, len(b))]}
+}
+
+// copyOf returns what keepCopy has kept for a take; nil: nothing.
+func (k *resumable) copyOf(number uint64) []byte {
+	k.conn.mu.Lock()
+	defer k.conn.mu.Unlock()
+	if k.moving == nil || k.moving.copyOf != number {
+		return nil
 	}
-	return response{status: repliesHere, body: m.copied[from:min(from+pieceSize, len(m.copied))]}
+	return k.moving.copied
+}
+
+// readPieces gets what is missing of size bytes, of which b are the first, from another worker. The ID is that of the session that it is a copy of, or
+// zero for what is offered.
+func (w *Worker) readPieces(ctx context.Context, from takeover.Worker, id [16]byte, number uint64, b []byte, size int) ([]byte, error) {
+	for len(b) < size {
+		query := url.Values{"number": {strconv.FormatUint(number, 10)}, "from": {strconv.Itoa(len(b))}}
+		piece, err := w.ask(ctx, &link.Request{
+			Peer: link.Peer{Address: from.Address, Instance: from.Instance}, ID: id, Method: askPiece, AnyPath: true, Query: query.Encode(),
+		})
+		if err != nil {
+			return nil, err
+		}
+		if piece.Status != repliesHere || len(piece.Body) == 0 || len(piece.Body) > size-len(b) {
+			return nil, errInternal
+		}
+		b = append(b, piece.Body...)
+	}
+	return b, nil
 }
 
 // notHere answers for a session that is not here: where it has gone, or how it has ended.

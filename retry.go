@@ -3,8 +3,6 @@ package wspush
 import (
 	"context"
 	"errors"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -12,19 +10,10 @@ import (
 	"github.com/wspush/wspush/internal/link"
 )
 
-// retries are pushes to connections of workers that could not be reached, in the order in which that was found out: a session may have moved from there.
-type retries struct {
-	isBusy atomic.Bool // there are some
-
-	mu        sync.Mutex // guards what follows
-	waiting   []func()
-	isRunning bool
-}
-
-// wait waits until all that there are now have been sent again, and reports false if there are none.
-func (r *retries) wait(ctx context.Context, w *Worker) bool {
-	if !r.isBusy.Load() {
-		return false
+// awaitRetries waits until the pushes that are being sent again have been, so that what comes later does not overtake them.
+func (w *Worker) awaitRetries(ctx context.Context) {
+	if !w.retries.isBusy() {
+		return
 	}
 	sent := make(chan struct{})
 	w.retry(func() { close(sent) })
@@ -32,7 +21,6 @@ func (r *retries) wait(ctx context.Context, w *Worker) bool {
 	case <-sent:
 	case <-ctx.Done():
 	}
-	return true
 }
 
 // retryTime bounds how long it may take to find out where a session is.
@@ -59,38 +47,8 @@ func isUnreachable(err error) bool {
 	return errors.Is(err, link.ErrNotSent) && !errors.Is(err, link.ErrFull) && !errors.Is(err, errAbandoned)
 }
 
-// retry has f called when it is its turn.
-func (w *Worker) retry(f func()) {
-	r := &w.retries
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.waiting = append(r.waiting, f)
-	r.isBusy.Store(true)
-	if !r.isRunning {
-		r.isRunning = true
-		w.takeovers.running.add(1)
-		go w.runRetries()
-	}
-}
-
-func (w *Worker) runRetries() {
-	defer w.takeovers.running.add(-1)
-	r := &w.retries
-	for {
-		r.mu.Lock()
-		waiting := r.waiting
-		r.waiting = nil
-		r.isRunning = len(waiting) > 0
-		r.isBusy.Store(r.isRunning)
-		r.mu.Unlock()
-		if len(waiting) == 0 {
-			return
-		}
-		for _, f := range waiting {
-			f()
-		}
-	}
-}
+// retry has f called when it is its turn: pushes are sent again in the order in which it was found out that their workers cannot be reached.
+func (w *Worker) retry(f func()) { w.retries.add(&w.takeovers.running, f) }
 
 // pushAgain pushes to one of the targets of a push where it is now. a or err is what became of the push, if it is not elsewhere.
 func (w *Worker) pushAgain(first *link.Push, target int, done func(int, link.Answer, error), a link.Answer, err error) {
@@ -105,7 +63,7 @@ func (w *Worker) pushAgain(first *link.Push, target int, done func(int, link.Ans
 	}
 	again := &link.Push{
 		Peer: d.peer(), ID: id, Path: first.Path, AnyPath: first.AnyPath, Binary: first.Binary, Confirm: first.Confirm, Hasty: first.Hasty, Patient: first.Patient,
-		Timeout: first.Timeout, Patience: first.Patience, Refusal: first.Refusal, Data: first.Data, Sequence: &d.line.sequence, Mark: first.Mark,
+		Timeout: first.Timeout, Patience: first.Patience, Refusal: first.Refusal, Data: first.Data, Sequence: &d.sequence, Mark: first.Mark,
 		Done: func(_ int, a link.Answer, err error) { done(target, a, err) },
 	}
 	w.links.Push(again)

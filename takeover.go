@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,57 +16,8 @@ import (
 	"github.com/wspush/wspush/internal/membership"
 	"github.com/wspush/wspush/internal/session"
 	"github.com/wspush/wspush/internal/sessionfile"
-	"github.com/wspush/wspush/internal/socket"
 	"github.com/wspush/wspush/internal/takeover"
 )
-
-// takeovers are the sessions that the worker is taking from others.
-type takeovers struct {
-	running tally // goroutines that have to do with sessions that move
-
-	mu      sync.Mutex // guards what follows
-	under   map[string]*arriving
-	offers  int                  // that are being fetched
-	failing map[string]time.Time // since when the owner of a session cannot be reached; by ID
-}
-
-// arriving is a session that is being taken from another worker.
-type arriving struct {
-	worker *Worker
-	id     string
-	done   chan struct{} // closed when the rest is final
-
-	conn    *Conn
-	outcome arrivalOutcome
-	ended   *dismissal // of takeEnded
-	failure error      // why it was not to be had, if there was a reason
-
-	waiting []func(*Conn) // guarded by takeovers: what others ask about the session meanwhile; nil: there is none
-	isOver  bool          // the same
-}
-
-// arrivalOutcome is what became of a take-over.
-type arrivalOutcome uint8
-
-const (
-	takeDone        arrivalOutcome = iota // the session is here
-	takeUnknown                           // nobody has it
-	takeExpired                           // its client was away for too long
-	takeEnded                             // it has ended, by a code
-	takeForbidden                         // its client is somebody else
-	takeAhead                             // its client says that it has received more than was sent
-	takeLater                             // not now
-	takeUnreachable                       // its owner has not been reached for takeGiveUp
-)
-
-// isAboutClient reports whether the outcome may be another one for another handshake of the same session.
-func (o arrivalOutcome) isAboutClient() bool {
-	switch o {
-	case takeUnknown, takeExpired, takeEnded, takeForbidden, takeAhead:
-		return true
-	}
-	return false
-}
 
 const (
 	takePatience = 5 * time.Second        // for the owner to be reached, in one handshake
@@ -76,12 +26,6 @@ const (
 	maxHops      = 16                     // owners that are asked one after the other
 	maxFailing   = 4096
 )
-
-// errTakerGone is why a session ends that a worker has taken which was killed before it could say so.
-var errTakerGone = errors.New("the worker that has taken the session, or may have, is not there any more")
-
-// errTakerSilent is why it is not certain who owns a session: the directory has lost data, and the taker cannot be asked.
-var errTakerSilent = errors.New("the directory has lost data, and the worker that may have taken the session cannot be reached")
 
 // errOwnerGone is why a session ends of which it cannot be found out whether it is this worker's.
 var errOwnerGone = errors.New("the worker that the session was taken from cannot be asked any more whether it has agreed")
@@ -189,129 +133,6 @@ var errTakeLater = refusedError{ErrUnavailable, "resume"}
 type dismissed struct{ *dismissal }
 
 func (dismissed) Error() string { return "dismissed" }
-
-// begin begins to take a session, or joins whoever does. It returns nil if a Shutdown is over.
-func (t *takeovers) begin(w *Worker, id string) (a *arriving, isNew bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if a := t.under[id]; a != nil {
-		return a, false
-	}
-	if !w.roster.expect() {
-		return nil, false
-	}
-	if t.under == nil {
-		t.under = make(map[string]*arriving)
-	}
-	a = &arriving{worker: w, id: id, done: make(chan struct{}), outcome: takeLater}
-	t.under[id] = a
-	t.running.add(1)
-	return a, true
-}
-
-// await has f called once it is certain whether a session is here that is being taken; it reports false if none is.
-func (t *takeovers) await(id string, f func(*Conn)) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	a := t.under[strings.ToLower(id)]
-	if a == nil || a.isOver {
-		return false
-	}
-	a.waiting = append(a.waiting, f)
-	return true
-}
-
-// wait waits for a session that is being taken, and returns it if it has come.
-func (t *takeovers) wait(ctx context.Context, id string) *Conn {
-	t.mu.Lock()
-	a := t.under[id]
-	t.mu.Unlock()
-	if a == nil {
-		return nil
-	}
-	select {
-	case <-a.done:
-		return a.conn
-	case <-ctx.Done():
-		return nil
-	}
-}
-
-// isUnder reports whether a session is being taken, or may be among those that are offered.
-func (t *takeovers) isUnder(id string) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.under[id] != nil || t.offers > 0
-}
-
-// isComing reports whether a session is being taken by its client's handshake, or was in an offer that has been fetched.
-func (t *takeovers) isComing(id string) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return len(t.under) > 0 && t.under[strings.ToLower(id)] != nil
-}
-
-// fetches counts the offers that are being fetched: it is not known yet which sessions they are of.
-func (t *takeovers) fetches(n int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.offers += n
-}
-
-// end ends the taking. What has been asked meanwhile comes before what is asked from now on: nobody finds the connection before that.
-func (a *arriving) end(outcome arrivalOutcome, c *Conn) {
-	t := &a.worker.takeovers
-	a.outcome, a.conn = outcome, c
-	for {
-		t.mu.Lock()
-		waiting := a.waiting
-		a.waiting = nil
-		if len(waiting) == 0 {
-			if c != nil {
-				a.worker.adopt(c)
-			}
-			a.isOver = true
-			delete(t.under, a.id)
-			t.mu.Unlock()
-			a.worker.roster.expected()
-			break
-		}
-		t.mu.Unlock()
-		for _, f := range waiting {
-			f(c)
-		}
-	}
-	close(a.done)
-}
-
-// failed notes that the owner of a session cannot be reached, and returns since when that is so.
-func (t *takeovers) failed(id string) (since time.Time) {
-	now := time.Now()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	since, ok := t.failing[id]
-	if !ok || now.Sub(since) > time.Minute { // long ago, it was something else
-		since = now
-		if t.failing == nil {
-			t.failing = make(map[string]time.Time)
-		}
-		if len(t.failing) >= maxFailing {
-			for other, at := range t.failing {
-				if now.Sub(at) > time.Minute || len(t.failing) >= maxFailing {
-					delete(t.failing, other)
-				}
-			}
-		}
-		t.failing[id] = now
-	}
-	return since
-}
-
-func (t *takeovers) reached(id string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.failing, id)
-}
 
 // run takes the session, and ends.
 func (a *arriving) run(q *take, owner string, h *Handler) {
@@ -558,67 +379,11 @@ func (a *arriving) whole(ctx context.Context, from takeover.Worker, number uint6
 	if err != nil || size < len(reply.Body) {
 		return nil, errInternal
 	}
-	b := reply.Body
-	for len(b) < size {
-		query := url.Values{"number": {strconv.FormatUint(number, 10)}, "from": {strconv.Itoa(len(b))}}
-		piece, err := a.ask(ctx, from, askPiece, "", query.Encode())
-		if err != nil {
-			return nil, err
-		}
-		if piece.Status != repliesHere || len(piece.Body) == 0 || len(piece.Body) > size-len(b) {
-			return nil, errInternal
-		}
-		b = append(b, piece.Body...)
+	b, err := a.worker.readPieces(ctx, from, uuid.MustParse(a.id), number, reply.Body, size)
+	if err != nil {
+		return nil, err
 	}
 	return sessionfile.Decode(b)
-}
-
-// arrive makes the session what its copy says, which has come from another worker.
-func (k *resumable) arrive(from takeover.Worker, s *sessionfile.Session, held []*socket.Holding) {
-	c := k.conn
-	waiting := c.load(s, held)
-	earlier := append(s.Earlier, sessionfile.Owner{Address: from.Address, Instance: from.Instance})
-	if n := len(earlier); n > maxEarlier {
-		earlier = earlier[n-maxEarlier:]
-	}
-	k.moving = &moving{owner: takeover.Owner{Moves: s.Moves + 1}, earlier: earlier, waiting: waiting, released: s.Released}
-	c.shared.clock.set(&settling{session: k}, settleFor)
-}
-
-// settling is the time in which a session that has come may get what the worker where it comes from has got as well.
-type settling struct {
-	session *resumable
-	alarm   alarm // guarded by the clock
-}
-
-// settleFor is longer than anything is under way between workers that was meant for the former one.
-const settleFor = 30 * time.Second
-
-func (s *settling) bell() *alarm { return &s.alarm }
-
-func (s *settling) fire() {
-	c := s.session.conn
-	c.outbox.ForgetMarks()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s.session.moving.waiting = nil
-}
-
-// adopt makes a session that has arrived one of the worker's connections.
-func (w *Worker) adopt(c *Conn) {
-	n := &w.shared.count
-	n.sessions.Add(1)
-	n.suspended.Add(1)
-	if !w.roster.arrive(c) { // nobody else has what is in it
-		c.end(w.shutdownError())
-		return
-	}
-	c.register()
-	c.setOpen()
-	w.departures.forget(c.id)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	w.shared.clock.set(c.session, c.session.remainingLocked())
 }
 
 // tellEarlier tells the workers that had the session before the last one where it is now.

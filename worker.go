@@ -35,7 +35,7 @@ type Worker struct {
 	asked         atomic.Pointer[func(ctx context.Context, method string, answer func()) bool] // for tests: what others ask about sessions that move
 	takeovers     takeovers
 	handover      handover
-	retries       retries
+	retries       queue  // pushes to workers that could not be reached
 	mounts        mounts // for sessions that are loaded
 	dismissals    dismissals
 	sockets       socket.Shared
