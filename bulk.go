@@ -59,6 +59,7 @@ type bulkRequest struct {
 	unsettled int // pushes
 	pending   pendingPushes
 	remotes   map[*link.Push]struct{} // pushes to other workers without all outcomes; nil if there are none
+	ways      map[[16]byte]bulkWay    // of connections of other workers, by ID: those to which pushes have no outcome yet
 	waiting   map[*Conn]int           // the cost of pending for each connection; nil if there are none
 }
 
@@ -336,9 +337,15 @@ func (b *bulkRequest) find(to string) (c *Conn, elsewhere *seal.Place, err error
 	c, elsewhere, err = b.worker.find(to)
 	if err == errEarlierInstance {
 		b.flush()
-		return b.worker.locate(b.ctx, to)
+		c, elsewhere, err = b.worker.locate(b.ctx, to)
 	}
-	return c, elsewhere, err
+	if err != nil {
+		return nil, nil, err
+	}
+	if way := b.wayTo(c, elsewhere); way != nil {
+		return nil, way, nil
+	}
+	return c, elsewhere, nil
 }
 
 // leave is for a publisher that is gone: what has not begun is withdrawn, and nothing waits for room any longer.

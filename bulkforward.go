@@ -46,6 +46,59 @@ func (r *bulkRemote) total() int { return r.shared + r.cost*len(r.keys) }
 // maxRemoteTargets is how many connections one push to another worker is for at most.
 const maxRemoteTargets = 1000
 
+// bulkWay is the way by which pushes go to a connection of another worker, of which some have no outcome yet.
+type bulkWay struct {
+	peer  link.Peer
+	under int // pushes without an outcome
+}
+
+// wayTo returns the way by which pushes to a connection are going that have no outcome yet, or nil. A session may be found elsewhere meanwhile: by a
+// shorter way, what comes later would overtake them.
+func (b *bulkRequest) wayTo(c *Conn, elsewhere *seal.Place) *seal.Place {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.ways) == 0 {
+		return nil
+	}
+	id := ""
+	if elsewhere != nil {
+		id = elsewhere.ID
+	} else {
+		id = c.id
+	}
+	way, ok := b.ways[uuid.MustParse(id)]
+	if !ok {
+		return nil
+	}
+	return &seal.Place{Address: way.peer.Address, Instance: way.peer.Instance, ID: id}
+}
+
+// goesLocked notes that another push goes to a connection, or with -1 that one has its outcome.
+func (b *bulkRequest) goesLocked(id [16]byte, peer link.Peer, n int) {
+	way := b.ways[id]
+	if way.under += n; way.under == 0 {
+		if delete(b.ways, id); len(b.ways) == 0 {
+			b.ways = nil // it would stay as large as it once was
+		}
+		return
+	}
+	if way.under == n { // the first
+		way.peer = peer
+	}
+	if b.ways == nil {
+		b.ways = make(map[[16]byte]bulkWay)
+	}
+	b.ways[id] = way
+}
+
+// target returns the ID of a target of the push.
+func (r *bulkRemote) target(i int) [16]byte {
+	if i == 0 {
+		return r.ID
+	}
+	return r.More[i-1]
+}
+
 // addRemote adds a target to the push to its worker, and sends that on when it has enough of them.
 func (b *bulkRequest) addRemote(pushes []*bulkRemote, place *seal.Place, key bulk.Key, p *linePush) []*bulkRemote {
 	i := slices.IndexFunc(pushes, func(r *bulkRemote) bool {
@@ -80,6 +133,11 @@ func (b *bulkRequest) forward(r *bulkRemote, p *linePush) {
 	w.setWait(&r.Push, p.query())
 	r.Binary, r.Data = p.typ == Binary, data
 	r.Sequence, r.Done = &r.peer.sequence, r.done
+	b.mu.Lock()
+	for i := range r.keys {
+		b.goesLocked(r.target(i), r.Peer, 1)
+	}
+	b.mu.Unlock()
 	b.ask(r.peer, &r.Push, r.total(), func() { w.pushLink(&r.Push) })
 }
 
@@ -165,6 +223,7 @@ func (r *bulkRemote) done(target int, a link.Answer, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	r.peer.held -= r.cost
+	b.goesLocked(r.target(target), r.Peer, -1)
 	if r.left--; r.left == 0 {
 		b.answeredLocked(r.peer, &r.Push, r.shared)
 		b.changeHeldLocked(-r.shared)

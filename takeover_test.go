@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -685,4 +686,39 @@ func TestJoinedTakeOver(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The lines of one bulk request to one session arrive in their order, also where the worker that is asked hears in the middle of it that the session has moved,
+// and knows a shorter way from then on.
+func TestBulkOrderOfMoved(t *testing.T) {
+	inFleet(t, 3, userOpts(), func(t *testing.T, f *fleet) {
+		a, b, c := f.stations[0], f.stations[1], f.stations[2]
+		const lines = 200
+		transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return testutil.Pipe(t, c.Worker), nil }}
+		defer transport.CloseIdleConnections()
+		client := &http.Client{Transport: transport}
+		for range 10 {
+			p := a.visitAs("ann", "")
+			sealed := a.conns[len(a.conns)-1].SealedID()
+			p = b.visitAs("ann", p.Ticket())
+			testutil.Pass(15 * time.Second) // what is left of it at its first worker does not carry any more, but forwards
+			var body strings.Builder
+			for i := range lines {
+				fmt.Fprintf(&body, `{"to":%q,"text":"%d"}`+"\n", sealed, i)
+			}
+			resp, err := client.Post("http://worker/ws/@connections", "application/x-ndjson", strings.NewReader(body.String()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer := text(t, resp)
+			if n := strings.Count(answer, `"status":204`); n != lines {
+				t.Fatalf("%d lines have been written: %.300s", n, answer)
+			}
+			for i := range lines {
+				p.Want(strconv.Itoa(i))
+			}
+			p.Close()
+		}
+		f.forget()
+	})
 }
