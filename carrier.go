@@ -150,6 +150,8 @@ type forwarding struct {
 	target int
 	push   link.Push
 
+	departure *departure // set by to, before the push can be answered
+
 	mu       sync.Mutex // guards what follows
 	hasBegun bool
 	isLeft   bool // the other worker has given the push up
@@ -168,6 +170,8 @@ func (w *Worker) newForwarding(in *link.Incoming, target int, data []byte) *forw
 // to has the push answered where the session is.
 func (f *forwarding) to(d *departure) {
 	d.tell(f.in.From())
+	f.departure = d
+	d.worker.departures.forwards(d, 1)
 	f.push.Peer, f.push.Sequence = d.peer(), &d.sequence
 	d.add(func() {
 		f.mu.Lock()
@@ -175,7 +179,7 @@ func (f *forwarding) to(d *departure) {
 		f.hasBegun = !isLeft
 		f.mu.Unlock()
 		if isLeft {
-			f.in.Answer(f.target, link.Answer{Code: outcomeWithdrawn})
+			f.answer(link.Answer{Code: outcomeWithdrawn})
 			return
 		}
 		f.worker.shared.count.forwarded.Add(1)
@@ -194,6 +198,11 @@ func (f *forwarding) done(_ int, a link.Answer, err error) {
 		}
 		a = link.Answer{Code: outcomeOf(failure)}
 	}
+	f.answer(a)
+}
+
+func (f *forwarding) answer(a link.Answer) {
+	f.worker.departures.forwards(f.departure, -1)
 	f.in.Answer(f.target, a)
 }
 

@@ -42,6 +42,7 @@ type departure struct {
 
 	next, prev *departure      // guarded by departures
 	conn       *Conn           // that was here, as long as what it is pushed may have to wait behind other messages; the same
+	under      int             // pushes of other workers that are forwarded there and not answered; the same
 	told       map[string]bool // addresses of workers to which tell has said it; the same
 	later      *departure      // where the session has moved on to meanwhile; nil: not known to. The same
 
@@ -60,7 +61,7 @@ func (t *departures) add(d *departure) *departure {
 		switch {
 		case known.moves >= d.moves:
 			return known
-		case known.conn != nil && d.conn == nil: // what comes now must not overtake what that carries
+		case known.conn != nil || known.under > 0: // what comes now must not overtake what goes by that
 			if known.later == nil || known.later.moves < d.moves {
 				known.later = d
 			}
@@ -98,6 +99,26 @@ func (t *departures) removeLocked(d *departure) {
 		t.last = d.prev
 	}
 	d.next, d.prev = nil, nil
+}
+
+// forwards notes that another push goes by a departure, or with -1 that one is answered.
+func (t *departures) forwards(d *departure, n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	d.under += n
+	t.goOnLocked(d)
+}
+
+// goOnLocked has what comes go straight to where the session has moved on to, once nothing goes by the departure any more.
+func (t *departures) goOnLocked(d *departure) {
+	if d.later == nil || d.conn != nil || d.under > 0 {
+		return
+	}
+	if t.byID[d.id] == d {
+		t.removeLocked(d)
+		t.putLocked(d.later)
+	}
+	d.later = nil
 }
 
 // find returns where the session with this ID is, which may be in any letter case.
@@ -192,11 +213,8 @@ func (p *parting) end() (forgotten []string) {
 	t := p.departures
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if d := p.departure; t.byID[d.id] == d && d.later != nil {
-		t.removeLocked(d)
-		t.putLocked(d.later)
-	}
-	p.departure.conn, p.departure.later = nil, nil
+	p.departure.conn = nil
+	t.goOnLocked(p.departure)
 	for _, key := range p.keys {
 		left := t.lately[key]
 		for i, c := range left {
