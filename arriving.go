@@ -32,8 +32,9 @@ type arriving struct {
 	ended   *dismissal // of takeEnded
 	failure error      // why it was not to be had, if there was a reason
 
-	waiting []func(*Conn) // guarded by takeovers: what others ask about the session meanwhile; nil: there is none
-	isOver  bool          // the same
+	isCommitting bool          // its copy is here, and its owner may have agreed. Guarded by takeovers
+	waiting      []func(*Conn) // guarded by takeovers: what others ask about the session meanwhile; nil: there is none
+	isOver       bool          // the same
 }
 
 // arrivalOutcome is what became of a take-over.
@@ -83,7 +84,7 @@ func (t *takeovers) await(id string, f func(*Conn)) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	a := t.under[strings.ToLower(id)]
-	if a == nil || a.isOver {
+	if a == nil || a.isOver || !a.isCommitting {
 		return false
 	}
 	a.waiting = append(a.waiting, f)
@@ -113,11 +114,36 @@ func (t *takeovers) isUnder(id string) bool {
 	return t.under[id] != nil || t.offers > 0
 }
 
-// isComing reports whether a session is being taken by its client's handshake, or was in an offer that has been fetched.
+// isComing reports whether a session is just coming: its former owner may send here what it is pushed. As long as that has only been asked, which may
+// be in vain, the session is still there.
 func (t *takeovers) isComing(id string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.under) > 0 && t.under[strings.ToLower(id)] != nil
+	if len(t.under) == 0 {
+		return false
+	}
+	a := t.under[strings.ToLower(id)]
+	return a != nil && a.isCommitting
+}
+
+// commits notes that the copy of the session is here: what it is pushed waits from now on.
+func (a *arriving) commits() {
+	t := &a.worker.takeovers
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	a.isCommitting = true
+}
+
+// fails notes that the copy was in vain: what has waited is told so.
+func (a *arriving) fails() {
+	t := &a.worker.takeovers
+	t.mu.Lock()
+	waiting := a.waiting
+	a.waiting, a.isCommitting = nil, false
+	t.mu.Unlock()
+	for _, f := range waiting {
+		f(nil)
+	}
 }
 
 // fetches counts the offers that are being fetched: it is not known yet which sessions they are of.

@@ -177,8 +177,10 @@ func (w *Worker) locate(ctx context.Context, name string) (conn *Conn, elsewhere
 
 // arrived returns a session that has come here while it was looked for, or is just coming; nil: it has not.
 func (w *Worker) arrived(ctx context.Context, id string) *Conn {
-	if c := w.takeovers.wait(ctx, id); c != nil {
-		return c
+	if w.takeovers.isComing(id) {
+		if c := w.takeovers.wait(ctx, id); c != nil {
+			return c
+		}
 	}
 	c, _ := w.Conn(id)
 	return c

@@ -68,6 +68,7 @@ func (w *Worker) takeAll(ctx context.Context, from takeover.Worker, file *sessio
 		if t == nil || !isNew {
 			continue // its client has just come
 		}
+		t.commits()
 		all = append(all, candidate{s, w.makeSession(s, h), t})
 		claims = append(claims, membership.Claim{Session: registerKey(s.ID), Moves: s.Moves + 1})
 	}

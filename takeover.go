@@ -284,6 +284,7 @@ func (a *arriving) commit(ctx context.Context, from takeover.Worker, reply *link
 		return takeLater, nil, nil
 	}
 	c = w.makeSession(s, h)
+	a.commits()
 	outcome, next = a.decide(from, number, s, c)
 	switch outcome {
 	case takeDone:
@@ -296,6 +297,7 @@ func (a *arriving) commit(ctx context.Context, from takeover.Worker, reply *link
 		c.end(&CloseError{Cause: CauseLost, Code: codeAbnormal, Err: errOwnerGone})
 		return takeUnreachable, nil, nil
 	}
+	a.fails()
 	return outcome, nil, next
 }
 
