@@ -323,8 +323,10 @@ func TestRefused(t *testing.T) {
 			}
 			wait(t, r)
 
-			// Nothing is sent to what does not begin to answer as a worker does.
+			// Nothing is sent to what does not begin to answer as a worker does. It answers when the line is there to be sent.
+			accepted := make(chan bool)
 			r = open(t, func(w http.ResponseWriter, r *http.Request) {
+				<-accepted
 				_ = http.NewResponseController(w).EnableFullDuplex()
 				if test.media != "" {
 					w.Header().Set("Content-Type", test.media)
@@ -333,6 +335,7 @@ func TestRefused(t *testing.T) {
 				_, _ = io.WriteString(w, test.body)
 			})
 			s = send(t, r, 2, "a")
+			close(accepted)
 			for range 2 {
 				if o := s.wait(t); !workers(o) && !notSent(o) || o.answer.Status != test.status {
 					t.Errorf("before anything was sent: got %v", o)
