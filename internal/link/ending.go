@@ -56,7 +56,7 @@ func (k *asking) settleLocked() (over []outcome) {
 		for _, p := range back {
 			o.queue.pushBack(p)
 		}
-		over = append(over, o.refuseLocked(k.lost)...)
+		over = append(over, o.refuseLocked(k.lost, o.links.now()+int64(o.links.bounds.refuse))...)
 	} else {
 		over = append(over, o.requeueLocked(back)...)
 	}

@@ -39,7 +39,8 @@ type bounds struct {
 	silence time.Duration // without answers due, then a ping keeps the link alive
 	deaf    time.Duration // an accepted link on which nothing came is lost
 	idle    time.Duration // a link without questions is closed
-	refuse  time.Duration // questions to a worker to which no link could be opened are refused
+	retry   time.Duration // questions to a worker to which no link could be opened are refused for so long, at first,
+	refuse  time.Duration // and for so long at most
 	overlap time.Duration // an older link of the same opener may be read on before a newer one is
 	tick    time.Duration // how often a link looks at the clock
 	warn    time.Duration // between two warnings about the same address
@@ -53,6 +54,7 @@ func defaultBounds() bounds {
 		silence: 20 * time.Second,
 		deaf:    65 * time.Second,
 		idle:    time.Minute,
+		retry:   30 * time.Millisecond,
 		refuse:  time.Second,
 		overlap: time.Second,
 		tick:    500 * time.Millisecond,

@@ -33,6 +33,68 @@ func refusal(t *testing.T, asker *worker, url string) error {
 	return err
 }
 
+// A worker is asked again soon after an opening has failed, and more and more seldom as long as they do.
+func TestRefusalGrows(t *testing.T) {
+	const ms = int64(time.Millisecond)
+	o := &outgoing{links: newWorker(t, &holder{}, nil).Links}
+	now := int64(1)
+	fail := func(took, want int64) {
+		t.Helper()
+		began := now
+		now += took * ms
+		got := o.graceLocked(began, now)
+		if got != want*ms {
+			t.Errorf("refused for %d ms after %d, want %d", got/ms, now/ms, want)
+		}
+		now += got
+		o.until = now
+	}
+	fail(0, 30) // nobody listens
+	fail(0, 30)
+	fail(0, 60)
+	fail(0, 120)
+	fail(0, 240)
+	fail(0, 480)
+	fail(0, 960)
+	fail(0, 1000)
+	fail(0, 1000)
+	now += 999 * ms
+	fail(0, 1000)
+	now += 1001 * ms // nobody has asked for long
+	fail(0, 30)
+	now += 1001 * ms
+	fail(3000, 1000) // nobody answers
+}
+
+// A question to a worker that has been started anew at the address is answered, soon after others could not be.
+func TestStartedAnew(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	listener.Close()
+	asker := newWorker(t, &holder{}, nil, func(b *bounds) { b.refuse = time.Hour })
+	url := "http://" + address
+	_ = refusal(t, asker, url)
+	asked := &worker{holder: &holder{}, url: url}
+	if listener, err = net.Listen("tcp", address); err != nil {
+		t.Skipf("somebody else has taken the port: %v", err)
+	}
+	server := &http.Server{Handler: asked.serve(), ReadHeaderTimeout: time.Minute}
+	asked.start(t, nil)
+	served := make(chan error)
+	go func() { served <- server.Serve(listener) }()
+	t.Cleanup(func() { server.Close(); <-served })
+	testutil.Eventually(t, "a question to be answered", func() bool {
+		_, err := asker.push(t, &Push{Peer: Peer{url, 1}, Data: []byte("a")})
+		return err == nil
+	})
+	if asker.to(url).failing != 0 {
+		t.Error("it is still held against the worker")
+	}
+}
+
 // Workers whose keys have something in common know each other, and others do not. Neither the place of the opener nor any key is to
 // be read from outside.
 func TestKeys(t *testing.T) {

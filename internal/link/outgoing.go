@@ -37,6 +37,7 @@ type outgoing struct {
 	asking   map[*asking]struct{} // all links whose goroutines run
 	refused  error                // why questions are refused,
 	until    int64                // until then
+	failing  int64                // when the first of the openings began of which none has succeeded; 0: none has failed
 	warned   int64                // when the address was last warned about; 0: never
 	wasQuiet event                // no questions are under way any more
 	wasLast  event                // the last link has ended
@@ -145,6 +146,7 @@ func (o *outgoing) openLocked() {
 // open opens a link for the questions that wait.
 func (o *outgoing) open() {
 	l := o.links
+	began := l.now()
 	ctx, cancel := context.WithTimeout(l.ctx, l.bounds.open)
 	ch, err := l.dial(ctx, o.address)
 	cancel()
@@ -156,16 +158,18 @@ func (o *outgoing) open() {
 		err = errClosed
 	}
 	if err == nil {
+		o.failing = 0
 		o.link = newAsking(o, ch)
 		o.asking[o.link] = struct{}{}
 		o.link.startLocked()
 		o.mu.Unlock()
 		return
 	}
-	over := o.refuseLocked(err)
-	warn := o.links.ctx.Err() == nil && (o.warned == 0 || l.now()-o.warned >= int64(l.bounds.warn))
+	now := l.now()
+	over := o.refuseLocked(err, now+o.graceLocked(began, now))
+	warn := o.links.ctx.Err() == nil && (o.warned == 0 || now-o.warned >= int64(l.bounds.warn))
 	if warn {
-		o.warned = l.now()
+		o.warned = now
 	}
 	o.mu.Unlock()
 	if warn {
@@ -189,9 +193,19 @@ func (o *outgoing) logRefusal(err error) {
 	}
 }
 
-// refuseLocked refuses the questions that wait, and those that come in the next second.
-func (o *outgoing) refuseLocked(err error) (over []outcome) {
-	o.refused, o.until = err, o.links.now()+int64(o.links.bounds.refuse)
+// graceLocked returns for how long no link is to be opened after an opening has failed: for as long again as they have, so that a worker that is
+// started anew at the address is found quickly, and one that stays away is not asked all the time. began and now: when the opening began, and failed.
+func (o *outgoing) graceLocked(began, now int64) int64 {
+	bounds := &o.links.bounds
+	if o.failing == 0 || began-o.until > int64(bounds.refuse) { // what failed before that says nothing about now
+		o.failing = began
+	}
+	return min(max(now-o.failing, int64(bounds.retry)), int64(bounds.refuse))
+}
+
+// refuseLocked refuses the questions that wait, and those that come until a time.
+func (o *outgoing) refuseLocked(err error, until int64) (over []outcome) {
+	o.refused, o.until = err, until
 	for p := o.queue.head; p != nil; p = o.queue.head {
 		o.overLocked(p)
 		over = append(over, outcome{push: p, err: err})
