@@ -35,6 +35,10 @@ type carried struct {
 	timer    *time.Timer // until it is unknown what became of a withdrawn one; nil: it is not withdrawn
 }
 
+// carriedWait is how long the sender of a message that is on its way with its session waits for what became of it, after having given it up. It is
+// longer than withdrawWait, since nobody can say while the session is about to move.
+const carriedWait = time.Second
+
 // noWait is the timeout of a push whose sender has given it up. The new worker has the message and decides what becomes of that.
 const noWait = time.Millisecond
 
@@ -128,7 +132,7 @@ func (r *carrier) Withdraw(m *socket.Message, cause error) {
 	}
 	hasBegun, push := p.hasBegun, p.push
 	if hasBegun || p.awaits {
-		p.timer = time.AfterFunc(withdrawWait, func() {
+		p.timer = time.AfterFunc(carriedWait, func() {
 			if r.finish(m, p) {
 				r.outbox.Settle(m, 0, errUnanswered)
 			}
