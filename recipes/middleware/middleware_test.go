@@ -96,7 +96,7 @@ func TestSurrounded(t *testing.T) {
 		{"chi: Recoverer", chimiddleware.Recoverer, http.StatusSwitchingProtocols},
 		{"chi: RequestID", chimiddleware.RequestID, http.StatusSwitchingProtocols},
 		{"chi: Timeout", chimiddleware.Timeout(time.Minute), http.StatusSwitchingProtocols},
-		{"chi: Throttle", chimiddleware.Throttle(1), http.StatusSwitchingProtocols},
+		{"chi: ThrottleBacklog", chimiddleware.ThrottleBacklog(1, 1, time.Minute), http.StatusSwitchingProtocols},
 		{"chi: NoCache", chimiddleware.NoCache, http.StatusSwitchingProtocols},
 		{"chi: Heartbeat", chimiddleware.Heartbeat("/alive"), http.StatusSwitchingProtocols},
 		{"chi: Compress", chimiddleware.Compress(5), http.StatusSwitchingProtocols},
@@ -121,7 +121,8 @@ func TestSurrounded(t *testing.T) {
 				}
 				return
 			}
-			for range 2 { // a Throttle(1) that counted connections would not let the second in
+			// A Throttle that counted connections would not let the second in for a minute. It may have to wait until the first handshake is over.
+			for range 2 {
 				recipetest.Arrives(t, testutil.Dial(t, server, opts))
 			}
 		})
