@@ -66,7 +66,28 @@ func TestRefusalGrows(t *testing.T) {
 	fail(3000, 1000) // nobody answers
 }
 
-// A question to a worker that has been started anew at the address is answered, soon after others could not be.
+// Instances that have ended, however many there are, do not have a worker asked again and again.
+func TestMissedInstances(t *testing.T) {
+	var openings atomic.Int64
+	url := testutil.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		openings.Add(1)
+		http.NotFound(w, r)
+	}))
+	asker := newWorker(t, &holder{}, nil, func(b *bounds) { b.retry, b.refuse = time.Hour, time.Hour })
+	for range 3 {
+		for instance := range uint64(20) {
+			_, err := asker.push(t, &Push{Peer: Peer{url, 1 + instance}, Data: []byte("a")})
+			if !errors.Is(err, ErrNotSent) {
+				t.Errorf("the outcome is %v", err)
+			}
+		}
+	}
+	if n := openings.Load(); n != maxMissed {
+		t.Errorf("%d openings, want %d", n, maxMissed)
+	}
+}
+
+// A question to an instance that has just been started at the address of another one is answered, although that one could not be reached.
 func TestStartedAnew(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -74,7 +95,7 @@ func TestStartedAnew(t *testing.T) {
 	}
 	address := listener.Addr().String()
 	listener.Close()
-	asker := newWorker(t, &holder{}, nil, func(b *bounds) { b.refuse = time.Hour })
+	asker := newWorker(t, &holder{}, nil, func(b *bounds) { b.retry, b.refuse = time.Hour, time.Hour })
 	url := "http://" + address
 	_ = refusal(t, asker, url)
 	asked := &worker{holder: &holder{}, url: url}
@@ -86,12 +107,12 @@ func TestStartedAnew(t *testing.T) {
 	served := make(chan error)
 	go func() { served <- server.Serve(listener) }()
 	t.Cleanup(func() { server.Close(); <-served })
-	testutil.Eventually(t, "a question to be answered", func() bool {
-		_, err := asker.push(t, &Push{Peer: Peer{url, 1}, Data: []byte("a")})
-		return err == nil
-	})
-	if asker.to(url).failing != 0 {
-		t.Error("it is still held against the worker")
+	_ = refusal(t, asker, url) // nobody has heard of another instance yet
+	if _, err := asker.push(t, &Push{Peer: Peer{url, 2}, Data: []byte("b")}); err != nil {
+		t.Errorf("to the new instance: %v", err)
+	}
+	if _, err := asker.push(t, &Push{Peer: Peer{url, 1}, Data: []byte("c")}); err != nil {
+		t.Errorf("to the former instance, whose successor takes it: %v", err)
 	}
 }
 

@@ -38,6 +38,7 @@ type outgoing struct {
 	refused  error                // why questions are refused,
 	until    int64                // until then
 	failing  int64                // when the first of the openings began of which none has succeeded; 0: none has failed
+	missed   []uint64             // instances of the worker that were asked in vain meanwhile, maxMissed at most
 	warned   int64                // when the address was last warned about; 0: never
 	wasQuiet event                // no questions are under way any more
 	wasLast  event                // the last link has ended
@@ -86,13 +87,30 @@ func (o *outgoing) refusalLocked(p *Push) error {
 	switch {
 	case o.closed:
 		return errClosed
-	case o.refused != nil && o.links.now() < o.until:
+	case o.refused != nil && o.links.now() < o.until && !o.isNewsLocked(p.Peer.Instance):
 		return o.refused
 	case p.Sequence == nil && o.counted >= maxUnder:
 		return errUnder
 	}
 	o.refused = nil
 	return nil
+}
+
+// isNewsLocked reports whether a question is to an instance of the worker that no opening has missed yet: since somebody knows it, it has perhaps just
+// been started. Sealed IDs of instances that have ended long ago are no reason to open again and again.
+func (o *outgoing) isNewsLocked(instance uint64) bool {
+	return instance != 0 && len(o.missed) < maxMissed && !slices.Contains(o.missed, instance)
+}
+
+const maxMissed = 8
+
+// missLocked takes note that the questions that wait are in vain.
+func (o *outgoing) missLocked() {
+	for p := o.queue.head; p != nil; p = p.next {
+		if o.isNewsLocked(p.Peer.Instance) {
+			o.missed = append(o.missed, p.Peer.Instance)
+		}
+	}
 }
 
 var errUnder = fmt.Errorf("%w: too many questions to the worker are under way", ErrFull)
@@ -158,7 +176,7 @@ func (o *outgoing) open() {
 		err = errClosed
 	}
 	if err == nil {
-		o.failing = 0
+		o.failing, o.missed = 0, nil
 		o.link = newAsking(o, ch)
 		o.asking[o.link] = struct{}{}
 		o.link.startLocked()
@@ -198,7 +216,7 @@ func (o *outgoing) logRefusal(err error) {
 func (o *outgoing) graceLocked(began, now int64) int64 {
 	bounds := &o.links.bounds
 	if o.failing == 0 || began-o.until > int64(bounds.refuse) { // what failed before that says nothing about now
-		o.failing = began
+		o.failing, o.missed = began, nil
 	}
 	return min(max(now-o.failing, int64(bounds.retry)), int64(bounds.refuse))
 }
@@ -206,6 +224,7 @@ func (o *outgoing) graceLocked(began, now int64) int64 {
 // refuseLocked refuses the questions that wait, and those that come until a time.
 func (o *outgoing) refuseLocked(err error, until int64) (over []outcome) {
 	o.refused, o.until = err, until
+	o.missLocked()
 	for p := o.queue.head; p != nil; p = o.queue.head {
 		o.overLocked(p)
 		over = append(over, outcome{push: p, err: err})
