@@ -362,7 +362,7 @@ func (b *bulkRequest) leave() {
 		p.abandon(context.Canceled)
 	}
 	for _, p := range remotes {
-		b.worker.links.Abandon(p, errAbandoned)
+		b.worker.abandonLink(p)
 	}
 }
 

@@ -133,12 +133,13 @@ func (b *bulkRequest) forward(r *bulkRemote, p *linePush) {
 	w.setWait(&r.Push, p.query())
 	r.Binary, r.Data = p.typ == Binary, data
 	r.Sequence, r.Done = &r.peer.sequence, r.done
+	w.prepareLink(&r.Push)
 	b.mu.Lock()
 	for i := range r.keys {
 		b.goesLocked(r.target(i), r.Peer, 1)
 	}
 	b.mu.Unlock()
-	b.ask(r.peer, &r.Push, r.total(), func() { w.pushLink(&r.Push) })
+	b.ask(r.peer, &r.Push, r.total(), func() { w.links.Push(&r.Push) })
 }
 
 // peer returns what the request has for another worker.
@@ -165,7 +166,7 @@ func (b *bulkRequest) ask(peer *bulkPeer, p *link.Push, cost int, begin func()) 
 	b.mu.Unlock()
 	begin()
 	if b.gone.Load() { // leave may have come before
-		b.worker.links.Abandon(p, errAbandoned)
+		b.worker.abandonLink(p)
 	}
 }
 

@@ -86,10 +86,11 @@ func (r *carrier) begin(m *socket.Message, p *carried, to string) {
 	if to == "" {
 		push.Data = m.Data()
 	}
+	w.prepareLink(push)
 	p.push = push
 	r.mu.Unlock()
 	w.shared.count.forwarded.Add(1)
-	w.pushLink(push)
+	w.links.Push(push)
 }
 
 // done takes the outcome. Of a message that has moved with the session, only its new worker knows that.
@@ -141,7 +142,7 @@ func (r *carrier) Withdraw(m *socket.Message, cause error) {
 	r.mu.Unlock()
 	switch {
 	case hasBegun:
-		r.departure.worker.links.Abandon(push, errAbandoned)
+		r.departure.worker.abandonLink(push)
 	case !p.awaits && r.finish(m, p):
 		r.outbox.Settle(m, 0, cause)
 	}
@@ -177,6 +178,7 @@ func (f *forwarding) to(d *departure) {
 	f.departure = d
 	d.worker.departures.forwards(d, 1)
 	f.push.Peer, f.push.Sequence = d.peer(), &d.sequence
+	d.worker.prepareLink(&f.push)
 	d.add(func() {
 		f.mu.Lock()
 		isLeft := f.isLeft
@@ -187,7 +189,7 @@ func (f *forwarding) to(d *departure) {
 			return
 		}
 		f.worker.shared.count.forwarded.Add(1)
-		f.worker.pushLink(&f.push)
+		f.worker.links.Push(&f.push)
 	})
 }
 
@@ -216,6 +218,6 @@ func (f *forwarding) leave() {
 	hasBegun := f.hasBegun
 	f.mu.Unlock()
 	if hasBegun {
-		f.worker.links.Abandon(&f.push, errAbandoned)
+		f.worker.abandonLink(&f.push)
 	}
 }

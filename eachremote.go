@@ -91,6 +91,8 @@ func (s *eachRemotes[T]) send() {
 			r.Sequence = new(link.Sequence)
 			s.orders[r.Peer.Address] = r.Sequence
 		}
+		w.setWait(&r.Push, pushQuery{timeout: timeoutOf(s.each.ctx)})
+		w.prepareLink(&r.Push)
 	}
 	if s.timer != nil {
 		s.timer.Stop()
@@ -104,15 +106,14 @@ func (s *eachRemotes[T]) send() {
 			continue
 		}
 		w.shared.count.forwarded.Add(uint64(len(r.deliveries)))
-		w.setWait(&r.Push, pushQuery{timeout: timeoutOf(s.each.ctx)})
-		w.pushLink(&r.Push)
+		w.links.Push(&r.Push)
 	}
 	s.mu.Lock()
 	isOver = s.isOver
 	s.mu.Unlock()
 	if isOver { // giveUp may have come before
 		for _, r := range all {
-			w.links.Abandon(&r.Push, errAbandoned)
+			w.abandonLink(&r.Push)
 		}
 	}
 }
@@ -162,7 +163,7 @@ func (s *eachRemotes[T]) giveUp() {
 	}
 	s.mu.Unlock()
 	for _, r := range sent {
-		s.each.worker.links.Abandon(&r.Push, errAbandoned)
+		s.each.worker.abandonLink(&r.Push)
 	}
 }
 

@@ -119,7 +119,7 @@ func (w *Worker) awaitForwarded(rw http.ResponseWriter, r *http.Request, p *remo
 		return out, false
 	case <-r.Context().Done():
 	}
-	w.links.Abandon(&p.Push, errAbandoned)
+	w.abandonLink(&p.Push)
 	return <-p.outcome, true // Patience bounds this
 }
 

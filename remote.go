@@ -150,7 +150,7 @@ func (w *Worker) awaitRemote(ctx context.Context, p *remotePush) (remoteOutcome,
 		return out, true
 	case <-ctx.Done():
 	}
-	w.links.Abandon(&p.Push, errAbandoned)
+	w.abandonLink(&p.Push)
 	select {
 	case out := <-p.outcome:
 		return out, true

@@ -15,6 +15,7 @@ const (
 	comeBackWithin   = 2 * time.Second // a client that has not been told to stay away, after it was cut off
 	fleetGrace       = 6 * time.Second // after something was wrong with a worker, or between workers
 	engineGrace      = 20 * time.Second
+	takingLasts      = 5 * time.Second // at most, and nobody can say meanwhile what becomes of a message whose time is over
 	unreachableAfter = 5 * time.Second
 )
 
@@ -279,6 +280,13 @@ func (f *fate) storyBetween(from, to time.Duration) (text string) {
 // mayLag reports whether a message may come after later ones: a worker that was asked has given it up, and it was on its way to another.
 func (j *sessionJudge) mayLag(p *SessionPush, f *fate) bool {
 	return j.Fleet != nil && p.outcomeFor(f.Session) == Unknown
+}
+
+// isMoving reports whether a session may have been about to move when the time of a push was over.
+func (f *fate) isMoving(p *SessionPush) bool {
+	return slices.ContainsFunc(f.history, func(h passed) bool {
+		return h.note.Cause == "moved" && h.at >= p.Start && h.at <= p.End+takingLasts
+	})
 }
 
 // isAskedInVain reports whether the process that a publisher has asked was stopping, or had ended.

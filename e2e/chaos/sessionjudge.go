@@ -338,7 +338,7 @@ func (j *sessionJudge) answer(p *SessionPush) {
 				continue
 			}
 			j.outcome(p, f, p.outcomeOf(l.Status))
-			if (l.Status == http.StatusGone || l.Status == http.StatusGatewayTimeout) && f.livedThrough(p) && !j.isExcused(p) {
+			if (l.Status == http.StatusGone || l.Status == http.StatusGatewayTimeout) && f.livedThrough(p) && !j.isExcused(p) && !(l.Status == http.StatusGatewayTimeout && f.isMoving(p)) {
 				j.broken(promiseFound, "%v: %v, until %v%s", p, f, f.until, j.whereabouts(p))
 			}
 		}

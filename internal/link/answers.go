@@ -14,7 +14,7 @@ func (k *asking) read() {
 		} else {
 			over, err = k.hear(frames, over[:0])
 			returnBuffer(buf)
-			tellAll(over)
+			k.out.tell(over)
 			clear(over)
 			if cap(over) > maxKept {
 				over = nil

@@ -138,7 +138,7 @@ func (k *asking) flush(limit int) (more bool) {
 	}
 	o.mu.Unlock()
 	returnBuffer(buf)
-	tellAll(over)
+	k.out.tell(over)
 	return more
 }
 

@@ -55,7 +55,7 @@ func (k *asking) tick() {
 		k.retireLocked()
 	}
 	o.mu.Unlock()
-	tellAll(over)
+	o.tell(over)
 	if reason != nil {
 		k.lose(reason)
 	}

@@ -22,7 +22,7 @@ func (k *asking) lose(reason error) {
 	}
 	over := k.settleLocked()
 	o.mu.Unlock()
-	tellAll(over)
+	o.tell(over)
 }
 
 // settleLocked deals with the questions of a link that is lost: what has not been sent goes by another link, and what has been sent
@@ -56,7 +56,7 @@ func (k *asking) settleLocked() (over []outcome) {
 		for _, p := range back {
 			o.queue.pushBack(p)
 		}
-		over = append(over, o.refuseLocked(k.lost, o.links.now()+int64(o.links.bounds.refuse))...)
+		o.refuseLocked(k.lost, o.links.now()+int64(o.links.bounds.refuse))
 	} else {
 		over = append(over, o.requeueLocked(back)...)
 	}

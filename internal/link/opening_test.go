@@ -514,3 +514,29 @@ func TestTampered(t *testing.T) {
 	}
 	t.Logf("%d bytes were changed", runs)
 }
+
+// Refused questions are told in their order, also where one is refused at once while those before it are just being told.
+func TestRefusedInOrder(t *testing.T) {
+	url := testutil.Serve(t, http.NotFoundHandler())
+	asker := newWorker(t, &holder{}, nil, func(b *bounds) { b.retry, b.refuse = time.Hour, time.Hour })
+	begun, release, told := make(chan bool), make(chan bool), make(chan string, 3)
+	ask := func(name string, done func()) {
+		asker.Links.Push(&Push{Peer: Peer{url, 0}, Data: []byte(name), Done: func(int, Answer, error) {
+			done()
+			told <- name
+		}})
+	}
+	ask("first", func() { close(begun); <-release })
+	<-begun
+	ask("second", func() {})
+	ask("third", func() {})
+	if len(told) != 0 {
+		t.Errorf("%s was told before the first", <-told)
+	}
+	close(release)
+	for _, want := range []string{"first", "second", "third"} {
+		if got := <-told; got != want {
+			t.Errorf("%s was told, want %s", got, want)
+		}
+	}
+}

@@ -39,6 +39,8 @@ type outgoing struct {
 	until    int64                // until then
 	failing  int64                // when the first of the openings began of which none has succeeded; 0: none has failed
 	missed   []uint64             // instances of the worker that were asked in vain meanwhile, maxMissed at most
+	refusals []outcome            // of questions that were refused, to be told in their order
+	telling  bool                 // somebody tells them
 	warned   int64                // when the address was last warned about; 0: never
 	wasQuiet event                // no questions are under way any more
 	wasLast  event                // the last link has ended
@@ -52,8 +54,9 @@ func (o *outgoing) ask(p *Push) bool {
 		return false
 	}
 	if err := o.refusalLocked(p); err != nil {
+		o.refusals = append(o.refusals, outcome{push: p, err: err})
 		o.mu.Unlock()
-		outcome{push: p, err: err}.tell()
+		o.tell(nil)
 		return true
 	}
 	p.stage = stageQueued
@@ -184,7 +187,7 @@ func (o *outgoing) open() {
 		return
 	}
 	now := l.now()
-	over := o.refuseLocked(err, now+o.graceLocked(began, now))
+	o.refuseLocked(err, now+o.graceLocked(began, now))
 	warn := o.links.ctx.Err() == nil && (o.warned == 0 || now-o.warned >= int64(l.bounds.warn))
 	if warn {
 		o.warned = now
@@ -193,7 +196,7 @@ func (o *outgoing) open() {
 	if warn {
 		o.logRefusal(err)
 	}
-	tellAll(over)
+	o.tell(nil)
 }
 
 // logRefusal logs why no link could be opened. Workers come and go, but something else at a worker's address is a mistake.
@@ -222,14 +225,29 @@ func (o *outgoing) graceLocked(began, now int64) int64 {
 }
 
 // refuseLocked refuses the questions that wait, and those that come until a time.
-func (o *outgoing) refuseLocked(err error, until int64) (over []outcome) {
+func (o *outgoing) refuseLocked(err error, until int64) {
 	o.refused, o.until = err, until
 	o.missLocked()
 	for p := o.queue.head; p != nil; p = o.queue.head {
 		o.overLocked(p)
-		over = append(over, outcome{push: p, err: err})
+		o.refusals = append(o.refusals, outcome{push: p, err: err})
 	}
-	return over
+}
+
+// tell tells outcomes, and what has been refused. Whoever sends refused questions by another way keeps their order by that in which it is told: one
+// that is refused while others are being told waits for its turn.
+func (o *outgoing) tell(over []outcome) {
+	tellAll(over)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for !o.telling && len(o.refusals) > 0 {
+		refusals := o.refusals
+		o.refusals, o.telling = nil, true
+		o.mu.Unlock()
+		tellAll(refusals)
+		o.mu.Lock()
+		o.telling = false
+	}
 }
 
 // requeueLocked puts questions of a link that has ended before those that wait, in their order, and opens a link for them. A

@@ -25,6 +25,7 @@ type Push struct {
 	Data     []byte
 	Patience time.Duration // for the answer, from when all of it is sent; 0: without limit, while the link lives
 	Sequence *Sequence     // nil: none
+	Sender   any           // what the sender has for the push. The link does not use it
 
 	// Done is called exactly once for each target: 0 is ID, and 1 the first of More. It may be called before Push returns, on a
 	// goroutine of the link's or of the caller's, with no lock of the link's held. It must not block. After the last call, the Push may
