@@ -34,9 +34,9 @@ type request struct {
 
 // answer is the response: the outcome of the request.
 type answer struct {
-	Outcome     string   `json:"outcome"`               // received, buffered, closed, or failed; or partly, of a user or a group
+	Outcome     string   `json:"outcome"`               // received, buffered, closed, failed, or unknown; or partly, of a user or a group
 	RoundTripMS float64  `json:"roundTripMs,omitempty"` // if a connection's client has received the message
-	Detail      string   `json:"detail,omitempty"`      // if failed, or partly
+	Detail      string   `json:"detail,omitempty"`      // if failed, unknown, or partly
 	Says        []string `json:"says,omitempty"`        // all of the outcome, in sentences: of a user or a group, or if a client is away
 }
 
@@ -85,9 +85,17 @@ func (c *Console) serveDisconnect(w http.ResponseWriter, r *http.Request) {
 
 func outcome(success string, err error, rtt time.Duration) answer {
 	if err != nil {
-		return answer{Outcome: "failed", Detail: err.Error()}
+		return answer{Outcome: failure(err), Detail: err.Error()}
 	}
 	return answer{Outcome: success, RoundTripMS: float64(rtt) / float64(time.Millisecond)}
+}
+
+// failure tells an action that came to nothing from one that may have been carried out: an operator who reads "failed" in the log would repeat it.
+func failure(err error) string {
+	if errors.Is(err, wspush.ErrUnknown) {
+		return "unknown"
+	}
+	return "failed"
 }
 
 // act runs do on what the request names, logs it, and answers 200 with the outcome. Any other status means that nothing was done.

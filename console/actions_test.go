@@ -177,6 +177,30 @@ func TestPushBufferedBySession(t *testing.T) {
 	})
 }
 
+// A client that may have a message is not told of as one that has not got it: neither on the page nor in the log.
+func TestPushUnknown(t *testing.T) {
+	s, client, _, handle, log := audited(t, console.Options{})
+	got := make(chan string, 1)
+	go func() { got <- s.post("/push", `{"connection":"`+handle+`","text":"x"}`).Body.String() }()
+	for {
+		if f := client.NextFrame(); f.Op == testutil.Text && string(f.Payload) == "x" { // and no ping is answered
+			break
+		}
+	}
+	client.Close()
+	var a answer
+	if err := json.Unmarshal([]byte(<-got), &a); err != nil {
+		t.Fatal(err)
+	}
+	says := "The message may have been written in part or in full: the connection is gone."
+	if a.Outcome != "unknown" || strings.Join(a.Says, " ") != says || !strings.Contains(a.Detail, wspush.ErrUnknown.Error()) {
+		t.Errorf("%+v", a)
+	}
+	if record := log.String(); !strings.Contains(record, "outcome=unknown") || strings.Contains(record, "failed") {
+		t.Errorf("the log: %s", record)
+	}
+}
+
 // The page is told of a session whether it is connected, and since when, what is buffered, and where its client is now. Rows are sorted by that.
 func TestSessionRows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -12,6 +12,8 @@ import (
 const (
 	interval   = 500 * time.Millisecond // between two snapshots of the worker
 	maxSamples = 360                    // kept for the charts: three minutes
+	period     = maxSamples * interval
+	gap        = 2 * time.Second // without a page, from which it is told of: the charts' rates cover so long anyway
 )
 
 // feed takes snapshots of the worker on behalf of all pages, while there are any.
@@ -41,9 +43,10 @@ type snapshot struct {
 	next       chan struct{} // closed when a newer snapshot exists
 }
 
-// isOver reports whether the worker has shut down, so that nothing will change any more.
+// isOver reports whether the worker has shut down, so that nothing will change any more. A client that does not read is no longer among the
+// connections when it is being closed, but what waits for it still counts as pending.
 func (s *snapshot) isOver() bool {
-	return s.isDraining && s.sample.Connections == 0 && len(s.entries) == 0
+	return s.isDraining && s.sample.Connections == 0 && len(s.entries) == 0 && s.sample.Pending == 0
 }
 
 // nothing is the snapshot before the first look.
@@ -115,10 +118,10 @@ func (f *feed) finish(ctx context.Context) {
 // look takes snapshots until ctx ends.
 func (f *feed) look(ctx context.Context) {
 	t := newTable(f.label)
-	for {
+	for isFirst := true; ; isFirst = false {
 		began := time.Now()
 		s := &snapshot{at: began, isDraining: f.worker.Draining(), entries: t.look(f.worker), stats: f.worker.Stats(), next: make(chan struct{})}
-		f.publish(ctx, s)
+		f.publish(ctx, s, isFirst)
 		select {
 		case <-ctx.Done():
 			return
@@ -128,14 +131,25 @@ func (f *feed) look(ctx context.Context) {
 	}
 }
 
-// publish shows s to the pages.
-func (f *feed) publish(ctx context.Context, s *snapshot) {
+// publish shows s to the pages. If it is the first since a page was opened, nobody has looked since the last sample.
+func (f *feed) publish(ctx context.Context, s *snapshot, isFirst bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if ctx.Err() != nil { // another look may have started
 		return
 	}
+	var unseen time.Duration
+	if n := len(f.samples); isFirst && n > 0 {
+		unseen = s.at.Sub(time.UnixMilli(f.samples[n-1].At))
+	}
+	if unseen > period {
+		f.samples = nil // no chart goes so far back
+	}
+	if len(f.samples) == 0 {
+		f.before = s.stats
+	}
 	s.sample = newSample(s.at, &s.stats, &f.before)
+	s.sample.Gap = unseen > gap && len(f.samples) > 0
 	f.before = s.stats
 	f.samples = append(f.samples[max(0, len(f.samples)+1-maxSamples):], s.sample)
 	close(f.latest.next)

@@ -254,28 +254,55 @@ func TestNobodyLooks(t *testing.T) {
 	})
 }
 
-// A page's charts begin with the samples taken for earlier pages.
+// A page's charts begin with the samples taken for earlier pages, and say where nobody has looked. After a time that no chart covers they begin anew.
 func TestHistory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSite(t, nil)
+		client, id := s.connect(testutil.Options{Timeout: -1})
+		go read(client)
+		push := func() {
+			if _, err := s.worker.Push(t.Context(), id, wspush.Text, []byte("x")); err != nil {
+				t.Error(err)
+			}
+		}
+		push() // before anybody has looked
 		first := s.open()
-		for range 5 {
+		if u := first.next(); u.Samples[0].P50 != 0 || u.Samples[0].P99 != 0 {
+			t.Errorf("the first sample has the latency of what was before: %+v", u.Samples[0])
+		}
+		for range 4 {
 			first.next()
 		}
 		first.client.Close()
+		testutil.Pass(time.Second) // as when a page is loaded again
+		again := s.open()
+		if u := again.next(); slices.ContainsFunc(u.Samples, func(s chartSample) bool { return s.Gap }) {
+			t.Error("a page that is loaded again is told of a gap")
+		}
+		again.client.Close()
 		testutil.Pass(time.Minute)
+		push()
 		second := s.open()
 		u := second.next()
-		if len(u.Samples) < 6 {
+		if len(u.Samples) < 7 {
 			t.Errorf("%d samples", len(u.Samples))
 		}
-		for i := 1; i < len(u.Samples); i++ {
-			if u.Samples[i]["at"] <= u.Samples[i-1]["at"] {
+		for i, sample := range u.Samples {
+			isLast := i == len(u.Samples)-1
+			if sample.Gap != isLast {
+				t.Errorf("sample %d of %d: nobody has looked before it: %v", i, len(u.Samples), sample.Gap)
+			}
+			if i > 0 && sample.At <= u.Samples[i-1].At {
 				t.Errorf("sample %d is not later than the one before", i)
+			}
+			if isLast && sample.P50 == 0 {
+				t.Error("the sample after the gap has no latency")
 			}
 		}
 		for range 400 {
-			second.next()
+			if u := second.next(); u.Samples[0].Gap {
+				t.Fatal("nobody has looked, although a page was open")
+			}
 		}
 		third := s.open()
 		if u := third.next(); len(u.Samples) != 360 {
@@ -283,6 +310,13 @@ func TestHistory(t *testing.T) {
 		}
 		second.client.Close()
 		third.client.Close()
+		testutil.Pass(time.Hour)
+		fourth := s.open()
+		if u := fourth.next(); len(u.Samples) != 1 || u.Samples[0].Gap {
+			t.Errorf("after an hour the charts have %d samples, the first of them after a gap: %v", len(u.Samples), u.Samples[0].Gap)
+		}
+		fourth.client.Close()
+		client.Close()
 	})
 }
 
@@ -326,6 +360,45 @@ func TestWorkerShutdown(t *testing.T) {
 			t.Error(err)
 		}
 		clients.Wait()
+	})
+}
+
+// While a worker that shuts down waits for a client that does not read, it is not over: the page would say that nobody is there for whom something
+// is pending.
+func TestShutdownOfOneWhoDoesNotRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, nil)
+		_, id := s.connect(testutil.Options{})
+		pushed := make(chan error, 1)
+		go func() {
+			_, err := s.worker.Push(context.Background(), id, wspush.Text, make([]byte, 300_000))
+			pushed <- err
+		}()
+		synctest.Wait()
+		p := s.open()
+		p.until("what is pending", func(u update) bool { return u.Samples[len(u.Samples)-1].Pending > 300_000 })
+		down := make(chan error, 1)
+		go func() { down <- s.worker.Shutdown(context.Background()) }()
+		for waited := 0; ; waited++ {
+			u := p.next()
+			last := u.Samples[len(u.Samples)-1]
+			if u.Over && last.Pending != 0 {
+				t.Errorf("nobody is there, and %d bytes are pending", last.Pending)
+			}
+			if u.Over {
+				if waited < 3 {
+					t.Error("the worker has waited for nobody, so this tests nothing")
+				}
+				break
+			}
+		}
+		if err := <-down; err != nil {
+			t.Error(err)
+		}
+		if err := <-pushed; err == nil {
+			t.Error("what nobody has read was written")
+		}
+		p.client.Close()
 	})
 }
 

@@ -114,7 +114,7 @@ type update struct {
 	Seq            uint64
 	Now            int64
 	Draining, Over bool
-	Samples        []map[string]int64
+	Samples        []chartSample
 	Totals         []struct {
 		Title string
 		Of    []struct {
@@ -126,6 +126,11 @@ type update struct {
 	Order          []uint64
 	Rows           []row
 	Watched        *row
+}
+
+type chartSample struct {
+	At, Pending, P50, P99 int64
+	Gap                   bool
 }
 
 type row struct {

@@ -25,6 +25,10 @@ func outcomeOfPush(receipt wspush.Receipt, err error) answer {
 		left := math.Ceil(receipt.BufferedFor.Seconds())
 		return answer{Outcome: "buffered", Says: []string{fmt.Sprintf(
 			"The client has not confirmed that it has read it. Its session has the message: the client gets it if it is back within %.0f s.", left)}}
+	case errors.Is(err, wspush.ErrUnknown):
+		a := outcome("", err, 0)
+		a.Says = []string{sentence(err.Error())}
+		return a
 	}
 	return outcome("received", err, receipt.RoundTrip)
 }
@@ -37,7 +41,7 @@ func outcomeOfAll(out wspush.Outcomes, err error) answer {
 	case all == nil && err == nil && out.Buffered > 0:
 		a.Outcome = "buffered"
 	case err != nil:
-		a.Outcome, a.Detail = "failed", err.Error()
+		a.Outcome, a.Detail = failure(err), err.Error()
 		if len(split(all)) > 1 {
 			a.Detail = all.Error() // says more
 		}
@@ -165,8 +169,8 @@ func outcomeOfClosing(closed int, err error) answer {
 	switch {
 	case closed > 0:
 		a.Says = append(a.Says, "There may be others that are still open.")
-	case errors.Is(err, wspush.ErrDirectory):
-		a.Outcome = "failed"
+	case errors.Is(err, wspush.ErrDirectory): // a worker that has not answered may have closed some
+		a.Outcome = "unknown"
 		a.Says = append(a.Says, "It is not known that any connection has been closed.")
 	default:
 		a.Outcome = "failed"

@@ -58,9 +58,9 @@ func TestOutcomeWords(t *testing.T) {
 			[]string{"Nothing was written.", "No such connection.", "It cannot be known who is there: 1 of 3 workers have answered."}},
 		"all busy": {wspush.Outcomes{Refused: refused(wspush.ErrBusy), Workers: 1, Answered: 1, Complete: true}, wspush.ErrBusy, "failed",
 			[]string{"Nothing was written.", "1 client did not get it, and will not: busy, try again later."}},
-		"unknown": {wspush.Outcomes{Unknown: 1, Workers: 1, Answered: 1, Complete: true}, fmt.Errorf("%w to 1 connections", wspush.ErrUnknown), "failed",
+		"unknown": {wspush.Outcomes{Unknown: 1, Workers: 1, Answered: 1, Complete: true}, fmt.Errorf("%w to 1 connections", wspush.ErrUnknown), "unknown",
 			[]string{"1 client may have it."}},
-		"unknown, of nobody that is counted": {wspush.Outcomes{Workers: 2, Answered: 1}, wspush.ErrUnknown, "failed", []string{"The message may have been written."}},
+		"unknown, of nobody that is counted": {wspush.Outcomes{Workers: 2, Answered: 1}, wspush.ErrUnknown, "unknown", []string{"The message may have been written."}},
 		"too late": {wspush.Outcomes{Refused: refused(context.DeadlineExceeded), Workers: 1, Answered: 1, Complete: true}, context.DeadlineExceeded, "failed",
 			[]string{"Nothing was written.", "1 client did not get it, and will not: not taken within 10 s, and then withdrawn."}},
 		"left": {wspush.Outcomes{Refused: refused(context.Canceled), Workers: 1, Answered: 1, Complete: true}, context.Canceled, "failed",
@@ -87,7 +87,7 @@ func TestClosingWords(t *testing.T) {
 		{3, nil, "closed", "3 connections have been closed."},
 		{3, wspush.ErrDirectory, "partly", "3 connections have been closed. It cannot be known who is there. There may be others that are still open."},
 		{0, wspush.ErrShutdown, "failed", "The worker is shutting down. No connection has been closed."},
-		{0, wspush.ErrDirectory, "failed", "It cannot be known who is there. It is not known that any connection has been closed."},
+		{0, wspush.ErrDirectory, "unknown", "It cannot be known who is there. It is not known that any connection has been closed."},
 	} {
 		if a := outcomeOfClosing(tt.closed, tt.err); a.Outcome != tt.outcome || strings.Join(a.Says, " ") != tt.says || (a.Detail == "") != (tt.err == nil) {
 			t.Errorf("%d, %v: %+v", tt.closed, tt.err, a)

@@ -12,7 +12,8 @@ import (
 // sample is a worker's numbers at one moment, for the charts. Counts are totals since the worker's start: two samples make a
 // rate.
 type sample struct {
-	At          int64  `json:"at"` // milliseconds since 1970
+	At          int64  `json:"at"`            // milliseconds since 1970
+	Gap         bool   `json:"gap,omitempty"` // no page was open for more than two seconds before this sample
 	Connections int    `json:"conns"`
 	Accepted    uint64 `json:"accepted"`
 	Ended       uint64 `json:"ended"`
@@ -24,7 +25,7 @@ type sample struct {
 	BytesOut    uint64 `json:"out"`
 	Pending     int64  `json:"pending"` // bytes, now
 
-	// In microseconds, for the messages since the previous sample; 0: there were none.
+	// In microseconds, for the messages since the previous sample; 0: there were none, or this is the first sample.
 	Latency50 int64 `json:"p50"`
 	Latency99 int64 `json:"p99"`
 }

@@ -44,8 +44,8 @@ async function client(site, user) {
   });
   const next = () => messages.length ? messages.shift() : within(10, 'message', new Promise((resolve) => { waiting.push(resolve); }));
   const closed = new Promise((resolve) => ws.on('close', (code, reason) => resolve(`${code} ${reason}`)));
-  await next(); // the greeting
-  return { ws, next, closed };
+  const address = await next(); // the greeting
+  return { ws, address, next, closed };
 }
 
 const site = await start('-clients', '24', '-stalled', '0', '-travellers', '0', '-churn', '0', '-pushes', '5');
@@ -169,14 +169,15 @@ await check('… in hex as well', async () => {
   await page.locator('#outcome[data-of=good]').waitFor();
   await page.getByLabel('Push a message').fill('');
 });
-await check('arrows, j and k move; Esc closes details, and clears the filter', async () => {
+await check('arrows, j and k move; Esc closes details, and clears the filter and leaves it', async () => {
   await page.locator('#message').press('Escape');
   await page.locator('#details').waitFor({ state: 'hidden' });
   await page.keyboard.press('/');
   await page.keyboard.press('Escape');
+  assert.equal(await focused(), 'table'); // what is typed next is not typed into the filter
+  await page.keyboard.press('k');
+  assert.equal(await page.locator('#filter').inputValue(), '');
   await page.waitForFunction(() => document.querySelectorAll('tbody tr').length === 25);
-  await page.keyboard.press('Escape');
-  assert.equal(await focused(), 'table');
   const at = () => page.evaluate(() => [...document.querySelectorAll('tbody tr')].findIndex((tr) => tr.id === document.querySelector('table').getAttribute('aria-activedescendant')));
   await page.keyboard.press('Home');
   assert.equal(await at(), 0);
@@ -207,8 +208,8 @@ await check('every control, chart and region has a name for screen readers', asy
   for (const role of ['button', 'searchbox', 'combobox', 'grid', 'region', 'columnheader', 'complementary']) assert.ok(roles.has(role), `${role}: ${[...roles]}`);
   const charts = await page.locator('#charts [role=img]').evaluateAll((all) => all.map((e) => e.getAttribute('aria-label')));
   assert.equal(charts.length, 6);
-  assert.match(charts[0], /^Connections, last three minutes: now 25; max 2\d$/);
-  assert.match(charts[2], /^Pushes per second, last three minutes: now written [\d.]+, refused/);
+  assert.match(charts[0], /^Connections, last [^:]+: now 25; max 2\d$/);
+  assert.match(charts[2], /^Pushes per second, last [^:]+: now written [\d.]+, refused/);
 });
 // contrasts returns the texts with too little contrast (WCAG 2.2, 1.4.3).
 const contrasts = () => page.evaluate(() => {
@@ -298,6 +299,7 @@ await check('a push reaches all connections of a user, or in a group, and says h
   await lookUp('group', 'test');
   await summary(/^3 connections, /);
   assert.equal(await page.locator('#outcome').innerText(), ''); // that of another
+  await page.getByLabel('Push a message').fill('to you both');
   await page.getByRole('button', { name: 'Push', exact: true }).click();
   for (const one of [...both, zoe]) assert.equal(await one.next(), 'to you both');
   await outcome(/^3 clients have read it\.$/, 'good');
@@ -306,6 +308,42 @@ await check('a push reaches all connections of a user, or in a group, and says h
   await page.getByRole('button', { name: 'Push', exact: true }).click();
   await outcome(/^Nobody is there\. Nothing was written\.$/, 'bad');
   await page.getByLabel('Push a message').fill('');
+});
+await check('what was written to one is not there for another, where Ctrl+Enter would send it, but still is for that one', async () => {
+  const box = page.getByLabel('Push a message'), type = page.getByLabel('Type of the message');
+  await choose('Zoë');
+  await box.fill('61');
+  await type.selectOption('binary');
+  await lookUp('user', told);
+  assert.equal(await box.inputValue(), '');
+  await type.selectOption('text');
+  await box.fill('for both');
+  await lookUp('group', 'test');
+  assert.equal(await box.inputValue(), '');
+  await page.keyboard.press('Escape');
+  await row('"Ann"').first().click();
+  await page.locator('#members').waitFor({ state: 'hidden' });
+  assert.equal(await box.inputValue(), '');
+  await choose('Zoë');
+  assert.deepEqual([await box.inputValue(), await type.inputValue()], ['61', 'binary']);
+  await box.press('Control+Enter');
+  assert.deepEqual(await zoe.next(), Buffer.from('a'));
+  await page.locator('#outcome[data-of=good]').waitFor();
+  await box.fill('');
+  await lookUp('user', told);
+  assert.deepEqual([await box.inputValue(), await type.inputValue()], ['for both', 'text']);
+  await box.fill('');
+});
+await check('a push of which nobody knows what became of it is not told of as one that has failed', async () => {
+  const vague = await client(site, 'vague');
+  vague.ws.pong = () => {}; // the library answers pings with it
+  await choose('vague');
+  await page.getByLabel('Push a message').fill('perhaps');
+  await page.getByRole('button', { name: 'Push', exact: true }).click();
+  assert.equal(await vague.next(), 'perhaps');
+  vague.ws.terminate();
+  await outcome(/^The message may have been written in part or in full: the connection is gone\.$/, 'partly');
+  await row('vague').waitFor({ state: 'detached' });
 });
 await check('a name that nobody can have is refused, and spaces count', async () => {
   await lookUp('user', 'a/b');
@@ -415,6 +453,118 @@ await check('fits a phone: no sideways scrolling', async () => {
   await page.keyboard.press('Escape');
   await choose('Zoë');
   await page.setViewportSize({ width: 1200, height: 800 });
+});
+// staged opens the page with a server of this program's: tell sends it an update.
+async function staged() {
+  const it = { page: await context.newPage() };
+  it.page.on('pageerror', (err) => complaints.push(String(err)));
+  let ask;
+  const asked = new Promise((resolve) => { ask = resolve; });
+  await it.page.routeWebSocket(/\/feed$/, (ws) => {
+    ws.onMessage((data) => { if (data.startsWith('{')) ask(ws); });
+    ws.send('{"address":""}'); // of wspush.v1
+    ws.send(JSON.stringify({ console: 'staged', readOnly: false, labels: false, rows: 200 }));
+  });
+  await it.page.goto(`${base}/debug/wspush/`);
+  const ws = await within(10, 'question', asked);
+  it.tell = (update) => ws.send(JSON.stringify({ seq: 0, now: update.samples.at(-1).at, total: 0, matches: 0, order: null, ...update }));
+  return it;
+}
+// samples are taken every half second from a time on, after others; each adds these numbers, or has them.
+function samples(from, n, adds, has, after = []) {
+  const all = [];
+  let last = { accepted: 0, ended: 0, written: 0, refused: 0, unknown: 0, buffered: 0, in: 0, out: 0, ...after.at(-1) };
+  for (let i = 0; i < n; i++) {
+    last = { ...last, ...has, gap: false, at: from + i * 500 };
+    for (const [key, by] of Object.entries(adds)) last[key] += by;
+    all.push(last);
+  }
+  return [...after, ...all];
+}
+// drawn returns the lines of a chart, each as its unbroken parts, and those as [x, y] of 180 and 40.
+const drawn = (on, title) => on.locator('figure', { hasText: title }).locator('path:not(.area)').evaluateAll((paths) => paths.map((path) =>
+  path.getAttribute('d').split('M').slice(1).map((part) => [...part.matchAll(/(?:^|L)([\d.]+) ([\d.]+)/g)].map((at) => [Number(at[1]), Number(at[2])]))));
+const titles = ['Connections', 'Clients per second', 'Pushes per second', 'Bytes per second', 'Push latency', 'Pending bytes'];
+const began = 1_800_000_000_000;
+await check('charts are full from the beginning, and say of what time they are', async () => {
+  const { page: other, tell } = await staged();
+  const told = samples(began, 7, { accepted: 1, ended: 1, written: 5, refused: 1, unknown: 1, buffered: 1, in: 10, out: 20 }, { conns: 5, pending: 5, p50: 100, p99: 900 });
+  for (const [from, to, range] of [[0, 3, 'last 1 s'], [3, 7, 'last 3 s']]) {
+    tell({ samples: told.slice(from, to) });
+    for (const title of titles) {
+      await other.locator('figure', { hasText: title }).locator('.range', { hasText: range }).waitFor();
+      for (const line of await drawn(other, title)) {
+        assert.deepEqual([line.length, line[0][0][0], line[0].at(-1)[0]], [1, 0, 180], `${title}, ${range}: ${JSON.stringify(line)}`);
+      }
+    }
+  }
+  tell({ samples: samples(began + 3500, 400, { accepted: 1 }, {}, told).slice(7) });
+  await other.locator('.range', { hasText: 'last 3 min' }).first().waitFor();
+  for (const line of await drawn(other, 'Clients per second')) assert.deepEqual([line[0][0][0] < 1, line[0].at(-1)[0]], [true, 180], `${line}`);
+  await other.close();
+});
+await check('of a time without a page they show the average, and nothing of what is not known', async () => {
+  const { page: other, tell } = await staged();
+  let all = samples(began, 11, { accepted: 1 }, { conns: 10, pending: 0, p50: 0, p99: 0 }); // 5 s at two a second
+  all = samples(began + 65_000, 1, { accepted: 600 }, { conns: 50, p50: 100, p99: 100 }, all); // 60 s at ten a second
+  all.at(-1).gap = true;
+  all = samples(began + 65_500, 10, { accepted: 1 }, { conns: 50, p50: 0, p99: 0 }, all); // 5 s at two a second
+  tell({ samples: all });
+  await other.locator('.range', { hasText: 'last 70 s' }).first().waitFor();
+  const x = (seconds) => Number((seconds / 70 * 180).toFixed(1));
+  const [[accepted]] = await drawn(other, 'Clients per second');
+  const high = accepted.filter(([, y]) => y === 2), low = accepted.filter(([, y]) => y !== 2); // of 40, from the top
+  assert.deepEqual(high.map(([x]) => x), [x(5), x(65)], JSON.stringify(accepted));
+  assert.ok(low.every(([, y]) => y === 31.6), JSON.stringify(accepted)); // a fifth of that, right before and right after
+  assert.deepEqual([low.filter(([at]) => at <= x(5)).length, low.filter(([at]) => at > x(65)).length], [11, 10]);
+  for (const [line] of await drawn(other, 'Push latency')) assert.deepEqual([line.map(([x]) => x), line[0][1]], [[x(5), x(65)], line[1][1]]);
+  const [connections] = await drawn(other, 'Connections');
+  assert.deepEqual(connections.map((part) => [part[0][0], part.at(-1)[0]]), [[0, x(5)], [x(65), 180]]);
+  const more = samples(began + 70_500, 340, { accepted: 1 }, {}, all); // until that time is only in part among the last three minutes
+  tell({ samples: more.slice(all.length) });
+  await other.locator('.range', { hasText: 'last 3 min' }).first().waitFor();
+  const [[later]] = await drawn(other, 'Clients per second');
+  assert.deepEqual(later.filter(([, y]) => y === 2), [[0, 2], [5, 2]], JSON.stringify(later.slice(0, 5)));
+  await other.close();
+});
+// cutOff returns the texts that are not shown whole. What can be scrolled to counts as shown.
+const cutOff = (on, selector) => on.locator(selector).evaluateAll((all) => all.filter((e) => e.checkVisibility() && e.textContent).flatMap((e) => {
+  const range = document.createRange();
+  range.selectNodeContents(e);
+  const text = range.getBoundingClientRect();
+  for (let a = e; a; a = a.parentElement) {
+    const { overflowX, contain } = getComputedStyle(a), box = a.getBoundingClientRect();
+    if (/auto|scroll/.test(overflowX)) break;
+    if (overflowX === 'visible' && !/paint|content|strict/.test(contain)) continue;
+    if (a.scrollWidth > a.clientWidth || text.right > box.right + 0.5 || text.left < box.left - 0.5 || text.bottom > box.bottom + 0.5) return [`${e.tagName} ${e.textContent}`];
+  }
+  return [];
+}));
+await check('no legend, unit, header, label or ID is cut off, however wide the page is', async () => {
+  const { page: other, tell } = await staged();
+  const wide = { written: 60_000, refused: 12_340, unknown: 0.25, buffered: 4_999, accepted: 4_000, ended: 49_999, in: 1e5, out: 4.99e8 };
+  const row = {
+    n: 1, handle: 'x', id: 'deadbeef', label: 'barbara-liskov', remote: '203.0.113.254:65535', path: '/ws/tickets',
+    since: began - 86_399_000, active: began - 86_399_000, rtt: 2e9, pending: 999_000,
+  };
+  let told = samples(began, 300, wide, { conns: 1_234_567, pending: 999_000_000, p50: 131_072, p99: 2e9 });
+  tell({ samples: told, order: [1], rows: [row], total: 1, matches: 1 });
+  await other.locator('tbody tr').waitFor();
+  const seen = async (what) => {
+    for (const width of [320, 375, 390, 640, 641, 768, 960, 1056, 1057, 1200, 1280, 1920]) {
+      await other.setViewportSize({ width, height: 800 });
+      assert.deepEqual(await cutOff(other, 'figure :is(h2, span, b), th, td:not(:nth-child(4))'), [], `${what}, ${width} pixels wide`);
+      assert.ok(await other.evaluate(() => document.documentElement.scrollWidth) <= width, `${what}: scrolls sideways at ${width} pixels`);
+      if (shots) await other.screenshot({ path: join(shots, `console-full-${what.replaceAll(' ', '-')}-${width}.png`), fullPage: width < 600 });
+    }
+  };
+  await seen('without sessions');
+  await other.getByRole('button', { name: 'Round trip' }).click(); // which adds an arrow
+  const next = samples(told.at(-1).at + 500, 1, wide, {}, told);
+  tell({ samples: next.slice(told.length), rows: [{ ...row, session: began - 86_399_000, suspended: true, buffered: 12_345, bufferedBytes: 999_000 }] });
+  await other.getByRole('columnheader', { name: 'Session' }).waitFor();
+  await seen('with sessions');
+  await other.close();
 });
 await check('a held list stays as it is, and then catches up', async () => {
   await page.getByRole('columnheader', { name: 'Age' }).getByRole('button').click();
@@ -596,6 +746,7 @@ await check('Delete asks first, and then disconnects: the client sees the code',
   await dialog.waitFor({ state: 'hidden' });
   await row('Zoë').waitFor();
   await page.keyboard.press('Delete');
+  assert.deepEqual([await dialog.getByLabel('Close code').inputValue(), await dialog.getByLabel('Reason').inputValue()], ['1000', '']); // not those for another
   await dialog.getByLabel('Close code').selectOption('1008');
   await dialog.getByLabel('Reason').fill('enough');
   await page.keyboard.press('Enter');
@@ -604,8 +755,9 @@ await check('Delete asks first, and then disconnects: the client sees the code',
   await page.getByText('This connection has ended.').waitFor();
   assert.equal(await page.locator('#send').isDisabled(), true);
 });
-await check('both are in the log, by whom, and with shortened IDs', () => {
+await check('all of that is in the log, by whom, with its outcome, and with shortened IDs', () => {
   assert.match(site.log, /msg="wspush\/console: push" type=text bytes=11 user=operator conn=[0-9a-f]{8} remote=127\.0\.0\.1:\d+ outcome=received/);
+  assert.match(site.log, /msg="wspush\/console: push" type=text bytes=7 user=operator conn=[0-9a-f]{8} remote=127\.0\.0\.1:\d+ outcome=unknown detail="wspush: the message may have been written/);
   assert.match(site.log, /msg="wspush\/console: disconnect" code=1008 reason=enough user=operator conn=[0-9a-f]{8} /);
   assert.match(site.log, /msg="wspush\/console: push" .* received=3 .* user=operator kind=group name=test remote=127\.0\.0\.1:\d+ outcome=received/);
   assert.match(site.log, /msg="wspush\/console: disconnect" code=1008 reason=everywhere closed=2 user=operator kind=user name=.*Ann.* outcome=closed/);
@@ -631,8 +783,13 @@ await check('a page of another origin can do neither, nor listen, though it is o
   assert.deepEqual(answers.map((text) => text.split(' ', 2)[1]), ['403', '403', '403']);
   await foreign.close();
 });
-await check('the page sees the worker shut down, which ends with status 0', async () => {
+await check('the page sees the worker shut down, which ends with status 0, and not before nothing is pending', async () => {
   cut = true;
+  const stuck = await client(site, 'stuck');
+  stuck.ws.pause();
+  for (let i = 0; i < 12; i++) pushTo(stuck.address, Buffer.alloc(1 << 20), 'application/octet-stream').catch(() => {}); // more than the system takes
+  const pending = page.locator('figure', { hasText: 'Pending bytes' }).locator('b');
+  await pending.filter({ hasText: /MB$/ }).waitFor();
   const seen = page.evaluate(() => new Promise((resolve) => {
     const seen = [];
     new MutationObserver(() => {
@@ -643,6 +800,8 @@ await check('the page sees the worker shut down, which ends with status 0', asyn
   }));
   assert.equal(await site.stop(), 0);
   assert.deepEqual(await within(15, 'the end', seen), ['draining', 'over']);
+  await pending.filter({ hasText: /^0 B$/ }).waitFor();
+  assert.equal(await page.locator('#count').innerText(), '0 connections');
 });
 await check('the page goes on with the next process, and does not say of what that cannot know that it has ended', async () => {
   const next = await start('-clients', '3', '-travellers', '0', '-churn', '0');

@@ -139,8 +139,7 @@ async function scenario(first, second) {
     await tab.locator('#people button', { hasText: 'bob' }).focus();
     await tab.keyboard.press('Enter');
     await until(tab, () => document.activeElement.id === 'text' && document.querySelector('#to').value === 'bob');
-    await tab.keyboard.press('ControlOrMeta+A');
-    await tab.keyboard.type('lunch?');
+    await tab.keyboard.type('lunch?'); // in place of what was written to another
     await tab.keyboard.press('Enter');
     await message(bob, 'lunch?');
     await until(tab, () => document.querySelector('#outcome').textContent === 'Written to one connection of bob.');
@@ -214,6 +213,11 @@ async function scenario(first, second) {
     });
   }
   await it('logged out everywhere: all tabs in both browsers say so, and bob’s sees them go', async () => {
+    await other.getByLabel('Text', { exact: true }).fill('for bob'); // which the next user of this tab is not to see
+    await other.getByLabel('To', { exact: true }).fill('bob');
+    await other.getByRole('button', { name: 'Push', exact: true }).click();
+    await message(bob, 'for bob');
+    await until(other, () => document.querySelector('#outcome').textContent !== '');
     await third.getByRole('button', { name: 'Log out everywhere' }).click();
     for (const page of [tab, other, third]) await isOut(page);
     await people(bob, 'bob 1');
@@ -231,6 +235,7 @@ async function scenario(first, second) {
     await isIn(other, 'cat');
     await people(bob, 'bob 1', 'cat 1');
     assert.equal(await other.locator('#messages li').count(), 0);
+    assert.deepEqual(await other.evaluate(() => [document.querySelector('#text').value, document.querySelector('#outcome').textContent]), ['Hello', '']);
   });
   await it('… and whoever has logged in as somebody else while a tab was away is that one there, too', async () => {
     failing = true;

@@ -7,7 +7,7 @@ export const height = 760;
 export async function act(page) {
   await page.locator('#status[data-state=live]').waitFor();
   // The charts fill while the page is open; the second page gets what the first has seen.
-  await page.waitForFunction(() => /^M-?\d\./.test(document.querySelector('#charts path:not(.area)').getAttribute('d')), null, { timeout: 240_000 });
+  await page.locator('figure .range', { hasText: 'last 3 min' }).first().waitFor({ timeout: 240_000 });
   if (await page.evaluate(() => matchMedia('(prefers-color-scheme: light)').matches)) {
     await page.getByRole('button', { name: 'Pending' }).click();
     await page.locator('td.pending[data-some]').first().waitFor();
