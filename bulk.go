@@ -3,6 +3,7 @@ package wspush
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"mime"
@@ -225,7 +226,7 @@ func (b *bulkRequest) run() {
 		number := lines.Count()
 		switch {
 		case errors.Is(err, bulk.ErrLineTooLong):
-			b.refuse(bulk.Key{Line: number, Index: -1}, newProblem(http.StatusBadRequest, err.Error()))
+			b.refuse(bulk.Key{Line: number, Index: -1}, newProblem(http.StatusBadRequest, fmt.Sprintf("%v: it may have %d bytes", err, b.maxLine())))
 			continue
 		case err != nil:
 			b.lookUp()
@@ -262,13 +263,13 @@ func (b *bulkRequest) run() {
 func (b *bulkRequest) whyNoMore(err error) *bulk.Refusal {
 	switch end := b.input.Err(); {
 	case errors.Is(err, bulk.ErrDamaged):
-		return &bulk.Refusal{Type: bulk.TypeDamaged, Detail: "parts of the request were lost on the way: " + err.Error()}
+		return &bulk.Refusal{Type: bulk.TypeDamaged, Detail: "parts of the request were lost on the way: " + err.Error() + "; of what follows nothing was written, so send it again"}
 	case err == bulk.ErrNoRoom || end == bulk.ErrNoRoom:
 		return &bulk.Refusal{Type: wire.TypeFull, Detail: detailOf(errIntakeFull)}
 	case end == bulk.ErrStopped:
 		return &bulk.Refusal{Type: wire.TypeShutdown, Detail: detailOf(ErrShutdown)}
 	case errors.Is(end, os.ErrDeadlineExceeded):
-		return &bulk.Refusal{Type: newProblem(http.StatusRequestTimeout, "").Type, Detail: "nothing more of the request came in time"}
+		return &bulk.Refusal{Type: newProblem(http.StatusRequestTimeout, "").Type, Detail: "nothing more of the request came in time; what is sent now is not read, so begin another request"}
 	}
 	return nil
 }

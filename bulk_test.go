@@ -253,9 +253,9 @@ func TestBulkBadLines(t *testing.T) {
 		{`{"to":"` + id + `","text":"\ud800"}`, bad(lone)},
 		{`{"to":"` + id + `","text":"\ud83d\ud83d\ude00"}`, bad(lone)},
 		{`{"to":"` + id + `","text":"\uDE00"}`, bad(lone)},
-		{`{"to":"` + id + `","text":"` + strings.Repeat("x", 6000+64<<10) + `"}`, bad("the line is too long")},
+		{`{"to":"` + id + `","text":"` + strings.Repeat("x", 6000+64<<10) + `"}`, bad("the line is too long: it may have 71536 bytes")},
 		{`{"to":"` + id + `","text":"` + strings.Repeat("x", 1001) + `"}`,
-			`"status":413,"type":"urn:wspush:too-large","detail":"the message exceeds MaxPushBytes of the worker"}`},
+			`"status":413,"type":"urn:wspush:too-large","detail":"the message exceeds the 1000 bytes that the worker takes (MaxPushBytes)"}`},
 		{`{"to":"` + nobody + `","text":"a"}`, gone},
 		{`{"to":"` + strings.ToUpper(nobody) + `","text":"a"}`, gone},
 		{`{"to":"{` + strings.ToUpper(id) + `}","text":"a"}`, bad("the ID is neither a UUID nor a sealed ID")},
@@ -290,7 +290,7 @@ func TestBulkSplit(t *testing.T) {
 			b.end()
 		}()
 		b.head()
-		b.expect(text204(2), `{"line":4,"status":400,"type":"urn:wspush:bad-request","detail":"the line is too long"}`, text204(5))
+		b.expect(text204(2), `{"line":4,"status":400,"type":"urn:wspush:bad-request","detail":"the line is too long: it may have 71536 bytes"}`, text204(5))
 		b.expect(`{"lines":5}`)
 		<-read
 	})
@@ -385,7 +385,7 @@ func TestBulkAuthorized(t *testing.T) {
 	b := beginBulk(t, dialPush(t, w), "Authorization: Bearer secret\r\n")
 	b.head()
 	b.send(textLine(conn.ID(), "a"), textLine(elsewhere.ID(), "b"), textLine(conn.ID(), "c"))
-	b.expect(text204(1), text204(3), `{"line":2,"status":404,"type":"urn:wspush:not-found","detail":"the connection lives at another path"}`)
+	b.expect(text204(1), text204(3), `{"line":2,"status":404,"type":"urn:wspush:not-found","detail":"the connection lives at another path than that of the request: send it to the address as it is"}`)
 	b.end()
 	b.expect(`{"lines":3}`)
 	client.Expect(testutil.Text, "a")
@@ -587,7 +587,7 @@ func TestBulkIdle(t *testing.T) {
 			if within {
 				b.write("5\r\n{\"to\"\r\n")
 			}
-			b.expect(`{"line":1,`+gone, `{"lines":1,"type":"urn:wspush:timeout","detail":"nothing more of the request came in time"}`, "")
+			b.expect(`{"line":1,`+gone, `{"lines":1,"type":"urn:wspush:timeout","detail":"nothing more of the request came in time; what is sent now is not read, so begin another request"}`, "")
 			if waited := time.Since(begun); waited != timeout {
 				t.Errorf("ended after %v, not %v", waited, timeout)
 			}
@@ -796,12 +796,12 @@ func TestBulkChecked(t *testing.T) {
 		}, []string{"one", "two", "3"}, `{"lines":3}`},
 		"missing": {func(id string) []string {
 			return []string{checked(1, textLine(id, "one")), checked(3, textLine(id, "three")), checked(4, textLine(id, "four"))}
-		}, []string{"one"}, `{"lines":1,"type":"urn:wspush:damaged","detail":"parts of the request were lost on the way: a line is missing, or is not whole"}`},
+		}, []string{"one"}, `{"lines":1,"type":"urn:wspush:damaged","detail":"parts of the request were lost on the way: a line is missing, or is not whole; of what follows nothing was written, so send it again"}`},
 		"joined": {func(id string) []string {
 			return []string{checked(1, textLine(id, "one")), checked(2, textLine(id, "two"))[:60] + checked(3, textLine(nobody, "three"))[60:]}
-		}, []string{"one"}, `{"lines":1,"type":"urn:wspush:damaged","detail":"parts of the request were lost on the way: a line is missing, or is not whole"}`},
+		}, []string{"one"}, `{"lines":1,"type":"urn:wspush:damaged","detail":"parts of the request were lost on the way: a line is missing, or is not whole; of what follows nothing was written, so send it again"}`},
 		"unchecked": {func(id string) []string { return []string{textLine(id, "one")} },
-			nil, `{"lines":0,"type":"urn:wspush:damaged","detail":"parts of the request were lost on the way: a line is missing, or is not whole"}`},
+			nil, `{"lines":0,"type":"urn:wspush:damaged","detail":"parts of the request were lost on the way: a line is missing, or is not whole; of what follows nothing was written, so send it again"}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubbleBulk(t, wspush.WorkerOptions{}, func(t *testing.T, w *wspush.Worker, push net.Conn, conn *wspush.Conn, client *testutil.Client) {

@@ -84,7 +84,7 @@ func TestBulkForwarded(t *testing.T) {
 	b.expect(`{"line":13,`+gone,
 		`{"line":14,"status":403,"type":"urn:wspush:forbidden","detail":"none of this worker's keys opens the sealed ID"}`,
 		`{"line":15,"status":502,"type":"urn:wspush:unreachable","detail":"the worker that holds the connection cannot be reached from here; nothing was written"}`,
-		`{"line":16,"status":413,"type":"urn:wspush:too-large","detail":"the message exceeds MaxPushBytes of the worker"}`)
+		`{"line":16,"status":413,"type":"urn:wspush:too-large","detail":"the message exceeds the 1000 bytes that the worker takes (MaxPushBytes)"}`)
 	b.end()
 	b.expect(`{"lines":16}`, "")
 	for i, want := range []uint64{0, 5, 3} {

@@ -136,7 +136,7 @@ func TestSendRefused(t *testing.T) {
 		send := func(ctx context.Context, typ wspush.MessageType, data string) error {
 			return conn.Send(ctx, typ, []byte(data), never)
 		}
-		if err := send(context.Background(), wspush.Text, strings.Repeat("x", 301)); err != wspush.ErrTooLarge {
+		if err := send(context.Background(), wspush.Text, strings.Repeat("x", 301)); !errors.Is(err, wspush.ErrTooLarge) {
 			t.Error(err)
 		}
 		if err := send(context.Background(), wspush.Text, "\xff"); err != wspush.ErrInvalidUTF8 {

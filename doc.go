@@ -34,7 +34,8 @@
 //		}
 //		http.Handle("/ws", handler)
 //		// These two bound what somebody costs who has only begun to connect.
-//		server := &http.Server{Addr: "127.0.0.1:8080", ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
+//		server := &http.Server{Addr: "127.0.0.1:8000", ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
+//		log.Printf("Serving http://%s/", server.Addr)
 //		log.Fatal(server.ListenAndServe())
 //	}
 //
@@ -42,8 +43,7 @@
 //
 // The first message to each client is its greeting: its addresses, separated by commas. What the client does with them is up to
 // the application; usually it sends them to the backend, which keeps them with the user's session. An application can also keep
-// them itself when the client connects ([HandlerOptions].OnConnect), and send another greeting, or none
-// ([HandlerOptions].Greeting).
+// them itself, and send another greeting, or none ([HandlerOptions].Greeting).
 //
 // An address has two forms, which are equivalent. [Conn.Addresses] has the ID of the connection as the user of the URL, as above,
 // and [Conn.PathAddresses] has it in the path, which every HTTP client can use:

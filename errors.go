@@ -74,7 +74,7 @@ var (
 	errNotWorker    = fmt.Errorf("%w: what listens at its address did not prove to be a worker with the same keys", ErrUnreachable)
 	errLinkFull     = fmt.Errorf("%w: too many pushes are on their way to the worker that holds the connection", ErrBusy)
 	errIntakeFull   = fmt.Errorf("%w: too much is coming in from publishers", ErrBusy)
-	errOtherPath    = errors.New("wspush: the connection lives at another path")
+	errOtherPath    = errors.New("wspush: the connection lives at another path than that of the request: send it to the address as it is")
 	errInternal     = wire.ErrInternal
 	errUnknownClose = unknownClose{}
 )

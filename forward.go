@@ -16,6 +16,7 @@ import (
 	"github.com/wspush/wspush/internal/lane"
 	"github.com/wspush/wspush/internal/link"
 	"github.com/wspush/wspush/internal/seal"
+	"github.com/wspush/wspush/internal/wire"
 )
 
 // forward has the worker that holds the connection carry out a request.
@@ -58,7 +59,7 @@ func (w *Worker) forwardPush(rw http.ResponseWriter, r *http.Request, t address.
 	if wrong == nil {
 		_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout))
 		err := w.readWhole(r, body)
-		isRead, isTooLarge = err == nil, err == ErrTooLarge
+		isRead, isTooLarge = err == nil, errors.Is(err, ErrTooLarge)
 		switch {
 		case err == errIntakeFull:
 			return w.refuse(err).response()
@@ -85,6 +86,9 @@ func (w *Worker) forwardPush(rw http.ResponseWriter, r *http.Request, t address.
 		return wrong.response()
 	}
 	err := w.remoteError(out)
+	if isTooLarge && errors.Is(err, ErrTooLarge) { // for this worker, which knows its limit
+		err = wire.TooLarge(w.opts.MaxPushBytes)
+	}
 	if d, ok := bufferedIn(err); ok {
 		return bufferedResponse(d)
 	}
@@ -141,11 +145,11 @@ func (w *Worker) readWhole(r *http.Request, into *body) error {
 		limit = math.MaxInt64 - 1
 	}
 	if r.ContentLength > limit {
-		return ErrTooLarge
+		return wire.TooLarge(limit)
 	}
 	err := into.readFrom(r.Body, r.ContentLength, limit)
 	if err == nil && int64(len(into.data)) > limit {
-		return ErrTooLarge
+		return wire.TooLarge(limit)
 	}
 	return err
 }

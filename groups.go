@@ -291,7 +291,7 @@ func (l *life) joinGroups() (err error) {
 	}
 	for _, group := range groups {
 		if err := wire.CheckName(group); err != nil {
-			return fmt.Errorf("a name from Groups: %w", err)
+			return fmt.Errorf("a name from Groups: %w", wire.Inside(err))
 		}
 	}
 	l.mu.Lock()
@@ -302,7 +302,7 @@ func (l *life) joinGroups() (err error) {
 		case ErrGone:
 			return nil
 		default:
-			return fmt.Errorf("the names from Groups: %w", err)
+			return fmt.Errorf("the names from Groups: %w", wire.Inside(err))
 		}
 	}
 	return nil

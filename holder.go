@@ -2,6 +2,7 @@ package wspush
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
 	"time"
@@ -109,14 +110,14 @@ func (h *holder) gather(g *heldGather, in *link.Incoming) {
 			}
 			in.Answer(target, link.Answer{Code: in.Refusal})
 			continue
-		case err == nil && invalid != nil && invalid != ErrTooLarge && !c.outbox.Admits(len(in.Data)):
+		case err == nil && invalid != nil && !errors.Is(invalid, ErrTooLarge) && !c.outbox.Admits(len(in.Data)):
 			err = ErrBusy // which comes before what only the message itself tells
 		case err == nil:
 			err = invalid
 		}
 		if err != nil {
 			w.shared.count.push(err)
-			in.Answer(target, link.Answer{Code: outcomeOf(err)})
+			in.Answer(target, answerOf(err))
 			continue
 		}
 		if w.departures.hasLately.Load() {

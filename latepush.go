@@ -103,7 +103,7 @@ func (l *latePush) arrived(c *Conn) {
 
 func (l *latePush) refuse(err error) {
 	l.holder.worker.shared.count.push(err)
-	l.in.Answer(l.target, link.Answer{Code: outcomeOf(err)})
+	l.in.Answer(l.target, answerOf(err))
 }
 
 func (l *latePush) hasLeft() bool {

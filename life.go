@@ -180,7 +180,7 @@ func (l *life) greeting() (m *socket.Message, err error) {
 		return nil, nil
 	}
 	if err := wire.CheckMessage(typ, data, -1); err != nil {
-		return nil, fmt.Errorf("the greeting: %w", err)
+		return nil, fmt.Errorf("the greeting: %w", wire.Inside(err))
 	}
 	return socket.NewMessage(typ == Binary, data, nil), nil
 }

@@ -34,7 +34,7 @@ func (w *Worker) handleMembers(rw http.ResponseWriter, r *http.Request, m addres
 	case errors.Is(err, address.ErrNoMembers), errors.Is(err, address.ErrLongPath):
 		return newProblem(http.StatusNotFound, err.Error()).response()
 	case err != nil:
-		return newProblem(http.StatusBadRequest, withoutPackage(err)).response()
+		return newProblem(http.StatusBadRequest, wire.WithoutPackage(err)).response()
 	case m.IsMembership:
 		return w.changeMembership(r, m)
 	case w.isOver():
@@ -52,7 +52,7 @@ func (w *Worker) handleMembers(rw http.ResponseWriter, r *http.Request, m addres
 
 // badQuery is the answer to a request with a wrong query.
 func badQuery(err error) response {
-	return newProblem(http.StatusBadRequest, withoutPackage(err)).response()
+	return newProblem(http.StatusBadRequest, wire.WithoutPackage(err)).response()
 }
 
 // exceptIDs leaves out the connections of these IDs and sealed IDs.
@@ -85,7 +85,7 @@ func (r *Recipients) exceptID(id string) *problem {
 		r.exceptElsewhere = append(r.exceptElsewhere, seal.Place{ID: id})
 	}
 	if len(r.exceptElsewhere) > maxExceptElsewhere {
-		return newProblem(http.StatusBadRequest, withoutPackage(errExceptElsewhere))
+		return newProblem(http.StatusBadRequest, wire.WithoutPackage(errExceptElsewhere))
 	}
 	return nil
 }

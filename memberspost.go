@@ -35,7 +35,7 @@ func (w *Worker) postMembers(rw http.ResponseWriter, r *http.Request, to *Recipi
 	_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(bodyTimeout))
 	if err := w.readWhole(r, body); err != nil {
 		defer w.bodies.put(body)
-		if err == ErrTooLarge || err == errIntakeFull {
+		if errors.Is(err, ErrTooLarge) || err == errIntakeFull {
 			return w.refuse(err).response()
 		}
 		return bodyProblem(err).response()

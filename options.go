@@ -482,7 +482,7 @@ func (o *WorkerOptions) withDefaults() (WorkerOptions, error) {
 	setDefault(&c.PushTimeout, defaultPushTimeout)
 	setDefault(&c.ShutdownCode, defaultShutdownCode)
 	if err := wire.CheckClose(c.ShutdownCode, ""); err != nil {
-		return c, fmt.Errorf("wspush: ShutdownCode: %s", strings.TrimPrefix(err.Error(), "wspush: "))
+		return c, fmt.Errorf("wspush: ShutdownCode: %w", wire.Inside(err))
 	}
 	if c.SessionFile != "" {
 		path, err := filepath.Abs(c.SessionFile) // Shutdown may come when the process is elsewhere

@@ -37,12 +37,16 @@ func TestWorkerOptionsRefused(t *testing.T) {
 		"NoListen and Listener":      {NoListen: true, Listener: taken, Advertise: []string{"x"}},
 		"NoListen and TLS":           {NoListen: true, TLS: &tls.Config{}, Advertise: []string{"x"}},
 		"TLS without certificate":    {TLS: &tls.Config{}},
+		"a code for clients":         {ShutdownCode: 1005},
+		"a key that is a mistake":    {Cluster: &wspush.Cluster{Keys: [][]byte{make([]byte, 32)}}},
+		"Cluster without an address": {Cluster: &wspush.Cluster{Keys: [][]byte{testutil.Key("k")}, Address: "ftp://x"}},
+		"no session file":            {SessionFile: "/nowhere/at/all"},
 	} {
 		w, err := wspush.NewWorker(&opts)
 		if err == nil {
 			t.Errorf("%s: accepted", name)
 			w.Shutdown(t.Context())
-		} else if !strings.HasPrefix(err.Error(), "wspush: ") {
+		} else if !strings.HasPrefix(err.Error(), "wspush: ") || strings.Count(err.Error(), "wspush:") != 1 {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"time"
 
+	"github.com/wspush/wspush/internal/link"
 	"github.com/wspush/wspush/internal/socket"
+	"github.com/wspush/wspush/internal/wire"
 )
 
 // An outcome is a code for what became of a push, in the answer of the worker that holds the connection to the worker that was asked.
@@ -65,6 +67,8 @@ func outcomeOf(err error) uint8 {
 		return outcomeDone
 	case errors.Is(err, context.Canceled):
 		return outcomeWithdrawn
+	case errors.Is(err, ErrTooLarge): // whose text has this worker's limit
+		return outcomeTooLarge
 	}
 	if _, ok := bufferedIn(err); ok {
 		return outcomeBuffered
@@ -77,6 +81,16 @@ func outcomeOf(err error) uint8 {
 	return outcomeInternal
 }
 
+// answerOf returns what another worker is told of a push that has failed. In place of a duration it has the limit of an ErrTooLarge.
+func answerOf(err error) link.Answer {
+	a := link.Answer{Code: outcomeOf(err)}
+	var limit wire.TooLarge
+	if errors.As(err, &limit) {
+		a.RoundTrip = time.Duration(limit)
+	}
+	return a
+}
+
 // errorOf returns the outcome for a code, with the duration that came with it. A code that is unknown says nothing.
 func errorOf(code uint8, d time.Duration) error {
 	switch {
@@ -84,6 +98,8 @@ func errorOf(code uint8, d time.Duration) error {
 		return nil
 	case code == outcomeBuffered:
 		return bufferedFor(d)
+	case code == outcomeTooLarge && d > 0:
+		return wire.TooLarge(d)
 	case int(code) < len(outcomeErrors) && outcomeErrors[code] != nil:
 		return outcomeErrors[code]
 	}

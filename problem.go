@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -138,13 +139,14 @@ func statusOf(err error) int {
 
 // detailOf puts the error of a push into words for a publisher.
 func detailOf(err error) string {
+	var limit wire.TooLarge
 	switch {
 	case errors.Is(err, errLoop):
 		return "Cluster.Address of the connection's worker leads to another worker; nothing was written"
 	case errors.Is(err, errNotWorker):
 		return "the process at the address of the connection's worker did not prove to be a worker with the same keys, or something in between lets no WebSockets through; nothing was written"
 	case errors.Is(err, errIntakeFull):
-		return "too many messages are coming in at a time; nothing was written"
+		return "too many messages are coming in at a time (MaxPushBytesAll); nothing was written"
 	case errors.Is(err, errLinkFull):
 		return "too many pushes are on their way to the worker that holds the connection, or it has too many links; nothing was written"
 	case errors.Is(err, ErrUnreachable):
@@ -163,14 +165,16 @@ func detailOf(err error) string {
 		return "there is no such connection: it has closed, or never was"
 	case errors.Is(err, ErrBusy):
 		return "the client cannot take the message now: too much is waiting for it, or its greeting is not ready"
+	case errors.As(err, &limit):
+		return fmt.Sprintf("the message exceeds the %d bytes that the worker takes (MaxPushBytes)", int64(limit))
 	case errors.Is(err, ErrTooLarge):
-		return "the message exceeds MaxPushBytes of the worker"
+		return "the message exceeds MaxPushBytes of the worker that holds the connection"
 	case errors.Is(err, ErrInvalidUTF8):
 		return "a text message must be valid UTF-8; send other bytes with ?type=binary or a binary content type"
 	case errors.Is(err, ErrShutdown):
 		return "the worker is shutting down"
 	case errors.Is(err, ErrDirectory):
-		return "it cannot be known who is there; nothing was written"
+		return "it cannot be known who is there, since the directory or another worker does not answer; nothing was written"
 	case errors.Is(err, ErrSuspended):
 		return "the client is away, and the push was not to wait for it any longer; nothing was written"
 	case errors.Is(err, ErrTooManyGroups):
@@ -180,11 +184,8 @@ func detailOf(err error) string {
 	case errors.Is(err, context.Canceled):
 		return "the publisher left, or closed its side of the connection, before the client took the message; it was withdrawn"
 	}
-	return withoutPackage(err)
+	return wire.WithoutPackage(err)
 }
-
-// withoutPackage returns the text of an error for a publisher, who need not know what the package is called.
-func withoutPackage(err error) string { return strings.TrimPrefix(err.Error(), "wspush: ") }
 
 // problemOfPush is problemOf for a push that may have asked to be confirmed.
 func problemOfPush(err error, confirm bool) *problem {
@@ -232,7 +233,7 @@ func methodNotAllowed(allow string) *problem {
 
 // tooMany returns the answer to a request beyond MaxPushConns.
 func tooMany() response {
-	p := newProblem(http.StatusServiceUnavailable, "too many publishers are connected; nothing was written")
+	p := newProblem(http.StatusServiceUnavailable, "too many publishers are connected (MaxPushConns); nothing was written")
 	p.Type = wire.TypeFull
 	return p.response()
 }

@@ -2,6 +2,7 @@ package wspush_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -75,5 +76,58 @@ func TestProblemsHideIDs(t *testing.T) {
 	testutil.Eventually(t, "the end in the log", func() bool { return strings.Contains(e.log.String(), "disconnected") })
 	if log := strings.ToLower(e.log.String()); strings.Contains(log, id[9:]) || strings.Contains(log, id[:9]) {
 		t.Errorf("more than 8 digits of the ID are in the log:\n%s", log)
+	}
+}
+
+// A user may paste a whole greeting, which lists several addresses, where one belongs.
+func TestGreetingAsURL(t *testing.T) {
+	e := newPushEnd(t, wspush.WorkerOptions{})
+	for target, user := range map[string]string{
+		"/ws,http://ID@192.0.2.1:48775/ws":                                 "ID",
+		"/ws,https://ID@192.0.2.1:48775/ws":                                "ID",
+		"/ws,http:/ID@192.0.2.1:48775/ws":                                  "ID", // a proxy has merged slashes
+		"/ws%2Chttp://ID@192.0.2.1:48775/ws":                               "ID",
+		"/ws/@connections/ID,http://192.0.2.1:48775/ws/@connections/ID":    "",
+		"/ws/@connections/ID,http://192.0.2.1:48775/ws/@connections/ID/":   "",
+		"/ws/@connections/ID,http://192.0.2.1:48775/ws/@connections/ID/ws": "",
+	} {
+		for _, method := range []string{"POST", "GET", "DELETE"} {
+			resp := do(t, e.request(t, method, target, user, nil, strings.NewReader("x")))
+			problem(t, resp, 400, "bad-request", "several addresses, separated by commas")
+		}
+	}
+	problem(t, do(t, e.request(t, "POST", "/ws,2", "ID", nil, nil)), 404, "not-found", "another path")
+}
+
+// A refusal in the log says whose request it was and about what, and the answer to a message that is too large names the limit.
+func TestRefusalsSayToWhat(t *testing.T) {
+	e := newPushEnd(t, wspush.WorkerOptions{MaxPushBytes: 100, Cluster: &wspush.Cluster{Keys: [][]byte{testutil.Key("k")}, Address: "http://127.0.0.1:1"}})
+	before := ""
+	for _, tt := range []struct {
+		method, target string
+		status         int
+		kind, detail   string
+		logged         string
+	}{
+		{"POST", "/ws/@connections/ID", 413, "too-large", "the message exceeds the 100 bytes that the worker takes (MaxPushBytes)", "conn=" + e.conn.ID()[:8]},
+		{"POST", "/ws/@connections/" + e.conn.SealedID(), 413, "too-large", "100 bytes", "conn=" + e.conn.ID()[:8]},
+		{"POST", "/other/@connections/ID", 404, "not-found", "another path", "conn=" + e.conn.ID()[:8]},
+		{"POST", "/@users/ann", 413, "too-large", "100 bytes", "user=ann"},
+		{"PATCH", "/@groups/room", 405, "method-not-allowed", "the methods here are", "group=room"},
+		{"PUT", "/ws/@connections/ID/@groups/" + strings.Repeat("x", 257), 400, "bad-request", "256", "method=PUT status=400"},
+	} {
+		problem(t, do(t, e.request(t, tt.method, tt.target, "", nil, strings.NewReader(strings.Repeat("x", 101)))), tt.status, tt.kind, tt.detail)
+		var record string
+		testutil.Eventually(t, "the refusal in the log", func() bool {
+			record = strings.TrimPrefix(e.log.String(), before)
+			return strings.Contains(record, "push request refused")
+		})
+		before += record
+		if !strings.Contains(record, "remote=127.0.0.1:") || !strings.Contains(record, tt.logged) || strings.Contains(record, e.conn.ID()[:9]) {
+			t.Errorf("%s %s is logged without %s: %s", tt.method, tt.target, tt.logged, record)
+		}
+	}
+	if _, err := e.worker.Push(t.Context(), e.conn.ID(), wspush.Text, make([]byte, 101)); !errors.Is(err, wspush.ErrTooLarge) || !strings.Contains(err.Error(), "MaxPushBytes is 100") {
+		t.Errorf("in the same process: %v", err)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
+	"strings"
 
 	"math"
 	"net"
@@ -52,7 +54,7 @@ func (w *Worker) reply(rw http.ResponseWriter, r *http.Request, res *response) {
 	}
 	if res.isProblem() && !res.streamed && !res.isProbe {
 		w.shared.count.problem(res.status)
-		w.shared.log.Debug("wspush: push request refused", "method", r.Method, "status", res.status, "detail", res.detail)
+		w.logRefusal(r, res)
 	}
 	switch {
 	case res.streamed:
@@ -64,6 +66,50 @@ func (w *Worker) reply(rw http.ResponseWriter, r *http.Request, res *response) {
 	if linger := res.linger; linger != nil && r.ProtoMajor > 1 {
 		res.linger = func() { w.lingerHTTP2(linger) }
 	}
+}
+
+// logRefusal logs a request that was refused: whose it was, and about what.
+func (w *Worker) logRefusal(r *http.Request, res *response) {
+	log := w.shared.log
+	if !log.Enabled(r.Context(), slog.LevelDebug) {
+		return
+	}
+	attrs := []any{"remote", remoteOf(r), "method", r.Method}
+	if to, ok, err := address.ReadMembers(r); ok && err == nil {
+		kind := "user"
+		if to.IsGroup {
+			kind = "group"
+		}
+		attrs = append(attrs, kind, to.Name)
+	}
+	if id := w.idOf(r); id != "" {
+		attrs = append(attrs, "conn", id[:8])
+	}
+	detail := res.detail
+	if detail == "" { // another worker's answer
+		var p problem
+		_ = json.Unmarshal(res.body, &p)
+		detail = p.Detail
+	}
+	log.Debug("wspush: push request refused", append(attrs, "status", res.status, "detail", detail)...)
+}
+
+// idOf returns the ID of the connection that a request names, or "" if it names none that this worker can know.
+func (w *Worker) idOf(r *http.Request) string {
+	t, err := address.Read(r)
+	switch {
+	case err != nil:
+		return ""
+	case wire.IsID(t.ID):
+		return strings.ToLower(t.ID)
+	case w.cluster == nil:
+		return ""
+	}
+	place, err := w.cluster.keys.Open(t.ID)
+	if err != nil {
+		return ""
+	}
+	return place.ID
 }
 
 // lingerHTTP2 calls linger, unless too many streams linger already.
@@ -129,6 +175,8 @@ func (w *Worker) handle(rw http.ResponseWriter, r *http.Request, by authorizer) 
 func (w *Worker) handleOne(rw http.ResponseWriter, r *http.Request) response {
 	t, err := address.Read(r)
 	switch {
+	case err != nil && address.IsSeveral(r):
+		return newProblem(http.StatusBadRequest, address.ErrSeveral.Error()).response()
 	case errors.Is(err, address.ErrNoID):
 		return newProblem(http.StatusUnauthorized, err.Error()).response()
 	case errors.Is(err, address.ErrNoForm), errors.Is(err, address.ErrLongPath):
@@ -159,6 +207,8 @@ func (w *Worker) handleOne(rw http.ResponseWriter, r *http.Request) response {
 		return w.refuse(err).response()
 	case err != nil:
 		return problemOf(err).response()
+	case !t.Lives(c.path) && address.IsSeveral(r):
+		return newProblem(http.StatusBadRequest, address.ErrSeveral.Error()).response()
 	case !t.Lives(c.path):
 		return problemOf(errOtherPath).response()
 	}
@@ -180,8 +230,8 @@ func (w *Worker) authorize(_ http.ResponseWriter, r *http.Request) *problem {
 func (w *Worker) authorizeLine(r *http.Request) (p *problem) {
 	defer func() {
 		if e := recover(); e != nil {
-			logPanic(w.shared.log, "AuthorizePush", e)
-			p = newProblem(http.StatusInternalServerError, "the request could not be authorized")
+			logPanic(w.shared.log, "AuthorizePush", e, "remote", remoteOf(r))
+			p = newProblem(http.StatusInternalServerError, "AuthorizePush has panicked: the worker's log says where; nothing was written")
 		}
 	}()
 	if err := w.opts.AuthorizePush(r); err != nil {
@@ -206,7 +256,7 @@ func (w *Worker) post(rw http.ResponseWriter, r *http.Request, c *Conn) response
 		return p.response()
 	}
 	if limit := w.opts.MaxPushBytes; limit >= 0 && r.ContentLength > limit {
-		return w.refuse(ErrTooLarge).response()
+		return w.refuse(wire.TooLarge(limit)).response()
 	}
 	if !c.outbox.Admits(int(min(max(r.ContentLength, 0), math.MaxInt32/2))) {
 		return w.refuse(ErrBusy).response()
@@ -325,7 +375,7 @@ func (w *Worker) readBody(r *http.Request, c *Conn, into *body) *problem {
 	switch err := w.readWhole(r, into); {
 	case err == nil:
 		return nil
-	case err == ErrTooLarge, err == errIntakeFull:
+	case errors.Is(err, ErrTooLarge), err == errIntakeFull:
 		return w.refuse(err)
 	case c.endReason() != nil:
 		return w.refuse(w.gone())
@@ -406,7 +456,7 @@ func (w *Worker) get(query string, c *Conn) response {
 func (w *Worker) delete(query string, c *Conn) response {
 	code, reason, err := readCloseQuery(query)
 	if err != nil {
-		return newProblem(http.StatusBadRequest, withoutPackage(err)).response()
+		return newProblem(http.StatusBadRequest, wire.WithoutPackage(err)).response()
 	}
 	if err := c.Close(code, reason); err != nil {
 		return problemOf(err).response()

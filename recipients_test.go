@@ -107,7 +107,7 @@ func TestRecipientsRefuse(t *testing.T) {
 		"too large for 0": {context.Background(), w.User("bob"), wspush.Text, "12345678901", wspush.ErrTooLarge},
 	} {
 		o, err := tt.to.Push(tt.ctx, tt.typ, []byte(tt.data))
-		if err == nil || tt.want != nil && err != tt.want || fmt.Sprint(o) != fmt.Sprint(wspush.Outcomes{}) {
+		if err == nil || tt.want != nil && !errors.Is(err, tt.want) || fmt.Sprint(o) != fmt.Sprint(wspush.Outcomes{}) {
 			t.Errorf("%s: %+v, %v", name, o, err)
 		}
 	}

@@ -22,9 +22,9 @@ func (s *shared) callbackProblem(r *http.Request, callback, doing string, err er
 	var p *problem
 	switch {
 	case errors.Is(err, ErrUnauthorized):
-		p = newProblem(http.StatusUnauthorized, doing+" needs authorization")
+		p = newProblem(http.StatusUnauthorized, doing+" needs authorization: send a credential, or a better one")
 	case errors.Is(err, ErrForbidden):
-		p = newProblem(http.StatusForbidden, doing+" is forbidden")
+		p = newProblem(http.StatusForbidden, doing+" is forbidden to whoever sent this")
 	default:
 		p = unavailable("the application cannot decide at the moment whether " + doing + " is allowed; try again later")
 		if errors.Is(err, ErrUnavailable) || r.Context().Err() != nil { // it has decided, or nobody waits for an answer

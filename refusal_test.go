@@ -21,8 +21,8 @@ var decisions = []struct {
 	want  want
 	level slog.Level
 }{
-	{"unauthorized", wspush.ErrUnauthorized, want{status: 401, kind: "unauthorized", detail: "needs authorization"}, slog.LevelDebug},
-	{"forbidden", wspush.ErrForbidden, want{status: 403, kind: "forbidden", amazon: "ForbiddenException", detail: "is forbidden"}, slog.LevelDebug},
+	{"unauthorized", wspush.ErrUnauthorized, want{status: 401, kind: "unauthorized", detail: "needs authorization: send a credential, or a better one"}, slog.LevelDebug},
+	{"forbidden", wspush.ErrForbidden, want{status: 403, kind: "forbidden", amazon: "ForbiddenException", detail: "is forbidden to whoever sent this"}, slog.LevelDebug},
 	{"unavailable", wspush.ErrUnavailable, unavailable, slog.LevelDebug},
 	{"unauthorized, wrapped", fmt.Errorf("no session: %w", wspush.ErrUnauthorized), want{status: 401, kind: "unauthorized"}, slog.LevelDebug},
 	{"forbidden, joined", errors.Join(errors.New("banned"), wspush.ErrForbidden), want{status: 403, kind: "forbidden", amazon: "ForbiddenException"}, slog.LevelDebug},

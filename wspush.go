@@ -199,7 +199,7 @@ func (h *Handler) ask(l *life, r *http.Request) (err error) {
 func (h *Handler) accept(r *http.Request) (value any, err error) {
 	defer func() {
 		if e := recover(); e != nil {
-			logPanic(h.worker.shared.log, "Accept", e)
+			logPanic(h.worker.shared.log, "Accept", e, "remote", remoteOf(r))
 			err = errAcceptPanicked
 		}
 	}()
@@ -213,7 +213,7 @@ func (h *Handler) accept(r *http.Request) (value any, err error) {
 func (h *Handler) expires(c *Conn, r *http.Request) (_ expiry, err error) {
 	defer func() {
 		if e := recover(); e != nil {
-			logPanic(h.worker.shared.log, "Expires", e)
+			logPanic(h.worker.shared.log, "Expires", e, "remote", remoteOf(r))
 			err = errAcceptPanicked
 		}
 	}()
@@ -228,7 +228,7 @@ func (h *Handler) expires(c *Conn, r *http.Request) (_ expiry, err error) {
 func (h *Handler) identify(c *Conn, r *http.Request) (err error) {
 	defer func() {
 		if e := recover(); e != nil {
-			logPanic(h.worker.shared.log, "User", e)
+			logPanic(h.worker.shared.log, "User", e, "remote", remoteOf(r))
 			err = errAcceptPanicked
 		}
 	}()
@@ -264,8 +264,8 @@ func (h *Handler) handshakeProblem(r *http.Request, err error) *problem {
 		return problemOf(ErrShutdown)
 	case errors.Is(err, errFull):
 		count.full.Add(1)
-		log.Debug("wspush: handshake refused: MaxConns is reached")
-		p := newProblem(http.StatusServiceUnavailable, "the worker has as many clients as it may have")
+		log.Debug("wspush: handshake refused: MaxConns is reached", "limit", h.worker.opts.MaxConns)
+		p := newProblem(http.StatusServiceUnavailable, "the worker has as many clients as it may have (MaxConns); try again later")
 		p.Type = wire.TypeFull
 		return p
 	case errors.As(err, &refused):
@@ -299,5 +299,5 @@ func (h *Handler) handshakeProblem(r *http.Request, err error) *problem {
 		count.failed.Add(1)
 	}
 	log.Warn("wspush: handshake failed", "error", err)
-	return newProblem(http.StatusInternalServerError, "the connection could not be taken over")
+	return newProblem(http.StatusInternalServerError, "the connection could not be taken over: the worker's log says why")
 }

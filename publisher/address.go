@@ -22,7 +22,7 @@ const (
 	maxURL          = 4096                    // bytes of one of them
 )
 
-// refuse says why, without a word of the address: it holds the ID.
+// refuse says why, without the ID in the address.
 func refuse(reason string) error { return fmt.Errorf("%w: %s", ErrAddress, reason) }
 
 // target is one way to reach a connection.
@@ -125,7 +125,7 @@ func parseTarget(s string) (t target, err error) {
 		before, last := address.CutLast(path)
 		mount, mark := address.CutLast(before)
 		if !address.IsMarker(mark) {
-			return t, refuse("it has neither of the two forms")
+			return t, refuse("it names no connection, as http://ID@HOST:PORT/PATH and http://HOST:PORT/PATH/@connections/ID do")
 		}
 		t.id, t.path = last, mount
 	}

@@ -78,10 +78,14 @@ func (a *allowed) addPrefix(scheme string, p netip.Prefix) bool {
 	return p.IsValid() && addr.Zone() == ""
 }
 
+// Why pushes may not go to an origin; refusal says it of one.
 var (
-	errNotAllowed = refuse("Options allow pushes to none of its hosts")
-	errHTTP       = refuse("it is http, where anyone on the way could read the credential and the message; Options.Hosts could allow that for its host")
+	errNotAllowed = errors.New("Options.Hosts, Prefixes and Allow allow no pushes to")
+	errHTTP       = errors.New("anyone on the way could read the credential and the message; Options.Hosts allows that where it says")
 )
+
+// refusal is the error for an address whose hosts are all refused, of which o is one.
+func refusal(o origin, reason error) error { return refuse(reason.Error() + " " + o.String()) }
 
 // check returns nil if pushes may go to o. Whether to use TLS is not for an address to decide: it comes from outside.
 func (a *allowed) check(o origin) error {

@@ -97,17 +97,17 @@ func (c *Client) targets(address string) ([]target, error) {
 		return nil, err
 	}
 	var targets []target
-	refused := errNotAllowed
+	refused, reason := all[0].origin, errNotAllowed
 	for _, t := range all {
 		switch err := c.allowed.check(t.origin); err {
 		case nil:
 			targets = append(targets, t)
 		case errHTTP:
-			refused = err // it says more
+			refused, reason = t.origin, err // it says more
 		}
 	}
 	if targets == nil {
-		return nil, refused
+		return nil, refusal(refused, reason)
 	}
 	return targets, nil
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/wspush/wspush/internal/wire"
 )
 
-var errCredential = errors.New("wspush: the credential has characters that no header may have")
+var errCredential = errors.New("wspush: the credential has characters that no header may have, such as the line break at the end of a file")
 
 // checkCredential refuses what cannot be sent in an Authorization header.
 func checkCredential(credential string) error {
@@ -22,7 +24,7 @@ func checkCredential(credential string) error {
 type credentialError struct{ err error }
 
 func (e *credentialError) Error() string {
-	return fmt.Sprintf("wspush: nothing was sent: CredentialFunc: %v", e.err)
+	return fmt.Sprintf("wspush: nothing was sent: CredentialFunc: %s", wire.WithoutPackage(e.err))
 }
 func (e *credentialError) Unwrap() error { return e.err }
 

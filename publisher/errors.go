@@ -1,10 +1,12 @@
 package publisher
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -67,30 +69,36 @@ type Error struct {
 	cause error // nil, or made by safe
 }
 
-// Error says what happened, where, and what the server said, quoted.
+// Error says what happened, where, and what the server said, quoted. Where a worker has said what happened, nothing says it again.
 func (e *Error) Error() string {
-	var b strings.Builder
-	if e.is != nil {
-		b.WriteString(e.is.Error())
-	} else {
-		b.WriteString("wspush: the request was refused")
+	parts := []string{"the request was refused"}
+	switch {
+	case e.Detail != "":
+		parts = nil
+	case e.is != nil:
+		parts[0] = wire.WithoutPackage(e.is)
 	}
-	if e.where != "" {
-		b.WriteString(": " + e.where)
-	}
-	if e.Status != 0 {
-		fmt.Fprintf(&b, ": status %d", e.Status)
+	switch {
+	case e.Status == 0 && e.where != "":
+		parts = append(parts, e.where)
+	case e.Status != 0:
+		answer := fmt.Sprintf("%s answered %d", cmp.Or(e.where, "the server"), e.Status)
 		if e.Type == "" {
-			b.WriteString(", not from a worker")
+			answer += ", and is no worker, or something in between is none"
 		}
+		parts = append(parts, answer)
 	}
 	if e.Detail != "" {
-		fmt.Fprintf(&b, ": %q", e.Detail)
+		parts = append(parts, strconv.Quote(e.Detail))
 	}
 	if e.cause != nil {
-		b.WriteString(": " + e.cause.Error())
+		parts = append(parts, e.cause.Error())
 	}
-	return b.String()
+	text := "wspush: " + strings.Join(parts, ": ")
+	if e.RetryAfter > 0 {
+		text += fmt.Sprintf("; try again after %v", e.RetryAfter)
+	}
+	return text
 }
 
 // Unwrap returns the errors that e matches.
@@ -165,7 +173,7 @@ func safe(err error, credential string) error {
 	if err == nil {
 		return nil
 	}
-	safe := &cause{text: scrub(strings.TrimPrefix(err.Error(), "wspush: "), credential)}
+	safe := &cause{text: scrub(wire.WithoutPackage(err), credential)}
 	var errno syscall.Errno
 	switch {
 	case errors.Is(err, context.Canceled):

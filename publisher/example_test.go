@@ -57,7 +57,7 @@ func ExampleClient_Push() {
 	// the client gets: Your order has shipped
 	// written
 	// gone: forget the address
-	// wspush: the address is refused: it has neither of the two forms
+	// wspush: the address is refused: it names no connection, as http://ID@HOST:PORT/PATH and http://HOST:PORT/PATH/@connections/ID do
 }
 
 // When it matters that the message has been read.
@@ -93,7 +93,7 @@ func ExampleOptions() {
 	_, err = client.Push(context.Background(), "https://1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed@push.example.com.evil.example/ws", publisher.Text, nil)
 	fmt.Println(err)
 	// Output:
-	// wspush: the address is refused: Options allow pushes to none of its hosts
+	// wspush: the address is refused: Options.Hosts, Prefixes and Allow allow no pushes to https://push.example.com.evil.example
 }
 
 // The same message to everybody.

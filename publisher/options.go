@@ -89,7 +89,7 @@ func (o *Options) withDefaults() (Options, error) {
 		out.Dial = new(net.Dialer).DialContext
 	}
 	if o.MaxStreamBytes < 0 {
-		return out, errors.New("wspush: MaxStreamBytes is negative")
+		return out, errors.New("wspush: MaxStreamBytes is negative: 0 means the default")
 	}
 	if o.MaxStreamBytes == 0 {
 		out.MaxStreamBytes = defaultMaxStreamBytes

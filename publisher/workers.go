@@ -14,10 +14,10 @@ func parseWorkers(urls []string) (workers []target, err error) {
 	if len(urls) > maxAlternatives {
 		return nil, fmt.Errorf("wspush: Workers has more than %d elements", maxAlternatives)
 	}
-	for _, s := range urls {
+	for i, s := range urls {
 		t, reason := parseWorker(s)
 		if reason != "" { // a URL may hold a password
-			return nil, fmt.Errorf("wspush: Workers: one is no URL of a worker, such as https://push.example.com or http://10.0.0.5:48775/ws: %s", reason)
+			return nil, fmt.Errorf("wspush: Workers[%d] is no URL of a worker, such as https://push.example.com or http://10.0.0.5:48775/ws: %s", i, reason)
 		}
 		workers = append(workers, t)
 	}

@@ -785,7 +785,10 @@ it('the code in README.md does what it says', () => {
   const text = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
   const [, page] = /```html\n<script type="module">\nimport .*\n([^]*?)<\/script>/.exec(text);
   const said = [];
-  const say = (name) => (...args) => said.push([name, ...args]);
+  const say = (name) => (...args) => {
+    said.push([name, ...args]);
+    return { then(next) { next(); } };
+  };
   const w = new World();
   const run = (code) => new Function('connect', 'show', 'tellBackend', 'fetchEverything', 'say', code)(
     connect, say('show'), say('tellBackend'), say('fetchEverything'), say('say'));
@@ -796,7 +799,8 @@ it('the code in README.md does what it says', () => {
   back(w, { why: 'expired', address: 'http://b@host/ws' });
   w.last.lose(1000, 'bye');
   assert.deepEqual(said.splice(0), [
-    ['tellBackend', 'http://a@host/ws'], ['show', 'm'], ['fetchEverything'], ['tellBackend', 'http://b@host/ws'], ['say', 'Not connected: 1000 bye']]);
+    ['tellBackend', 'http://a@host/ws'], ['fetchEverything'], ['show', 'm'],
+    ['fetchEverything'], ['tellBackend', 'http://b@host/ws'], ['fetchEverything'], ['say', 'Not connected: 1000 bye']]);
   run(/```js\n([^]*?)```/.exec(text)[1]);
   w.last.greet();
   w.last.message('m');

@@ -41,7 +41,7 @@ func main() {
 // run serves until ctx ends.
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("console", flag.ContinueOnError)
-	listen := flags.String("listen", "127.0.0.1:8084", "`address` of the console and the WebSocket")
+	listen := flags.String("listen", "127.0.0.1:8086", "`address`, or port of 127.0.0.1, of the console and the WebSocket")
 	clients := flags.Int("clients", 300, "simulated clients")
 	stalled := flags.Int("stalled", 3, "of the simulated clients, those that do not read")
 	travellers := flags.Int("travellers", 20, "of the simulated clients, those with a session, who go through tunnels")
@@ -49,6 +49,9 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	pushes := flags.Float64("pushes", 40, "pushes to simulated clients per second")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if !strings.Contains(*listen, ":") { // a port alone
+		*listen = "127.0.0.1:" + *listen
 	}
 
 	listener, err := net.Listen("tcp", *listen)

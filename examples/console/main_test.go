@@ -23,7 +23,7 @@ func TestLogin(t *testing.T) {
 	out, in := io.Pipe()
 	defer in.Close()
 	ended := make(chan error)
-	go func() { ended <- run(ctx, []string{"-listen", "127.0.0.1:0", "-clients", "0"}, in) }()
+	go func() { ended <- run(ctx, []string{"-listen", "0", "-clients", "0"}, in) }()
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
 		t.Fatal(err)

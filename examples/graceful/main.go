@@ -66,7 +66,7 @@ type settings struct {
 
 func parse(args []string) (s settings, err error) {
 	flags := flag.NewFlagSet("graceful", flag.ContinueOnError)
-	flags.StringVar(&s.listen, "listen", "127.0.0.1:8082", "`address` of the WebSocket and the readiness probe")
+	flags.StringVar(&s.listen, "listen", "127.0.0.1:8082", "`address`, or port of 127.0.0.1, of the WebSocket and the readiness probe")
 	flags.StringVar(&s.push, "push", "127.0.0.1:0", "`address` of the worker's push listener")
 	flags.StringVar(&s.advertise, "advertise", os.Getenv("POD_IP"), "`host` under which publishers reach the push listener, "+
 		"if that is not the address it listens on; the default is the environment's POD_IP")
@@ -76,7 +76,11 @@ func parse(args []string) (s settings, err error) {
 	flags.StringVar(&s.peers, "peers", "", "`names` of all workers, separated by commas, or one name that has the addresses of all; "+
 		"they have the same -push port, and CLUSTER_KEY in the environment")
 	flags.StringVar(&s.sessions, "session-file", "", "`file` in which a worker that is alone leaves its sessions for the next start")
-	switch err = flags.Parse(args); {
+	err = flags.Parse(args)
+	if !strings.Contains(s.listen, ":") { // a port alone
+		s.listen = "127.0.0.1:" + s.listen
+	}
+	switch {
 	case err != nil:
 		return s, err
 	case flags.NArg() > 0:

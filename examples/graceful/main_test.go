@@ -59,7 +59,7 @@ func launch(t *testing.T, args ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(executable, append([]string{"-listen=127.0.0.1:0"}, args...)...)
+	cmd := exec.Command(executable, append([]string{"-listen=0"}, args...)...)
 	// The race detector would otherwise sleep for 1 s before the exit.
 	cmd.Env = append(os.Environ(), asProgram+"=1", "POD_IP=127.0.0.2", "CLUSTER_KEY="+clusterKey, "GORACE=atexit_sleep_ms=0")
 	p := &process{t: t, cmd: cmd, ended: make(chan struct{})}
@@ -477,7 +477,7 @@ func TestBadArguments(t *testing.T) {
 			t.Errorf("%q: the error is %q, want %q in it", tt.args, err, tt.want)
 		}
 	}
-	for _, args := range [][]string{{"-listen=127.0.0.1:99999"}, {"-listen=127.0.0.1:0", "-push=127.0.0.1:99999"}} {
+	for _, args := range [][]string{{"-listen=127.0.0.1:99999"}, {"-listen=0", "-push=127.0.0.1:99999"}} {
 		if err := run(t.Context(), args, t.Output()); err == nil || !strings.Contains(err.Error(), "99999") {
 			t.Errorf("%q: %v", args, err)
 		}

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -45,11 +46,14 @@ func main() {
 // run serves until ctx ends.
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("inprocess", flag.ContinueOnError)
-	listen := flags.String("listen", "127.0.0.1:8081", "`address` of the page, the WebSocket and the jobs")
+	listen := flags.String("listen", "127.0.0.1:8081", "`address`, or port of 127.0.0.1, of the page, the WebSocket and the jobs")
 	step := flags.Duration("step", 400*time.Millisecond, "how long each of a job's steps takes")
 	resume := flags.Duration("resume", 2*time.Minute, "how long a session, and with it a job, waits for its page to come back; 0: no sessions")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if !strings.Contains(*listen, ":") { // a port alone
+		*listen = "127.0.0.1:" + *listen
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))

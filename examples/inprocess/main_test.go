@@ -37,7 +37,7 @@ func start(t *testing.T, args ...string) *program {
 	p := &program{t: t, lines: make(chan string, 1000), stop: cancel, ended: make(chan struct{})}
 	go func() {
 		defer close(p.ended)
-		p.err = run(ctx, append([]string{"-listen", "127.0.0.1:0"}, args...), w)
+		p.err = run(ctx, append([]string{"-listen", "0"}, args...), w)
 		w.Close()
 	}()
 	go func() {

@@ -52,11 +52,14 @@ func main() {
 // run serves until ctx ends.
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("publisher", flag.ContinueOnError)
-	listen := flags.String("listen", "127.0.0.1:8084", "`address` of the service")
+	listen := flags.String("listen", "127.0.0.1:8084", "`address`, or port of 127.0.0.1, of the service")
 	workers := flags.String("workers", "127.0.0.1", "the workers' `hosts`, with commas in between; one without a port allows all of its ports, "+
 		"whatever else listens there; http:// in front allows http, which shows PUSH_TOKEN to the network")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if !strings.Contains(*listen, ":") { // a port alone
+		*listen = "127.0.0.1:" + *listen
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))

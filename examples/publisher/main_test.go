@@ -32,7 +32,7 @@ func start(t *testing.T, args ...string) (url string) {
 	r, w := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {
-		err := run(ctx, append([]string{"-listen", "127.0.0.1:0"}, args...), w)
+		err := run(ctx, append([]string{"-listen", "0"}, args...), w)
 		w.Close()
 		ended <- err
 	}()
@@ -329,7 +329,7 @@ func TestBadArguments(t *testing.T) {
 		{"-workers", "127.0.0.1,,10.0.0.5"},
 		{"-listen", "127.0.0.1:99999"},
 	} {
-		if err := run(ctx, append([]string{"-listen", "127.0.0.1:0"}, args...), io.Discard); err == nil {
+		if err := run(ctx, append([]string{"-listen", "0"}, args...), io.Discard); err == nil {
 			t.Errorf("%q is accepted", args)
 		}
 	}

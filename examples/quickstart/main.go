@@ -46,7 +46,7 @@ func main() {
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("quickstart", flag.ContinueOnError)
 	var (
-		listen  = flags.String("listen", "127.0.0.1:8080", "`address` of the page and the WebSocket")
+		listen  = flags.String("listen", "127.0.0.1:8080", "`address`, or port of 127.0.0.1, of the page and the WebSocket")
 		push    = flags.String("push", "127.0.0.1:0", "`address` of the worker's push listener")
 		path    = flags.String("path", "/ws", "`path` of the WebSocket")
 		ping    = flags.Duration("ping", 0, "ping a client after this much silence; 0 is the library's default")
@@ -58,6 +58,9 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	)
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if !strings.Contains(*listen, ":") { // a port alone
+		*listen = "127.0.0.1:" + *listen
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))

@@ -31,7 +31,7 @@ func start(t *testing.T, args ...string) (url string, stop func() error) {
 	var err error
 	go func() {
 		defer close(ended)
-		err = run(ctx, append([]string{"-listen", "127.0.0.1:0"}, args...), w)
+		err = run(ctx, append([]string{"-listen", "0"}, args...), w)
 		w.CloseWithError(err)
 	}()
 	stop = func() error {
@@ -305,7 +305,7 @@ func TestBadArguments(t *testing.T) {
 		{[]string{"-path", "/a/../ws"}, ".."},
 		{[]string{"-path", "/."}, ".."},
 	} {
-		args := append([]string{"-listen", "127.0.0.1:0"}, tt.args...)
+		args := append([]string{"-listen", "0"}, tt.args...)
 		if err := run(ctx, args, io.Discard); err == nil {
 			t.Errorf("%q is accepted", tt.args)
 		} else if !strings.Contains(err.Error(), tt.want) {

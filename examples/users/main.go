@@ -79,7 +79,7 @@ type settings struct {
 
 func parse(args []string) (s settings, err error) {
 	flags := flag.NewFlagSet("users", flag.ContinueOnError)
-	flags.StringVar(&s.listen, "listen", "127.0.0.1:8085", "`address` of the page and the WebSocket; with several workers, nginx listens there")
+	flags.StringVar(&s.listen, "listen", "127.0.0.1:8085", "`address`, or port of 127.0.0.1, of the page and the WebSocket; with several workers, nginx listens there")
 	flags.StringVar(&s.push, "push", "127.0.0.1:0", "`address` of the worker's push listener; with several workers, of the first one's: "+
 		"the others have the ports that follow, unless the port is 0")
 	flags.StringVar(&s.token, "token", "", "what publishers must know, and the page shows; the default is a random one")
@@ -91,6 +91,9 @@ func parse(args []string) (s settings, err error) {
 		"the default is a random key, which no other process has")
 	if err := flags.Parse(args); err != nil {
 		return s, err
+	}
+	if !strings.Contains(s.listen, ":") { // a port alone
+		s.listen = "127.0.0.1:" + s.listen
 	}
 	if s.token == "" {
 		s.token = rand.Text()

@@ -27,7 +27,7 @@ func start(t *testing.T, args ...string) (page string, stop func() error) {
 	var err error
 	go func() {
 		defer close(ended)
-		err = run(ctx, append([]string{"-listen", "127.0.0.1:0"}, args...), w)
+		err = run(ctx, append([]string{"-listen", "0"}, args...), w)
 		w.CloseWithError(err)
 	}()
 	stop = func() error {
@@ -90,7 +90,7 @@ func TestFlags(t *testing.T) {
 	} {
 		args := strings.Split(tt.args, " ")
 		if !strings.Contains(tt.args, "-listen") {
-			args = append([]string{"-listen", "127.0.0.1:0"}, args...)
+			args = append([]string{"-listen", "0"}, args...)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		err := run(ctx, args, io.Discard)

@@ -29,6 +29,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -55,11 +56,14 @@ func main() {
 // run runs everything until ctx ends.
 func run(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("workers", flag.ContinueOnError)
-	listen := flags.String("listen", "127.0.0.1:8083", "`address` of nginx, and with it the public name")
+	listen := flags.String("listen", "127.0.0.1:8083", "`address`, or port of 127.0.0.1, of nginx, and with it the public name")
 	count := flags.Int("workers", 3, "how many there are")
 	restart := flags.Duration("restart", 5*time.Second, "time after which one that has ended is started again; 0 is never")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if !strings.Contains(*listen, ":") { // a port alone
+		*listen = "127.0.0.1:" + *listen
 	}
 	switch {
 	case flags.NArg() > 0:

@@ -43,7 +43,15 @@ var (
 	ErrNoForm      = errors.New("the path is neither PATH nor PATH/@connections/ID")
 	ErrMalformedID = errors.New("the ID is neither a UUID nor a sealed ID")
 	ErrLongPath    = errors.New("the path is longer than that of any connection")
+	ErrSeveral     = errors.New("the URL is several addresses, separated by commas, such as a greeting lists: each leads to the same connection, so send the request to one of them")
 )
+
+// IsSeveral reports whether the URL of a request looks like a whole greeting: several addresses, separated by commas. A comma in a path is
+// escaped in an address, so this can only be about a request that leads to no connection.
+func IsSeveral(r *http.Request) bool {
+	path := strings.ToLower(r.URL.Path)
+	return strings.Contains(path, ",http:/") || strings.Contains(path, ",https:/") // something in between may have merged slashes
+}
 
 // Read finds out which connection a push request names. The path form wins over the userinfo form.
 func Read(r *http.Request) (Target, error) {

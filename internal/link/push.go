@@ -45,7 +45,7 @@ type Sequence struct{ _ byte }
 // Answer is the other worker's answer to a push. The codes are the handler's: the link does not know them.
 type Answer struct {
 	Code      uint8
-	RoundTrip time.Duration
+	RoundTrip time.Duration // with Config.TooLarge, how many bytes a push may have; with other codes whatever the handler means by it
 }
 
 // stage is how far a question has come.

@@ -334,10 +334,10 @@ func (t *taking) take(in *Incoming, size int64, hasRoom bool) (taken bool, err e
 	case t.saidBye, t.lost != nil:
 		return false, nil
 	case c.MaxBody >= 0 && size > c.MaxBody:
-		t.refuseLocked(in, c.TooLarge)
+		t.refuseLocked(in, Answer{Code: c.TooLarge, RoundTrip: time.Duration(c.MaxBody)})
 		return false, nil
 	case !hasRoom:
-		t.refuseLocked(in, c.Full)
+		t.refuseLocked(in, Answer{Code: c.Full})
 		return false, nil
 	}
 	t.takeLocked(in)
@@ -345,9 +345,9 @@ func (t *taking) take(in *Incoming, size int64, hasRoom bool) (taken bool, err e
 }
 
 // refuseLocked answers a push, for all of its targets.
-func (t *taking) refuseLocked(in *Incoming, code uint8) {
+func (t *taking) refuseLocked(in *Incoming, a Answer) {
 	for target := range in.targets {
-		t.out = appendAnswer(t.out, in.number, target, Answer{Code: code})
+		t.out = appendAnswer(t.out, in.number, target, a)
 	}
 	t.wakeLocked()
 }

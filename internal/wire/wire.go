@@ -5,6 +5,7 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -57,12 +58,32 @@ func CheckMessage(typ MessageType, data []byte, limit int64) error {
 	case typ != Text && typ != Binary:
 		return ErrMessageType
 	case limit >= 0 && int64(len(data)) > limit:
-		return ErrTooLarge
+		return TooLarge(limit)
 	case typ == Text && !utf8.Valid(data):
 		return ErrInvalidUTF8
 	}
 	return nil
 }
+
+// TooLarge is the ErrTooLarge of a message of more than so many bytes, which is what WorkerOptions.MaxPushBytes allows.
+type TooLarge int64
+
+func (limit TooLarge) Error() string {
+	return fmt.Sprintf("%v: WorkerOptions.MaxPushBytes is %d", ErrTooLarge, int64(limit))
+}
+func (TooLarge) Unwrap() error { return ErrTooLarge }
+
+// WithoutPackage returns the text of an error without the name of the package: for the inside of another error's text, which begins with it, and
+// for a publisher, who need not know it.
+func WithoutPackage(err error) string { return strings.TrimPrefix(err.Error(), "wspush: ") }
+
+// Inside returns err for the inside of another error's text: it matches what err matches.
+func Inside(err error) error { return inside{err} }
+
+type inside struct{ error }
+
+func (e inside) Error() string { return WithoutPackage(e.error) }
+func (e inside) Unwrap() error { return e.error }
 
 // Marker is the segment before the ID in the path form of an address, as API Gateway has it, and the last one in the path of
 // a bulk request.

@@ -582,7 +582,7 @@ func afterAPIGateway(connections table, receive func(user, text string), worker 
 		},
 		OnConnect: func(c *wspush.Conn) { // $connect
 			if err := connections.put(c.Context(), c.Value().(string), c.SealedID()); err != nil {
-				_ = c.Close(1011, "try again")
+				_ = c.Close(1013, "try again later")
 			}
 		},
 		OnMessage: func(c *wspush.Conn, _ wspush.MessageType, data []byte) { // $default

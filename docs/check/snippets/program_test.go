@@ -1,6 +1,7 @@
 package snippets
 
 import (
+	"io"
 	"os"
 	"os/exec"
 	"syscall"
@@ -11,8 +12,14 @@ import (
 // startProgram starts a program as the leader of a process group, which is ended with the test.
 func startProgram(t *testing.T, name string, args ...string) {
 	t.Helper()
+	startProgramTo(t, t.Output(), name, args...)
+}
+
+// startProgramTo is startProgram for a program whose output the test reads.
+func startProgramTo(t *testing.T, out io.Writer, name string, args ...string) {
+	t.Helper()
 	cmd := exec.Command(name, args...)
-	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
+	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = time.Second
 	if err := cmd.Start(); err != nil {

@@ -1,6 +1,7 @@
 package snippets
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,7 +60,7 @@ func post(t *testing.T, address, text string) {
 
 // The complete program, on another port: it is built as it stands but for that.
 func TestHello(t *testing.T) {
-	const port = "127.0.0.1:8080"
+	const port = "127.0.0.1:8000"
 	source, err := os.ReadFile("hello/main.go")
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +94,13 @@ func TestHello(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-overlay", overlay, "-o", program, "./hello").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	startProgram(t, program)
+	out, in := io.Pipe()
+	defer out.Close()
+	startProgramTo(t, in, program)
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil || !strings.Contains(line, "http://"+free+"/") {
+		t.Errorf("the program's first line is %q (%v), and does not say where it serves", line, err)
+	}
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(within); ; <-tick.C {
@@ -108,8 +116,8 @@ func TestHello(t *testing.T) {
 	receives(t, client, "Your order has shipped")
 }
 
-// A page that hands its address to the backend and shows what is pushed to it, in Chromium: with the application of README.md, and with that of
-// docs/security.md, whose clients are told no address and get no greeting. A page that takes the first message for a greeting swallows it there.
+// Pages in Chromium: that of README.md, which hands its address to the backend, and that of docs/security.md, which never learns it. Both load what they
+// show only once they can be pushed to, and then show what is pushed.
 func TestPage(t *testing.T) {
 	need(t, "chromium")
 	t.Run("told its address", func(t *testing.T) {
@@ -122,8 +130,11 @@ func TestPage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := openPage(t, handler)
+		p := openPage(t, "index.html", handler)
 		address := p.wait(t, p.addresses, "the page sends no address")
+		if when := p.wait(t, p.loads, "the page loads nothing"); when != "with its address stored" {
+			t.Errorf("the page loads what it shows %s", when)
+		}
 		post(t, address, "Your order has shipped")
 		if text := p.wait(t, p.shown, "the page does not show what is pushed to it"); text != "Your order has shipped" {
 			t.Errorf("the page shows %q", text)
@@ -140,7 +151,7 @@ func TestPage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := openPage(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p := openPage(t, "secret.html", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			r.URL.RawQuery = "user=ada" // which a cookie says in earnest
 			handler.ServeHTTP(w, r)
 		}))
@@ -149,6 +160,7 @@ func TestPage(t *testing.T) {
 		case <-time.After(within):
 			t.Fatal("the page does not connect")
 		}
+		p.wait(t, p.loads, "the page loads nothing")
 		of, _ := addresses.of(t.Context(), "ada")
 		for _, text := range []string{"the first message", "the second"} {
 			post(t, of[0], text)
@@ -165,11 +177,12 @@ func TestPage(t *testing.T) {
 }
 
 // openedPage is what the backend gets of README.md's page.
-type openedPage struct{ addresses, shown chan string }
+type openedPage struct{ addresses, shown, loads chan string }
 
-// openPage opens the page, whose WebSocket is the handler's, in a browser.
-func openPage(t *testing.T, ws http.Handler) *openedPage {
-	p := &openedPage{make(chan string, 10), make(chan string, 10)}
+// openPage opens a page, whose WebSocket is the handler's, in a browser.
+func openPage(t *testing.T, page string, ws http.Handler) *openedPage {
+	p := &openedPage{make(chan string, 10), make(chan string, 10), make(chan string, 10)}
+	var stored atomic.Bool
 	keep := func(in chan<- string) http.HandlerFunc {
 		return func(_ http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)
@@ -179,8 +192,19 @@ func openPage(t *testing.T, ws http.Handler) *openedPage {
 	mux := http.NewServeMux()
 	mux.Handle("/ws", ws)
 	mux.Handle("/wspush.js", wspushjs.Script())
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, "page/index.html") })
-	mux.HandleFunc("PUT /session/push-address", keep(p.addresses))
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, "page/"+page) })
+	mux.HandleFunc("PUT /session/push-address", func(w http.ResponseWriter, r *http.Request) {
+		keep(p.addresses)(w, r)
+		<-time.After(300 * time.Millisecond) // for a page that does not wait for the answer
+		stored.Store(true)
+	})
+	mux.HandleFunc("GET /all", func(http.ResponseWriter, *http.Request) {
+		if stored.Load() {
+			p.loads <- "with its address stored"
+		} else {
+			p.loads <- "without a stored address"
+		}
+	})
 	mux.HandleFunc("POST /shown", keep(p.shown))
 	url := serveFor(t, mux)
 

@@ -14,27 +14,28 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gorilla/websocket"
 
 	"github.com/wspush/wspush"
 	"github.com/wspush/wspush/publisher"
+	"github.com/wspush/wspush/wspushtest"
 )
 
 // secretAddresses makes a Handler whose clients never learn their addresses: the worker remembers them itself.
 func secretAddresses(worker *wspush.Worker, addresses table) (*wspush.Handler, error) {
 	return wspush.NewHandler(worker, &wspush.HandlerOptions{
 		Accept: func(r *http.Request) (any, error) { return userOf(r) }, // from the session
-		Greeting: func(*wspush.Conn) (wspush.MessageType, []byte) {
-			return wspush.Text, nil // the client is told nothing
-		},
-		OnConnect: func(c *wspush.Conn) {
+		Greeting: func(c *wspush.Conn) (wspush.MessageType, []byte) {
 			if err := addresses.put(c.Context(), c.Value().(string), strings.Join(c.PathAddresses(), ",")); err != nil {
-				_ = c.Close(1011, "try again")
+				_ = c.Close(1013, "try again later")
 			}
+			return wspush.Text, []byte("welcome") // and no address
 		},
 		OnDisconnect: func(c *wspush.Conn, _ error) {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -57,6 +58,9 @@ func TestSecretAddresses(t *testing.T) {
 	}
 	c := dialClient(t, serveFor(t, handler)+"/ws?user=ada")
 	<-addresses.changed
+	if got := c.next(); got != "welcome" {
+		t.Errorf("greeted with %q", got)
+	}
 	client, err := publisher.New(&publisher.Options{Prefixes: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 	if err != nil {
 		t.Fatal(err)
@@ -77,6 +81,58 @@ func TestSecretAddresses(t *testing.T) {
 	if of, _ := addresses.of(t.Context(), "ada"); len(of) != 0 {
 		t.Errorf("%d addresses are remembered of who has left", len(of))
 	}
+}
+
+// slowTable takes a second to put a row in, in the middle of which something happens.
+type slowTable struct {
+	inMemory
+	meanwhile func()
+}
+
+func (s *slowTable) put(ctx context.Context, user, connection string) error {
+	<-time.After(time.Second / 2)
+	s.meanwhile()
+	<-time.After(time.Second / 2)
+	return s.inMemory.put(ctx, user, connection)
+}
+
+// A page that loads what it shows when it is welcomed, as security.md says, and faq.md of clients that are not connected, has every message that is
+// stored before it is pushed: also one that comes while its address is being put into the table.
+func TestNothingFallsBetweenLoadingAndPushing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		worker := wspushtest.NewWorker(t, nil)
+		var stored []string
+		addresses := &slowTable{inMemory: inMemory{changed: make(chan struct{}, 10)}}
+		notify := func(text string) {
+			stored = append(stored, text)
+			of, _ := addresses.of(t.Context(), "ada")
+			for _, address := range of {
+				_, id, _ := strings.Cut(address, "/@connections/")
+				if _, err := worker.Push(t.Context(), id, wspush.Text, []byte(text)); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		addresses.meanwhile = func() { notify("while the address is stored") }
+		handler, err := secretAddresses(worker, addresses)
+		if err != nil {
+			t.Fatal(err)
+		}
+		notify("before")
+		c := wspushtest.Connect(t, handler, "/ws?user=ada", nil)
+		shown := slices.Clone(stored) // what the page loads
+		if string(c.Greeting.Data) != "welcome" {
+			t.Errorf("greeted with %q", c.Greeting.Data)
+		}
+		<-time.After(time.Minute)
+		notify("after")
+		shown = append(shown, string(c.Next().Data))
+		if !slices.Equal(shown, stored) {
+			t.Errorf("the page has %q of %q", shown, stored)
+		}
+		c.Close(1000, "")
+		synctest.Wait()
+	})
 }
 
 // expiringLogins makes a Handler whose clients are closed when their token expires.

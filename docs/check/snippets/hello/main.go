@@ -25,6 +25,7 @@ func main() {
 	http.Handle("/ws", handler)
 	http.Handle("/wspush.js", client.Script()) // the page's side
 	// These two bound what somebody costs who has only begun to connect.
-	server := &http.Server{Addr: "127.0.0.1:8080", ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
+	server := &http.Server{Addr: "127.0.0.1:8000", ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
+	log.Printf("Serving http://%s/", server.Addr)
 	log.Fatal(server.ListenAndServe())
 }
