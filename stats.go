@@ -1,10 +1,12 @@
 package wspush
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync/atomic"
 
+	"github.com/wspush/wspush/internal/link"
 	"github.com/wspush/wspush/stats"
 )
 
@@ -223,5 +225,27 @@ func (w *Worker) Stats() stats.Snapshot {
 		listener := w.server.listener
 		s.PushConns, s.PushConnsRefused, s.PushConnsDisplaced = listener.Conns(), listener.Refused(), listener.Displaced()
 	}
+	s.Limits = w.limits()
 	return s
 }
+
+func (w *Worker) limits() stats.Limits {
+	o := &w.opts
+	l := stats.Limits{
+		MaxConns:        cmp.Or(limit(o.MaxConns), -1), // which has no default
+		MaxPushConns:    -1,
+		MaxPending:      limit(o.MaxPending),
+		MaxPendingAll:   limit(o.MaxPendingAll),
+		MaxPushBytes:    limit(o.MaxPushBytes),
+		MaxPushBytesAll: limit(o.MaxPushBytesAll),
+		MaxGroups:       limit(o.MaxGroups),
+		MaxAsked:        link.MaxAsked,
+	}
+	if w.server != nil {
+		l.MaxPushConns = limit(o.MaxPushConns)
+	}
+	return l
+}
+
+// limit is an option of which anything negative means no limit.
+func limit[T int | int64](n T) int64 { return max(int64(n), -1) }

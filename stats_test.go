@@ -602,3 +602,45 @@ func TestStatsSessions(t *testing.T) {
 		}
 	})
 }
+
+// The limits are those that the worker has been given, the defaults, or -1.
+func TestStatsLimits(t *testing.T) {
+	for name, tt := range map[string]struct {
+		opts wspush.WorkerOptions
+		want stats.Limits
+	}{
+		"the defaults": {
+			wspush.WorkerOptions{},
+			stats.Limits{
+				MaxConns: -1, MaxPushConns: 1024, MaxPending: 1 << 20, MaxPendingAll: 256 << 20, MaxPushBytes: 1 << 20, MaxPushBytesAll: 64 << 20,
+				MaxGroups: 1000, MaxAsked: 1024,
+			},
+		},
+		"set": {
+			wspush.WorkerOptions{MaxConns: 1, MaxPushConns: 2, MaxPending: 3, MaxPendingAll: 4, MaxPushBytes: 5, MaxPushBytesAll: 6, MaxGroups: 7},
+			stats.Limits{MaxConns: 1, MaxPushConns: 2, MaxPending: 3, MaxPendingAll: 4, MaxPushBytes: 5, MaxPushBytesAll: 6, MaxGroups: 7, MaxAsked: 1024},
+		},
+		"none": {
+			wspush.WorkerOptions{MaxConns: -7, MaxPushConns: -6, MaxPending: -5, MaxPendingAll: -4, MaxPushBytes: -3, MaxPushBytesAll: -2, MaxGroups: -1},
+			stats.Limits{MaxConns: -1, MaxPushConns: -1, MaxPending: -1, MaxPendingAll: -1, MaxPushBytes: -1, MaxPushBytesAll: -1, MaxGroups: -1, MaxAsked: 1024},
+		},
+		"without a push listener": {
+			wspush.WorkerOptions{NoListen: true, Advertise: []string{"http://worker.test"}, MaxConns: 1},
+			stats.Limits{
+				MaxConns: 1, MaxPushConns: -1, MaxPending: 1 << 20, MaxPendingAll: 256 << 20, MaxPushBytes: 1 << 20, MaxPushBytesAll: 64 << 20,
+				MaxGroups: 1000, MaxAsked: 1024,
+			},
+		},
+	} {
+		w, err := wspush.NewWorker(&tt.opts)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if got := w.Stats().Limits; got != tt.want {
+			t.Errorf("%s: %+v, want %+v", name, got, tt.want)
+		}
+		if err := w.Shutdown(t.Context()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -53,6 +53,8 @@ func healthy(t *testing.T) map[string]string {
 		`wspush_session_replaced_total{` + labels + `}`:                       "0+5x240",
 		`wspush_session_unconfirmed_total{` + labels + `}`:                    "0+5x240",
 		`wspush_push_problems_total{` + labels + `,status="401"}`:             "0+1x240",
+		`wspush_max_connections{` + labels + `}`:                              "2000x240",
+		`wspush_max_pending_bytes{` + labels + `}`:                            "300000000x240",
 	})
 	return series
 }
@@ -78,6 +80,9 @@ func TestAlerts(t *testing.T) {
 		{"WspushPushesSlow", slow},
 		{"WspushClientsTooSlow", map[string]string{`wspush_pushes_total{` + labels + `,outcome="refused",reason="busy"}`: "0+20x240"}},
 		{"WspushPendingNearLimit", map[string]string{`wspush_pending_bytes{` + labels + `}`: "250000000x240"}},
+		{"WspushPendingNearLimit", map[string]string{`wspush_max_pending_bytes{` + labels + `}`: "5000x240"}},
+		{"WspushConnectionsNearLimit", map[string]string{`wspush_connections{` + labels + `}`: "1900x240"}},
+		{"WspushConnectionsNearLimit", map[string]string{`wspush_max_connections{` + labels + `}`: "1100x240"}},
 		{"WspushOutcomesUnknown", map[string]string{`wspush_pushes_total{` + labels + `,outcome="unknown",reason=""}`: "0+3x240"}},
 		{"WspushOutcomesUnknown", map[string]string{`wspush_forwards_failed_total{` + labels + `,reason="lost"}`: "0+3x240"}},
 		{"WspushSessionsLoseMessages", map[string]string{`wspush_session_unconfirmed_total{` + labels + `}`: "0+20x240"}},
@@ -162,8 +167,12 @@ func TestAlertsOfQuietWorkers(t *testing.T) {
 			`wspush_directory_workers{` + labels + `,state="present"}`:         "9x90 2x150",
 			`wspush_directory_workers{job="app",instance="b",state="present"}`: "9x90 stale",
 		},
-		"a session that is lost":  {`wspush_session_unconfirmed_total{` + labels + `}`: seldom.String()},
-		"a stranger's session":    {`wspush_session_resumes_total{` + labels + `,result="unknown"}`: seldom.String()},
+		"a session that is lost": {`wspush_session_unconfirmed_total{` + labels + `}`: seldom.String()},
+		"a stranger's session":   {`wspush_session_resumes_total{` + labels + `,result="unknown"}`: seldom.String()},
+		"no limits": {
+			`wspush_max_connections{` + labels + `}`:   strings.Repeat("Inf ", 241),
+			`wspush_max_pending_bytes{` + labels + `}`: strings.Repeat("Inf ", 241),
+		},
 		"publishers that give up": {`wspush_pushes_total{` + labels + `,outcome="refused",reason="withdrawn"}`: "0+20x240"},
 	} {
 		series := healthy(t)

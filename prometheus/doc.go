@@ -9,7 +9,7 @@
 //
 // # Cardinality
 //
-// A worker has about 90 series, including two histograms. All of them exist, at zero, from the first scrape on, with one
+// A worker has about 140 series, including two histograms. All of them exist from the first scrape on, with one
 // exception: wspush_push_problems_total has a series for each HTTP status that the push endpoint has answered with, of which
 // there are about 16. No label comes from a client or a publisher, so the number of series does not grow with connections or
 // pushes.

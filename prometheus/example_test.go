@@ -3,6 +3,7 @@ package wspushprom_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/wspush/wspush"
 	wspushprom "github.com/wspush/wspush/prometheus"
+	"github.com/wspush/wspush/publisher"
 )
 
 // A worker's metrics, served for Prometheus to scrape.
@@ -68,6 +70,39 @@ func ExampleNew_severalWorkers() {
 	// Output:
 	// wspush_connections{worker="customers"} 0
 	// wspush_connections{worker="staff"} 0
+}
+
+// A publisher's own metrics, of package publisher: how long its pushes take, by outcome.
+func Example_publisher() {
+	worker, err := wspush.NewWorker(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer worker.Shutdown(context.Background())
+
+	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "push_seconds", Help: "How long pushes take."}, []string{"to", "outcome"})
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(seconds)
+	client, err := publisher.New(&publisher.Options{
+		Hosts: []string{"127.0.0.1"},
+		OnPush: func(_ context.Context, r publisher.PushResult) {
+			seconds.WithLabelValues(r.To, r.Outcome).Observe(r.Took.Seconds())
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	address := "http://1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed@" + worker.Addr().String() + "/ws"
+	_, err = client.Push(context.Background(), address, publisher.Text, []byte("hello"))
+	fmt.Println(errors.Is(err, publisher.ErrGone))
+
+	server := httptest.NewServer(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	defer server.Close()
+	scrape(server.URL, "push_seconds_count")
+	// Output:
+	// true
+	// push_seconds_count{outcome="gone",to="connection"} 1
 }
 
 // scrape prints the series of some metrics.

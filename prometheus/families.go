@@ -128,6 +128,23 @@ func families() []family {
 			func(s *snapshot) []sample {
 				return []sample{value(s.Links.Asked, "self"), value(s.Links.Taken, "other")}
 			}, "asked_by"),
+
+		limit("max_connections", "What connections may come to: MaxConns.",
+			func(s *snapshot) int64 { return s.Limits.MaxConns }),
+		limit("max_push_connections", "What push_connections may come to: MaxPushConns.",
+			func(s *snapshot) int64 { return s.Limits.MaxPushConns }),
+		limit("max_pending_bytes", "What pending_bytes may come to: MaxPendingAll.",
+			func(s *snapshot) int64 { return s.Limits.MaxPendingAll }),
+		limit("max_client_pending_bytes", "Bytes that may wait for one client: MaxPending.",
+			func(s *snapshot) int64 { return s.Limits.MaxPending }),
+		limit("max_push_bytes", "Bytes of one message: MaxPushBytes.",
+			func(s *snapshot) int64 { return s.Limits.MaxPushBytes }),
+		limit("max_incoming_push_bytes", "Bytes of pushes by HTTP that may be held while they come in: MaxPushBytesAll.",
+			func(s *snapshot) int64 { return s.Limits.MaxPushBytesAll }),
+		limit("max_connection_groups", "Groups that one connection may be in: MaxGroups.",
+			func(s *snapshot) int64 { return s.Limits.MaxGroups }),
+		limit("max_worker_questions", "Requests and pushes without an answer that this worker may have at each other one.",
+			func(s *snapshot) int64 { return s.Limits.MaxAsked }),
 	}
 }
 
@@ -137,6 +154,16 @@ func gauge(name, help string, value func(*snapshot) int64) family {
 
 func gauges(name, help string, samples func(*snapshot) []sample, labels ...string) family {
 	return family{name: name, help: help, kind: prometheus.GaugeValue, samples: samples, labels: labels}
+}
+
+// limit is a gauge of what is negative where there is no limit. To Prometheus that is +Inf, which nothing comes near.
+func limit(name, help string, value func(*snapshot) int64) family {
+	return gauges(name, help, func(s *snapshot) []sample {
+		if n := value(s); n >= 0 {
+			return []sample{{value: float64(n)}}
+		}
+		return []sample{{value: math.Inf(1)}}
+	})
 }
 
 func counter(name, help string, value func(*snapshot) uint64) family {

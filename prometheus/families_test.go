@@ -1,6 +1,7 @@
 package wspushprom
 
 import (
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -96,6 +97,15 @@ var leaves = map[string]string{
 	"ForwardsFailed.Full":        `wspush_forwards_failed_total{reason=full}`,
 	"ForwardsFailed.Unreachable": `wspush_forwards_failed_total{reason=unreachable}`,
 	"ForwardsFailed.Lost":        `wspush_forwards_failed_total{reason=lost}`,
+
+	"Limits.MaxConns":        `wspush_max_connections{}`,
+	"Limits.MaxPushConns":    `wspush_max_push_connections{}`,
+	"Limits.MaxPending":      `wspush_max_client_pending_bytes{}`,
+	"Limits.MaxPendingAll":   `wspush_max_pending_bytes{}`,
+	"Limits.MaxPushBytes":    `wspush_max_push_bytes{}`,
+	"Limits.MaxPushBytesAll": `wspush_max_incoming_push_bytes{}`,
+	"Limits.MaxGroups":       `wspush_max_connection_groups{}`,
+	"Limits.MaxAsked":        `wspush_max_worker_questions{}`,
 }
 
 // TestEveryField sets one number of Stats at a time and looks for it among the series. A field that stats.Snapshot gets later
@@ -128,6 +138,10 @@ func TestEveryField(t *testing.T) {
 		if !seen[path] {
 			t.Errorf("Stats has no %s", path)
 		}
+	}
+	none := &snapshot{Snapshot: stats.Snapshot{Limits: stats.Limits{MaxConns: -1}}}
+	if got := series(t, none)["wspush_max_connections{}"]; !math.IsInf(got, 1) {
+		t.Errorf("wspush_max_connections = %v where there is no limit, want +Inf", got)
 	}
 	if got := series(t, &snapshot{failed: true})["wspush_push_listener_failed{}"]; got != 1 {
 		t.Errorf("wspush_push_listener_failed = %v when it has, want 1", got)

@@ -29,6 +29,7 @@ type call struct {
 	anyWorker bool                  // the targets are different workers, of which any may know the answer
 
 	credential string // set by begin
+	attempts   *int   // counts them; may be nil
 
 	answered func(t target, success bool, h http.Header) // called with the header of a worker's answer; may be nil
 }
@@ -143,6 +144,9 @@ func (c *Client) try(ctx context.Context, t target, k call) (a reply, err error,
 		}
 		var tr sent.Trace
 		trying, cancel := context.WithCancel(ctx)
+		if k.attempts != nil {
+			*k.attempts++
+		}
 		resp, failed := c.transport.RoundTrip(c.request(tr.Attach(trying), t, k))
 		if failed == nil {
 			a, err, next := c.answer(ctx, cancel, t, k, resp)

@@ -132,6 +132,11 @@
 // A proxy between publisher and worker should pass a request on as it comes in (nginx: proxy_request_buffering off). If one keeps
 // it until it is complete, a Stream notices after a second, and sends one finished request after the other.
 //
+// # Metrics and traces
+//
+// [Options].OnPush is called with what each push has come to, over requests and streams alike: a [PushResult], whose Outcome is one word of a fixed
+// set. recipes/opentelemetry in the repository makes spans and measurements of it.
+//
 // # Concurrency
 //
 // All methods of Client and Stream may be called from any goroutine. Messages that one goroutine pushes to a connection, one

@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"sync"
+	"time"
 
 	"github.com/wspush/wspush/internal/bulk"
 	"github.com/wspush/wspush/internal/wire"
@@ -21,14 +22,14 @@ func (s *Stream) PushEach(ctx context.Context, addresses iter.Seq[string], typ M
 		var invalid error
 		e.end, invalid = bulk.AppendEnd(nil, bulk.Line{Type: typ, Data: data, Timeout: s.c.workerTimeout(ctx, wire.PushOptions{})})
 		for address := range addresses {
-			err := invalid
+			began, err := s.c.now(), invalid
 			if err == nil && ctx.Err() != nil {
 				err = ended(ctx)
 			}
 			if err != nil {
-				e.emit(address, err)
+				e.emit(address, began, 0, "", err)
 			} else {
-				e.add(address)
+				e.add(address, began)
 			}
 			if e.emitFinished(); e.left {
 				return
@@ -79,7 +80,8 @@ type eachLine struct {
 	item      *item // set by flush
 	targets   []target
 	addresses []string
-	to        [][]string // by alternative
+	began     []time.Time // of each, if somebody wants to know
+	to        [][]string  // by alternative
 	bytes     int
 	yielded   []bool
 }
@@ -87,13 +89,14 @@ type eachLine struct {
 type finished struct {
 	line  *eachLine
 	index int
+	state State
 	err   error
 }
 
-func (e *pushEach) add(address string) {
+func (e *pushEach) add(address string, began time.Time) {
 	targets, err := e.s.c.targets(address)
 	if err != nil {
-		e.emit(address, err)
+		e.emit(address, began, 0, "", err)
 		return
 	}
 	longest := 0
@@ -115,6 +118,9 @@ func (e *pushEach) add(address string) {
 		g.to[i] = append(g.to[i], t.id)
 	}
 	g.addresses = append(g.addresses, address)
+	if !began.IsZero() {
+		g.began = append(g.began, began)
+	}
 	g.bytes += longest
 	e.collected++
 	if len(g.addresses) >= maxTargets {
@@ -136,12 +142,12 @@ func (e *pushEach) flush(key string) {
 	e.collected -= len(g.addresses)
 	g.yielded = make([]bool, len(g.addresses))
 	e.pending[g] = len(g.addresses)
-	g.item = &item{to: g.to, end: e.end, done: func(index int, _ bulk.Answer, err error) {
-		e.finish(finished{g, index, err})
+	g.item = &item{to: g.to, end: e.end, done: func(index int, a bulk.Answer, err error) {
+		e.finish(finished{g, index, receiptOf(false, a).State, err})
 	}}
 	if err := e.s.send(e.ctx, key, g.targets, g.item); err != nil {
 		for i := range g.addresses {
-			e.settle(finished{g, i, err})
+			e.settle(finished{g, i, "", err})
 		}
 	}
 	e.emitFinished()
@@ -178,7 +184,7 @@ func (e *pushEach) abandon() {
 		}
 		for i := range g.addresses {
 			if !g.yielded[i] {
-				e.settle(finished{g, i, err})
+				e.settle(finished{g, i, "", err})
 			}
 		}
 	}
@@ -192,13 +198,18 @@ func (e *pushEach) settle(f finished) {
 	if e.pending[f.line]--; e.pending[f.line] == 0 {
 		delete(e.pending, f.line)
 	}
-	e.emit(f.line.addresses[f.index], f.err)
+	var began time.Time
+	if f.line.began != nil {
+		began = f.line.began[f.index]
+	}
+	e.emit(f.line.addresses[f.index], began, f.line.item.attempts(), f.state, f.err)
 }
 
-func (e *pushEach) emit(address string, err error) {
+func (e *pushEach) emit(address string, began time.Time, attempts int, state State, err error) {
 	if e.left {
 		return
 	}
-	e.left = true // stays so if yield panics
+	e.left = true // stays so if OnPush or yield panics
+	e.s.c.tell(e.ctx, began, attempts, state, err)
 	e.left = !e.yield(address, err)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"sync/atomic"
 
 	"github.com/wspush/wspush/internal/bulk"
 )
@@ -21,6 +22,16 @@ type item struct {
 	resent bool                                      // it was sent once more for another reason
 
 	confirmed bool // a line to a user or a group asks for that
+
+	tries atomic.Int32 // how often it was given to a request
+}
+
+// attempts returns how often the item was sent. A message that was refused before it was one has no item.
+func (it *item) attempts() int {
+	if it == nil {
+		return 0
+	}
+	return int(it.tries.Load())
 }
 
 // maxHoles is how many requests may lose an item. In a request that is sent whole nothing should be lost; the other may have

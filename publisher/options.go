@@ -66,6 +66,12 @@ type Options struct {
 	// called only for allowed hosts, on several goroutines at once. For an https address, TLS is spoken over its connection.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
+	// OnPush is called once for each message that is pushed to a connection, a user or a group, with what has become of it: for traces and
+	// metrics. ctx is that of the call, so that it leads to the caller's span. It is called before the push returns, or its outcome is yielded,
+	// or given to done: on the caller's goroutine, or, after Send and SendTo, the Stream's; on several at once. The push waits for it, so it
+	// must not block, and it must call no method of the Client or a Stream. A PushEach that is left tells of those that it has yielded. Default: none.
+	OnPush func(ctx context.Context, r PushResult)
+
 	// MaxStreamBytes is how many bytes of unanswered lines one bulk request of a Stream may have before Stream.Send waits; the
 	// last line may exceed it. Default 1 MiB. Negative is an error.
 	MaxStreamBytes int

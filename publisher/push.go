@@ -48,10 +48,18 @@ func Confirmed() PushOption { return wire.Confirmed() }
 // Nothing is sent a second time unless it is certain that nothing of it was written. If a worker has told the Client where the connection is
 // now, that address is tried first.
 func (c *Client) Push(ctx context.Context, address string, typ MessageType, data []byte, opts ...PushOption) (Receipt, error) {
+	attempts, began := 0, c.now()
+	receipt, err := c.push(ctx, address, typ, data, opts, &attempts)
+	c.tell(ctx, began, attempts, receipt.State, err)
+	return receipt, err
+}
+
+func (c *Client) push(ctx context.Context, address string, typ MessageType, data []byte, opts []PushOption, attempts *int) (Receipt, error) {
 	k, err := c.pushCall(ctx, typ, data, opts)
 	if err != nil {
 		return Receipt{}, err
 	}
+	k.attempts = attempts
 	a, err := c.do(ctx, address, k)
 	if err != nil {
 		return Receipt{}, err

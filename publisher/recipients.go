@@ -109,6 +109,13 @@ func (r *Recipients) ask(ctx context.Context, k call, except []string) (reply, e
 //
 // Another of the Options.Workers is asked only while it is certain that nothing was written, and that it may know better.
 func (r *Recipients) Push(ctx context.Context, typ MessageType, data []byte, opts ...PushOption) (Outcomes, error) {
+	attempts, began := 0, r.c.now()
+	out, err := r.push(ctx, typ, data, opts, &attempts)
+	r.c.tellMembers(ctx, r.isGroup, began, attempts, out, err)
+	return out, err
+}
+
+func (r *Recipients) push(ctx context.Context, typ MessageType, data []byte, opts []PushOption, attempts *int) (Outcomes, error) {
 	except, err := r.check(maxQuery)
 	if err != nil {
 		return Outcomes{}, err
@@ -117,6 +124,7 @@ func (r *Recipients) Push(ctx context.Context, typ MessageType, data []byte, opt
 	if err != nil {
 		return Outcomes{}, err
 	}
+	k.attempts = attempts
 	k.success, k.buffers = statusDone, false // the outcomes say of each
 	confirmed := options(opts).Confirmed
 	a, err := r.ask(ctx, k, except)

@@ -208,6 +208,17 @@ func (r *route) request(t target, body io.Reader) *http.Request {
 	}
 }
 
+// give gives an item to a request, by that method of it.
+func (r *route) give(it *item, alternative int, send func(line []byte, targets int, outcome func(int, bulk.Answer, error)) error) error {
+	line, targets := it.line(alternative)
+	it.tries.Add(1) // before an outcome can come
+	err := send(line, targets, r.outcomes(it, alternative))
+	if err != nil {
+		it.tries.Add(-1)
+	}
+	return err
+}
+
 // sendBacklog sends what is to go first, and then lets others use the request. If there is no room for all of it, or the request
 // has ended, the rest goes first on the next one.
 func (r *route) sendBacklog(req *bulk.Request, alternative int) {
@@ -223,8 +234,7 @@ func (r *route) sendBacklog(req *bulk.Request, alternative int) {
 		it := r.backlog[0]
 		r.backlog = r.backlog[1:]
 		s.mu.Unlock()
-		line, targets := it.line(alternative)
-		if err := req.TrySend(line, targets, r.outcomes(it, alternative)); err != nil {
+		if err := r.give(it, alternative, req.TrySend); err != nil {
 			req.CloseSend()
 			s.mu.Lock()
 			r.backlog = append([]*item{it}, r.backlog...)

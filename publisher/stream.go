@@ -49,39 +49,41 @@ func (c *Client) NewStream() *Stream {
 // ctx's error, and the message may still be written. If ctx ends before the message is under way, which includes the time that
 // CredentialFunc takes, nothing was sent, and the error is ctx's.
 func (s *Stream) Push(ctx context.Context, address string, typ MessageType, data []byte, opts ...PushOption) (Receipt, error) {
-	o := options(opts)
-	timeout := s.c.workerTimeout(ctx, o)
-	ctx, cancel := s.c.within(ctx)
+	o, began := options(opts), s.c.now()
+	line := bulk.Line{Type: typ, Data: data, Confirm: o.Confirmed, Timeout: s.c.workerTimeout(ctx, o), Keep: o.Keep}
+	within, cancel := s.c.within(ctx)
 	defer cancel()
-	line := bulk.Line{Type: typ, Data: data, Confirm: o.Confirmed, Timeout: timeout, Keep: o.Keep}
-	return await(ctx, s, func(done func(Receipt, error)) (string, *item, error) { return s.one(ctx, address, line, done) })
+	receipt, attempts, err := await(within, s, func(done func(int, Receipt, error)) (string, *item, error) { return s.one(within, address, line, done) })
+	s.c.tell(ctx, began, attempts, receipt.State, err)
+	return receipt, err
 }
 
-// await sends an item, and waits for its outcome until ctx ends.
-func await[T any](ctx context.Context, s *Stream, send func(done func(T, error)) (key string, it *item, err error)) (none T, err error) {
+// await sends an item, and waits for its outcome until ctx ends. It also returns how often the item was sent.
+func await[T any](ctx context.Context, s *Stream, send func(done func(int, T, error)) (key string, it *item, err error)) (none T, attempts int, err error) {
 	type result struct {
-		value T
-		err   error
+		value    T
+		attempts int
+		err      error
 	}
 	done := make(chan result, 1)
-	key, it, err := send(func(value T, err error) { done <- result{value, err} })
+	key, it, err := send(func(attempts int, value T, err error) { done <- result{value, attempts, err} })
 	if err != nil {
-		return none, err
+		return none, it.attempts(), err
 	}
 	select {
 	case r := <-done:
-		return r.value, r.err
+		return r.value, r.attempts, r.err
 	case <-ctx.Done():
 	}
 	withdrawn := s.withdraw(key, it)
 	select {
 	case r := <-done:
-		return r.value, r.err
+		return r.value, r.attempts, r.err
 	default:
 		if withdrawn {
-			return none, ended(ctx)
+			return none, it.attempts(), ended(ctx)
 		}
-		return none, &Error{is: ErrUnknown, cause: safe(ctx.Err(), "")}
+		return none, it.attempts(), &Error{is: ErrUnknown, cause: safe(ctx.Err(), "")}
 	}
 }
 
@@ -90,14 +92,20 @@ func await[T any](ctx context.Context, s *Stream, send func(done func(T, error))
 // (Options.MaxStreamBytes), Send waits. If it returns an error, which is one that Push returns before anything is sent, done is
 // never called. ctx bounds the wait; its deadline also bounds that of the worker. data is not kept.
 func (s *Stream) Send(ctx context.Context, address string, typ MessageType, data []byte, done func(Receipt, error), opts ...PushOption) error {
-	o := options(opts)
+	o, began := options(opts), s.c.now()
 	line := bulk.Line{Type: typ, Data: data, Confirm: o.Confirmed, Timeout: s.c.workerTimeout(ctx, o), Keep: o.Keep}
-	_, _, err := s.one(ctx, address, line, done)
+	_, it, err := s.one(ctx, address, line, func(attempts int, receipt Receipt, err error) {
+		s.c.tell(ctx, began, attempts, receipt.State, err)
+		done(receipt, err)
+	})
+	if err != nil {
+		s.c.tell(ctx, began, it.attempts(), "", err)
+	}
 	return err
 }
 
-// one sends a line to one connection, as an item of the route of that key.
-func (s *Stream) one(ctx context.Context, address string, line bulk.Line, done func(Receipt, error)) (key string, it *item, err error) {
+// one sends a line to one connection, as an item of the route of that key. done also gets how often it was sent.
+func (s *Stream) one(ctx context.Context, address string, line bulk.Line, done func(attempts int, r Receipt, err error)) (key string, it *item, err error) {
 	targets, err := s.c.targets(address)
 	if err != nil {
 		return "", nil, err
@@ -108,10 +116,10 @@ func (s *Stream) one(ctx context.Context, address string, line bulk.Line, done f
 	}
 	it = &item{to: make([][]string, len(targets)), end: end, done: func(_ int, a bulk.Answer, err error) {
 		if err != nil {
-			done(Receipt{}, err)
+			done(it.attempts(), Receipt{}, err)
 			return
 		}
-		done(receiptOf(line.Confirm, a), nil)
+		done(it.attempts(), receiptOf(line.Confirm, a), nil)
 	}}
 	for i, t := range targets {
 		it.to[i] = []string{t.id}
@@ -158,8 +166,9 @@ func (s *Stream) send(ctx context.Context, key string, targets []target, it *ite
 		req, alternative, changed := r.req, r.current, r.changed
 		s.mu.Unlock()
 		if req != nil {
-			line, targets := it.line(alternative)
-			switch err := req.Send(ctx, line, targets, r.outcomes(it, alternative)); {
+			switch err := r.give(it, alternative, func(line []byte, targets int, outcome func(int, bulk.Answer, error)) error {
+				return req.Send(ctx, line, targets, outcome)
+			}); {
 			case err == nil:
 				return nil
 			case !errors.Is(err, bulk.ErrEnded):

@@ -3,7 +3,7 @@
 package stats
 
 // Snapshot is what a worker has done until now. All fields only ever grow, except Connections, Users, Groups, Memberships, those of Sessions that say "now",
-// PendingBytes, PushConns, Directory and Links.
+// PendingBytes, PushConns, Directory and Links; and Limits, which stays as it is.
 // Module wspush/prometheus turns a Snapshot into metrics.
 type Snapshot struct {
 	// Connections of clients.
@@ -57,6 +57,20 @@ type Snapshot struct {
 	Forwarded      uint64   // all of them
 	ForwardsFailed Forwards // those that got no answer
 	Links          Links    // now
+
+	Limits Limits
+}
+
+// Limits are those that the worker runs with: its options, with the defaults filled in. -1 is no limit.
+type Limits struct {
+	MaxConns        int64 // what Connections may come to
+	MaxPushConns    int64 // what PushConns may come to; -1 without a push listener
+	MaxPending      int64 // bytes that may wait for one client
+	MaxPendingAll   int64 // what PendingBytes may come to
+	MaxPushBytes    int64 // bytes of one message
+	MaxPushBytesAll int64 // bytes of pushes by HTTP that may be held while they come in
+	MaxGroups       int64 // groups that one connection may be in
+	MaxAsked        int64 // what Links.Asked may come to for each other worker, without the lines of bulk requests; no option sets it
 }
 
 // Sessions are the connections that outlive their WebSocket: see HandlerOptions.ResumeWindow.

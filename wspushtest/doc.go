@@ -18,6 +18,10 @@
 // client's cookies, headers and subprotocols. [NewWorker] makes the worker to build the application on; it is an ordinary
 // [wspush.Worker]. [ExpectRefused] is for clients that must not get in.
 //
+// # Code that pushes
+//
+// A [FakeWorker] answers package publisher with the outcome that the test chooses, without connections or clients.
+//
 // # In memory, and over the network
 //
 // By default nothing uses the network. Clients connect through [net.Pipe], and the addresses of connections begin with

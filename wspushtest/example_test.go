@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/wspush/wspush"
+	"github.com/wspush/wspush/publisher"
 	"github.com/wspush/wspush/wspushtest"
 )
 
@@ -31,6 +32,7 @@ var examples = map[string]func(){
 	"ExampleConnect":                 ExampleConnect,
 	"ExampleConnect_greeting":        ExampleConnect_greeting,
 	"ExampleDial":                    ExampleDial,
+	"ExampleFakeWorker":              ExampleFakeWorker,
 	"ExampleHTTPClient":              ExampleHTTPClient,
 	"ExampleHTTPClient_signIn":       ExampleHTTPClient_signIn,
 }
@@ -187,6 +189,33 @@ func ExampleCluster() {
 	cluster.StopDirectory()
 	if _, err := first.Worker.User("ada").Push(t.Context(), wspush.Text, []byte("It has arrived")); !errors.Is(err, wspush.ErrDirectory) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// What code that uses package publisher does about each outcome, without a worker or a client.
+func ExampleFakeWorker() {
+	var fake wspushtest.FakeWorker
+	client, err := publisher.New(&publisher.Options{Hosts: []string{"worker.test"}, Dial: wspushtest.Dialer(t, &fake)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	address := "http://worker.test/ws/@connections/1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed"
+	notify := func(text string) error { // the code under test
+		_, err := client.Push(t.Context(), address, publisher.Text, []byte(text))
+		return err
+	}
+
+	fake.Buffer(2 * time.Minute) // for a client that is away
+	if err := notify("Your order has shipped"); err != nil {
+		t.Error(err)
+	}
+	fake.Refuse(t, publisher.ErrUnknown)
+	if err := notify("It has arrived"); !errors.Is(err, publisher.ErrUnknown) {
+		t.Errorf("got %v", err)
+	}
+	if got := fake.Pushes(); len(got) != 2 || string(got[1].Data) != "It has arrived" {
+		t.Errorf("got %v", got)
 	}
 }
 

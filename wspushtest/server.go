@@ -23,6 +23,7 @@ type Server struct {
 
 	tb     testing.TB
 	client ClientOptions
+	ends   *ends
 }
 
 // New makes a Server for this test and shuts it down when the test ends: see [NewWorker].
@@ -36,11 +37,13 @@ func New(tb testing.TB, opts *Options) *Server {
 
 func newServer(tb testing.TB, w *wspush.Worker, opts *Options) *Server {
 	tb.Helper()
-	h, err := wspush.NewHandler(w, &opts.Handler)
+	options, ends := opts.Handler, newEnds()
+	options.OnDisconnect = ends.after(options.OnDisconnect)
+	h, err := wspush.NewHandler(w, &options)
 	if err != nil {
 		tb.Fatalf("making the handler: %v", err)
 	}
-	return &Server{Worker: w, Handler: h, tb: tb, client: opts.Client}
+	return &Server{Worker: w, Handler: h, tb: tb, client: opts.Client, ends: ends}
 }
 
 // Connect connects a client to the Handler, at the path /ws. The client belongs to the test that the Server was made for, and

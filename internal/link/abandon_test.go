@@ -164,7 +164,7 @@ func TestFull(t *testing.T) {
 	}}, nil)
 	asker := newWorker(t, &holder{}, nil)
 	var waiting []<-chan outcome
-	for range maxUnder {
+	for range MaxAsked {
 		waiting = append(waiting, asker.pushed(&Push{Peer: Peer{asked.url, 1}, Data: []byte("a")}))
 	}
 	if err := refusal(t, asker, asked.url); !errors.Is(err, ErrFull) {
@@ -179,7 +179,7 @@ func TestFull(t *testing.T) {
 	testutil.Eventually(t, "all to be taken", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return len(taken) == maxUnder
+		return len(taken) == MaxAsked
 	})
 	for _, in := range taken {
 		in.Answer(0, Answer{})

@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// maxUnder bounds the questions to one worker that are under way, without those of sequences.
-const maxUnder = 1024
+// MaxAsked bounds the questions to one worker that are under way, without those of sequences.
+const MaxAsked = 1024
 
 // maxTries is how many links a question may outlive before all of it was sent.
 const maxTries = 3
@@ -92,7 +92,7 @@ func (o *outgoing) refusalLocked(p *Push) error {
 		return errClosed
 	case o.refused != nil && o.links.now() < o.until && !o.isNewsLocked(p.Peer.Instance):
 		return o.refused
-	case p.Sequence == nil && o.counted >= maxUnder:
+	case p.Sequence == nil && o.counted >= MaxAsked:
 		return errUnder
 	}
 	o.refused = nil

@@ -11,7 +11,7 @@ import (
 )
 
 // maxTaken bounds the questions over one link that are not answered: an asker keeps to less.
-const maxTaken = 2*maxFlying + maxUnder
+const maxTaken = 2*maxFlying + MaxAsked
 
 // opener identifies a worker that opens links.
 type opener struct {
