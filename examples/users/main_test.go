@@ -70,6 +70,10 @@ func TestFlags(t *testing.T) {
 		{"-workers 0", "-workers must be from 1 to 10"},
 		{"-workers 11", "-workers must be from 1 to 10"},
 		{"-workers many", `invalid value "many" for flag -workers`},
+		{"-grace 5s", "-grace must be more than 5s"},
+		{"-metrics nowhere", "-metrics: "},
+		{"-metrics " + here, "-metrics: "},
+		{"-probe nowhere", "-probe: "},
 		{"-resume soon", `invalid value "soon" for flag -resume`},
 		{"-token=\u00e4", "-token must be"},
 		{"-token=a\nb", "-token must be"},
@@ -97,6 +101,21 @@ func TestFlags(t *testing.T) {
 		if cancel(); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%q: %v, want %q", tt.args, err, tt.want)
 		}
+	}
+}
+
+// While the session of a page that is away has nobody to take it, Shutdown takes what -grace leaves it, and no longer.
+func TestGrace(t *testing.T) {
+	testutil.NoLeak(t)
+	args := []string{"-workers", "2", "-grace", (reserve + 300*time.Millisecond).String()}
+	page, stop := start(t, args...)
+	tab := logIn(t, page, "ann", "").visit("")
+	tab.Next()
+	tab.Close()
+	begin := time.Now()
+	_ = stop() // the session is lost, which is an error
+	if took := time.Since(begin); took < 200*time.Millisecond || took > 2*time.Second {
+		t.Errorf("it took %v to stop", took)
 	}
 }
 

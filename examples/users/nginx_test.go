@@ -35,7 +35,7 @@ func TestNginxEnds(t *testing.T) {
 	}
 	for _, byItself := range []bool{false, true} {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		s := &site{settings: settings{listen: "127.0.0.1:0", push: "127.0.0.1:0", key: testutil.Key("k"), token: "secret", count: 2}, failed: make(chan error, 3)}
+		s := &site{settings: settings{listen: "127.0.0.1:0", push: "127.0.0.1:0", key: testutil.Key("k"), token: "secret", count: 2, grace: 2 * reserve}, failed: make(chan error, 4)}
 		if err := s.start(); err != nil {
 			t.Fatal(err)
 		}

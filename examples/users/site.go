@@ -22,6 +22,7 @@ type site struct {
 	workers   []*wspush.Worker
 	servers   []*http.Server // of the page and the WebSockets, one for each worker
 	nginx     *nginx         // nil if there is one worker
+	operators *http.Server   // of the metrics; nil if there is none
 	directory closer         // nil if there is none
 	failed    chan error     // what has ended by itself; has room for all
 }
@@ -57,6 +58,11 @@ func (s *site) start() error {
 			return errors.Join(err, listener.Close())
 		}
 		pages = append(pages, listener.Addr().String())
+	}
+	if s.metrics != "" {
+		if err := s.serveMetrics(); err != nil {
+			return err
+		}
 	}
 	s.address = pages[0]
 	if s.count > 1 {
@@ -160,12 +166,15 @@ func (s *site) stop() error {
 	for _, server := range s.servers {
 		servers = append(servers, server.Shutdown)
 	}
-	err := errors.Join(within(5*time.Second, workers), within(5*time.Second, servers))
+	err := errors.Join(within(s.grace-reserve, workers), within(reserve, servers))
 	if s.nginx != nil {
 		err = errors.Join(err, s.nginx.stop())
 	}
 	if s.directory != nil {
 		err = errors.Join(err, s.directory())
+	}
+	if s.operators != nil { // last, so that they see how the others stop
+		err = errors.Join(err, s.operators.Close())
 	}
 	for _, listener := range s.pushes {
 		listener.Close() // only if its worker has not been started

@@ -338,7 +338,7 @@ func (v *view) countLosses() uint64 {
 }
 
 // Others returns the addresses of the workers that live and are not leaving, without this one: of those that have a lease, or of the peers. It is as good as
-// the last renewal. The error is ErrDirectory or the context's.
+// the last renewal, but that there are none is as good as one that it waits for. The error is ErrDirectory or the context's.
 func (m *Membership) Others(ctx context.Context) ([]string, error) {
 	switch {
 	case m.peers != nil:
@@ -354,7 +354,9 @@ func (m *Membership) Others(ctx context.Context) ([]string, error) {
 	case m.dir == nil:
 		return nil, nil
 	}
-	if m.timing.Settle < 0 || !m.view.isNewerThan(2*m.timing.Renew) {
+	isOld := m.timing.Settle < 0 || !m.view.isNewerThan(2*m.timing.Renew)
+	// In a deploy, the others may all have ended, and their successors have been started since.
+	if isOld || len(m.view.others()) == 0 {
 		if err := m.freshView(ctx); err != nil {
 			return nil, err
 		}

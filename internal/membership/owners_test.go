@@ -689,7 +689,10 @@ func TestOthers(t *testing.T) {
 		line := e.Client()
 		a := start(t, e.Client(), "a", nil)
 		wantOthers(t, a, "") // which is known at once
-		c, b, d := start(t, line, "c", nil), start(t, e.Client(), "b", nil), start(t, e.Client(), "d", nil)
+		c := start(t, line, "c", nil)
+		synctest.Wait()
+		wantOthers(t, a, "c") // as is that this is over
+		b, d := start(t, e.Client(), "b", nil), start(t, e.Client(), "d", nil)
 		testutil.Pass(10 * time.Second)
 		wantOthers(t, a, "b c d")
 		wantOthers(t, c, "a b d")
