@@ -114,7 +114,7 @@ closed_with() {
 }
 
 install_missing() {
-  local missing=()
+  local missing=() module
   command -v curl >/dev/null || missing+=(curl)
   command -v http >/dev/null || missing+=(httpie)
   command -v chromium >/dev/null || missing+=(chromium fonts-liberation)
@@ -128,6 +128,12 @@ install_missing() {
   command -v redis-check-rdb >/dev/null || missing+=(redis-tools) # which is redis-server by another name
   "$python" -c 'import websockets' 2>/dev/null || missing+=(python3-websockets)
   "$python" -c 'import boto3' 2>/dev/null || missing+=(python3-boto3)
+  for module in requests httpx aiohttp; do "$python" -c "import $module" 2>/dev/null || missing+=("python3-$module"); done
+  command -v php >/dev/null || missing+=(php-cli)
+  php -r 'exit(function_exists("curl_init") ? 0 : 1);' 2>/dev/null || missing+=(php-curl)
+  command -v ruby >/dev/null || missing+=(ruby)
+  command -v javac >/dev/null || missing+=(default-jdk-headless)
+  command -v perl >/dev/null || missing+=(perl) # with HTTP::Tiny
   [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates) # for Go's modules
   [ ${#missing[@]} != 0 ] || return 0
   echo "installing ${missing[*]}"

@@ -92,7 +92,7 @@ func TestCommands(t *testing.T) {
 
 // A page with a fault of each kind: each is found, and nothing else is.
 func TestFaults(t *testing.T) {
-	files := map[string]string{"a.go": "package a\n\nfunc f() {\n\tg()\n\th()\n}\n", "ci": "make all # not make less\n"}
+	files := map[string]string{"a.go": "package a\n\nfunc f() {\n\tg()\n\th()\n}\n", "ci": "make all # not make less\n", "reader": `open("page.md")`}
 	root := t.TempDir()
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o600); err != nil {
@@ -129,6 +129,9 @@ func TestFaults(t *testing.T) {
 		"<!-- run: by ci -->\n```console\n$ make all # now\n```":           "",
 		"<!-- run: by ci -->\n```console\n$ make less\n```":                "ci does not run",
 		"<!-- run: by none -->\n```console\n$ make all\n```":               "none does not run",
+		"<!-- run: by ci -->\n```python\nf()\n```":                         "ci does not name page.md",
+		"<!-- run: by reader -->\n```python\nf()\n```":                     "",
+		"<!-- run: never -->\n```python\nf()\n```":                         "is for a block marked console",
 		"<!-- run: never -->\n```console\n$ true\n```":                     "background, quickstart or by FILE",
 		"<!-- run: background -->\n\n```console\n$ true\n```":              "directly above",
 		"<!-- run: background -->\n```console\n$ echo a; sleep 60\na\n```": "",

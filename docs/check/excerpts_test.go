@@ -8,10 +8,17 @@ import (
 // leftOut is a line that stands for lines left out.
 var leftOut = regexp.MustCompile(`^[ \t]*((//|#)[ \t]*)?…$`)
 
-// checkExcerpts looks for the page's code in files: Go in Go files, everything else in files that are neither Go nor Markdown.
+// checkExcerpts looks for the page's code in files: Go in Go files, everything else in files that are neither Go nor Markdown. What
+// a program takes out of the page and runs is in no file; that program must name the page.
 func (p *page) checkExcerpts(files map[string]string) (problems []string) {
 	for _, b := range p.blocks {
 		if b.language == "" || b.language == "console" || b.language == "text" {
+			continue
+		}
+		if program, ok := strings.CutPrefix(b.run, "by "); ok {
+			if !strings.Contains(files[program], p.path) {
+				problems = append(problems, problem(b.line, "%s does not name %s", program, p.path))
+			}
 			continue
 		}
 		found := false

@@ -74,7 +74,7 @@ func parse(path, text string) *page {
 			p.problemf(b.line, "this block is not closed")
 		case b.language == "":
 			p.problemf(b.line, "this block has no language")
-		case b.run != "" && b.language != "console":
+		case b.run != "" && b.language != "console" && !strings.HasPrefix(b.run, "by "):
 			p.problemf(b.line, "run: %s is for a block marked console", b.run)
 		}
 		p.blocks = append(p.blocks, b)
