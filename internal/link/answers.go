@@ -137,6 +137,7 @@ func (k *asking) answerLocked(number uint64, isReply bool, what outcome, over []
 		delete(k.flying, number)
 		k.bytes -= p.size
 		k.out.overLocked(p)
+		what.last = p.Sequence
 	}
 	what.push = p
 	return append(over, what), nil

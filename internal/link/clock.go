@@ -75,7 +75,7 @@ func (k *asking) expireLocked(now int64) (over []outcome) {
 			k.bytes -= p.size
 			k.control = appendHead(k.control, kindCancel, number, 0)
 			k.out.overLocked(p)
-			over = append(over, outcome{push: p, err: errLate})
+			over = append(over, outcome{push: p, err: errLate, last: p.Sequence})
 		case k.earliest == 0 || p.deadline < k.earliest:
 			k.earliest = p.deadline
 		}

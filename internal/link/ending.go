@@ -45,7 +45,7 @@ func (k *asking) settleLocked() (over []outcome) {
 	for _, p := range k.flying {
 		if p.stage == stageSent && !full && (k.first == 0 || p.number < k.first) {
 			o.overLocked(p)
-			over = append(over, outcome{push: p, err: fmt.Errorf("%w: %w", ErrLost, k.lost)})
+			over = append(over, outcome{push: p, err: fmt.Errorf("%w: %w", ErrLost, k.lost), last: p.Sequence})
 			continue
 		}
 		back = append(back, p)
@@ -58,7 +58,7 @@ func (k *asking) settleLocked() (over []outcome) {
 		}
 		o.refuseLocked(k.lost, o.links.now()+int64(o.links.bounds.refuse))
 	} else {
-		over = append(over, o.requeueLocked(back)...)
+		o.requeueLocked(back)
 	}
 	if len(o.asking) == 0 {
 		o.wasLast.happenedLocked()
@@ -127,5 +127,6 @@ func (k *asking) byeLocked(last uint64) (over []outcome) {
 	back = k.unbegunLocked(back)
 	k.answeredLocked()
 	k.wakeLocked()
-	return append(o.requeueLocked(back), k.settleLocked()...)
+	o.requeueLocked(back)
+	return k.settleLocked()
 }

@@ -540,3 +540,69 @@ func TestRefusedInOrder(t *testing.T) {
 		}
 	}
 }
+
+// A question that is refused because its worker is about to end has its outcome after those of its sequence that the worker still answers: sent
+// again elsewhere, it would overtake them. It can be given up meanwhile. Others do not wait.
+func TestRefusedAfterOthers(t *testing.T) {
+	taken, release := make(chan *Incoming, 1), make(chan bool)
+	asked := newWorker(t, &holder{answer: func(in *Incoming) { taken <- in }}, nil)
+	asker := newWorker(t, &holder{}, nil)
+	told := make(chan string, 5)
+	var sequence Sequence
+	ask := func(name string, s *Sequence) *Push {
+		p := &Push{Peer: Peer{asked.url, 1}, Data: []byte(name), Sequence: s}
+		p.Done = func(_ int, a Answer, err error) {
+			if err == nil {
+				<-release // telling takes its time, too
+			}
+			told <- fmt.Sprint(name, " ", a.Code, " ", err != nil && errors.Is(err, ErrNotSent))
+		}
+		asker.Links.Push(p)
+		return p
+	}
+	want := func(want string) {
+		t.Helper()
+		select {
+		case got := <-told:
+			if got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("nothing came in place of %q", want)
+		}
+	}
+	ask("first", &sequence)
+	in := <-taken
+	asked.Drain()
+	o := asker.to(asked.url)
+	testutil.Eventually(t, "the link to end", func() bool {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		return o.link == nil
+	})
+	ask("second", &sequence)
+	third := ask("third", &sequence)
+	ask("fourth", &sequence)
+	ask("other", new(Sequence))
+	want("other 0 true")
+	asker.Abandon(third, errLeft)
+	want("third 0 true")
+	in.Answer(0, Answer{Code: 7})
+	testutil.Eventually(t, "the first to be over", func() bool {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		return o.under == 0
+	})
+	if len(told) != 0 {
+		t.Errorf("told before the first: %s", <-told)
+	}
+	close(release)
+	want("first 7 false")
+	want("second 0 true")
+	want("fourth 0 true")
+	testutil.Eventually(t, "nothing to be left", func() bool {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		return sequence == (Sequence{}) && o.untold == 0 && len(o.deferred) == 0 && len(o.refusals) == 0
+	})
+}

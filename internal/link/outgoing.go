@@ -32,6 +32,7 @@ type outgoing struct {
 	queue    list                 // questions of which nothing has been sent
 	under    int                  // questions that are not over
 	counted  int                  // those of them that are in no sequence
+	untold   int                  // those that are over, and whose sequences do not know yet
 	opening  bool                 // a link is being opened
 	link     *asking              // takes questions; nil: none
 	asking   map[*asking]struct{} // all links whose goroutines run
@@ -39,7 +40,8 @@ type outgoing struct {
 	until    int64                // until then
 	failing  int64                // when the first of the openings began of which none has succeeded; 0: none has failed
 	missed   []uint64             // instances of the worker that were asked in vain meanwhile, maxMissed at most
-	refusals []outcome            // of questions that were refused, to be told in their order
+	deferred []outcome            // of questions that were refused, and wait for others of their sequences
+	refusals []outcome            // of those that do not, to be told in their order
 	telling  bool                 // somebody tells them
 	warned   int64                // when the address was last warned about; 0: never
 	wasQuiet event                // no questions are under way any more
@@ -54,7 +56,7 @@ func (o *outgoing) ask(p *Push) bool {
 		return false
 	}
 	if err := o.refusalLocked(p); err != nil {
-		o.refusals = append(o.refusals, outcome{push: p, err: err})
+		o.refusedLocked(p, err)
 		o.mu.Unlock()
 		o.tell(nil)
 		return true
@@ -65,6 +67,8 @@ func (o *outgoing) ask(p *Push) bool {
 	o.under++
 	if p.Sequence == nil {
 		o.counted++
+	} else {
+		p.Sequence.under++
 	}
 	o.queue.pushBack(p)
 	k := o.link
@@ -90,6 +94,8 @@ func (o *outgoing) refusalLocked(p *Push) error {
 	switch {
 	case o.closed:
 		return errClosed
+	case p.Sequence != nil && p.Sequence.deferred > 0:
+		return errDeferred
 	case o.refused != nil && o.links.now() < o.until && !o.isNewsLocked(p.Peer.Instance):
 		return o.refused
 	case p.Sequence == nil && o.counted >= MaxAsked:
@@ -116,6 +122,9 @@ func (o *outgoing) missLocked() {
 	}
 }
 
+// errDeferred refuses what may not overtake others that are refused.
+var errDeferred = fmt.Errorf("%w: those before it in its sequence are refused", ErrNotSent)
+
 var errUnder = fmt.Errorf("%w: too many questions to the worker are under way", ErrFull)
 
 // overLocked takes note that a question is over.
@@ -126,6 +135,8 @@ func (o *outgoing) overLocked(p *Push) {
 	o.under--
 	if p.Sequence == nil {
 		o.counted--
+	} else {
+		o.untold++
 	}
 	if o.under == 0 {
 		o.wasQuiet.happenedLocked()
@@ -149,7 +160,12 @@ func (o *outgoing) abandon(p *Push, cause error) {
 		}
 		o.overLocked(p)
 		o.mu.Unlock()
-		outcome{push: p, err: fmt.Errorf("%w: %w", ErrNotSent, cause)}.tell()
+		o.tell([]outcome{{push: p, err: fmt.Errorf("%w: %w", ErrNotSent, cause), last: p.Sequence}})
+	case stageDeferred:
+		o.deferred = slices.DeleteFunc(o.deferred, func(d outcome) bool { return d.push == p })
+		p.stage = stageOver
+		o.mu.Unlock()
+		o.tell([]outcome{{push: p, err: fmt.Errorf("%w: %w", ErrNotSent, cause), deferred: p.Sequence}})
 	default:
 		o.mu.Unlock()
 	}
@@ -228,10 +244,34 @@ func (o *outgoing) graceLocked(began, now int64) int64 {
 func (o *outgoing) refuseLocked(err error, until int64) {
 	o.refused, o.until = err, until
 	o.missLocked()
+	var all []*Push
 	for p := o.queue.head; p != nil; p = o.queue.head {
-		o.overLocked(p)
-		o.refusals = append(o.refusals, outcome{push: p, err: err})
+		o.takeBackLocked(p)
+		all = append(all, p)
 	}
+	for _, p := range all {
+		o.refusedLocked(p, err)
+	}
+}
+
+// takeBackLocked takes a question back that is to be refused although it was under way.
+func (o *outgoing) takeBackLocked(p *Push) {
+	o.overLocked(p)
+	if p.Sequence != nil {
+		p.Sequence.under--
+		o.untold--
+	}
+}
+
+// refusedLocked has a question refused: as soon as tell is called, or when those before it in its sequence have been told.
+func (o *outgoing) refusedLocked(p *Push, err error) {
+	if s := p.Sequence; s != nil && (s.under > 0 || s.deferred > 0) {
+		p.stage = stageDeferred
+		s.deferred++
+		o.deferred = append(o.deferred, outcome{push: p, err: err, deferred: s})
+		return
+	}
+	o.refusals = append(o.refusals, outcome{push: p, err: err})
 }
 
 // tell tells outcomes, and what has been refused. Whoever sends refused questions by another way keeps their order by that in which it is told: one
@@ -240,19 +280,46 @@ func (o *outgoing) tell(over []outcome) {
 	tellAll(over)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for !o.telling && len(o.refusals) > 0 {
-		refusals := o.refusals
-		o.refusals, o.telling = nil, true
+	for {
+		o.toldLocked(over)
+		if o.telling || len(o.refusals) == 0 {
+			return
+		}
+		over, o.refusals, o.telling = o.refusals, nil, true
 		o.mu.Unlock()
-		tellAll(refusals)
+		tellAll(over)
 		o.mu.Lock()
 		o.telling = false
 	}
 }
 
+// toldLocked takes note that outcomes have been told, and lets those be told that have waited for that.
+func (o *outgoing) toldLocked(over []outcome) {
+	for i := range over {
+		if s := over[i].last; s != nil {
+			s.under--
+			o.untold--
+		}
+		if s := over[i].deferred; s != nil {
+			s.deferred--
+		}
+	}
+	if len(o.deferred) == 0 {
+		return
+	}
+	o.deferred = slices.DeleteFunc(o.deferred, func(d outcome) bool {
+		if d.deferred.under > 0 {
+			return false
+		}
+		d.push.stage = stageOver
+		o.refusals = append(o.refusals, d)
+		return true
+	})
+}
+
 // requeueLocked puts questions of a link that has ended before those that wait, in their order, and opens a link for them. A
 // question that has been through this too often is given up.
-func (o *outgoing) requeueLocked(back []*Push) (over []outcome) {
+func (o *outgoing) requeueLocked(back []*Push) {
 	slices.SortFunc(back, func(a, b *Push) int {
 		if a.order < b.order {
 			return -1
@@ -273,8 +340,8 @@ func (o *outgoing) requeueLocked(back []*Push) (over []outcome) {
 			err = errClosed
 		}
 		if err != nil {
-			o.overLocked(p)
-			over = append(over, outcome{push: p, err: err})
+			o.takeBackLocked(p)
+			o.refusedLocked(p, err)
 			continue
 		}
 		o.queue.pushFront(p)
@@ -282,7 +349,6 @@ func (o *outgoing) requeueLocked(back []*Push) (over []outcome) {
 	if o.queue.head != nil && o.link == nil {
 		o.openLocked()
 	}
-	return over
 }
 
 // close lets no more questions be asked.
@@ -334,7 +400,7 @@ func (o *outgoing) expire() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	now := o.links.now()
-	o.gone = o.gone || o.under == 0 && !o.opening && len(o.asking) == 0 && now >= o.until &&
+	o.gone = o.gone || o.under+o.untold == 0 && len(o.deferred) == 0 && len(o.refusals) == 0 && !o.telling && !o.opening && len(o.asking) == 0 && now >= o.until &&
 		(o.warned == 0 || now-o.warned >= int64(o.links.bounds.warn))
 	return o.gone
 }

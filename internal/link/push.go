@@ -38,9 +38,13 @@ type Push struct {
 	flight // where it is; set by Links.Push
 }
 
-// Sequence keeps pushes in order: of those to one Peer.Address, none overtakes another one of the same sequence. Pushes of a
+// Sequence keeps pushes to one Peer.Address in order: none overtakes another one of the same sequence. One that is refused has its outcome after
+// those that were asked before it, so that whoever sends it again elsewhere has it overtake none. Pushes of a
 // sequence do not count in the bound of questions under way: their owner bounds them. The zero value is ready.
-type Sequence struct{ _ byte }
+type Sequence struct {
+	under    int // questions that are under way, or whose outcome is just being told. The outgoing's lock guards it
+	deferred int // refused ones that wait for these, or that are just being told. The same
+}
 
 // Answer is the other worker's answer to a push. The codes are the handler's: the link does not know them.
 type Answer struct {
@@ -52,11 +56,12 @@ type Answer struct {
 type stage uint8
 
 const (
-	stageNew    stage = iota // it has not been asked, or was refused at once
-	stageQueued              // in the queue of its worker, or behind a large body of its sequence
-	stageLarge               // its large body waits for its turn, or is being sent: the other side cannot carry it out yet
-	stageSent                // all of it is in a batch whose writing has begun
-	stageOver                // Done has been called, or is about to be
+	stageNew      stage = iota // it has not been asked, or was refused at once
+	stageQueued                // in the queue of its worker, or behind a large body of its sequence
+	stageLarge                 // its large body waits for its turn, or is being sent: the other side cannot carry it out yet
+	stageSent                  // all of it is in a batch whose writing has begun
+	stageDeferred              // it is refused, and waits for those before it in its sequence
+	stageOver                  // Done has been called, or is about to be
 )
 
 // flight is where a question is. The lock of its outgoing guards it.
@@ -122,6 +127,9 @@ type outcome struct {
 	answer Answer
 	reply  *Reply
 	err    error
+
+	last     *Sequence // of which a question is over with this
+	deferred *Sequence // of which a question was refused with this that had to wait
 }
 
 // tell calls the question's function. No lock may be held.
