@@ -453,11 +453,18 @@ if (!small) {
   });
   await check('as many publishers as there may be: 503, full', async () => {
     agent.destroy();
-    const half = `POST ${mount}/@connections/${id} HTTP/1.1\r\nHost: ${hostname}\r\nContent-Length: 2\r\n\r\nx`; // idle ones would make room
-    const others = await Promise.all(Array.from({ length: 16 }, () => new Promise((resolve) => {
-      const socket = net.connect(port, hostname, () => socket.write(half, () => resolve(socket))).on('error', () => {});
-    })));
-    await sleep(0.2); // until the worker has read them
+    // Half a request: idle ones would make room. "100 Continue" says that the worker has read its header, and wants the rest.
+    const half = `POST ${mount}/@connections/${id} HTTP/1.1\r\nHost: ${hostname}\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n`;
+    const begin = async () => {
+      for (;;) { // until what has just been closed is not counted any more
+        const socket = net.connect(port, hostname).on('error', () => {});
+        socket.write(half);
+        if (String(await new Promise((resolve) => socket.once('data', resolve).once('close', resolve))).startsWith('HTTP/1.1 100 ')) return socket;
+        socket.destroy();
+        await sleep(0.05);
+      }
+    };
+    const others = await within(10, '16 times 100 Continue', Promise.all(Array.from({ length: 16 }, begin)));
     for (const method of ['POST', 'GET', 'HEAD', 'DELETE', 'OPTIONS']) {
       const answer = await request(503, method, `${mount}/@connections/${id}`, { agent: false });
       if (method !== 'HEAD') assert.equal(typeOf(answer), 'urn:wspush:full');
