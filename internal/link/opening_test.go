@@ -42,7 +42,7 @@ func TestRefusalGrows(t *testing.T) {
 		t.Helper()
 		began := now
 		now += took * ms
-		got := o.graceLocked(began, now)
+		got := o.pauseLocked(began, now)
 		if got != want*ms {
 			t.Errorf("refused for %d ms after %d, want %d", got/ms, now/ms, want)
 		}
@@ -605,4 +605,26 @@ func TestRefusedAfterOthers(t *testing.T) {
 		defer o.mu.Unlock()
 		return sequence == (Sequence{}) && o.untold == 0 && len(o.deferred) == 0 && len(o.refusals) == 0
 	})
+}
+
+// Questions of a link that has ended, which go by no other one, are refused in the order in which they were asked.
+func TestGivenUpInOrder(t *testing.T) {
+	l := newWorker(t, &holder{}, nil).Links
+	l.cancel()
+	o := &outgoing{links: l, under: 3, counted: 3}
+	var asked []*Push
+	for i := range 3 {
+		asked = append(asked, &Push{flight: flight{order: uint64(i)}})
+	}
+	o.mu.Lock()
+	o.requeueLocked([]*Push{asked[1], asked[2], asked[0]})
+	o.mu.Unlock()
+	if len(o.refusals) != 3 || o.under != 0 {
+		t.Fatalf("%d refused, %d under way", len(o.refusals), o.under)
+	}
+	for i, r := range o.refusals {
+		if r.push != asked[i] || r.err != errClosed {
+			t.Errorf("%d: number %d, %v", i, r.push.order, r.err)
+		}
+	}
 }

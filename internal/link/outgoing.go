@@ -203,7 +203,7 @@ func (o *outgoing) open() {
 		return
 	}
 	now := l.now()
-	o.refuseLocked(err, now+o.graceLocked(began, now))
+	o.refuseLocked(err, now+o.pauseLocked(began, now))
 	warn := o.links.ctx.Err() == nil && (o.warned == 0 || now-o.warned >= int64(l.bounds.warn))
 	if warn {
 		o.warned = now
@@ -230,9 +230,9 @@ func (o *outgoing) logRefusal(err error) {
 	}
 }
 
-// graceLocked returns for how long no link is to be opened after an opening has failed: for as long again as they have, so that a worker that is
+// pauseLocked returns for how long no link is to be opened after an opening has failed: for as long again as they have, so that a worker that is
 // started anew at the address is found quickly, and one that stays away is not asked all the time. began and now: when the opening began, and failed.
-func (o *outgoing) graceLocked(began, now int64) int64 {
+func (o *outgoing) pauseLocked(began, now int64) int64 {
 	bounds := &o.links.bounds
 	if o.failing == 0 || began-o.until > int64(bounds.refuse) { // what failed before that says nothing about now
 		o.failing, o.missed = began, nil
@@ -263,9 +263,10 @@ func (o *outgoing) takeBackLocked(p *Push) {
 	}
 }
 
-// refusedLocked has a question refused: as soon as tell is called, or when those before it in its sequence have been told.
+// refusedLocked has a question refused: as soon as tell is called, or when those before it in its sequence have been told. One that has been given
+// up is not sent again, so it waits for nothing.
 func (o *outgoing) refusedLocked(p *Push, err error) {
-	if s := p.Sequence; s != nil && (s.under > 0 || s.deferred > 0) {
+	if s := p.Sequence; s != nil && p.cause == nil && (s.under > 0 || s.deferred > 0) {
 		p.stage = stageDeferred
 		s.deferred++
 		o.deferred = append(o.deferred, outcome{push: p, err: err, deferred: s})
@@ -326,6 +327,7 @@ func (o *outgoing) requeueLocked(back []*Push) {
 		}
 		return 1
 	})
+	var failed []outcome
 	for _, p := range slices.Backward(back) {
 		p.remove()
 		p.stage, p.link, p.body = stageQueued, nil, nil
@@ -341,10 +343,13 @@ func (o *outgoing) requeueLocked(back []*Push) {
 		}
 		if err != nil {
 			o.takeBackLocked(p)
-			o.refusedLocked(p, err)
+			failed = append(failed, outcome{push: p, err: err})
 			continue
 		}
 		o.queue.pushFront(p)
+	}
+	for _, f := range slices.Backward(failed) {
+		o.refusedLocked(f.push, f.err)
 	}
 	if o.queue.head != nil && o.link == nil {
 		o.openLocked()
